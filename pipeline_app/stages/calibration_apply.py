@@ -1,0 +1,49 @@
+"""`calibration-apply`: a new, calibrated and averaged Measurement Set."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class CalibrationApplyParams(BaseModel):
+    """Which calibration to apply to which Measurement Set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ms_path: Annotated[str, Field(min_length=1, description="Measurement Set to calibrate; never written to")]
+    calibration_path: Annotated[str, Field(min_length=1, description="Directory published by calibration-solve")]
+    max_age_hours: Annotated[float, Field(gt=0, description="Refuse a calibration further than this in time")] = 24.0
+    max_declination_difference_deg: Annotated[
+        float, Field(gt=0, description="Refuse a calibration of another declination strip")
+    ] = 1.0
+    max_smearing: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=0.5,
+            description="Peak loss allowed to channel averaging at the half-power radius of the primary beam",
+        ),
+    ] = 0.005
+
+
+class CalibrationApplyResult(BaseModel):
+    """The calibrated Measurement Set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    ms_path: str
+    calibration_path: str
+    calibrator: str
+    calibration_age_hours: float
+    declination_difference_deg: float
+    channels_averaged: int
+    n_channels: int
+    smearing: float
+    """Peak loss to channel averaging at the half-power radius, on the longest baselines."""
+    flagged_fraction: float
+    """Fraction of the cross-correlations flagged in the new Measurement Set."""
+    amplitude_median_jy: float
+    """Median amplitude of the unflagged corrected cross-correlations."""
+    warnings: list[str]

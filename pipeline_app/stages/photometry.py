@@ -1,0 +1,84 @@
+"""`photometry`: forced fluxes at catalogue positions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline_app.quality import Verdict
+
+
+class Position(BaseModel):
+    """Where to measure; the flux is for comparison only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: Annotated[str, Field(min_length=1)]
+    ra_deg: Annotated[float, Field(ge=0, lt=360, description="ICRS")]
+    dec_deg: Annotated[float, Field(ge=-90, le=90, description="ICRS")]
+    flux_jy: float | None = None
+
+
+class PhotometryParams(BaseModel):
+    """What to measure, and on which images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_path: Annotated[str, Field(min_length=1, description="Primary-beam-corrected FITS of the imaging stage")]
+    flat_image_path: Annotated[str | None, Field(description="Uncorrected FITS; none: image times primary beam")] = None
+    pb_path: Annotated[str | None, Field(description="Effective response FITS; none: image over flat image")] = None
+    positions: list[Position] = []
+    catalog_path: Annotated[str | None, Field(description="CSV with columns name, ra_deg, dec_deg, flux_jy")] = None
+    reference_freq_hz: Annotated[float, Field(gt=0)] = 1.405e9
+    spectral_index: Annotated[float, Field(description="Used when reference_freq_hz is not the image's own")] = -0.7
+    min_primary_beam: Annotated[float, Field(gt=0, lt=1, description="Positions with less response are outside")] = 0.1
+    fractional_error: Annotated[
+        float, Field(ge=0, lt=1, description="Error in proportion to the flux: gains, beam model, deconvolution")
+    ] = 0.02
+
+    @model_validator(mode="after")
+    def _needs_positions(self) -> PhotometryParams:
+        if not self.positions and self.catalog_path is None:
+            raise ValueError("give positions, catalog_path, or both")
+        if self.flat_image_path is None and self.pb_path is None:
+            raise ValueError("give flat_image_path, pb_path, or both: the response cannot be told from one image alone")
+        return self
+
+
+class Measurement(BaseModel):
+    """One source; `flux_jy` is primary-beam-corrected Stokes I at the reference frequency."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    ra_deg: float
+    dec_deg: float
+    flux_jy: float
+    flux_err_jy: float
+    snr: float
+    """Flux over the noise part of its error: how surely something is there."""
+    offset_arcsec: float | None
+    """Distance of a free fit from the catalogue position; None below SNR 10."""
+    catalog_flux_jy: float | None
+    local_rms_jy: float
+    """Noise around the source in the uncorrected image."""
+    primary_beam: float
+
+
+class PhotometryResult(BaseModel):
+    """All measurements, in the order of the positions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    measurements: list[Measurement]
+    photometry_path: str
+    """Published CSV."""
+    n_outside: int
+    """Positions outside the image or where the response is below the cut-off."""
+    flux_ratio_median: float | None
+    """Measured over catalogue flux, median over sources above SNR 10 with a catalogue flux; for comparison only."""
+    offset_median_arcsec: float | None
+    freq_hz: float
+    verdict: Verdict
+    reasons: list[str]
