@@ -1,0 +1,188 @@
+"""The DSA-110 as numbers: where it stands, how its channels lie, how its dishes see.
+
+Every constant names its source. The array position is one position for the whole project: the same one is written into
+Measurement Sets and into the Observatories table given to CASA, because two positions 36 m apart are 0.9 arcsec of sky.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import j1
+
+SPEED_OF_LIGHT_M_S = 299_792_458.0
+
+TELESCOPE_NAME = "OVRO_MMA"
+"""Name in the raw headers, which CASA knows too."""
+LATITUDE_DEG = 37.23339
+LONGITUDE_DEG = -118.28341
+HEIGHT_M = 1188.05
+"""Centre of the T, WGS84 geodetic (dsa110-antpos)."""
+
+DISH_DIAMETER_M = 4.65
+"""From the raw headers' antenna_diameters."""
+SEFD_JY = 6500.0
+"""System equivalent flux density of one antenna (dsa110-antpos)."""
+REFERENCE_FREQ_HZ = 1.405e9
+"""Where flux densities are quoted: the middle of the band."""
+
+N_SUBBANDS = 16
+CHANNELS_PER_SUBBAND = 48
+RAW_CHANNEL_WIDTH_HZ = 250e6 / 8192
+RAW_CHANNELS_PER_CHANNEL = 8
+CHANNEL_WIDTH_HZ = RAW_CHANNELS_PER_CHANNEL * RAW_CHANNEL_WIDTH_HZ
+TOP_FREQ_HZ = 1.53e9
+FIRST_RAW_CHANNEL = 1024
+"""The correlator's grid (dsa110-meridian-fs): raw channels counted down from 1.53 GHz, 384 a subband, averaged by 8."""
+
+INTEGRATION_TIME_SEC = 96 * 0.134217728
+INTEGRATIONS_PER_TILE = 24
+TILE_DURATION_SEC = INTEGRATIONS_PER_TILE * INTEGRATION_TIME_SEC
+
+SIDEREAL_RATE_DEG_PER_SEC = 360.0 / 86164.0905
+
+_WGS84_RADIUS_M = 6_378_137.0
+_WGS84_FLATTENING = 1 / 298.257223563
+_STATIONS_CSV = Path(__file__).parent / "data" / "stations.csv"
+
+_ACTIVE_STATIONS = frozenset({*range(1, 10), *range(11, 21), *range(24, 52), *range(68, 117)})
+"""The 96 stations that observed on 2026-01-25 (dsa110-continuum's audit of a real file)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Station:
+    """One pad of the array; its antenna has the number of the station less one in raw files."""
+
+    number: int
+    latitude_deg: float
+    longitude_deg: float
+    height_m: float
+    active: bool
+
+    @property
+    def itrf_m(self) -> NDArray[np.float64]:
+        """Geocentric position, shape (3,), metres."""
+        return geodetic_to_itrf_m(self.latitude_deg, self.longitude_deg, self.height_m)
+
+
+@cache
+def stations() -> tuple[Station, ...]:
+    """Return all 117 stations in order of number."""
+    with _STATIONS_CSV.open(encoding="utf-8") as lines:
+        rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    return tuple(
+        Station(
+            number=int(row["number"]),
+            latitude_deg=float(row["latitude_deg"]),
+            longitude_deg=float(row["longitude_deg"]),
+            height_m=float(row["height_m"]),
+            active=int(row["number"]) in _ACTIVE_STATIONS,
+        )
+        for row in rows
+    )
+
+
+def geodetic_to_itrf_m(latitude_deg: float, longitude_deg: float, height_m: float) -> NDArray[np.float64]:
+    """Return the geocentric position (x, y, z) in metres of a WGS84 geodetic one."""
+    latitude, longitude = math.radians(latitude_deg), math.radians(longitude_deg)
+    eccentricity2 = _WGS84_FLATTENING * (2 - _WGS84_FLATTENING)
+    normal = _WGS84_RADIUS_M / math.sqrt(1 - eccentricity2 * math.sin(latitude) ** 2)
+    return np.array(
+        [
+            (normal + height_m) * math.cos(latitude) * math.cos(longitude),
+            (normal + height_m) * math.cos(latitude) * math.sin(longitude),
+            (normal * (1 - eccentricity2) + height_m) * math.sin(latitude),
+        ]
+    )
+
+
+def array_itrf_m() -> NDArray[np.float64]:
+    """Return the geocentric position of the array, shape (3,), metres."""
+    return geodetic_to_itrf_m(LATITUDE_DEG, LONGITUDE_DEG, HEIGHT_M)
+
+
+def subband_freqs_hz(subband: int, channels: int = CHANNELS_PER_SUBBAND) -> NDArray[np.float64]:
+    """Return the channel centres of subband 0..15 as the correlator orders them, descending, shape (channels,), Hz.
+
+    With fewer than 48 channels the same 11.71875 MHz are cut into wider ones, as if the correlator had averaged more.
+
+    Raises:
+        ValueError: the subband is not 0..15, or `channels` does not divide 48.
+    """
+    if not 0 <= subband < N_SUBBANDS:
+        raise ValueError(f"subband {subband} is not in 0..{N_SUBBANDS - 1}")
+    if channels < 1 or CHANNELS_PER_SUBBAND % channels:
+        raise ValueError(f"{channels} channels do not divide the {CHANNELS_PER_SUBBAND} of a subband")
+    raw_per_subband = CHANNELS_PER_SUBBAND * RAW_CHANNELS_PER_CHANNEL
+    raw_per_channel = raw_per_subband // channels
+    centres = FIRST_RAW_CHANNEL + raw_per_subband * subband + raw_per_channel * np.arange(channels)
+    return TOP_FREQ_HZ - (centres + (raw_per_channel - 1) / 2) * RAW_CHANNEL_WIDTH_HZ
+
+
+def angular_separation_deg(ra1_deg: ArrayLike, dec1_deg: ArrayLike, ra2_deg: ArrayLike, dec2_deg: ArrayLike) -> NDArray:
+    """Return the angle between directions in degrees, accurate at all separations (Vincenty)."""
+    ra1, dec1, ra2, dec2 = (np.radians(np.asarray(a, dtype=float)) for a in (ra1_deg, dec1_deg, ra2_deg, dec2_deg))
+    difference = ra2 - ra1
+    y = np.hypot(
+        np.cos(dec2) * np.sin(difference),
+        np.cos(dec1) * np.sin(dec2) - np.sin(dec1) * np.cos(dec2) * np.cos(difference),
+    )
+    x = np.sin(dec1) * np.sin(dec2) + np.cos(dec1) * np.cos(dec2) * np.cos(difference)
+    return np.degrees(np.arctan2(y, x))
+
+
+def power_beam(offset_deg: ArrayLike, freq_hz: ArrayLike) -> NDArray:
+    """Return the primary beam's power response, 1 on axis, at an offset from the pointing (arguments broadcast).
+
+    The Airy pattern (2 J1(x) / x)^2 of a uniformly lit dish, x = pi D sin(offset) / wavelength.
+    """
+    x = (
+        np.pi
+        * DISH_DIAMETER_M
+        * np.sin(np.radians(np.asarray(offset_deg, dtype=float)))
+        * np.asarray(freq_hz, dtype=float)
+        / SPEED_OF_LIGHT_M_S
+    )
+    safe = np.where(np.abs(x) < 1e-6, 1.0, x)
+    return np.where(np.abs(x) < 1e-6, 1.0, (2 * j1(safe) / safe) ** 2)
+
+
+def beam_fwhm_deg(freq_hz: float) -> float:
+    """Return the full width at half power of the primary beam: 1.029 wavelength / D for the Airy pattern."""
+    half_power_x = 1.6163399483
+    sine = half_power_x * SPEED_OF_LIGHT_M_S / (np.pi * DISH_DIAMETER_M * freq_hz)
+    return 2 * math.degrees(math.asin(sine))
+
+
+def drift_power_beam(
+    ra_deg: ArrayLike,
+    dec_deg: ArrayLike,
+    *,
+    centre_ra_deg: float,
+    centre_dec_deg: float,
+    duration_sec: float,
+    freq_hz: float,
+    steps: int = 25,
+) -> NDArray:
+    """Return the mean power beam over a tile, during which the dishes stand still and the sky drifts through.
+
+    Args:
+        ra_deg: right ascensions of the sources.
+        dec_deg: their declinations.
+        centre_ra_deg: where the beam points at mid-tile.
+        centre_dec_deg: its declination, at which it stays.
+        duration_sec: from the start of the first integration to the end of the last.
+        freq_hz: frequency of the beam.
+        steps: number of equal parts of the drift that are averaged.
+    """
+    middles = (np.arange(steps) + 0.5) / steps - 0.5
+    centres_deg = centre_ra_deg + middles * duration_sec * SIDEREAL_RATE_DEG_PER_SEC
+    ra, dec = np.broadcast_arrays(np.asarray(ra_deg, dtype=float), np.asarray(dec_deg, dtype=float))
+    offsets_deg = angular_separation_deg(ra[..., None], dec[..., None], centres_deg, centre_dec_deg)
+    return power_beam(offsets_deg, freq_hz).mean(axis=-1)
