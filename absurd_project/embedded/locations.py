@@ -1,0 +1,104 @@
+"""Where the private servers keep their files. Sockets need a short, plain path; the data does not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from absurd_project import env
+from absurd_project.embedded.refusal import EmbeddedServerError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+# A Unix socket's path holds 107 bytes; the longest name below the socket directory takes 27 of them.
+LONGEST_SOCKET_DIRECTORY = 80
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
+
+
+def state_directory() -> Path:
+    """Return the state directory that the environment names, `var` in the checkout by default."""
+    return env.state_directory(CHECKOUT / "var")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locations:
+    """Every path of one server pair, computed from its state directory; nothing is touched."""
+
+    var: Path
+
+    @property
+    def lock(self) -> Path:
+        """The file locked while servers are started or stopped."""
+        return self.var / "servers.lock"
+
+    @property
+    def log(self) -> Path:
+        """Directory of the servers' logs."""
+        return self.var / "log"
+
+    @property
+    def sockets(self) -> Path:
+        """Directory of the sockets, short and free of characters that a URL would have to quote."""
+        inside = self.var / "run"
+        if len(os.fsencode(inside)) <= LONGEST_SOCKET_DIRECTORY and PLAIN_PATH.fullmatch(str(inside)):
+            return inside
+        return Path("/tmp") / f".abs-{self.digest}"  # noqa: S108 - its owner and mode are checked before use
+
+    @property
+    def digest(self) -> str:
+        """A short name of this state directory, the same for every spelling of its path."""
+        return hashlib.sha256(os.fsencode(os.path.realpath(self.var))).hexdigest()[:12]
+
+    @property
+    def postgres_data(self) -> Path:
+        """PostgreSQL's data directory (a link, when the servers had to live outside the checkout)."""
+        return self.var / "postgres"
+
+    @property
+    def postgres_sockets(self) -> Path:
+        """Directory of PostgreSQL's socket."""
+        return self.sockets / "pg"
+
+    @property
+    def postgres_log(self) -> Path:
+        """PostgreSQL's log."""
+        return self.log / "postgres.log"
+
+    @property
+    def valkey_socket(self) -> Path:
+        """Valkey's socket."""
+        return self.sockets / "valkey.sock"
+
+    @property
+    def valkey_pid(self) -> Path:
+        """The file in which Valkey leaves its process id."""
+        return self.var / "valkey.pid"
+
+    @property
+    def valkey_log(self) -> Path:
+        """Valkey's log."""
+        return self.log / "valkey.log"
+
+
+def prepare(places: Locations) -> None:
+    """Make the directories of a pair.
+
+    Raises EmbeddedServerError when one cannot be made, or when the socket directory is not ours: in a place
+    that everybody can write to, a stranger could wait there with a server of their own.
+    """
+    try:
+        places.var.mkdir(parents=True, exist_ok=True)
+        places.log.mkdir(exist_ok=True)
+        places.sockets.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise EmbeddedServerError(f"cannot prepare the state directory {places.var}: {error}") from error
+    found = places.sockets.lstat()
+    owners = {os.geteuid(), places.var.stat().st_uid}
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners or found.st_mode & 0o022:
+        raise EmbeddedServerError(
+            f"{places.sockets} is not a directory of our own; remove it or set another ABSURD_VAR"
+        )
