@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pipeline_app.telescope import N_SUBBANDS
 
@@ -59,8 +59,11 @@ def is_raw_file_name(file_name: str) -> bool:
 
 
 def tile_name(start_time: datetime) -> str:
-    """Return the name of an observation: the UTC start of its first integration to the second."""
-    return start_time.astimezone(UTC).strftime(_TIME_FORMAT)
+    """Return the name of an observation: the UTC start of its first integration, to the nearest second.
+
+    Nearest, because start times computed from Julian dates are uncertain by tens of microseconds.
+    """
+    return (start_time.astimezone(UTC) + timedelta(seconds=0.5)).strftime(_TIME_FORMAT)
 
 
 def parse_tile_name(name: str) -> datetime:
