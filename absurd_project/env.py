@@ -1,0 +1,129 @@
+"""Typed readers of the ABSURD_* environment that refuse a bad value by name."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"0", "false", "no", "off", ""}
+
+Mode = Literal["local", "production"]
+
+
+class BadSetting(Exception):
+    """An environment variable holds a value that cannot be used."""
+
+    def __init__(self, name: str, value: str, wanted: str) -> None:
+        super().__init__(f"{name}={value!r} is not usable: {wanted}")
+
+
+def text(name: str, default: str = "") -> str:
+    """Return the variable, or the default when it is unset or empty."""
+    return os.environ.get(name) or default
+
+
+def flag(name: str, default: bool) -> bool:
+    """Return a boolean; anything but the usual words for true and false is refused."""
+    value = os.environ.get(name)
+    if value is None:
+        return default
+    lowered = value.strip().lower()
+    if lowered in TRUE:
+        return True
+    if lowered in FALSE:
+        return False
+    raise BadSetting(name, value, "write true or false")
+
+
+def integer(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
+    """Return a whole number within its bounds."""
+    value = os.environ.get(name)
+    if not value:
+        return default
+    wanted = f"write a whole number from {least}" + (f" to {most}" if most is not None else "")
+    try:
+        number = int(value)
+    except ValueError:
+        raise BadSetting(name, value, wanted) from None
+    if number < least or (most is not None and number > most):
+        raise BadSetting(name, value, wanted)
+    return number
+
+
+def seconds(name: str, default: float, *, least: float = 0.0) -> float:
+    """Return a duration in seconds."""
+    value = os.environ.get(name)
+    if not value:
+        return default
+    try:
+        number = float(value)
+    except ValueError:
+        raise BadSetting(name, value, "write a number of seconds") from None
+    if not least <= number < float("inf"):
+        raise BadSetting(name, value, f"write a number of seconds not below {least:g}")
+    return number
+
+
+def paths(name: str, default: str) -> tuple[Path, ...]:
+    """Return a colon-separated list of absolute directories."""
+    value = text(name, default)
+    found = tuple(Path(part) for part in value.split(":") if part)
+    for path in found:
+        if not path.is_absolute():
+            raise BadSetting(name, value, f"{path} is not an absolute path")
+    return found
+
+
+def url(name: str, schemes: tuple[str, ...]) -> str:
+    """Return a URL of one of the given schemes, or an empty string when unset."""
+    value = text(name)
+    if value and urlsplit(value).scheme not in schemes:
+        raise BadSetting(name, value, f"start it with {' or '.join(s + '://' for s in schemes)}")
+    return value
+
+
+def mode() -> Mode:
+    """Return ABSURD_MODE; `local` is the default only while both servers are private ones."""
+    value = text("ABSURD_MODE")
+    if not value:
+        external = text("ABSURD_DATABASE_URL") or text("ABSURD_REDIS_URL")
+        return "production" if external else "local"
+    if value == "local":
+        return "local"
+    if value == "production":
+        return "production"
+    raise BadSetting("ABSURD_MODE", value, "write local or production")
+
+
+def state_directory(default: Path) -> Path:
+    """Return ABSURD_VAR as an absolute path."""
+    return Path(text("ABSURD_VAR", str(default))).expanduser().absolute()
+
+
+def secret_key(var: Path, current_mode: Mode) -> str:
+    """Return Django's secret key; in local mode one is made once and kept in the state directory."""
+    value = text("SECRET_KEY")
+    if value:
+        return value
+    if current_mode == "production":
+        raise BadSetting("SECRET_KEY", "", "production needs a long random SECRET_KEY in the environment")
+    path = var / "secret_key"
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        var.mkdir(parents=True, exist_ok=True)
+    key = secrets.token_urlsafe(50)
+    partial = path.with_name(f"secret_key.{os.getpid()}")
+    partial.touch(mode=0o600)
+    partial.write_text(key)
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        key = path.read_text()
+    finally:
+        partial.unlink()
+    return key

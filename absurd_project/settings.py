@@ -1,0 +1,152 @@
+"""Django settings: one block a concern, the environment read through env.py only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from absurd_project import embedded, env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Modes
+ABSURD_MODE = env.mode()
+ABSURD_VAR = env.state_directory(BASE_DIR / "var")
+PRODUCTION = ABSURD_MODE == "production"
+DEBUG = False
+SECRET_KEY = env.secret_key(ABSURD_VAR, ABSURD_MODE)
+
+# The queue
+ABSURD_ENABLED = env.flag("ABSURD_ENABLED", default=False)
+ABSURD_QUEUE_NAME = env.text("ABSURD_QUEUE_NAME", "dsa110-pipeline")
+ABSURD_WORKER_CONCURRENCY = env.integer("ABSURD_WORKER_CONCURRENCY", 4, least=1, most=256)
+ABSURD_WORKER_POLL_INTERVAL = env.seconds("ABSURD_WORKER_POLL_INTERVAL", 1.0, least=0.01)
+ABSURD_TASK_TIMEOUT = env.integer("ABSURD_TASK_TIMEOUT", 3600, least=1)
+ABSURD_MAX_RETRIES = env.integer("ABSURD_MAX_RETRIES", 3, most=100)
+ABSURD_LEASE_SEC = env.integer("ABSURD_LEASE_SEC", 60, least=2)
+ABSURD_API_KEY = env.text("ABSURD_API_KEY")
+ABSURD_DATA_ROOTS = env.paths("ABSURD_DATA_ROOTS", f"{ABSURD_VAR / 'data'}:/stage:/data")
+ABSURD_PORT = env.integer("ABSURD_PORT", 8000, least=1, most=65535)
+
+# Servers
+ABSURD_DATABASE_URL = env.url("ABSURD_DATABASE_URL", ("postgresql", "postgres")) or embedded.database_url(ABSURD_VAR)
+ABSURD_REDIS_URL = env.url("ABSURD_REDIS_URL", ("redis", "rediss", "unix")) or embedded.redis_url(ABSURD_VAR)
+
+
+def _database(url: str) -> dict[str, object]:
+    parts = urlsplit(url)
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    host = query.pop("host", "") or unquote(parts.hostname or "")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")) or "absurd",
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": host,
+        "PORT": str(parts.port or ""),
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**query, "pool": {"min_size": 1, "max_size": env.integer("ABSURD_POOL_MAX_SIZE", 10, least=2)}},
+    }
+
+
+DATABASES = {"default": _database(ABSURD_DATABASE_URL)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [ABSURD_REDIS_URL], "prefix": env.text("ABSURD_CHANNEL_PREFIX", "absurd")},
+    }
+}
+
+# Applications: `channels` stays out, because its only use there is a runworker command that would fight ours.
+INSTALLED_APPS = [
+    "daphne",
+    "absurd_project.apps.ConsoleConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "rest_framework_api_key",
+    "django_filters",
+    "drf_spectacular",
+    "workers",
+    "pipeline_app",
+    "tasks_app",
+    "absurd_project",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "absurd_project.urls"
+ASGI_APPLICATION = "absurd_project.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# REST
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "tasks_app.api.authentication.ApiKeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["tasks_app.api.permissions.ScopedAccess"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "tasks_app.api.errors.problem_response",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {"TITLE": "Absurd for DSA-110", "VERSION": "0.1.0", "SERVE_INCLUDE_SCHEMA": False}
+
+# Security
+ALLOWED_HOSTS = [h for h in env.text("ABSURD_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1]").split(",") if h]
+CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS] if PRODUCTION else []
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = PRODUCTION
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if PRODUCTION else None
+SECURE_HSTS_SECONDS = 31_536_000 if PRODUCTION else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = PRODUCTION
+X_FRAME_OPTIONS = "DENY"
+LOGIN_URL = "admin:login"
+
+# Time, language, static files
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_I18N = False
+STATIC_URL = "static/"
+STATIC_ROOT = ABSURD_VAR / "static"
+SERVESTATIC_USE_FINDERS = True
+SERVESTATIC_AUTOREFRESH = False
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname:<7} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.text("ABSURD_LOG_LEVEL", "INFO").upper()},
+}

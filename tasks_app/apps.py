@@ -1,0 +1,18 @@
+"""The queue: it knows nothing of radio astronomy."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class TasksConfig(AppConfig):
+    """Tasks, attempts, events, queues and workers."""
+
+    name = "tasks_app"
+    verbose_name = "Queue"
+
+    def ready(self) -> None:
+        from tasks_app.roles import make_groups
+
+        post_migrate.connect(make_groups, sender=self)

@@ -1,0 +1,87 @@
+"""What can go wrong with the queue, in words for the person who asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class AbsurdError(Exception):
+    """Base of the queue's errors; `code` is stable, the message is for people."""
+
+    code = "error"
+
+
+class Disabled(AbsurdError):
+    """The system is switched off by ABSURD_ENABLED."""
+
+    code = "disabled"
+
+    def __init__(self) -> None:
+        super().__init__("Absurd is disabled; set ABSURD_ENABLED=true and restart to accept tasks")
+
+
+class TaskNotFound(AbsurdError):
+    """No task has that id."""
+
+    code = "task_not_found"
+
+    def __init__(self, task_id: object) -> None:
+        super().__init__(f"there is no task {task_id}")
+
+
+class QueueNotFound(AbsurdError):
+    """No queue has that name."""
+
+    code = "queue_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no queue {name!r}")
+
+
+class UnknownTaskName(AbsurdError):
+    """No handler is registered under that name."""
+
+    code = "unknown_task_name"
+
+    def __init__(self, name: str, near: Sequence[str]) -> None:
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"no task is called {name!r}{hint}")
+
+
+class ParamsInvalid(AbsurdError):
+    """The params or options of a spawn do not fit; `problems` lists each field's path and fault."""
+
+    code = "params_invalid"
+
+    def __init__(self, problems: Sequence[dict[str, Any]]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(f"{p['path']}: {p['message']}" for p in self.problems))
+
+
+class IdempotencyConflict(AbsurdError):
+    """The key was used before, for something else."""
+
+    code = "idempotency_conflict"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the idempotency key {key!r} was used before with other content")
+
+
+class InvalidTransition(AbsurdError):
+    """The state machine has no such move."""
+
+    code = "invalid_transition"
+
+    def __init__(self, task_id: object, current: str, verb: str, hint: str = "") -> None:
+        self.current = current
+        super().__init__(f"cannot {verb} task {task_id}: it is {current}" + (f"; {hint}" if hint else ""))
+
+
+class LostClaim(AbsurdError):
+    """A worker's write was refused because its claim no longer holds the task."""
+
+    code = "lost_claim"
+
+    def __init__(self, task_id: object, verb: str) -> None:
+        super().__init__(f"late {verb} of task {task_id} refused: another claim holds it, or none does")

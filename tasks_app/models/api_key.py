@@ -1,0 +1,27 @@
+"""Keys for programs that talk to the REST API and the feed."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from rest_framework_api_key.models import AbstractAPIKey
+
+SCOPES = ("read", "spawn", "operate")
+
+
+def all_scopes() -> list[str]:
+    """Return every scope: what a key gets when nothing narrower is asked for."""
+    return list(SCOPES)
+
+
+class ApiKey(AbstractAPIKey):
+    """A hashed key with an owner and the scopes it opens: read, spawn, operate."""
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="api_keys"
+    )
+    scopes = models.JSONField(default=all_scopes)
+
+    class Meta(AbstractAPIKey.Meta):
+        verbose_name = "API key"
+        verbose_name_plural = "API keys"

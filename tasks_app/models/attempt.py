@@ -1,0 +1,41 @@
+"""One execution of a task."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+from tasks_app.models.worker import Worker
+
+
+class Attempt(models.Model):
+    """One execution of a task, numbered from 1; it has its own claim token, log and directory."""
+
+    task_id = models.UUIDField(db_index=False)
+    number = models.PositiveIntegerField(help_text="The claim epoch that began it.")
+    claim_token = models.UUIDField(unique=True)
+    worker = models.ForeignKey(Worker, null=True, on_delete=models.PROTECT, related_name="attempts")
+    started_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True, blank=True)
+    outcome = models.CharField(max_length=10, blank=True, help_text="completed, or the failure class.")
+    error = models.TextField(blank=True)
+    traceback = models.TextField(blank=True)
+    exit_code = models.IntegerField(null=True, blank=True)
+    signal = models.CharField(max_length=20, blank=True)
+    log_path = models.CharField(max_length=500, blank=True)
+    log_tail = models.TextField(blank=True)
+    directory = models.CharField(max_length=500, blank=True)
+    peak_rss_bytes = models.BigIntegerField(null=True, blank=True)
+    cpu_sec = models.FloatField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["task_id", "number"]
+        constraints = [models.UniqueConstraint(fields=["task_id", "number"], name="attempt_number_once")]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.task_id}"
+
+    @property
+    def wall_sec(self) -> float | None:
+        """Seconds from start to end."""
+        return (self.ended_at - self.started_at).total_seconds() if self.ended_at else None

@@ -1,0 +1,29 @@
+"""What happened, numbered, committed with the state it describes."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class TaskEvent(models.Model):
+    """One row a transition, refusal or request. Its id is the number that the feed replays from."""
+
+    task_id = models.UUIDField()
+    queue_name = models.CharField(max_length=100)
+    run_id = models.UUIDField(null=True, blank=True)
+    verb = models.CharField(max_length=30, help_text="spawned, claimed, completed, reprioritized, refused, …")
+    from_status = models.CharField(max_length=10, blank=True)
+    to_status = models.CharField(max_length=10, blank=True)
+    actor = models.CharField(max_length=200)
+    reason = models.TextField(blank=True)
+    attempt = models.PositiveIntegerField(default=0)
+    detail = models.JSONField(default=dict)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["task_id", "id"], name="event_task")]
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.verb} {self.task_id}"

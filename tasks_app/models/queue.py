@@ -1,0 +1,31 @@
+"""A named, pausable line of tasks."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Queue(models.Model):
+    """A named line of tasks, created on first use or explicitly."""
+
+    name = models.CharField(max_length=100, unique=True)
+    description = models.TextField(blank=True, help_text="What runs here, and whom to call about it.")
+    paused_at = models.DateTimeField(null=True, blank=True, help_text="Since when no task of this queue is claimed.")
+    paused_by = models.CharField(max_length=200, blank=True)
+    pause_reason = models.TextField(blank=True)
+    default_timeout_sec = models.PositiveIntegerField(null=True, blank=True)
+    default_max_retries = models.PositiveSmallIntegerField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        permissions = [("pause_queue", "Can pause and resume a queue")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether claims leave this queue out."""
+        return self.paused_at is not None

@@ -1,0 +1,182 @@
+"""One unit of durable work."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models.functions import Now
+
+from tasks_app.models.queue import Queue
+from tasks_app.models.run import Run
+from tasks_app.models.worker import Worker
+from tasks_app.querysets import TaskQuerySet
+
+PRIORITY_LEAST, PRIORITY_MOST, PRIORITY_DEFAULT = 1, 20, 5
+
+
+class TaskStatus(models.TextChoices):
+    """The five stored statuses; everything else an operator sees is derived from other columns."""
+
+    PENDING = "pending"
+    CLAIMED = "claimed"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Hold(models.IntegerChoices):
+    """Bits of `Task.hold`: why a pending task may not be claimed yet. Zero means claimable."""
+
+    FUTURE = 1
+    DEPENDENCY = 2
+    LIMIT = 4
+
+
+class FailureClass(models.TextChoices):
+    """How an attempt ended when it did not simply complete."""
+
+    ERROR = "error"
+    INVALID = "invalid"
+    NO_WORK = "no_work"
+    TIMEOUT = "timeout"
+    SILENT = "silent"
+    KILLED = "killed"
+    MEMORY = "memory"
+    LOST = "lost"
+    DRAINED = "drained"
+    CANCELLED = "cancelled"
+
+
+class Task(models.Model):
+    """One unit of durable work: a name, params, a priority, and everything the claim needs to know."""
+
+    task_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    queue = models.ForeignKey(
+        Queue, to_field="name", db_column="queue_name", on_delete=models.PROTECT, related_name="tasks", db_index=False
+    )
+    task_name = models.CharField(max_length=100)
+    params = models.JSONField(default=dict)
+    bindings = models.JSONField(
+        default=dict, help_text='Params taken from parents\' results: {"param": {"task_id": …, "field": …}}.'
+    )
+    priority = models.PositiveSmallIntegerField(default=PRIORITY_DEFAULT)
+    status = models.CharField(max_length=10, choices=TaskStatus, default=TaskStatus.PENDING, editable=False)
+
+    hold = models.PositiveSmallIntegerField(default=0, help_text="Bits that keep a pending task from being claimed.")
+    rank = models.BigIntegerField(help_text="Order within the queue: the smallest is claimed first.")
+    memory_class = models.PositiveSmallIntegerField(default=0, help_text="Memory need as a power of two of GB.")
+    runnable_at = models.DateTimeField(help_text="From when the task may be claimed.")
+
+    timeout_sec = models.PositiveIntegerField(help_text="Longest time one attempt may take.")
+    max_retries = models.PositiveSmallIntegerField()
+    retry_count = models.PositiveSmallIntegerField(default=0)
+    crash_count = models.PositiveSmallIntegerField(
+        default=0, help_text="Attempts that were killed, out of memory or lost."
+    )
+    quarantined_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Fails if it has not been claimed by then.")
+
+    claim_token = models.UUIDField(null=True, blank=True)
+    claim_epoch = models.PositiveIntegerField(default=0, help_text="Grows by one at every claim, never reset.")
+    worker = models.ForeignKey(Worker, null=True, blank=True, on_delete=models.PROTECT, related_name="tasks")
+    lease_until = models.DateTimeField(null=True, blank=True)
+    lease_sec = models.PositiveIntegerField(default=60)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_by = models.CharField(max_length=200, blank=True)
+    cancel_reason = models.TextField(blank=True)
+
+    memory_gb = models.FloatField(default=1.0)
+    cores = models.PositiveSmallIntegerField(default=1)
+    progress = models.FloatField(null=True, blank=True, help_text="Fraction of the running attempt done, 0 to 1.")
+    progress_message = models.CharField(max_length=300, blank=True)
+
+    result = models.JSONField(null=True, blank=True)
+    error = models.TextField(null=True, blank=True)  # noqa: DJ001 - null is what the API returns for "no error"
+    failure_class = models.CharField(max_length=10, choices=FailureClass, blank=True)
+    unrunnable_because = models.UUIDField(
+        null=True, blank=True, help_text="The failed ancestor without which this task can never run."
+    )
+
+    run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.PROTECT, related_name="tasks")
+    stage = models.CharField(max_length=100, blank=True, help_text="Name of this task within its run.")
+    created_by = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    claimed_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        permissions = [
+            ("spawn_task", "Can spawn a task"),
+            ("cancel_task", "Can cancel a task"),
+            ("retry_task", "Can retry a task"),
+            ("reprioritize_task", "Can change a task's priority"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["queue", "memory_class", "rank", "id"],
+                name="task_claimable",
+                condition=models.Q(status="pending", hold=0),
+            ),
+            models.Index(fields=["runnable_at"], name="task_held", condition=models.Q(status="pending", hold__gt=0)),
+            models.Index(fields=["lease_until"], name="task_leased", condition=models.Q(status="claimed")),
+            models.Index(fields=["queue", "status", "id"], name="task_queue_status"),
+            models.Index(fields=["status", "id"], name="task_status"),
+        ]
+        constraints = [
+            models.CheckConstraint(name="task_status_known", condition=models.Q(status__in=TaskStatus.values)),
+            models.CheckConstraint(
+                name="task_priority_1_to_20",
+                condition=models.Q(priority__gte=PRIORITY_LEAST, priority__lte=PRIORITY_MOST),
+            ),
+            models.CheckConstraint(name="task_hold_known_bits", condition=models.Q(hold__gte=0, hold__lte=7)),
+            models.CheckConstraint(
+                name="task_claim_is_whole",
+                condition=models.Q(
+                    status="claimed", claim_token__isnull=False, lease_until__isnull=False, worker__isnull=False
+                )
+                | (~models.Q(status="claimed") & models.Q(claim_token__isnull=True, lease_until__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="task_finished_has_time",
+                condition=models.Q(status__in=["completed", "failed", "cancelled"], completed_at__isnull=False)
+                | models.Q(status__in=["pending", "claimed"], completed_at__isnull=True),
+            ),
+            models.UniqueConstraint(fields=["claim_token"], name="task_claim_token_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task_name} {str(self.task_id)[:8]}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the task has reached a terminal status."""
+        return self.status in FINISHED
+
+    @property
+    def duration_sec(self) -> float | None:
+        """Seconds from the last claim to the end, when both have happened."""
+        if self.claimed_at is None or self.completed_at is None:
+            return None
+        return (self.completed_at - self.claimed_at).total_seconds()
+
+    @property
+    def display_status(self) -> str:
+        """The stored status, or the finer word that tells an operator more."""
+        if self.status == TaskStatus.CLAIMED and self.cancel_requested_at:
+            return "cancelling"
+        if self.status == TaskStatus.FAILED and self.quarantined_at:
+            return "quarantined"
+        if self.status != TaskStatus.PENDING:
+            return self.status
+        if self.hold & Hold.DEPENDENCY:
+            return "waiting"
+        if self.hold & Hold.FUTURE:
+            return "retrying" if self.retry_count else "scheduled"
+        return self.status
+
+
+FINISHED = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})

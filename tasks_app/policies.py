@@ -1,0 +1,83 @@
+"""What is retried, after how long, and who goes first. Pure functions."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+CRITICAL_FROM = 15
+CRITICAL_BAND_MS = 10**13
+"""Wider than any time in milliseconds, so that each critical priority forms a band of its own."""
+PRIORITY_STEP_MS = 60_000
+BACKOFF_BASE_SEC = 5.0
+BACKOFF_CAP_SEC = 600.0
+CRASHES_TO_QUARANTINE = 3
+
+CRASHES = frozenset({"killed", "memory", "lost"})
+RETRIED = CRASHES | {"error", "timeout", "silent"}
+
+
+def rank(priority: int, runnable_at: datetime) -> int:
+    """Return the place in the queue; the smallest goes first.
+
+    Priorities 15 to 20 run before all others, by priority and then by time. The rest get a virtual deadline: each step
+    of priority is worth one minute of waiting, so that waiting tasks age and nobody starves.
+    """
+    runnable_at_ms = int(runnable_at.timestamp() * 1000)
+    if priority >= CRITICAL_FROM:
+        return runnable_at_ms - (priority - CRITICAL_FROM + 1) * CRITICAL_BAND_MS
+    return runnable_at_ms + (CRITICAL_FROM - 1 - priority) * PRIORITY_STEP_MS
+
+
+def backoff_sec(
+    retry_count: int,
+    *,
+    base_sec: float = BACKOFF_BASE_SEC,
+    cap_sec: float = BACKOFF_CAP_SEC,
+    chance: float | None = None,
+) -> float:
+    """Return the seconds to wait before the given retry (1 is the first): exponential with full jitter, at least half
+    a second so that a failing task never spins.
+
+    `chance` from 0 to 1 replaces the random draw.
+    """
+    draw = random.random() if chance is None else chance  # noqa: S311 - jitter, not a secret
+    ceiling = min(cap_sec, base_sec * 2.0 ** min(retry_count - 1, 30))
+    return max(0.5, draw * ceiling)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What becomes of a task whose attempt did not complete."""
+
+    to: Literal["pending", "failed", "completed", "cancelled"]
+    counts_as_retry: bool = False
+    counts_as_crash: bool = False
+    quarantined: bool = False
+
+
+def judge(
+    failure_class: str, *, retry_count: int, max_retries: int, crash_count: int, cancel_requested: bool
+) -> Verdict:
+    """Decide what follows an attempt of the given failure class."""
+    crashed = failure_class in CRASHES
+    if failure_class == "no_work":
+        return Verdict(to="completed")
+    if cancel_requested or failure_class == "cancelled":
+        return Verdict(to="cancelled")
+    if failure_class == "drained":
+        return Verdict(to="pending")
+    if failure_class not in RETRIED:
+        return Verdict(to="failed")
+    if crashed and crash_count + 1 >= CRASHES_TO_QUARANTINE:
+        return Verdict(to="failed", counts_as_retry=True, counts_as_crash=True, quarantined=True)
+    if retry_count >= max_retries:
+        return Verdict(to="failed", counts_as_retry=True, counts_as_crash=crashed)
+    return Verdict(to="pending", counts_as_retry=True, counts_as_crash=crashed)
+
+
+def memory_class(memory_gb: float) -> int:
+    """Return the smallest n with 2**n >= memory_gb, from 0."""
+    return max(0, (max(1, -(-int(memory_gb * 1024) // 1024)) - 1).bit_length())

@@ -1,0 +1,75 @@
+"""Task names and what is known of each: handler, params, limits."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from tasks_app.errors import ParamsInvalid, UnknownTaskName
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """One task name."""
+
+    name: str
+    handler: str
+    """Dotted path `package.module:function`, imported only where the attempt runs."""
+    params_model: type[BaseModel]
+    description: str = ""
+    timeout_sec: int | None = None
+    max_retries: int | None = None
+    memory_gb: float = 1.0
+    cores: int = 1
+    isolation: Literal["process", "thread"] = "process"
+    on_complete: str | None = None
+    """Dotted path of a function called with the completed task inside the completing transaction."""
+
+
+_specs: dict[str, TaskSpec] = {}
+
+
+def register(spec: TaskSpec) -> None:
+    """Add a task name; registering the same name twice is a programming error."""
+    if _specs.get(spec.name, spec) != spec:
+        raise ValueError(f"task name {spec.name!r} is already registered")
+    _specs[spec.name] = spec
+
+
+def get(name: str) -> TaskSpec:
+    """Return the spec of a task name.
+
+    Raises UnknownTaskName, naming the nearest known ones.
+    """
+    try:
+        return _specs[name]
+    except KeyError:
+        raise UnknownTaskName(name, difflib.get_close_matches(name, _specs, n=3)) from None
+
+
+def names() -> list[str]:
+    """Return the registered task names in order."""
+    return sorted(_specs)
+
+
+def check_params(spec: TaskSpec, params: dict[str, Any], bound: Collection[str] = ()) -> dict[str, Any]:
+    """Return the params as they will be stored.
+
+    `bound` names the params that parents' results will fill later; they may be missing now.
+    Raises ParamsInvalid with the path of each bad field.
+    """
+    try:
+        spec.params_model.model_validate(params)
+    except ValidationError as error:
+        problems = [
+            {"path": ".".join(["params", *map(str, fault["loc"])]), "message": fault["msg"]}
+            for fault in error.errors(include_url=False, include_input=False)
+            if not (fault["type"] == "missing" and fault["loc"][:1] and fault["loc"][0] in bound)
+        ]
+        if problems:
+            raise ParamsInvalid(problems) from None
+    return params
