@@ -1,0 +1,104 @@
+"""One private server pair a session, in a state directory of its own; one database and prefix a worker.
+
+All of this happens while this file is imported, because Django's settings read the environment once and other
+conftests import models. For the same reason pytest-django is not told the settings module: it would load them first.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import pytest
+from django.conf import settings
+
+from absurd_project import embedded
+from absurd_project.embedded import liveness
+
+XDIST_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+PREFIX = "absurd-test-"
+
+
+def _own_state_directory() -> Path:
+    """Return the session's state directory: made by the first process, inherited by xdist's workers."""
+    if XDIST_WORKER:
+        return Path(os.environ["ABSURD_VAR"])
+    for name in [name for name in os.environ if name.startswith("ABSURD_")]:
+        del os.environ[name]
+    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    os.environ["ABSURD_VAR"] = str(directory)
+    return directory
+
+
+def _remove(session: Path) -> None:
+    """Stop every server of a session, also those of tests that were killed, and remove its directory."""
+    for var in (session, *session.glob("own-*")):
+        embedded.stop(var)
+    shutil.rmtree(session, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    """Clear away what sessions that were killed have left running."""
+    for session in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        pid = session.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdigit() and not liveness.alive(int(pid)) and session.stat().st_uid == os.geteuid():
+            _remove(session)
+
+
+def _set_django_up() -> None:
+    if settings.configured:
+        raise pytest.UsageError("unset DJANGO_SETTINGS_MODULE: tests/conftest.py must prepare the environment first")
+    os.environ["ABSURD_CHANNEL_PREFIX"] = f"test-{SESSION.name}-{XDIST_WORKER or 'alone'}"
+    os.environ["DJANGO_SETTINGS_MODULE"] = "absurd_project.settings"
+    django.setup()
+    # Left set, it would make pytest-django load the settings in an xdist worker before the prefix above is made.
+    del os.environ["DJANGO_SETTINGS_MODULE"]
+
+
+SESSION = _own_state_directory()
+_set_django_up()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not XDIST_WORKER and not config.option.collectonly:
+        _remove_abandoned()
+        embedded.ensure(SESSION)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not XDIST_WORKER:
+        _remove(SESSION)
+
+
+@pytest.fixture
+def private_servers() -> Iterator[Path]:
+    """Yield the state directory of a running pair that the test owns and may stop or kill."""
+    var = Path(tempfile.mkdtemp(prefix="own-", dir=SESSION))
+    try:
+        embedded.ensure(var)
+        yield var
+    finally:
+        embedded.stop(var)
+        shutil.rmtree(var)
+
+
+@pytest.fixture
+def live_environment(transactional_db: None, tmp_path: Path) -> dict[str, str]:
+    """Return the environment for a subprocess that works on this worker's test database."""
+    database = settings.DATABASES["default"]
+    for directory in ("var", "data"):
+        (tmp_path / directory).mkdir(exist_ok=True)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ABSURD_", "PYTEST_"))}
+    return inherited | {
+        "ABSURD_MODE": "local",
+        "ABSURD_ENABLED": "true",
+        "ABSURD_VAR": str(tmp_path / "var"),
+        "ABSURD_DATA_ROOTS": str(tmp_path / "data"),
+        "ABSURD_DATABASE_URL": f"postgresql://postgres@:5432/{database['NAME']}?host={database['HOST']}",
+        "ABSURD_REDIS_URL": settings.ABSURD_REDIS_URL,
+        "ABSURD_CHANNEL_PREFIX": os.environ["ABSURD_CHANNEL_PREFIX"],
+    }
