@@ -105,6 +105,7 @@ def move(task: Task, to: TaskStatus, act: Act, *, attempt: Mapping[str, Any] | N
     before = TaskStatus(task.status)
     if (before, to) not in LEGAL:
         raise InvalidTransition(task.task_id, before, act.verb)
+    root = task.unrunnable_because or task.task_id
     moment = clock.now()
     if before == CLAIMED:
         Attempt.objects.filter(claim_token=task.claim_token).update(ended_at=moment, **(attempt or {}))
@@ -115,7 +116,7 @@ def move(task: Task, to: TaskStatus, act: Act, *, attempt: Mapping[str, Any] | N
     for name, value in {"status": to, **fields}.items():
         setattr(task, name, value)
     record(task, act, from_status=before, to_status=to, update=_update_of(task))
-    _settle_children(task, before)
+    _settle_children(task, before, root)
 
 
 def _update_of(task: Task) -> dict[str, Any]:
@@ -130,9 +131,8 @@ def _update_of(task: Task) -> dict[str, Any]:
     return update
 
 
-def _settle_children(task: Task, before: TaskStatus) -> None:
-    """Release, condemn or revive the tasks that depend on this one."""
-    root = task.unrunnable_because or task.task_id
+def _settle_children(task: Task, before: TaskStatus, root: UUID) -> None:
+    """Release, condemn or revive the tasks that depend on this one; `root` is the failure it descends from."""
     if task.status == COMPLETED:
         release(
             [

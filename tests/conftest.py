@@ -31,6 +31,7 @@ def _own_state_directory() -> Path:
         del os.environ[name]
     directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     os.environ["ABSURD_VAR"] = str(directory)
+    os.environ["ABSURD_ENABLED"] = "true"
     return directory
 
 

@@ -1,0 +1,104 @@
+"""Two connections at once: what must hold whichever wins."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection, transaction
+
+from tasks_app import claiming
+from tasks_app.errors import LostClaim
+from tasks_app.models import Attempt, IdempotencyKey, Task, TaskEvent
+from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note, verbs
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def together(*works: Callable[[], object]) -> list[object]:
+    """Run all at once, each on a connection of its own, and return their results or exceptions."""
+    barrier = threading.Barrier(len(works))
+
+    def run(work: Callable[[], object]) -> object:
+        try:
+            barrier.wait()
+            return work()
+        except Exception as error:
+            return error
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return list(pool.map(run, works))
+
+
+def test_two_parents_that_end_together_release_their_child_once():
+    worker = make_worker()
+    for _ in range(10):
+        spawn_note(), spawn_note()
+        claims = claiming.claim(worker, limit=2)
+        child = spawn_note(depends_on=[claim.task_id for claim in claims])
+        together(*(lambda c=claim: claiming.complete(c, {}, REPORT) for claim in claims))
+        assert verbs(child) == ["spawned", "released"]
+        claiming.complete(claim_one(worker), {}, REPORT)
+
+
+def test_a_child_spawned_while_its_parent_ends_is_never_left_waiting():
+    worker = make_worker()
+    for _ in range(10):
+        parent = spawn_note()
+        claim = claim_one(worker)
+        _, child = together(
+            lambda c=claim: claiming.complete(c, {}, REPORT), lambda p=parent: spawn_note(depends_on=[p.task_id])
+        )
+        child.refresh_from_db()
+        assert child.hold == 0
+        claiming.complete(claim_one(worker), {}, REPORT)
+
+
+def test_the_same_key_from_two_callers_makes_one_task():
+    for n in range(10):
+        tasks = together(*[lambda key=f"tile-{n}": spawn_note(idempotency_key=key)] * 3)
+        assert len({task.task_id for task in tasks}) == 1
+    assert (Task.objects.count(), IdempotencyKey.objects.count()) == (10, 10)
+
+
+def test_one_of_two_ends_of_the_same_claim_wins():
+    worker = make_worker()
+    for _ in range(10):
+        spawn_note()
+        claim = claim_one(worker)
+        outcomes = together(
+            lambda c=claim: claiming.complete(c, {}, REPORT), lambda c=claim: claiming.fail(c, "invalid", "no", REPORT)
+        )
+        assert [type(outcome) for outcome in outcomes].count(LostClaim) == 1
+    assert TaskEvent.objects.filter(verb="refused").count() == 10
+
+
+def test_eight_claimers_never_share_a_task():
+    workers = [make_worker(label=f"worker-{n}") for n in range(8)]
+    for _ in range(200):
+        spawn_note()
+
+    def drain(worker):
+        mine = []
+        while claims := claiming.claim(worker, limit=3):
+            mine += [claim.task_id for claim in claims]
+        return mine
+
+    rounds = together(*(lambda w=worker: drain(w) for worker in workers))
+    for leftover in iter(lambda: drain(workers[0]), []):
+        rounds.append(leftover)
+    claimed = [task_id for mine in rounds for task_id in mine]
+    assert len(claimed) == len(set(claimed)) == 200
+    assert Attempt.objects.count() == 200
+
+
+def test_a_rolled_back_spawn_leaves_nothing():
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        spawn_note()
+        raise ZeroDivisionError
+    assert not Task.objects.exists()
+    assert not TaskEvent.objects.exists()
