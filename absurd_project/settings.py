@@ -25,6 +25,7 @@ ABSURD_TASK_TIMEOUT = env.integer("ABSURD_TASK_TIMEOUT", 3600, least=1)
 ABSURD_MAX_RETRIES = env.integer("ABSURD_MAX_RETRIES", 3, most=100)
 ABSURD_LEASE_SEC = env.integer("ABSURD_LEASE_SEC", 60, least=2)
 ABSURD_API_KEY = env.text("ABSURD_API_KEY")
+ABSURD_DIAGNOSTICS = env.flag("ABSURD_DIAGNOSTICS", default=not PRODUCTION)
 ABSURD_DATA_ROOTS = env.paths("ABSURD_DATA_ROOTS", f"{ABSURD_VAR / 'data'}:/stage:/data")
 ABSURD_PORT = env.integer("ABSURD_PORT", 8000, least=1, most=65535)
 
