@@ -53,8 +53,7 @@ def ensure(var: Path | None = None) -> None:
     Raises EmbeddedServerError, with what to do, when one cannot be brought up.
     """
     places = _places(var)
-    wants_postgres = not os.environ.get("ABSURD_DATABASE_URL")
-    wants_valkey = not os.environ.get("ABSURD_REDIS_URL")
+    wants_postgres, wants_valkey = _wanted()
     if not (wants_postgres or wants_valkey):
         return
     prepare(places)
@@ -67,6 +66,11 @@ def ensure(var: Path | None = None) -> None:
         if time.monotonic() > deadline:
             raise EmbeddedServerError(f"the private PostgreSQL does not answer: {complaint}")
         time.sleep(0.05)
+
+
+def healthy(var: Path | None = None) -> bool:
+    """Return whether every server that should be private here is up; costs next to nothing."""
+    return _up(_places(var), *_wanted())
 
 
 def status(var: Path | None = None) -> Status:
@@ -116,9 +120,18 @@ def _places(var: Path | None) -> Locations:
     return Locations(var=(var or state_directory()).absolute())
 
 
-def _bring_up(places: Locations, wants_postgres: bool, wants_valkey: bool) -> None:
+def _wanted() -> tuple[bool, bool]:
+    """Whether PostgreSQL and Valkey are to be private ones: each is, unless its URL names an external one."""
+    return not os.environ.get("ABSURD_DATABASE_URL"), not os.environ.get("ABSURD_REDIS_URL")
+
+
+def _up(places: Locations, wants_postgres: bool, wants_valkey: bool) -> bool:
     postgres_up = not wants_postgres or postgres.ready(places) is not None
-    if postgres_up and (not wants_valkey or valkey.answers(places)):
+    return postgres_up and (not wants_valkey or valkey.answers(places))
+
+
+def _bring_up(places: Locations, wants_postgres: bool, wants_valkey: bool) -> None:
+    if _up(places, wants_postgres, wants_valkey):
         return
     with _locked(places):
         if wants_valkey and not valkey.answers(places):

@@ -1,0 +1,32 @@
+"""`manage.py absurd_setup`: the schema, the operator's account and the API key; safe to run again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandParser
+
+from absurd_project import accounts
+
+
+class Command(BaseCommand):
+    """Prepares the database for use."""
+
+    help = "Migrate, create the operator account and an API key where they are missing."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--new-password", action="store_true", help="give the operator a new random password")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        var = settings.ABSURD_VAR
+        var.mkdir(parents=True, exist_ok=True)
+        call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
+        made = accounts.prepare(var, new_password=options["new_password"])
+        if made.password:
+            self.stdout.write(f"operator account: user {accounts.OPERATOR}, password {made.password}")
+            self.stdout.write(f"  (shown once; kept in {accounts.password_file(var)})")
+        if made.api_key:
+            self.stdout.write(f"API key: in {accounts.api_key_file(var)}")

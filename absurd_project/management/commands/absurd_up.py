@@ -1,0 +1,116 @@
+"""`manage.py absurd_up`: the whole system on this machine, kept running until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+
+from absurd_project import accounts, embedded
+from absurd_project.embedded import liveness
+from absurd_project.embedded.demotion import launcher
+from absurd_project.stack import AlreadyRunning, PortBusy, PrefixedLines, Stack, check_port, default_processes, running
+from absurd_project.stack.ports import is_open
+from absurd_project.stack.processes import CHECKOUT
+from absurd_project.stack.supervisor import POLL_SEC
+
+USAGE = 2
+DETACHED_START_SEC = 60.0
+
+
+class Command(BaseCommand):
+    """Runs web, two workers and ingest under one supervisor."""
+
+    help = "Run web, two workers and ingest; restart what dies; stop all on Ctrl-C."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--port", type=int, default=settings.ABSURD_PORT, help="port of the web server")
+        parser.add_argument("--detach", action="store_true", help="run in the background; absurd_down stops it")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        port, var = options["port"], settings.ABSURD_VAR
+        try:
+            self._refuse_if_taken(port, var)
+            if options["detach"]:
+                self._detach(port, var)
+                return
+            call_command("absurd_setup", stdout=self.stdout)
+            connection.close()
+            connection.close_pool()
+            self._run(port, var)
+        finally:
+            if not options["detach"]:
+                embedded.stop_started(var)
+
+    def _refuse_if_taken(self, port: int, var: Path) -> None:
+        pid = running(var)
+        try:
+            if pid is not None:
+                raise AlreadyRunning(var, pid)
+            check_port(port)
+        except (AlreadyRunning, PortBusy) as refusal:
+            raise CommandError(str(refusal), returncode=USAGE) from refusal
+
+    def _run(self, port: int, var: Path) -> None:
+        os.environ.setdefault("ABSURD_ENABLED", "true")
+        incoming = var / "incoming"
+        incoming.mkdir(parents=True, exist_ok=True)
+        processes = default_processes(port, incoming)
+        output = PrefixedLines([*(process.name for process in processes), "stack"], sys.stdout)
+        stack = Stack(processes, var=var, output=output)
+        asked_to_stop = threading.Event()
+
+        def on_signal(_number: int, _frame: object) -> None:
+            if asked_to_stop.is_set():
+                stack.kill()
+            asked_to_stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, on_signal)
+        try:
+            with stack:
+                self._greet_when_open(stack, port, var, asked_to_stop)
+                stack.run(asked_to_stop)
+                output.say("stack", "stopping")
+        except AlreadyRunning as refusal:
+            raise CommandError(str(refusal), returncode=USAGE) from refusal
+
+    def _greet_when_open(self, stack: Stack, port: int, var: Path, asked_to_stop: threading.Event) -> None:
+        while not is_open(port):
+            if asked_to_stop.wait(POLL_SEC):
+                return
+            stack.poll()
+        for line in self._greeting(port, var):
+            stack.output.say("stack", line)
+
+    def _greeting(self, port: int, var: Path) -> list[str]:
+        return [
+            f"console   http://127.0.0.1:{port}/admin/",
+            f"login     user {accounts.OPERATOR}, password in {accounts.password_file(var)}",
+            f"API       http://127.0.0.1:{port}/api/absurd/  (X-API-Key in {accounts.api_key_file(var)})",
+            f"incoming  {var / 'incoming'}",
+        ]
+
+    def _detach(self, port: int, var: Path) -> None:
+        log = var / "log" / "stack.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        supervise = [sys.executable, str(CHECKOUT / "manage.py"), "absurd_up", "--port", str(port)]
+        argv = [*launcher("--detach", str(log)), *supervise]
+        told = subprocess.run(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, check=True)
+        pid, deadline = int(told.stdout), time.monotonic() + DETACHED_START_SEC
+        while not is_open(port):
+            if time.monotonic() > deadline or (running(var) is None and not liveness.alive(pid)):
+                raise CommandError(f"the stack did not come up; see {log}")
+            time.sleep(POLL_SEC)
+        for line in self._greeting(port, var):
+            self.stdout.write(line)

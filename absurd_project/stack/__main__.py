@@ -1,0 +1,54 @@
+"""`python3 -m absurd_project.stack down|running|purge`: what the Makefile needs even when there is no `.venv`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from absurd_project import embedded
+from absurd_project.embedded.locations import state_directory
+from absurd_project.stack.claim import running
+from absurd_project.stack.down import NotAStateDirectory, check_removable, purge, take_down
+
+
+def main() -> int:
+    """Run one verb; return its exit code."""
+    options = argparse.ArgumentParser(prog="python3 -m absurd_project.stack", description=__doc__)
+    options.add_argument("verb", choices=["down", "running", "purge"])
+    options.add_argument("--yes", action="store_true", help="purge without asking")
+    chosen = options.parse_args()
+    var = state_directory()
+    try:
+        if chosen.verb == "running":
+            return 0 if running(var) is not None else 1
+        if chosen.verb == "down":
+            print("\n".join(take_down(var) or [f"nothing runs on {var}"]))
+            return 0
+        return _purge(var, chosen.yes)
+    except (NotAStateDirectory, TimeoutError, embedded.EmbeddedServerError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _purge(var: Path, agreed: bool) -> int:
+    if not var.exists():
+        print(f"{var} does not exist")
+        return 0
+    check_removable(var)
+    if not agreed:
+        print(f"This removes {var} for good: database, accounts, products, logs.")
+        try:
+            agreed = input("Type yes to go on: ").strip().lower() == "yes"
+        except EOFError:
+            agreed = False
+    if not agreed:
+        print("nothing was removed")
+        return 1
+    purge(var)
+    print(f"removed {var}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Where the processes' lines go: to the terminal, each behind its process's name, or quietly to files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Protocol, TextIO
+
+COLOURS = (36, 33, 32, 35, 34, 31)
+LOG_BYTES = 10_000_000
+
+
+class Output(Protocol):
+    """What a stack needs to know about where lines go."""
+
+    def target(self, name: str) -> int | IO[bytes]:
+        """Return what to give the process as its standard output and error."""
+
+    def attach(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        """Take over what a started process writes."""
+
+    def say(self, name: str, line: str) -> None:
+        """Add a line of the supervisor's own about one process."""
+
+
+class PrefixedLines:
+    """Shows every process's lines on one stream, each with the process's name, coloured on a terminal."""
+
+    def __init__(self, names: Sequence[str], stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._width = max((len(name) for name in names), default=0)
+        self._colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+        self._lock = threading.Lock()
+
+    def target(self, name: str) -> int:
+        return subprocess.PIPE
+
+    def attach(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        threading.Thread(target=self._pump, args=(name, process), name=f"lines-of-{name}", daemon=True).start()
+
+    def say(self, name: str, line: str) -> None:
+        prefix = f"{name:<{self._width}} |"
+        if self._stream.isatty() and name in self._colours:
+            prefix = f"\x1b[{self._colours[name]}m{prefix}\x1b[0m"
+        with self._lock:
+            try:
+                print(prefix, line, file=self._stream, flush=True)
+            except (OSError, ValueError):
+                # The terminal is gone; the processes must not stop because nobody reads them.
+                return
+
+    def _pump(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        if process.stdout is None:
+            return
+        with process.stdout as lines:
+            for line in lines:
+                self.say(name, line.decode(errors="replace").rstrip())
+
+
+class LogFiles:
+    """Keeps every process's lines in `<directory>/<name>.log`, the previous file beside it when it grew large."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def path(self, name: str) -> Path:
+        """Return the log of one process."""
+        return self._directory / f"{name}.log"
+
+    def target(self, name: str) -> IO[bytes]:
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_size > LOG_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        return path.open("ab")
+
+    def attach(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        return
+
+    def say(self, name: str, line: str) -> None:
+        with self.path(name).open("a") as log:
+            log.write(f"[stack] {line}\n")
