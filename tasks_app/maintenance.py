@@ -53,8 +53,8 @@ def return_lost(watched_sec: float) -> int:
     expired after one full lease of that, and of the server being up: an outage must not cost running work.
     """
     with transaction.atomic():
-        lost = Task.objects.expired_leases().filter(lease_sec__lt=watched_sec)
-        lost = lost.extra(where=["pg_postmaster_start_time() + lease_sec * interval '1 second' < clock_timestamp()"])
+        expired = Task.objects.expired_leases().filter(lease_sec__lt=watched_sec)
+        lost = expired.extra(where=["pg_postmaster_start_time() + lease_sec * interval '1 second' < clock_timestamp()"])
         tasks = list(lost.select_for_update(skip_locked=True, of=("self",)).select_related("run", "worker")[:BATCH])
         for task in tasks:
             message = f"worker {task.worker} was lost: it did not renew its lease of {task.lease_sec} s"

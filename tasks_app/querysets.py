@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 from django.db import models
 from django.db.models.functions import Now
 
-if TYPE_CHECKING:
-    pass
 
-
-class TaskQuerySet(models.QuerySet["Task"]):
-    """Selections of tasks."""
+class TaskQuerySet(models.QuerySet[Any]):
+    """Selections of tasks. The row type stays open, because the model is defined on top of this class."""
 
     def in_queue(self, name: str) -> Self:
         """Tasks of one queue."""

@@ -107,7 +107,7 @@ def move(task: Task, to: TaskStatus, act: Act, *, attempt: Mapping[str, Any] | N
         raise InvalidTransition(task.task_id, before, act.verb)
     root = task.unrunnable_because or task.task_id
     moment = clock.now()
-    if before == CLAIMED:
+    if task.claim_token is not None:
         Attempt.objects.filter(claim_token=task.claim_token).update(ended_at=moment, **(attempt or {}))
         fields.update(claim_token=None, lease_until=None, progress=None, progress_message="")
         fields.update(cancel_requested_at=None, cancel_requested_by="", cancel_reason="")

@@ -10,7 +10,9 @@ from tasks_app.models import Task
 
 def locked(task_id: UUID) -> Task:
     """Return the task locked for the current transaction. Raises TaskNotFound."""
-    task = Task.objects.select_for_update(of=("self",)).select_related("run").filter(task_id=task_id).first()
+    task: Task | None = (
+        Task.objects.select_for_update(of=("self",)).select_related("run").filter(task_id=task_id).first()
+    )
     if task is None:
         raise TaskNotFound(task_id)
     return task
