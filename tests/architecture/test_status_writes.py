@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+OWNER = ROOT / "tasks_app" / "transitions.py"
+PACKAGES = ("absurd_project", "workers", "pipeline_app", "tasks_app")
+WRITERS = {"update", "create", "bulk_update", "update_or_create", "get_or_create"}
+
+
+def writes_of_status(source: str) -> Iterator[int]:
+    """Yield the lines of `task.status = …`, `.update(status=…)`, `Task(status=…)` and SQL that sets a task's status."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(t, ast.Attribute) and t.attr == "status" and not is_self(t) for t in targets):
+                yield node.lineno
+        elif isinstance(node, ast.Call) and any(keyword.arg == "status" for keyword in node.keywords):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in WRITERS or name == "Task":
+                yield node.lineno
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if re.search(r"\bSET\b[^;]*\bstatus\s*=", node.value) or re.search(
+                r"INSERT INTO tasks_app_task\b", node.value
+            ):
+                yield node.lineno
+
+
+def is_self(target: ast.Attribute) -> bool:
+    return isinstance(target.value, ast.Name) and target.value.id == "self"
+
+
+def test_only_the_transitions_write_a_tasks_status():
+    guilty = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if path != OWNER and "migrations" not in path.parts
+        for line in writes_of_status(path.read_text())
+    ]
+    assert guilty == []
+
+
+def test_the_search_finds_the_writes_of_the_owner():
+    assert len(list(writes_of_status(OWNER.read_text()))) >= 3
+
+
+def test_no_module_has_more_than_500_lines():
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for package in (*PACKAGES, "tests")
+        for path in (ROOT / package).rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 500
+    }
+    assert long == {}
