@@ -33,7 +33,8 @@ def test_the_import_contracts_hold():
 
 @pytest.mark.parametrize("module", ["absurd_project.asgi", "workers.loop", "absurd_project.urls"])
 def test_neither_web_nor_worker_loads_casa(module, live_environment):
-    statement = f"import os, django\nos.environ['DJANGO_SETTINGS_MODULE']='absurd_project.settings'\ndjango.setup()\nimport {module}"
+    settings = "os.environ['DJANGO_SETTINGS_MODULE'] = 'absurd_project.settings'"
+    statement = f"import os, django\n{settings}\ndjango.setup()\nimport {module}"
     assert loaded_by(statement, live_environment, CASA) == []
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 OWNER = ROOT / "tasks_app" / "transitions.py"
 PACKAGES = ("absurd_project", "workers", "pipeline_app", "tasks_app")
+SQL = re.compile(r"\bSET\b(?:(?!\bWHERE\b|\bFROM\b)[^;])*?\bstatus\s*=|INSERT INTO tasks_app_task\b")
 WRITERS = {"update", "create", "bulk_update", "update_or_create", "get_or_create"}
 
 
@@ -22,11 +23,8 @@ def writes_of_status(source: str) -> Iterator[int]:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if name in WRITERS or name == "Task":
                 yield node.lineno
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if re.search(r"\bSET\b[^;]*\bstatus\s*=", node.value) or re.search(
-                r"INSERT INTO tasks_app_task\b", node.value
-            ):
-                yield node.lineno
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value):
+            yield node.lineno
 
 
 def is_self(target: ast.Attribute) -> bool:
