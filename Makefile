@@ -1,0 +1,58 @@
+# Absurd for DSA-110. `make demo` shows it working, `make test` proves it. Nothing is written outside this checkout
+# and the state directory (ABSURD_VAR, by default var/).
+
+PYTHON ?= python3
+PY := .venv/bin/python
+# Stopping and removing things needs no packages, so it also works before the first install and after `make clean`.
+ANY_PY = $(if $(wildcard $(PY)),$(PY),$(PYTHON))
+JOBS ?= 2
+unexport DJANGO_SETTINGS_MODULE PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help ready demo up down test lint clean purge
+
+help:  ## Show this list
+	@echo "make demo    simulate raw tiles, run the whole pipeline on them, compare with the truth (about 4 minutes)"
+	@echo "make up      keep web, workers and ingest running; Ctrl-C stops them (ABSURD_PORT, default 8000)"
+	@echo "make down    stop everything that runs on the state directory (ABSURD_VAR, default var/)"
+	@echo "make test    run the tests"
+	@echo "make lint    run the checks: ruff, mypy, import contracts, migrations, deployment settings"
+	@echo "make clean   remove .venv and caches, never the state directory"
+	@echo "make purge   remove the state directory: database, products, accounts (asks first; YES=1 does not ask)"
+
+ready:
+	@command -v $(PYTHON) >/dev/null || { echo "make: Python 3 is missing: apt-get install python3 python3-venv git" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed, $(PYTHON) is `$(PYTHON) -V 2>&1`: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) deploy/bootstrap.py
+
+demo: ready
+	@$(PY) manage.py absurd_setup
+	@$(PY) manage.py absurd_demo $(ARGS)
+
+up: ready
+	@$(PY) manage.py absurd_up $(ARGS)
+
+down:
+	@$(ANY_PY) -m absurd_project.stack down
+
+test: ready
+	@$(PY) -m pytest -n $(JOBS) $(ARGS)
+
+lint: ready
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy .
+	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	@export ABSURD_VAR="$$(mktemp -d)" && trap '$(PY) -m absurd_project.stack purge --yes >/dev/null' EXIT && set -ex && \
+	$(PY) manage.py makemigrations --check --dry-run && \
+	ABSURD_MODE=production ABSURD_HOSTS=absurd.example.org SECRET_KEY="$$(head -c 48 /dev/urandom | base64 -w0)" \
+	$(PY) manage.py check --deploy --fail-level WARNING
+
+clean:
+	@if $(ANY_PY) -m absurd_project.stack running; then echo "make: the system is running: make down first" >&2; exit 1; fi
+	@$(ANY_PY) -m absurd_project.stack down
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +
+
+purge:
+	@$(ANY_PY) -m absurd_project.stack purge $(if $(YES),--yes)

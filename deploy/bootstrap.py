@@ -1,0 +1,209 @@
+"""Make `.venv` from requirements.lock; does nothing when it is up to date. Standard library only, Python >= 3.11.
+
+Run by every target of the Makefile as `python3 deploy/bootstrap.py`. Everything stays inside the checkout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+VENV = CHECKOUT / ".venv"
+PYTHON = VENV / "bin" / "python"
+LOCK = CHECKOUT / "requirements.lock"
+STAMP = VENV / "installed"
+LOG = VENV / "install.log"
+DOWNLOADS = VENV / "downloads"
+
+FREE_GB = 4.0
+# Sizes seen with the present lock, for the estimate of the time left only.
+DOWNLOAD_MB = 380
+DOWNLOAD_SHARE = 0.55
+
+# For machines with neither ensurepip nor pip. A local path in ABSURD_PIP_WHEEL serves where PyPI is out of reach.
+PIP_WHEEL = "https://files.pythonhosted.org/packages/py3/p/pip/pip-25.3-py3-none-any.whl"
+PIP_SHA256 = "9655943313a94722b7774661c21049070f6bbb0a1516bf02f7c8d5d9201514cd"
+
+# Settings of the caller's pip that would send packages elsewhere than into our .venv.
+MISLEADING = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PYTHONPATH", "PYTHONHOME")
+
+
+class Unfit(Exception):
+    """The machine lacks something; the message says what mends it."""
+
+
+def main() -> int:
+    """Bring `.venv` up to date; return the exit code."""
+    wanted = fingerprint()
+    if STAMP.exists() and STAMP.read_text() == wanted and PYTHON.exists():
+        return 0
+    try:
+        check_machine()
+        began = time.monotonic()
+        print(f"Preparing {VENV} (about {DOWNLOAD_MB} MB to download, 1.6 GB installed)", flush=True)
+        make_venv()
+        install()
+        STAMP.write_text(wanted)
+        print(f"Ready after {time.monotonic() - began:.0f} s", flush=True)
+    except Unfit as reason:
+        print(f"make: {reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def fingerprint() -> str:
+    """Return what `.venv` depends on: the lock, the Python that makes it, the place."""
+    lock = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    return f"{lock}\n{sys.version_info[0]}.{sys.version_info[1]}\n{CHECKOUT}\n"
+
+
+def check_machine() -> None:
+    """Raise Unfit, with the line that mends it, when the machine lacks what we need."""
+    if not (3, 11) <= sys.version_info[:2] < (3, 14):
+        found = ".".join(map(str, sys.version_info[:3]))
+        raise Unfit(
+            f"Python 3.11, 3.12 or 3.13 is needed, {sys.executable} is {found}: make PYTHON=/path/to/python3.12"
+        )
+    if importlib.util.find_spec("venv") is None:
+        raise Unfit("the venv module is missing: apt-get install python3-venv")
+    free_gb = shutil.disk_usage(CHECKOUT).free / 1e9
+    if free_gb < FREE_GB:
+        raise Unfit(f"{FREE_GB:.0f} GB of free disk are needed in {CHECKOUT}, there are {free_gb:.1f}: free some space")
+    if not os.access(CHECKOUT, os.W_OK):
+        raise Unfit(f"{CHECKOUT} is not writable: chown it to yourself, or clone it elsewhere")
+    if shutil.which("git") is None:
+        print("git is missing, so products will not name the version of the code: apt-get install git", flush=True)
+
+
+def make_venv() -> None:
+    """Make `.venv` with a pip in it, on machines without ensurepip too."""
+    if PYTHON.exists() and _answers("import pip") and _same_version():
+        return
+    shutil.rmtree(VENV, ignore_errors=True)
+    if importlib.util.find_spec("ensurepip") is not None:
+        made = _run([sys.executable, "-m", "venv", str(VENV)])
+        if made.returncode == 0:
+            return
+        shutil.rmtree(VENV, ignore_errors=True)
+    print("ensurepip is missing here, taking another way to pip", flush=True)
+    made = _run([sys.executable, "-m", "venv", "--without-pip", str(VENV)])
+    if made.returncode:
+        raise Unfit(f"python3 -m venv does not work: apt-get install python3-venv\n{made.stdout}")
+    if importlib.util.find_spec("pip") is not None:
+        lent = _run([sys.executable, "-m", "pip", "--python", str(PYTHON), "install", "--no-cache-dir", "pip"])
+        if lent.returncode == 0:
+            return
+    _install_pip_wheel()
+
+
+def install() -> None:
+    """Install the lock into `.venv`, saying how far it is."""
+    DOWNLOADS.mkdir(exist_ok=True)
+    argv = [str(PYTHON), "-I", "-m", "pip", "install", "--no-deps", "--no-compile", "--no-input"]
+    argv += ["--progress-bar", "off", "--disable-pip-version-check", "-r", str(LOCK)]
+    if "PIP_CACHE_DIR" not in os.environ:
+        argv.append("--no-cache-dir")
+    began = time.monotonic()
+    with LOG.open("w") as log:
+        installer = subprocess.Popen(
+            argv, stdout=log, stderr=subprocess.STDOUT, env=_environment() | {"TMPDIR": str(DOWNLOADS)}, cwd=CHECKOUT
+        )
+        try:
+            report_until_done(installer, began)
+        finally:
+            if installer.poll() is None:
+                installer.terminate()
+                installer.wait()
+    shutil.rmtree(DOWNLOADS, ignore_errors=True)
+    if installer.returncode:
+        last = "\n".join(LOG.read_text(errors="replace").splitlines()[-8:])
+        raise Unfit(f"the installation failed (all of it in {LOG}):\n{last}")
+
+
+def report_until_done(installer: subprocess.Popen[bytes], began: float) -> None:
+    """Print now and then how far pip is and how long it may still take."""
+    packages = len(re.findall(r"^[A-Za-z0-9_.-]+==", LOCK.read_text(), flags=re.MULTILINE))
+    on_terminal = sys.stdout.isatty()
+    every_sec = 1.0 if on_terminal else 10.0
+    while True:
+        try:
+            installer.wait(timeout=every_sec)
+        except subprocess.TimeoutExpired:
+            line = progress_line(packages, time.monotonic() - began)
+            print(f"\r\x1b[K{line}" if on_terminal else line, end="" if on_terminal else "\n", flush=True)
+        else:
+            if on_terminal:
+                print("\r\x1b[K", end="", flush=True)
+            return
+
+
+def progress_line(packages: int, elapsed_sec: float) -> str:
+    """Return one line: what pip does, how much of it, and about how many seconds are left."""
+    fetched_mb = sum(file.stat().st_size for file in _files(DOWNLOADS)) / 1e6
+    installed = sum(1 for _ in VENV.glob("lib/python3*/site-packages/*.dist-info"))
+    fetching = installed < packages * 0.1
+    if fetching:
+        share = DOWNLOAD_SHARE * min(1.0, fetched_mb / DOWNLOAD_MB)
+        what = f"downloading: {fetched_mb:.0f} of about {DOWNLOAD_MB} MB"
+    else:
+        share = DOWNLOAD_SHARE + (1 - DOWNLOAD_SHARE) * min(1.0, installed / packages)
+        what = f"installing: {installed} of about {packages} packages"
+    left = f", about {elapsed_sec * (1 - share) / share:.0f} s left" if share > 0.03 else ""
+    return f"  {what}{left}"
+
+
+def _files(directory: Path) -> list[Path]:
+    found = []
+    for parent, _, names in os.walk(directory):
+        found += [Path(parent) / name for name in names]
+    return [path for path in found if path.is_file()]
+
+
+def _install_pip_wheel() -> None:
+    source = os.environ.get("ABSURD_PIP_WHEEL") or PIP_WHEEL
+    wheel = VENV / PIP_WHEEL.rpartition("/")[2]
+    try:
+        if "://" in source:
+            with urllib.request.urlopen(source, timeout=60) as answer:  # noqa: S310 - https, and the hash is checked
+                wheel.write_bytes(answer.read())
+        else:
+            shutil.copyfile(source, wheel)
+    except OSError as error:
+        raise Unfit(f"pip cannot be fetched ({error}): apt-get install python3-venv") from error
+    if hashlib.sha256(wheel.read_bytes()).hexdigest() != PIP_SHA256:
+        raise Unfit(f"{source} is not the pip that was expected: apt-get install python3-venv")
+    done = _run([str(PYTHON), "-I", str(wheel / "pip"), "install", "--no-index", "--no-cache-dir", str(wheel)])
+    wheel.unlink()
+    if done.returncode:
+        raise Unfit(f"pip does not install: apt-get install python3-venv\n{done.stdout}")
+
+
+def _answers(statement: str) -> bool:
+    return _run([str(PYTHON), "-I", "-c", statement]).returncode == 0
+
+
+def _same_version() -> bool:
+    return _answers(f"import sys; sys.exit(sys.version_info[:2] != {tuple(sys.version_info[:2])})")
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in MISLEADING}
+
+
+def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
