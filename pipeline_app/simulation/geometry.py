@@ -2,7 +2,7 @@
 
 Everything is done in the Earth-fixed frame (ITRF): the directions come from astropy with precession, nutation,
 aberration, light deflection, UT1 and polar motion; baselines are differences of surveyed positions. Conversion to a
-Measurement Set takes another road (right ascensions, sidereal times and uvw), so that neither hides a slip of the other.
+Measurement Set takes another road (right ascensions, sidereal times and uvw), so neither hides a slip of the other.
 """
 
 from __future__ import annotations

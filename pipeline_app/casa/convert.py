@@ -1,0 +1,210 @@
+"""Handler of `convert-uvh5-to-ms`: the raw subband files of one tile into one Measurement Set.
+
+Conventions of the result:
+
+- one spectral window, channels ascending and evenly spaced; channels of a missing subband are there, flagged;
+- one field: the meridian at mid-time and the pointing's declination, ICRS (for files of other telescopes, their own
+  phase centre); uvw computed from the antenna positions such that image offsets are ICRS offsets;
+- antennas numbered from 0 in the order of the raw numbers, only those with data, names as in the raw header; each row
+  has ANTENNA1 <= ANTENNA2;
+- pyuvdata turns both the baselines' sign and the data's phase when it writes, so a raw V_12 = g_1 conj(g_2) S is stored
+  as its conjugate: the gains that CASA solves for are the conjugates of those in raw visibilities, and
+  V_12 = G_1 conj(G_2) S holds with G = conj(g);
+- DATA are uncalibrated; every weight is positive; NaN, infinities, absurdly large values and exact zeros are flagged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC
+from pathlib import Path
+
+import numpy as np
+from astropy.time import Time
+from numpy.typing import NDArray
+from pyuvdata import UVData
+
+from pipeline_app.casa.ms_writer import check_measurement_set, write_measurement_set
+from pipeline_app.casa.raw import RawHeader, Spectrum, plan_spectrum, read_header
+from pipeline_app.casa.subband import (
+    PhaseCentre,
+    clean,
+    common_centre,
+    mid_time_jd,
+    pointing_declination_deg,
+    read_subband,
+    rephase,
+)
+from pipeline_app.casa.uvw import set_differential_uvw
+from pipeline_app.naming import tile_name
+from pipeline_app.stages.convert import ConvertParams, ConvertResult
+from pipeline_app.telescope import array_itrf_m
+from tasks_app.handler import Context, InvalidInput
+
+_WRITING_STARTS = 0.75
+_CHECKING_STARTS = 0.95
+_MAX_SITE_ERROR_M = 1.0
+
+
+@dataclass(kw_only=True)
+class _Assembly:
+    """A tile being put together from its subbands."""
+
+    whole: UVData
+    """Has the rows, antennas and metadata of the tile, and room for all its channels."""
+    centre: PhaseCentre
+    declination_deg: float
+    row_keys: NDArray[np.int64]
+    n_bad: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+def run(params: ConvertParams, context: Context) -> ConvertResult:
+    """Convert, validate and declare the Measurement Set.
+
+    Raises:
+        InvalidInput: a file is missing or unreadable, or the files are not subbands of one tile.
+    """
+    paths = sorted({Path(path) for path in params.paths})
+    headers = sorted((read_header(path) for path in paths), key=lambda header: float(header.freqs_hz[0]))
+    spectrum = plan_spectrum(headers)
+    assembly = _assemble(headers, spectrum, context)
+
+    set_differential_uvw(assembly.whole, assembly.centre)
+
+    start = Time(_start_jd(assembly.whole), format="jd", scale="utc")
+    name = params.name or tile_name(start.to_datetime(timezone=UTC))
+    ms_path = context.output(f"{name}.ms")
+    context.progress(_WRITING_STARTS, "writing the Measurement Set")
+    write_measurement_set(assembly.whole, ms_path, declination_deg=assembly.declination_deg)
+    context.progress(_CHECKING_STARTS, "checking what was written")
+    check_measurement_set(ms_path, assembly.whole, assembly.centre)
+
+    result = _result(assembly, spectrum, len(headers), name=name, ms_path=context.published(ms_path), start=start)
+    context.product(
+        "ms",
+        ms_path,
+        metrics=result.model_dump(exclude={"ms_path", "warnings"}),
+        inputs=[str(header.path) for header in headers],
+    )
+    context.progress(1.0, f"{result.n_antennas} antennas, {result.n_times} times, {result.n_channels} channels")
+    return result
+
+
+def _assemble(headers: Sequence[RawHeader], spectrum: Spectrum, context: Context) -> _Assembly:
+    """Read, clean and rephase the subbands, the one with most rows first: it sets the rows of the tile."""
+    order = sorted(range(len(headers)), key=lambda i: (-headers[i].n_rows, i))
+    assembly: _Assembly | None = None
+    for done, index in enumerate(order):
+        header = headers[index]
+        context.progress(_WRITING_STARTS * done / len(order), f"reading {header.path.name}")
+        subband = read_subband(header)
+        n_bad = clean(subband)
+        if assembly is None:
+            assembly = _begin(subband, spectrum)
+        _refuse_other_pointing(header, subband, assembly)
+        rephase(subband, assembly.centre)
+        _insert(subband, header, spectrum.slots[index], assembly)
+        assembly.n_bad += n_bad
+    if assembly is None:
+        raise InvalidInput("no files to convert")
+    if spectrum.missing_subbands:
+        listed = ", ".join(str(number) for number in spectrum.missing_subbands)
+        assembly.warnings.append(f"missing subbands, flagged: {listed}")
+    return assembly
+
+
+def _begin(subband: UVData, spectrum: Spectrum) -> _Assembly:
+    """Make the empty tile: everything flagged until a subband fills it."""
+    centre = common_centre(subband)
+    declination_deg = pointing_declination_deg(subband)
+    whole = subband.copy(metadata_only=True)
+    rephase(whole, centre)
+    if declination_deg is None:
+        declination_deg = float(np.degrees(np.median(whole.phase_center_app_dec)))
+    n_channels = len(spectrum.freqs_hz)
+    shape = (whole.Nblts, n_channels, whole.Npols)
+    whole.freq_array = spectrum.freqs_hz
+    whole.channel_width = np.full(n_channels, spectrum.channel_width_hz)
+    whole.flex_spw_id_array = np.full(n_channels, whole.spw_array[0])
+    whole.Nfreqs = n_channels
+    whole.data_array = np.zeros(shape, dtype=np.complex64)
+    whole.flag_array = np.ones(shape, dtype=bool)
+    whole.nsample_array = np.ones(shape, dtype=np.float32)
+    assembly = _Assembly(whole=whole, centre=centre, declination_deg=declination_deg, row_keys=_row_keys(whole, whole))
+    if len(np.unique(assembly.row_keys)) != whole.Nblts:
+        raise InvalidInput("the file repeats a baseline at the same time")
+    site = whole.telescope.location
+    error_m = float(np.linalg.norm([c.to_value("m") for c in (site.x, site.y, site.z)] - array_itrf_m()))
+    if declination_deg is not None and whole.telescope.name == "OVRO_MMA" and error_m > _MAX_SITE_ERROR_M:
+        assembly.warnings.append(f"the header's position of the array is {error_m:.1f} m from the surveyed one")
+    return assembly
+
+
+def _refuse_other_pointing(header: RawHeader, subband: UVData, assembly: _Assembly) -> None:
+    declination_deg = pointing_declination_deg(subband)
+    if declination_deg is not None and abs(declination_deg - assembly.declination_deg) > 1e-6:
+        raise InvalidInput(f"{header.path.name} points to declination {declination_deg:.4f}, others elsewhere")
+
+
+def _row_keys(tile: UVData, like: UVData) -> NDArray[np.int64]:
+    """Number rows by time and baseline, so that the same row of two subbands has the same number."""
+    step_days = float(np.median(like.integration_time)) / 86400
+    time = np.round((tile.time_array - like.time_array.min()) / step_days * 4).astype(np.int64)
+    antennas = int(max(like.telescope.antenna_numbers.max(), tile.telescope.antenna_numbers.max())) + 1
+    return (time * antennas + tile.ant_1_array) * antennas + tile.ant_2_array
+
+
+def _insert(subband: UVData, header: RawHeader, slot: slice, assembly: _Assembly) -> None:
+    """Copy a subband into its channels, row by row of the same time and baseline; rows it lacks stay flagged."""
+    whole = assembly.whole
+    if not np.array_equal(subband.polarization_array, whole.polarization_array):
+        raise InvalidInput(f"{header.path.name} orders its polarisations differently from the other files")
+    keys = _row_keys(subband, whole)
+    order = np.argsort(assembly.row_keys)
+    place = np.minimum(np.searchsorted(assembly.row_keys, keys, sorter=order), len(order) - 1)
+    rows = order[place]
+    known = assembly.row_keys[rows] == keys
+    if not known.all():
+        assembly.warnings.append(f"{header.path.name}: {np.count_nonzero(~known)} rows of no other subband, left out")
+    if known.sum() < whole.Nblts:
+        assembly.warnings.append(f"{header.path.name}: {whole.Nblts - known.sum()} rows missing, flagged")
+    target = slice(None) if np.array_equal(rows, np.arange(whole.Nblts)) and known.all() else rows[known]
+    source = slice(None) if known.all() else known
+    whole.data_array[target, slot] = subband.data_array[source]
+    whole.flag_array[target, slot] = subband.flag_array[source]
+    whole.nsample_array[target, slot] = subband.nsample_array[source]
+
+
+def _start_jd(tile: UVData) -> float:
+    return float(tile.time_array.min() - np.median(tile.integration_time) / 2 / 86400)
+
+
+def _result(
+    assembly: _Assembly, spectrum: Spectrum, n_subbands: int, *, name: str, ms_path: str, start: Time
+) -> ConvertResult:
+    tile = assembly.whole
+    duration_sec = float(np.ptp(tile.time_array)) * 86400 + float(np.median(tile.integration_time))
+    return ConvertResult(
+        ms_path=ms_path,
+        name=name,
+        telescope_name=tile.telescope.name,
+        n_antennas=int(tile.Nants_data),
+        n_baselines=int(tile.Nbls),
+        n_times=int(tile.Ntimes),
+        n_channels=int(tile.Nfreqs),
+        freq_min_hz=float(spectrum.freqs_hz[0]),
+        freq_max_hz=float(spectrum.freqs_hz[-1]),
+        mid_time_mjd=float(Time(mid_time_jd(tile), format="jd", scale="utc").mjd),
+        start_time_mjd=float(start.mjd),
+        duration_sec=duration_sec,
+        phase_ra_deg=assembly.centre.ra_deg,
+        phase_dec_deg=assembly.centre.dec_deg,
+        declination_deg=assembly.declination_deg,
+        n_subbands=n_subbands,
+        missing_subbands=list(spectrum.missing_subbands),
+        flagged_fraction=float(tile.flag_array.mean()),
+        nonfinite_or_wild_flagged=assembly.n_bad,
+        warnings=assembly.warnings,
+    )

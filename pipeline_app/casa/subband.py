@@ -1,0 +1,179 @@
+"""One raw subband brought to the conventions of the Measurement Set: phase centre, uvw, baselines, flags.
+
+What a raw DSA-110 file says of its phases is not what they are. The header says `drift`; in truth the correlator stops
+fringes, at every integration, on the point of the sky that is then at hour angle 0 and the pointing declination. That
+direction is fixed to the Earth, so its ICRS position differs from one integration to the next. Here every integration
+is first labelled with that position, as the phase centre its data *already have*, and only then all move to one centre.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import ITRS, CartesianRepresentation, EarthLocation, SkyCoord
+from astropy.time import Time
+from numpy.typing import NDArray
+from pyuvdata import UVData
+
+from pipeline_app.casa.raw import DSA_NAMES, RawHeader
+from tasks_app.handler import InvalidInput
+
+WILD_FACTOR = 1e6
+"""A visibility above this times the median amplitude of its subband is garbage, not interference."""
+_MAX_SAMPLES = 1e6
+"""More samples than this in one visibility, or fewer than none, is garbage too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseCentre:
+    """The common phase centre of a tile, ICRS."""
+
+    ra_deg: float
+    dec_deg: float
+
+
+def read_subband(header: RawHeader) -> UVData:
+    """Read one file: frequencies ascend, baselines have antenna 1 <= antenna 2, uvw are float64 and not to be used yet.
+
+    Raises:
+        InvalidInput: pyuvdata cannot make sense of the file.
+    """
+    tile = UVData()
+    try:
+        with _quietly():
+            tile.read(
+                str(header.path),
+                file_type="uvh5",
+                data_array_dtype=np.complex64,
+                run_check=False,
+                strict_uvw_antpos_check=False,
+            )
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        raise InvalidInput(f"{header.path} is not a readable UVH5 file: {error}") from error
+    tile.uvw_array = tile.uvw_array.astype(np.float64)
+    with _quietly():
+        tile.conjugate_bls("ant1<ant2")
+        tile.reorder_freqs(channel_order="freq", run_check=False)
+    return tile
+
+
+def clean(tile: UVData) -> int:
+    """Flag, and set to zero, what cannot be a visibility; return how many were not finite or wild.
+
+    Exact zeros are flagged too, uncounted: they are what a correlator writes where it has nothing.
+    """
+    amplitude = np.abs(tile.data_array)
+    finite = np.isfinite(amplitude)
+    good = amplitude[finite & (amplitude > 0)]
+    limit = WILD_FACTOR * float(np.median(good)) if good.size else np.inf
+    bad = ~finite | (amplitude > limit)
+    tile.data_array[bad] = 0
+    tile.flag_array |= bad | (amplitude == 0)
+    samples = tile.nsample_array
+    tile.nsample_array = np.where((samples > 0) & (samples < _MAX_SAMPLES), samples, 1).astype(np.float32)
+    return int(np.count_nonzero(bad))
+
+
+def pointing_declination_deg(tile: UVData) -> float | None:
+    """Return the declination on whose meridian point fringes were stopped; None when the header's phase centre holds.
+
+    Raises:
+        InvalidInput: a DSA-110 drift file that does not say its declination.
+    """
+    drift = all(entry["cat_type"] == "unprojected" for entry in tile.phase_center_catalog.values())
+    if tile.telescope.name not in DSA_NAMES or not drift:
+        return None
+    for key in ("phase_center_dec", "phase_center_app_dec"):
+        if key in tile.extra_keywords:
+            return float(np.degrees(float(tile.extra_keywords[key])))
+    raise InvalidInput("the header has no extra_keywords/phase_center_dec: the pointing is unknown")
+
+
+def meridian_icrs(declination_deg: float, times_jd: NDArray[np.float64], location: EarthLocation) -> SkyCoord:
+    """Return the ICRS positions of hour angle 0 at an apparent declination, shape (n_times,).
+
+    Through the Earth-fixed frame, so that UT1, precession, nutation, aberration and polar motion are all in.
+    """
+    longitude, declination = location.lon.rad, np.radians(declination_deg)
+    direction = np.array(
+        [np.cos(declination) * np.cos(longitude), np.cos(declination) * np.sin(longitude), np.sin(declination)]
+    )
+    vectors = CartesianRepresentation(np.tile(direction[:, None], len(times_jd)))
+    times = Time(times_jd, format="jd", scale="utc")
+    return SkyCoord(ITRS(vectors, obstime=times, location=location)).icrs
+
+
+def mid_time_jd(tile: UVData) -> float:
+    """Return the middle between the first and the last integration."""
+    return float(tile.time_array.min() + tile.time_array.max()) / 2
+
+
+def common_centre(tile: UVData) -> PhaseCentre:
+    """Choose the phase centre of a tile: the meridian at mid-time, the zenith then, or the one the file has.
+
+    Raises:
+        InvalidInput: the file has several phase centres or a moving one.
+    """
+    middle = np.array([mid_time_jd(tile)])
+    entries = list(tile.phase_center_catalog.values())
+    if all(entry["cat_type"] == "unprojected" for entry in entries):
+        location = tile.telescope.location
+        declination_deg = pointing_declination_deg(tile)
+        apparent_deg = location.lat.deg if declination_deg is None else declination_deg
+        centre = meridian_icrs(apparent_deg, middle, location)[0]
+        return PhaseCentre(ra_deg=float(centre.ra.deg), dec_deg=float(centre.dec.deg))
+    if len(entries) != 1 or entries[0]["cat_type"] != "sidereal":
+        raise InvalidInput("the file has several phase centres, or a moving one")
+    entry = entries[0]
+    centre = SkyCoord(entry["cat_lon"] * u.rad, entry["cat_lat"] * u.rad, frame=entry["cat_frame"]).icrs
+    return PhaseCentre(ra_deg=float(centre.ra.deg), dec_deg=float(centre.dec.deg))
+
+
+def rephase(tile: UVData, centre: PhaseCentre) -> None:
+    """Move the data, in place, from the phase centre they have to `centre`, with uvw from the antenna positions."""
+    declination_deg = pointing_declination_deg(tile)
+    with _quietly():
+        if declination_deg is not None:
+            _label_meridian(tile, declination_deg)
+        elif any(entry["cat_type"] != "unprojected" for entry in tile.phase_center_catalog.values()):
+            tile._set_app_coords_helper()
+            tile.set_uvws_from_antenna_positions(update_vis=False)
+        tile.phase(
+            lon=np.radians(centre.ra_deg),
+            lat=np.radians(centre.dec_deg),
+            phase_frame="icrs",
+            cat_type="sidereal",
+            cat_name="centre",
+        )
+
+
+def _label_meridian(tile: UVData, declination_deg: float) -> None:
+    """Declare, without touching the data, that each integration is phased to the meridian of its own time."""
+    times_jd, index = np.unique(tile.time_array, return_inverse=True)
+    centres = meridian_icrs(declination_deg, times_jd, tile.telescope.location)
+    identifiers = [
+        tile._add_phase_center(
+            cat_name=f"meridian_{number}",
+            cat_type="sidereal",
+            cat_lon=float(position.ra.rad),
+            cat_lat=float(position.dec.rad),
+            cat_frame="icrs",
+            cat_epoch=2000.0,
+        )
+        for number, position in enumerate(centres)
+    ]
+    tile.phase_center_id_array = np.array(identifiers)[index]
+    tile._clear_unused_phase_centers()
+    tile._set_app_coords_helper()
+    tile.set_uvws_from_antenna_positions(update_vis=False)
+
+
+class _quietly(warnings.catch_warnings):
+    """Silence pyuvdata where what it warns of is done on purpose."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.simplefilter("ignore")
