@@ -212,14 +212,14 @@ def _forget_dead_postmaster(standing: Standing) -> None:
 
 
 def _end_leftovers(data: Path) -> None:
-    """End the back ends of a postmaster that was killed; they hold its shared memory."""
+    """Kill the back ends of a postmaster that was killed: they hold its shared memory, which is lost anyway."""
 
     def is_leftover(pid: int) -> bool:
         argv = liveness.command(pid)
         return bool(argv) and argv[0].startswith("postgres:") and liveness.works_in(pid, data)
 
     for pid in liveness.processes_in(data):
-        liveness.send(pid, signal.SIGQUIT, is_leftover)
+        liveness.send(pid, signal.SIGKILL, is_leftover)
 
 
 def _since(log: Path, offset: int) -> str:

@@ -72,7 +72,7 @@ def stop(places: Locations) -> bool:
     pid = server(places)
     if pid is None:
         return False
-    for number, patience_sec in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+    for number, patience_sec in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)):
         liveness.send(pid, number, lambda found: _is_ours(found, places))
         if liveness.wait_until_gone(pid, patience_sec):
             places.valkey_socket.unlink(missing_ok=True)
