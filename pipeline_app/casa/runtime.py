@@ -1,0 +1,123 @@
+"""CASA made safe to import, and its tasks made honest.
+
+Importing any module of `pipeline_app.casa` first runs `configure`, so no stage can forget it. It settles, before
+casatools is first imported: where the measures data are, that nothing reaches for the network, writes ``casa-*.log``
+into the working directory or makes ``~/.casa``, and that the command line of the host program is none of CASA's
+business (casaconfig would take ``--config file`` for its own and execute the file).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipeline_app.casa import measures
+
+_SITE_CONFIG = Path(__file__).parent / "site" / "casasiteconfig.py"
+_SEVERE = re.compile(r"\tSEVERE\t")
+
+_COSMETIC = (re.compile(r"Leap second table TAI_UTC seems out-of-date"),)
+"""Severe to CASA, not to a task: it is warned of where it can be mended, when the measures data are made."""
+
+
+class CasaError(RuntimeError):
+    """A CASA task failed, or logged SEVERE and returned as if it had not."""
+
+
+@cache
+def configure() -> None:
+    """Settle everything that must be settled before casatools is imported; more calls do nothing.
+
+    Raises:
+        RuntimeError: casatools has been imported already, by someone who did not come through here.
+    """
+    if "casatools" in sys.modules or "casaconfig" in sys.modules:
+        raise RuntimeError("CASA was imported before pipeline_app.casa could configure it")
+    _forbid_downloads()
+    own = Path(tempfile.mkdtemp(prefix="absurd-casa-"))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    os.environ["ABSURD_CASA_MEASURES"] = str(measures.prepare(measures.default_cache()))
+    os.environ["ABSURD_CASA_LOG"] = os.environ.get("CASA_LOGFILE") or str(own / "casa.log")
+    os.environ["ABSURD_CASA_CACHE"] = str(own)
+    os.environ["CASASITECONFIG"] = str(_SITE_CONFIG)
+    _read_config_without_command_line()
+
+
+def _forbid_downloads() -> None:
+    from astropy.utils import iers
+
+    iers.conf.auto_download = False
+    iers.conf.auto_max_age = None
+
+
+def _read_config_without_command_line() -> None:
+    """Import casaconfig, which reads ``sys.argv`` and ``~/.casa/config.py`` at that moment and never again."""
+    given = sys.argv
+    sys.argv = [given[0] if given else "absurd", "--noconfig"]
+    try:
+        from casaconfig import config
+    finally:
+        sys.argv = given
+    if failures := config.load_failure():
+        raise RuntimeError(f"CASA's configuration failed: {failures}")
+
+
+def log_path() -> Path:
+    """Return the file to which CASA logs in this process."""
+    from casatasks import casalog
+
+    return Path(casalog.logfile())
+
+
+def log_to(path: Path) -> None:
+    """Make CASA log to `path` from now on."""
+    from casatasks import casalog
+
+    casalog.setlogfile(str(path))
+
+
+def severe_lines(path: Path, offset: int = 0) -> list[str]:
+    """Return what CASA logged as SEVERE after `offset` bytes of a log, cosmetic messages left out."""
+    if not path.is_file():
+        return []
+    with path.open("rb") as log:
+        log.seek(offset)
+        lines = log.read().decode(errors="replace").splitlines()
+    severe = [line for line in lines if _SEVERE.search(line)]
+    return [_message(line) for line in severe if not any(known.search(line) for known in _COSMETIC)]
+
+
+def _message(line: str) -> str:
+    """Drop the time from a log line: time, level, origin and message stand between tabs."""
+    parts = [part.strip() for part in line.split("\t")]
+    return ": ".join(part for part in parts[2:] if part)
+
+
+def checked(task: Callable[..., Any], /, **arguments: Any) -> Any:
+    """Call a CASA task and return what it returns.
+
+    Raises:
+        CasaError: the task raised, returned False, or logged SEVERE, which many tasks do in place of failing.
+    """
+    log = log_path()
+    offset = log.stat().st_size if log.is_file() else 0
+    name = getattr(task, "__name__", None) or type(task).__name__.lstrip("_")
+    try:
+        outcome = task(**arguments)
+    except Exception as error:
+        told = [*severe_lines(log, offset), str(error)]
+        raise CasaError(f"{name}: {'; '.join(dict.fromkeys(told))}") from error
+    if severe := severe_lines(log, offset):
+        raise CasaError(f"{name}: {'; '.join(severe)}")
+    if outcome is False:
+        raise CasaError(f"{name} returned False")
+    return outcome
