@@ -210,6 +210,8 @@ class PhotometryFigures:
     n_reference: int
     flux_ratio_median: float | None
     offset_median_beams: float | None
+    n_confused: int = 0
+    """Positions too close to another to be told apart."""
 
 
 def judge_photometry(figures: PhotometryFigures, limits: PhotometryLimits | None = None) -> Assessment:
@@ -223,6 +225,8 @@ def judge_photometry(figures: PhotometryFigures, limits: PhotometryLimits | None
     warnings: list[str] = []
     if figures.n_measured == 0:
         failures.append(f"none of the {figures.n_outside} positions lies inside the primary beam")
+    if figures.n_confused:
+        warnings.append(f"{figures.n_confused} positions are too close together to be told apart")
     if figures.n_reference >= limits.min_reference_sources:
         if figures.flux_ratio_median is not None and abs(figures.flux_ratio_median - 1.0) > limits.warn_flux_ratio:
             warnings.append(

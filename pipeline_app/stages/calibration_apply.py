@@ -46,4 +46,6 @@ class CalibrationApplyResult(BaseModel):
     """Fraction of the cross-correlations flagged in the new Measurement Set."""
     amplitude_median_jy: float
     """Median amplitude of the unflagged corrected cross-correlations."""
+    noise_median_jy: float
+    """Scatter of one correlation of one averaged channel, median over antennas; the weights are its inverse square."""
     warnings: list[str]

@@ -1,0 +1,182 @@
+"""The `calibration-apply` stage: a calibrated and averaged Measurement Set, made from a private copy."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from casatasks import split
+from pydantic import ValidationError
+
+from pipeline_app.casa import measurement_set, weights
+from pipeline_app.casa.flagging import flag_bad_data
+from pipeline_app.casa.measurement_set import MeasurementSetInfo
+from pipeline_app.casa.pointing import beam_track
+from pipeline_app.casa.runtime import checked
+from pipeline_app.casa.smearing import channels_to_average
+from pipeline_app.casa.solutions import GAINS_NPZ, Solutions
+from pipeline_app.stages.calibration_apply import CalibrationApplyParams, CalibrationApplyResult
+from pipeline_app.stages.calibration_solve import RECORD_NAME, CalibrationRecord
+from tasks_app.handler import Context, InvalidInput
+
+OUTLIER_FACTOR = 8.0
+"""Corrected amplitudes beyond this many times the median are flagged. A point source is on all baselines alike and so
+raises the median with it; noise never reaches this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """A calibration that fits a tile, and how well."""
+
+    record: CalibrationRecord
+    age_hours: float
+    declination_difference_deg: float
+
+
+def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyResult:
+    """Apply a calibration.
+
+    Raises:
+        InvalidInput: the calibration was refused, is stale, of another declination strip or array, or cannot be read;
+            or nothing is left of the data.
+    """
+    original = measurement_set.read_info(params.ms_path)
+    calibration = Path(params.calibration_path)
+    match = match_calibration(read_record(calibration), original, params)
+    solutions = Solutions.load(calibration / GAINS_NPZ).onto(original)
+    context.progress(0.05, f"copying the Measurement Set; calibrator {match.record.calibrator}")
+    copy = context.scratch_dir / "apply.ms"
+    measurement_set.copy_tree(original.path, copy)
+    info = measurement_set.read_info(copy)
+    context.progress(0.2, "flagging")
+    flag_bad_data(info)
+    context.progress(0.4, "applying the calibration")
+    amplitude_jy = apply_gains(info, solutions)
+    count, smearing = channels_to_average(info, max_smearing=params.max_smearing)
+    context.progress(0.7, f"averaging {count} channels")
+    output = context.output(f"{original.path.stem}.calibrated.ms")
+    _average(copy, output, count)
+    shutil.rmtree(copy)
+    averaged = measurement_set.read_info(output)
+    noise = weights.write_weights(averaged)
+    result = CalibrationApplyResult(
+        ms_path=context.published(output),
+        calibration_path=params.calibration_path,
+        calibrator=match.record.calibrator or "",
+        calibration_age_hours=match.age_hours,
+        declination_difference_deg=match.declination_difference_deg,
+        channels_averaged=count,
+        n_channels=len(averaged.freqs_hz),
+        smearing=smearing,
+        flagged_fraction=measurement_set.flagged_fraction(averaged),
+        amplitude_median_jy=amplitude_jy,
+        noise_median_jy=float(np.median(noise)),
+        warnings=_warnings(match.record, solutions),
+    )
+    context.product(
+        "calibrated-ms",
+        output,
+        metrics=result.model_dump(exclude={"ms_path", "calibration_path", "warnings"}),
+        verdict="warn" if result.warnings else "pass",
+        inputs=[str(original.path), str(calibration)],
+    )
+    context.progress(1.0, "calibrated")
+    return result
+
+
+def read_record(calibration: Path) -> CalibrationRecord:
+    """Read calibration.json.
+
+    Raises:
+        InvalidInput: it is missing, malformed, or refuses the calibration.
+    """
+    try:
+        text = (calibration / RECORD_NAME).read_text(encoding="utf-8")
+        record = CalibrationRecord.model_validate_json(text)
+    except (OSError, ValidationError) as error:
+        raise InvalidInput(f"{calibration} is not a calibration: {error}") from error
+    if record.verdict == "fail":
+        raise InvalidInput(f"calibration refused: {'; '.join(record.reasons)}")
+    if not (calibration / GAINS_NPZ).is_file():
+        raise InvalidInput(f"{calibration} lacks {GAINS_NPZ}")
+    return record
+
+
+def match_calibration(record: CalibrationRecord, info: MeasurementSetInfo, params: CalibrationApplyParams) -> Match:
+    """Check that a calibration is near in time and of the same declination strip.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    age_hours = abs(info.mid_time_mjd - record.mid_time_mjd) * 24.0
+    if age_hours > params.max_age_hours:
+        raise InvalidInput(
+            f"calibration is stale: {age_hours:.1f} h from the observation (limit {params.max_age_hours:g} h)"
+        )
+    difference_deg = abs(beam_track(info).declination_deg - record.declination_deg)
+    if difference_deg > params.max_declination_difference_deg:
+        raise InvalidInput(
+            f"calibration is of another declination strip: {difference_deg:.2f}° away"
+            f" (limit {params.max_declination_difference_deg:g}°)"
+        )
+    return Match(record=record, age_hours=age_hours, declination_difference_deg=difference_deg)
+
+
+def apply_gains(info: MeasurementSetInfo, solutions: Solutions) -> float:
+    """Replace DATA of a private copy by corrected data, flag what has no solution and what is wild.
+
+    Dividing by the combined gains is what CASA's applycal does with the three tables, in one pass over the data and
+    without doubling the Measurement Set. Returns the median amplitude in Jy.
+
+    Raises:
+        InvalidInput: everything is flagged or zero, or the gains leave the data as they are.
+    """
+    medians, changed = [], False
+    everything = range(len(info.correlations))
+    for rows in measurement_set.iter_rows(info):
+        corrected, bad = solutions.corrected(rows, info, everything)
+        good = ~bad[..., info.parallel_hands]
+        values = corrected[..., info.parallel_hands][good]
+        changed = changed or bool(np.any(values != rows.columns["DATA"][..., info.parallel_hands][good]))
+        if values.size:
+            medians.append(float(np.median(np.abs(values))))
+        measurement_set.put_column(info.path, "DATA", rows.start, corrected)
+        measurement_set.put_column(info.path, "FLAG", rows.start, bad)
+    median_jy = float(np.median(medians)) if medians else 0.0
+    if not np.isfinite(median_jy) or median_jy == 0:
+        raise InvalidInput("calibration leaves no data: everything is flagged or zero")
+    if not changed:
+        raise InvalidInput("calibration changed nothing: the data would be imaged uncalibrated")
+    _flag_outliers(info, median_jy)
+    return median_jy
+
+
+def _flag_outliers(info: MeasurementSetInfo, median_jy: float) -> None:
+    for rows in measurement_set.iter_rows(info):
+        # the comparison is written so that NaN counts as an outlier
+        outlier = ~(np.abs(rows.columns["DATA"]) <= OUTLIER_FACTOR * median_jy) & ~rows.flag
+        if outlier.any():
+            measurement_set.put_column(info.path, "FLAG", rows.start, rows.flag | outlier)
+
+
+def _average(copy: Path, output: Path, count: int) -> None:
+    checked(
+        split,
+        vis=str(copy),
+        outputvis=str(output),
+        datacolumn="data",
+        width=count,
+        antenna="*&*",  # no autocorrelations
+        keepflags=True,
+    )
+
+
+def _warnings(record: CalibrationRecord, solutions: Solutions) -> list[str]:
+    warnings = [f"calibration: {reason}" for reason in record.reasons]
+    unsolved = solutions.flags.all(axis=(1, 2))
+    if unsolved.any():
+        names = [name for name, bad in zip(solutions.antenna_names, unsolved, strict=True) if bad]
+        warnings.append(f"{len(names)} antennas without a solution are flagged: {', '.join(names[:10])}")
+    return warnings

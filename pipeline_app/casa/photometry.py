@@ -1,0 +1,201 @@
+"""The `photometry` stage: forced fluxes at catalogue positions, with errors that mean what they say."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_app.casa.fits_images import SkyImage, read_image
+from pipeline_app.casa.forced_fit import BeamShape, Fit, centroid_offset_pix, fit_group, group_blends, noise_factor
+from pipeline_app.catalogs import read_catalog
+from pipeline_app.quality import PhotometryFigures, judge_photometry
+from pipeline_app.stages.photometry import Measurement, PhotometryParams, PhotometryResult, Position
+from tasks_app.handler import Context, InvalidInput
+
+MIN_SNR_OFFSET = 10.0
+"""A centroid is worth fitting above this."""
+CONFUSED_BEAMS = 0.5
+"""Positions closer than this cannot be told apart."""
+COLUMNS = tuple(Measurement.model_fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sky:
+    """The image to measure on, its response, and the factor to the reference frequency."""
+
+    flat: SkyImage
+    response: NDArray[np.float64]
+    to_reference: float
+    shape: BeamShape
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Placed:
+    """A position inside the beam, with its pixel."""
+
+    position: Position
+    x: float
+    y: float
+    response: float
+
+
+def run(params: PhotometryParams, context: Context) -> PhotometryResult:
+    """Measure all positions.
+
+    Raises:
+        InvalidInput: an image or the catalogue cannot be read, or the images do not match.
+    """
+    positions = list(params.positions)
+    if params.catalog_path is not None:
+        positions += read_catalog(params.catalog_path)
+    sky = load_sky(params)
+    placed = [found for found in (place(p, sky, params.min_primary_beam) for p in positions) if found is not None]
+    context.progress(0.3, f"measuring {len(placed)} of {len(positions)} positions")
+    measurements = measure(placed, sky, params.fractional_error)
+    table = context.output(f"{Path(params.image_path).name.split('.')[0]}.photometry.csv")
+    write_csv(table, measurements)
+    result = _result(context, table, measurements, placed, sky, params, n_outside=len(positions) - len(placed))
+    inputs = [path for path in (params.image_path, params.flat_image_path, params.pb_path, params.catalog_path) if path]
+    context.product(
+        "photometry",
+        table,
+        metrics=result.model_dump(exclude={"measurements", "photometry_path", "verdict", "reasons"})
+        | {"n_measured": len(measurements)},
+        verdict=result.verdict,
+        inputs=inputs,
+    )
+    context.progress(1.0, f"{len(measurements)} fluxes, {result.n_outside} positions outside the beam")
+    return result
+
+
+def load_sky(params: PhotometryParams) -> _Sky:
+    """Read the images; of corrected, uncorrected and response any two give the third."""
+    image = read_image(params.image_path)
+    flat = read_image(params.flat_image_path) if params.flat_image_path else None
+    response = read_image(params.pb_path).data if params.pb_path else None
+    for other in (flat.data if flat else None, response):
+        if other is not None and other.shape != image.data.shape:
+            raise InvalidInput(f"images of different size: {image.data.shape} and {other.shape}")
+    if flat is None and response is not None:
+        flat = SkyImage(data=image.data * response, header=image.header, wcs=image.wcs, beam=image.beam)
+    if flat is None:
+        raise InvalidInput("needs the uncorrected image or the response besides the corrected image")
+    if response is None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            response = flat.data / image.data
+    scale = 1.0
+    if image.freq_hz:
+        scale = (params.reference_freq_hz / image.freq_hz) ** params.spectral_index
+    return _Sky(flat=flat, response=response, to_reference=scale, shape=BeamShape.of(flat.beam, flat.cell_arcsec))
+
+
+def place(position: Position, sky: _Sky, min_primary_beam: float) -> _Placed | None:
+    """Return a position's pixel, None when it is outside the image or the response there is too low."""
+    x, y = (float(v) for v in sky.flat.wcs.all_world2pix(position.ra_deg, position.dec_deg, 0))
+    if not (np.isfinite(x) and np.isfinite(y)):
+        return None
+    # world2pix folds the far side of the sky onto the image
+    back = sky.flat.wcs.all_pix2world(x, y, 0)
+    if abs(float(back[1]) - position.dec_deg) > 1e-6 + sky.flat.cell_arcsec / 3600.0:
+        return None
+    margin = sky.shape.major_pix
+    height, width = sky.flat.data.shape
+    if not (margin <= x < width - 1 - margin and margin <= y < height - 1 - margin):
+        return None
+    response = float(sky.response[round(y), round(x)])
+    if not np.isfinite(response) or response < min_primary_beam:
+        return None
+    return _Placed(position=position, x=x, y=y, response=response)
+
+
+def measure(placed: list[_Placed], sky: _Sky, fractional_error: float) -> list[Measurement]:
+    """Fit every group of blended sources; the measurements keep the order of the positions."""
+    x, y = np.array([p.x for p in placed]), np.array([p.y for p in placed])
+    factor = noise_factor(sky.flat.data, sky.shape)
+    found: dict[int, Measurement] = {}
+    for group in group_blends(x, y, sky.shape):
+        fits = fit_group(sky.flat.data, x[group], y[group], sky.shape, factor)
+        for which, index in enumerate(group):
+            offset_arcsec = None
+            if fits[which].peak_jy > MIN_SNR_OFFSET * fits[which].error_jy:
+                peaks = [fit.peak_jy for fit in fits]
+                offset_pix = centroid_offset_pix(sky.flat.data, x[group], y[group], peaks, which, sky.shape)
+                offset_arcsec = offset_pix * sky.flat.cell_arcsec
+            found[int(index)] = _measurement(placed[index], fits[which], sky, fractional_error, offset_arcsec)
+    return [found[index] for index in range(len(placed))]
+
+
+def _measurement(
+    placed: _Placed, fit: Fit, sky: _Sky, fractional_error: float, offset_arcsec: float | None
+) -> Measurement:
+    factor = sky.to_reference / placed.response
+    flux_jy = fit.peak_jy * factor
+    return Measurement(
+        name=placed.position.name,
+        ra_deg=placed.position.ra_deg,
+        dec_deg=placed.position.dec_deg,
+        flux_jy=flux_jy,
+        flux_err_jy=float(np.hypot(fit.error_jy * factor, fractional_error * flux_jy)),
+        snr=fit.peak_jy / fit.error_jy if fit.error_jy > 0 else 0.0,
+        offset_arcsec=offset_arcsec,
+        catalog_flux_jy=placed.position.flux_jy,
+        local_rms_jy=fit.local_rms_jy,
+        primary_beam=placed.response,
+    )
+
+
+def write_csv(path: Path, measurements: list[Measurement]) -> None:
+    """Write the measurements, one line a source, an empty cell where there is no value."""
+    with path.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.DictWriter(lines, fieldnames=COLUMNS)
+        writer.writeheader()
+        for measurement in measurements:
+            writer.writerow({k: "" if v is None else v for k, v in measurement.model_dump().items()})
+
+
+def _result(
+    context: Context,
+    table: Path,
+    measurements: list[Measurement],
+    placed: list[_Placed],
+    sky: _Sky,
+    params: PhotometryParams,
+    *,
+    n_outside: int,
+) -> PhotometryResult:
+    bright = [m for m in measurements if m.snr > MIN_SNR_OFFSET and m.catalog_flux_jy]
+    ratio = float(np.median([m.flux_jy / m.catalog_flux_jy for m in bright])) if bright else None
+    offsets = [m.offset_arcsec for m in measurements if m.offset_arcsec is not None]
+    offset_arcsec = float(np.median(offsets)) if offsets else None
+    beam_arcsec = float(np.sqrt(sky.flat.beam.major_arcsec * sky.flat.beam.minor_arcsec))
+    assessment = judge_photometry(
+        PhotometryFigures(
+            n_measured=len(measurements),
+            n_outside=n_outside,
+            n_reference=len(bright),
+            flux_ratio_median=ratio,
+            offset_median_beams=offset_arcsec / beam_arcsec if offset_arcsec is not None else None,
+            n_confused=_confused(placed, sky.shape),
+        )
+    )
+    return PhotometryResult(
+        measurements=measurements,
+        photometry_path=context.published(table),
+        n_outside=n_outside,
+        flux_ratio_median=ratio,
+        offset_median_arcsec=offset_arcsec,
+        freq_hz=params.reference_freq_hz,
+        verdict=assessment.verdict,
+        reasons=list(assessment.reasons),
+    )
+
+
+def _confused(placed: list[_Placed], shape: BeamShape) -> int:
+    """Return how many positions have another one too close to be told apart."""
+    x, y = np.array([p.x for p in placed]), np.array([p.y for p in placed])
+    close = np.hypot(x[:, None] - x, y[:, None] - y) < CONFUSED_BEAMS * shape.major_pix
+    return int((close.sum(axis=1) > 1).sum())
