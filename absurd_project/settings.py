@@ -78,6 +78,7 @@ INSTALLED_APPS = [
     "absurd_project",
 ]
 MIDDLEWARE = [
+    "absurd_project.middleware.answer_headers",
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -112,13 +113,24 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["tasks_app.api.permissions.ScopedAccess"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["tasks_app.api.parsers.JsonObjectParser"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "tasks_app.api.errors.problem_response",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
-SPECTACULAR_SETTINGS = {"TITLE": "Absurd for DSA-110", "VERSION": "0.1.0", "SERVE_INCLUDE_SCHEMA": False}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Absurd for DSA-110",
+    "DESCRIPTION": "The queue of the DSA-110 continuum-imaging pipeline. Errors are application/problem+json.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["tasks_app.api.permissions.ScopedAccess"],
+    "ENUM_NAME_OVERRIDES": {
+        "TaskStatusEnum": "tasks_app.models.task.TaskStatus",
+        "HealthStatusEnum": ["healthy", "degraded", "unhealthy", "disabled"],
+        "WorkerStateEnum": ["active", "idle", "stale", "lost", "stopped"],
+    },
+}
 
 # Security
 ALLOWED_HOSTS = [h for h in env.text("ABSURD_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1]").split(",") if h]
@@ -150,4 +162,6 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname:<7} {name}: {message}", "style": "{"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("ABSURD_LOG_LEVEL", "INFO").upper()},
+    # Without Redis it writes a traceback a second; the feed says once that it polls.
+    "loggers": {"channels_redis.pubsub": {"level": "CRITICAL"}},
 }

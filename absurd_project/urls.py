@@ -1,13 +1,38 @@
-"""All HTTP routes."""
+"""All HTTP routes, and what is answered where none fits."""
 
 from __future__ import annotations
 
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
+from django.views import defaults
 from django.views.generic import RedirectView
+
+from tasks_app.api.errors import API_ROOT, django_error
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("api/absurd/", include("tasks_app.api.urls")),
 ]
+
+
+def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """A request that Django itself refuses, such as one under a strange host name."""
+    if request.path.startswith(API_ROOT):
+        return django_error(request, 400, "the request is malformed, or its Host is not one of ABSURD_HOSTS")
+    return defaults.bad_request(request, exception)  # type: ignore[arg-type,return-value]
+
+
+def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """A path outside every route."""
+    if request.path.startswith(API_ROOT):
+        return django_error(request, 404, f"there is no path {request.path!r}")
+    return defaults.page_not_found(request, exception)  # type: ignore[return-value]
+
+
+def handler500(request: HttpRequest) -> HttpResponse:
+    """An error outside every API view."""
+    if request.path.startswith(API_ROOT):
+        return django_error(request, 500, "an unexpected error happened on the server")
+    return defaults.server_error(request)  # type: ignore[return-value]

@@ -1,0 +1,59 @@
+"""Two headers on every answer: the request's id, and what a page may load."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.decorators import sync_and_async_middleware
+
+REQUEST_ID = "X-Request-ID"
+_USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "img-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+
+def _mark(request: HttpRequest) -> str:
+    given = request.headers.get(REQUEST_ID, "")
+    found = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
+    request.request_id = found  # type: ignore[attr-defined]
+    return found
+
+
+def _finish(response: HttpResponseBase, request_id: str) -> HttpResponseBase:
+    response.headers[REQUEST_ID] = request_id
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    return response
+
+
+@sync_and_async_middleware
+def answer_headers(get_response: GetResponse) -> GetResponse:
+    """Take over the caller's X-Request-ID or make one, and forbid pages everything but our own files."""
+    if iscoroutinefunction(get_response):
+
+        async def asynchronous(request: HttpRequest) -> HttpResponseBase:
+            request_id = _mark(request)
+            return _finish(await get_response(request), request_id)
+
+        return asynchronous
+
+    def synchronous(request: HttpRequest) -> HttpResponseBase:
+        request_id = _mark(request)
+        return _finish(get_response(request), request_id)  # type: ignore[arg-type]
+
+    return synchronous

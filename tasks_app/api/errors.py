@@ -1,0 +1,145 @@
+"""Every error as application/problem+json (RFC 9457), with a stable code and the request's id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.db import DatabaseError, DataError
+from django.http import Http404, HttpRequest, JsonResponse
+from rest_framework import exceptions
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks_app import errors
+
+MEDIA_TYPE = "application/problem+json"
+API_ROOT = "/api/"
+
+logger = logging.getLogger(__name__)
+
+_STATUS_OF: dict[type[errors.AbsurdError], int] = {
+    errors.TaskNotFound: 404,
+    errors.QueueNotFound: 404,
+    errors.InvalidTransition: 409,
+    errors.IdempotencyConflict: 409,
+    errors.LostClaim: 409,
+    errors.ParamsInvalid: 422,
+    errors.UnknownTaskName: 422,
+    errors.Disabled: 503,
+}
+
+_REMEDY_OF = {
+    "disabled": "Set ABSURD_ENABLED=true and restart the web process.",
+    "unknown_task_name": "Use one of the registered task names.",
+    "idempotency_conflict": "Send a new Idempotency-Key, or repeat the first request unchanged.",
+    "not_authenticated": "Send the header X-API-Key, or log in to the console.",
+    "bad_api_key": "Ask an administrator for a new key.",
+    "permission_denied": "Ask an administrator for the scope or permission named in the detail.",
+    "database_unavailable": "Try again shortly; if it lasts, start PostgreSQL or mend ABSURD_DATABASE_URL.",
+    "internal_error": "Report the request id to whoever runs this server; its log has the cause.",
+}
+
+
+class UnprocessableContent(exceptions.APIException):
+    """The body was understood and its fields are wrong; `problems` gives the path and fault of each."""
+
+    status_code = 422
+    default_code = "fields_invalid"
+
+    def __init__(self, problems: Sequence[Mapping[str, str]]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(f"{p['path']}: {p['message']}" for p in self.problems))
+
+
+class BadQuery(UnprocessableContent):
+    """The query string has an unknown name or a wrong value."""
+
+    status_code = 400
+    default_code = "bad_query"
+
+
+def problem(request: Any, status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]:
+    """Return the members of a problem document."""
+    found = {
+        "type": f"urn:absurd:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "remedy": extra.pop("remedy", None) or _REMEDY_OF.get(code),
+        "request_id": getattr(request, "request_id", ""),
+        **extra,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def problem_response(exception: Exception, context: Mapping[str, Any]) -> Response:
+    """Turn whatever a view raised into a problem; nothing of an unexpected error's text leaves the server."""
+    request: Request = context["request"]
+    body, headers = _describe(exception, request)
+    return Response(body, status=body["status"], headers=headers, content_type=MEDIA_TYPE)
+
+
+def _describe(exception: Exception, request: Request) -> tuple[dict[str, Any], dict[str, str]]:
+    if isinstance(exception, errors.AbsurdError):
+        return _describe_ours(exception, request), {}
+    if isinstance(exception, Http404):
+        exception = exceptions.NotFound(str(exception) or None)
+    if isinstance(exception, DjangoPermissionDenied):
+        exception = exceptions.PermissionDenied(str(exception) or None)
+    if isinstance(exception, exceptions.APIException):
+        return _describe_framework(exception, request)
+    if isinstance(exception, DataError):
+        return problem(request, 422, "not_storable", "a value of the request cannot be stored"), {}
+    logger.error("request %s failed", getattr(request, "request_id", ""), exc_info=exception)
+    if isinstance(exception, DatabaseError):
+        detail = "the database did not answer as it should"
+        return problem(request, 503, "database_unavailable", detail), {"Retry-After": "5"}
+    return problem(request, 500, "internal_error", "an unexpected error happened on the server"), {}
+
+
+def _describe_ours(error: errors.AbsurdError, request: Request) -> dict[str, Any]:
+    extra: dict[str, Any] = {}
+    if isinstance(error, errors.InvalidTransition):
+        extra["current_status"] = str(error.current)
+    if isinstance(error, errors.ParamsInvalid):
+        extra["errors"] = error.problems
+    if isinstance(error, errors.UnknownTaskName):
+        extra["errors"] = [{"path": "task_name", "message": str(error)}]
+    return problem(request, _STATUS_OF.get(type(error), 500), error.code, str(error), **extra)
+
+
+def _describe_framework(error: exceptions.APIException, request: Request) -> tuple[dict[str, Any], dict[str, str]]:
+    headers = {}
+    if getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = error.auth_header
+    if getattr(error, "wait", None):
+        headers["Retry-After"] = str(round(error.wait))
+    if isinstance(error, exceptions.ValidationError):
+        raised: UnprocessableContent = UnprocessableContent(list(flatten(error.detail)))
+        return problem(request, 422, raised.default_code, str(raised.detail), errors=raised.problems), headers
+    codes = error.get_codes()
+    code = codes if isinstance(codes, str) else error.default_code
+    extra = {"errors": error.problems} if isinstance(error, UnprocessableContent) else {}
+    return problem(request, error.status_code, code, str(error.detail), **extra), headers
+
+
+def flatten(detail: Any, path: str = "") -> list[dict[str, str]]:
+    """Return each fault of a nested validation error with the dotted path of its field."""
+    if isinstance(detail, Mapping):
+        parts = [(f"{path}.{name}" if path else str(name), inner) for name, inner in detail.items()]
+        return [fault for inner_path, inner in parts for fault in flatten(inner, inner_path)]
+    if isinstance(detail, list):
+        return [fault for inner in detail for fault in flatten(inner, path)]
+    own = path.removesuffix("non_field_errors").rstrip(".")
+    return [{"path": own or "body", "message": str(detail)}]
+
+
+def django_error(request: HttpRequest, status: int, detail: str) -> JsonResponse:
+    """Answer outside any view, for Django's own error handlers."""
+    code = {400: "bad_request", 403: "permission_denied", 404: "not_found"}.get(status, "internal_error")
+    return JsonResponse(problem(request, status, code, detail), status=status, content_type=MEDIA_TYPE)

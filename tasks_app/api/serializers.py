@@ -1,0 +1,273 @@
+"""The shapes of the API: the operations guide's fields under its names, and what goes beyond them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from tasks_app.models import Task
+from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST, TaskStatus
+from tasks_app.worker_states import WorkerReport
+
+HEAVY_FIELDS = ("result", "error", "bindings")
+ERROR_SUMMARY_CHARS = 300
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    """The health of one queue; `reasons` only for callers who may read."""
+
+    status = serializers.ChoiceField(choices=["healthy", "degraded", "unhealthy", "disabled"])
+    message = serializers.CharField()
+    queue = serializers.CharField()
+    reasons = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+class QueueStatsSerializer(serializers.Serializer[Any]):
+    """Tasks of one queue, counted by stored status."""
+
+    queue_name = serializers.CharField()
+    pending = serializers.IntegerField()
+    claimed = serializers.IntegerField()
+    completed = serializers.IntegerField()
+    failed = serializers.IntegerField()
+    cancelled = serializers.IntegerField()
+    total = serializers.IntegerField()
+
+
+class QueueSerializer(serializers.Serializer[Any]):
+    """A queue and whether it is paused."""
+
+    queue_name = serializers.CharField(source="name")
+    paused = serializers.BooleanField(source="is_paused")
+    paused_at = serializers.DateTimeField(allow_null=True)
+    paused_by = serializers.CharField()
+    pause_reason = serializers.CharField()
+    description = serializers.CharField()
+
+
+class TaskSerializer(serializers.ModelSerializer[Task]):
+    """A task in full."""
+
+    queue_name = serializers.CharField(source="queue_id")
+    display_status = serializers.CharField(help_text="waiting, scheduled, retrying, cancelling, quarantined or status")
+    duration_sec = serializers.FloatField(allow_null=True)
+    attempt = serializers.IntegerField(source="claim_epoch", help_text="Attempts begun so far.")
+    worker_id = serializers.CharField(source="worker.label", default=None, allow_null=True)
+    run_id = serializers.UUIDField(source="run.run_id", default=None, allow_null=True)
+    error_summary = serializers.SerializerMethodField(help_text="First line of the error.")
+
+    class Meta:
+        model = Task
+        fields = (
+            "task_id",
+            "queue_name",
+            "task_name",
+            "params",
+            "priority",
+            "status",
+            "display_status",
+            "retry_count",
+            "max_retries",
+            "attempt",
+            "timeout_sec",
+            "progress",
+            "progress_message",
+            "created_at",
+            "claimed_at",
+            "completed_at",
+            "duration_sec",
+            "runnable_at",
+            "expires_at",
+            "cancel_requested_at",
+            "worker_id",
+            "run_id",
+            "stage",
+            "created_by",
+            "failure_class",
+            "error_summary",
+            "unrunnable_because",
+            "bindings",
+            "result",
+            "error",
+        )
+
+    def __init__(self, *args: Any, only: list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if only is not None:
+            for name in set(self.fields) - set(only):
+                self.fields.pop(name)
+
+    def get_error_summary(self, task: Task) -> str | None:
+        text: str | None = getattr(task, "error_head", None) or (task.error if "error" in task.__dict__ else None)
+        return text.strip().split("\n", 1)[0][:ERROR_SUMMARY_CHARS] if text else None
+
+
+class TaskSummarySerializer(TaskSerializer):
+    """A task as lists show it: without its result, error and bindings."""
+
+    class Meta(TaskSerializer.Meta):
+        fields = tuple(name for name in TaskSerializer.Meta.fields if name not in HEAVY_FIELDS)  # type: ignore[assignment]
+
+
+class TaskDetailSerializer(TaskSerializer):
+    """A task in full, with the tasks it depends on."""
+
+    depends_on = serializers.ListField(child=serializers.UUIDField())
+
+    class Meta(TaskSerializer.Meta):
+        fields = (*TaskSerializer.Meta.fields, "depends_on")  # type: ignore[assignment]
+
+
+class SpawnedSerializer(TaskDetailSerializer):
+    """A new task, and whether its queue is paused."""
+
+    queue_paused = serializers.BooleanField()
+
+    class Meta(TaskDetailSerializer.Meta):
+        fields = (*TaskDetailSerializer.Meta.fields, "queue_paused")  # type: ignore[assignment]
+
+
+class TaskListSerializer(serializers.Serializer[Any]):
+    """One page of tasks, newest first."""
+
+    tasks = TaskSummarySerializer(many=True)
+    total = serializers.IntegerField(help_text="Tasks that the filters select, counted up to 10,000.")
+    total_is_exact = serializers.BooleanField()
+    next = serializers.CharField(allow_null=True, help_text="Where the next page is, if there is one.")
+
+
+class Strict(serializers.Serializer[Any]):
+    """A request body whose every field is known."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        unknown = set(self.initial_data) - set(self.fields)
+        if unknown:
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError(dict.fromkeys(sorted(unknown), f"unknown field; known are {known}"))
+        return attrs
+
+
+class SpawnSerializer(Strict):
+    """What can be said of a new task."""
+
+    task_name = serializers.CharField(max_length=100)
+    queue_name = serializers.CharField(max_length=100, required=False, help_text="Default: ABSURD_QUEUE_NAME.")
+    params = serializers.DictField(required=False, help_text="Checked against the task name's model.")
+    priority = serializers.IntegerField(
+        min_value=PRIORITY_LEAST, max_value=PRIORITY_MOST, default=PRIORITY_DEFAULT, required=False
+    )
+    timeout_sec = serializers.IntegerField(min_value=1, required=False, allow_null=True)
+    max_retries = serializers.IntegerField(min_value=0, required=False, allow_null=True)
+    run_after = serializers.DateTimeField(required=False, allow_null=True)
+    expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    depends_on = serializers.ListField(child=serializers.UUIDField(), required=False, max_length=1000)
+
+
+class ReasonSerializer(Strict):
+    """Why an operator does something."""
+
+    reason = serializers.CharField(required=False, default="", allow_blank=True, max_length=2000)
+
+
+class PauseSerializer(Strict):
+    """Why a queue is paused; whoever finds it paused will want to know."""
+
+    reason = serializers.CharField(max_length=2000)
+
+
+class PrioritySerializer(ReasonSerializer):
+    """A task's new priority."""
+
+    priority = serializers.IntegerField(min_value=PRIORITY_LEAST, max_value=PRIORITY_MOST)
+
+
+class EventSerializer(serializers.Serializer[Any]):
+    """One thing that happened to a task."""
+
+    event_id = serializers.IntegerField(source="id")
+    verb = serializers.CharField()
+    from_status = serializers.CharField()
+    to_status = serializers.CharField()
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    attempt = serializers.IntegerField()
+    detail = serializers.DictField()
+    created_at = serializers.DateTimeField()
+
+
+class EventListSerializer(serializers.Serializer[Any]):
+    """Events of one task, oldest first."""
+
+    events = EventSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+
+
+class AttemptSerializer(serializers.Serializer[Any]):
+    """One execution of a task."""
+
+    number = serializers.IntegerField()
+    worker_id = serializers.CharField(source="worker.label", default=None, allow_null=True)
+    host = serializers.CharField(source="worker.host", default=None, allow_null=True)
+    started_at = serializers.DateTimeField()
+    ended_at = serializers.DateTimeField(allow_null=True)
+    wall_sec = serializers.FloatField(allow_null=True)
+    outcome = serializers.CharField()
+    error = serializers.CharField()
+    traceback = serializers.CharField()
+    exit_code = serializers.IntegerField(allow_null=True)
+    signal = serializers.CharField()
+    log_path = serializers.CharField()
+    log_tail = serializers.CharField()
+    directory = serializers.CharField()
+    peak_rss_bytes = serializers.IntegerField(allow_null=True)
+    cpu_sec = serializers.FloatField(allow_null=True)
+
+
+class AttemptListSerializer(serializers.Serializer[Any]):
+    """Attempts of one task, first to last."""
+
+    attempts = AttemptSerializer(many=True)
+
+
+class WorkerSerializer(serializers.Serializer[WorkerReport]):
+    """A worker process and what it is doing."""
+
+    worker_id = serializers.CharField(source="worker.label")
+    boot_id = serializers.UUIDField(source="worker.id")
+    state = serializers.ChoiceField(choices=["active", "idle", "stale", "lost", "stopped"])
+    host = serializers.CharField(source="worker.host")
+    pid = serializers.IntegerField(source="worker.pid")
+    version = serializers.CharField(source="worker.version")
+    queues = serializers.ListField(source="worker.queues", child=serializers.CharField())
+    concurrency = serializers.IntegerField(source="worker.concurrency")
+    memory_gb = serializers.FloatField(source="worker.memory_gb")
+    draining = serializers.BooleanField(source="worker.draining")
+    started_at = serializers.DateTimeField(source="worker.started_at")
+    heartbeat_at = serializers.DateTimeField(source="worker.heartbeat_at")
+    heartbeat_age_sec = serializers.FloatField()
+    stopped_at = serializers.DateTimeField(source="worker.stopped_at", allow_null=True)
+    tasks = serializers.SerializerMethodField()
+
+    def get_tasks(self, report: WorkerReport) -> list[str]:
+        return [str(task.task_id) for task in report.tasks]
+
+
+class WorkerListSerializer(serializers.Serializer[Any]):
+    """Workers that reported within a day, those that are up first."""
+
+    workers = WorkerSerializer(many=True)
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """An error (RFC 9457)."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    code = serializers.CharField()
+    detail = serializers.CharField()
+    remedy = serializers.CharField(required=False)
+    request_id = serializers.CharField()
+    current_status = serializers.ChoiceField(choices=TaskStatus.choices, required=False)
+    errors = serializers.ListField(child=serializers.DictField(child=serializers.CharField()), required=False)

@@ -1,0 +1,55 @@
+"""Is the queue well?"""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from tasks_app import health
+from tasks_app.api.permissions import may_read
+from tasks_app.api.serializers import HealthSerializer
+
+TERSE = {
+    "healthy": "Absurd is operational",
+    "degraded": "Absurd works but needs attention; ask with a key for the reasons",
+    "unhealthy": "Absurd does not work; ask with a key for the reasons",
+    "disabled": "Absurd is disabled",
+}
+
+
+class HealthView(APIView):
+    """Health of the default queue, or of the one named; open to all, with reasons for those who may read."""
+
+    permission_classes = [AllowAny]
+
+    @extend_schema(
+        operation_id="health",
+        parameters=[OpenApiParameter("queue", str)],
+        responses={200: HealthSerializer, 503: HealthSerializer},
+    )
+    def get(self, request: Request) -> Response:
+        reader = may_read(request)
+        found = health.check(request.query_params.get("queue") or None if reader else None)
+        body: dict[str, object] = {
+            "status": found.status,
+            "message": found.message if reader else TERSE[found.status],
+            "queue": found.queue,
+        }
+        if reader and found.reasons:
+            body["reasons"] = list(found.reasons)
+        return Response(body, status=503 if found.status in ("unhealthy", "disabled") else 200)
+
+
+class UnknownRouteView(APIView):
+    """Answers every path that the API does not have."""
+
+    permission_classes = [AllowAny]
+    authentication_classes = []
+    schema = None
+
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
+        raise NotFound(f"the API has no path {request.path!r}; its paths are listed at /api/absurd/schema")

@@ -1,0 +1,50 @@
+"""What every view reads of a request."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from rest_framework.request import Request
+from rest_framework.serializers import BaseSerializer
+
+from tasks_app import access
+from tasks_app.access import KeyHolder
+from tasks_app.errors import QueueNotFound, TaskNotFound
+from tasks_app.models import Task
+
+
+def actor_of(request: Request) -> str:
+    """Return how events name the caller."""
+    return access.actor_of(request.user, request.auth if isinstance(request.auth, KeyHolder) else None)
+
+
+def body_of(request: Request, shape: type[BaseSerializer[Any]]) -> dict[str, Any]:
+    """Return the validated body; an absent one counts as empty. Raises DRF's ValidationError."""
+    serializer = shape(data=request.data or {})
+    serializer.is_valid(raise_exception=True)
+    fields: dict[str, Any] = serializer.validated_data
+    return fields
+
+
+def task_id_of(text: str) -> UUID:
+    """Return the task id of a path. Raises TaskNotFound when it is not one."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise TaskNotFound(text[:100]) from None
+
+
+def find_task(text: str) -> Task:
+    """Return the task that a path names. Raises TaskNotFound."""
+    task = Task.objects.select_related("worker", "run").filter(task_id=task_id_of(text)).first()
+    if task is None:
+        raise TaskNotFound(text)
+    return task
+
+
+def queue_name_of(text: str) -> str:
+    """Return the queue name of a path. Raises QueueNotFound when no queue can be called so."""
+    if "\x00" in text:
+        raise QueueNotFound(text)
+    return text

@@ -1,0 +1,66 @@
+"""What a worker is doing, told from its last report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from tasks_app import clock
+from tasks_app.models import Task, TaskStatus, Worker
+from tasks_app.stats import STALE_AFTER_HEARTBEATS
+
+WorkerState = Literal["active", "idle", "stale", "lost", "stopped"]
+
+LOST_AFTER_HEARTBEATS = 10
+SHOWN_FOR = timedelta(days=1)
+"""How long a worker that stopped or was lost stays in view."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerReport:
+    """A worker, its state, and the tasks it holds."""
+
+    worker: Worker
+    state: WorkerState
+    heartbeat_age_sec: float
+    tasks: tuple[Task, ...]
+
+
+def state_of(worker: Worker, moment: datetime, *, busy: bool) -> WorkerState:
+    """Return the state at a moment: stale after three missed heartbeats, lost after ten."""
+    if worker.stopped_at is not None:
+        return "stopped"
+    silent_for = moment - worker.heartbeat_at
+    if silent_for > timedelta(seconds=LOST_AFTER_HEARTBEATS * worker.heartbeat_sec):
+        return "lost"
+    if silent_for > timedelta(seconds=STALE_AFTER_HEARTBEATS * worker.heartbeat_sec):
+        return "stale"
+    return "active" if busy else "idle"
+
+
+def recent_workers() -> list[WorkerReport]:
+    """Return every worker that has reported within a day, those that are up first."""
+    moment = clock.now()
+    workers = Worker.objects.filter(heartbeat_at__gte=moment - SHOWN_FOR).order_by("label", "-started_at")
+    found = report_on(workers[:500], moment)
+    return sorted(found, key=lambda report: ("active", "idle", "stale", "lost", "stopped").index(report.state))
+
+
+def report_on(workers: Iterable[Worker], moment: datetime) -> list[WorkerReport]:
+    """Return a report of each worker."""
+    workers = list(workers)
+    held: dict[object, list[Task]] = {}
+    claimed = Task.objects.filter(status=TaskStatus.CLAIMED, worker__in=workers).defer("result", "params")
+    for task in claimed.order_by("id"):
+        held.setdefault(task.worker_id, []).append(task)
+    return [
+        WorkerReport(
+            worker=worker,
+            state=state_of(worker, moment, busy=worker.pk in held),
+            heartbeat_age_sec=round(max(0.0, (moment - worker.heartbeat_at).total_seconds()), 1),
+            tasks=tuple(held.get(worker.pk, ())),
+        )
+        for worker in workers
+    ]
