@@ -43,6 +43,12 @@ def namespaces_work() -> bool:
     return attempt.returncode == 0
 
 
+def owner_options(places: Locations) -> tuple[str, ...]:
+    """Return the launcher's options that make root serve the owner of a state directory as that owner would."""
+    owner = places.var.stat().st_uid
+    return ("--uid", str(owner)) if os.geteuid() == 0 and owner != 0 else ()
+
+
 def choose(places: Locations, binaries: Path) -> Standing:
     """Decide how PostgreSQL is to run here and make the directories for it ready."""
     data = places.postgres_data

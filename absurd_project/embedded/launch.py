@@ -49,14 +49,19 @@ def end_with(parent: int) -> None:
         sys.exit(0)
 
 
-def detach(log: str) -> None:
-    """Leave the caller's session, terminal and family; print the pid that the server will have."""
+def detach(log: str, uid: int | None) -> None:
+    """Leave the caller's session, terminal and family; print the pid that the server will have.
+
+    A log that is made here belongs to the user the server will be.
+    """
     os.setsid()
     child = os.fork()
     if child:
         print(child, flush=True)
         os._exit(0)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    if uid is not None:
+        os.fchown(output, uid, -1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -75,7 +80,7 @@ def main() -> None:
     if chosen.end_with:
         end_with(chosen.end_with)
     if chosen.detach:
-        detach(chosen.detach)
+        detach(chosen.detach, chosen.uid)
     if chosen.namespace:
         enter_namespace()
     if chosen.uid is not None:

@@ -22,6 +22,21 @@ def start_ticks(pid: int) -> int | None:
     return int(fields[19]) if fields else None
 
 
+def group(pid: int) -> int | None:
+    """Return the process group of a process, or None when there is no such process."""
+    fields = _stat(pid)
+    return int(fields[2]) if fields else None
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Yield the children of a process, their children, and so on."""
+    for entry in Path("/proc").iterdir():
+        fields = _stat(int(entry.name)) if entry.name.isdigit() else []
+        if fields and int(fields[1]) == pid:
+            yield int(entry.name)
+            yield from descendants(int(entry.name))
+
+
 def alive(pid: int) -> bool:
     """Return whether a process still runs; a zombie that nobody has reaped does not."""
     found = state(pid)

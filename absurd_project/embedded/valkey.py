@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from absurd_project.embedded import liveness
-from absurd_project.embedded.demotion import launcher
+from absurd_project.embedded.demotion import launcher, owner_options
 from absurd_project.embedded.locations import Locations
 from absurd_project.embedded.refusal import EmbeddedServerError, tail
 
@@ -51,7 +51,7 @@ def start(places: Locations) -> None:
     argv = [str(_binary()), "--port", "0", "--unixsocket", str(places.valkey_socket), "--unixsocketperm", "700"]
     argv += ["--save", "", "--appendonly", "no", "--daemonize", "no", "--pidfile", str(places.valkey_pid)]
     launched = subprocess.run(
-        [*launcher("--detach", str(places.valkey_log)), *argv],
+        [*launcher("--detach", str(places.valkey_log), *owner_options(places)), *argv],
         cwd=places.sockets,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -69,7 +69,9 @@ class Child:
             if now - self._started_at > WELL_AFTER_SEC:
                 self._delay_sec = FIRST_DELAY_SEC
             self._start_at = now + self._delay_sec
-            self._output.say(self.process.name, f"ended with {_in_words(code)}; again in {self._delay_sec:.0f} s")
+            self._output.say(
+                self.process.name, f"[stack] ended with {_in_words(code)}; again in {self._delay_sec:.0f} s"
+            )
             self._delay_sec = min(2 * self._delay_sec, LONGEST_DELAY_SEC)
         elif now >= self._start_at:
             self.restarts += 1

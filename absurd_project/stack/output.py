@@ -82,4 +82,4 @@ class LogFiles:
 
     def say(self, name: str, line: str) -> None:
         with self.path(name).open("a") as log:
-            log.write(f"[stack] {line}\n")
+            log.write(f"{line}\n")

@@ -19,7 +19,17 @@ from django.db import connection
 from absurd_project import accounts, embedded
 from absurd_project.embedded import liveness
 from absurd_project.embedded.demotion import launcher
-from absurd_project.stack import AlreadyRunning, PortBusy, PrefixedLines, Stack, check_port, default_processes, running
+from absurd_project.stack import (
+    AlreadyRunning,
+    PortBusy,
+    PrefixedLines,
+    Stack,
+    check_port,
+    default_processes,
+    running,
+    stop_running,
+)
+from absurd_project.stack.down import STACK_SEC
 from absurd_project.stack.ports import is_open
 from absurd_project.stack.processes import CHECKOUT
 from absurd_project.stack.supervisor import POLL_SEC
@@ -109,7 +119,8 @@ class Command(BaseCommand):
         told = subprocess.run(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, check=True)
         pid, deadline = int(told.stdout), time.monotonic() + DETACHED_START_SEC
         while not is_open(port):
-            if time.monotonic() > deadline or (running(var) is None and not liveness.alive(pid)):
+            if time.monotonic() > deadline or not liveness.alive(pid):
+                stop_running(var, STACK_SEC)
                 raise CommandError(f"the stack did not come up; see {log}")
             time.sleep(POLL_SEC)
         for line in self._greeting(port, var):

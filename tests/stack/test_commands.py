@@ -1,0 +1,175 @@
+"""absurd_setup, absurd_up and absurd_down as a user runs them."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+
+from absurd_project import accounts
+from absurd_project.embedded import liveness
+from absurd_project.stack import running
+from tasks_app.models import ApiKey
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def var(tmp_path, settings) -> Path:
+    settings.ABSURD_VAR = tmp_path / "state"
+    return settings.ABSURD_VAR
+
+
+def setup_says(*arguments: str) -> str:
+    told = io.StringIO()
+    call_command("absurd_setup", *arguments, stdout=told)
+    return told.getvalue()
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as line:
+        line.bind(("127.0.0.1", 0))
+        return line.getsockname()[1]
+
+
+@pytest.mark.django_db
+def test_setup_makes_an_operator_who_can_log_in_and_shows_the_password_once(var):
+    first = setup_says()
+    password = accounts.password_file(var).read_text().strip()
+    assert password in first
+    operator = User.objects.get(username="operator")
+    assert operator.check_password(password)
+    assert operator.is_staff and not operator.is_superuser
+    assert [group.name for group in operator.groups.all()] == ["Operator"]
+    assert len(password) >= 16
+    again = setup_says()
+    assert password not in again
+    assert User.objects.get(username="operator").check_password(password)
+
+
+@pytest.mark.django_db
+def test_the_secrets_are_readable_by_their_owner_alone(var):
+    old = os.umask(0)
+    try:
+        setup_says()
+    finally:
+        os.umask(old)
+    for path in (accounts.password_file(var), accounts.api_key_file(var)):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.django_db
+def test_the_api_key_works_and_is_replaced_only_when_it_no_longer_does(var):
+    setup_says()
+    key = accounts.api_key_file(var).read_text().strip()
+    assert ApiKey.objects.get_from_key(key).owner.username == "operator"
+    assert ApiKey.objects.get_from_key(key).scopes == ["read", "spawn", "operate"]
+    setup_says()
+    assert accounts.api_key_file(var).read_text().strip() == key
+    ApiKey.objects.all().delete()
+    setup_says()
+    assert ApiKey.objects.is_valid(accounts.api_key_file(var).read_text().strip())
+
+
+@pytest.mark.django_db
+def test_a_password_changed_in_the_console_is_kept_unless_a_new_one_is_asked_for(var):
+    setup_says()
+    operator = User.objects.get(username="operator")
+    operator.set_password("chosen by the operator")
+    operator.save()
+    setup_says()
+    operator.refresh_from_db()
+    assert operator.check_password("chosen by the operator")
+    setup_says("--new-password")
+    operator.refresh_from_db()
+    assert operator.check_password(accounts.password_file(var).read_text().strip())
+
+
+def manage(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "manage.py", *arguments],
+        cwd=CHECKOUT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_busy_port_is_refused_with_one_clear_line(live_environment):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        command = manage(live_environment | {"ABSURD_PORT": str(port)}, "absurd_up")
+        told, _ = command.communicate(timeout=60)
+    assert command.returncode == 2
+    assert len(told.splitlines()) == 1
+    assert f"port {port} is in use" in told and "ABSURD_PORT" in told
+
+
+def wait_for_page(url: str, timeout_sec: float = 60.0) -> int:
+    deadline = time.monotonic() + timeout_sec
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.status
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def test_up_serves_the_console_refuses_a_second_one_and_leaves_no_process_behind(live_environment, free_port):
+    environment = live_environment | {"ABSURD_PORT": str(free_port)}
+    var = Path(environment["ABSURD_VAR"])
+    up = manage(environment, "absurd_up")
+    try:
+        assert wait_for_page(f"http://127.0.0.1:{free_port}/admin/login/") == 200
+        assert running(var) == up.pid
+        family = {up.pid, *liveness.descendants(up.pid)}
+        assert len(family) >= 5
+        second = manage(environment | {"ABSURD_PORT": str(free_port + 1)}, "absurd_up")
+        told, _ = second.communicate(timeout=60)
+        assert second.returncode == 2
+        assert f"process {up.pid}" in told
+        family |= set(liveness.descendants(up.pid))
+        up.send_signal(signal.SIGTERM)
+        told, _ = up.communicate(timeout=40)
+    finally:
+        up.kill()
+    assert up.returncode == 0
+    assert not [pid for pid in family if liveness.alive(pid)]
+    assert f"http://127.0.0.1:{free_port}/admin/" in told
+    assert "user operator, password in" in told
+    assert any(line.startswith("worker-2") for line in told.splitlines())
+    assert not accounts.password_file(var).stat().st_mode & 0o077
+
+
+def test_down_stops_a_detached_stack(live_environment, free_port):
+    environment = live_environment | {"ABSURD_PORT": str(free_port)}
+    var = Path(environment["ABSURD_VAR"])
+    try:
+        up = manage(environment, "absurd_up", "--detach")
+        told, _ = up.communicate(timeout=90)
+        assert up.returncode == 0, told
+        pid = running(var)
+        assert pid is not None
+    finally:
+        down = manage(environment, "absurd_down")
+        told, _ = down.communicate(timeout=60)
+    assert f"stopped the stack (process {pid})" in told
+    assert down.returncode == 0
+    assert running(var) is None
