@@ -36,6 +36,8 @@ def write_measurement_set(tile: UVData, path: Path, *, declination_deg: float) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # uncalibrated units are what raw data have
         tile.write_ms(str(path), run_check=False)
+    with tables.table(f"{path}::ANTENNA", readonly=False, ack=False) as antennas:
+        antennas.putcol("MOUNT", ["ALT-AZ"] * antennas.nrows())  # as the Measurement Set definition spells it
     _write_pointing(path, tile, declination_deg if drifts else None)
 
 

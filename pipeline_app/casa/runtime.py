@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -42,6 +43,7 @@ def configure() -> None:
     if "casatools" in sys.modules or "casaconfig" in sys.modules:
         raise RuntimeError("CASA was imported before pipeline_app.casa could configure it")
     _forbid_downloads()
+    warnings.filterwarnings("ignore", message='"is not" with', category=SyntaxWarning)  # casatasks 6.7, when compiled
     own = Path(tempfile.mkdtemp(prefix="absurd-casa-"))
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     os.environ.setdefault("MPLBACKEND", "Agg")
