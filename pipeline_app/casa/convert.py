@@ -35,6 +35,7 @@ from pipeline_app.casa.subband import (
     pointing_declination_deg,
     read_subband,
     rephase,
+    shift_phases,
 )
 from pipeline_app.casa.uvw import set_differential_uvw
 from pipeline_app.naming import tile_name
@@ -56,6 +57,8 @@ class _Assembly:
     centre: PhaseCentre
     declination_deg: float
     row_keys: NDArray[np.int64]
+    w_change_m: NDArray[np.float64]
+    """From the phase centre of the raw data to the common one, by row."""
     n_bad: int = 0
     warnings: list[str] = field(default_factory=list)
 
@@ -104,7 +107,6 @@ def _assemble(headers: Sequence[RawHeader], spectrum: Spectrum, context: Context
         if assembly is None:
             assembly = _begin(subband, spectrum)
         _refuse_other_pointing(header, subband, assembly)
-        rephase(subband, assembly.centre)
         _insert(subband, header, spectrum.slots[index], assembly)
         assembly.n_bad += n_bad
     if assembly is None:
@@ -120,7 +122,7 @@ def _begin(subband: UVData, spectrum: Spectrum) -> _Assembly:
     centre = common_centre(subband)
     declination_deg = pointing_declination_deg(subband)
     whole = subband.copy(metadata_only=True)
-    rephase(whole, centre)
+    w_change_m = rephase(whole, centre)
     if declination_deg is None:
         declination_deg = float(np.degrees(np.median(whole.phase_center_app_dec)))
     n_channels = len(spectrum.freqs_hz)
@@ -132,7 +134,13 @@ def _begin(subband: UVData, spectrum: Spectrum) -> _Assembly:
     whole.data_array = np.zeros(shape, dtype=np.complex64)
     whole.flag_array = np.ones(shape, dtype=bool)
     whole.nsample_array = np.ones(shape, dtype=np.float32)
-    assembly = _Assembly(whole=whole, centre=centre, declination_deg=declination_deg, row_keys=_row_keys(whole, whole))
+    assembly = _Assembly(
+        whole=whole,
+        centre=centre,
+        declination_deg=declination_deg,
+        row_keys=_row_keys(whole, whole),
+        w_change_m=w_change_m,
+    )
     if len(np.unique(assembly.row_keys)) != whole.Nblts:
         raise InvalidInput("the file repeats a baseline at the same time")
     site = whole.telescope.location
@@ -172,7 +180,9 @@ def _insert(subband: UVData, header: RawHeader, slot: slice, assembly: _Assembly
         assembly.warnings.append(f"{header.path.name}: {whole.Nblts - known.sum()} rows missing, flagged")
     target = slice(None) if np.array_equal(rows, np.arange(whole.Nblts)) and known.all() else rows[known]
     source = slice(None) if known.all() else known
-    whole.data_array[target, slot] = subband.data_array[source]
+    whole.data_array[target, slot] = shift_phases(
+        subband.data_array[source], subband.freq_array, assembly.w_change_m[target]
+    )
     whole.flag_array[target, slot] = subband.flag_array[source]
     whole.nsample_array[target, slot] = subband.nsample_array[source]
 

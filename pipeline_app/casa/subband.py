@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pyuvdata import UVData
 
 from pipeline_app.casa.raw import DSA_NAMES, RawHeader
+from pipeline_app.telescope import SPEED_OF_LIGHT_M_S
 from tasks_app.handler import InvalidInput
 
 WILD_FACTOR = 1e6
@@ -132,8 +133,13 @@ def common_centre(tile: UVData) -> PhaseCentre:
     return PhaseCentre(ra_deg=float(centre.ra.deg), dec_deg=float(centre.dec.deg))
 
 
-def rephase(tile: UVData, centre: PhaseCentre) -> None:
-    """Move the data, in place, from the phase centre they have to `centre`, with uvw from the antenna positions."""
+def rephase(tile: UVData, centre: PhaseCentre) -> NDArray[np.float64]:
+    """Move a tile, in place, from the phase centre its data have to `centre`, with uvw from the antenna positions.
+
+    Returns:
+        The change of w in metres, shape (n_rows,): what `shift_phases` needs to do the same to data that are not in
+        `tile`. Data that are in it have been moved.
+    """
     declination_deg = pointing_declination_deg(tile)
     with _quietly():
         if declination_deg is not None:
@@ -141,6 +147,8 @@ def rephase(tile: UVData, centre: PhaseCentre) -> None:
         elif any(entry["cat_type"] != "unprojected" for entry in tile.phase_center_catalog.values()):
             tile._set_app_coords_helper()
             tile.set_uvws_from_antenna_positions(update_vis=False)
+        unprojected = all(entry["cat_type"] == "unprojected" for entry in tile.phase_center_catalog.values())
+        before_m = np.zeros(tile.Nblts) if unprojected else tile.uvw_array[:, 2].copy()
         tile.phase(
             lon=np.radians(centre.ra_deg),
             lat=np.radians(centre.dec_deg),
@@ -148,6 +156,15 @@ def rephase(tile: UVData, centre: PhaseCentre) -> None:
             cat_type="sidereal",
             cat_name="centre",
         )
+    return tile.uvw_array[:, 2] - before_m
+
+
+def shift_phases(
+    data: NDArray[np.complex64], freqs_hz: NDArray[np.float64], w_change_m: NDArray[np.float64]
+) -> NDArray[np.complex64]:
+    """Return visibilities (n_rows, n_channels, n_polarisations) moved to where w has changed by that much."""
+    turns = w_change_m[:, None] * (freqs_hz / SPEED_OF_LIGHT_M_S)
+    return data * np.exp(-2j * np.pi * (turns % 1)).astype(np.complex64)[:, :, None]
 
 
 def _label_meridian(tile: UVData, declination_deg: float) -> None:
