@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -54,7 +54,7 @@ class ParamsInvalid(AbsurdError):
 
     code = "params_invalid"
 
-    def __init__(self, problems: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, problems: Sequence[Mapping[str, Any]]) -> None:
         self.problems = list(problems)
         super().__init__("; ".join(f"{p['path']}: {p['message']}" for p in self.problems))
 

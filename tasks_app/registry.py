@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ValidationError
 
 from tasks_app.errors import ParamsInvalid, UnknownTaskName
+
+
+class Problem(TypedDict):
+    """One fault of a spawn: the dotted path of the field and what is wrong with it."""
+
+    path: str
+    message: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +33,9 @@ class TaskSpec:
     memory_gb: float = 1.0
     cores: int = 1
     isolation: Literal["process", "thread"] = "process"
+    check_params: Callable[[BaseModel], list[Problem]] | None = None
+    """Called at spawn with the params that were given, for what a model alone cannot know. Fields that parents fill in
+    later are not set."""
     on_complete: str | None = None
     """Dotted path of a function called with the completed task inside the completing transaction."""
 
@@ -63,13 +73,17 @@ def check_params(spec: TaskSpec, params: dict[str, Any], bound: Collection[str] 
     Raises ParamsInvalid with the path of each bad field.
     """
     try:
-        spec.params_model.model_validate(params)
+        checked = spec.params_model.model_validate(params)
     except ValidationError as error:
         problems = [
-            {"path": ".".join(["params", *map(str, fault["loc"])]), "message": fault["msg"]}
+            Problem(path=".".join(["params", *map(str, fault["loc"])]), message=fault["msg"])
             for fault in error.errors(include_url=False, include_input=False)
             if not (fault["type"] == "missing" and fault["loc"][:1] and fault["loc"][0] in bound)
         ]
         if problems:
             raise ParamsInvalid(problems) from None
+        checked = spec.params_model.model_construct(**params)
+    problems = spec.check_params(checked) if spec.check_params else []
+    if problems:
+        raise ParamsInvalid(problems)
     return params

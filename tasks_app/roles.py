@@ -7,7 +7,7 @@ from typing import Any
 from django.apps import apps as installed
 from django.contrib.auth.management import create_permissions
 
-OPERATOR_VERBS = ("spawn_task", "cancel_task", "retry_task", "reprioritize_task", "pause_queue")
+OPERATOR_VERBS = ("spawn_task", "cancel_task", "retry_task", "reprioritize_task", "pause_queue", "release_observation")
 
 
 def make_groups(*, using: str, **_: Any) -> None:

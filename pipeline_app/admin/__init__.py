@@ -1,0 +1,8 @@
+"""The pipeline's tables in the console: to look at, and to release an incomplete tile."""
+
+from __future__ import annotations
+
+from pipeline_app.admin.observations import ObservationAdmin, SubbandFileAdmin
+from pipeline_app.admin.products import CalibrationAdmin, MeasurementAdmin, ProductAdmin
+
+__all__ = ["CalibrationAdmin", "MeasurementAdmin", "ObservationAdmin", "ProductAdmin", "SubbandFileAdmin"]

@@ -1,0 +1,54 @@
+"""Products, calibrations and fluxes in the console."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from pipeline_app.admin.reading import ReadOnlyAdmin, task_link
+from pipeline_app.models import Calibration, Measurement, Product
+
+
+class FromTaskAdmin(ReadOnlyAdmin):
+    """Rows that a task wrote."""
+
+    @admin.display(description="task")
+    def task(self, row: Product | Calibration | Measurement) -> str:
+        """The task that made it."""
+        return task_link(row.task_id)
+
+
+@admin.register(Product)
+class ProductAdmin(FromTaskAdmin):
+    """What was made, from what, by which software."""
+
+    list_display = ["kind", "path", "observation", "verdict", "size_bytes", "created_at"]
+    list_filter = ["kind", "verdict", "task_name"]
+    list_select_related = ["observation"]
+    search_fields = ["path", "task_id", "observation__name"]
+    readonly_fields = ["task"]
+
+
+@admin.register(Calibration)
+class CalibrationAdmin(FromTaskAdmin):
+    """Solutions and their verdicts."""
+
+    list_display = ["observation", "calibrator", "verdict", "reasons", "snr_median", "refant", "created_at"]
+    list_filter = ["verdict", "calibrator"]
+    list_select_related = ["observation"]
+    search_fields = ["path", "task_id", "observation__name", "calibrator"]
+    readonly_fields = ["task"]
+
+
+@admin.register(Measurement)
+class MeasurementAdmin(FromTaskAdmin):
+    """Fluxes."""
+
+    list_display = ["name", "observation", "flux", "snr", "catalog_flux_jy", "offset_arcsec", "created_at"]
+    list_select_related = ["observation"]
+    search_fields = ["name", "observation__name", "task_id"]
+    readonly_fields = ["task"]
+
+    @admin.display(ordering="flux_jy", description="flux, mJy")
+    def flux(self, row: Measurement) -> str:
+        """Flux and error."""
+        return f"{row.flux_jy * 1e3:.2f} ± {row.flux_err_jy * 1e3:.2f}"

@@ -1,0 +1,17 @@
+"""DSA-110 as data and stages."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class PipelineConfig(AppConfig):
+    """Observations, products and the stages that make them."""
+
+    name = "pipeline_app"
+    verbose_name = "Pipeline"
+
+    def ready(self) -> None:
+        from pipeline_app.registration import register_stages
+
+        register_stages()

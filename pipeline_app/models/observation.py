@@ -1,0 +1,109 @@
+"""Tiles and the subband files that they consist of."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class ObservationState(models.TextChoices):
+    """How far the ingest has brought a tile; what follows is told by the tasks of its run."""
+
+    COLLECTING = "collecting", "collecting subbands"
+    INCOMPLETE = "incomplete", "incomplete: no file for too long"
+    READY = "ready", "ready to start"
+    WAITING = "waiting", "waiting for a calibrator"
+    STARTED = "started", "run started"
+
+
+class Observation(models.Model):
+    """One tile: the subband files that share their first integration and their pointing."""
+
+    name = models.CharField(max_length=100, db_index=True, help_text="UTC start of the first integration.")
+    telescope_name = models.CharField(max_length=64)
+    first_time_ms = models.BigIntegerField(
+        help_text="First value of time_array, the key of the tile: milliseconds since 1970 UTC."
+    )
+    declination_cdeg = models.IntegerField(help_text="Pointing declination in hundredths of a degree, part of the key.")
+    start_mjd = models.FloatField(help_text="UTC, start of the first integration.")
+    mid_mjd = models.FloatField(help_text="UTC.")
+    duration_sec = models.FloatField()
+    declination_deg = models.FloatField(help_text="Apparent declination of the pointing: the strip.")
+    ra_deg = models.FloatField(help_text="ICRS direction of the pointing at mid-time.")
+    dec_deg = models.FloatField(help_text="ICRS direction of the pointing at mid-time.")
+    directory = models.CharField(max_length=1000, help_text="Where its first file was found.")
+    expected_subbands = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="16 for the DSA-110; unknown for other telescopes."
+    )
+    state = models.CharField(max_length=10, choices=ObservationState, default=ObservationState.COLLECTING)
+    reason = models.TextField(blank=True, help_text="Why it does not go on: what is missing or awaited.")
+    calibrator = models.CharField(max_length=50, blank=True, help_text="Brightest known calibrator in the beam.")
+    calibrator_apparent_flux_jy = models.FloatField(null=True, blank=True, help_text="Its flux times the beam.")
+    role = models.CharField(max_length=10, blank=True, help_text="calibrator or target, as its last run took it.")
+    run_id = models.UUIDField(null=True, blank=True, db_index=True, help_text="Its last run.")
+    last_file_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["-start_mjd"]
+        permissions = [("release_observation", "Can start an incomplete observation")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["telescope_name", "first_time_ms", "declination_cdeg"], name="observation_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def missing_subbands(self) -> list[int]:
+        """Return the numbers of the expected subbands that have no accepted file."""
+        held = set(self.files.filter(state=SubbandState.ACCEPTED).values_list("subband", flat=True))
+        return [number for number in range(self.expected_subbands or 0) if number not in held]
+
+
+class SubbandState(models.TextChoices):
+    """What became of a raw file."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate", "another file holds the same subband"
+    SUPERSEDED = "superseded", "replaced by another file of the same subband"
+    INVALID = "invalid", "not a usable UVH5 file"
+
+
+class SubbandFile(models.Model):
+    """One raw file, as it was when it was read."""
+
+    observation = models.ForeignKey(
+        Observation, null=True, blank=True, on_delete=models.PROTECT, related_name="files", db_index=False
+    )
+    path = models.CharField(max_length=1000, unique=True)
+    subband = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="By frequency on the correlator's grid, 0 is the highest; none off that grid."
+    )
+    freq_min_hz = models.BigIntegerField(null=True, blank=True, help_text="Centre of the lowest channel.")
+    freq_max_hz = models.BigIntegerField(null=True, blank=True, help_text="Centre of the highest channel.")
+    n_channels = models.PositiveIntegerField(null=True, blank=True)
+    n_times = models.PositiveIntegerField(null=True, blank=True)
+    size_bytes = models.BigIntegerField()
+    mtime_ns = models.BigIntegerField()
+    state = models.CharField(max_length=10, choices=SubbandState)
+    problem = models.TextField(blank=True)
+    seen_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ["observation", "-freq_min_hz", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["observation", "freq_min_hz"],
+                condition=models.Q(state="accepted"),
+                name="one_accepted_file_a_subband",
+            ),
+            models.CheckConstraint(
+                name="only_invalid_files_lack_a_tile",
+                condition=models.Q(state="invalid") | models.Q(observation__isnull=False, freq_min_hz__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.path

@@ -1,0 +1,78 @@
+"""The stages as tasks: names, handlers, and what each may use."""
+
+from __future__ import annotations
+
+from pipeline_app.data_roots import check_paths
+from pipeline_app.stages.calibration_apply import CalibrationApplyParams
+from pipeline_app.stages.calibration_solve import CalibrationSolveParams
+from pipeline_app.stages.convert import ConvertParams
+from pipeline_app.stages.imaging import ImagingParams
+from pipeline_app.stages.photometry import PhotometryParams
+from tasks_app.registry import TaskSpec, register
+
+CONVERT = "convert-uvh5-to-ms"
+SOLVE = "calibration-solve"
+APPLY = "calibration-apply"
+IMAGING = "imaging"
+PHOTOMETRY = "photometry"
+
+RECORD = "pipeline_app.records:record"
+
+STAGES = (
+    TaskSpec(
+        name=CONVERT,
+        handler="pipeline_app.casa.convert:run",
+        params_model=ConvertParams,
+        description="Raw UVH5 subband files of one tile into one Measurement Set",
+        timeout_sec=900,
+        memory_gb=2.0,
+        check_params=check_paths,
+        on_complete=RECORD,
+    ),
+    TaskSpec(
+        name=SOLVE,
+        handler="pipeline_app.casa.calibration_solve:run",
+        params_model=CalibrationSolveParams,
+        description="Delays, bandpass and gains from the calibrator in the beam, with a verdict",
+        timeout_sec=1800,
+        memory_gb=2.0,
+        check_params=check_paths,
+        on_complete=RECORD,
+    ),
+    TaskSpec(
+        name=APPLY,
+        handler="pipeline_app.casa.calibration_apply:run",
+        params_model=CalibrationApplyParams,
+        description="A new, calibrated and averaged Measurement Set",
+        timeout_sec=600,
+        memory_gb=2.0,
+        check_params=check_paths,
+        on_complete=RECORD,
+    ),
+    TaskSpec(
+        name=IMAGING,
+        handler="pipeline_app.casa.imaging:run",
+        params_model=ImagingParams,
+        description="Cleaned, primary-beam-corrected image with a preview",
+        timeout_sec=1800,
+        memory_gb=2.0,
+        check_params=check_paths,
+        on_complete=RECORD,
+    ),
+    TaskSpec(
+        name=PHOTOMETRY,
+        handler="pipeline_app.casa.photometry:run",
+        params_model=PhotometryParams,
+        description="Forced fluxes with errors at catalogue positions",
+        timeout_sec=600,
+        memory_gb=1.0,
+        check_params=check_paths,
+        on_complete=RECORD,
+    ),
+)
+
+
+def register_stages() -> None:
+    """Make the stages known to the queue."""
+    for spec in STAGES:
+        register(spec)

@@ -1,0 +1,188 @@
+"""The ingest that never ends: looks at a directory tree again and again, and starts a run for each whole tile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from pydantic import ValidationError
+
+from pipeline_app.calibration_choice import MIN_APPARENT_FLUX_JY, plan_single
+from pipeline_app.catalogs import read_catalog
+from pipeline_app.ingest import age_out, candidate_files, register, tile_of
+from pipeline_app.models import Observation, ObservationState, SubbandFile
+from pipeline_app.workflows import AlreadyStarted, Options, Plan, start
+from tasks_app import registry
+from tasks_app.errors import AbsurdError
+from tasks_app.handler import InvalidInput
+
+CATALOG_NAME = "catalog.csv"
+"""Beside the raw files or in a directory above, up to the watched one: where to measure."""
+PROCESSING_NAME = "processing.json"
+"""In the same places: further params by task name, such as {"imaging": {"niter": 500}}."""
+QUIET_SEC = 120.0
+"""Without a new file for this long, a tile is taken to have all it will get."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchOptions:
+    """How to watch."""
+
+    quiet_sec: float = QUIET_SEC
+    queue_name: str | None = None
+    actor: str = "ingest"
+
+
+@dataclass(kw_only=True)
+class Watcher:
+    """Watches one directory tree; `say` gets a line for each thing worth knowing.
+
+    A file is read when its size and time have not changed between two looks. What was read is remembered in the
+    database, so a restarted or a second watcher reads nothing twice and starts nothing twice.
+    """
+
+    directory: Path
+    options: WatchOptions
+    say: Callable[[str], None]
+    _read: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _unsettled: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _faults: dict[int, str] = field(default_factory=dict)
+
+    def remember(self) -> None:
+        """Load what is known already of the files under the directory."""
+        root = str(self.directory.resolve())
+        known = SubbandFile.objects.filter(path__startswith=f"{root}/")
+        self._read = {path: (size, mtime) for path, size, mtime in known.values_list("path", "size_bytes", "mtime_ns")}
+
+    def look(self) -> int:
+        """Look once: register settled files, close tiles that went quiet, start what can start; return runs started."""
+        for path in candidate_files(self.directory):
+            self._look_at(path.resolve())
+        for observation in age_out(self.options.quiet_sec):
+            if observation.state == ObservationState.INCOMPLETE:
+                self.say(f"{observation.name}: incomplete, {observation.reason}; release it to process it as it is")
+        # Calibrators first: a target that became ready at the same moment is then tied to its solve.
+        startable = Observation.objects.filter(
+            state__in=[ObservationState.READY, ObservationState.WAITING], run_id=None
+        ).order_by(F("calibrator_apparent_flux_jy").desc(nulls_last=True), "start_mjd")
+        return sum(self._start(observation) for observation in startable)
+
+    def _look_at(self, path: Path) -> None:
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return
+        key, seen = str(path), (status.st_size, status.st_mtime_ns)
+        if self._read.get(key) == seen:
+            return
+        if self._unsettled.get(key) != seen:
+            self._unsettled[key] = seen
+            return
+        file = register(path)
+        self._read[key] = (file.size_bytes, file.mtime_ns)
+        del self._unsettled[key]
+        if file.problem:
+            self.say(f"{path.name}: {file.problem}")
+        elif file.observation is not None:
+            self._tell(file.observation)
+
+    def _tell(self, observation: Observation) -> None:
+        observation.refresh_from_db()
+        if observation.state == ObservationState.READY:
+            self.say(f"{observation.name}: all {observation.expected_subbands} subbands are here")
+
+    def _start(self, observation: Observation) -> bool:
+        try:
+            plan = plan_single(tile_of(observation))
+            if plan is None:
+                self._wait(observation)
+                return False
+            start([plan], self._run_options(plan), actor=self.options.actor, again=False)
+        except AlreadyStarted:
+            return False
+        except (AbsurdError, InvalidInput, ValidationError) as fault:
+            self._complain(observation, str(fault))
+            return False
+        self._faults.pop(observation.pk, None)
+        self.say(f"{observation.name}: run started, {_origin(plan)}")
+        return True
+
+    def _run_options(self, plan: Plan) -> Options:
+        catalog = self._nearest(plan, CATALOG_NAME)
+        processing = self._nearest(plan, PROCESSING_NAME)
+        return Options(
+            catalog=tuple(read_catalog(catalog)) if catalog else None,
+            stage_params=read_stage_params(processing) if processing else {},
+            queue_name=self.options.queue_name,
+        )
+
+    def _nearest(self, plan: Plan, name: str) -> Path | None:
+        """Return the file of that name beside the tile's first raw file, or in the nearest directory above it."""
+        root = self.directory.resolve()
+        place = Path(plan.tile.paths[0]).parent
+        for folder in (place, *place.parents):
+            if not folder.is_relative_to(root):
+                return None
+            if (folder / name).is_file():
+                return folder / name
+        return None
+
+    def _wait(self, observation: Observation) -> None:
+        reason = (
+            f"waiting for a calibrator: none of {MIN_APPARENT_FLUX_JY:g} Jy in the beam, and none solved within a day "
+            f"at declination {observation.declination_deg:.1f}°"
+        )
+        with transaction.atomic():
+            changed = Observation.objects.filter(pk=observation.pk, run_id=None, state=ObservationState.READY).update(
+                state=ObservationState.WAITING, reason=reason
+            )
+        if changed:
+            self.say(f"{observation.name}: {reason}")
+
+    def _complain(self, observation: Observation, fault: str) -> None:
+        if self._faults.get(observation.pk) == fault:
+            return
+        self._faults[observation.pk] = fault
+        Observation.objects.filter(pk=observation.pk, run_id=None).update(reason=f"cannot start: {fault}")
+        self.say(f"{observation.name}: cannot start: {fault}")
+
+
+def _origin(plan: Plan) -> str:
+    if plan.role == "calibrator":
+        seen = plan.tile.observation
+        return f"calibrator {seen.calibrator} arrives with {seen.calibrator_apparent_flux_jy:.1f} Jy"
+    if plan.calibration_path is not None:
+        return f"with calibration {Path(plan.calibration_path).name}"
+    return "with the calibration that is being solved"
+
+
+def read_stage_params(path: Path) -> dict[str, dict[str, Any]]:
+    """Read params by task name from a JSON file.
+
+    Raises:
+        InvalidInput: the file is not an object of objects, or names an unknown task.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}") from error
+    return check_stage_params(content, str(path))
+
+
+def check_stage_params(content: object, origin: str) -> dict[str, dict[str, Any]]:
+    """Return params by task name, checked for shape; their values are checked when the tasks are spawned.
+
+    Raises:
+        InvalidInput: it is not an object of objects, or names an unknown task.
+    """
+    if not isinstance(content, Mapping) or not all(isinstance(params, Mapping) for params in content.values()):
+        raise InvalidInput(f"{origin}: write an object of objects, params by task name")
+    unknown = sorted(set(content) - set(registry.names()))
+    if unknown:
+        raise InvalidInput(f"{origin}: no task is called {', '.join(unknown)}")
+    return {name: dict(params) for name, params in content.items()}

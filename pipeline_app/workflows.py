@@ -1,0 +1,156 @@
+"""The workflow `standard-pipeline`: which tasks a tile needs, and how one's result becomes another's input.
+
+A calibrator's tile: convert → calibration-solve → calibration-apply → imaging → photometry.
+A target's tile: convert → calibration-apply (with the calibrator's solution) → imaging → photometry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+from django.db import transaction
+
+from pipeline_app.calibrators import calibrators
+from pipeline_app.ingest import Tile
+from pipeline_app.models import Observation, ObservationState
+from pipeline_app.registration import APPLY, CONVERT, IMAGING, PHOTOMETRY, SOLVE
+from pipeline_app.stages.photometry import Position
+from pipeline_app.telescope import REFERENCE_FREQ_HZ, angular_separation_deg, power_beam
+from tasks_app.actions.spawn import Binding, SpawnRequest, spawn_many
+from tasks_app.models import Run
+
+WORKFLOW = "standard-pipeline"
+PRIORITY_CALIBRATOR = 10
+"""Every target of the strip waits for it."""
+PRIORITY_TARGET = 5
+MIN_RESPONSE = 0.1
+"""Calibrators seen with less of the primary beam than this are not measured."""
+CATALOG_KEPT_WHOLE = 2000
+"""Larger catalogues are cut to what is near the pointing, so that params stay small."""
+CATALOG_RADIUS_DEG = 4.0
+
+Role = Literal["calibrator", "target"]
+
+
+class AlreadyStarted(Exception):
+    """Another process has started the tile's run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A tile and where its calibration comes from: its own solve, another's task, or a published directory."""
+
+    tile: Tile
+    role: Role
+    solve_task_id: UUID | None = None
+    calibration_path: str | None = None
+
+    @classmethod
+    def calibrator(cls, tile: Tile) -> Plan:
+        """A tile that is calibrated on the calibrator it holds."""
+        return cls(tile=tile, role="calibrator", solve_task_id=uuid4())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What may be chosen for a run."""
+
+    catalog: tuple[Position, ...] | None = None
+    """Where to measure; None: the known calibrators in the beam, and no photometry where there are none."""
+    stage_params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Further params by task name."""
+    queue_name: str | None = None
+
+
+def start(plans: Sequence[Plan], options: Options, *, actor: str, again: bool = True) -> list[Run]:
+    """Create one run a plan, with all their tasks, in one transaction; calibrators must come with their targets.
+
+    Raises AlreadyStarted when `again` is false and a tile has a run, and what spawn_many raises.
+    """
+    with transaction.atomic():
+        keys = [plan.tile.observation.pk for plan in plans]
+        locked = {o.pk: o for o in Observation.objects.select_for_update().filter(pk__in=keys).order_by("pk")}
+        requests: list[SpawnRequest] = []
+        runs: list[Run] = []
+        for plan in sorted(plans, key=lambda plan: plan.role != "calibrator"):
+            observation = locked[plan.tile.observation.pk]
+            if observation.run_id is not None and not again:
+                raise AlreadyStarted(observation.name)
+            run = _create_run(plan, options, actor)
+            runs.append(run)
+            requests.extend(requests_of(plan, run, options))
+            observation.run_id, observation.role = run.run_id, plan.role
+            observation.state, observation.reason = ObservationState.STARTED, ""
+            observation.save(update_fields=["run_id", "role", "state", "reason"])
+        spawn_many(requests, actor=actor)
+    return runs
+
+
+def _create_run(plan: Plan, options: Options, actor: str) -> Run:
+    observation = plan.tile.observation
+    return Run.objects.create(
+        workflow=WORKFLOW,
+        label=observation.name,
+        created_by=actor,
+        params={
+            "observation_id": observation.pk,
+            "role": plan.role,
+            "paths": list(plan.tile.paths),
+            "stage_params": {name: dict(params) for name, params in options.stage_params.items()},
+        },
+    )
+
+
+def requests_of(plan: Plan, run: Run, options: Options) -> list[SpawnRequest]:
+    """Return the tasks of one tile, wired by bindings."""
+    convert, apply, imaging = uuid4(), uuid4(), uuid4()
+    ms = {"ms_path": Binding(task_id=convert, field="ms_path")}
+    chain: list[tuple[str, UUID, dict[str, Any], dict[str, Binding]]] = [
+        (CONVERT, convert, {"paths": list(plan.tile.paths), "name": plan.tile.observation.name}, {})
+    ]
+    if plan.role == "calibrator" and plan.solve_task_id:
+        chain.append((SOLVE, plan.solve_task_id, {}, ms))
+    if plan.calibration_path is not None:
+        chain.append((APPLY, apply, {"calibration_path": plan.calibration_path}, ms))
+    elif plan.solve_task_id is not None:
+        solved = Binding(task_id=plan.solve_task_id, field="calibration_path")
+        chain.append((APPLY, apply, {}, ms | {"calibration_path": solved}))
+    chain.append((IMAGING, imaging, {}, {"ms_path": Binding(task_id=apply, field="ms_path")}))
+    positions = positions_for(plan.tile.observation, options.catalog)
+    if positions:
+        images = {name: Binding(task_id=imaging, field=name) for name in ("image_path", "flat_image_path", "pb_path")}
+        chain.append((PHOTOMETRY, uuid4(), {"positions": [p.model_dump() for p in positions]}, images))
+    return [
+        SpawnRequest(
+            task_name=name,
+            task_id=task_id,
+            params=params | dict(options.stage_params.get(name, {})),
+            bindings=bindings,
+            queue_name=options.queue_name,
+            priority=PRIORITY_CALIBRATOR if plan.role == "calibrator" else PRIORITY_TARGET,
+            run=run,
+            stage=name,
+        )
+        for name, task_id, params, bindings in chain
+    ]
+
+
+def positions_for(observation: Observation, catalog: Sequence[Position] | None) -> list[Position]:
+    """Return where to measure in a tile: the catalogue's positions, or else the known calibrators in the beam."""
+    if catalog is not None:
+        if len(catalog) <= CATALOG_KEPT_WHOLE:
+            return list(catalog)
+        separation_deg = angular_separation_deg(
+            [p.ra_deg for p in catalog], [p.dec_deg for p in catalog], observation.ra_deg, observation.dec_deg
+        )
+        near = separation_deg <= CATALOG_RADIUS_DEG
+        return [position for position, keep in zip(catalog, near, strict=True) if keep]
+    known = ((c, c.offset_deg(observation.ra_deg, observation.dec_deg)) for c in calibrators())
+    return [
+        Position(name=c.name, ra_deg=c.ra_deg, dec_deg=c.dec_deg, flux_jy=c.flux_jy)
+        for c, offset_deg in known
+        if offset_deg < 3.0 and float(power_beam(offset_deg, REFERENCE_FREQ_HZ)) >= MIN_RESPONSE
+    ]

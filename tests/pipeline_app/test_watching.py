@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+
+from pipeline_app.calibrators import calibrator
+from pipeline_app.models import Observation, SubbandFile
+from pipeline_app.simulation.geometry import transit_before
+from pipeline_app.watching import Watcher, WatchOptions
+from tasks_app.models import Run, Task
+from tests.pipeline_app.tiles import START, copy_tile, make_raw_tile
+
+pytestmark = pytest.mark.django_db
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def bright(tmp_path_factory) -> list[Path]:
+    known = calibrator("3C454.3")
+    transit = transit_before(known.ra_deg, known.dec_deg, START)
+    return make_raw_tile(tmp_path_factory.mktemp("bright"), start=transit - timedelta(seconds=155), kind="calibrator")
+
+
+@pytest.fixture
+def incoming(tmp_path) -> Path:
+    (tmp_path / "incoming").mkdir()
+    return tmp_path / "incoming"
+
+
+def watcher(directory: Path, **options: object) -> tuple[Watcher, list[str]]:
+    said: list[str] = []
+    return Watcher(directory=directory, options=WatchOptions(**options), say=said.append), said
+
+
+def look_twice(watch: Watcher) -> int:
+    """A file is read at the second look that finds it unchanged."""
+    return watch.look() + watch.look()
+
+
+def test_it_starts_a_calibrators_tile_once_it_is_whole(bright, incoming):
+    watch, said = watcher(incoming)
+    copy_tile(bright[:15], incoming)
+    assert look_twice(watch) == 0 and not Run.objects.exists()
+    copy_tile(bright[15:], incoming)
+    assert look_twice(watch) == 1
+    assert look_twice(watch) == 0
+    run = Run.objects.get()
+    assert (run.label, run.params["role"], len(run.params["paths"])) == (
+        Observation.objects.get().name,
+        "calibrator",
+        16,
+    )
+    assert any("3C454.3 arrives with" in line for line in said)
+
+
+def test_it_waits_for_a_file_that_still_grows(bright, incoming):
+    watch, _ = watcher(incoming)
+    content = bright[0].read_bytes()
+    growing = incoming / bright[0].name
+    for size in (1000, 2000, len(content)):
+        growing.write_bytes(content[:size])
+        watch.look()
+    assert not SubbandFile.objects.exists()
+    watch.look()
+    assert SubbandFile.objects.get().state == "accepted"
+
+
+def test_it_takes_no_notice_of_unfinished_files(bright, incoming):
+    watch, _ = watcher(incoming)
+    (copy,) = copy_tile(bright[:1], incoming)
+    unfinished = copy.rename(copy.with_name(copy.stem + "_incomplete.hdf5"))
+    look_twice(watch)
+    assert not SubbandFile.objects.exists()
+    unfinished.rename(copy)
+    look_twice(watch)
+    assert SubbandFile.objects.get().path == str(copy)
+
+
+def test_a_target_waits_visibly_and_starts_when_its_calibrator_comes(bright, incoming):
+    watch, said = watcher(incoming)
+    copy_tile(bright, incoming / "target", later=HOUR)
+    assert look_twice(watch) == 0
+    target = Observation.objects.get()
+    assert target.state == "waiting" and "waiting for a calibrator" in target.reason
+    copy_tile(bright, incoming / "calibrator")
+    assert look_twice(watch) == 2
+    target.refresh_from_db()
+    assert (target.state, target.role, target.reason) == ("started", "target", "")
+    apply = Task.objects.get(run__run_id=target.run_id, stage="calibration-apply")
+    solve = Task.objects.get(stage="calibration-solve")
+    assert apply.bindings["calibration_path"]["task_id"] == str(solve.task_id)
+    assert sum("waiting for a calibrator" in line for line in said) == 1
+
+
+def test_a_subband_that_comes_after_the_start_is_told_of(bright, incoming):
+    watch, said = watcher(incoming, quiet_sec=0.0)
+    copy_tile(bright[:15], incoming)
+    look_twice(watch)
+    call_command("absurd_ingest", release=Observation.objects.get().name)
+    watch.look()
+    copy_tile(bright[15:], incoming)
+    assert look_twice(watch) == 0
+    assert Run.objects.count() == 1
+    assert any("after the run of its tile had started" in line for line in said)
+
+
+def test_an_incomplete_tile_starts_after_its_release(bright, incoming):
+    watch, said = watcher(incoming, quiet_sec=0.0)
+    copy_tile(bright[:12], incoming)
+    look_twice(watch)
+    observation = Observation.objects.get()
+    assert observation.state == "incomplete" and any("12 of 16" in line for line in said)
+    call_command("absurd_ingest", release=observation.name)
+    assert watch.look() == 1
+    assert len(Run.objects.get().params["paths"]) == 12
+
+
+def test_catalogue_and_params_beside_the_files_are_used(bright, incoming):
+    (incoming / "catalog.csv").write_text("name,ra_deg,dec_deg\nA,343.5,16.1\n")
+    (incoming / "night").mkdir()
+    (incoming / "night" / "processing.json").write_text(json.dumps({"imaging": {"niter": 77}}))
+    copy_tile(bright, incoming / "night")
+    watch, _ = watcher(incoming)
+    look_twice(watch)
+    assert Task.objects.get(stage="photometry").params["positions"][0]["name"] == "A"
+    assert Task.objects.get(stage="imaging").params["niter"] == 77
+
+
+def test_a_bad_catalogue_is_complained_of_once_and_the_tile_starts_when_it_is_mended(bright, incoming):
+    (incoming / "catalog.csv").write_text("name,ra_deg,dec_deg\nA,400,16.1\n")
+    copy_tile(bright, incoming)
+    watch, said = watcher(incoming)
+    assert look_twice(watch) + watch.look() == 0
+    assert sum("line 2" in line for line in said) == 1
+    assert "line 2" in Observation.objects.get().reason
+    (incoming / "catalog.csv").unlink()
+    assert watch.look() == 1
+
+
+def test_a_restarted_watcher_reads_and_starts_nothing_again(bright, incoming, monkeypatch):
+    watch, _ = watcher(incoming)
+    copy_tile(bright, incoming)
+    look_twice(watch)
+    fresh, _ = watcher(incoming)
+    fresh.remember()
+    monkeypatch.setattr("pipeline_app.watching.register", lambda path: pytest.fail(f"{path} was read again"))
+    assert look_twice(fresh) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_watchers_start_a_tile_once(bright, incoming):
+    copy_tile(bright, incoming)
+    errors: list[BaseException] = []
+    barrier = threading.Barrier(2)
+
+    def run() -> None:
+        try:
+            watch, _ = watcher(incoming)
+            for _ in range(3):
+                barrier.wait(timeout=30)
+                watch.look()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert (Run.objects.count(), Task.objects.filter(stage="convert-uvh5-to-ms").count()) == (1, 1)
+
+
+def test_one_pass_over_a_directory_starts_its_tiles(bright, incoming, capsys):
+    copy_tile(bright, incoming)
+    call_command("absurd_ingest", str(incoming))
+    assert Run.objects.get().created_by.startswith("cli:")
+    assert str(Run.objects.get().run_id) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["/nowhere"], 2), ([], 2), (["--release", "2026-01-01T00:00:00"], 3)])
+def test_bad_usage_ends_with_its_exit_code(arguments, code):
+    with pytest.raises(CommandError) as caught:
+        call_command("absurd_ingest", *arguments)
+    assert caught.value.returncode == code

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline_app.calibration_choice import MIN_APPARENT_FLUX_JY, plan_set, plan_single
+from pipeline_app.ingest import Tile
+from pipeline_app.models import Calibration, Observation, ObservationState, SubbandFile
+from pipeline_app.stages.photometry import Position
+from pipeline_app.workflows import AlreadyStarted, Options, Plan, positions_for, start
+from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.errors import ParamsInvalid
+from tasks_app.models import Run, Task, TaskDependency
+
+pytestmark = pytest.mark.django_db
+SOURCE = Position(name="S01", ra_deg=10.0, dec_deg=16.0, flux_jy=0.5)
+CATALOG = Options(catalog=(SOURCE,))
+CALIBRATOR_STAGES = ["convert-uvh5-to-ms", "calibration-solve", "calibration-apply", "imaging", "photometry"]
+TARGET_STAGES = ["convert-uvh5-to-ms", "calibration-apply", "imaging", "photometry"]
+
+
+def make_tile(name: str, *, mid_mjd: float = 61314.25, flux_jy: float | None = None, declination_deg=16.1) -> Tile:
+    observation = Observation.objects.create(
+        name=name,
+        telescope_name="OVRO_MMA",
+        first_time_ms=int(mid_mjd * 86_400_000),
+        declination_cdeg=round(declination_deg * 100),
+        start_mjd=mid_mjd - 0.0018,
+        mid_mjd=mid_mjd,
+        duration_sec=309.2,
+        declination_deg=declination_deg,
+        ra_deg=10.0,
+        dec_deg=declination_deg,
+        directory="/somewhere",
+        expected_subbands=16,
+        state=ObservationState.READY,
+        calibrator="3C454.3" if flux_jy else "",
+        calibrator_apparent_flux_jy=flux_jy,
+    )
+    paths = tuple(f"/somewhere/{name}_sb{number:02d}.hdf5" for number in range(2))
+    for number, path in enumerate(paths):
+        SubbandFile.objects.create(
+            observation=observation, path=path, freq_min_hz=number, size_bytes=1, mtime_ns=1, state="accepted"
+        )
+    return Tile(observation=observation, paths=paths)
+
+
+def stages_of(tile: Tile) -> list[Task]:
+    tile.observation.refresh_from_db()
+    return list(Task.objects.filter(run__run_id=tile.observation.run_id).order_by("id"))
+
+
+def parents_of(task: Task) -> list[str]:
+    parents = TaskDependency.objects.filter(child_task_id=task.task_id).values("parent_task_id")
+    return sorted(Task.objects.filter(task_id__in=parents).values_list("task_name", "run__label"))
+
+
+def test_the_calibrators_tile_is_solved_and_its_solution_bound_to_both():
+    bright, target = make_tile("bright", flux_jy=12.0), make_tile("target", mid_mjd=61314.3)
+    start(plan_set([target, bright]), CATALOG, actor="cli:test")
+    solved, tied = stages_of(bright), stages_of(target)
+    assert [task.stage for task in solved] == CALIBRATOR_STAGES
+    assert [task.stage for task in tied] == TARGET_STAGES
+    assert {task.priority for task in solved} == {10} and {task.priority for task in tied} == {5}
+    solve = solved[1]
+    for apply in (solved[2], tied[1]):
+        assert apply.bindings["calibration_path"] == {"task_id": str(solve.task_id), "field": "calibration_path"}
+    assert parents_of(tied[1]) == [("calibration-solve", "bright"), ("convert-uvh5-to-ms", "target")]
+    assert parents_of(tied[2]) == [("calibration-apply", "target")]
+    assert set(tied[3].bindings) == {"image_path", "flat_image_path", "pb_path"}
+    assert tied[3].params["positions"] == [SOURCE.model_dump()]
+    assert [task.display_status for task in tied] == ["pending", "waiting", "waiting", "waiting"]
+    assert tied[0].params == {"paths": list(target.paths), "name": "target"}
+    assert (target.observation.state, target.observation.role) == ("started", "target")
+
+
+def test_each_strip_and_each_day_has_a_calibrator_of_its_own():
+    near = [make_tile("n1", flux_jy=4.0), make_tile("n2", mid_mjd=61314.4, flux_jy=6.0)]
+    other_strip = make_tile("o1", declination_deg=54.6)
+    next_week = make_tile("w1", mid_mjd=61321.0, flux_jy=1.0)
+    plans = {plan.tile.observation.name: plan for plan in plan_set([*near, other_strip, next_week])}
+    assert {name for name, plan in plans.items() if plan.role == "calibrator"} == {"n2", "o1", "w1"}
+    assert plans["n1"].solve_task_id == plans["n2"].solve_task_id
+
+
+def test_stage_params_reach_their_stage_and_bad_ones_spawn_nothing():
+    tile = make_tile("bright", flux_jy=12.0)
+    start([Plan.calibrator(tile)], Options(stage_params={"imaging": {"imsize_pix": 256}}), actor="cli:test")
+    assert stages_of(tile)[3].params["imsize_pix"] == 256
+    other = make_tile("other", mid_mjd=61315.0)
+    with pytest.raises(ParamsInvalid, match="imsize_pix"):
+        start([Plan.calibrator(other)], Options(stage_params={"imaging": {"imsize_pix": 3}}), actor="cli:test")
+    assert (Run.objects.count(), Task.objects.filter(run__label="other").count()) == (1, 0)
+    other.observation.refresh_from_db()
+    assert other.observation.run_id is None
+
+
+def test_a_run_is_started_once_unless_asked_again():
+    tile = make_tile("bright", flux_jy=12.0)
+    start([Plan.calibrator(tile)], CATALOG, actor="ingest", again=False)
+    with pytest.raises(AlreadyStarted):
+        start([Plan.calibrator(tile)], CATALOG, actor="ingest", again=False)
+    assert Run.objects.count() == 1
+    start([Plan.calibrator(tile)], CATALOG, actor="cli:test")
+    assert (Run.objects.count(), Observation.objects.count()) == (2, 1)
+
+
+def test_without_a_catalogue_the_calibrators_in_the_beam_are_measured_or_nothing():
+    tile = make_tile("empty")
+    start([Plan.calibrator(tile)], Options(), actor="cli:test")
+    assert [task.stage for task in stages_of(tile)] == CALIBRATOR_STAGES[:-1]
+    near = Observation(ra_deg=343.5, dec_deg=16.2)
+    assert [position.name for position in positions_for(near, None)] == ["3C454.3"]
+
+
+def test_a_large_catalogue_is_cut_to_what_is_near():
+    near = Observation(ra_deg=10.0, dec_deg=16.0)
+    large = [Position(name=f"S{n}", ra_deg=n * 0.1, dec_deg=16.0) for n in range(3000)]
+    kept = positions_for(near, large)
+    assert 70 < len(kept) < 90 and kept[0].ra_deg == pytest.approx(5.9)
+
+
+def test_a_single_tile_with_a_bright_calibrator_calibrates_itself():
+    assert plan_single(make_tile("bright", flux_jy=MIN_APPARENT_FLUX_JY)).role == "calibrator"
+
+
+def test_a_single_target_gets_the_nearest_usable_calibration_of_its_strip():
+    tile = make_tile("target", flux_jy=MIN_APPARENT_FLUX_JY / 2)
+    assert plan_single(tile) is None
+    for name, days, declination_deg, verdict in [
+        ("far", 0.9, 16.2, "pass"),
+        ("near", -0.2, 15.9, "warn"),
+        ("refused", 0.1, 16.1, "fail"),
+        ("strip", 0.1, 33.0, "pass"),
+        ("stale", 1.1, 16.1, "pass"),
+    ]:
+        Calibration.objects.create(
+            task_id=Run().run_id,
+            path=f"/data/{name}",
+            telescope_name="OVRO_MMA",
+            mid_mjd=61314.25 + days,
+            declination_deg=declination_deg,
+            verdict=verdict,
+        )
+    assert plan_single(tile).calibration_path == "/data/near"
+
+
+def test_a_single_target_prefers_a_solve_under_way_that_is_nearer():
+    bright = make_tile("bright", mid_mjd=61314.3, flux_jy=12.0)
+    start([Plan.calibrator(bright)], Options(), actor="ingest")
+    target = make_tile("target")
+    plan = plan_single(target)
+    assert plan.solve_task_id == stages_of(bright)[1].task_id and plan.calibration_path is None
+
+
+def test_a_task_may_name_only_data_roots_and_registered_raw_files(settings, tmp_path):
+    settings.ABSURD_DATA_ROOTS = (tmp_path / "data", Path("/stage"))
+    tile = make_tile("raw")
+
+    def ask(task_name, **params):
+        return spawn(SpawnRequest(task_name=task_name, params=params), actor="key:test")
+
+    ask("calibration-solve", ms_path="/stage/urgent.ms")
+    ask("convert-uvh5-to-ms", paths=list(tile.paths))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "out").symlink_to("/etc")
+    for refused in (
+        "/etc/passwd",
+        "/stage/../etc/passwd",
+        str(tmp_path / "data/out/x.ms"),
+        "urgent.ms",
+        "/stagecoach/x",
+    ):
+        with pytest.raises(ParamsInvalid, match=r"params\.ms_path: .*ABSURD_DATA_ROOTS"):
+            ask("calibration-solve", ms_path=refused)
+    with pytest.raises(ParamsInvalid, match=r"params\.paths\.1"):
+        ask("convert-uvh5-to-ms", paths=[tile.paths[0], "/etc/passwd"])
