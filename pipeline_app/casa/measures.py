@@ -149,7 +149,6 @@ def _extend_earth_orientation(geodetic: Path, now: datetime) -> None:
 def _renew_leap_seconds(geodetic: Path, now: datetime) -> None:
     """Add new leap seconds, and date the table today, while the installed list is known to hold today."""
     import astropy_iers_data
-    from astropy.time import Time
     from astropy.utils import iers
     from casacore import tables
 
@@ -163,7 +162,7 @@ def _renew_leap_seconds(geodetic: Path, now: datetime) -> None:
                 values = {"MJD": entry["mjd"], "dUTC": entry["tai_utc"], "Offset": 41317.0, "Multiplier": 0.0}
                 for column, value in values.items():
                     table.putcell(column, row, float(value))
-        if known.expires > Time(now):
+        if known.expires.utc.to_datetime(timezone=UTC) > now:
             table.putkeyword("VS_DATE", _casa_date(now))
         else:
             warnings.warn(
