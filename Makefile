@@ -41,7 +41,7 @@ test: ready
 lint: ready
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy .
+	$(PY) -m mypy
 	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 	@export ABSURD_VAR="$$(mktemp -d)" && trap '$(PY) -m absurd_project.stack purge --yes >/dev/null' EXIT && set -ex && \
 	$(PY) manage.py makemigrations --check --dry-run && \

@@ -17,7 +17,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
-from absurd_project import accounts
+from absurd_project import accounts, embedded
 from absurd_project.embedded import liveness
 from absurd_project.stack import running
 from tasks_app.models import ApiKey
@@ -114,13 +114,13 @@ def test_a_busy_port_is_refused_with_one_clear_line(live_environment):
         other.listen()
         port = other.getsockname()[1]
         command = manage(live_environment | {"ABSURD_PORT": str(port)}, "absurd_up")
-        told, _ = command.communicate(timeout=60)
+        told, _ = command.communicate(timeout=120)
     assert command.returncode == 2
     assert len(told.splitlines()) == 1
     assert f"port {port} is in use" in told and "ABSURD_PORT" in told
 
 
-def wait_for_page(url: str, timeout_sec: float = 60.0) -> int:
+def wait_for_page(url: str, timeout_sec: float = 120.0) -> int:
     deadline = time.monotonic() + timeout_sec
     while True:
         try:
@@ -132,24 +132,33 @@ def wait_for_page(url: str, timeout_sec: float = 60.0) -> int:
             time.sleep(0.2)
 
 
-def test_up_serves_the_console_refuses_a_second_one_and_leaves_no_process_behind(live_environment, free_port):
-    environment = live_environment | {"ABSURD_PORT": str(free_port)}
+@pytest.fixture
+def bare_environment(tmp_path) -> dict[str, str]:
+    """The environment of a user who sets nothing but the state directory: private servers, all defaults."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ABSURD_", "PYTEST_"))}
+    return inherited | {"ABSURD_VAR": str(tmp_path / "var")}
+
+
+def test_up_serves_the_console_refuses_a_second_one_and_leaves_no_process_behind(bare_environment, free_port):
+    environment = bare_environment | {"ABSURD_PORT": str(free_port)}
     var = Path(environment["ABSURD_VAR"])
     up = manage(environment, "absurd_up")
     try:
         assert wait_for_page(f"http://127.0.0.1:{free_port}/admin/login/") == 200
         assert running(var) == up.pid
-        family = {up.pid, *liveness.descendants(up.pid)}
-        assert len(family) >= 5
+        family = family_of(up.pid, at_least=5)
         second = manage(environment | {"ABSURD_PORT": str(free_port + 1)}, "absurd_up")
-        told, _ = second.communicate(timeout=60)
-        assert second.returncode == 2
+        told, _ = second.communicate(timeout=120)
+        assert second.returncode == 2, told
         assert f"process {up.pid}" in told
-        family |= set(liveness.descendants(up.pid))
+        servers = embedded.status(var)
+        family |= family_of(up.pid, at_least=5) | {servers.postgres_pid, servers.valkey_pid}
         up.send_signal(signal.SIGTERM)
         told, _ = up.communicate(timeout=40)
     finally:
         up.kill()
+        up.communicate()
+        embedded.stop(var)
     assert up.returncode == 0
     assert not [pid for pid in family if liveness.alive(pid)]
     assert f"http://127.0.0.1:{free_port}/admin/" in told
@@ -158,18 +167,27 @@ def test_up_serves_the_console_refuses_a_second_one_and_leaves_no_process_behind
     assert not accounts.password_file(var).stat().st_mode & 0o077
 
 
+def family_of(pid: int, at_least: int) -> set[int]:
+    """Return a supervisor and its descendants once all of them have been started."""
+    deadline = time.monotonic() + 60
+    while len(family := {pid, *liveness.descendants(pid)}) < at_least:
+        assert time.monotonic() < deadline, f"only {family} run"
+        time.sleep(0.05)
+    return family
+
+
 def test_down_stops_a_detached_stack(live_environment, free_port):
     environment = live_environment | {"ABSURD_PORT": str(free_port)}
     var = Path(environment["ABSURD_VAR"])
     try:
         up = manage(environment, "absurd_up", "--detach")
-        told, _ = up.communicate(timeout=90)
+        told, _ = up.communicate(timeout=150)
         assert up.returncode == 0, told
         pid = running(var)
         assert pid is not None
     finally:
         down = manage(environment, "absurd_down")
-        told, _ = down.communicate(timeout=60)
+        told, _ = down.communicate(timeout=120)
     assert f"stopped the stack (process {pid})" in told
     assert down.returncode == 0
     assert running(var) is None

@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
+from django.db.backends.postgresql.base import DatabaseWrapper
 
 from absurd_project import accounts, embedded
 from absurd_project.embedded import liveness
@@ -35,7 +36,7 @@ from absurd_project.stack.processes import CHECKOUT
 from absurd_project.stack.supervisor import POLL_SEC
 
 USAGE = 2
-DETACHED_START_SEC = 60.0
+DETACHED_START_SEC = 120.0
 
 
 class Command(BaseCommand):
@@ -56,7 +57,7 @@ class Command(BaseCommand):
                 return
             call_command("absurd_setup", stdout=self.stdout)
             connection.close()
-            connection.close_pool()
+            cast(DatabaseWrapper, connection).close_pool()
             self._run(port, var)
         finally:
             if not options["detach"]:
