@@ -122,7 +122,7 @@ def subband_freqs_hz(subband: int, channels: int = CHANNELS_PER_SUBBAND) -> NDAr
     raw_per_subband = CHANNELS_PER_SUBBAND * RAW_CHANNELS_PER_CHANNEL
     raw_per_channel = raw_per_subband // channels
     centres = FIRST_RAW_CHANNEL + raw_per_subband * subband + raw_per_channel * np.arange(channels)
-    return TOP_FREQ_HZ - (centres + (raw_per_channel - 1) / 2) * RAW_CHANNEL_WIDTH_HZ
+    return np.asarray(TOP_FREQ_HZ - (centres + (raw_per_channel - 1) / 2) * RAW_CHANNEL_WIDTH_HZ, dtype=np.float64)
 
 
 def angular_separation_deg(ra1_deg: ArrayLike, dec1_deg: ArrayLike, ra2_deg: ArrayLike, dec2_deg: ArrayLike) -> NDArray:

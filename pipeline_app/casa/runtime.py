@@ -66,7 +66,7 @@ def _read_config_without_command_line() -> None:
     given = sys.argv
     sys.argv = [given[0] if given else "absurd", "--noconfig"]
     try:
-        from casaconfig import config
+        from casaconfig import config  # type: ignore[import-untyped]
     finally:
         sys.argv = given
     if failures := config.load_failure():

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from django.core.management import CommandError, call_command
 
 from pipeline_app import telescope
 from pipeline_app.calibrators import beam_weighted_flux_jy, calibrator
@@ -228,6 +231,22 @@ def test_the_same_spec_gives_the_same_data(tmp_path):
     _, third = simulated(tmp_path / "3", dataclasses.replace(noisy, seed=9))
     assert (first == second).all()
     assert (first != third).any()
+
+
+def test_the_command_writes_both_tiles_their_truth_and_a_catalogue(tmp_path):
+    out = io.StringIO()
+    arguments = [str(tmp_path / "raw"), "--size", "tiny", "--before", "2026-11-24T02:00:00"]
+    call_command("absurd_simulate", *arguments, stdout=out)
+    assert "target      2026-11-23T13:19:27  16 files, 3 sources" in out.getvalue()
+    truths = [TileTruth.load(tmp_path / "raw", spec.name) for spec in tiny_tiles(NOW)]
+    assert [truth.kind for truth in truths] == ["calibrator", "target"]
+    assert all((tmp_path / "raw" / name).is_file() for truth in truths for name in truth.files)
+    with (tmp_path / "raw" / "catalog.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [(row["name"], float(row["flux_jy"])) for row in rows] == [(s.name, s.flux_jy) for s in truths[1].sources]
+    assert float(rows[0]["ra_deg"]) == pytest.approx(truths[1].sources[0].ra_deg, abs=1e-6)
+    with pytest.raises(CommandError, match="holds raw files already"):
+        call_command("absurd_simulate", *arguments)
 
 
 def test_it_refuses_a_start_without_a_time_zone_and_more_antennas_than_observe():
