@@ -1,0 +1,243 @@
+"""Committed events in order to every socket of this process: one reader, a bounded queue for each socket.
+
+The reader is woken over the channel layer and looks once a second anyway. All state here belongs to one event loop, so
+that a socket which has caught up with the reader joins it between two batches: nothing is lost and nothing doubled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
+
+from channels.layers import get_channel_layer
+from django.db import connection
+
+from tasks_app.event_window import readable_limit
+from tasks_app.feed_messages import Told, Wanted, messages_for, resync, tell
+from tasks_app.models import TaskEvent
+from tasks_app.wakeups import GROUP
+
+POLL_SEC = 1.0
+WITHHELD_SEC = 0.01
+PAGE_EVENTS = 500
+SOCKET_MESSAGES_MOST = 10_000
+DRAIN_SEC = 0.1
+LISTEN_AGAIN_MOST_SEC = 15.0
+
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Events after a position, in order; `position` is where the next batch goes on."""
+
+    events: list[Told]
+    position: int
+    more: bool = False
+    """Whether there are more events to read at once."""
+    withheld: bool = False
+    """Whether events wait for a transaction that is still open."""
+    restarted: bool = False
+    """Whether the events' numbers began anew, as after a restored backup."""
+
+
+def read_after(position: int, up_to: int | None = None) -> Batch:
+    """Read the next page of committed events that no earlier one can still join."""
+    limit, last_value = readable_limit()
+    if last_value < position:
+        return Batch(events=[], position=limit, restarted=True)
+    end = limit if up_to is None else min(limit, up_to)
+    if end <= position:
+        return Batch(events=[], position=position, withheld=limit < last_value)
+    page = list(TaskEvent.objects.filter(id__gt=position, id__lte=end).order_by("id")[:PAGE_EVENTS])
+    more = len(page) == PAGE_EVENTS
+    return Batch(events=tell(page), position=page[-1].id if more else end, more=more, withheld=limit < last_value)
+
+
+class Socket:
+    """The messages that one socket has still to send, and the event up to which it was told."""
+
+    def __init__(self, wanted: Wanted, position: int) -> None:
+        self.wanted = wanted
+        self.position = position
+        self._waiting: deque[str] = deque()
+        self._filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def offer(self, batch: Batch) -> None:
+        """Queue what the socket wants of a batch; one that cannot keep up is told to start again from there."""
+        if batch.restarted:
+            self.restart(batch.position)
+            return
+        fresh = [told for told in batch.events if told.event.id > self.position]
+        self._waiting.extend(messages_for(self.wanted, fresh))
+        self.position = max(self.position, batch.position)
+        if len(self._waiting) > SOCKET_MESSAGES_MOST:
+            self.restart(batch.position)
+        if self._waiting:
+            self._filled.set()
+
+    def restart(self, position: int) -> None:
+        """Forget what waits and say so."""
+        self.position = position
+        self._waiting.clear()
+        self._waiting.append(resync(position))
+        self._filled.set()
+
+    async def next(self) -> str:
+        """Return the next message, waiting for one."""
+        while not self._waiting:
+            self._filled.clear()
+            await self._filled.wait()
+        return self._waiting.popleft()
+
+
+class Feed:
+    """The reader and the sockets of one event loop. It reads only while there are sockets."""
+
+    def __init__(self) -> None:
+        self._sockets: set[Socket] = set()
+        self._position: int | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._woken = asyncio.Event()
+        self._reader = ThreadPoolExecutor(1, "feed-reader")
+        self._replayers = ThreadPoolExecutor(2, "feed-replay")
+        self._faults: set[str] = set()
+
+    async def latest(self) -> tuple[int, int]:
+        """Return the event up to which everything may be read, and the last number drawn."""
+        return await self._call(self._replayers, _and_close(readable_limit))
+
+    async def catch_up(self, socket: Socket) -> Batch:
+        """Return the next page of events after the socket's position, up to where the reader is."""
+        return await self._call(self._replayers, _and_close(read_after), socket.position, self._position)
+
+    def join(self, socket: Socket) -> bool:
+        """Deliver to the socket from now on, unless it has yet to catch up with the reader."""
+        if self._position is None:
+            self._position = socket.position
+        if socket.position < self._position:
+            return False
+        self._sockets.add(socket)
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._read_on()), asyncio.create_task(self._listen())]
+        return True
+
+    async def leave(self, socket: Socket) -> None:
+        """Deliver nothing more to the socket; after the last one, stop reading."""
+        self._sockets.discard(socket)
+        if self._sockets or not self._tasks:
+            return
+        tasks, self._tasks, self._position = self._tasks, [], None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if not self._tasks:
+            await self._call(self._reader, _close_connection)
+
+    async def _read_on(self) -> None:
+        while True:
+            try:
+                batch = await self._call(self._reader, read_after, self._position)
+            except Exception as error:
+                self._complain("the database", error)
+                await self._call(self._reader, _close_connection)
+                await asyncio.sleep(POLL_SEC)
+                continue
+            self._faults.discard("the database")
+            self._position = batch.position
+            for socket in self._sockets:
+                socket.offer(batch)
+            if batch.more:
+                await self._let_sockets_drain()
+            elif batch.withheld:
+                await asyncio.sleep(WITHHELD_SEC)
+            else:
+                await self._wait_for_wake()
+
+    async def _wait_for_wake(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), POLL_SEC)
+        self._woken.clear()
+
+    async def _let_sockets_drain(self) -> None:
+        """Between two pages give the sockets a moment; one that hangs must not hold up the others for long."""
+        deadline = asyncio.get_running_loop().time() + DRAIN_SEC
+        await asyncio.sleep(0)
+        while asyncio.get_running_loop().time() < deadline and any(
+            len(socket) > SOCKET_MESSAGES_MOST // 2 for socket in self._sockets
+        ):
+            await asyncio.sleep(WITHHELD_SEC)
+
+    async def _listen(self) -> None:
+        """Turn messages of the channel layer into wake-ups; without it the reader polls."""
+        pause_sec = POLL_SEC
+        while True:
+            layer = get_channel_layer()
+            if layer is None:
+                return
+            try:
+                channel = await layer.new_channel()
+                await layer.group_add(GROUP, channel)
+                self._faults.discard("the channel layer")
+                pause_sec = POLL_SEC
+                await self._receive(layer, channel)
+            except Exception as error:
+                self._complain("the channel layer", error)
+            await asyncio.sleep(pause_sec)
+            pause_sec = min(2 * pause_sec, LISTEN_AGAIN_MOST_SEC)
+
+    async def _receive(self, layer: Any, channel: str) -> None:
+        try:
+            while True:
+                await layer.receive(channel)
+                self._woken.set()
+        finally:
+            with contextlib.suppress(Exception):
+                await layer.group_discard(GROUP, channel)
+
+    def _complain(self, what: str, error: Exception) -> None:
+        if what not in self._faults:
+            self._faults.add(what)
+            logger.warning("the feed lost %s and goes on trying: %s", what, error or type(error).__name__)
+
+    async def _call(self, threads: ThreadPoolExecutor, work: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(threads, work, *args)
+
+
+def _close_connection() -> None:
+    connection.close()  # looked up here, because each thread has its own
+
+
+def _and_close(work: Callable[P, T]) -> Callable[P, T]:
+    """Give the connection back after the work, which runs in a thread that may not be used again for long."""
+
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return work(*args, **kwargs)
+        finally:
+            connection.close()
+
+    return wrapped
+
+
+_feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, Feed] = WeakKeyDictionary()
+
+
+def feed() -> Feed:
+    """Return the feed of the running event loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _feeds:
+        _feeds[loop] = Feed()
+    return _feeds[loop]

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+
+from tasks_app import claiming
+from tasks_app.actions.cancel import cancel
+from tasks_app.actions.spawn import SpawnRequest, spawn_many
+from tasks_app.errors import LostClaim
+from tasks_app.feed import SOCKET_MESSAGES_MOST, Batch, Socket
+from tasks_app.feed_messages import Told, Wanted
+from tasks_app.models import Run, TaskEvent
+from tests.tasks_app.callers import ELSEWHERE, make_key, make_user
+from tests.tasks_app.listeners import Listener, in_thread, listening
+from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def event_ids() -> list[int]:
+    return list(TaskEvent.objects.order_by("id").values_list("id", flat=True))
+
+
+def claim_and_complete() -> None:
+    claiming.complete(claim_one(make_worker()), {"caltables": ["a"]}, REPORT)
+
+
+async def test_spawn_claim_and_completion_arrive_in_the_guides_shape():
+    async with listening() as listener:
+        task = await in_thread(spawn_note)()
+        await in_thread(claim_and_complete)()
+        spawned, claimed, completed = await listener.updates(3)
+    assert set(spawned) == {"type", "queue_name", "task_id", "update", "event_id"}
+    assert {each["task_id"] for each in (spawned, claimed, completed)} == {str(task.task_id)}
+    assert spawned["update"]["status"] == "pending"
+    assert claimed["update"]["status"] == "claimed"
+    assert claimed["update"]["claimed_at"].endswith("Z")
+    assert completed["update"]["status"] == "completed"
+    assert completed["update"]["result"] == {"caltables": ["a"]}
+    assert completed["update"]["completed_at"].endswith("Z")
+    assert spawned["event_id"] < claimed["event_id"] < completed["event_id"]
+
+
+async def test_a_change_of_counts_is_told_for_its_queue():
+    async with listening() as listener:
+        await in_thread(spawn_note)(queue_name="other")
+        assert (await listener.next())["type"] == "task_update"
+        assert await listener.next() == {"type": "queue_stats_update", "queue_name": "other"}
+
+
+async def test_cancelling_tells_first_the_request_and_then_the_end():
+    def story() -> None:
+        claim = claim_one(make_worker())
+        cancel(claim.task_id, actor="user:olga")
+        claiming.fail(claim, "cancelled", "stopped", REPORT)
+
+    async with listening() as listener:
+        await in_thread(spawn_note)()
+        await in_thread(story)()
+        _, _, requested, cancelled = await listener.updates(4)
+    assert requested["update"]["status"] == "claimed"
+    assert requested["update"]["cancel_requested_at"].endswith("Z")
+    assert cancelled["update"]["status"] == "cancelled"
+
+
+async def test_progress_is_told_without_asking_for_new_counts():
+    def progress() -> None:
+        claiming.report_progress(claim_one(make_worker()), fraction=0.5, message="gridding")
+
+    await in_thread(spawn_note)()
+    async with listening() as listener:
+        await in_thread(progress)()
+        _, told = await listener.updates(2)
+        assert told["update"] == {"status": "claimed", "progress": 0.5, "progress_message": "gridding"}
+
+
+async def test_a_refused_write_is_no_update_of_the_task():
+    def refused() -> None:
+        claim = claim_one(make_worker())
+        claiming.complete(claim, {}, REPORT)
+        with pytest.raises(LostClaim):
+            claiming.complete(claim, {}, REPORT)
+        spawn_note()
+
+    await in_thread(spawn_note)()
+    async with listening() as listener:
+        await in_thread(refused)()
+        statuses = [told["update"]["status"] for told in await listener.updates(3)]
+    assert statuses == ["claimed", "completed", "pending"]
+
+
+async def test_since_replays_exactly_what_was_missed():
+    for _ in range(3):
+        await in_thread(spawn_note)()
+    ids = await in_thread(event_ids)()
+    async with listening(f"since={ids[0]}") as listener:
+        await in_thread(spawn_note)()
+        told = await listener.updates(3)
+    assert [each["event_id"] for each in told][:2] == ids[1:]
+
+
+async def test_since_zero_replays_more_than_one_page():
+    many = [SpawnRequest(task_name="note", params={"text": "a"}) for _ in range(1203)]
+    await in_thread(spawn_many)(many, actor="user:test")
+    async with listening("since=0") as listener:
+        told = await listener.updates(1203, timeout=20)
+    assert [each["event_id"] for each in told] == sorted({each["event_id"] for each in told})
+
+
+async def test_a_number_that_was_never_drawn_asks_for_a_new_start():
+    await in_thread(spawn_note)()
+    (last,) = await in_thread(event_ids)()
+    async with listening(f"since={last + 1000}") as listener:
+        assert await listener.next() == {"type": "resync", "event_id": last}
+        await in_thread(spawn_note)()
+        assert (await listener.updates(1))[0]["event_id"] > last
+
+
+async def test_the_filters_pick_queue_task_and_run():
+    def spawn_in_run() -> Run:
+        run = Run.objects.create(workflow="standard-pipeline")
+        spawn_note(run=run)
+        return run
+
+    await in_thread(spawn_note)()
+    task = await in_thread(spawn_note)(queue_name="other")
+    run = await in_thread(spawn_in_run)()
+    await in_thread(spawn_note)(queue_name="last")
+    for query, count in ((f"task_id={task.task_id}", 1), (f"run={run.run_id}", 1), ("queue=other&queue=last", 2)):
+        async with listening(f"since=0&{query}") as listener:
+            told = await listener.updates(count)
+            assert len({each["task_id"] for each in told}) == count
+    async with listening(f"since=0&task_id={uuid4()}") as listener:
+        assert await listener.communicator.receive_nothing(0.3, 0.02)
+
+
+async def test_two_listeners_hear_the_same():
+    async with listening() as one, listening() as other:
+        for _ in range(5):
+            await in_thread(spawn_note)()
+        assert await one.updates(5) == await other.updates(5)
+
+
+async def test_after_the_last_listener_left_a_new_one_hears_again():
+    async with listening() as listener:
+        await in_thread(spawn_note)()
+        await listener.updates(1)
+    async with listening() as listener:
+        await in_thread(spawn_note)()
+        await listener.updates(1)
+
+
+async def test_numbers_beyond_32_bits_work():
+    def jump() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT setval(pg_get_serial_sequence('tasks_app_taskevent', 'id'), %s)", [2**33 + 5])
+
+    await in_thread(jump)()
+    async with listening() as listener:
+        task = await in_thread(spawn_note)()
+        (told,) = await listener.updates(1)
+    assert told["event_id"] == 2**33 + 6
+    async with listening(f"since={2**33}") as listener:
+        assert (await listener.updates(1))[0]["task_id"] == str(task.task_id)
+
+
+def told(event_id: int) -> Told:
+    event = TaskEvent(id=event_id, task_id=uuid4(), queue_name="q", verb="spawned", to_status="pending")
+    return Told(event=event, message=str(event_id))
+
+
+async def test_a_socket_that_does_not_keep_up_is_told_to_start_again():
+    socket = Socket(Wanted(), position=0)
+    for page in range(25):
+        ids = range(page * 500 + 1, page * 500 + 501)
+        socket.offer(Batch(events=[told(n) for n in ids], position=ids[-1]))
+        assert len(socket) <= SOCKET_MESSAGES_MOST + 1
+    messages = [await asyncio.wait_for(socket.next(), 1) for _ in range(len(socket))]
+    assert '"resync"' in messages[0]
+    at = int(messages[0].split(":")[-1].strip(" }"))
+    assert [m for m in messages[1:] if m.isdigit()] == [str(n) for n in range(at + 1, 12_501)]
+
+
+async def test_a_socket_ahead_of_its_reader_gets_nothing_twice():
+    socket = Socket(Wanted(), position=7)
+    socket.offer(Batch(events=[told(n) for n in range(5, 10)], position=9))
+    assert [await socket.next() for _ in range(2)] == ["8", "9"]
+
+
+@pytest.mark.parametrize("query", ["since=x", "since=-1", "task_id=7", "run=", "sinec=4"])
+async def test_a_query_it_cannot_read_is_refused(query):
+    assert await Listener(query).refusal() == 4400
+
+
+async def test_another_path_is_refused():
+    assert await Listener(path="/ws/other").refusal() == 4404
+
+
+async def test_strangers_are_refused_and_a_reading_key_is_not():
+    key = await in_thread(make_key)("read")
+    narrow = await in_thread(make_key)("spawn")
+    assert await Listener(client=(ELSEWHERE, 1)).refusal() == 4401
+    assert await Listener(client=(ELSEWHERE, 1), x_forwarded_for="127.0.0.1").refusal() == 4401
+    assert await Listener(client=(ELSEWHERE, 1), x_api_key="nonsense").refusal() == 4401
+    assert await Listener(client=(ELSEWHERE, 1), x_api_key=narrow).refusal() == 4403
+    async with listening(client=(ELSEWHERE, 1), x_api_key=key) as listener:
+        await in_thread(spawn_note)()
+        await listener.updates(1)
+
+
+async def test_local_listening_is_off_in_production(settings):
+    settings.ABSURD_MODE = "production"
+    assert await Listener().refusal() == 4401
+
+
+async def test_a_page_of_another_site_is_turned_away_before_anything_else():
+    key = await in_thread(make_key)("read")
+    connected, _ = await Listener(origin="https://evil.example.org", x_api_key=key).communicator.connect(timeout=5)
+    assert not connected
+
+
+async def test_a_logged_in_viewer_may_listen_until_they_log_out(monkeypatch):
+    monkeypatch.setattr("tasks_app.consumers.RECHECK_SEC", 0.1)
+
+    def log_in() -> str:
+        from django.test import Client
+
+        client = Client()
+        client.force_login(make_user("vera", "Viewer"))
+        return client.cookies["sessionid"].value
+
+    session = await in_thread(log_in)()
+    listener = Listener(client=(ELSEWHERE, 1), cookie=f"sessionid={session}", origin="http://localhost:8000")
+    await listener.open()
+    await in_thread(spawn_note)()
+    await listener.updates(1)
+
+    def log_out() -> None:
+        from django.contrib.sessions.models import Session
+
+        Session.objects.all().delete()
+
+    await in_thread(log_out)()
+    while (last := await listener.communicator.receive_output(timeout=5))["type"] != "websocket.close":
+        pass
+    assert last["code"] == 4401
+    await listener.close()
+
+
+async def test_someone_logged_in_without_the_permission_is_refused():
+    def log_in() -> str:
+        from django.test import Client
+
+        client = Client()
+        client.force_login(make_user("nora"))
+        return client.cookies["sessionid"].value
+
+    session = await in_thread(log_in)()
+    assert await Listener(cookie=f"sessionid={session}").refusal() == 4403
