@@ -9,9 +9,18 @@ import sys
 WITHOUT_DATABASE = {"", "help", "--help", "--version", "check", "spectacular", "absurd_down"}
 
 
+def obey_database_url(arguments: list[str]) -> None:
+    """Let `--database-url` replace ABSURD_DATABASE_URL before the settings, which read it once, are loaded."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, separator, value = argument.partition("=")
+        if name == "--database-url" and (value if separator else following):
+            os.environ["ABSURD_DATABASE_URL"] = value if separator else following
+
+
 def main() -> None:
     """Start what the command needs, then hand over to Django."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "absurd_project.settings")
+    obey_database_url(sys.argv[2:])
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     asks_for_help = {"-h", "--help"} & set(sys.argv[2:])
     if command not in WITHOUT_DATABASE and not asks_for_help:

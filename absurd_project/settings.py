@@ -24,6 +24,8 @@ ABSURD_WORKER_POLL_INTERVAL = env.seconds("ABSURD_WORKER_POLL_INTERVAL", 1.0, le
 ABSURD_TASK_TIMEOUT = env.integer("ABSURD_TASK_TIMEOUT", 3600, least=1)
 ABSURD_MAX_RETRIES = env.integer("ABSURD_MAX_RETRIES", 3, most=100)
 ABSURD_LEASE_SEC = env.integer("ABSURD_LEASE_SEC", 60, least=2)
+ABSURD_STOP_GRACE_SEC = env.seconds("ABSURD_STOP_GRACE_SEC", 10.0)
+ABSURD_BACKOFF_BASE_SEC = env.seconds("ABSURD_BACKOFF_BASE_SEC", 5.0)
 ABSURD_API_KEY = env.text("ABSURD_API_KEY")
 ABSURD_DIAGNOSTICS = env.flag("ABSURD_DIAGNOSTICS", default=not PRODUCTION)
 ABSURD_DATA_ROOTS = env.paths("ABSURD_DATA_ROOTS", f"{ABSURD_VAR / 'data'}:/stage:/data")
@@ -125,6 +127,10 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["tasks_app.api.permissions.ScopedAccess"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "tasks_app.api.schema.add_problems",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "TaskStatusEnum": "tasks_app.models.task.TaskStatus",
         "HealthStatusEnum": ["healthy", "degraded", "unhealthy", "disabled"],

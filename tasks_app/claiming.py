@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from tasks_app import clock, policies, registry, transitions
@@ -213,7 +214,9 @@ def settle_failure(task: Task, failure_class: str, message: str, *, actor: str, 
 def _next_try(task: Task, *, counted: bool) -> dict[str, Any]:
     if not counted:
         return {"hold": 0}
-    runnable_at = clock.now() + timedelta(seconds=policies.backoff_sec(task.retry_count + 1))
+    runnable_at = clock.now() + timedelta(
+        seconds=policies.backoff_sec(task.retry_count + 1, base_sec=settings.ABSURD_BACKOFF_BASE_SEC)
+    )
     return {"hold": Hold.FUTURE, "runnable_at": runnable_at, "rank": policies.rank(task.priority, runnable_at)}
 
 

@@ -1,0 +1,63 @@
+"""Claim only what the host has memory for, counted over all its workers."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import psutil
+from django.db import connection, transaction
+from django.db.models import Sum
+
+from tasks_app import claiming
+from tasks_app.claiming import Claim
+from tasks_app.models import Task, TaskStatus, Worker
+
+LOCK_SPACE = 0x41425344
+"""First key of the two-key advisory locks by which the workers of one host take turns."""
+SHARE_OF_RAM = 0.75
+
+
+def default_memory_gb() -> float:
+    """Return three quarters of the host's memory, or of the control group's limit where that is smaller."""
+    total_bytes = psutil.virtual_memory().total
+    for path in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        try:
+            total_bytes = min(total_bytes, int(path.read_text()))
+        except (OSError, ValueError):
+            continue
+    return SHARE_OF_RAM * total_bytes / 1e9
+
+
+def fitting_classes(free_gb: float, total_gb: float) -> list[int]:
+    """Return the memory classes n, tasks of up to 2**n GB, that may be claimed now.
+
+    On an empty host the class that the whole share lies within is open too: it holds tasks that do fit.
+    """
+    empty = free_gb >= total_gb
+    return [n for n in claiming.MEMORY_CLASSES if 2**n <= free_gb or (empty and 2 ** (n - 1) < total_gb)]
+
+
+def claim(worker: Worker, *, slots: int) -> list[Claim]:
+    """Claim up to `slots` tasks, one after another, as long as their declared memory fits the host's share."""
+    claims: list[Claim] = []
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCK_SPACE, _key(worker.host_id)])
+        while len(claims) < slots:
+            classes = fitting_classes(worker.memory_gb - _claimed_gb(worker.host_id), worker.memory_gb)
+            fresh = claiming.claim(worker, limit=1, memory_classes=classes)
+            if not fresh:
+                break
+            claims += fresh
+    return claims
+
+
+def _claimed_gb(host_id: str) -> float:
+    claimed = Task.objects.filter(status=TaskStatus.CLAIMED, worker__host_id=host_id)
+    return float(claimed.aggregate(total=Sum("memory_gb"))["total"] or 0.0)
+
+
+def _key(host_id: str) -> int:
+    """Return a number for the host that fits a signed 32-bit key."""
+    return zlib.crc32(host_id.encode()) - 2**31

@@ -1,0 +1,19 @@
+"""Whether there is anything left that a worker could still come to run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tasks_app.models import Hold, Task, TaskStatus
+
+
+def is_exhausted(queue_names: Sequence[str]) -> bool:
+    """Return whether nothing of these queues is claimed, claimable, or waiting for its next try.
+
+    What waits for a dependency, for its scheduled time or for a paused queue does not count: it may wait for ever.
+    """
+    tasks = Task.objects.filter(queue_id__in=queue_names)
+    if tasks.filter(status=TaskStatus.CLAIMED).exists():
+        return False
+    pending = tasks.filter(status=TaskStatus.PENDING, queue__paused_at=None)
+    return not pending.filter(hold=0).exists() and not pending.filter(hold=Hold.FUTURE, retry_count__gt=0).exists()

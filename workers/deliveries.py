@@ -1,0 +1,85 @@
+"""Bring the outcome of an attempt to the database, exactly once, whatever happens to the connection on the way."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+from tasks_app import claiming
+from tasks_app.errors import LostClaim, TaskNotFound
+from tasks_app.models import Attempt
+from workers import publication
+from workers.link import OUTAGE
+from workers.outcome import Outcome, published_products
+from workers.supervisor import Execution
+
+TRIES_MOST = 10
+"""The database answers otherwise, yet this outcome cannot be stored: after so many tries it is the outcome's fault."""
+
+logger = logging.getLogger(__name__)
+
+
+def deliver(execution: Execution) -> bool:
+    """Store the outcome; return whether the execution is done with. Raises what an outage raises."""
+    outcome = execution.outcome
+    if outcome is None:
+        return False
+    if outcome.failure_class == "lost" or (execution.delivery_tries and _was_settled(execution)):
+        _tidy(execution)
+        return True
+    execution.delivery_tries += 1
+    try:
+        _store(execution, outcome)
+    except (LostClaim, TaskNotFound) as refusal:
+        logger.warning("outcome refused %s: %s", execution.named, refusal)
+        publication.withdraw(execution.places)
+        _tidy(execution)
+        return True
+    except OUTAGE as error:
+        if execution.delivery_tries < TRIES_MOST:
+            raise
+        return _cannot_be_stored(execution, error)
+    except Exception as error:
+        return _cannot_be_stored(execution, error)
+    _tidy(execution)
+    return True
+
+
+def _store(execution: Execution, outcome: Outcome) -> None:
+    claim, report = execution.claim, execution.report()
+    if outcome.failure_class is not None:
+        claiming.fail(claim, outcome.failure_class, outcome.message, report)
+    elif outcome.result is not None:
+        publication.publish(execution.places)
+        products = published_products(outcome.result.products, str(execution.places.published_dir))
+        claiming.complete(claim, outcome.result.result, report, products=products)
+
+
+def _was_settled(execution: Execution) -> bool:
+    """Whether an earlier try was committed although its answer was lost, or somebody else has ended the attempt."""
+    ended = Attempt.objects.filter(claim_token=execution.claim.claim_token, ended_at__isnull=False)
+    outcome = ended.values_list("outcome", flat=True).first()
+    if outcome is None:
+        return False
+    if outcome != "completed":
+        publication.withdraw(execution.places)
+    logger.info("outcome was stored already %s as=%s", execution.named, outcome)
+    return True
+
+
+def _cannot_be_stored(execution: Execution, error: Exception) -> bool:
+    """Turn a result that the database or the disk refuses into a failure; a failure that is refused is given up."""
+    logger.exception("outcome could not be stored %s", execution.named)
+    publication.withdraw(execution.places)
+    outcome = execution.outcome
+    if outcome is None or outcome.failure_class is not None:
+        return True
+    message = f"the result could not be recorded: {type(error).__name__}: {error}"
+    execution.outcome = Outcome(failure_class="error", message=message, traceback=traceback.format_exc())
+    execution.delivery_tries = 0
+    return False
+
+
+def _tidy(execution: Execution) -> None:
+    completed = execution.outcome is not None and execution.outcome.failure_class is None
+    publication.tidy(execution.places, keep_products=not completed)

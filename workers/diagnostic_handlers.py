@@ -1,0 +1,144 @@
+"""Handlers that misbehave on request, for tests, trials and the benchmark. They run in the child: no Django."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks_app.handler import Context, InvalidInput, NoWork
+
+
+class Params(BaseModel):
+    """Base of the diagnostic params."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EchoParams(Params):
+    """What to return, and texts to write as outputs by name; each is declared as a product of kind `text`."""
+
+    value: Any = None
+    outputs: dict[str, str] = Field(default_factory=dict)
+    then_sleep_sec: float = Field(default=0.0, ge=0)
+
+
+def echo(params: EchoParams, context: Context) -> dict[str, Any]:
+    """Return the value that was given, and the paths of the products that were asked for."""
+    paths = []
+    for name, text in params.outputs.items():
+        path = context.output(name)
+        path.write_text(text)
+        context.product("text", path, metrics={"characters": len(text)})
+        paths.append(context.published(path))
+    time.sleep(params.then_sleep_sec)
+    return {"value": params.value, "paths": paths}
+
+
+class SleepParams(Params):
+    """How long to sleep, in how many steps with progress."""
+
+    seconds: float = Field(ge=0)
+    steps: int = Field(default=10, ge=1)
+
+
+def sleep(params: SleepParams, context: Context) -> dict[str, float]:
+    """Sleep, reporting progress after each step."""
+    for step in range(params.steps):
+        context.progress(step / params.steps, f"step {step + 1} of {params.steps}")
+        time.sleep(params.seconds / params.steps)
+    return {"slept_sec": params.seconds}
+
+
+class FailParams(Params):
+    """How to fail; from attempt `succeed_on_attempt` on, the handler succeeds."""
+
+    failure: Literal["error", "invalid", "no_work", "memory", "exit", "nan"] = "error"
+    message: str = "failing as asked"
+    succeed_on_attempt: int | None = Field(default=None, ge=1)
+
+
+def fail(params: FailParams, context: Context) -> dict[str, float]:
+    """Fail in the way that was asked for."""
+    if params.succeed_on_attempt is not None and context.attempt >= params.succeed_on_attempt:
+        return {"attempt": context.attempt}
+    if params.failure == "exit":
+        os._exit(3)
+    if params.failure == "nan":
+        return {"rms_jy": float("nan")}
+    kinds = {"error": RuntimeError, "invalid": InvalidInput, "no_work": NoWork, "memory": MemoryError}
+    raise kinds[params.failure](params.message)
+
+
+class SegfaultParams(Params):
+    """From attempt `succeed_on_attempt` on, the handler does not crash."""
+
+    succeed_on_attempt: int | None = Field(default=None, ge=1)
+
+
+def segfault(params: SegfaultParams, context: Context) -> dict[str, float]:
+    """Read from address zero, as native code does now and then."""
+    if params.succeed_on_attempt is None or context.attempt < params.succeed_on_attempt:
+        ctypes.string_at(0)
+    return {"attempt": context.attempt}
+
+
+class HangParams(Params):
+    """How long to hang."""
+
+    seconds: int = Field(default=3600, ge=1)
+
+
+def hang_in_c(params: HangParams, context: Context) -> dict[str, float]:
+    """Block SIGTERM and sleep inside a C call that keeps Python's global lock, as a stuck library would."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    context.progress(None, "hanging")
+    ctypes.PyDLL(None).sleep(params.seconds)
+    return {}
+
+
+class EatMemoryParams(Params):
+    """How much to take, how fast, and for how long to hold it."""
+
+    memory_gb: float = Field(gt=0)
+    step_mb: int = Field(default=64, ge=1)
+    hold_sec: float = Field(default=60.0, ge=0)
+
+
+def eat_memory(params: EatMemoryParams, context: Context) -> dict[str, float]:
+    """Allocate memory and touch every page of it."""
+    step_bytes = params.step_mb * 1024 * 1024
+    held: list[bytes] = []
+    while len(held) * step_bytes < params.memory_gb * 1e9:
+        held.append(b"\x01" * step_bytes)
+        context.progress(None, f"{len(held) * step_bytes / 1e9:.2f} GB")
+        time.sleep(0.01)
+    time.sleep(params.hold_sec)
+    return {"memory_gb": len(held) * step_bytes / 1e9}
+
+
+class SpawnOrphanParams(Params):
+    """For how long the orphan and the handler itself live."""
+
+    orphan_sec: int = Field(default=600, ge=1)
+    seconds: float = Field(default=600, ge=0)
+
+
+def spawn_orphan(params: SpawnOrphanParams, context: Context) -> dict[str, int]:
+    """Start a grandchild that leaves the session and ignores SIGTERM, then wait; its pid is the progress message."""
+    code = f"import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep({params.orphan_sec})"
+    middle = (
+        "import subprocess, sys;"
+        f"print(subprocess.Popen([sys.executable, '-c', {code!r}], start_new_session=True).pid, flush=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", middle], stdout=subprocess.PIPE, check=True, start_new_session=True)
+    pid = int(done.stdout)
+    context.progress(None, f"orphan {pid}")
+    time.sleep(params.seconds)
+    return {"pid": pid}

@@ -1,0 +1,33 @@
+"""The diagnostic task names, registered when ABSURD_DIAGNOSTICS says so."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from tasks_app.registry import TaskSpec, register
+from workers import diagnostic_handlers as handlers
+
+_NAMES: dict[str, tuple[str, type[BaseModel], str]] = {
+    "echo": ("echo", handlers.EchoParams, "Returns what it is given"),
+    "sleep": ("sleep", handlers.SleepParams, "Sleeps, reporting progress"),
+    "fail": ("fail", handlers.FailParams, "Fails in the way it is asked to"),
+    "segfault": ("segfault", handlers.SegfaultParams, "Crashes in native code"),
+    "hang-in-c": ("hang_in_c", handlers.HangParams, "Hangs in native code, deaf to SIGTERM"),
+    "eat-memory": ("eat_memory", handlers.EatMemoryParams, "Takes more and more memory"),
+    "spawn-orphan": ("spawn_orphan", handlers.SpawnOrphanParams, "Leaves a grandchild in a session of its own"),
+}
+MEMORY_GB = 0.25
+
+
+def register_all() -> None:
+    """Register every diagnostic task name."""
+    for name, (function, params_model, description) in _NAMES.items():
+        register(
+            TaskSpec(
+                name=name,
+                handler=f"workers.diagnostic_handlers:{function}",
+                params_model=params_model,
+                description=description,
+                memory_gb=MEMORY_GB,
+            )
+        )

@@ -1,0 +1,225 @@
+"""Runs one child and leaves nobody behind: neither when it ends, nor when it is stopped, nor when the worker dies.
+
+Started as a script by ``python -I -S guardian.py REQUEST_FD REPLY_FD SCRATCH`` in a session of its own. Standard input
+is a pipe whose other end only the worker holds: a line ``stop SECONDS`` or ``kill`` is an order, end of file means
+that the worker is gone. Standard output takes JSON lines for the worker, standard error is the attempt's log. As child
+subreaper the guardian inherits every orphan of the attempt, also those that called setsid.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+CHILD_OOM_SCORE = "500"
+"""When memory runs out the kernel should take the child, not the worker or the database."""
+STACK_DUMP_SEC = 0.1
+REAP_EVERY_SEC = 1.0
+KILL_LIMIT_SEC = 10.0
+"""A process in uninterruptible sleep may outlive SIGKILL; the report is not held back for longer than this."""
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Guardian:
+    """Watches over one child until it and all its descendants are gone."""
+
+    def __init__(self, request_fd: int, reply_fd: int, scratch: str) -> None:
+        self._fds = {"ABSURD_REQUEST_FD": request_fd, "ABSURD_REPLY_FD": reply_fd}
+        self._scratch = scratch
+        self._status: int | None = None
+        self._kill_at: float | None = None
+        self._peak_rss_bytes = 0
+        self.child = 0
+
+    def start(self) -> None:
+        """Start the child by fork and exec; this process has a single thread and has loaded nothing native."""
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        me = os.getpid()
+        self.child = os.fork()
+        if self.child == 0:
+            try:
+                self._become_child(me)
+            except BaseException as error:
+                os.write(2, f"the child could not be started: {error}\n".encode())
+            finally:
+                os._exit(127)
+        for fd in self._fds.values():
+            os.close(fd)
+        tell({"type": "started", "pid": self.child})
+
+    def _become_child(self, guardian: int) -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != guardian:
+            os._exit(127)
+        os.setsid()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123 - pathlib would be loaded for this alone
+            score.write(CHILD_OOM_SCORE)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.dup2(2, 1)
+        for fd in self._fds.values():
+            os.set_inheritable(fd, True)
+        os.chdir(self._scratch)
+        named = {name: str(fd) for name, fd in self._fds.items()}
+        os.execve(sys.executable, [sys.executable, "-P", "-m", "workers.child"], os.environ | named)  # noqa: S606
+
+    def watch(self) -> None:
+        """Return when the child has ended, having obeyed what the worker ordered in the meantime."""
+        poller = select.poll()
+        poller.register(0, select.POLLIN)
+        poller.register(os.pidfd_open(self.child), select.POLLIN)
+        while self._status is None:
+            for fd, _ in poller.poll(1000 * self._wait_sec()):
+                if fd == 0 and not self._obey():
+                    poller.unregister(0)
+            self._reap()
+            if self._kill_at is not None and time.monotonic() >= self._kill_at:
+                self.kill_everyone()
+
+    def _wait_sec(self) -> float:
+        if self._kill_at is None:
+            return REAP_EVERY_SEC
+        return min(REAP_EVERY_SEC, max(0.0, self._kill_at - time.monotonic()))
+
+    def _obey(self) -> bool:
+        """Carry out the orders on standard input; return False at its end."""
+        orders = os.read(0, 4096).decode()
+        if not orders:
+            self._kill_at = time.monotonic()
+            return False
+        for order in orders.splitlines():
+            word, _, grace_sec = order.partition(" ")
+            if word == "kill":
+                self._kill_at = time.monotonic()
+            elif word == "stop" and self._kill_at is None:
+                self._ask_to_end()
+                self._kill_at = time.monotonic() + float(grace_sec)
+        return True
+
+    def _ask_to_end(self) -> None:
+        """Have the child write the stacks of its threads into the log, then ask everyone to end."""
+        send(self.child, signal.SIGUSR1)
+        time.sleep(STACK_DUMP_SEC)
+        for pid in descendants(os.getpid()):
+            send(pid, signal.SIGTERM)
+
+    def kill_everyone(self) -> int:
+        """Kill every descendant and return how many there were besides the child.
+
+        They are all stopped first, round after round, so that none can fork while the others are being killed.
+        """
+        met: set[int] = set()
+        limit = time.monotonic() + KILL_LIMIT_SEC
+        while (alive := descendants(os.getpid())) and time.monotonic() < limit:
+            if fresh := alive - met:
+                for pid in fresh:
+                    send(pid, signal.SIGSTOP)
+                met |= fresh
+                continue
+            for pid in alive:
+                send(pid, signal.SIGKILL)
+            self._reap()
+            time.sleep(0.005)
+        self._reap()
+        return len(met - {self.child})
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._peak_rss_bytes = max(self._peak_rss_bytes, usage.ru_maxrss * 1024)
+            if pid == self.child:
+                self._status = status
+
+    def report(self, orphans: int) -> None:
+        """Tell the worker how the child ended and what the attempt used."""
+        import resource
+
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        code = os.waitstatus_to_exitcode(self._status) if self._status is not None else None
+        tell(
+            {
+                "type": "exited",
+                "exit_code": code if code is not None and code >= 0 else None,
+                "signal": -code if code is not None and code < 0 else None,
+                "peak_rss_bytes": self._peak_rss_bytes,
+                "cpu_sec": usage.ru_utime + usage.ru_stime,
+                "orphans": orphans,
+            }
+        )
+
+    def remove_scratch(self) -> None:
+        """Remove what nobody needs any more; here, because it may take long and the worker must not wait."""
+        import shutil
+
+        os.chdir("/")
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def descendants(root: int) -> set[int]:
+    """Return the pids of all living descendants of a process, zombies left out."""
+    children: dict[int, list[int]] = {}
+    zombies = set()
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as stat:  # noqa: PTH123
+                state, parent = stat.read().rpartition(b")")[2].split()[:2]
+        except OSError:
+            continue
+        children.setdefault(int(parent), []).append(int(name))
+        if state in b"ZX":
+            zombies.add(int(name))
+    found: set[int] = set()
+    frontier = [root]
+    while frontier:
+        fresh = [pid for pid in children.get(frontier.pop(), []) if pid not in found]
+        found.update(fresh)
+        frontier.extend(fresh)
+    return found - zombies
+
+
+def send(pid: int, number: int) -> None:
+    """Signal a process that may be gone."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def tell(message: dict[str, object]) -> None:
+    """Write one line to the worker, which may be dead."""
+    try:
+        os.write(1, json.dumps(message).encode() + b"\n")
+    except BrokenPipeError:
+        return
+
+
+def main() -> None:
+    """Guard one child from start to end."""
+    request_fd, reply_fd, scratch = sys.argv[1:]
+    guardian = Guardian(int(request_fd), int(reply_fd), scratch)
+    guardian.start()
+    guardian.watch()
+    guardian.report(guardian.kill_everyone())
+    guardian.remove_scratch()
+
+
+if __name__ == "__main__":
+    main()

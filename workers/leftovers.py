@@ -1,0 +1,51 @@
+"""Clear away what dead attempts have left on the disk, asking the database whose each directory is."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from tasks_app.models import Attempt
+from workers.publication import leftovers
+
+OLD_AFTER_SEC = 3600.0
+KEPT_FAILURES = 5
+"""So many attempt directories of failed attempts stay for inspection, the newest."""
+
+logger = logging.getLogger(__name__)
+
+
+def sweep(root: Path, *, old_after_sec: float = OLD_AFTER_SEC, kept: int = KEPT_FAILURES) -> list[Path]:
+    """Start the removal of old directories of ended attempts and return them.
+
+    A directory whose claim token this database does not know belongs to somebody else and is never touched. What an
+    attempt had published goes too, unless that attempt is the one that completed its task.
+    """
+    found = leftovers(root, time.time())
+    rows = Attempt.objects.filter(claim_token__in=[each.claim_token for each in found], ended_at__isnull=False)
+    outcomes = dict(rows.values_list("claim_token", "outcome"))
+    doomed: list[Path] = []
+    for each in found:
+        outcome = outcomes.get(each.claim_token)
+        if outcome is None:
+            continue
+        if outcome != "completed" and kept > 0:
+            kept -= 1
+            continue
+        if each.age_sec < old_after_sec:
+            continue
+        doomed.append(each.places.attempt_dir)
+        if outcome != "completed" and each.places.published_dir.is_dir():
+            doomed.append(each.places.published_dir)
+    if doomed:
+        logger.info("removing %d directories of ended attempts below %s", len(doomed), root)
+        threading.Thread(target=_remove, args=(doomed,), name="leftovers", daemon=True).start()
+    return doomed
+
+
+def _remove(directories: list[Path]) -> None:
+    for directory in reversed(directories):
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,73 @@
+"""The worker's connection to the database, which may go away for minutes without costing a single attempt."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import InterfaceError, OperationalError, connection
+
+OUTAGE = (OperationalError, InterfaceError)
+FIRST_DELAY_SEC = 0.2
+LONGEST_DELAY_SEC = 5.0
+CONNECT_LIMIT_SEC = 3
+STATEMENT_LIMIT_MS = 30_000
+
+logger = logging.getLogger(__name__)
+
+
+class Link:
+    """Knows whether the database answers, and when to try it again."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self._down_since = 0.0
+        self._delay_sec = FIRST_DELAY_SEC
+        self._retry_at = 0.0
+
+    @property
+    def worth_trying(self) -> bool:
+        """Whether the database answers, or it is time to see if it does again."""
+        return self.up or time.monotonic() >= self._retry_at
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Run database work; an outage ends it silently, is noted, and its repetition is the caller's business."""
+        try:
+            yield
+        except OUTAGE as error:
+            self._lost(error)
+        else:
+            self._found()
+
+    def _lost(self, error: Exception) -> None:
+        connection.close()
+        now = time.monotonic()
+        if self.up:
+            self.up = False
+            self._down_since = now
+            self._delay_sec = FIRST_DELAY_SEC
+            logger.warning("database lost, attempts go on and outcomes are kept: %s", str(error).split("\n", 1)[0])
+        self._retry_at = now + self._delay_sec * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+        self._delay_sec = min(LONGEST_DELAY_SEC, 2 * self._delay_sec)
+
+    def _found(self) -> None:
+        if not self.up:
+            self.up = True
+            logger.warning("database is back after %.1f s", time.monotonic() - self._down_since)
+
+
+def use_single_connection() -> None:
+    """Give this process one connection that fails fast, in place of a pool that waits half a minute for a server.
+
+    A single-threaded loop must never hang in the database: connecting, statements and a dead network have limits.
+    """
+    options = connection.settings_dict["OPTIONS"]
+    options.pop("pool", None)
+    options.setdefault("connect_timeout", CONNECT_LIMIT_SEC)
+    options.setdefault("tcp_user_timeout", 10_000)
+    options.setdefault("options", f"-c statement_timeout={STATEMENT_LIMIT_MS}")
+    connection.settings_dict["CONN_MAX_AGE"] = None

@@ -1,0 +1,283 @@
+"""The worker itself: one thread, one select, timers. It supervises attempts and talks to the database."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import time
+from types import FrameType
+
+from django.conf import settings
+from django.db import DatabaseError
+from django.db.models.functions import Now
+
+from tasks_app import claiming, registry
+from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
+from tasks_app.maintenance import Sweeper
+from tasks_app.models import Task, Worker
+from workers import admission, backlog, deliveries, environment, identity, leftovers, link, publication
+from workers.options import Options
+from workers.outcome import Stop
+from workers.supervisor import Execution
+from workers.timer import Timer
+
+SWEEP_SEC = 0.5
+LIMITS_SEC = 0.5
+WATCH_SEC = 1.0
+LEFTOVERS_SEC = 600.0
+LAST_WORDS_SEC = 10.0
+"""How long a worker that was told twice to stop tries to return its tasks."""
+
+CANCELLED = Stop(failure_class="cancelled", message="cancelled on request")
+LOST = Stop(failure_class="lost", message="the claim was lost")
+DRAINED = Stop(failure_class="drained", message="the worker was stopped; the task costs no retry")
+
+logger = logging.getLogger(__name__)
+
+
+class Loop:
+    """Claims, runs, renews, delivers, until it is told to stop or has nothing left to do."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._root = publication.choose_root(settings.ABSURD_DATA_ROOTS, settings.ABSURD_VAR)
+        self._worker: Worker = identity.describe(options)
+        self._link = link.Link()
+        self._sweeper = Sweeper()
+        self._selector = selectors.DefaultSelector()
+        self._executions: list[Execution] = []
+        self._guardians: list[subprocess.Popen[bytes]] = []
+        self._claimed_count = 0
+        self._told_to_stop = 0
+        self._told_at = 0.0
+        self._paused = False
+        self._exhausted = False
+        self._claims = Timer(options.poll_interval_sec, jitter=0.1)
+        self._renewals = Timer(settings.ABSURD_LEASE_SEC / 3)
+        self._heartbeats = Timer(identity.HEARTBEAT_SEC)
+        self._sweeps = Timer(SWEEP_SEC, jitter=0.1)
+        self._limits = Timer(LIMITS_SEC)
+        self._watch = Timer(WATCH_SEC)
+        self._leftovers = Timer(LEFTOVERS_SEC, jitter=0.3)
+
+    def run(self) -> None:
+        """Work until the end."""
+        link.use_single_connection()
+        environment.make_caches(settings.ABSURD_VAR)
+        self._catch_signals()
+        logger.info(
+            "worker %s starts: queues=%s concurrency=%d memory_gb=%.1f pid=%d",
+            self._options.worker_id,
+            ",".join(self._options.queue_names),
+            self._options.concurrency,
+            self._options.memory_gb,
+            os.getpid(),
+        )
+        while not self._finished():
+            self._turn()
+        self._leave()
+
+    def _catch_signals(self) -> None:
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._be_told)
+        self._wakeup = (reader, writer)
+        self._selector.register(reader, selectors.EVENT_READ, lambda: reader.recv(64))
+
+    def _be_told(self, number: int, frame: FrameType | None) -> None:
+        self._told_to_stop += 1
+        self._told_at = time.monotonic()
+
+    @property
+    def _draining(self) -> bool:
+        most = self._options.max_tasks
+        return self._told_to_stop > 0 or self._exhausted or (most is not None and self._claimed_count >= most)
+
+    def _finished(self) -> bool:
+        if self._told_to_stop > 1 and time.monotonic() - self._told_at > LAST_WORDS_SEC:
+            return True
+        return self._draining and not self._executions
+
+    def _turn(self) -> None:
+        """Wait for something to happen, then do all that is due."""
+        for key, _ in self._selector.select(self._wait_sec()):
+            key.data()
+        self._supervise()
+        if self._link.worth_trying:
+            with self._link.guarded():
+                self._talk()
+        if not self._link.up:
+            self._sweeper = Sweeper()
+        self._guardians = [guardian for guardian in self._guardians if guardian.poll() is None]
+
+    def _wait_sec(self) -> float:
+        if not self._link.up:
+            return min(self._limits.wait_sec, 0.1)
+        if any(not execution.running for execution in self._executions):
+            return 0.0
+        timers = (self._claims, self._renewals, self._heartbeats, self._sweeps, self._limits, self._watch)
+        return min(timer.wait_sec for timer in timers)
+
+    # Attempts
+
+    def _supervise(self) -> None:
+        """Enforce what needs no database: limits, and the end of patience when told to stop."""
+        running = [execution for execution in self._executions if execution.running]
+        if self._limits.due():
+            for execution in running:
+                execution.check_limits(grace_sec=settings.ABSURD_STOP_GRACE_SEC)
+        if not self._told_to_stop:
+            return
+        for execution in self._executions:
+            if self._told_to_stop > 1 and execution.stop_asked is not DRAINED:
+                execution.kill(DRAINED)
+            elif time.monotonic() - self._told_at > self._options.drain_timeout_sec:
+                execution.stop(DRAINED, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
+            if not execution.running and execution.outcome is None:
+                execution.give_up(DRAINED)
+
+    def _listen(self, execution: Execution) -> None:
+        for fd in execution.listen():
+            if fd in self._selector.get_map():
+                self._selector.unregister(fd)
+
+    def _start(self, execution: Execution) -> None:
+        """Start an attempt whose claim is known to hold."""
+        claim = execution.claim
+        try:
+            handler = registry.get(claim.task_name).handler
+            claiming.start_attempt(claim, directory=str(execution.places.attempt_dir), log_path=str(execution.log_path))
+            for fd in execution.start(handler):
+                self._selector.register(fd, selectors.EVENT_READ, functools.partial(self._listen, execution))
+        except (LostClaim, TaskNotFound):
+            execution.give_up(LOST)
+        except UnknownTaskName as error:
+            execution.fail_to_start(f"worker {claim.worker_label} cannot run this task: {error}")
+        except OSError as error:
+            execution.fail_to_start(f"the attempt could not be started: {error}")
+
+    def _forget(self, execution: Execution) -> None:
+        self._executions.remove(execution)
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.data, functools.partial) and key.data.args == (execution,):
+                self._selector.unregister(key.fileobj)
+        guardian = execution.close()
+        if guardian is not None:
+            self._guardians.append(guardian)
+        self._claims.hurry()
+
+    # The database
+
+    def _talk(self) -> None:
+        """Do all that is due with the database. After an outage the leases come first."""
+        back = not self._link.up
+        if back or self._heartbeats.due():
+            self._beat()
+        if self._renewals.due() or back:
+            self._renew()
+        self._deliver()
+        if self._watch.due():
+            self._store_progress()
+            self._look_for_cancel()
+        self._claim()
+        for execution in self._executions:
+            if not execution.running and execution.outcome is None:
+                self._start(execution)
+        if self._sweeps.due():
+            self._sweep()
+
+    def _beat(self) -> None:
+        row = Worker.objects.filter(pk=self._worker.pk)
+        if not row.update(heartbeat_at=Now()):
+            self._worker.save(force_insert=True)
+            logger.info("worker %s is registered as %s", self._worker.label, self._worker.pk)
+        self._paused = bool(row.values_list("draining", flat=True).first())
+
+    def _renew(self) -> None:
+        renewal = claiming.renew([execution.claim for execution in self._executions])
+        for execution in self._executions:
+            if execution.claim.task_id in renewal.lost and execution.running:
+                execution.kill(LOST)
+            elif execution.claim.task_id in renewal.cancel_requested:
+                self._cancel(execution)
+
+    def _look_for_cancel(self) -> None:
+        """Ask more often than leases need it, so that a cancel takes effect within a second or so."""
+        tokens = [execution.claim.claim_token for execution in self._executions if execution.running]
+        if not tokens:
+            return
+        asked = Task.objects.filter(claim_token__in=tokens, cancel_requested_at__isnull=False)
+        wanted = set(asked.values_list("claim_token", flat=True))
+        for execution in self._executions:
+            if execution.claim.claim_token in wanted:
+                self._cancel(execution)
+
+    def _cancel(self, execution: Execution) -> None:
+        if execution.running:
+            execution.stop(CANCELLED, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
+        elif execution.outcome is None:
+            execution.give_up(CANCELLED)
+
+    def _deliver(self) -> None:
+        for execution in [execution for execution in self._executions if execution.outcome is not None]:
+            if deliveries.deliver(execution):
+                self._forget(execution)
+
+    def _store_progress(self) -> None:
+        for execution in self._executions:
+            news, execution.news = execution.news, None
+            if news is None or not execution.running:
+                continue
+            try:
+                claiming.report_progress(execution.claim, fraction=news.fraction, message=news.message)
+            except (LostClaim, TaskNotFound):
+                execution.kill(LOST)
+
+    def _claim(self) -> None:
+        if not self._claims.due() or self._draining or self._paused:
+            return
+        slots = self._options.concurrency - len(self._executions)
+        if self._options.max_tasks is not None:
+            slots = min(slots, self._options.max_tasks - self._claimed_count)
+        if slots < 1:
+            return
+        claims = admission.claim(self._worker, slots=slots)
+        self._claimed_count += len(claims)
+        for claim in claims:
+            self._renewals.at_most(claim.lease_sec / 3)
+            self._executions.append(
+                Execution(claim, root=self._root, var=settings.ABSURD_VAR, data_roots=settings.ABSURD_DATA_ROOTS)
+            )
+        if self._options.burst and not self._executions:
+            self._exhausted = backlog.is_exhausted(self._options.queue_names)
+
+    def _sweep(self) -> None:
+        """Do the queue's upkeep; a fault in it must not end the attempts that run here."""
+        try:
+            self._sweeper.sweep()
+            if self._leftovers.due():
+                leftovers.sweep(self._root)
+        except link.OUTAGE:
+            raise
+        except (DatabaseError, OSError):
+            logger.exception("a sweep failed")
+
+    def _leave(self) -> None:
+        """Say goodbye; the guardians that still clear away are given a moment, and outlive this process if need be."""
+        for execution in list(self._executions):
+            self._forget(execution)
+        with self._link.guarded():
+            Worker.objects.filter(pk=self._worker.pk).update(stopped_at=Now())
+        deadline = time.monotonic() + 2.0
+        while any(guardian.poll() is None for guardian in self._guardians) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        signal.set_wakeup_fd(-1)
+        logger.info("worker %s stopped after %d tasks", self._options.worker_id, self._claimed_count)

@@ -1,0 +1,42 @@
+"""Claim tasks and run each in a guarded process of its own, until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from workers import options
+from workers.loop import Loop
+from workers.publication import NoPublishRoot
+
+
+def _complain(message: str) -> NoReturn:
+    sys.stderr.write(f"runworker: {message}\n")
+    raise SystemExit(2)
+
+
+class Command(BaseCommand):
+    help = "Run a worker. The first SIGTERM or Ctrl-C lets running attempts finish, the second stops them at once."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Make a usage error one line, as all of ours are."""
+        parser = super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
+        parser.error = _complain  # type: ignore[method-assign]
+        return parser
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        options.add_arguments(parser)
+
+    def handle(self, *args: object, **parsed: Any) -> None:
+        if not settings.ABSURD_ENABLED:
+            raise CommandError("Absurd is disabled: set ABSURD_ENABLED=true to let workers run")
+        if parsed["database_url"] not in (None, settings.ABSURD_DATABASE_URL):
+            raise CommandError("--database-url only works on the command line, where manage.py reads it first")
+        try:
+            Loop(options.from_parsed(parsed)).run()
+        except NoPublishRoot as error:
+            raise CommandError(str(error)) from None

@@ -1,0 +1,104 @@
+"""What `runworker` can be told, with the settings as defaults."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from workers import admission
+
+CONCURRENCY_MOST = 256
+DRAIN_TIMEOUT_SEC = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of one worker."""
+
+    queue_names: tuple[str, ...]
+    concurrency: int
+    worker_id: str
+    poll_interval_sec: float
+    burst: bool
+    max_tasks: int | None
+    drain_timeout_sec: float
+    memory_gb: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("--queue-name", action="append", metavar="NAME", help="serve this queue; may be given several times")
+    add("--concurrency", type=_whole(1, CONCURRENCY_MOST), metavar="N", help="attempts at once")
+    add("--worker-id", type=_label, metavar="LABEL", help="the name shown to operators (default: host and pid)")
+    add("--database-url", metavar="URL", help="use this database instead of ABSURD_DATABASE_URL")
+    add("--poll-interval", type=_number(0.01), metavar="SEC", help="seconds between looks into an empty queue")
+    add("--burst", action="store_true", help="exit when nothing is left to do")
+    add("--max-tasks", type=_whole(1, 10**9), metavar="N", help="exit after so many attempts")
+    add(
+        "--drain-timeout",
+        type=_number(0.0),
+        default=DRAIN_TIMEOUT_SEC,
+        metavar="SEC",
+        help="how long attempts may go on after SIGTERM before they are stopped and returned (default: %(default)g)",
+    )
+    add(
+        "--memory-gb",
+        type=_number(0.1),
+        metavar="GB",
+        help="memory for the tasks of all workers of this host (default: three quarters)",
+    )
+
+
+def from_parsed(parsed: dict[str, object]) -> Options:
+    """Return the options, with the settings in place of what was not given."""
+
+    def given(name: str, default: object) -> object:
+        value = parsed.get(name)
+        return default if value is None else value
+
+    values = {
+        "queue_names": tuple(dict.fromkeys(parsed.get("queue_name") or [settings.ABSURD_QUEUE_NAME])),  # type: ignore[call-overload]
+        "concurrency": given("concurrency", settings.ABSURD_WORKER_CONCURRENCY),
+        "worker_id": given("worker_id", f"{platform.node()}-{os.getpid()}"),
+        "poll_interval_sec": given("poll_interval", settings.ABSURD_WORKER_POLL_INTERVAL),
+        "burst": bool(parsed.get("burst")),
+        "max_tasks": parsed.get("max_tasks"),
+        "drain_timeout_sec": given("drain_timeout", DRAIN_TIMEOUT_SEC),
+        "memory_gb": given("memory_gb", admission.default_memory_gb()),
+    }
+    return Options(**values)  # type: ignore[arg-type]
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"write a whole number from {least} to {most}, not {text!r}")
+        return int(text)
+
+    return read
+
+
+def _number(least: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"write a number not below {least:g}, not {text!r}")
+        return value
+
+    return read
+
+
+def _label(text: str) -> str:
+    if not text.strip() or len(text) > 200 or not text.isprintable():
+        raise argparse.ArgumentTypeError("write 1 to 200 printable characters")
+    return text

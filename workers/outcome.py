@@ -1,0 +1,98 @@
+"""How an attempt ended, told from what the child replied, how it died, and what the supervisor had done to it. Pure."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import Literal
+
+from workers.protocol import Failure, ProductNote, Reply, Result
+
+StopClass = Literal["timeout", "cancelled", "drained", "memory", "lost"]
+FailureClass = Literal[
+    "error", "invalid", "no_work", "timeout", "killed", "memory", "cancelled", "drained", "lost", "silent"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exit:
+    """What the guardian reports of the child's end; no code and no signal means that the guardian itself died."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+    peak_rss_bytes: int = 0
+    cpu_sec: float = 0.0
+    orphans: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """Why the supervisor had the attempt stopped."""
+
+    failure_class: StopClass
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The verdict on one attempt; `failure_class` is None when it completed."""
+
+    failure_class: FailureClass | None
+    message: str = ""
+    traceback: str = ""
+    result: Result | None = None
+
+
+def judge(*, reply: Reply | None, exit: Exit, stop: Stop | None, oom_kills: int) -> Outcome:
+    """Decide how the attempt ended.
+
+    `oom_kills` is how many processes the kernel killed for want of memory on this host while the attempt ran.
+
+    A result that arrived whole counts, even if the child crashed or was stopped right after it: the child sends it
+    last, when every output is on the disk. Only a wish to cancel, or a lost claim, goes before it.
+    """
+    if stop is not None and (stop.failure_class in ("cancelled", "lost") or not isinstance(reply, Result)):
+        return Outcome(failure_class=stop.failure_class, message=stop.message)
+    if isinstance(reply, Result):
+        return Outcome(failure_class=None, result=reply)
+    if isinstance(reply, Failure):
+        return Outcome(
+            failure_class=reply.failure_class, message=clean(reply.message), traceback=clean(reply.traceback)
+        )
+    return _silent_end(exit, oom_kills)
+
+
+def _silent_end(exit: Exit, oom_kills: int) -> Outcome:
+    """Judge a child that ended by itself without a reply."""
+    if exit.signal == signal.SIGKILL and oom_kills:
+        return Outcome(failure_class="memory", message="killed by the kernel, which ran out of memory")
+    if exit.signal is not None:
+        hint = " (a crash in native code; the log ends with its stack)" if exit.signal in _CRASHES else ""
+        return Outcome(failure_class="killed", message=f"killed by {signal_name(exit.signal)}{hint}")
+    if exit.exit_code is not None:
+        return Outcome(failure_class="error", message=f"the child exited with code {exit.exit_code} without a reply")
+    return Outcome(failure_class="killed", message="the attempt's guardian was killed")
+
+
+_CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL})
+
+
+def signal_name(number: int) -> str:
+    """Return SIGSEGV for 11, and so on."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def clean(text: str) -> str:
+    """Return the text without the one character that PostgreSQL cannot store."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def published_products(products: tuple[ProductNote, ...], directory: str) -> list[dict[str, object]]:
+    """Return the products as the queue stores them, with their absolute paths below the published directory."""
+    return [
+        {**product.model_dump(exclude={"path"}), "inputs": list(product.inputs), "path": f"{directory}/{product.path}"}
+        for product in products
+    ]

@@ -1,0 +1,100 @@
+"""What worker and child say to each other: one request, progress lines, one reply. JSON, versioned, on inherited pipes.
+
+Never on stdout, which belongs to whatever native code wants to print. No Django here: the child imports this module.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+VERSION: Literal[1] = 1
+
+REQUEST_FD = "ABSURD_REQUEST_FD"
+REPLY_FD = "ABSURD_REPLY_FD"
+
+LINE_BYTES_MOST = 32 * 1024 * 1024
+"""A longer line is no message but a runaway, and the worker must not collect it."""
+
+ReplyClass = Literal["error", "invalid", "no_work", "memory"]
+
+
+class Message(BaseModel):
+    """Base of all messages: immutable, nothing unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Request(Message):
+    """All that the child needs to run one attempt."""
+
+    version: Literal[1] = VERSION
+    task_id: str
+    attempt: int
+    task_name: str
+    handler: str
+    params: dict[str, Any]
+    attempt_dir: str
+    published_dir: str
+    data_roots: tuple[str, ...]
+    cores: int
+    memory_gb: float
+
+
+class ProductNote(Message):
+    """One product as the child leaves it, ready to be renamed into place."""
+
+    kind: str
+    path: str
+    """Relative to the products directory."""
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    verdict: str | None = None
+    inputs: tuple[str, ...] = ()
+    size_bytes: int
+    checksum: str
+
+
+class Progress(Message):
+    """How far the handler is: a fraction from 0 to 1 or None, a message, and numbers of its own."""
+
+    type: Literal["progress"] = "progress"
+    fraction: float | None = None
+    message: str = ""
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class Result(Message):
+    """The handler returned; every output is on the disk and summed."""
+
+    type: Literal["result"] = "result"
+    version: Literal[1] = VERSION
+    result: dict[str, Any]
+    products: tuple[ProductNote, ...] = ()
+
+
+class Failure(Message):
+    """The handler did not return a result."""
+
+    type: Literal["failure"] = "failure"
+    version: Literal[1] = VERSION
+    failure_class: ReplyClass
+    message: str
+    traceback: str = ""
+
+
+Reply = Result | Failure
+
+_MESSAGES: TypeAdapter[Progress | Result | Failure] = TypeAdapter(
+    Annotated[Progress | Result | Failure, Field(discriminator="type")]
+)
+
+
+def encode(message: Progress | Result | Failure) -> bytes:
+    """Return the message as one line."""
+    return message.model_dump_json().encode() + b"\n"
+
+
+def decode(line: bytes) -> Progress | Result | Failure:
+    """Return the message of a line. Raises ValueError when it is none."""
+    return _MESSAGES.validate_json(line)

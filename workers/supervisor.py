@@ -1,0 +1,274 @@
+"""One attempt in the worker's hands: start its guardian, listen to it and to the child, stop it, judge its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from tasks_app.claiming import AttemptReport, Claim
+from workers import environment, logs, protocol, publication, strays
+from workers.outcome import Exit, Outcome, Stop, judge, signal_name
+from workers.protocol import Progress, Reply, Request
+from workers.publication import Places
+
+GUARDIAN = Path(__file__).with_name("guardian.py")
+READ_BYTES = 1 << 16
+MEMORY_CEILING_FACTOR = 2.0
+"""An attempt is stopped at twice its declared memory: the declaration is for admission, and estimates are rough."""
+
+logger = logging.getLogger(__name__)
+
+
+class Lines:
+    """The whole lines that have arrived on a pipe, read without waiting."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._partial = b""
+        self.at_end = False
+        os.set_blocking(fd, False)
+
+    def read(self) -> Iterator[bytes]:
+        """Yield the lines that can be read now. Raises ValueError for one that is longer than any message."""
+        while not self.at_end:
+            try:
+                chunk = os.read(self.fd, READ_BYTES)
+            except BlockingIOError:
+                return
+            self.at_end = not chunk
+            *whole, self._partial = (self._partial + chunk).split(b"\n")
+            if len(self._partial) > protocol.LINE_BYTES_MOST:
+                raise ValueError(f"a message is longer than {protocol.LINE_BYTES_MOST} bytes")
+            yield from whole
+
+
+class Execution:
+    """One claimed task, from its claim until its outcome is delivered."""
+
+    def __init__(self, claim: Claim, *, root: Path, var: Path, data_roots: tuple[Path, ...]) -> None:
+        self.claim = claim
+        self.places: Places = publication.places_of(claim, root)
+        self.log_path = logs.path_of(var, claim)
+        self.stop_asked: Stop | None = None
+        self.outcome: Outcome | None = None
+        self.news: Progress | None = None
+        self.delivery_tries = 0
+        self._var = var
+        self._data_roots = data_roots
+        self._guardian: subprocess.Popen[bytes] | None = None
+        self._child: psutil.Process | None = None
+        self._reply: Reply | None = None
+        self._exit: Exit | None = None
+        self._peak_rss_bytes = 0
+        self._started_at = 0.0
+        self._oom_kills_before = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether the guardian has been started and the end is not known yet."""
+        return self._guardian is not None and self.outcome is None
+
+    def start(self, handler: str) -> list[int]:
+        """Start guardian and child; return the descriptors to listen to. Raises OSError."""
+        publication.prepare(self.claim, self.places)
+        scratch = self.places.scratch_dir
+        request_fd = self._write_request(handler)
+        reply_read, reply_write = os.pipe()
+        log_fd = logs.open_for_append(self.log_path)
+        self._oom_kills_before = oom_kills()
+        try:
+            self._guardian = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(GUARDIAN), str(request_fd), str(reply_write), str(scratch)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log_fd,
+                bufsize=0,
+                pass_fds=(request_fd, reply_write),
+                start_new_session=True,
+                cwd=scratch,
+                env=environment.of_child(claim=self.claim, scratch=scratch, log_path=self.log_path, var=self._var),
+            )
+        except OSError:
+            os.close(reply_read)
+            raise
+        finally:
+            for fd in (request_fd, reply_write, log_fd):
+                os.close(fd)
+        assert self._guardian.stdout is not None  # noqa: S101 - it is a pipe, as asked for above
+        self._started_at = time.monotonic()
+        self._replies, self._reports = Lines(reply_read), Lines(self._guardian.stdout.fileno())
+        return [self._replies.fd, self._reports.fd]
+
+    def _write_request(self, handler: str) -> int:
+        """Return a descriptor of the request, in memory: a pipe would block when the params are large."""
+        request = Request(
+            task_id=str(self.claim.task_id),
+            attempt=self.claim.attempt,
+            task_name=self.claim.task_name,
+            handler=handler,
+            params=self.claim.params,
+            attempt_dir=str(self.places.attempt_dir),
+            published_dir=str(self.places.published_dir),
+            data_roots=tuple(map(str, self._data_roots)),
+            cores=self.claim.cores,
+            memory_gb=self.claim.memory_gb,
+        )
+        fd = os.memfd_create("request")
+        with os.fdopen(os.dup(fd), "wb") as stream:
+            stream.write(request.model_dump_json().encode())
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd
+
+    def listen(self) -> list[int]:
+        """Read what has arrived; return the descriptors that have come to their end and are to be forgotten."""
+        for line in self._reports.read():
+            self._hear_guardian(json.loads(line))
+        try:
+            for line in self._replies.read():
+                self._hear_child(line)
+        except ValueError as error:
+            self._reply = protocol.Failure(failure_class="error", message=str(error))
+            self._replies.at_end = True
+            self.kill()
+        if self.running and (self._exit is not None or self._reports.at_end):
+            self._conclude()
+        return [pipe.fd for pipe in (self._replies, self._reports) if pipe.at_end]
+
+    def _hear_guardian(self, report: dict[str, object]) -> None:
+        kind = report.pop("type")
+        if kind == "started":
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._child = psutil.Process(int(str(report["pid"])))
+            logger.info("attempt started %s pid=%s log=%s", self.named, report["pid"], self.log_path)
+        elif kind == "exited":
+            self._exit = Exit(**report)  # type: ignore[arg-type]
+
+    def _hear_child(self, line: bytes) -> None:
+        try:
+            message = protocol.decode(line)
+        except ValueError:
+            logger.warning("unreadable message from the child %s: %.200r", self.named, line)
+            return
+        if isinstance(message, Progress):
+            self.news = message
+        else:
+            self._reply = message
+
+    def _conclude(self) -> None:
+        killed_for_memory = oom_kills() - self._oom_kills_before
+        if self._exit is None:
+            self._exit = Exit()
+            strays.kill(self.claim.claim_token)
+        self.outcome = judge(reply=self._reply, exit=self._exit, stop=self.stop_asked, oom_kills=killed_for_memory)
+        logger.info(
+            "attempt ended %s as=%s wall_sec=%.1f peak_rss_mb=%.0f %s",
+            self.named,
+            self.outcome.failure_class or "completed",
+            time.monotonic() - self._started_at,
+            self.peak_rss_bytes / 1e6,
+            self.outcome.message.split("\n", 1)[0],
+        )
+
+    def give_up(self, stop: Stop) -> None:
+        """End an attempt that was never started."""
+        self.outcome = judge(reply=None, exit=Exit(), stop=stop, oom_kills=0)
+
+    def fail_to_start(self, message: str) -> None:
+        """End an attempt whose child could not be started."""
+        self.outcome = Outcome(failure_class="error", message=message)
+
+    def stop(self, stop: Stop, *, grace_sec: float) -> None:
+        """Have the attempt stopped: stacks into the log, SIGTERM, grace, SIGKILL. The first reason given counts."""
+        if self.stop_asked is None:
+            self.stop_asked = stop
+            logger.info("stopping attempt %s as=%s: %s", self.named, stop.failure_class, stop.message)
+            self._order(f"stop {grace_sec}")
+
+    def kill(self, stop: Stop | None = None) -> None:
+        """Have everything of the attempt killed at once."""
+        if stop is not None and self.stop_asked is None:
+            self.stop_asked = stop
+            logger.info("killing attempt %s as=%s: %s", self.named, stop.failure_class, stop.message)
+        self._order("kill")
+
+    def _order(self, text: str) -> None:
+        if self._guardian is not None and self._guardian.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._guardian.stdin.write(f"{text}\n".encode())
+
+    def check_limits(self, *, grace_sec: float) -> None:
+        """Stop the attempt when it has run or grown beyond what it may."""
+        ran_sec = time.monotonic() - self._started_at
+        if ran_sec > self.claim.timeout_sec:
+            message = f"ran for {ran_sec:.0f} s, longer than its timeout of {self.claim.timeout_sec} s"
+            self.stop(Stop(failure_class="timeout", message=message), grace_sec=grace_sec)
+        limit_bytes = self.claim.memory_gb * MEMORY_CEILING_FACTOR * 1e9
+        rss_bytes = self._sample_rss()
+        if rss_bytes > limit_bytes:
+            message = f"took {rss_bytes / 1e9:.2f} GB; it is stopped at {limit_bytes / 1e9:.2f} GB, "
+            message += f"{MEMORY_CEILING_FACTOR:g} times what its task name declares"
+            self.kill(Stop(failure_class="memory", message=message))
+
+    def _sample_rss(self) -> int:
+        """Return the resident bytes of the child and its descendants."""
+        if self._child is None:
+            return 0
+        total = 0
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in (self._child, *self._child.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_info().rss
+        self._peak_rss_bytes = max(self._peak_rss_bytes, total)
+        return total
+
+    @property
+    def named(self) -> str:
+        """What log lines about this attempt carry."""
+        return logs.named(self.claim)
+
+    @property
+    def peak_rss_bytes(self) -> int:
+        """The largest memory seen, by sampling or by the kernel's own account."""
+        return max(self._peak_rss_bytes, self._exit.peak_rss_bytes if self._exit else 0)
+
+    def report(self) -> AttemptReport:
+        """Return what is kept of the attempt; the log's tail only when it did not complete."""
+        outcome, ended = self.outcome, self._exit or Exit()
+        failed = outcome is not None and outcome.failure_class is not None
+        return AttemptReport(
+            traceback=outcome.traceback if outcome else "",
+            exit_code=ended.exit_code,
+            signal=signal_name(ended.signal) if ended.signal else "",
+            log_tail=logs.tail(self.log_path) if failed else "",
+            peak_rss_bytes=self.peak_rss_bytes or None,
+            cpu_sec=ended.cpu_sec if self._exit else None,
+        )
+
+    def close(self) -> subprocess.Popen[bytes] | None:
+        """Close the pipes; return the guardian, which may still be clearing away and is to be reaped later."""
+        if self._guardian is None:
+            return None
+        os.close(self._replies.fd)
+        for pipe in (self._guardian.stdin, self._guardian.stdout):
+            if pipe is not None:
+                pipe.close()
+        return self._guardian
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed on this host for want of memory."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0
