@@ -1,0 +1,189 @@
+"""`manage.py absurd_process DIR`: raw files in, measured fluxes out."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+
+from absurd_project import embedded
+from absurd_project.processing import report, tables
+from absurd_project.processing.progress import display_for
+from absurd_project.processing.readiness import NotReady, make_ready
+from absurd_project.processing.serving import Serving, WorkersDoNotStart
+from absurd_project.processing.session import Session
+from pipeline_app.catalogs import read_catalog
+from pipeline_app.ingest import Ingested, ingest_directory
+from pipeline_app.watching import check_stage_params
+from pipeline_app.workflows import Options
+from tasks_app.errors import AbsurdError, ParamsInvalid
+from tasks_app.handler import InvalidInput
+
+FAILED, USAGE = 1, 2
+
+
+class Command(BaseCommand):
+    """Processes a directory of raw files from beginning to end."""
+
+    help = (
+        "Register the raw UVH5 files under DIR (taken as complete, any names), run the workflow on each tile through "
+        "queue and workers, show progress, print the results. A worker is started when none serves the queue. Ctrl-C "
+        "cancels what has not finished. Exit codes: 0 every task completed, 1 not every one, 2 usage."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("directory", type=Path, metavar="DIR")
+        parser.add_argument(
+            "--catalog", type=Path, metavar="CSV", help="where to measure: name, ra_deg, dec_deg, flux_jy"
+        )
+        parser.add_argument("--json", type=Path, metavar="PATH", help="write the report here; - is standard output")
+        parser.add_argument("--queue-name", default=settings.ABSURD_QUEUE_NAME, help="default: %(default)s")
+        parser.add_argument("--timeout", type=float, metavar="SEC", help="cancel what has not finished by then")
+        parser.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="TASK.PARAM=VALUE",
+            help="another value for a param of a stage, such as imaging.niter=500; the value is JSON or plain text",
+        )
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Make a usage error one line and exit code 2, as all of ours are."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.error = _complain  # type: ignore[method-assign,assignment]
+        return parser
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.json_path: Path | None = options["json"]
+        self.directory: Path = options["directory"]
+        self.to_screen = sys.stderr if str(self.json_path) == "-" else sys.stdout
+        try:
+            self._check_places()
+            self._process(self._read_options(options), options["timeout"])
+        finally:
+            connection.close()
+            embedded.stop_started(settings.ABSURD_VAR)
+
+    def _check_places(self) -> None:
+        if not self.directory.is_dir():
+            raise CommandError(f"{self.directory} is not a directory", returncode=USAGE)
+        if not os.access(self.directory, os.R_OK | os.X_OK):
+            raise CommandError(f"{self.directory} cannot be read", returncode=USAGE)
+        path = self.json_path
+        if path is not None and str(path) != "-" and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+            raise CommandError(f"{path} cannot be written", returncode=USAGE)
+
+    def _read_options(self, options: dict[str, Any]) -> Options:
+        try:
+            catalog = tuple(read_catalog(options["catalog"])) if options["catalog"] else None
+            stage_params = read_settings(options["set"])
+        except InvalidInput as fault:
+            raise CommandError(str(fault), returncode=USAGE) from fault
+        return Options(catalog=catalog, stage_params=stage_params, queue_name=options["queue_name"])
+
+    def _process(self, chosen: Options, timeout_sec: float | None) -> None:
+        try:
+            make_ready(self.stdout)
+        except NotReady as fault:
+            raise CommandError(str(fault), returncode=FAILED) from fault
+        found = ingest_directory(self.directory)
+        if not found.tiles:
+            self._give_up(found, f"no usable UVH5 file under {self.directory}{_why(found)}", USAGE)
+        session = Session(found=found, display=display_for(self.to_screen), actor=_actor())
+        for tile in found.tiles:
+            session.display.say(f"{tile.observation.name}: {tile.n_subbands} subbands")
+        try:
+            session.spawn(chosen)
+        except ParamsInvalid as fault:
+            self._give_up(found, str(fault), USAGE)
+        except AbsurdError as fault:
+            self._give_up(found, str(fault), FAILED)
+        self._follow(session, chosen.queue_name or settings.ABSURD_QUEUE_NAME, timeout_sec)
+        self._conclude(session)
+
+    def _follow(self, session: Session, queue_name: str, timeout_sec: float | None) -> None:
+        asked_to_stop: list[int] = []
+        before = {
+            number: signal.signal(number, lambda got, _: asked_to_stop.append(got))
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            with Serving(queue_name, var=settings.ABSURD_VAR) as serving:
+                if serving.is_own:
+                    session.display.say(f"no worker serves {queue_name}: started one, log in {serving.log}")
+                session.wait(serving, interrupted=lambda: bool(asked_to_stop), timeout_sec=timeout_sec)
+        except WorkersDoNotStart as fault:
+            session.trouble = str(fault)
+            session.cancel_unfinished(session.trouble)
+        finally:
+            session.display.end()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _conclude(self, session: Session) -> None:
+        ok = session.ok
+        made = report.build(
+            session.runs, session.found, directory=self.directory.resolve(), ok=ok, trouble=session.trouble
+        )
+        tables.print_report(made, self.to_screen)
+        self._write(made)
+        if not ok:
+            sys.exit(FAILED)
+
+    def _give_up(self, found: Ingested, trouble: str, code: int) -> NoReturn:
+        self._write(report.empty(self.directory.resolve(), found, trouble))
+        raise CommandError(trouble, returncode=code)
+
+    def _write(self, made: dict[str, Any]) -> None:
+        if self.json_path is None:
+            return
+        if str(self.json_path) == "-":
+            self.stdout.write(json.dumps(made, indent=1))
+            return
+        report.write(self.json_path, made)
+        print(f"report in {self.json_path}", file=self.to_screen)
+
+
+def read_settings(pairs: list[str]) -> dict[str, dict[str, Any]]:
+    """Read `task.param=value` pairs into params by task name.
+
+    Raises InvalidInput for another form or an unknown task.
+    """
+    read: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        task_name, dot, param = name.partition(".")
+        if not (equals and dot and task_name and param):
+            raise InvalidInput(f"--set {pair}: write TASK.PARAM=VALUE")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        read.setdefault(task_name, {})[param] = value
+    return check_stage_params(read, "--set")
+
+
+def _why(found: Ingested) -> str:
+    if not found.problems:
+        return ""
+    first = found.problems[0]
+    more = f" and {len(found.problems) - 1} more" if len(found.problems) > 1 else ""
+    return f": {first.path}: {first.problem}{more}"
+
+
+def _actor() -> str:
+    return f"cli:{getpass.getuser()}@{socket.gethostname()}"
+
+
+def _complain(message: str) -> NoReturn:
+    sys.stderr.write(f"absurd_process: {message}\n")
+    raise SystemExit(USAGE)

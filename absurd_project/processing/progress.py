@@ -1,0 +1,188 @@
+"""Progress of several tiles through their stages: a table that is redrawn on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TextIO
+from uuid import UUID
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from absurd_project.processing.following import Change
+
+LINES_KEPT = 6
+QUIET_SEC = 5.0
+"""A running stage writes a plain line this often at most."""
+FINISHED = ("completed", "failed", "cancelled")
+STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "claimed": "cyan"}
+SHORT = {
+    "convert-uvh5-to-ms": "convert",
+    "calibration-solve": "solve",
+    "calibration-apply": "apply",
+}
+
+
+@dataclass(kw_only=True)
+class Step:
+    """One stage of one tile, and how far it is."""
+
+    task_id: UUID
+    tile: str
+    stage: str
+    status: str = "pending"
+    fraction: float | None = None
+    message: str = ""
+    claimed_at: float | None = None
+    took_sec: float | None = None
+    worker: str = ""
+
+    def take(self, change: Change) -> None:
+        """Follow one change."""
+        update = change.update
+        if change.status == "claimed" and "claimed_at" in update:
+            self.claimed_at, self.worker = _seconds(update["claimed_at"]), update.get("worker_id", "")
+            self.fraction, self.message = None, ""
+        if change.status in FINISHED and self.claimed_at is not None and "completed_at" in update:
+            self.took_sec = _seconds(update["completed_at"]) - self.claimed_at
+        if "progress_message" in update:
+            self.fraction, self.message = update.get("progress"), update["progress_message"]
+        if change.status == "pending" and self.status == "claimed":
+            self.message = f"again after {update.get('failure_class', 'a failure')}"
+        if change.status == "failed":
+            self.message = f"{update.get('failure_class', '')}: {_first_line(update.get('error', ''))}"
+        self.status = change.status
+
+    def cell(self) -> Text:
+        """Return what the table shows."""
+        style = STYLES.get(self.status, "dim")
+        if self.status == "completed":
+            return Text(f"✓ {self.took_sec:.1f} s" if self.took_sec is not None else "✓", style)
+        if self.status == "claimed":
+            return Text("running" if self.fraction is None else f"{self.fraction:4.0%}", style)
+        return Text(self.status if self.status != "pending" else "·", style)
+
+
+class Display(Protocol):
+    """Where progress goes."""
+
+    def begin(self, steps: Sequence[Step]) -> None:
+        """Say what there will be to show."""
+
+    def take(self, changes: Sequence[Change]) -> None:
+        """Show changes."""
+
+    def say(self, line: str) -> None:
+        """Show a line of text."""
+
+    def end(self) -> None:
+        """Leave the screen in order."""
+
+
+class PlainDisplay:
+    """One line for each thing that happens."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._steps: dict[UUID, Step] = {}
+        self._told_at: dict[UUID, float] = {}
+
+    def begin(self, steps: Sequence[Step]) -> None:
+        self._steps = {step.task_id: step for step in steps}
+
+    def take(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            step = self._steps.get(change.task_id)
+            if step is not None:
+                before = (step.status, step.message)
+                step.take(change)
+                line = self._line(step, before)
+                if line:
+                    self.say(f"{step.tile}  {step.stage:<18}  {line}")
+
+    def _line(self, step: Step, before: tuple[str, str]) -> str:
+        if step.status != before[0]:
+            self._told_at[step.task_id] = time.monotonic()
+            return sentence(step)
+        if step.status != "claimed" or step.message == before[1]:
+            return ""
+        now = time.monotonic()
+        if now - self._told_at.get(step.task_id, 0.0) < QUIET_SEC:
+            return ""
+        self._told_at[step.task_id] = now
+        return sentence(step)
+
+    def say(self, line: str) -> None:
+        print(f"{datetime.now():%H:%M:%S}  {line}", file=self._stream, flush=True)
+
+    def end(self) -> None:
+        return
+
+
+class LiveDisplay:
+    """A table of tiles and stages, and the latest lines below it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._steps: dict[UUID, Step] = {}
+        self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=False)
+
+    def begin(self, steps: Sequence[Step]) -> None:
+        self._steps = {step.task_id: step for step in steps}
+        self._live.start()
+
+    def take(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            step = self._steps.get(change.task_id)
+            if step is not None:
+                step.take(change)
+
+    def say(self, line: str) -> None:
+        self._console.print(line, highlight=False)
+
+    def end(self) -> None:
+        self._live.stop()
+
+    def _table(self) -> Table:
+        stages = list(dict.fromkeys(step.stage for step in self._steps.values()))
+        table = Table("tile", *(SHORT.get(stage, stage) for stage in stages), "now")
+        for tile in dict.fromkeys(step.tile for step in self._steps.values()):
+            steps = {step.stage: step for step in self._steps.values() if step.tile == tile}
+            now = next((s.message for s in steps.values() if s.status in ("claimed", "failed") and s.message), "")
+            table.add_row(tile, *(steps[s].cell() if s in steps else "" for s in stages), Text(now[:60]))
+        return table
+
+
+def sentence(step: Step) -> str:
+    """Say in words what a step is doing or how it ended."""
+    if step.status == "completed":
+        return f"completed in {step.took_sec:.1f} s" if step.took_sec is not None else "completed"
+    if step.status == "claimed" and not step.message:
+        return f"claimed by {step.worker}"
+    if step.status == "claimed":
+        return f"{'' if step.fraction is None else f'{step.fraction:.0%} '}{step.message}"
+    return f"{step.status} {step.message}".strip()
+
+
+def display_for(stream: TextIO | None = None) -> Display:
+    """Return the display that suits the stream, by default standard output."""
+    stream = stream or sys.stdout
+    if stream.isatty():
+        return LiveDisplay(Console(file=stream))
+    return PlainDisplay(stream)
+
+
+def _seconds(stamp: str) -> float:
+    return datetime.fromisoformat(stamp).timestamp()
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0][:200]

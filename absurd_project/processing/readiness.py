@@ -1,0 +1,38 @@
+"""What must hold before work can be spawned from the command line: the system is switched on, the schema is there."""
+
+from __future__ import annotations
+
+import os
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import OutputWrapper
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+
+class NotReady(Exception):
+    """Something is missing that this command must not put right by itself; the message says what to do."""
+
+
+def make_ready(out: OutputWrapper) -> None:
+    """Switch the system on for this process and those it starts, and bring the schema up to date.
+
+    On a single machine everything is prepared as `absurd_up` does. In production nothing is changed.
+    Raises NotReady.
+    """
+    if not settings.ABSURD_ENABLED:
+        if "ABSURD_ENABLED" in os.environ or settings.PRODUCTION:
+            raise NotReady("Absurd is disabled: set ABSURD_ENABLED=true")
+        os.environ["ABSURD_ENABLED"] = "true"
+        settings.ABSURD_ENABLED = True
+    if not schema_is_current():
+        if settings.PRODUCTION:
+            raise NotReady("the database's schema is not up to date: run manage.py absurd_setup")
+        call_command("absurd_setup", stdout=out)
+
+
+def schema_is_current() -> bool:
+    """Whether every migration has been applied."""
+    executor = MigrationExecutor(connection)
+    return not executor.migration_plan(executor.loader.graph.leaf_nodes())

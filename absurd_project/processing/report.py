@@ -1,0 +1,143 @@
+"""What came of the runs, as one JSON document read back from the database."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from pipeline_app.ingest import Ingested, Tile
+from pipeline_app.models import Measurement, Product, SubbandFile
+from tasks_app import clock
+from tasks_app.models import Attempt, Run, Task
+
+FORMAT = 1
+
+
+def build(runs: Sequence[Run], found: Ingested, *, directory: Path, ok: bool, trouble: str = "") -> dict[str, Any]:
+    """Return the report: observations, tasks, products, measurements, verdicts, and the files that were not used."""
+    tasks = list(Task.objects.filter(run__in=runs).select_related("run").order_by("id"))
+    labels = {task.task_id: task.run.label for task in tasks if task.run is not None}
+    tiles = {tile.observation.pk: tile for tile in found.tiles}
+    observations = [_observation(run, tiles[run.params["observation_id"]], tasks) for run in runs]
+    return {
+        "format": FORMAT,
+        "directory": str(directory),
+        "ok": ok,
+        "trouble": trouble,
+        "observations": observations,
+        "tasks": [_task(task) for task in tasks],
+        "products": products_of(labels),
+        "measurements": measurements_of(labels),
+        "verdicts": [
+            {"observation": labels[t.task_id], "task_name": t.task_name, "verdict": v, "reasons": _reasons(t)}
+            for t in tasks
+            if (v := _verdict(t)) is not None
+        ],
+        "problems": [{"path": problem.path, "problem": problem.problem} for problem in found.problems],
+    }
+
+
+def _observation(run: Run, tile: Tile, tasks: Sequence[Task]) -> dict[str, Any]:
+    observation = tile.observation
+    own = [task for task in tasks if task.run_id == run.pk]
+    held = set(SubbandFile.objects.filter(path__in=tile.paths).values_list("subband", flat=True))
+    return {
+        "name": observation.name,
+        "run_id": str(run.run_id),
+        "role": run.params["role"],
+        "telescope_name": observation.telescope_name,
+        "start_mjd": observation.start_mjd,
+        "mid_mjd": observation.mid_mjd,
+        "duration_sec": observation.duration_sec,
+        "declination_deg": observation.declination_deg,
+        "ra_deg": observation.ra_deg,
+        "dec_deg": observation.dec_deg,
+        "n_subbands": len(tile.paths),
+        "missing_subbands": [k for k in range(observation.expected_subbands or 0) if k not in held],
+        "paths": list(tile.paths),
+        "calibrator": observation.calibrator or None,
+        "calibrator_apparent_flux_jy": observation.calibrator_apparent_flux_jy,
+        "ok": all(task.status == "completed" for task in own),
+    }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    attempts = list(Attempt.objects.filter(task_id=task.task_id).order_by("number"))
+    return {
+        "task_id": str(task.task_id),
+        "task_name": task.task_name,
+        "observation": task.run.label if task.run else None,
+        "queue_name": task.queue_id,
+        "status": task.status,
+        "failure_class": task.failure_class or None,
+        "error": task.error,
+        "unrunnable_because": str(task.unrunnable_because) if task.unrunnable_because else None,
+        "retry_count": task.retry_count,
+        "attempts": len(attempts),
+        "duration_sec": attempts[-1].wall_sec if attempts else None,
+        "peak_rss_bytes": attempts[-1].peak_rss_bytes if attempts else None,
+        "log_path": attempts[-1].log_path if attempts else None,
+        "verdict": _verdict(task),
+        "reasons": _reasons(task),
+        "created_at": clock.stamp(task.created_at),
+        "claimed_at": clock.stamp(task.claimed_at) if task.claimed_at else None,
+        "completed_at": clock.stamp(task.completed_at) if task.completed_at else None,
+        "result": task.result,
+    }
+
+
+def _verdict(task: Task) -> str | None:
+    return task.result.get("verdict") if isinstance(task.result, dict) else None
+
+
+def _reasons(task: Task) -> list[str]:
+    return list(task.result.get("reasons", [])) if isinstance(task.result, dict) else []
+
+
+def products_of(labels: dict[UUID, str]) -> list[dict[str, Any]]:
+    """Return the products of tasks; the metrics, such as rms_jy, stand beside kind and path."""
+    return [
+        {
+            **product.metrics,
+            "kind": product.kind,
+            "path": product.path,
+            "observation": labels[product.task_id],
+            "task_id": str(product.task_id),
+            "task_name": product.task_name,
+            "attempt": product.attempt,
+            "verdict": product.verdict or None,
+            "size_bytes": product.size_bytes,
+            "checksum": product.checksum,
+            "inputs": product.inputs,
+            "versions": product.versions,
+        }
+        for product in Product.objects.filter(task_id__in=labels).order_by("id")
+    ]
+
+
+MEASURED = ("name", "ra_deg", "dec_deg", "flux_jy", "flux_err_jy", "snr", "offset_arcsec", "catalog_flux_jy")
+MEASURED_TOO = ("local_rms_jy", "primary_beam", "freq_hz", "mid_mjd", "image_path")
+
+
+def measurements_of(labels: dict[UUID, str]) -> list[dict[str, Any]]:
+    """Return the fluxes that tasks measured."""
+    return [
+        {name: getattr(row, name) for name in (*MEASURED, *MEASURED_TOO)} | {"observation": labels[row.task_id]}
+        for row in Measurement.objects.filter(task_id__in=labels).order_by("id")
+    ]
+
+
+def empty(directory: Path, found: Ingested | None, trouble: str) -> dict[str, Any]:
+    """Return the report of a call that spawned nothing."""
+    return build([], found or Ingested(), directory=directory, ok=False, trouble=trouble)
+
+
+def write(path: Path, report: dict[str, Any]) -> None:
+    """Write the report; a reader never sees half of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,95 @@
+"""Somebody has to do the work: the workers that already serve the queue, or else our own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from absurd_project.stack import LogFiles, Process
+from absurd_project.stack.child import Child
+from absurd_project.stack.processes import CHECKOUT
+from tasks_app import stats
+
+MOST_SLOTS = 4
+LOOK_SEC = 2.0
+GRACE_SEC = 10.0
+HOPELESS_RESTARTS = 3
+
+
+class WorkersDoNotStart(Exception):
+    """Our own worker ends again and again."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__(f"the worker does not start; see {log}")
+
+
+class Serving:
+    """Looks after the queue's workers while it is entered; starts one of our own when nobody else serves the queue."""
+
+    def __init__(self, queue_name: str, *, var: Path) -> None:
+        self.queue_name = queue_name
+        self._logs = LogFiles(var / "log")
+        self._label = f"process-{os.getpid()}"
+        self._own: Child | None = None
+        self._look_at = 0.0
+
+    def __enter__(self) -> Serving:
+        self.poll()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> Path:
+        """Where our own worker writes."""
+        return self._logs.path("process-worker")
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a worker of our own serves the queue."""
+        return self._own is not None
+
+    def poll(self) -> None:
+        """Start a worker if none serves the queue; start our own again if it died.
+
+        Raises WorkersDoNotStart.
+        """
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_SEC
+        if self._own is not None:
+            self._own.poll()
+            if self._own.restarts >= HOPELESS_RESTARTS and not self._served():
+                raise WorkersDoNotStart(self.log)
+        elif not self._served():
+            self._own = Child(self._process(), self._logs)
+            self._own.start()
+
+    def stop(self) -> None:
+        """End our own worker: ask, ask again, then kill its group."""
+        if self._own is None:
+            return
+        for _ in range(2):
+            self._own.signal(signal.SIGTERM)
+            deadline = time.monotonic() + GRACE_SEC
+            while self._own.alive() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        self._own.end()
+        self._own = None
+
+    def _served(self) -> bool:
+        return any(not worker.draining for worker in stats.live_workers(self.queue_name))
+
+    def _process(self) -> Process:
+        slots = max(1, min(MOST_SLOTS, os.cpu_count() or 1))
+        options = ("--worker-id", self._label, "--queue-name", self.queue_name, "--concurrency", str(slots))
+        return Process(
+            name="process-worker",
+            argv=(sys.executable, str(CHECKOUT / "manage.py"), "runworker", *options, "--poll-interval", "0.2"),
+        )
