@@ -25,8 +25,9 @@ from astropy.time import Time
 from numpy.typing import NDArray
 from pyuvdata import UVData
 
+from pipeline_app.casa.measures import known_observatories
 from pipeline_app.casa.ms_writer import check_measurement_set, write_measurement_set
-from pipeline_app.casa.raw import RawHeader, Spectrum, plan_spectrum, read_header
+from pipeline_app.casa.raw import DSA_NAMES, RawHeader, Spectrum, plan_spectrum, read_header
 from pipeline_app.casa.subband import (
     PhaseCentre,
     clean,
@@ -143,11 +144,19 @@ def _begin(subband: UVData, spectrum: Spectrum) -> _Assembly:
     )
     if len(np.unique(assembly.row_keys)) != whole.Nblts:
         raise InvalidInput("the file repeats a baseline at the same time")
-    site = whole.telescope.location
-    error_m = float(np.linalg.norm([c.to_value("m") for c in (site.x, site.y, site.z)] - array_itrf_m()))
-    if declination_deg is not None and whole.telescope.name == "OVRO_MMA" and error_m > _MAX_SITE_ERROR_M:
-        assembly.warnings.append(f"the header's position of the array is {error_m:.1f} m from the surveyed one")
+    assembly.warnings.extend(_site_warnings(whole))
     return assembly
+
+
+def _site_warnings(tile: UVData) -> list[str]:
+    """Tell what is odd about the place; the header's position is kept, for it is where the writer put hour angle 0."""
+    name, site = tile.telescope.name, tile.telescope.location
+    if name not in DSA_NAMES:
+        return [] if name in known_observatories() else [f"CASA does not know the telescope {name}"]
+    error_m = float(np.linalg.norm([c.to_value("m") for c in (site.x, site.y, site.z)] - array_itrf_m()))
+    if error_m <= _MAX_SITE_ERROR_M:
+        return []
+    return [f"the header's position of the array is {error_m:.1f} m from the surveyed one"]
 
 
 def _refuse_other_pointing(header: RawHeader, subband: UVData, assembly: _Assembly) -> None:

@@ -75,6 +75,14 @@ def prepare(cache: Path) -> Path:
     return ready
 
 
+def known_observatories() -> frozenset[str]:
+    """Return the telescopes whose position CASA knows."""
+    from casacore import tables
+
+    with tables.table(str(prepare(default_cache()) / "geodetic" / "Observatories"), ack=False) as table:
+        return frozenset(table.getcol("Name"))
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as lock:

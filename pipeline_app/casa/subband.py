@@ -22,8 +22,8 @@ from pipeline_app.casa.raw import DSA_NAMES, RawHeader
 from pipeline_app.telescope import SPEED_OF_LIGHT_M_S
 from tasks_app.handler import InvalidInput
 
-WILD_FACTOR = 1e6
-"""A visibility above this times the median amplitude of its subband is garbage, not interference."""
+WILD_FACTOR = 1e4
+"""A visibility above this times the median amplitude of its kind in its subband is garbage, not interference."""
 _MAX_SAMPLES = 1e6
 """More samples than this in one visibility, or fewer than none, is garbage too."""
 
@@ -67,10 +67,13 @@ def clean(tile: UVData) -> int:
     Exact zeros are flagged too, uncounted: they are what a correlator writes where it has nothing.
     """
     amplitude = np.abs(tile.data_array)
-    finite = np.isfinite(amplitude)
-    good = amplitude[finite & (amplitude > 0)]
-    limit = WILD_FACTOR * float(np.median(good)) if good.size else np.inf
-    bad = ~finite | (amplitude > limit)
+    bad = ~np.isfinite(amplitude)
+    autos = tile.ant_1_array == tile.ant_2_array
+    for kind in (autos, ~autos):
+        seen = amplitude[kind]
+        good = seen[~bad[kind] & (seen > 0)]
+        if good.size:
+            bad[kind] |= seen > WILD_FACTOR * float(np.median(good))
     tile.data_array[bad] = 0
     tile.flag_array |= bad | (amplitude == 0)
     samples = tile.nsample_array

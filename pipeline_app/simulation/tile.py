@@ -48,24 +48,7 @@ def _write_files(
     sigma_jy: float,
     channel_width_hz: float,
 ) -> tuple[str, ...]:
-    order = np.random.default_rng(_CORRELATOR_ORDER_SEED).permutation(len(pads))
-    baselines = Baselines.of(np.array([pad.itrf_m for pad in pads]), order)
-    times = integration_times(spec)
-    sky = Sky(
-        sources=spec.sources,
-        directions=source_directions(
-            np.array([s.ra_deg for s in spec.sources]), np.array([s.dec_deg for s in spec.sources]), times
-        ),
-        centre=meridian_direction(spec.declination_deg),
-        beam=spec.beam,
-    )
-    header = TileHeader(
-        pads=pads,
-        baselines=baselines,
-        times_jd=times.jd,
-        integration_time_sec=spec.integration_time_sec,
-        declination_deg=spec.declination_deg,
-    )
+    header, sky = _header(spec, pads), _sky(spec)
     rng = np.random.default_rng(spec.seed)
     clocks_sec = rng.integers(0, _MAX_CLOCK_SPREAD_SEC + 1, len(spec.subbands))
     names = []
@@ -73,9 +56,9 @@ def _write_files(
         own = slice(index * spec.channels_per_subband, (index + 1) * spec.channels_per_subband)
         freqs_hz = subband_freqs_hz(subband, spec.channels_per_subband)
         data = corrupt(
-            sky_visibilities(sky, baselines.vectors_m, freqs_hz),
+            sky_visibilities(sky, header.baselines.vectors_m, freqs_hz),
             gains.values[:, :, own],
-            baselines,
+            header.baselines,
             sigma_jy=sigma_jy,
             sefd_jy=spec.sefd_jy,
             rng=rng,
@@ -91,6 +74,27 @@ def _write_files(
         )
         names.append(path.name)
     return tuple(names)
+
+
+def _header(spec: TileSpec, pads: tuple[Station, ...]) -> TileHeader:
+    order = np.random.default_rng(_CORRELATOR_ORDER_SEED).permutation(len(pads))
+    return TileHeader(
+        pads=pads,
+        baselines=Baselines.of(np.array([pad.itrf_m for pad in pads]), order),
+        times_jd=integration_times(spec).jd,
+        integration_time_sec=spec.integration_time_sec,
+        declination_deg=spec.declination_deg,
+    )
+
+
+def _sky(spec: TileSpec) -> Sky:
+    ra_deg, dec_deg = (np.array([getattr(s, name) for s in spec.sources]) for name in ("ra_deg", "dec_deg"))
+    return Sky(
+        sources=spec.sources,
+        directions=source_directions(ra_deg, dec_deg, integration_times(spec)),
+        centre=meridian_direction(spec.declination_deg),
+        beam=spec.beam,
+    )
 
 
 def _truth(

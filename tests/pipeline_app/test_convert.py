@@ -246,6 +246,22 @@ def test_what_cannot_be_a_visibility_is_flagged_and_emptied(files, tmp_path):
     assert np.abs(table.data).max() < 1e4
 
 
+def test_autocorrelations_are_not_wild_for_being_strong(files, tmp_path):
+    with h5py.File(files[0], "r+") as file:
+        data = file["Data/visdata"][()]
+        autos = file["Header/ant_1_array"][()] == file["Header/ant_2_array"][()]
+        data[autos] *= 1e5
+        file["Data/visdata"][()] = data
+    assert convert(files[:1], tmp_path / "out").nonfinite_or_wild_flagged == 0
+
+
+def test_a_position_in_the_header_that_is_not_the_surveyed_one_is_told(files, tmp_path):
+    with h5py.File(files[0], "r+") as file:
+        file["Header/longitude"][()] = -118.28300
+    result = convert(files[:1], tmp_path / "out")
+    assert any("36." in warning and "surveyed" in warning for warning in result.warnings)
+
+
 def test_flags_of_the_correlator_are_kept(files, tmp_path):
     with h5py.File(files[2], "r+") as file:
         flags = file["Data/flags"][()]
@@ -330,12 +346,13 @@ def test_another_telescopes_own_phase_centre_is_honoured(tmp_path):
     for name in truth.files:
         subband = read_subband(read_header(tmp_path / "raw" / name))
         rephase(subband, PhaseCentre(ra_deg=target.ra_deg, dec_deg=target.dec_deg))
-        subband.telescope.name = "ATA"
+        subband.telescope.name = "NOWHERE"
         subband.extra_keywords = {}
         foreign.append(tmp_path / f"{name}.uvh5")
         subband.write_uvh5(str(foreign[-1]), run_check=False)
-    other = convert(foreign, tmp_path / "foreign", name="ata")
-    assert (other.telescope_name, other.name, other.n_channels) == ("ATA", "ata", 2)
+    other = convert(foreign, tmp_path / "foreign", name="other")
+    assert (other.telescope_name, other.name, other.n_channels) == ("NOWHERE", "other", 2)
+    assert other.warnings == ["CASA does not know the telescope NOWHERE"]
     assert other.phase_ra_deg == pytest.approx(target.ra_deg, abs=1e-9)
     assert other.phase_dec_deg == pytest.approx(target.dec_deg, abs=1e-9)
     table = read(other.ms_path)
