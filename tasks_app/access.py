@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
@@ -14,7 +14,7 @@ from tasks_app.models import ApiKey
 from tasks_app.models.api_key import SCOPES
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser
+    from django.contrib.auth.models import User
 
 Scope = Literal["read", "spawn", "operate"]
 
@@ -42,7 +42,7 @@ def holder_of(key: str) -> KeyHolder | None:
     if "\x00" in key:
         return None
     try:
-        found = ApiKey.objects.get_from_key(key)
+        found = cast(ApiKey, ApiKey.objects.get_from_key(key))
     except ApiKey.DoesNotExist:
         return None
     if found.has_expired or (found.owner is not None and not found.owner.is_active):
@@ -70,12 +70,12 @@ def _without_port(host: str) -> str:
     return host.partition(":")[0]
 
 
-def user_may(user: AbstractBaseUser | AnonymousUser, permission: str) -> bool:
+def user_may(user: User | AnonymousUser, permission: str) -> bool:
     """Whether a logged-in person holds a Django permission."""
-    return user.is_authenticated and user.is_active and user.has_perm(permission)  # type: ignore[union-attr]
+    return user.is_authenticated and user.is_active and user.has_perm(permission)
 
 
-def actor_of(user: AbstractBaseUser | AnonymousUser, holder: KeyHolder | None) -> str:
+def actor_of(user: User | AnonymousUser, holder: KeyHolder | None) -> str:
     """Return how events name the one who acts."""
     if holder is not None:
         return holder.actor

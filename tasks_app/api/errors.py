@@ -115,10 +115,10 @@ def _describe_ours(error: errors.AbsurdError, request: Request) -> dict[str, Any
 
 def _describe_framework(error: exceptions.APIException, request: Request) -> tuple[dict[str, Any], dict[str, str]]:
     headers = {}
-    if getattr(error, "auth_header", None):
-        headers["WWW-Authenticate"] = error.auth_header
-    if getattr(error, "wait", None):
-        headers["Retry-After"] = str(round(error.wait))
+    if scheme := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = scheme
+    if wait_sec := getattr(error, "wait", None):
+        headers["Retry-After"] = str(round(wait_sec))
     if isinstance(error, exceptions.ValidationError):
         raised: UnprocessableContent = UnprocessableContent(list(flatten(error.detail)))
         return problem(request, 422, raised.default_code, str(raised.detail), errors=raised.problems), headers

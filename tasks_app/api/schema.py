@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
 from tasks_app.api.authentication import HEADER
@@ -15,3 +17,24 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
         return {"type": "apiKey", "in": "header", "name": HEADER}
+
+
+def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Give every operation the one shape that all errors have."""
+    problem = {
+        "type": "object",
+        "description": "An error (RFC 9457). `errors` names each bad field by its path.",
+        "required": ["type", "title", "status", "code", "detail", "request_id"],
+        "properties": {
+            **{name: {"type": "string"} for name in ("type", "title", "code", "detail", "remedy", "request_id")},
+            "status": {"type": "integer"},
+            "current_status": {"$ref": "#/components/schemas/TaskStatusEnum"},
+            "errors": {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "string"}}},
+        },
+    }
+    result["components"]["schemas"]["Problem"] = problem
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for path in result["paths"].values():
+        for operation in path.values():
+            operation["responses"].setdefault("default", {"description": "An error", "content": content})
+    return result

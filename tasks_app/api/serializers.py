@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from tasks_app.models import Task
-from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST, TaskStatus
+from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
 from tasks_app.worker_states import WorkerReport
 
 HEAVY_FIELDS = ("result", "error", "bindings")
@@ -230,7 +230,7 @@ class AttemptListSerializer(serializers.Serializer[Any]):
     attempts = AttemptSerializer(many=True)
 
 
-class WorkerSerializer(serializers.Serializer[WorkerReport]):
+class WorkerSerializer(serializers.Serializer[Any]):
     """A worker process and what it is doing."""
 
     worker_id = serializers.CharField(source="worker.label")
@@ -257,17 +257,3 @@ class WorkerListSerializer(serializers.Serializer[Any]):
     """Workers that reported within a day, those that are up first."""
 
     workers = WorkerSerializer(many=True)
-
-
-class ProblemSerializer(serializers.Serializer[Any]):
-    """An error (RFC 9457)."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    code = serializers.CharField()
-    detail = serializers.CharField()
-    remedy = serializers.CharField(required=False)
-    request_id = serializers.CharField()
-    current_status = serializers.ChoiceField(choices=TaskStatus.choices, required=False)
-    errors = serializers.ListField(child=serializers.DictField(child=serializers.CharField()), required=False)

@@ -37,7 +37,7 @@ def task_id_of(text: str) -> UUID:
 
 def find_task(text: str) -> Task:
     """Return the task that a path names. Raises TaskNotFound."""
-    task = Task.objects.select_related("worker", "run").filter(task_id=task_id_of(text)).first()
+    task: Task | None = Task.objects.select_related("worker", "run").filter(task_id=task_id_of(text)).first()
     if task is None:
         raise TaskNotFound(text)
     return task
