@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 
@@ -11,7 +12,7 @@ WITHOUT_DATABASE = {"", "help", "--help", "--version", "check", "spectacular", "
 
 def obey_database_url(arguments: list[str]) -> None:
     """Let `--database-url` replace ABSURD_DATABASE_URL before the settings, which read it once, are loaded."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in itertools.pairwise([*arguments, ""]):
         name, separator, value = argument.partition("=")
         if name == "--database-url" and (value if separator else following):
             os.environ["ABSURD_DATABASE_URL"] = value if separator else following
