@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Protocol, TextIO
 
 COLOURS = (36, 33, 32, 35, 34, 31)
 LOG_BYTES = 10_000_000
+WAITING_LINES = 10_000
+LAST_LINES_SEC = 2.0
 
 
 class Output(Protocol):
@@ -25,15 +30,23 @@ class Output(Protocol):
     def say(self, name: str, line: str) -> None:
         """Add a line of the supervisor's own about one process."""
 
+    def close(self) -> None:
+        """Let the last lines out, without waiting for ever."""
+
 
 class PrefixedLines:
-    """Shows every process's lines on one stream, each with the process's name, coloured on a terminal."""
+    """Shows every process's lines on one stream, each with the process's name, coloured on a terminal.
+
+    Lines wait in a bounded line-up for the one thread that prints: a terminal that is stopped or slow loses lines,
+    but it never holds up the supervisor or a process.
+    """
 
     def __init__(self, names: Sequence[str], stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
         self._width = max((len(name) for name in names), default=0)
         self._colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
-        self._lock = threading.Lock()
+        self._waiting: queue.Queue[str] = queue.Queue(maxsize=WAITING_LINES)
+        threading.Thread(target=self._print, name="printer", daemon=True).start()
 
     def target(self, name: str) -> int:
         return subprocess.PIPE
@@ -45,12 +58,21 @@ class PrefixedLines:
         prefix = f"{name:<{self._width}} |"
         if self._stream.isatty() and name in self._colours:
             prefix = f"\x1b[{self._colours[name]}m{prefix}\x1b[0m"
-        with self._lock:
-            try:
-                print(prefix, line, file=self._stream, flush=True)
-            except (OSError, ValueError):
-                # The terminal is gone; the processes must not stop because nobody reads them.
-                return
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait(f"{prefix} {line}")
+
+    def close(self) -> None:
+        deadline = time.monotonic() + LAST_LINES_SEC
+        while self._waiting.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _print(self) -> None:
+        while True:
+            line = self._waiting.get()
+            # A terminal that is gone is no reason to stop: the processes do not need anybody to read them.
+            with contextlib.suppress(OSError, ValueError):
+                print(line, file=self._stream, flush=True)
+            self._waiting.task_done()
 
     def _pump(self, name: str, process: subprocess.Popen[bytes]) -> None:
         if process.stdout is None:
@@ -83,3 +105,6 @@ class LogFiles:
     def say(self, name: str, line: str) -> None:
         with self.path(name).open("a") as log:
             log.write(f"{line}\n")
+
+    def close(self) -> None:
+        return

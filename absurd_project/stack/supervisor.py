@@ -79,6 +79,7 @@ class Stack:
             self._wait(patience_sec)
         for child in self.children:
             child.end()
+        self.output.close()
         if self._claim is not None:
             self._claim.close()
             self._claim = None

@@ -175,3 +175,15 @@ def test_a_process_gets_what_its_environment_adds(tmp_path):
     code = "import os, time; print(os.environ['ABSURD_PORT'], flush=True); time.sleep(300)"
     with Stack([script("one", code, ABSURD_PORT="8123")], var=tmp_path) as stack:
         poll_until(stack, lambda: "8123" in log_of(tmp_path, "one"))
+
+
+def test_a_terminal_that_takes_nothing_holds_up_neither_supervisor_nor_process(tmp_path):
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "w") as stuck:
+        code = "import pathlib, sys; print('x' * 300_000); pathlib.Path(sys.argv[1]).touch()"
+        done = tmp_path / "done"
+        process = Process(name="loud", argv=(sys.executable, "-c", code, str(done)))
+        with Stack([process], var=tmp_path, output=PrefixedLines(["loud"], stuck)) as stack:
+            poll_until(stack, done.exists)
+            poll_until(stack, lambda: stack.children[0].restarts == 1)
+        os.close(read_end)
