@@ -1,8 +1,16 @@
-"""The AdminSite of the operations console."""
+"""The AdminSite of the operations console: its first page, and what stands in every page's header."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.conf import settings
 from django.contrib.admin import AdminSite
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.utils.functional import SimpleLazyObject
+
+from tasks_app import health
 
 
 class ConsoleSite(AdminSite):
@@ -11,3 +19,21 @@ class ConsoleSite(AdminSite):
     site_header = "Absurd · DSA-110 operations"
     site_title = "Absurd"
     index_title = "Control room"
+    site_url = None
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        return {
+            **super().each_context(request),
+            "console_mode": settings.ABSURD_MODE,
+            "console_health": SimpleLazyObject(health.check),
+            "console_live": request.user.has_perm("tasks_app.view_task"),
+        }
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """The control room, for those who may look at tasks; the plain list of pages for the others."""
+        context = dict(extra_context or {})
+        if request.user.has_perm("tasks_app.view_task"):
+            from tasks_app.admin.control_room import snapshot
+
+            context |= snapshot()
+        return super().index(request, context)

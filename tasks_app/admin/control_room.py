@@ -1,0 +1,39 @@
+"""The first page: is all well, what runs, what failed, who works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Left
+
+from tasks_app import health, stats
+from tasks_app.admin.display import ERROR_CHARS
+from tasks_app.models import Queue, Task, TaskStatus
+from tasks_app.worker_states import recent_workers
+
+SHOWN = 10
+RUNNING_SHOWN = 50
+
+
+def snapshot() -> dict[str, Any]:
+    """Return all that the page shows."""
+    queues = {queue.name: queue for queue in Queue.objects.all()}
+    counts = stats.queue_stats({settings.ABSURD_QUEUE_NAME, *queues})
+    light = Task.objects.defer("result", "params", "error", "bindings").select_related("worker")
+    workers = recent_workers()
+    return {
+        "health": health.check(),
+        "queues": [
+            {**count, "queue": queues.get(name), "oldest_sec": stats.oldest_pending_sec(name)}
+            for name, count in ((count["queue_name"], count) for count in counts)
+        ],
+        "running": light.filter(status=TaskStatus.CLAIMED).order_by("id")[:RUNNING_SHOWN],
+        "failures": light.filter(status=TaskStatus.FAILED)
+        .annotate(error_head=Left("error", ERROR_CHARS + 40))
+        .order_by("-id")[:SHOWN],
+        "stalled": light.filter(Q(status=TaskStatus.CLAIMED) & Q(pk__in=Task.objects.expired_leases().values("pk"))),
+        "workers": [report for report in workers if report.state != "stopped"],
+        "stopped_workers": sum(report.state == "stopped" for report in workers),
+    }

@@ -1,0 +1,120 @@
+"""How the console writes things: states, times, durations, params. One place, so that a word looks alike everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+NOTHING = "–"
+ICONS = {
+    "pending": "○",
+    "waiting": "⋯",
+    "scheduled": "◷",
+    "retrying": "↻",
+    "claimed": "▶",
+    "cancelling": "■",
+    "completed": "✓",
+    "failed": "✕",
+    "quarantined": "⚠",
+    "cancelled": "⊘",
+    "active": "▶",
+    "idle": "○",
+    "stale": "⚠",
+    "lost": "✕",
+    "stopped": "⊘",
+    "healthy": "✓",
+    "degraded": "⚠",
+    "unhealthy": "✕",
+    "disabled": "⊘",
+    "paused": "❚❚",
+    "open": "✓",
+}
+BANDS = ((15, "critical"), (10, "high"), (5, "normal"), (1, "low"))
+DIGEST_CHARS = 60
+ERROR_CHARS = 110
+
+
+def pill(state: str) -> SafeString:
+    """Write a state with its colour, icon and word."""
+    return format_html(
+        '<span class="pill pill-{}"><span aria-hidden="true">{}</span> {}</span>', state, ICONS.get(state, "•"), state
+    )
+
+
+def band(priority: int) -> SafeString:
+    """Write a priority with the name of its band."""
+    name = next((word for least, word in BANDS if priority >= least), "low")
+    return format_html('<span class="band band-{}">{} <small>{}</small></span>', name, priority, name)
+
+
+def utc(moment: datetime | None) -> SafeString | str:
+    """Write a moment in UTC with a Z."""
+    if moment is None:
+        return NOTHING
+    text = moment.astimezone(UTC)
+    return format_html('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}Z</time>', text.isoformat(), text)
+
+
+def ago(moment: datetime | None) -> SafeString | str:
+    """Write how long ago a moment was, with the moment itself on hover."""
+    if moment is None:
+        return NOTHING
+    seconds = (timezone.now() - moment).total_seconds()
+    text, passed = moment.astimezone(UTC), duration(max(0.0, seconds))
+    return format_html('<time datetime="{}" title="{:%Y-%m-%d %H:%M:%S}Z">{}</time>', text.isoformat(), text, passed)
+
+
+def duration(seconds: float | None) -> str:
+    """Write a duration in the two units that matter."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def size(n_bytes: int | None) -> str:
+    """Write a size in decimal units."""
+    if n_bytes is None:
+        return NOTHING
+    value = float(n_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def digest(params: Mapping[str, Any]) -> str:
+    """Write params in one short line: of a path its last part, of a list its length."""
+    text = ", ".join(f"{name}={_brief(value)}" for name, value in params.items()) or NOTHING
+    return text if len(text) <= DIGEST_CHARS else text[: DIGEST_CHARS - 1] + "…"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, str):
+        return PurePath(value).name if value.startswith("/") else value
+    if isinstance(value, list):
+        return _brief(value[0]) if len(value) == 1 else f"[{len(value)}]"
+    if isinstance(value, dict):
+        return "{…}"
+    return str(value)
+
+
+def first_line(text: str | None, chars: int = ERROR_CHARS) -> str:
+    """Return the first line of an error, shortened."""
+    line = (text or "").strip().split("\n", 1)[0]
+    return line if len(line) <= chars else line[: chars - 1] + "…"

@@ -1,0 +1,115 @@
+"""Choices beside the lists: fixed, or from small tables, so that none of them costs a scan."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from tasks_app import registry
+from tasks_app.admin.display import BANDS
+from tasks_app.models import Queue, TaskStatus
+
+Choices = list[tuple[str, str]]
+
+
+class StatusFilter(admin.SimpleListFilter):
+    """By stored status."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return [*((status, status) for status in TaskStatus.values), ("quarantined", "quarantined")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() == "quarantined":
+            return queryset.filter(status=TaskStatus.FAILED, quarantined_at__isnull=False)
+        return queryset.filter(status=self.value()) if self.value() else queryset
+
+
+class QueueFilter(admin.SimpleListFilter):
+    """By queue."""
+
+    title = "queue"
+    parameter_name = "queue"
+    column = "queue_id"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return [(name, name) for name in Queue.objects.values_list("name", flat=True)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(**{self.column: self.value()}) if self.value() else queryset
+
+
+class EventQueueFilter(QueueFilter):
+    """By queue, of events."""
+
+    column = "queue_name"
+
+
+class TaskNameFilter(admin.SimpleListFilter):
+    """By registered task name."""
+
+    title = "task name"
+    parameter_name = "task_name"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return [(name, name) for name in registry.names()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(task_name=self.value()) if self.value() else queryset
+
+
+class BandFilter(admin.SimpleListFilter):
+    """By the guide's bands of priority."""
+
+    title = "priority"
+    parameter_name = "band"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        tops = [20, *(least - 1 for least, _ in BANDS)]
+        return [(name, f"{least}–{top} {name}") for (least, name), top in zip(BANDS, tops, strict=False)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        tops = [20, *(least - 1 for least, _ in BANDS)]
+        for (least, name), top in zip(BANDS, tops, strict=False):
+            if self.value() == name:
+                return queryset.filter(priority__gte=least, priority__lte=top)
+        return queryset
+
+
+class SinceFilter(admin.SimpleListFilter):
+    """By age."""
+
+    title = "created"
+    parameter_name = "since"
+    hours = {"1h": 1, "24h": 24, "7d": 168}
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return [("1h", "last hour"), ("24h", "last 24 hours"), ("7d", "last 7 days")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        hours = self.hours.get(self.value() or "")
+        return queryset.filter(created_at__gte=timezone.now() - timedelta(hours=hours)) if hours else queryset
+
+
+class VerbFilter(admin.SimpleListFilter):
+    """By what happened."""
+
+    title = "what happened"
+    parameter_name = "verb"
+    verbs = (
+        "spawned", "claimed", "completed", "failed", "retrying", "returned", "cancel_requested", "cancelled", "retried",
+        "reprioritized", "released", "revived", "unrunnable", "expired", "refused", "progress",
+    )  # fmt: skip
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return [(verb, verb.replace("_", " ")) for verb in self.verbs]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(verb=self.value()) if self.value() else queryset

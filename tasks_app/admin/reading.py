@@ -1,0 +1,58 @@
+"""What all pages of the console share: lists that stay quick, and rows that no form may change."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.admin.options import ShowFacets
+from django.core.paginator import Paginator
+from django.http import HttpRequest
+
+COUNT_MOST = 10_000
+ID_PREFIX_LEAST = 4
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts no further than COUNT_MOST: nobody leafs so far, and counting millions of rows takes seconds."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows there are, up to COUNT_MOST."""
+        return int(self.object_list.order_by()[:COUNT_MOST].values("pk").count())  # type: ignore[union-attr]
+
+
+class ConsoleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """A list ordered by key, with a bounded count and no counts beside its filters."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    list_per_page = 50
+    list_max_show_all = 0
+    ordering: Any = ("-id",)
+    empty_value_display = "–"
+    sortable_by: Any = ()
+
+
+class ReadOnlyAdmin(ConsoleAdmin):
+    """Rows that are written by the queue, never by hand."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def id_range(prefix: str) -> tuple[UUID, UUID] | None:
+    """Return the first and last id that begin with the given hexadecimal digits, or None when it is no such prefix."""
+    digits = prefix.strip().lower().replace("-", "")
+    if not ID_PREFIX_LEAST <= len(digits) <= 32 or set(digits) - set("0123456789abcdef"):
+        return None
+    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))

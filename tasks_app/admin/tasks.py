@@ -1,0 +1,207 @@
+"""The list of tasks, and the page of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.db.models.functions import Left
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from tasks_app.admin import display, panels
+from tasks_app.admin.confirmation import ask_or_act
+from tasks_app.admin.filters import BandFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
+from tasks_app.admin.reading import ReadOnlyAdmin, id_range
+from tasks_app.admin.verbs import VERBS, Verb
+from tasks_app.models import Attempt, Task, TaskDependency, TaskEvent
+
+EVENTS_SHOWN = 200
+
+
+def _action(verb: Verb) -> Callable[..., HttpResponse | None]:
+    @admin.action(description=f"{verb.label} selected tasks…", permissions=[verb.permission])
+    def act(owner: TaskAdmin, request: HttpRequest, tasks: QuerySet[Task]) -> HttpResponse | None:
+        return ask_or_act(owner, request, verb, tasks)
+
+    act.__name__ = f"{verb.name}_tasks"
+    return act
+
+
+@admin.register(Task)
+class TaskAdmin(ReadOnlyAdmin):
+    """Tasks: looked at here, changed only by the verbs."""
+
+    list_display = (
+        "state", "name", "params_digest", "queue_name", "band", "tries", "held_by", "age", "took", "first_error",
+    )  # fmt: skip
+    list_display_links = ("name",)
+    list_filter = (StatusFilter, QueueFilter, TaskNameFilter, BandFilter, SinceFilter)
+    list_select_related = ("worker",)
+    search_fields = ("task_name",)
+    search_help_text = "The beginning of a task id (4 digits or more), or of a task name"
+    actions = tuple(_action(verb) for verb in VERBS.values())
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        rows: QuerySet[Task] = super().get_queryset(request)
+        return rows.defer("result", "error", "bindings").annotate(error_head=Left("error", display.ERROR_CHARS + 40))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
+    ) -> tuple[QuerySet[Task], bool]:
+        if not search_term.strip():
+            return queryset, False
+        ids = id_range(search_term)
+        if ids is not None:
+            return queryset.filter(task_id__gte=ids[0], task_id__lte=ids[1]), False
+        return queryset.filter(task_name__startswith=search_term.strip()), False
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        return lookup in ("run__id__exact", "worker__id__exact") or super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Task | None:
+        """Find a task by its row's key or by its task id."""
+        try:
+            wanted = UUID(object_id)
+        except ValueError:
+            found: Task | None = super().get_object(request, object_id, from_field)
+            return found
+        return self.get_queryset(request).filter(task_id=wanted).first()
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        """Whether the person may cancel tasks."""
+        return request.user.has_perm("tasks_app.cancel_task")
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Whether the person may retry tasks."""
+        return request.user.has_perm("tasks_app.retry_task")
+
+    def has_reprioritize_permission(self, request: HttpRequest) -> bool:
+        """Whether the person may change priorities."""
+        return request.user.has_perm("tasks_app.reprioritize_task")
+
+    def may(self, request: HttpRequest, verb: Verb) -> bool:
+        """Whether the person may do it."""
+        return bool(getattr(self, f"has_{verb.permission}_permission")(request))
+
+    @admin.display(description="status")
+    def state(self, task: Task) -> SafeString:
+        """The pill, with how far a running task is."""
+        bar: SafeString | str = ""
+        if task.progress is not None:
+            bar = format_html(
+                '<progress max="100" value="{}" title="{}"></progress>',
+                round(100 * task.progress),
+                task.progress_message,
+            )
+        return format_html('<span data-task="{}">{}</span>{}', task.task_id, display.pill(task.display_status), bar)
+
+    @admin.display(description="task")
+    def name(self, task: Task) -> SafeString:
+        """The name and the beginning of the id."""
+        return format_html('{} <code class="quiet">{}</code>', task.task_name, str(task.task_id)[:8])
+
+    @admin.display(description="params")
+    def params_digest(self, task: Task) -> SafeString:
+        """The params in a line."""
+        return format_html('<span class="digest">{}</span>', display.digest(task.params))
+
+    @admin.display(description="queue")
+    def queue_name(self, task: Task) -> str:
+        """The queue, whose key is its name."""
+        return str(task.queue_id)
+
+    @admin.display(description="priority")
+    def band(self, task: Task) -> SafeString:
+        """The priority with its band."""
+        return display.band(task.priority)
+
+    @admin.display(description="tries")
+    def tries(self, task: Task) -> SafeString:
+        """Failed attempts of those allowed."""
+        return format_html('<span title="attempt {} · {} of {} retries used">{} / {}</span>', task.claim_epoch,
+                           task.retry_count, task.max_retries, task.retry_count, task.max_retries)  # fmt: skip
+
+    @admin.display(description="worker")
+    def held_by(self, task: Task) -> str:
+        """The worker of the last attempt."""
+        return task.worker.label if task.worker else display.NOTHING
+
+    @admin.display(description="age")
+    def age(self, task: Task) -> SafeString | str:
+        """Since when the task exists."""
+        return display.ago(task.created_at)
+
+    @admin.display(description="took")
+    def took(self, task: Task) -> SafeString | str:
+        """The duration, of a running task up to now."""
+        if task.status == "claimed":
+            return display.ago(task.claimed_at)
+        return display.duration(task.duration_sec)
+
+    @admin.display(description="error")
+    def first_error(self, task: Task) -> SafeString | str:
+        """The first line of the last error."""
+        line = display.first_line(getattr(task, "error_head", None))
+        return format_html('<span class="error-line">{}</span>', line) if line else ""
+
+    def get_urls(self) -> list[Any]:
+        own = [
+            path(
+                f"<path:object_id>/{verb.name}/",
+                self.admin_site.admin_view(self.verb_view),
+                {"verb": verb},
+                name=f"tasks_app_task_{verb.name}",
+            )
+            for verb in VERBS.values()
+        ]
+        return [*own, *super().get_urls()]
+
+    def verb_view(self, request: HttpRequest, object_id: str, verb: Verb) -> HttpResponse:
+        """Do one thing to one task: GET asks, POST acts."""
+        task = self.get_object(request, object_id)
+        if task is None:
+            raise Http404
+        if not self.may(request, verb):
+            raise PermissionDenied
+        page = ask_or_act(self, request, verb, Task.objects.filter(pk=task.pk))
+        return page or HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=[task.task_id]))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page of a task; there is nothing on it to submit."""
+        task = self.get_object(request, object_id)
+        if not self.has_view_permission(request, task):
+            raise PermissionDenied
+        if task is None:
+            messages.warning(request, f"There is no task {object_id}.")
+            return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
+        return TemplateResponse(request, "admin/tasks_app/task/page.html", self._page(request, task.pk))
+
+    def _page(self, request: HttpRequest, pk: int) -> dict[str, Any]:
+        task = Task.objects.select_related("worker", "run", "queue").get(pk=pk)
+        parents = TaskDependency.objects.filter(child_task_id=task.task_id).values("parent_task_id")
+        children = TaskDependency.objects.filter(parent_task_id=task.task_id).values("child_task_id")
+        events = TaskEvent.objects.filter(task_id=task.task_id).order_by("-id")[: EVENTS_SHOWN + 1]
+        return {
+            **self.admin_site.each_context(request),
+            "title": str(task),
+            "opts": self.opts,
+            "task": task,
+            "attempts": Attempt.objects.filter(task_id=task.task_id).select_related("worker").order_by("-number"),
+            "events": events[:EVENTS_SHOWN],
+            "more_events": len(events) > EVENTS_SHOWN,
+            "parents": Task.objects.filter(task_id__in=parents).defer("result", "params").order_by("id"),
+            "children": Task.objects.filter(task_id__in=children).defer("result", "params").order_by("id"),
+            "panels": panels.of(task),
+            "buttons": [(verb, verb.refusal(task)) for verb in VERBS.values() if self.may(request, verb)],
+            "api_path": f"/api/absurd/tasks/{task.task_id}",
+        }

@@ -1,0 +1,39 @@
+"""The console's ways of writing, for templates."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import template
+from django.urls import reverse
+
+from tasks_app.admin import display
+
+register = template.Library()
+register.filter("pill", display.pill)
+register.filter("band", display.band)
+register.filter("utc", display.utc)
+register.filter("ago", display.ago)
+register.filter("duration", display.duration)
+register.filter("size", display.size)
+register.filter("digest", display.digest)
+register.filter("first_line", display.first_line)
+
+
+@register.filter
+def pretty(value: Any) -> str:
+    """Write a JSON value for reading."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+@register.filter
+def task_page(task_id: object) -> str:
+    """Return the address of a task's page."""
+    return reverse("admin:tasks_app_task_change", args=[task_id])
+
+
+@register.filter
+def percent(fraction: float | None) -> int:
+    """Return a fraction in percent."""
+    return round(100 * (fraction or 0))
