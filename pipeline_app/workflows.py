@@ -30,7 +30,8 @@ MIN_RESPONSE = 0.1
 """Calibrators seen with less of the primary beam than this are not measured."""
 CATALOG_KEPT_WHOLE = 2000
 """Larger catalogues are cut to what is near the pointing, so that params stay small."""
-CATALOG_RADIUS_DEG = 4.0
+CATALOG_RADIUS_DEG = 3.2
+"""The first null of the primary beam: nothing beyond it is measured."""
 
 Role = Literal["calibrator", "target"]
 
@@ -119,7 +120,7 @@ def requests_of(plan: Plan, run: Run, options: Options) -> list[SpawnRequest]:
         solved = Binding(task_id=plan.solve_task_id, field="calibration_path")
         chain.append((APPLY, apply, {}, ms | {"calibration_path": solved}))
     chain.append((IMAGING, imaging, {}, {"ms_path": Binding(task_id=apply, field="ms_path")}))
-    positions = positions_for(plan.tile.observation, options.catalog)
+    positions = positions_for(plan.tile.observation, plan.role, options.catalog)
     if positions:
         images = {name: Binding(task_id=imaging, field=name) for name in ("image_path", "flat_image_path", "pb_path")}
         chain.append((PHOTOMETRY, uuid4(), {"positions": [p.model_dump() for p in positions]}, images))
@@ -138,19 +139,27 @@ def requests_of(plan: Plan, run: Run, options: Options) -> list[SpawnRequest]:
     ]
 
 
-def positions_for(observation: Observation, catalog: Sequence[Position] | None) -> list[Position]:
-    """Return where to measure in a tile: the catalogue's positions, or else the known calibrators in the beam."""
-    if catalog is not None:
-        if len(catalog) <= CATALOG_KEPT_WHOLE:
-            return list(catalog)
-        separation_deg = angular_separation_deg(
-            [p.ra_deg for p in catalog], [p.dec_deg for p in catalog], observation.ra_deg, observation.dec_deg
-        )
-        near = separation_deg <= CATALOG_RADIUS_DEG
-        return [position for position, keep in zip(catalog, near, strict=True) if keep]
+def positions_for(observation: Observation, role: Role, catalog: Sequence[Position] | None) -> list[Position]:
+    """Return where to measure in a tile: the catalogue's positions, or else the known calibrators in the beam.
+
+    A calibrator's tile far from every position of the catalogue has nothing to measure. A target's tile in that case is
+    measured all the same, for the verdict to say that nothing lies inside.
+    """
+    if catalog is None:
+        return _calibrators_in_beam(observation)
+    separation_deg = angular_separation_deg(
+        [p.ra_deg for p in catalog], [p.dec_deg for p in catalog], observation.ra_deg, observation.dec_deg
+    )
+    near = [position for position, apart in zip(catalog, separation_deg, strict=True) if apart <= CATALOG_RADIUS_DEG]
+    if role == "calibrator" and not near:
+        return []
+    return list(catalog) if len(catalog) <= CATALOG_KEPT_WHOLE else near or list(catalog[:1])
+
+
+def _calibrators_in_beam(observation: Observation) -> list[Position]:
     known = ((c, c.offset_deg(observation.ra_deg, observation.dec_deg)) for c in calibrators())
     return [
         Position(name=c.name, ra_deg=c.ra_deg, dec_deg=c.dec_deg, flux_jy=c.flux_jy)
         for c, offset_deg in known
-        if offset_deg < 3.0 and float(power_beam(offset_deg, REFERENCE_FREQ_HZ)) >= MIN_RESPONSE
+        if offset_deg < CATALOG_RADIUS_DEG and float(power_beam(offset_deg, REFERENCE_FREQ_HZ)) >= MIN_RESPONSE
     ]

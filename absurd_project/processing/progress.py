@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +17,6 @@ from rich.text import Text
 
 from absurd_project.processing.following import Change
 
-LINES_KEPT = 6
 QUIET_SEC = 5.0
 """A running stage writes a plain line this often at most."""
 FINISHED = ("completed", "failed", "cancelled")
@@ -127,12 +125,11 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A table of tiles and stages, and the latest lines below it."""
+    """A table of tiles and stages, redrawn in place; lines scroll above it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._steps: dict[UUID, Step] = {}
-        self._lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=False)
 
     def begin(self, steps: Sequence[Step]) -> None:

@@ -111,14 +111,20 @@ def test_without_a_catalogue_the_calibrators_in_the_beam_are_measured_or_nothing
     start([Plan.calibrator(tile)], Options(), actor="cli:test")
     assert [task.stage for task in stages_of(tile)] == CALIBRATOR_STAGES[:-1]
     near = Observation(ra_deg=343.5, dec_deg=16.2)
-    assert [position.name for position in positions_for(near, None)] == ["3C454.3"]
+    assert [position.name for position in positions_for(near, "target", None)] == ["3C454.3"]
+
+
+def test_a_calibrators_tile_far_from_the_catalogue_measures_nothing_but_a_targets_says_so():
+    far = Observation(ra_deg=30.0, dec_deg=16.0)
+    assert positions_for(far, "calibrator", [SOURCE]) == []
+    assert positions_for(far, "target", [SOURCE]) == [SOURCE]
 
 
 def test_a_large_catalogue_is_cut_to_what_is_near():
     near = Observation(ra_deg=10.0, dec_deg=16.0)
     large = [Position(name=f"S{n}", ra_deg=n * 0.1, dec_deg=16.0) for n in range(3000)]
-    kept = positions_for(near, large)
-    assert 70 < len(kept) < 90 and kept[0].ra_deg == pytest.approx(5.9)
+    kept = positions_for(near, "target", large)
+    assert 60 < len(kept) < 70 and kept[0].ra_deg == pytest.approx(6.7)
 
 
 def test_a_single_tile_with_a_bright_calibrator_calibrates_itself():
