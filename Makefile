@@ -6,7 +6,7 @@ PY := .venv/bin/python
 # Stopping and removing things needs no packages, so it also works before the first install and after `make clean`.
 ANY_PY = $(if $(wildcard $(PY)),$(PY),$(PYTHON))
 JOBS ?= 2
-unexport DJANGO_SETTINGS_MODULE PYTHONPATH PYTHONHOME
+unexport DJANGO_SETTINGS_MODULE PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help ready demo up down test lint clean purge

@@ -19,7 +19,22 @@ def obey_database_url(arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """Start what the command needs, then hand over to Django."""
+    """Start what the command needs, then hand over to Django; what cannot work is told in one line."""
+    from absurd_project.embedded import EmbeddedServerError
+    from absurd_project.env import BadSetting
+
+    try:
+        run()
+    except BadSetting as fault:
+        print(f"manage.py: {fault}", file=sys.stderr)
+        sys.exit(2)
+    except EmbeddedServerError as fault:
+        print(f"manage.py: {fault}", file=sys.stderr)
+        sys.exit(75)
+
+
+def run() -> None:
+    """Start the private servers that the command needs and run it."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "absurd_project.settings")
     obey_database_url(sys.argv[2:])
     command = sys.argv[1] if len(sys.argv) > 1 else ""
