@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS
+from astropy.wcs import WCS, FITSFixedWarning
 from numpy.typing import NDArray
 
 from tasks_app.handler import InvalidInput
@@ -65,7 +66,10 @@ def read_image(path: str | Path) -> SkyImage:
         raise InvalidInput(f"{path} cannot be read as FITS: {error}") from error
     if values is None or np.squeeze(values).ndim != 2:
         raise InvalidInput(f"{path} is not an image of one plane")
-    wcs = WCS(header).celestial
+    with warnings.catch_warnings():
+        # astropy completes the observatory and the date that CASA writes in its own way
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        wcs = WCS(header).celestial
     if wcs.naxis != 2:
         raise InvalidInput(f"{path} has no sky coordinates")
     if "BMAJ" not in header:

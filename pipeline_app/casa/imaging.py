@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.stats import mad_std
-from casatasks import exportfits, tclean
 
 from pipeline_app import telescope
 from pipeline_app.casa import fits_images, measurement_set
+from pipeline_app.casa.deconvolution import Cleaned, Grid, clean
 from pipeline_app.casa.fits_images import SkyImage
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
 from pipeline_app.casa.pointing import beam_track
 from pipeline_app.casa.preview import Preview, draw_preview
 from pipeline_app.casa.response import effective_response
-from pipeline_app.casa.runtime import checked
 from pipeline_app.casa.weighting import ImagingWeights, imaging_weights
 from pipeline_app.quality import Assessment, ImageFigures, judge_image
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult
@@ -30,37 +28,9 @@ NYQUIST_MARGIN = 2.2
 MAX_SIZE_PIX = 8192
 RESPONSE_CUTOFF = 0.1
 """The corrected image is blank where the effective response is less."""
-W_PHASE_RAD = 0.5
-"""Largest phase error that a w plane may leave at the edge of the field."""
+W_PHASE_RAD = 0.125
+"""Largest phase error that a w plane may leave at the edge of the field; four times this costs 1 % of a flux there."""
 MAX_W_PLANES = 256
-STOP_REASONS = {
-    1: "iteration limit",
-    2: "threshold",
-    3: "stopped",
-    4: "no change in the peak residual",
-    5: "peak residual grew threefold over the last major cycle",
-    6: "peak residual grew threefold over its minimum",
-    7: "empty mask",
-    8: "n-sigma threshold",
-    9: "major cycle limit",
-}
-_DIVERGED = (5, 6)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """Pixels of an image and planes of w."""
-
-    imsize_pix: int
-    cell_arcsec: float
-    w_planes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Cleaned:
-    flat: SkyImage
-    iterations: int
-    stop_code: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +69,7 @@ def run(params: ImagingParams, context: Context) -> ImagingResult:
         0.05,
         f"cleaning {grid.imsize_pix} x {grid.imsize_pix} pixels of {grid.cell_arcsec:.2f}″, {grid.w_planes} w planes",
     )
-    cleaned = _clean(params, grid, context.scratch_dir)
+    cleaned = clean(params, grid, context.scratch_dir)
     context.progress(0.8, "correcting for the primary beam")
     response = effective_response(
         cleaned.flat.wcs, cleaned.flat.data.shape, info, track, weights, spectral_index=params.spectral_index
@@ -146,7 +116,7 @@ def fast_size(at_least: int) -> int:
         size += 2
 
 
-def measure(cleaned: _Cleaned, response: np.ndarray, weights: ImagingWeights) -> ImageFigures:
+def measure(cleaned: Cleaned, response: np.ndarray, weights: ImagingWeights) -> ImageFigures:
     """Measure noise and peak; the noise outside half power where there is enough of it, and robustly."""
     outside = response < 0.5
     sample = cleaned.flat.data[outside] if outside.mean() > 0.1 else cleaned.flat.data
@@ -155,39 +125,7 @@ def measure(cleaned: _Cleaned, response: np.ndarray, weights: ImagingWeights) ->
         thermal_rms_jy=weights.thermal_rms_jy,
         peak_jy=float(cleaned.flat.data.max()),
         flagged_data=weights.flagged_fraction,
-        diverged=cleaned.stop_code in _DIVERGED,
-    )
-
-
-def _clean(params: ImagingParams, grid: Grid, scratch: Path) -> _Cleaned:
-    name = scratch / "clean"
-    summary: dict[str, Any] = checked(
-        tclean,
-        vis=params.ms_path,
-        imagename=str(name),
-        datacolumn="data",
-        imsize=grid.imsize_pix,
-        cell=f"{grid.cell_arcsec}arcsec",
-        stokes="I",
-        specmode="mfs",
-        deconvolver="hogbom",
-        gridder=params.gridder,
-        wprojplanes=grid.w_planes,
-        weighting="briggs",
-        robust=params.robust,
-        niter=params.niter,
-        nsigma=params.nsigma,
-        pblimit=-0.01,  # negative: keep every pixel, the response is ours
-        savemodel="none",
-        interactive=False,
-        fullsummary=False,
-    )
-    exported = scratch / "clean.fits"
-    checked(exportfits, imagename=f"{name}.image", fitsimage=str(exported), overwrite=True)
-    return _Cleaned(
-        flat=fits_images.read_image(exported),
-        iterations=int(summary.get("iterdone", 0)) if isinstance(summary, dict) else 0,
-        stop_code=int(summary.get("stopcode", 0)) if isinstance(summary, dict) else 0,
+        diverged=cleaned.diverged,
     )
 
 
@@ -238,7 +176,7 @@ def _result(
     info: MeasurementSetInfo,
     weights: ImagingWeights,
     grid: Grid,
-    cleaned: _Cleaned,
+    cleaned: Cleaned,
     figures: ImageFigures,
     assessment: Assessment,
 ) -> ImagingResult:
@@ -261,7 +199,7 @@ def _result(
         cell_arcsec=grid.cell_arcsec,
         w_planes=grid.w_planes,
         iterations=cleaned.iterations,
-        stop_reason=STOP_REASONS.get(cleaned.stop_code, f"code {cleaned.stop_code}"),
+        stop_reason=cleaned.stop_reason,
         verdict=assessment.verdict,
         reasons=list(assessment.reasons),
     )

@@ -39,7 +39,7 @@ def draw_preview(preview: Preview, path: Path) -> None:
     """Write the picture as a PNG of 1000 x 920 pixels."""
     figure = Figure(figsize=(10, 9.2), dpi=100, facecolor=_BACKGROUND)
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.1, 0.07, 0.76, 0.82), projection=preview.image.wcs)
+    axes = figure.add_axes((0.12, 0.07, 0.75, 0.82), projection=preview.image.wcs)
     scale = max(preview.rms_jy, 1e-12) * 1e3
     norm = ImageNormalize(vmin=BLACK_SIGMA * scale, vmax=WHITE_SIGMA * scale, stretch=AsinhStretch(0.1), clip=True)
     picture = axes.imshow(
@@ -48,20 +48,30 @@ def draw_preview(preview: Preview, path: Path) -> None:
     axes.contour(preview.response, levels=[0.5], colors=[_FAINT], linewidths=0.8, linestyles="--")
     _label_sky(axes)
     _draw_beam(axes, preview.image)
-    bar_axes = figure.add_axes((0.88, 0.07, 0.022, 0.82))
+    bar_axes = figure.add_axes((0.89, 0.07, 0.022, 0.82))
     bar = figure.colorbar(picture, cax=bar_axes, extend="max")
+    bar.set_ticks(_ticks(BLACK_SIGMA * scale, WHITE_SIGMA * scale))
+    bar.ax.minorticks_off()
     bar.set_label("mJy/beam", color=_INK, fontsize=11)
     bar.ax.tick_params(colors=_INK, labelsize=9)
     bar.outline.set_edgecolor(_FAINT)
-    figure.text(0.1, 0.945, preview.title, color=_INK, fontsize=15, weight="bold")
-    figure.text(0.1, 0.912, preview.subtitle, color=_FAINT, fontsize=11)
+    figure.text(0.12, 0.945, preview.title, color=_INK, fontsize=15, weight="bold")
+    figure.text(0.12, 0.912, preview.subtitle, color=_FAINT, fontsize=11)
     figure.savefig(path, facecolor=_BACKGROUND)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return 0, the round numbers 1, 2, 5, ... within a decade and a half below the top, and one below zero."""
+    powers = range(int(np.floor(np.log10(high))) - 1, int(np.floor(np.log10(high))) + 1)
+    steps = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    below = [-step for step in steps if -step > low]
+    return [*below[-1:], 0.0, *(step for step in steps if step < high)]
 
 
 def _label_sky(axes: WCSAxes) -> None:
     right_ascension, declination = axes.coords[0], axes.coords[1]
     right_ascension.set_axislabel("Right ascension (ICRS)", color=_INK, fontsize=11)
-    declination.set_axislabel("Declination (ICRS)", color=_INK, fontsize=11, minpad=-0.2)
+    declination.set_axislabel("Declination (ICRS)", color=_INK, fontsize=11)
     right_ascension.set_major_formatter("hh:mm")
     declination.set_major_formatter("dd:mm")
     for coordinate in (right_ascension, declination):
