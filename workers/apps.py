@@ -17,6 +17,6 @@ class WorkersConfig(AppConfig):
         from workers import diagnostics
         from workers.checks import runworker_is_ours
 
-        register(runworker_is_ours)
+        register(runworker_is_ours, "workers")
         if settings.ABSURD_DIAGNOSTICS:
             diagnostics.register_all()

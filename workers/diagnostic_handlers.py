@@ -99,7 +99,9 @@ def hang_in_c(params: HangParams, context: Context) -> dict[str, float]:
     """Block SIGTERM and sleep inside a C call that keeps Python's global lock, as a stuck library would."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     context.progress(None, "hanging")
-    ctypes.PyDLL(None).sleep(params.seconds)
+    remaining = params.seconds
+    while remaining > 0:  # a signal wakes the C library's sleep, which tells what was left of it
+        remaining = ctypes.PyDLL(None).sleep(remaining)
     return {}
 
 
@@ -135,7 +137,8 @@ def spawn_orphan(params: SpawnOrphanParams, context: Context) -> dict[str, int]:
     code = f"import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep({params.orphan_sec})"
     middle = (
         "import subprocess, sys;"
-        f"print(subprocess.Popen([sys.executable, '-c', {code!r}], start_new_session=True).pid, flush=True)"
+        f"argv = [sys.executable, '-c', {code!r}];"
+        "print(subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True).pid, flush=True)"
     )
     done = subprocess.run([sys.executable, "-c", middle], stdout=subprocess.PIPE, check=True, start_new_session=True)
     pid = int(done.stdout)

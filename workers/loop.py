@@ -55,6 +55,7 @@ class Loop:
         self._claimed_count = 0
         self._told_to_stop = 0
         self._told_at = 0.0
+        self._announced = 0
         self._paused = False
         self._exhausted = False
         self._claims = Timer(options.poll_interval_sec, jitter=0.1)
@@ -136,6 +137,7 @@ class Loop:
                 execution.check_limits(grace_sec=settings.ABSURD_STOP_GRACE_SEC)
         if not self._told_to_stop:
             return
+        self._announce_stop()
         for execution in self._executions:
             if self._told_to_stop > 1 and execution.stop_asked is not DRAINED:
                 execution.kill(DRAINED)
@@ -143,6 +145,13 @@ class Loop:
                 execution.stop(DRAINED, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
             if not execution.running and execution.outcome is None:
                 execution.give_up(DRAINED)
+
+    def _announce_stop(self) -> None:
+        if self._announced < min(self._told_to_stop, 2):
+            self._announced = min(self._told_to_stop, 2)
+            running = sum(execution.running for execution in self._executions)
+            how = "draining; tell it again to stop at once" if self._announced == 1 else "stopping at once"
+            logger.info("worker %s is %s: %d attempts running", self._options.worker_id, how, running)
 
     def _listen(self, execution: Execution) -> None:
         for fd in execution.listen():

@@ -75,7 +75,7 @@ def spawn_one(task_name: str, params: dict[str, Any] | None = None, **options: A
     return spawn(SpawnRequest(task_name=task_name, params=params or {}, **options), actor="user:test")
 
 
-def wait_for(look: Callable[[], Any], timeout_sec: float = 15) -> Any:
+def wait_for(look: Callable[[], Any], timeout_sec: float = 60) -> Any:
     """Return what `look` finds as soon as it finds something."""
     deadline = time.monotonic() + timeout_sec
     while not (found := look()):
@@ -84,7 +84,7 @@ def wait_for(look: Callable[[], Any], timeout_sec: float = 15) -> Any:
     return found
 
 
-def finished(task: Task, timeout_sec: float = 20) -> Task:
+def finished(task: Task, timeout_sec: float = 60) -> Task:
     """Return the task as soon as it has reached a terminal status."""
 
     def look() -> Task | None:
@@ -118,9 +118,9 @@ def verbs(task_id: UUID) -> list[str]:
 
 def child_of(task: Task) -> psutil.Process:
     """Return the process in which the task's attempt runs."""
-    mark = str(Task.objects.get(pk=task.pk).claim_token)
 
     def look() -> psutil.Process | None:
+        mark = str(Task.objects.get(pk=task.pk).claim_token)
         for process in psutil.process_iter():
             try:
                 if process.environ().get("ABSURD_ATTEMPT") == mark and "workers.child" in process.cmdline():

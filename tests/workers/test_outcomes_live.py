@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.workers.live import attempts, outcomes, spawn_one, verbs
+import pytest
+
+from tasks_app.actions.spawn import Binding
+from tests.workers.live import attempts, child_of, finished, outcomes, spawn_one
+
+pytestmark = pytest.mark.chaos
 
 
-def test_it_completes_a_task_and_publishes_its_products(workers):
+def test_it_completes_a_task_publishes_its_products_and_tells_the_child_no_secret(workers):
+    asleep = spawn_one("sleep", {"seconds": 60})
     task = spawn_one("echo", {"value": {"flux_jy": 1.5}, "outputs": {"a/table.txt": "fluxes"}})
-    log = workers.burst()
-    task.refresh_from_db()
+    database_url = workers.environment["ABSURD_DATABASE_URL"]
+    secrets = {"ABSURD_API_KEY": "hush-key", "SECRET_KEY": "hush-secret", "AWS_SECRET_ACCESS_KEY": "hush-aws"}
+    wrong = {"ABSURD_DATABASE_URL": "postgresql://hush@localhost:9/hush"}
+    workers.start("--database-url", database_url, "--concurrency", "2", **secrets, **wrong)
+    child = child_of(asleep)
+    for process in (child, child.parent()):
+        told = " ".join([*process.cmdline(), *(f"{name}={value}" for name, value in process.environ().items())])
+        assert "hush" not in told
+        assert "postgres" not in told
+    assert child.environ()["HOME"].startswith(str(workers.data))
+
+    finished(task)
     (attempt,) = attempts(task)
     (path,) = task.result["paths"]
     assert (task.status, task.result["value"]) == ("completed", {"flux_jy": 1.5})
@@ -20,4 +36,46 @@ def test_it_completes_a_task_and_publishes_its_products(workers):
     assert attempt.peak_rss_bytes > 10_000_000 and attempt.cpu_sec > 0
     assert Path(attempt.log_path).is_file()
     assert not Path(attempt.directory).exists()
-    assert f"task={task.task_id} attempt=1 name=echo" in log
+    assert f"task={task.task_id} attempt=1 name=echo" in workers.logs()
+
+
+def test_every_way_to_fail_is_told_apart(workers):
+    """One worker runs them all; what is retried and what is not shows in the number of attempts."""
+    options = {"max_retries": 1}
+    parent = spawn_one("echo", {"value": "not a number"})
+    tasks = {
+        "error": spawn_one("fail", {"message": "no such antenna"}, **options),
+        "invalid": spawn_one("fail", {"failure": "invalid", "message": "not a tile"}, **options),
+        "spoilt": spawn_one("sleep", {}, bindings={"seconds": Binding(task_id=parent.task_id, field="value")}),
+        "no_work": spawn_one("fail", {"failure": "no_work", "message": "nothing new"}, **options),
+        "exit": spawn_one("fail", {"failure": "exit"}, **options),
+        "nan": spawn_one("fail", {"failure": "nan"}, max_retries=0),
+        "memory": spawn_one("eat-memory", {"memory_gb": 4, "step_mb": 32}, max_retries=0),
+        "killed": spawn_one("segfault", {"succeed_on_attempt": 2}, **options),
+        "timeout": spawn_one("hang-in-c", {}, timeout_sec=3, max_retries=0),
+    }
+    workers.burst("--concurrency", "9")
+    for task in tasks.values():
+        task.refresh_from_db()
+    seen = {name: (task.status, task.failure_class, outcomes(task)) for name, task in tasks.items()}
+    assert seen == {
+        "error": ("failed", "error", ["error", "error"]),
+        "invalid": ("failed", "invalid", ["invalid"]),
+        "spoilt": ("failed", "invalid", ["invalid"]),
+        "no_work": ("completed", "no_work", ["no_work"]),
+        "exit": ("failed", "error", ["error", "error"]),
+        "nan": ("failed", "error", ["error"]),
+        "memory": ("failed", "memory", ["memory"]),
+        "killed": ("completed", "", ["killed", "completed"]),
+        "timeout": ("failed", "timeout", ["timeout"]),
+    }
+    assert "no such antenna" in tasks["error"].error and "RuntimeError" in attempts(tasks["error"])[0].traceback
+    assert "params.seconds" in tasks["spoilt"].error
+    assert "result.rms_jy is nan" in tasks["nan"].error
+    assert "exited with code 3" in tasks["exit"].error
+    assert tasks["memory"].error.startswith("took 0.")
+    assert attempts(tasks["killed"])[0].signal == "SIGSEGV"
+    assert "Segmentation fault" in attempts(tasks["killed"])[0].log_tail
+    hung = attempts(tasks["timeout"])[0]
+    assert (hung.signal, "in hang_in_c" in hung.log_tail) == ("SIGKILL", True)
+    assert 4.0 <= hung.wall_sec < 8.0  # timeout 3 s, grace 1 s, and little beyond

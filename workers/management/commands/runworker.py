@@ -22,6 +22,9 @@ def _complain(message: str) -> NoReturn:
 class Command(BaseCommand):
     help = "Run a worker. The first SIGTERM or Ctrl-C lets running attempts finish, the second stops them at once."
 
+    # All checks would load the console and the API, which a worker does not need.
+    requires_system_checks = ["workers"]
+
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Make a usage error one line, as all of ours are."""
         parser = super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)

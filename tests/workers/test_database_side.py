@@ -1,0 +1,167 @@
+"""What the worker asks of the database, without a process: admission, delivery, leftovers."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from django.db import OperationalError
+
+from tasks_app import claiming
+from tasks_app.claiming import AttemptReport, Claim
+from tasks_app.errors import LostClaim
+from tasks_app.models import Task, TaskStatus, Worker
+from tests.tasks_app.notes import make_worker
+from tests.workers.live import outcomes, spawn_one, verbs
+from workers import admission, backlog, deliveries, leftovers, publication
+from workers.outcome import Outcome
+from workers.protocol import Result
+from workers.supervisor import Execution
+
+pytestmark = pytest.mark.django_db
+DONE = Outcome(failure_class=None, result=Result(result={"value": 1}))
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return make_worker(memory_gb=16.0)
+
+
+def ended(worker: Worker, root: Path, outcome: Outcome = DONE) -> Execution:
+    """Return an execution whose child has written an output and ended."""
+    (claim,) = claiming.claim(worker, limit=1)
+    execution = Execution(claim, root=root, var=root, data_roots=(root,))
+    publication.prepare(claim, execution.places)
+    (execution.places.products_dir / "image.fits").write_text("pixels")
+    execution.outcome = outcome
+    return execution
+
+
+def steal(claim: Claim) -> None:
+    """Let somebody else claim the task."""
+    Task.objects.filter(task_id=claim.task_id).update(claim_token=uuid4(), claim_epoch=2)
+
+
+@pytest.mark.parametrize("write", ["complete", "fail", "progress", "start", "renew"])
+def test_a_stale_claim_token_changes_nothing_and_leaves_a_refusal(worker, write):
+    task = spawn_one("echo")
+    (claim,) = claiming.claim(worker, limit=1)
+    steal(claim)
+    late = {
+        "complete": lambda: claiming.complete(claim, {}, AttemptReport()),
+        "fail": lambda: claiming.fail(claim, "error", "late", AttemptReport()),
+        "progress": lambda: claiming.report_progress(claim, fraction=0.5, message="late"),
+        "start": lambda: claiming.start_attempt(claim, directory="/late", log_path="/late"),
+    }
+    before = Task.objects.values().get(pk=task.pk)
+    if write == "renew":
+        assert claiming.renew([claim]).lost == {claim.task_id}
+    else:
+        with pytest.raises(LostClaim):
+            late[write]()
+    assert Task.objects.values().get(pk=task.pk) == before
+    assert verbs(task.task_id)[-1] == "refused"
+
+
+def test_a_refused_result_is_withdrawn_from_where_it_was_published(worker, tmp_path):
+    spawn_one("echo")
+    execution = ended(worker, tmp_path)
+    steal(execution.claim)
+    assert deliveries.deliver(execution)
+    assert not execution.places.published_dir.exists()
+
+
+def test_a_commit_whose_answer_was_lost_is_not_taken_for_a_refusal(worker, tmp_path, monkeypatch):
+    task = spawn_one("echo")
+    execution = ended(worker, tmp_path)
+    complete = claiming.complete
+
+    def commits_and_dies(*args, **options):
+        complete(*args, **options)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(claiming, "complete", commits_and_dies)
+    with pytest.raises(OperationalError):
+        deliveries.deliver(execution)
+    assert deliveries.deliver(execution)
+    assert (execution.places.published_dir / "image.fits").read_text() == "pixels"
+    assert verbs(task.task_id) == ["spawned", "claimed", "completed"]
+
+
+def test_a_result_that_cannot_be_recorded_fails_the_attempt_with_the_reason(worker, tmp_path):
+    task = spawn_one("echo", max_retries=0)
+    execution = ended(worker, tmp_path, Outcome(failure_class=None, result=Result(result={"text": "a\0b"})))
+    while not deliveries.deliver(execution):
+        pass
+    task.refresh_from_db()
+    assert (task.status, task.failure_class) == (TaskStatus.FAILED, "error")
+    assert "could not be recorded" in task.error
+    assert not execution.places.published_dir.exists()
+
+
+def test_the_workers_of_one_host_share_its_memory(worker):
+    for _ in range(8):
+        task = spawn_one("echo")
+        Task.objects.filter(pk=task.pk).update(memory_gb=6.0, memory_class=3)
+    neighbour = make_worker(memory_gb=16.0)
+    elsewhere = make_worker(memory_gb=16.0, host_id="another host")
+    assert [len(admission.claim(each, slots=4)) for each in (worker, neighbour, elsewhere)] == [2, 0, 2]
+
+
+def test_a_small_task_passes_a_big_one_that_does_not_fit_now(worker):
+    for memory_gb, memory_class in ((14.0, 4), (14.0, 4), (0.5, 0)):
+        task = spawn_one("echo")
+        Task.objects.filter(pk=task.pk).update(memory_gb=memory_gb, memory_class=memory_class)
+    assert [claim.memory_gb for claim in admission.claim(worker, slots=3)] == [14.0, 0.5]
+
+
+def test_a_burst_waits_for_retries_and_claims_but_not_for_what_may_wait_for_ever(worker):
+    queues = ["dsa110-pipeline"]
+    parent = spawn_one("fail")
+    spawn_one("echo", depends_on=[parent.task_id])
+    assert not backlog.is_exhausted(queues)
+    (claim,) = claiming.claim(worker, limit=1)
+    assert not backlog.is_exhausted(queues)
+    claiming.fail(claim, "error", "first try", AttemptReport())
+    assert not backlog.is_exhausted(queues)
+    Task.objects.filter(pk=parent.pk).update(hold=0, max_retries=0)
+    (claim,) = claiming.claim(worker, limit=1)
+    claiming.fail(claim, "error", "last try", AttemptReport())
+    assert outcomes(parent) == ["error", "error"]
+    assert backlog.is_exhausted(queues)
+
+
+def test_old_directories_of_ended_attempts_go_and_those_of_others_stay(worker, tmp_path):
+    spawn_one("echo"), spawn_one("echo"), spawn_one("echo")
+    crashed, running, strange = (ended(worker, tmp_path) for _ in range(3))
+    publication.publish(crashed.places)  # and then the worker died, before its transaction
+    claiming.fail(crashed.claim, "lost", "the worker died", AttemptReport())
+    stranger = (strange.places.attempt_dir / publication.NOTE).read_text()
+    foreign = stranger.replace(str(strange.claim.claim_token), str(uuid4()))
+    (strange.places.attempt_dir / publication.NOTE).write_text(foreign)
+    for execution in (crashed, running, strange):
+        long_ago = time.time() - 2 * leftovers.OLD_AFTER_SEC
+        os.utime(execution.places.attempt_dir / publication.NOTE, (long_ago, long_ago))
+    assert leftovers.sweep(tmp_path, kept=1) == []
+    doomed = leftovers.sweep(tmp_path, kept=0)
+    assert set(doomed) == {crashed.places.attempt_dir, crashed.places.published_dir}
+    deadline = time.monotonic() + 10
+    while any(directory.exists() for directory in doomed) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(directory.exists() for directory in doomed)
+    assert running.places.attempt_dir.exists() and strange.places.attempt_dir.exists()
+
+
+def test_a_name_in_the_params_names_the_published_directory_unless_it_would_lead_elsewhere(worker, tmp_path):
+    spawn_one("echo"), spawn_one("echo")
+    stems = []
+    for name in ("2026-10-01T06:00:00", "../../etc"):
+        (claim,) = claiming.claim(worker, limit=1)
+        claim.params["name"] = name
+        stems.append(publication.places_of(claim, tmp_path).published_dir)
+    token8 = str(claim.claim_token)[:8]
+    assert stems[0].name.startswith("2026-10-01T06:00:00.")
+    assert stems[1] == tmp_path / "echo" / f"{str(claim.task_id)[:8]}.{token8}"

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from workers.outcome import Exit, Stop, judge
+from workers.protocol import Failure, Result
+
+DONE = Result(result={"value": 1})
+REFUSED = Failure(failure_class="invalid", message="not a tile")
+CRASHED = Exit(signal=signal.SIGSEGV)
+KILLED = Exit(signal=signal.SIGKILL)
+
+
+def stop(failure_class):
+    return Stop(failure_class=failure_class, message="because")
+
+
+@pytest.mark.parametrize(
+    ("reply", "exit", "stopped", "oom_kills", "expected"),
+    [
+        (DONE, Exit(exit_code=0), None, 0, None),
+        (REFUSED, Exit(exit_code=0), None, 0, "invalid"),
+        (None, Exit(exit_code=3), None, 0, "error"),
+        (None, CRASHED, None, 0, "killed"),
+        (None, KILLED, None, 0, "killed"),
+        (None, KILLED, None, 1, "memory"),
+        (None, CRASHED, None, 1, "killed"),
+        (None, Exit(), None, 0, "killed"),
+        (None, KILLED, stop("timeout"), 0, "timeout"),
+        (None, KILLED, stop("drained"), 1, "drained"),
+        (REFUSED, KILLED, stop("memory"), 0, "memory"),
+    ],
+)
+def test_it_tells_how_an_attempt_ended(reply, exit, stopped, oom_kills, expected):
+    assert judge(reply=reply, exit=exit, stop=stopped, oom_kills=oom_kills).failure_class == expected
+
+
+def test_a_whole_result_outlives_a_crash_in_the_tear_down():
+    outcome = judge(reply=DONE, exit=CRASHED, stop=None, oom_kills=0)
+    assert (outcome.failure_class, outcome.result) == (None, DONE)
+
+
+@pytest.mark.parametrize(
+    ("reason", "counts"), [("timeout", True), ("drained", True), ("cancelled", False), ("lost", False)]
+)
+def test_a_result_that_comes_while_stopping_counts_unless_it_is_not_wanted(reason, counts):
+    outcome = judge(reply=DONE, exit=KILLED, stop=stop(reason), oom_kills=0)
+    assert (outcome.failure_class is None) == counts
+
+
+def test_the_signal_is_named():
+    assert "SIGSEGV" in judge(reply=None, exit=CRASHED, stop=None, oom_kills=0).message
