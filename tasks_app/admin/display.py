@@ -57,17 +57,20 @@ def utc(moment: datetime | None) -> SafeString | str:
     """Write a moment in UTC with a Z."""
     if moment is None:
         return NOTHING
-    text = moment.astimezone(UTC)
-    return format_html('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}Z</time>', text.isoformat(), text)
+    return format_html('<time datetime="{}">{}</time>', moment.astimezone(UTC).isoformat(), _written(moment))
 
 
 def ago(moment: datetime | None) -> SafeString | str:
     """Write how long ago a moment was, with the moment itself on hover."""
     if moment is None:
         return NOTHING
-    seconds = (timezone.now() - moment).total_seconds()
-    text, passed = moment.astimezone(UTC), duration(max(0.0, seconds))
-    return format_html('<time datetime="{}" title="{:%Y-%m-%d %H:%M:%S}Z">{}</time>', text.isoformat(), text, passed)
+    passed = duration(max(0.0, (timezone.now() - moment).total_seconds()))
+    iso = moment.astimezone(UTC).isoformat()
+    return format_html('<time datetime="{}" title="{}">{}</time>', iso, _written(moment), passed)
+
+
+def _written(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def duration(seconds: float | None) -> str:

@@ -39,10 +39,8 @@ def _action(verb: Verb) -> Callable[..., HttpResponse | None]:
 class TaskAdmin(ReadOnlyAdmin):
     """Tasks: looked at here, changed only by the verbs."""
 
-    list_display = (
-        "state", "name", "params_digest", "queue_name", "band", "tries", "held_by", "age", "took", "first_error",
-    )  # fmt: skip
-    list_display_links = ("name",)
+    list_display = ("state", "what", "place", "tries", "times")
+    list_display_links = None
     list_filter = (StatusFilter, QueueFilter, TaskNameFilter, BandFilter, SinceFilter)
     list_select_related = ("worker",)
     search_fields = ("task_name",)
@@ -104,53 +102,43 @@ class TaskAdmin(ReadOnlyAdmin):
         return format_html('<span data-task="{}">{}</span>{}', task.task_id, display.pill(task.display_status), bar)
 
     @admin.display(description="task")
-    def name(self, task: Task) -> SafeString:
-        """The name and the beginning of the id."""
-        return format_html('{} <code class="quiet">{}</code>', task.task_name, str(task.task_id)[:8])
-
-    @admin.display(description="params")
-    def params_digest(self, task: Task) -> SafeString:
-        """The params in a line."""
-        return format_html('<span class="digest">{}</span>', display.digest(task.params))
-
-    @admin.display(description="queue")
-    def queue_name(self, task: Task) -> str:
-        """The queue, whose key is its name."""
-        return str(task.queue_id)
-
-    @admin.display(description="priority")
-    def band(self, task: Task) -> SafeString:
-        """The priority with its band."""
-        return display.band(task.priority)
-
-    @admin.display(description="tries")
-    def tries(self, task: Task) -> SafeString:
-        """Failed attempts of those allowed."""
-        return format_html('<span title="attempt {} · {} of {} retries used">{} / {}</span>', task.claim_epoch,
-                           task.retry_count, task.max_retries, task.retry_count, task.max_retries)  # fmt: skip
-
-    @admin.display(description="worker")
-    def held_by(self, task: Task) -> str:
-        """The worker of the last attempt."""
-        return task.worker.label if task.worker else display.NOTHING
-
-    @admin.display(description="age")
-    def age(self, task: Task) -> SafeString | str:
-        """Since when the task exists."""
-        return display.ago(task.created_at)
-
-    @admin.display(description="took")
-    def took(self, task: Task) -> SafeString | str:
-        """The duration, of a running task up to now."""
-        if task.status == "claimed":
-            return display.ago(task.claimed_at)
-        return display.duration(task.duration_sec)
-
-    @admin.display(description="error")
-    def first_error(self, task: Task) -> SafeString | str:
-        """The first line of the last error."""
+    def what(self, task: Task) -> SafeString:
+        """The name, the params in a line, and the first line of the last error."""
         line = display.first_line(getattr(task, "error_head", None))
-        return format_html('<span class="error-line">{}</span>', line) if line else ""
+        return format_html(
+            '<a href="{}"><strong>{}</strong> <code class="quiet">{}</code></a><div class="digest">{}</div>{}',
+            reverse("admin:tasks_app_task_change", args=[task.task_id]),
+            task.task_name,
+            str(task.task_id)[:8],
+            display.digest(task.params),
+            format_html('<div class="error-line">{}: {}</div>', task.failure_class, line) if line else "",
+        )
+
+    @admin.display(description="priority, queue")
+    def place(self, task: Task) -> SafeString:
+        """The priority with its band, and the queue."""
+        return format_html('{}<div class="quiet">{}</div>', display.band(task.priority), task.queue_id)
+
+    @admin.display(description="attempt, worker")
+    def tries(self, task: Task) -> SafeString:
+        """Which attempt of how many, and who made the last one."""
+        most = max(task.claim_epoch, 1 + task.max_retries)
+        worker = task.worker.label if task.worker else ""
+        return format_html(
+            '<span title="{} of {} retries used">{} / {}</span><div class="quiet">{}</div>',
+            task.retry_count, task.max_retries, task.claim_epoch, most, worker,
+        )  # fmt: skip
+
+    @admin.display(description="age, took")
+    def times(self, task: Task) -> SafeString:
+        """Since when the task exists, and how long its last attempt took or has been running."""
+        took: SafeString | str = display.duration(task.duration_sec) if task.completed_at else ""
+        if task.status == "claimed":
+            took = format_html("running {}", display.ago(task.claimed_at))
+        return format_html('{}<div class="quiet">{}</div>', display.ago(task.created_at), took)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Tasks", **(extra_context or {})})
 
     def get_urls(self) -> list[Any]:
         own = [

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.staticfiles import finders
+from django.test import Client
+from django.urls import reverse
+
+from tasks_app import claiming
+from tasks_app.actions.pause import pause
+from tasks_app.models import ApiKey, Queue, Run
+from tests.tasks_app.callers import Caller, make_key, make_user
+from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
+
+pytestmark = pytest.mark.django_db
+
+
+def log_in(*groups: str) -> Client:
+    client = Client()
+    client.force_login(make_user("someone", *groups))
+    return client
+
+
+def page(client: Client, address: str) -> str:
+    response = client.get(address)
+    assert response.status_code == 200, address
+    return response.content.decode()
+
+
+def test_the_control_room_shows_health_queues_work_failures_and_workers(worker):
+    spawn_note(priority=20)
+    claiming.fail(claim_one(worker), "invalid", "no such file\nmore", REPORT)
+    spawn_note(priority=20)
+    claiming.report_progress(claim_one(worker), fraction=0.4, message="major cycle 3 of 8")
+    spawn_note()
+    text = page(log_in("Viewer"), "/admin/")
+    for part in ("pill-healthy", "no such file", "40 %", "major cycle 3 of 8", "worker-1", "pill-active",
+                 "?queue=dsa110-pipeline&amp;status=failed"):  # fmt: skip
+        assert part in text
+
+
+def test_the_control_room_says_what_is_wrong_and_what_to_type():
+    spawn_note()
+    pause("dsa110-pipeline", actor="user:olga", reason="disk full")
+    text = page(log_in("Viewer"), "/admin/")
+    assert "pill-unhealthy" in text
+    assert "manage.py runworker --queue-name dsa110-pipeline" in text
+    assert "user:olga: disk full" in text
+
+
+def test_someone_without_permissions_learns_nothing_from_the_first_page():
+    spawn_note()
+    text = page(log_in(), "/admin/")
+    assert "dsa110-pipeline" not in text
+
+
+def test_the_login_page_needs_no_database_of_tasks_and_shows_no_state():
+    text = page(Client(), "/admin/login/")
+    assert "pill" not in text
+
+
+@pytest.mark.parametrize("name", ["task", "queue", "worker", "taskevent", "run", "apikey"])
+def test_every_list_opens_for_viewers_with_rows_in_it(name, worker):
+    run = Run.objects.create(workflow="standard-pipeline")
+    spawn_note(run=run)
+    claim_one(worker)
+    make_worker(label="worker-2", draining=True)
+    make_key("read")
+    assert "result_list" in page(log_in("Viewer"), reverse(f"admin:tasks_app_{name}_changelist"))
+
+
+def test_no_page_holds_a_script_or_style_that_the_policy_would_stop(worker):
+    task = spawn_note()
+    claim_one(worker)
+    operator = log_in("Operator")
+    addresses = [
+        "/admin/", "/admin/tasks_app/task/", "/admin/tasks_app/queue/", "/admin/tasks_app/worker/",
+        reverse("admin:tasks_app_task_change", args=[task.task_id]),
+        reverse("admin:tasks_app_task_cancel", args=[task.task_id]),
+        reverse("admin:tasks_app_queue_change", args=[task.queue.pk]),
+    ]  # fmt: skip
+    for address in addresses:
+        text = page(operator, address)
+        assert re.findall(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)[^>]*>", text) == [], address
+        assert re.findall(r"\s(?:style|onclick|onload|onchange)=", text) == [], address
+        assert re.findall(r"(?:src|href)=\"(?:https?:)?//", text) == [], address
+
+
+def test_the_live_module_is_served_and_names_the_feed():
+    found = finders.find("console/live.js")
+    assert "/ws/status" in Path(found).read_text()
+    assert "console/live.js" in page(log_in("Viewer"), "/admin/")
+
+
+def test_an_operator_pauses_and_resumes_a_queue_with_a_reason(worker):
+    spawn_note()
+    queue = Queue.objects.get()
+    operator = log_in("Operator")
+    address = reverse("admin:tasks_app_queue_pause", args=[queue.pk])
+    assert "Pause the queue" in page(operator, address)
+    operator.post(address, {"verb": "Pause", "reason": ""})
+    queue.refresh_from_db()
+    assert not queue.is_paused
+    operator.post(address, {"verb": "Pause", "reason": "disk full"})
+    queue.refresh_from_db()
+    assert (queue.paused_by, queue.pause_reason) == ("user:someone", "disk full")
+    assert claiming.claim(worker, limit=1) == []
+    operator.post(address, {"verb": "Pause", "reason": "pressed twice"})
+    queue.refresh_from_db()
+    assert queue.pause_reason == "disk full"
+    operator.post(address, {"verb": "Resume", "reason": "disk cleared"})
+    queue.refresh_from_db()
+    assert not queue.is_paused
+    assert [entry.change_message for entry in LogEntry.objects.order_by("id")] == [
+        "Paused. Reason: disk full",
+        "Resumed. Reason: disk cleared",
+    ]
+
+
+def test_a_viewer_cannot_pause_a_queue_or_edit_it():
+    spawn_note()
+    queue = Queue.objects.get()
+    viewer = log_in("Viewer")
+    assert viewer.post(reverse("admin:tasks_app_queue_pause", args=[queue.pk]), {"verb": "Pause"}).status_code == 403
+    fields = {"name": "dsa110-pipeline", "description": "mine"}
+    assert viewer.post(reverse("admin:tasks_app_queue_change", args=[queue.pk]), fields).status_code == 403
+    queue.refresh_from_db()
+    assert (queue.is_paused, queue.description) == (False, "")
+
+
+def test_a_new_key_is_shown_once_and_works():
+    admin = log_in("Administrator")
+    fields = {"name": "ingest", "scopes": ["read"], "expiry_date_0": "", "expiry_date_1": ""}
+    response = admin.post(reverse("admin:tasks_app_apikey_add"), fields, follow=True)
+    (message,) = [str(each) for each in response.context["messages"] if "API key for" in str(each)]
+    key = message.split("is: ")[1].split(". ")[0]
+    assert Caller(key).get("tasks").status_code == 200
+    assert Caller(key).post("tasks", {}).status_code == 403
+    stored = ApiKey.objects.get()
+    assert stored.scopes == ["read"]
+    change = page(admin, reverse("admin:tasks_app_apikey_change", args=[stored.pk]))
+    assert key not in change
+
+
+def test_only_administrators_make_keys():
+    for group in ("Viewer", "Operator"):
+        client = Client()
+        client.force_login(make_user(group, group))
+        assert client.get(reverse("admin:tasks_app_apikey_add")).status_code == 403

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+
+from tasks_app import claiming
+from tasks_app.admin import panels
+from tasks_app.models import Run, Task, TaskEvent
+from tests.tasks_app.callers import make_user
+from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/tasks_app/task/"
+
+
+def log_in(group: str) -> Client:
+    client = Client()
+    client.force_login(make_user(group.lower(), group))
+    return client
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    return log_in("Operator")
+
+
+@pytest.fixture
+def viewer(db: None) -> Client:
+    return log_in("Viewer")
+
+
+def choose(action: str, *tasks: Task, **fields: str) -> dict[str, object]:
+    return {"action": action, "_selected_action": [task.pk for task in tasks], "index": "0", **fields}
+
+
+def confirm(action: str, *tasks: Task, **fields: str) -> dict[str, object]:
+    return choose(action, *tasks, confirmed="yes", expected=str(len(tasks)), **fields)
+
+
+def told(response) -> list[str]:
+    return [str(message) for message in response.context["messages"]]
+
+
+def test_the_list_shows_what_an_operator_looks_for(operator, worker):
+    spawn_note(priority=18, params={"text": "/stage/night/urgent.ms"})
+    claiming.fail(claim_one(worker), "invalid", "no such file\nTraceback", REPORT)
+    page = operator.get(LIST).content.decode()
+    for part in ("pill-failed", "urgent.ms", "band-critical", "1 / 4", "worker-1", "invalid: no such file"):
+        assert part in page
+    assert "Traceback" not in page
+    assert "/stage/night" not in page
+
+
+def test_the_list_asks_a_fixed_number_of_queries(operator, worker, django_assert_max_num_queries):
+    for _ in range(30):
+        spawn_note()
+    claiming.claim(worker, limit=30)
+    operator.get(LIST)
+    with django_assert_max_num_queries(25):
+        assert operator.get(LIST).content.count(b"data-task=") == 30
+
+
+def test_a_task_is_found_by_the_beginning_of_its_id_or_name(operator):
+    wanted, other = spawn_note(), spawn_note()
+    while str(other.task_id)[:4] == str(wanted.task_id)[:4]:
+        other = spawn_note()
+    page = operator.get(LIST, {"q": str(wanted.task_id)[:9]}).content.decode()
+    assert str(wanted.task_id) in page
+    assert str(other.task_id) not in page
+    assert str(other.task_id) in operator.get(LIST, {"q": "not"}).content.decode()
+    assert "data-task=" not in operator.get(LIST, {"q": "imaging"}).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "count"), [("status=pending", 2), ("status=failed", 0), ("band=critical", 1), ("queue=other", 1),
+                         ("task_name=note", 2), ("since=1h", 2)],
+)  # fmt: skip
+def test_the_filters_narrow_the_list(operator, query, count):
+    spawn_note(priority=15)
+    spawn_note(queue_name="other")
+    assert operator.get(f"{LIST}?{query}").content.count(b"data-task=") == count
+
+
+def test_a_run_leads_to_its_tasks(operator):
+    run = Run.objects.create(workflow="standard-pipeline", label="tile")
+    spawn_note(run=run, stage="first")
+    spawn_note()
+    assert operator.get(f"{LIST}?run__id__exact={run.pk}").content.count(b"data-task=") == 1
+    page = operator.get(reverse("admin:tasks_app_run_change", args=[run.pk])).content.decode()
+    assert "first" in page
+
+
+def test_the_page_of_a_task_tells_its_story(operator, worker):
+    task = spawn_note()
+    claim = claim_one(worker)
+    claiming.start_attempt(claim, directory="/data/a", log_path="/data/a/log")
+    report = claiming.AttemptReport(
+        traceback="Trace <b>", log_tail="SEVERE no solutions", signal="SIGKILL", exit_code=9
+    )
+    claiming.fail(claim, "killed", "killed by SIGKILL", report)
+    page = operator.get(reverse("admin:tasks_app_task_change", args=[task.task_id])).content.decode()
+    for part in (str(task.task_id), "/data/a/log", "SEVERE no solutions", "Trace &lt;b&gt;", "SIGKILL", "retrying"):
+        assert part in page
+    assert page.count("<form") == 1  # to log out; there is nothing to submit about the task
+
+
+def test_applications_bring_panels_of_their_own(operator, monkeypatch):
+    monkeypatch.setattr(panels, "_panels", [])
+    task = spawn_note()
+    make = lambda found: panels.Table(headings=("kind",), rows=[(f"image of {found.task_name}",)])  # noqa: E731
+    panels.add(panels.Panel(title="Products", table=make))
+    panels.add(panels.Panel(title="Nothing", table=lambda _: panels.Table(headings=(), rows=[])))
+    page = operator.get(reverse("admin:tasks_app_task_change", args=[task.task_id])).content.decode()
+    assert "Products" in page
+    assert "image of note" in page
+    assert "Nothing" not in page
+
+
+def test_an_action_first_asks_and_says_how_many(operator):
+    tasks = [spawn_note(), spawn_note()]
+    page = operator.post(LIST, choose("cancel_tasks", *tasks)).content.decode()
+    assert "Cancel 2 tasks?" in page
+    assert all(str(task.task_id)[:8] in page for task in tasks)
+    assert set(Task.objects.values_list("status", flat=True)) == {"pending"}
+
+
+def test_a_confirmed_action_needs_a_reason(operator):
+    task = spawn_note()
+    page = operator.post(LIST, confirm("cancel_tasks", task, reason="")).content.decode()
+    assert "This field is required" in page
+    assert verbs(task) == ["spawned"]
+
+
+def test_cancel_acts_on_each_and_tells_how_it_went(operator, worker):
+    done = spawn_note(priority=20)
+    claiming.complete(claim_one(worker), {}, REPORT)
+    running = spawn_note(priority=20)
+    claim_one(worker)
+    waiting = spawn_note()
+    response = operator.post(LIST, confirm("cancel_tasks", done, running, waiting, reason="wrong field"), follow=True)
+    (message,) = told(response)
+    assert sorted(message.split(", ")) == ["1 asked to stop", "1 cancelled", "1 refused: it is completed"]
+    event = TaskEvent.objects.get(verb="cancelled")
+    assert (event.actor, event.reason) == ("user:operator", "wrong field")
+    entries = {int(entry.object_id): entry.change_message for entry in LogEntry.objects.all()}
+    assert set(entries) == {running.pk, waiting.pk}
+    assert "wrong field" in entries[waiting.pk]
+
+
+def test_retry_and_reprioritise_work_from_the_list(operator, worker):
+    task = spawn_note()
+    claiming.fail(claim_one(worker), "invalid", "no such file", REPORT)
+    operator.post(LIST, confirm("retry_tasks", task, reason="file is back"))
+    operator.post(LIST, confirm("reprioritize_tasks", task, reason="transit", priority="18"))
+    task.refresh_from_db()
+    assert (task.status, task.priority) == ("pending", 18)
+    assert verbs(task)[-2:] == ["retried", "reprioritized"]
+
+
+def test_a_priority_out_of_range_is_refused(operator):
+    task = spawn_note()
+    operator.post(LIST, confirm("reprioritize_tasks", task, reason="transit", priority="21"))
+    task.refresh_from_db()
+    assert task.priority == 5
+
+
+def test_all_that_the_filter_selects_are_acted_on_and_no_others(operator):
+    for _ in range(3):
+        spawn_note()
+    other = spawn_note(queue_name="other")
+    first = Task.objects.first()
+    fields = {"select_across": "1", "confirmed": "yes", "expected": "3", "reason": "full disk"}
+    operator.post(f"{LIST}?queue=dsa110-pipeline", choose("cancel_tasks", first, **fields))
+    other.refresh_from_db()
+    assert other.status == "pending"
+    assert Task.objects.filter(status="cancelled").count() == 3
+
+
+def test_a_selection_that_has_grown_is_shown_again(operator):
+    for _ in range(3):
+        spawn_note()
+    fields = {"select_across": "1", "confirmed": "yes", "expected": "2", "reason": "full disk"}
+    response = operator.post(f"{LIST}?status=pending", choose("cancel_tasks", Task.objects.first(), **fields))
+    assert "grown from 2 to 3" in response.content.decode()
+    assert not Task.objects.filter(status="cancelled").exists()
+
+
+def test_more_than_a_hundred_need_the_number_typed(operator):
+    for _ in range(101):
+        spawn_note()
+    fields = {"select_across": "1", "confirmed": "yes", "expected": "101", "reason": "full disk"}
+    first = Task.objects.first()
+    response = operator.post(LIST, choose("cancel_tasks", first, **fields))
+    assert "Type the number of tasks, 101" in response.content.decode()
+    operator.post(LIST, choose("cancel_tasks", first, **fields, typed="101"))
+    assert Task.objects.filter(status="cancelled").count() == 101
+
+
+def test_a_button_asks_by_get_and_acts_by_post(operator):
+    task = spawn_note()
+    address = reverse("admin:tasks_app_task_cancel", args=[task.task_id])
+    assert "Cancel 1 task?" in operator.get(address).content.decode()
+    assert verbs(task) == ["spawned"]
+    response = operator.post(address, {"confirmed": "yes", "expected": "1", "reason": "wrong field"}, follow=True)
+    assert told(response) == ["1 cancelled"]
+    assert response.redirect_chain[0][0] == reverse("admin:tasks_app_task_change", args=[task.task_id])
+
+
+def test_a_button_that_can_do_nothing_says_why(operator):
+    task = spawn_note()
+    page = operator.get(reverse("admin:tasks_app_task_change", args=[task.task_id])).content.decode()
+    assert "Cannot retry: it is pending" in page
+
+
+def test_acting_needs_the_csrf_token():
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(make_user("olga", "Operator"))
+    task = spawn_note()
+    assert client.post(LIST, confirm("cancel_tasks", task, reason="x")).status_code == 403
+    assert verbs(task) == ["spawned"]
+
+
+def test_a_viewer_sees_everything_and_can_change_nothing(viewer):
+    task = spawn_note()
+    assert "Cancel selected" not in viewer.get(LIST).content.decode()
+    page = viewer.get(reverse("admin:tasks_app_task_change", args=[task.task_id])).content.decode()
+    assert "Reprioritise" not in page
+    for verb in ("cancel", "retry", "reprioritize"):
+        address = reverse(f"admin:tasks_app_task_{verb}", args=[task.task_id])
+        fields = {"confirmed": "yes", "expected": "1", "reason": "x", "priority": "20"}
+        assert viewer.get(address).status_code == 403
+        assert viewer.post(address, fields).status_code == 403
+        viewer.post(LIST, confirm(f"{verb}_tasks", task, reason="x", priority="20"))
+    assert viewer.post(f"{LIST}add/", {}).status_code == 403
+    assert viewer.post(reverse("admin:tasks_app_task_delete", args=[task.pk]), {"post": "yes"}).status_code == 403
+    assert verbs(task) == ["spawned"]
+
+
+def test_not_even_an_administrator_edits_a_task_by_hand():
+    admin = log_in("Administrator")
+    task = spawn_note()
+    admin.post(reverse("admin:tasks_app_task_change", args=[task.pk]), {"priority": "20", "status": "completed"})
+    task.refresh_from_db()
+    assert (task.status, task.priority) == ("pending", 5)
