@@ -124,7 +124,7 @@ def _solve_once(
     refant: str,
 ) -> Solutions:
     write_model(sources, info, track)
-    solve_tables(info.path, directory, scratch=context.scratch_dir, refant=refant, min_snr=params.min_solution_snr)
+    solve_tables(info, directory, scratch=context.scratch_dir, refant=refant, min_snr=params.min_solution_snr)
     return read_solutions(directory, info, refant)
 
 
