@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from pydantic import ValidationError
 
 from pipeline_app.calibration_choice import MIN_APPARENT_FLUX_JY, plan_single
@@ -60,15 +60,21 @@ class Watcher:
         self._read = {path: (size, mtime) for path, size, mtime in known.values_list("path", "size_bytes", "mtime_ns")}
 
     def look(self) -> int:
-        """Look once: register settled files, close tiles that went quiet, start what can start; return runs started."""
+        """Look once: register settled files, close tiles that went quiet, start what can start; return runs started.
+
+        Tiles from elsewhere are left alone: whoever registered them starts them.
+        """
         for path in candidate_files(self.directory):
             self._look_at(path.resolve())
         for observation in age_out(self.options.quiet_sec):
             if observation.state == ObservationState.INCOMPLETE:
                 self.say(f"{observation.name}: incomplete, {observation.reason}; release it to process it as it is")
+        root = str(self.directory.resolve())
         # Calibrators first: a target that became ready at the same moment is then tied to its solve.
         startable = Observation.objects.filter(
-            state__in=[ObservationState.READY, ObservationState.WAITING], run_id=None
+            Q(directory=root) | Q(directory__startswith=f"{root}/"),
+            state__in=[ObservationState.READY, ObservationState.WAITING],
+            run_id=None,
         ).order_by(F("calibrator_apparent_flux_jy").desc(nulls_last=True), "start_mjd")
         return sum(self._start(observation) for observation in startable)
 

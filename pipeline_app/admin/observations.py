@@ -6,9 +6,9 @@ from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 
-from pipeline_app.admin.reading import ReadOnlyAdmin
 from pipeline_app.ingest import release
 from pipeline_app.models import Observation, SubbandFile, SubbandState
+from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.models import Task
 
 
@@ -36,6 +36,8 @@ class ObservationAdmin(ReadOnlyAdmin):
     list_filter = ["state", "role", "telescope_name"]
     search_fields = ["name", "calibrator", "run_id"]
     inlines = [SubbandFileInline]
+    ordering = ("-start_mjd",)
+    sortable_by = ("name", "state", "subbands", "declination", "brightest_calibrator")
     actions = ["release_incomplete"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Observation]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.utils.safestring import SafeString
 
-from pipeline_app.admin.reading import ReadOnlyAdmin, task_link
+from pipeline_app.admin.reading import task_link
 from pipeline_app.models import Calibration, Measurement, Product
+from tasks_app.admin.reading import ReadOnlyAdmin
 
 
 class FromTaskAdmin(ReadOnlyAdmin):
     """Rows that a task wrote."""
 
     @admin.display(description="task")
-    def task(self, row: Product | Calibration | Measurement) -> str:
+    def task(self, row: Product | Calibration | Measurement) -> SafeString:
         """The task that made it."""
         return task_link(row.task_id)
 

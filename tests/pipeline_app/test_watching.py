@@ -11,6 +11,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 
 from pipeline_app.calibrators import calibrator
+from pipeline_app.ingest import ingest_directory
 from pipeline_app.models import Observation, SubbandFile
 from pipeline_app.simulation.geometry import transit_before
 from pipeline_app.watching import Watcher, WatchOptions
@@ -142,6 +143,13 @@ def test_a_bad_catalogue_is_complained_of_once_and_the_tile_starts_when_it_is_me
     assert "line 2" in Observation.objects.get().reason
     (incoming / "catalog.csv").unlink()
     assert watch.look() == 1
+
+
+def test_a_tile_from_elsewhere_is_left_to_whoever_registered_it(bright, incoming, tmp_path):
+    copy_tile(bright, tmp_path / "incoming-not")
+    ingest_directory(tmp_path / "incoming-not")
+    watch, _ = watcher(incoming)
+    assert look_twice(watch) == 0
 
 
 def test_a_restarted_watcher_reads_and_starts_nothing_again(bright, incoming, monkeypatch):
