@@ -22,6 +22,7 @@ class Publisher:
         self._wanted = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._failing = False
         self.failures = 0
 
     def announce(self) -> None:
@@ -41,10 +42,15 @@ class Publisher:
                 loop.run_until_complete(asyncio.wait_for(self._send(), SEND_LIMIT_SEC))
             except Exception as error:  # a lost wake-up costs liveness only: readers poll as well
                 self.failures += 1
-                if self.failures == 1:
-                    logger.warning(
-                        "feed wake-up not sent, readers fall back to polling: %s", error or type(error).__name__
-                    )
+                self._say(failing=True, text=f"not sent, readers fall back to polling: {error or type(error).__name__}")
+            else:
+                self._say(failing=False, text="sent again")
+
+    def _say(self, *, failing: bool, text: str) -> None:
+        """Log the beginning and the end of an outage, not every message of it."""
+        if failing != self._failing:
+            self._failing = failing
+            logger.warning("feed wake-ups are %s", text)
 
     async def _send(self) -> None:
         layer = get_channel_layer()

@@ -32,11 +32,11 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(APIKeyModelAdmin):  # type: ignore[misc]
+class ApiKeyAdmin(APIKeyModelAdmin):
     """Keys; a lost one is revoked and replaced, never read back."""
 
     form = ApiKeyForm
-    list_display = ("prefix", "name", "owner", "opens", "created", "expiry_date", "revoked")
+    list_display: Any = ("prefix", "name", "owner", "opens", "created", "expiry_date", "revoked")
     list_filter = ("revoked",)
     list_select_related = ("owner",)
     raw_id_fields = ("owner",)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.options import ShowFacets
 from django.core.paginator import Paginator
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 COUNT_MOST = 10_000
 ID_PREFIX_LEAST = 4
@@ -21,7 +21,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
     @cached_property
     def count(self) -> int:
         """How many rows there are, up to COUNT_MOST."""
-        return int(self.object_list.order_by()[:COUNT_MOST].values("pk").count())  # type: ignore[union-attr]
+        return int(self.object_list.order_by()[:COUNT_MOST].values("pk").count())  # type: ignore[attr-defined]
 
 
 class ConsoleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -32,9 +32,14 @@ class ConsoleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_facets = ShowFacets.NEVER
     list_per_page = 50
     list_max_show_all = 0
-    ordering: Any = ("-id",)
+    ordering: ClassVar[Any] = ("-id",)
     empty_value_display = "–"
-    sortable_by: Any = ()
+    sortable_by: ClassVar[Any] = ()
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list under its own name, instead of a request to select something."""
+        title = str(self.opts.verbose_name_plural).capitalize()
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
 
 class ReadOnlyAdmin(ConsoleAdmin):

@@ -137,9 +137,6 @@ class TaskAdmin(ReadOnlyAdmin):
             took = format_html("running {}", display.ago(task.claimed_at))
         return format_html('{}<div class="quiet">{}</div>', display.ago(task.created_at), took)
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {"title": "Tasks", **(extra_context or {})})
-
     def get_urls(self) -> list[Any]:
         own = [
             path(

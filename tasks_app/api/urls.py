@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.urls import URLPattern, path, re_path
-from drf_spectacular.views import SpectacularAPIView
+from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.views import APIView
 
 from tasks_app.api import schema as schema  # registers the key's description
@@ -46,6 +46,6 @@ def _both(route: str, view: type[APIView]) -> list[URLPattern]:
 
 urlpatterns = [
     *(pattern for route, view in VIEWS.items() for pattern in _both(route, view)),
-    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
     re_path(r"^.*$", UnknownRouteView.as_view()),
 ]

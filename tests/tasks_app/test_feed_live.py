@@ -148,7 +148,7 @@ def test_a_publisher_without_redis_complains_once(no_redis, caplog):
         publisher.announce()
         time.sleep(0.15)
     assert publisher.failures >= 2
-    assert len([record for record in caplog.records if "wake-up" in record.message]) == 1
+    assert len([record for record in caplog.records if "wake-ups are not sent" in record.message]) == 1
 
 
 @pytest.mark.realtime

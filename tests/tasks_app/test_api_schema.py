@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+
+from tests.tasks_app.callers import Caller, make_key
+
+
+def test_the_schema_is_valid_complete_and_made_without_warnings():
+    GENERATOR_STATS.reset()
+    schema = SchemaGenerator().get_schema(request=None, public=True)
+    assert not GENERATOR_STATS, GENERATOR_STATS._warn_cache
+    validate_schema(schema)
+    for path in ("health", "queues/{queue_name}/stats", "tasks", "tasks/{task_id}", "tasks/{task_id}/priority"):
+        assert f"/api/absurd/{path}" in schema["paths"]
+    assert not [path for path in schema["paths"] if path.endswith("/")]
+    for path in schema["paths"].values():
+        for operation in path.values():
+            assert "application/problem+json" in operation["responses"]["default"]["content"]
+
+
+@pytest.mark.django_db
+def test_the_schema_is_served_to_readers_only():
+    assert Caller().get("schema").status_code == 401
+    response = Caller(make_key("read")).get("schema")
+    assert response.status_code == 200
+    assert b'"operationId": "spawn_task"' in response.content
