@@ -6,11 +6,8 @@ import functools
 import logging
 import os
 import selectors
-import signal
-import socket
 import subprocess
 import time
-from types import FrameType
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -23,11 +20,12 @@ from tasks_app.models import Task, Worker
 from workers import admission, backlog, deliveries, environment, identity, leftovers, link, publication
 from workers.options import Options
 from workers.outcome import Stop
+from workers.stop_orders import StopOrders
 from workers.supervisor import Execution
 from workers.timer import Timer
 
 SWEEP_SEC = 0.5
-LIMITS_SEC = 0.5
+LIMITS_SEC = 1.0
 WATCH_SEC = 1.0
 LEFTOVERS_SEC = 600.0
 LAST_WORDS_SEC = 10.0
@@ -53,9 +51,7 @@ class Loop:
         self._executions: list[Execution] = []
         self._guardians: list[subprocess.Popen[bytes]] = []
         self._claimed_count = 0
-        self._told_to_stop = 0
-        self._told_at = 0.0
-        self._announced = 0
+        self._orders = StopOrders()
         self._paused = False
         self._exhausted = False
         self._claims = Timer(options.poll_interval_sec, jitter=0.1)
@@ -70,7 +66,8 @@ class Loop:
         """Work until the end."""
         link.use_single_connection()
         environment.make_caches(settings.ABSURD_VAR)
-        self._catch_signals()
+        self._orders.catch()
+        self._selector.register(self._orders.reader, selectors.EVENT_READ, self._orders.drain_reader)
         logger.info(
             "worker %s starts: queues=%s concurrency=%d memory_gb=%.1f pid=%d",
             self._options.worker_id,
@@ -83,27 +80,13 @@ class Loop:
             self._turn()
         self._leave()
 
-    def _catch_signals(self) -> None:
-        reader, writer = socket.socketpair()
-        reader.setblocking(False)
-        writer.setblocking(False)
-        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._be_told)
-        self._wakeup = (reader, writer)
-        self._selector.register(reader, selectors.EVENT_READ, lambda: reader.recv(64))
-
-    def _be_told(self, number: int, frame: FrameType | None) -> None:
-        self._told_to_stop += 1
-        self._told_at = time.monotonic()
-
     @property
     def _draining(self) -> bool:
         most = self._options.max_tasks
-        return self._told_to_stop > 0 or self._exhausted or (most is not None and self._claimed_count >= most)
+        return self._orders.drain or self._exhausted or (most is not None and self._claimed_count >= most)
 
     def _finished(self) -> bool:
-        if self._told_to_stop > 1 and time.monotonic() - self._told_at > LAST_WORDS_SEC:
+        if self._orders.at_once and self._orders.since_sec > LAST_WORDS_SEC:
             return True
         return self._draining and not self._executions
 
@@ -135,23 +118,17 @@ class Loop:
         if self._limits.due():
             for execution in running:
                 execution.check_limits(grace_sec=settings.ABSURD_STOP_GRACE_SEC)
-        if not self._told_to_stop:
+        if not self._orders.drain:
             return
-        self._announce_stop()
+        if news := self._orders.news():
+            logger.info("worker %s is %s: %d attempts running", self._options.worker_id, news, len(running))
         for execution in self._executions:
-            if self._told_to_stop > 1 and execution.stop_asked is not DRAINED:
+            if self._orders.at_once:
                 execution.kill(DRAINED)
-            elif time.monotonic() - self._told_at > self._options.drain_timeout_sec:
+            elif self._orders.since_sec > self._options.drain_timeout_sec:
                 execution.stop(DRAINED, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
             if not execution.running and execution.outcome is None:
                 execution.give_up(DRAINED)
-
-    def _announce_stop(self) -> None:
-        if self._announced < min(self._told_to_stop, 2):
-            self._announced = min(self._told_to_stop, 2)
-            running = sum(execution.running for execution in self._executions)
-            how = "draining; tell it again to stop at once" if self._announced == 1 else "stopping at once"
-            logger.info("worker %s is %s: %d attempts running", self._options.worker_id, how, running)
 
     def _listen(self, execution: Execution) -> None:
         for fd in execution.listen():
@@ -170,7 +147,9 @@ class Loop:
             execution.give_up(LOST)
         except UnknownTaskName as error:
             execution.fail_to_start(f"worker {claim.worker_label} cannot run this task: {error}")
-        except OSError as error:
+        except link.OUTAGE:
+            raise
+        except (OSError, DatabaseError) as error:
             execution.fail_to_start(f"the attempt could not be started: {error}")
 
     def _forget(self, execution: Execution) -> None:
@@ -262,11 +241,18 @@ class Loop:
         self._claimed_count += len(claims)
         for claim in claims:
             self._renewals.at_most(claim.lease_sec / 3)
-            self._executions.append(
-                Execution(claim, root=self._root, var=settings.ABSURD_VAR, data_roots=settings.ABSURD_DATA_ROOTS)
-            )
+            self._executions.append(self._execution(claim))
         if self._options.burst and not self._executions:
             self._exhausted = backlog.is_exhausted(self._options.queue_names)
+
+    def _execution(self, claim: claiming.Claim) -> Execution:
+        return Execution(
+            claim,
+            root=self._root,
+            var=settings.ABSURD_VAR,
+            data_roots=settings.ABSURD_DATA_ROOTS,
+            host_memory_gb=self._options.memory_gb,
+        )
 
     def _sweep(self) -> None:
         """Do the queue's upkeep; a fault in it must not end the attempts that run here."""
@@ -288,5 +274,5 @@ class Loop:
         deadline = time.monotonic() + 2.0
         while any(guardian.poll() is None for guardian in self._guardians) and time.monotonic() < deadline:
             time.sleep(0.02)
-        signal.set_wakeup_fd(-1)
+        self._orders.release()
         logger.info("worker %s stopped after %d tasks", self._options.worker_id, self._claimed_count)

@@ -16,14 +16,12 @@ import psutil
 
 from tasks_app.claiming import AttemptReport, Claim
 from workers import environment, logs, protocol, publication, strays
-from workers.outcome import Exit, Outcome, Stop, judge, signal_name
+from workers.outcome import Exit, Outcome, Stop, clean, judge, signal_name
 from workers.protocol import Progress, Reply, Request
 from workers.publication import Places
 
 GUARDIAN = Path(__file__).with_name("guardian.py")
 READ_BYTES = 1 << 16
-MEMORY_CEILING_FACTOR = 2.0
-"""An attempt is stopped at twice its declared memory: the declaration is for admission, and estimates are rough."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +52,11 @@ class Lines:
 class Execution:
     """One claimed task, from its claim until its outcome is delivered."""
 
-    def __init__(self, claim: Claim, *, root: Path, var: Path, data_roots: tuple[Path, ...]) -> None:
+    def __init__(
+        self, claim: Claim, *, root: Path, var: Path, data_roots: tuple[Path, ...], host_memory_gb: float
+    ) -> None:
         self.claim = claim
+        self.ceiling_gb = memory_ceiling_gb(claim, host_memory_gb)
         self.places: Places = publication.places_of(claim, root)
         self.log_path = logs.path_of(var, claim)
         self.stop_asked: Stop | None = None
@@ -71,6 +72,7 @@ class Execution:
         self._peak_rss_bytes = 0
         self._started_at = 0.0
         self._oom_kills_before = 0
+        self._killed = False
 
     @property
     def running(self) -> bool:
@@ -159,7 +161,7 @@ class Execution:
             logger.warning("unreadable message from the child %s: %.200r", self.named, line)
             return
         if isinstance(message, Progress):
-            self.news = message
+            self.news = message.model_copy(update={"message": clean(message.message)})
         else:
             self._reply = message
 
@@ -198,7 +200,9 @@ class Execution:
         if stop is not None and self.stop_asked is None:
             self.stop_asked = stop
             logger.info("killing attempt %s as=%s: %s", self.named, stop.failure_class, stop.message)
-        self._order("kill")
+        if not self._killed:
+            self._killed = True
+            self._order("kill")
 
     def _order(self, text: str) -> None:
         if self._guardian is not None and self._guardian.stdin is not None:
@@ -211,24 +215,25 @@ class Execution:
         if ran_sec > self.claim.timeout_sec:
             message = f"ran for {ran_sec:.0f} s, longer than its timeout of {self.claim.timeout_sec} s"
             self.stop(Stop(failure_class="timeout", message=message), grace_sec=grace_sec)
-        limit_bytes = self.claim.memory_gb * MEMORY_CEILING_FACTOR * 1e9
-        rss_bytes = self._sample_rss()
-        if rss_bytes > limit_bytes:
-            message = f"took {rss_bytes / 1e9:.2f} GB; it is stopped at {limit_bytes / 1e9:.2f} GB, "
-            message += f"{MEMORY_CEILING_FACTOR:g} times what its task name declares"
+        taken_gb = self._sample_memory() / 1e9
+        if taken_gb > self.ceiling_gb:
+            message = f"took {taken_gb:.2f} GB, more than the {self.ceiling_gb:.2f} GB allowed to attempt "
+            message += f"{self.claim.attempt} of a task name that declares {self.claim.memory_gb:g} GB"
             self.kill(Stop(failure_class="memory", message=message))
 
-    def _sample_rss(self) -> int:
-        """Return the resident bytes of the child and its descendants."""
+    def _sample_memory(self) -> int:
+        """Return the bytes of memory that only the child and its descendants hold; mapped files are not counted."""
         if self._child is None:
             return 0
-        total = 0
+        total = own = 0
         with contextlib.suppress(psutil.NoSuchProcess):
             for process in (self._child, *self._child.children(recursive=True)):
                 with contextlib.suppress(psutil.Error):
-                    total += process.memory_info().rss
+                    memory = process.memory_info()
+                    total += memory.rss
+                    own += memory.rss - memory.shared
         self._peak_rss_bytes = max(self._peak_rss_bytes, total)
-        return total
+        return own
 
     @property
     def named(self) -> str:
@@ -262,6 +267,15 @@ class Execution:
             if pipe is not None:
                 pipe.close()
         return self._guardian
+
+
+def memory_ceiling_gb(claim: Claim, host_memory_gb: float) -> float:
+    """Return the memory at which an attempt is stopped.
+
+    A declaration is for admission and an estimate: the first attempt may take twice as much, each further one twice as
+    much as the last, up to the host's share.
+    """
+    return max(claim.memory_gb, min(host_memory_gb, claim.memory_gb * 2.0**claim.attempt))
 
 
 def oom_kills() -> int:

@@ -119,7 +119,7 @@ def checked(task: Callable[..., Any], /, **arguments: Any) -> Any:
         told = [*severe_lines(log, offset), str(error)]
         raise CasaError(f"{name}: {'; '.join(dict.fromkeys(told))}") from error
     if severe := severe_lines(log, offset):
-        raise CasaError(f"{name}: {'; '.join(severe)}")
+        raise CasaError(f"{name}: {'; '.join(dict.fromkeys(severe))}")
     if outcome is False:
         raise CasaError(f"{name} returned False")
     return outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +20,7 @@ from tests.workers.live import outcomes, spawn_one, verbs
 from workers import admission, backlog, deliveries, leftovers, publication
 from workers.outcome import Outcome
 from workers.protocol import Result
-from workers.supervisor import Execution
+from workers.supervisor import Execution, memory_ceiling_gb
 
 pytestmark = pytest.mark.django_db
 DONE = Outcome(failure_class=None, result=Result(result={"value": 1}))
@@ -33,7 +34,7 @@ def worker() -> Worker:
 def ended(worker: Worker, root: Path, outcome: Outcome = DONE) -> Execution:
     """Return an execution whose child has written an output and ended."""
     (claim,) = claiming.claim(worker, limit=1)
-    execution = Execution(claim, root=root, var=root, data_roots=(root,))
+    execution = Execution(claim, root=root, var=root, data_roots=(root,), host_memory_gb=16.0)
     publication.prepare(claim, execution.places)
     (execution.places.products_dir / "image.fits").write_text("pixels")
     execution.outcome = outcome
@@ -109,6 +110,16 @@ def test_the_workers_of_one_host_share_its_memory(worker):
     neighbour = make_worker(memory_gb=16.0)
     elsewhere = make_worker(memory_gb=16.0, host_id="another host")
     assert [len(admission.claim(each, slots=4)) for each in (worker, neighbour, elsewhere)] == [2, 0, 2]
+
+
+def test_each_attempt_may_take_twice_the_memory_of_the_last_up_to_the_hosts_share(worker):
+    spawn_one("echo")
+    (claim,) = claiming.claim(worker, limit=1)
+    sizes = [
+        memory_ceiling_gb(replace(claim, memory_gb=3.0, attempt=attempt), host_gb)
+        for attempt, host_gb in ((1, 18.0), (2, 18.0), (3, 18.0), (1, 2.0))
+    ]
+    assert sizes == [6.0, 12.0, 18.0, 3.0]
 
 
 def test_a_small_task_passes_a_big_one_that_does_not_fit_now(worker):

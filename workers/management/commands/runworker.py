@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import ProgrammingError
 
 from workers import options
 from workers.loop import Loop
@@ -43,3 +44,6 @@ class Command(BaseCommand):
             Loop(options.from_parsed(parsed)).run()
         except NoPublishRoot as error:
             raise CommandError(str(error)) from None
+        except ProgrammingError as error:
+            fault = str(error).split("\n", 1)[0]
+            raise CommandError(f"the database does not fit this version, run manage.py migrate: {fault}") from error
