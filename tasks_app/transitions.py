@@ -112,6 +112,8 @@ def move(task: Task, to: TaskStatus, act: Act, *, attempt: Mapping[str, Any] | N
         fields.update(claim_token=None, lease_until=None, progress=None, progress_message="")
         fields.update(cancel_requested_at=None, cancel_requested_by="", cancel_reason="")
     fields["completed_at"] = moment if to in FINISHED else None
+    if to == PENDING:
+        fields["claimed_at"] = None
     Task.objects.filter(pk=task.pk).update(status=to, **fields)
     for name, value in {"status": to, **fields}.items():
         setattr(task, name, value)

@@ -105,3 +105,11 @@ def test_a_chain_behind_an_error_waits_for_the_operator(worker):
     claiming.fail(claim_one(worker), "error", "boom", REPORT)
     child.refresh_from_db()
     assert child.display_status == "waiting"
+
+
+def test_a_task_cancelled_while_it_waits_for_its_retry_has_no_duration(worker):
+    task = spawn_note()
+    claiming.fail(claim_one(worker), "error", "boom", REPORT)
+    cancel(task.task_id, **ALICE)
+    task.refresh_from_db()
+    assert (task.status, task.claimed_at, task.duration_sec) == ("cancelled", None, None)
