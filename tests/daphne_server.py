@@ -23,9 +23,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(environment: Mapping[str, str]) -> Iterator[int]:
+def serving(environment: Mapping[str, str], *, port: int | None = None) -> Iterator[int]:
     """Yield the port on which daphne serves, and stop it afterwards."""
-    port = free_port()
+    port = port or free_port()
     command = ["-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), "absurd_project.asgi:application"]
     log = Path(environment["ABSURD_VAR"]) / "web.log"
     with log.open("wb") as output:
