@@ -166,7 +166,7 @@ def release(children: Iterable[Task]) -> None:
 def condemn(child: Task, parent: Task) -> None:
     """Fail a locked pending task that can never run, because its parent failed for good."""
     told = parent.error or ""
-    reason = told if parent.unrunnable_because else f"{parent.task_name} {parent.task_id} failed as invalid: {told}"
+    reason = told if parent.unrunnable_because else f"{parent} failed as invalid: {told}"
     move(
         child,
         FAILED,

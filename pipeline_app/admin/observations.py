@@ -5,7 +5,9 @@ from __future__ import annotations
 from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 
+from pipeline_app.admin import product_files
 from pipeline_app.ingest import release
 from pipeline_app.models import Observation, SubbandFile, SubbandState
 from tasks_app.admin.reading import ReadOnlyAdmin
@@ -36,6 +38,7 @@ class ObservationAdmin(ReadOnlyAdmin):
     list_filter = ["state", "role", "telescope_name"]
     search_fields = ["name", "calibrator", "run_id"]
     inlines = [SubbandFileInline]
+    readonly_fields = ["pictures"]
     ordering = ("-start_mjd",)
     sortable_by = ("name", "state", "subbands", "declination", "brightest_calibrator")
     actions = ["release_incomplete"]
@@ -60,6 +63,11 @@ class ObservationAdmin(ReadOnlyAdmin):
         if observation.calibrator_apparent_flux_jy is None:
             return "none"
         return f"{observation.calibrator}, {observation.calibrator_apparent_flux_jy:.2f} Jy"
+
+    @admin.display(description="pictures of the last run")
+    def pictures(self, observation: Observation) -> SafeString | str:
+        """The plots and images that the last run has made."""
+        return product_files.gallery(observation.products.filter(run_id=observation.run_id).order_by("id"))
 
     @admin.display(description="tasks of the last run")
     def tasks(self, observation: Observation) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
+from pipeline_app.admin import product_files
 from pipeline_app.admin.reading import task_link
 from pipeline_app.models import Calibration, Measurement, Product
 from tasks_app.admin.reading import ReadOnlyAdmin
@@ -27,7 +29,21 @@ class ProductAdmin(FromTaskAdmin):
     list_filter = ["kind", "verdict", "task_name"]
     list_select_related = ["observation"]
     search_fields = ["path", "task_id", "observation__name"]
-    readonly_fields = ["task"]
+    readonly_fields = ["task", "picture", "file"]
+
+    def get_urls(self) -> list[URLPattern]:
+        send = self.admin_site.admin_view(product_files.send)
+        return [path("<int:pk>/file/", send, name="pipeline_app_product_file"), *super().get_urls()]
+
+    @admin.display(description="picture")
+    def picture(self, product: Product) -> SafeString | str:
+        """The picture itself."""
+        return product_files.picture(product)
+
+    @admin.display(description="file")
+    def file(self, product: Product) -> SafeString:
+        """The path, to be fetched from."""
+        return product_files.link(product)
 
 
 @admin.register(Calibration)

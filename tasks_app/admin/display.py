@@ -34,6 +34,9 @@ ICONS = {
     "disabled": "⊘",
     "paused": "❚❚",
     "open": "✓",
+    "pass": "✓",
+    "warn": "⚠",
+    "fail": "✕",
 }
 BANDS = ((15, "critical"), (10, "high"), (5, "normal"), (1, "low"))
 DIGEST_CHARS = 60

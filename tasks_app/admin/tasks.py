@@ -42,7 +42,7 @@ class TaskAdmin(ReadOnlyAdmin):
     list_display = ("state", "what", "place", "tries", "times")
     list_display_links = None
     list_filter = (StatusFilter, QueueFilter, TaskNameFilter, BandFilter, SinceFilter)
-    list_select_related = ("worker",)
+    list_select_related = ("worker", "run")
     search_fields = ("task_name",)
     search_help_text = "The beginning of a task id (4 digits or more), or of a task name"
     actions = tuple(_action(verb) for verb in VERBS.values())
@@ -110,7 +110,9 @@ class TaskAdmin(ReadOnlyAdmin):
             reverse("admin:tasks_app_task_change", args=[task.task_id]),
             task.task_name,
             str(task.task_id)[:8],
-            display.digest(task.params),
+            " · ".join(
+                part for part in (task.run.label if task.run else "", display.digest(task.params)) if part != "–"
+            ),
             format_html('<div class="error-line">{}: {}</div>', task.failure_class, line) if line else "",
         )
 
