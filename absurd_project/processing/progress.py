@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Protocol, TextIO
 from uuid import UUID
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -148,14 +149,21 @@ class LiveDisplay:
     def end(self) -> None:
         self._live.stop()
 
-    def _table(self) -> Table:
+    def _table(self) -> Group:
+        """Draw the table, narrow enough for 80 columns, and under it what is being done."""
         stages = list(dict.fromkeys(step.stage for step in self._steps.values()))
-        table = Table("tile", *(SHORT.get(stage, stage) for stage in stages), "now")
+        table = Table("tile", *(SHORT.get(stage, stage) for stage in stages), box=box.SIMPLE)
         for tile in dict.fromkeys(step.tile for step in self._steps.values()):
             steps = {step.stage: step for step in self._steps.values() if step.tile == tile}
-            now = next((s.message for s in steps.values() if s.status in ("claimed", "failed") and s.message), "")
-            table.add_row(tile, *(steps[s].cell() if s in steps else "" for s in stages), Text(now[:60]))
-        return table
+            table.add_row(tile, *(steps[s].cell() if s in steps else "" for s in stages))
+        busy = [step for step in self._steps.values() if step.status in ("claimed", "failed") and step.message]
+        lines = [
+            Text(
+                f"  {step.tile} {SHORT.get(step.stage, step.stage)}: {step.message}", overflow="ellipsis", no_wrap=True
+            )
+            for step in busy
+        ]
+        return Group(table, *lines)
 
 
 def sentence(step: Step) -> str:
