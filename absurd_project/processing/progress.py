@@ -13,7 +13,7 @@ from uuid import UUID
 from rich import box
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from absurd_project.processing.following import Change
@@ -152,7 +152,8 @@ class LiveDisplay:
     def _table(self) -> Group:
         """Draw the table, narrow enough for 80 columns, and under it what is being done."""
         stages = list(dict.fromkeys(step.stage for step in self._steps.values()))
-        table = Table("tile", *(SHORT.get(stage, stage) for stage in stages), box=box.SIMPLE)
+        tile_column = Column("tile", no_wrap=True, min_width=19)
+        table = Table(tile_column, *(SHORT.get(stage, stage) for stage in stages), box=box.SIMPLE, padding=(0, 1, 0, 0))
         for tile in dict.fromkeys(step.tile for step in self._steps.values()):
             steps = {step.stage: step for step in self._steps.values() if step.tile == tile}
             table.add_row(tile, *(steps[s].cell() if s in steps else "" for s in stages))
