@@ -81,5 +81,6 @@ def _cannot_be_stored(execution: Execution, error: Exception) -> bool:
 
 
 def _tidy(execution: Execution) -> None:
-    completed = execution.outcome is not None and execution.outcome.failure_class is None
-    publication.tidy(execution.places, keep_products=not completed)
+    """Clear the attempt's directory away; what a failed attempt made may tell why it failed."""
+    ended_as = execution.outcome.failure_class if execution.outcome else None
+    publication.tidy(execution.places, keep_products=ended_as not in (None, "lost"))
