@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -62,8 +63,9 @@ CHANNEL_LAYERS = {
 }
 
 # Applications: `channels` stays out, because its only use there is a runworker command that would fight ours.
+# Daphne's application only replaces runserver, and its import of twisted would slow every other command.
 INSTALLED_APPS = [
-    "daphne",
+    *(["daphne"] if "runserver" in sys.argv else []),
     "absurd_project.apps.ConsoleConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

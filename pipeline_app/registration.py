@@ -18,6 +18,7 @@ PHOTOMETRY = "photometry"
 
 RECORD = "pipeline_app.records:record"
 
+# Memory as measured on a tile of the real size (96 antennas, 768 channels, 24 times), rounded up.
 STAGES = (
     TaskSpec(
         name=CONVERT,
@@ -25,7 +26,7 @@ STAGES = (
         params_model=ConvertParams,
         description="Raw UVH5 subband files of one tile into one Measurement Set",
         timeout_sec=900,
-        memory_gb=2.0,
+        memory_gb=4.0,
         check_params=check_paths,
         on_complete=RECORD,
     ),
@@ -35,7 +36,7 @@ STAGES = (
         params_model=CalibrationSolveParams,
         description="Delays, bandpass and gains from the calibrator in the beam, with a verdict",
         timeout_sec=1800,
-        memory_gb=2.0,
+        memory_gb=3.0,
         check_params=check_paths,
         on_complete=RECORD,
     ),

@@ -20,6 +20,8 @@ SPEED_OF_LIGHT_M_S = 299_792_458.0
 
 TELESCOPE_NAME = "OVRO_MMA"
 """Name in the raw headers, which CASA knows too."""
+DSA_NAMES = frozenset({TELESCOPE_NAME, "DSA", "DSA110", "DSA-110", "DSA_110"})
+"""What the DSA-110 may be called in a header."""
 LATITUDE_DEG = 37.23339
 LONGITUDE_DEG = -118.28341
 HEIGHT_M = 1188.05

@@ -12,13 +12,11 @@ import numpy as np
 from pipeline_app.telescope import (
     CHANNEL_WIDTH_HZ,
     CHANNELS_PER_SUBBAND,
+    DSA_NAMES,
     N_SUBBANDS,
-    TELESCOPE_NAME,
     subband_freqs_hz,
 )
 
-DSA_NAMES = frozenset({TELESCOPE_NAME, "DSA", "DSA110", "DSA-110", "DSA_110"})
-"""What the DSA-110 may be called in a header."""
 JD_OF_MJD_0 = 2_400_000.5
 JD_OF_1970 = 2_440_587.5
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"

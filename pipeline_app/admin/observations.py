@@ -8,7 +8,6 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from pipeline_app.admin import product_files
-from pipeline_app.ingest import release
 from pipeline_app.models import Observation, SubbandFile, SubbandState
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.models import Task
@@ -80,6 +79,9 @@ class ObservationAdmin(ReadOnlyAdmin):
     @admin.action(description="Start incomplete observations as they are", permissions=["release"])
     def release_incomplete(self, request: HttpRequest, observations: QuerySet[Observation]) -> None:
         """Release the chosen ones that are incomplete; the watching ingest starts them."""
+        # Here, because every command loads the admin, and ingest loads astropy.
+        from pipeline_app.ingest import release
+
         released = [observation.name for observation in observations if release(observation)]
         if released:
             self.message_user(request, f"released: {', '.join(released)}", messages.SUCCESS)

@@ -27,7 +27,7 @@ from pyuvdata import UVData
 
 from pipeline_app.casa.measures import known_observatories
 from pipeline_app.casa.ms_writer import check_measurement_set, write_measurement_set
-from pipeline_app.casa.raw import DSA_NAMES, RawHeader, Spectrum, plan_spectrum, read_header
+from pipeline_app.casa.raw import RawHeader, Spectrum, plan_spectrum, read_header
 from pipeline_app.casa.subband import (
     PhaseCentre,
     clean,
@@ -41,7 +41,7 @@ from pipeline_app.casa.subband import (
 from pipeline_app.casa.uvw import set_differential_uvw
 from pipeline_app.naming import tile_name
 from pipeline_app.stages.convert import ConvertParams, ConvertResult
-from pipeline_app.telescope import array_itrf_m
+from pipeline_app.telescope import DSA_NAMES, array_itrf_m
 from tasks_app.handler import Context, InvalidInput
 
 _WRITING_STARTS = 0.75

@@ -10,9 +10,8 @@ from astropy.time import Time
 from casacore import tables
 from pyuvdata import UVData
 
-from pipeline_app.casa.raw import DSA_NAMES
 from pipeline_app.casa.subband import PhaseCentre, meridian_icrs
-from pipeline_app.telescope import DISH_DIAMETER_M, TELESCOPE_NAME, angular_separation_deg
+from pipeline_app.telescope import DISH_DIAMETER_M, DSA_NAMES, TELESCOPE_NAME, angular_separation_deg
 
 _MAX_UVW_OVER_BASELINE = 1.1
 _MAX_CENTRE_ERROR_ARCSEC = 0.01

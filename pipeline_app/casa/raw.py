@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from pipeline_app.telescope import (
     CHANNEL_WIDTH_HZ,
     CHANNELS_PER_SUBBAND,
+    DSA_NAMES,
     N_SUBBANDS,
-    TELESCOPE_NAME,
     subband_freqs_hz,
 )
 from tasks_app.handler import InvalidInput
 
-DSA_NAMES = frozenset({TELESCOPE_NAME, "DSA", "DSA110", "DSA-110", "DSA_110"})
 _GRID_TOLERANCE = 0.01
 """Of a channel width."""
 MAX_GAP_CHANNELS = 4096

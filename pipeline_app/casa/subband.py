@@ -18,8 +18,8 @@ from astropy.time import Time
 from numpy.typing import NDArray
 from pyuvdata import UVData
 
-from pipeline_app.casa.raw import DSA_NAMES, RawHeader
-from pipeline_app.telescope import SPEED_OF_LIGHT_M_S
+from pipeline_app.casa.raw import RawHeader
+from pipeline_app.telescope import DSA_NAMES, SPEED_OF_LIGHT_M_S
 from tasks_app.handler import InvalidInput
 
 WILD_FACTOR = 1e4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import os
@@ -179,11 +180,14 @@ def test_a_process_gets_what_its_environment_adds(tmp_path):
 
 def test_a_terminal_that_takes_nothing_holds_up_neither_supervisor_nor_process(tmp_path):
     read_end, write_end = os.pipe()
-    with os.fdopen(write_end, "w") as stuck:
-        code = "import pathlib, sys; print('x' * 300_000); pathlib.Path(sys.argv[1]).touch()"
-        done = tmp_path / "done"
-        process = Process(name="loud", argv=(sys.executable, "-c", code, str(done)))
-        with Stack([process], var=tmp_path, output=PrefixedLines(["loud"], stuck)) as stack:
-            poll_until(stack, done.exists)
-            poll_until(stack, lambda: stack.children[0].restarts == 1)
-        os.close(read_end)
+    stuck = os.fdopen(write_end, "w")
+    code = "import pathlib, sys; print('x' * 300_000); pathlib.Path(sys.argv[1]).touch()"
+    done = tmp_path / "done"
+    process = Process(name="loud", argv=(sys.executable, "-c", code, str(done)))
+    with Stack([process], var=tmp_path, output=PrefixedLines(["loud"], stuck)) as stack:
+        poll_until(stack, done.exists)
+        poll_until(stack, lambda: stack.children[0].restarts == 1)
+    assert stack.children[0].restarts >= 1
+    os.close(read_end)
+    with contextlib.suppress(BrokenPipeError):
+        stuck.close()
