@@ -175,8 +175,7 @@ def _average(copy: Path, output: Path, count: int) -> None:
 
 def _warnings(record: CalibrationRecord, solutions: Solutions) -> list[str]:
     warnings = [f"calibration: {reason}" for reason in record.reasons]
-    unsolved = solutions.flags.all(axis=(1, 2))
-    if unsolved.any():
-        names = [name for name, bad in zip(solutions.antenna_names, unsolved, strict=True) if bad]
+    names = [solutions.antenna_names[index] for index in np.flatnonzero(solutions.flags.all(axis=(1, 2)))]
+    if names:
         warnings.append(f"{len(names)} antennas without a solution are flagged: {', '.join(names[:10])}")
     return warnings

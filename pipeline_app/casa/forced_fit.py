@@ -105,8 +105,8 @@ def fit_group(
 
 def centroid_offset_pix(
     image: NDArray[np.float64],
-    x: Sequence[float],
-    y: Sequence[float],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
     peaks: Sequence[float],
     which: int,
     shape: BeamShape,

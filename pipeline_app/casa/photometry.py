@@ -167,8 +167,8 @@ def _result(
     *,
     n_outside: int,
 ) -> PhotometryResult:
-    bright = [m for m in measurements if m.snr > MIN_SNR_OFFSET and m.catalog_flux_jy]
-    ratio = float(np.median([m.flux_jy / m.catalog_flux_jy for m in bright])) if bright else None
+    ratios = [m.flux_jy / m.catalog_flux_jy for m in measurements if m.snr > MIN_SNR_OFFSET and m.catalog_flux_jy]
+    ratio = float(np.median(ratios)) if ratios else None
     offsets = [m.offset_arcsec for m in measurements if m.offset_arcsec is not None]
     offset_arcsec = float(np.median(offsets)) if offsets else None
     beam_arcsec = float(np.sqrt(sky.flat.beam.major_arcsec * sky.flat.beam.minor_arcsec))
@@ -176,7 +176,7 @@ def _result(
         PhotometryFigures(
             n_measured=len(measurements),
             n_outside=n_outside,
-            n_reference=len(bright),
+            n_reference=len(ratios),
             flux_ratio_median=ratio,
             offset_median_beams=offset_arcsec / beam_arcsec if offset_arcsec is not None else None,
             n_confused=_confused(placed, sky.shape),
