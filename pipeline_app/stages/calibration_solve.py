@@ -34,7 +34,8 @@ class CalibrationSolveParams(BaseModel):
         3.0
     )
     model_field_sources: Annotated[
-        bool, Field(description="Add sources found in the residual to the model and solve again")
+        bool,
+        Field(description="Add other table sources to the model with the flux the residual shows, and solve again"),
     ] = True
 
 

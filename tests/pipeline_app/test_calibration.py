@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline_app.calibrators import calibrator
 from pipeline_app.simulation.judgement import judge_gains
 from pipeline_app.stages.calibration_apply import CalibrationApplyParams
 from pipeline_app.stages.calibration_solve import RECORD_NAME, CalibrationRecord, CalibrationSolveParams
@@ -106,6 +107,26 @@ def test_without_a_calibrator_in_the_beam_there_is_no_default(
     assert result.calibrator is None
     assert result.calibrator_flux_jy is None
     assert "no calibrator" in result.reasons[0]
+
+
+def test_another_known_source_enters_the_model_with_the_flux_it_has_today(
+    reduced: Reduced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main, *others = reduced.calibrator_truth.sources
+    present = max(others, key=lambda source: source.flux_jy)
+    entry = calibrator(main.name)
+    table = (
+        entry,
+        # published at a wrong flux, as a variable source is
+        dataclasses.replace(entry, name="P", ra_deg=present.ra_deg, dec_deg=present.dec_deg, flux_jy=3.0, alpha=-0.7),
+        dataclasses.replace(entry, name="Q", ra_deg=main.ra_deg + 0.5, dec_deg=main.dec_deg - 1.6, flux_jy=2.0),
+    )
+    monkeypatch.setattr("pipeline_app.casa.calibrator_field.calibrators", lambda: table)
+    with_source, _ = solve(reduced.calibrator_ms, tmp_path)
+    assert with_source.n_field_sources == 1
+    judgement = judge_gains(with_source.calibration_path, reduced.calibrator_truth)
+    without = judge_gains(reduced.solved.calibration_path, reduced.calibrator_truth)
+    assert judgement.amplitude_rms < without.amplitude_rms
 
 
 def test_noise_alone_is_refused(reduced: Reduced, tmp_path: Path) -> None:
