@@ -26,7 +26,6 @@ ready:
 	@$(PYTHON) deploy/bootstrap.py
 
 demo: ready
-	@$(PY) manage.py absurd_setup
 	@$(PY) manage.py absurd_demo $(ARGS)
 
 up: ready

@@ -10,6 +10,8 @@ from django.core.management.base import OutputWrapper
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from absurd_project import accounts
+
 
 class NotReady(Exception):
     """Something is missing that this command must not put right by itself; the message says what to do."""
@@ -26,9 +28,10 @@ def make_ready(out: OutputWrapper) -> None:
             raise NotReady("Absurd is disabled: set ABSURD_ENABLED=true")
         os.environ["ABSURD_ENABLED"] = "true"
         settings.ABSURD_ENABLED = True
-    if not schema_is_current():
-        if settings.PRODUCTION:
-            raise NotReady("the database's schema is not up to date: run manage.py absurd_setup")
+    current = schema_is_current()
+    if settings.PRODUCTION and not current:
+        raise NotReady("the database's schema is not up to date: run manage.py absurd_setup")
+    if not settings.PRODUCTION and not (current and accounts.api_key_file(settings.ABSURD_VAR).exists()):
         call_command("absurd_setup", stdout=out)
 
 
