@@ -38,6 +38,11 @@ class ObservationAdmin(ReadOnlyAdmin):
     search_fields = ["name", "calibrator", "run_id"]
     inlines = [SubbandFileInline]
     readonly_fields = ["pictures"]
+    fields = [
+        "name", "telescope_name", "state", "reason", "role", "run_id", "pictures", "calibrator",
+        "calibrator_apparent_flux_jy", "declination_deg", "ra_deg", "dec_deg", "start_mjd", "mid_mjd", "duration_sec",
+        "expected_subbands", "directory", "last_file_at",
+    ]  # fmt: skip
     ordering = ("-start_mjd",)
     sortable_by = ("name", "state", "subbands", "declination", "brightest_calibrator")
     actions = ["release_incomplete"]
