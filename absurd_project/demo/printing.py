@@ -28,8 +28,14 @@ def print_judgement(judgement: dict[str, Any], stream: TextIO) -> None:
     )
     for check in judgement["checks"]:
         mark = "[green]✓[/]" if check["passed"] else "[red]✗[/]"
-        value = "none" if check["value"] is None else f"{check['value']:.4g}"
-        console.print(f"{mark} {check['name']}: {value} ({check['limit']})", highlight=False)
+        console.print(f"{mark} {check['name']}: {_figure(check)} ({check['limit']})", highlight=False)
+
+
+def _figure(check: dict[str, Any]) -> str:
+    """Write a check's figure in the unit of its limit."""
+    if check["value"] is None:
+        return "none"
+    return f"{check['value']:.2%}" if "%" in check["limit"] else f"{check['value']:.3f}"
 
 
 def _sources(judgement: dict[str, Any]) -> Table:
