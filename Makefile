@@ -12,7 +12,7 @@ unexport DJANGO_SETTINGS_MODULE PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 .PHONY: help ready demo up down test lint clean purge
 
 help:  ## Show this list
-	@echo "make demo    simulate raw tiles, run the whole pipeline on them, compare with the truth (about 4 minutes)"
+	@echo "make demo    simulate raw tiles, run the whole pipeline on them, compare with the truth (1 to 2 minutes on two cores)"
 	@echo "make up      keep web, workers and ingest running; Ctrl-C stops them (ABSURD_PORT, default 8000)"
 	@echo "make down    stop everything that runs on the state directory (ABSURD_VAR, default var/)"
 	@echo "make test    run the tests"
