@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from tasks_app import claiming, clock
+from tasks_app.maintenance import Sweeper
+from tasks_app.models import Hold, Task
+from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_hold_that_outlived_its_reason_is_released(worker):
+    parent = spawn_note()
+    child = spawn_note(depends_on=[parent.task_id])
+    claiming.complete(claim_one(worker), {}, REPORT)
+    Task.objects.filter(pk=child.pk).update(hold=Hold.DEPENDENCY)
+    Sweeper().sweep()
+    child.refresh_from_db()
+    assert child.hold == 0
+    assert verbs(child) == ["spawned", "released", "released"]
+
+
+def test_a_hold_with_a_reason_stays(worker):
+    child = spawn_note(depends_on=[spawn_note().task_id])
+    Sweeper().sweep()
+    child.refresh_from_db()
+    assert child.display_status == "waiting"
+
+
+def test_a_due_task_becomes_claimable_and_an_overdue_one_fails():
+    moment = clock.now()
+    due = spawn_note(run_after=moment + timedelta(hours=1))
+    overdue = spawn_note(expires_at=moment + timedelta(hours=1))
+    Task.objects.filter(pk=due.pk).update(runnable_at=moment)
+    Task.objects.filter(pk=overdue.pk).update(expires_at=moment)
+    Sweeper().sweep()
+    for task in (due, overdue):
+        task.refresh_from_db()
+    assert (due.status, due.hold) == ("pending", 0)
+    assert (overdue.status, overdue.failure_class) == ("failed", "timeout")
+
+
+def test_an_outage_starts_the_watch_over_leases_anew(worker):
+    task = spawn_note()
+    claim_one(worker)
+    sweeper = Sweeper()
+    sweeper.sweep()
+    time.sleep(1.2)
+    Task.objects.filter(pk=task.pk).update(lease_sec=1, lease_until=clock.now() - timedelta(seconds=1))
+    with pytest.raises(DatabaseError), transaction.atomic():
+        with pytest.raises(DatabaseError), connection.cursor() as cursor:
+            cursor.execute("SELECT 1 / 0")
+        sweeper.sweep()
+    sweeper.sweep()
+    assert Task.objects.get(pk=task.pk).status == "claimed"
+    time.sleep(1.2)
+    sweeper.sweep()
+    assert Task.objects.get(pk=task.pk).failure_class == "lost"
