@@ -37,6 +37,10 @@ ABSURD_DATABASE_URL = env.url("ABSURD_DATABASE_URL", ("postgresql", "postgres"))
 ABSURD_REDIS_URL = env.url("ABSURD_REDIS_URL", ("redis", "rediss", "unix")) or embedded.redis_url(ABSURD_VAR)
 
 
+# A process frozen inside a transaction would keep its row locks, and so keep its tasks from ever being returned.
+IDLE_TRANSACTION_SEC = env.integer("ABSURD_IDLE_TRANSACTION_SEC", 15)
+
+
 def _database(url: str) -> dict[str, object]:
     parts = urlsplit(url)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -49,7 +53,11 @@ def _database(url: str) -> dict[str, object]:
         "HOST": host,
         "PORT": str(parts.port or ""),
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {**query, "pool": {"min_size": 1, "max_size": env.integer("ABSURD_POOL_MAX_SIZE", 10, least=2)}},
+        "OPTIONS": {
+            "options": f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_SEC}s",
+            **query,
+            "pool": {"min_size": 1, "max_size": env.integer("ABSURD_POOL_MAX_SIZE", 10, least=2)},
+        },
     }
 
 

@@ -32,6 +32,8 @@ def _own_state_directory() -> Path:
     directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     os.environ["ABSURD_VAR"] = str(directory)
     os.environ["ABSURD_ENABLED"] = "true"
+    # A test may sit in its own transaction for as long as a CASA stage takes.
+    os.environ["ABSURD_IDLE_TRANSACTION_SEC"] = "0"
     return directory
 
 
