@@ -73,7 +73,7 @@ def test_every_way_to_fail_is_told_apart(workers):
     assert "params.seconds" in tasks["spoilt"].error
     assert "result.rms_jy is nan" in tasks["nan"].error
     assert "exited with code 3" in tasks["exit"].error
-    assert tasks["memory"].error.startswith("took 0.")
+    assert "more than the 0.50 GB allowed" in tasks["memory"].error
     assert attempts(tasks["killed"])[0].signal == "SIGSEGV"
     assert "Segmentation fault" in attempts(tasks["killed"])[0].log_tail
     hung = attempts(tasks["timeout"])[0]
