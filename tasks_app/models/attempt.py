@@ -14,7 +14,7 @@ class Attempt(models.Model):
     task_id = models.UUIDField(db_index=False)
     number = models.PositiveIntegerField(help_text="The claim epoch that began it.")
     claim_token = models.UUIDField(unique=True)
-    worker = models.ForeignKey(Worker, null=True, on_delete=models.PROTECT, related_name="attempts")
+    worker = models.ForeignKey(Worker, null=True, on_delete=models.PROTECT, related_name="attempts", db_index=False)
     started_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True, blank=True)
     outcome = models.CharField(max_length=10, blank=True, help_text="completed, or the failure class.")
@@ -30,6 +30,9 @@ class Attempt(models.Model):
 
     class Meta:
         ordering = ["task_id", "number"]
+        indexes = [
+            models.Index(fields=["ended_at"], name="attempt_ended", condition=models.Q(ended_at__isnull=False))
+        ]
         constraints = [models.UniqueConstraint(fields=["task_id", "number"], name="attempt_number_once")]
 
     def __str__(self) -> str:

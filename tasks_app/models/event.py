@@ -9,8 +9,8 @@ from django.db.models.functions import Now
 class TaskEvent(models.Model):
     """One row a transition, refusal or request. Its id is the number that the feed replays from."""
 
-    task_id = models.UUIDField()
-    queue_name = models.CharField(max_length=100)
+    task_id = models.UUIDField(null=True, blank=True, help_text="Empty when it is about a queue or the whole system.")
+    queue_name = models.CharField(max_length=100, blank=True)
     run_id = models.UUIDField(null=True, blank=True)
     verb = models.CharField(max_length=30, help_text="spawned, claimed, completed, reprioritized, refused, …")
     from_status = models.CharField(max_length=10, blank=True)
@@ -23,7 +23,10 @@ class TaskEvent(models.Model):
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(fields=["task_id", "id"], name="event_task")]
+        indexes = [
+            models.Index(fields=["task_id", "id"], name="event_task"),
+            models.Index(fields=["created_at"], name="event_refused", condition=models.Q(verb="refused")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.id}: {self.verb} {self.task_id}"

@@ -12,7 +12,7 @@ class IdempotencyKey(models.Model):
     key = models.CharField(max_length=200, unique=True)
     fingerprint = models.CharField(max_length=64)
     task_id = models.UUIDField()
-    created_at = models.DateTimeField(db_default=Now())
+    created_at = models.DateTimeField(db_default=Now(), db_index=True)
 
     def __str__(self) -> str:
         return self.key

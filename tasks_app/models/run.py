@@ -21,6 +21,8 @@ class Run(models.Model):
     class Meta:
         ordering = ["-id"]
 
+        permissions = [("cancel_run", "Can cancel a run"), ("retry_run", "Can retry a run")]
+
     def __str__(self) -> str:
         return f"{self.workflow} {self.label}".strip()
 

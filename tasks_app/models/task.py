@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 
 from django.db import models
 from django.db.models.functions import Now
@@ -33,6 +34,10 @@ class Hold(models.IntegerChoices):
     LIMIT = 4
 
 
+FUTURES = [bits for bits in range(1, 8) if bits & Hold.FUTURE]
+WAITINGS = [bits for bits in range(1, 8) if bits & Hold.DEPENDENCY]
+
+
 class FailureClass(models.TextChoices):
     """How an attempt ended when it did not simply complete."""
 
@@ -58,7 +63,7 @@ class Task(models.Model):
     task_name = models.CharField(max_length=100)
     params = models.JSONField(default=dict)
     bindings = models.JSONField(
-        default=dict, help_text='Params taken from parents\' results: {"param": {"task_id": …, "field": …}}.'
+        default=dict, help_text='Params taken from parents\' results: {"param": {"task_id": …, "field": …}}, or "task_ids" for a list.'
     )
     priority = models.PositiveSmallIntegerField(default=PRIORITY_DEFAULT)
     status = models.CharField(max_length=10, choices=TaskStatus, default=TaskStatus.PENDING, editable=False)
@@ -72,14 +77,36 @@ class Task(models.Model):
     max_retries = models.PositiveSmallIntegerField()
     retry_count = models.PositiveSmallIntegerField(default=0)
     crash_count = models.PositiveSmallIntegerField(
-        default=0, help_text="Attempts that were killed, out of memory or lost."
+        default=0,
+        help_text="Claims that ended killed, out of memory or lost; the present claim counts until it ends otherwise.",
     )
     quarantined_at = models.DateTimeField(null=True, blank=True)
-    expires_at = models.DateTimeField(null=True, blank=True, help_text="Fails if it has not been claimed by then.")
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Fails if it was never claimed by then.")
+    deadline_at = models.DateTimeField(
+        null=True, blank=True, help_text="The end of the total budget: no attempt starts or goes on after it."
+    )
+    silence_sec = models.PositiveIntegerField(
+        null=True, blank=True, help_text="An attempt without any sign of work for so long is stopped."
+    )
+    limit_key = models.CharField(
+        max_length=200,
+        blank=True,
+        db_default="",
+        help_text="No more tasks with this key are claimed at once than its limit says.",
+    )
+    join_quorum = models.PositiveIntegerField(
+        null=True, blank=True, help_text="So many of the tasks it waits for are enough; empty: all of them."
+    )
+    join_deadline_at = models.DateTimeField(
+        null=True, blank=True, help_text="Until then it waits for all, afterwards for the quorum."
+    )
+    joined_at = models.DateTimeField(null=True, blank=True, help_text="When it stopped waiting for other tasks.")
 
     claim_token = models.UUIDField(null=True, blank=True)
     claim_epoch = models.PositiveIntegerField(default=0, help_text="Grows by one at every claim, never reset.")
-    worker = models.ForeignKey(Worker, null=True, blank=True, on_delete=models.PROTECT, related_name="tasks")
+    worker = models.ForeignKey(
+        Worker, null=True, blank=True, on_delete=models.PROTECT, related_name="tasks", db_index=False
+    )
     lease_until = models.DateTimeField(null=True, blank=True)
     lease_sec = models.PositiveIntegerField(default=60)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
@@ -114,6 +141,8 @@ class Task(models.Model):
             ("cancel_task", "Can cancel a task"),
             ("retry_task", "Can retry a task"),
             ("reprioritize_task", "Can change a task's priority"),
+            ("requeue_task", "Can give a stalled claim back to the queue"),
+            ("respawn_task", "Can spawn a changed copy of a task"),
         ]
         indexes = [
             models.Index(
@@ -121,8 +150,38 @@ class Task(models.Model):
                 name="task_claimable",
                 condition=models.Q(status="pending", hold=0),
             ),
-            models.Index(fields=["runnable_at"], name="task_held", condition=models.Q(status="pending", hold__gt=0)),
+            models.Index(fields=["runnable_at"], name="task_future", condition=models.Q(status="pending", hold__in=FUTURES)),
+            models.Index(fields=["id"], name="task_waiting", condition=models.Q(status="pending", hold__in=WAITINGS)),
+            models.Index(
+                fields=["join_deadline_at"],
+                name="task_join_deadline",
+                condition=models.Q(status="pending", join_deadline_at__isnull=False),
+            ),
+            models.Index(
+                fields=["queue", "memory_class", "rank", "id"],
+                name="task_parked",
+                condition=models.Q(status="pending", hold=4),
+            ),
+            models.Index(
+                fields=["limit_key", "queue", "memory_class", "rank", "id"],
+                name="task_parked_by_key",
+                condition=models.Q(status="pending", hold__in=[0, 4]) & ~models.Q(limit_key=""),
+            ),
+            models.Index(
+                fields=["expires_at"],
+                name="task_expiring",
+                condition=models.Q(status="pending", expires_at__isnull=False),
+            ),
+            models.Index(
+                fields=["deadline_at"],
+                name="task_deadline",
+                condition=models.Q(status="pending", deadline_at__isnull=False),
+            ),
             models.Index(fields=["lease_until"], name="task_leased", condition=models.Q(status="claimed")),
+            models.Index(fields=["worker"], name="task_holder", condition=models.Q(status="claimed")),
+            models.Index(
+                fields=["completed_at", "id"], name="task_finished", condition=models.Q(completed_at__isnull=False)
+            ),
             models.Index(fields=["queue", "status", "id"], name="task_queue_status"),
             models.Index(fields=["status", "id"], name="task_status"),
         ]
@@ -145,7 +204,12 @@ class Task(models.Model):
                 condition=models.Q(status__in=["completed", "failed", "cancelled"], completed_at__isnull=False)
                 | models.Q(status__in=["pending", "claimed"], completed_at__isnull=True),
             ),
-            models.UniqueConstraint(fields=["claim_token"], name="task_claim_token_unique"),
+            models.UniqueConstraint(
+                fields=["claim_token"], name="task_claim_token_once", condition=models.Q(claim_token__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="task_quarantine_holds", condition=~models.Q(status="pending") | models.Q(crash_count__lt=3)
+            ),
         ]
 
     def __str__(self) -> str:
@@ -170,6 +234,8 @@ class Task(models.Model):
             return "cancelling"
         if self.status == TaskStatus.FAILED and self.quarantined_at:
             return "quarantined"
+        if self.status == TaskStatus.CLAIMED and self.lease_until and self.lease_until < datetime.now(UTC):
+            return "stalled"
         if self.status != TaskStatus.PENDING:
             return self.status
         if self.hold & Hold.DEPENDENCY:

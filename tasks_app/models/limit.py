@@ -1,0 +1,48 @@
+"""How many tasks may be claimed at once, of a queue or of all that share a key."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Limit(models.Model):
+    """A limit owns as many slot rows as tasks may be claimed under it."""
+
+    class Scope(models.TextChoices):
+        """What the limit counts."""
+
+        QUEUE = "queue"
+        KEY = "key"
+
+    scope = models.CharField(max_length=5, choices=Scope)
+    name = models.CharField(max_length=200, help_text="The queue's name, or the tasks' limit key.")
+    size = models.PositiveIntegerField(help_text="How many tasks may be claimed at once.")
+    explicit = models.BooleanField(
+        default=True, help_text="Set by somebody; limits made by a task's key alone go when nothing uses them."
+    )
+
+    class Meta:
+        ordering = ["scope", "name"]
+        constraints = [models.UniqueConstraint(fields=["scope", "name"], name="limit_once")]
+        permissions = [("set_limit", "Can set a limit")]
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.name}: {self.size}"
+
+
+class LimitSlot(models.Model):
+    """One place under a limit; whoever claims a task takes a free one in the same statement."""
+
+    limit = models.ForeignKey(Limit, on_delete=models.CASCADE, related_name="slots", db_index=False)
+    number = models.PositiveIntegerField()
+    task_id = models.UUIDField(null=True, blank=True, help_text="The claimed task that occupies the slot.")
+
+    class Meta:
+        ordering = ["limit", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["limit", "number"], name="limit_slot_once"),
+            models.UniqueConstraint(fields=["task_id", "limit"], name="limit_slot_one_a_task"),
+        ]
+
+    def __str__(self) -> str:
+        return f"slot {self.number} of {self.limit_id}"
