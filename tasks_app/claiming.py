@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from importlib import import_module
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import connection, transaction
 
-from tasks_app import clock, policies, registry, transitions
+from tasks_app import registry, transitions
 from tasks_app.errors import LostClaim, TaskNotFound
-from tasks_app.models import Attempt, Hold, Task, TaskStatus, Worker
-from tasks_app.transitions import Act, move, record
+from tasks_app.models import Attempt, Task, TaskStatus, Worker
+from tasks_app.settling import AttemptReport, settle_failure
+from tasks_app.transitions import Act, Ended, record
+
+__all__ = ["AttemptReport", "Claim", "Completion", "Renewal", "claim", "complete", "complete_many", "fail", "renew"]
 
 MEMORY_CLASSES = tuple(range(12))
 
@@ -36,27 +38,12 @@ class Claim:
     memory_gb: float
     cores: int
     worker_label: str
+    silence_sec: int | None = None
 
     @property
     def actor(self) -> str:
         """How events name the worker."""
         return f"worker:{self.worker_label}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttemptReport:
-    """What is kept of an attempt beside its outcome."""
-
-    traceback: str = ""
-    exit_code: int | None = None
-    signal: str = ""
-    log_tail: str = ""
-    peak_rss_bytes: int | None = None
-    cpu_sec: float | None = None
-
-    def columns(self) -> dict[str, Any]:
-        """The report as columns of Attempt."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,50 +55,96 @@ class Renewal:
     cancel_requested: frozenset[UUID] = field(default_factory=frozenset)
 
 
-def claim(worker: Worker, *, limit: int, memory_classes: Sequence[int] = MEMORY_CLASSES) -> list[Claim]:
-    """Claim up to `limit` tasks from the worker's queues, most urgent first."""
-    if limit < 1:
-        return []
-    rows = transitions.claim(
-        worker_pk=worker.pk, label=worker.label, queues=worker.queues, memory_classes=memory_classes, limit=limit
-    )
-    tasks = {task.task_id: task for task in Task.objects.filter(task_id__in=[task_id for task_id, _ in rows])}
-    return [_claim_of(tasks[task_id], token, worker.label) for task_id, token in rows]
+def claim(
+    worker: Worker, *, limit: int, memory_classes: Sequence[int] = MEMORY_CLASSES, free_gb: float = float("inf")
+) -> list[Claim]:
+    """Claim up to `limit` tasks from the worker's queues, most urgent first, together of no more than `free_gb`."""
+    claims: list[Claim] = []
+    while limit > len(claims):
+        found = transitions.claim(
+            worker_pk=worker.pk,
+            label=worker.label,
+            queues=worker.queues,
+            memory_classes=memory_classes,
+            free_gb=free_gb,
+            limit=limit - len(claims),
+        )
+        fresh = _claims_of(found.rows, worker.label)
+        claims += fresh
+        free_gb -= sum(each.memory_gb for each in fresh)
+        if not found.parked:
+            break
+    return claims
 
 
-def _claim_of(task: Task, token: UUID, label: str) -> Claim:
-    return Claim(
-        task_id=task.task_id,
-        claim_token=token,
-        attempt=task.claim_epoch,
-        task_name=task.task_name,
-        queue_name=task.queue_id,
-        params=with_bindings(task),
-        timeout_sec=task.timeout_sec,
-        lease_sec=task.lease_sec,
-        memory_gb=task.memory_gb,
-        cores=task.cores,
-        worker_label=label,
-    )
+def _claims_of(rows: Sequence[tuple[Any, ...]], label: str) -> list[Claim]:
+    bindings = {row[0]: json.loads(row[6]) for row in rows if row[6] != "{}"}
+    results = _results_of(bindings)
+    return [
+        Claim(
+            task_id=row[0],
+            claim_token=row[1],
+            attempt=row[2],
+            task_name=row[3],
+            queue_name=row[4],
+            params=bind(json.loads(row[5]), bindings.get(row[0], {}), results),
+            timeout_sec=max(1, row[7]),
+            lease_sec=row[8],
+            memory_gb=row[9],
+            cores=row[10],
+            silence_sec=row[11],
+            worker_label=label,
+        )
+        for row in rows
+    ]
+
+
+def _parents_in(binding: Mapping[str, Any]) -> list[str]:
+    return list(binding["task_ids"]) if "task_ids" in binding else [binding["task_id"]]
+
+
+def _results_of(bindings: Mapping[UUID, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return the results of all completed tasks that the bindings name, by task id."""
+    wanted = {
+        parent for of_task in bindings.values() for binding in of_task.values() for parent in _parents_in(binding)
+    }
+    if not wanted:
+        return {}
+    done = Task.objects.filter(task_id__in=wanted, status=TaskStatus.COMPLETED).only("task_id", "result")
+    return {str(task.task_id): task.result for task in done}
+
+
+def bind(
+    params: Mapping[str, Any], bindings: Mapping[str, Mapping[str, Any]], results: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the params with what parents' results fill in; a missing field stays out, for the params check to find.
+
+    A list of parents gives the list of what the completed ones among them have, in their order.
+    """
+    bound = dict(params)
+    for name, binding in bindings.items():
+        found = [results.get(parent) for parent in _parents_in(binding)]
+        values = [each[binding["field"]] for each in found if isinstance(each, dict) and binding["field"] in each]
+        if "task_ids" in binding:
+            bound[name] = values
+        elif values:
+            bound[name] = values[0]
+    return bound
 
 
 def with_bindings(task: Task) -> dict[str, Any]:
-    """Return the params with what parents' results fill in; a missing field stays out, for the params check to find."""
-    params = dict(task.params)
-    wanted = {binding["task_id"] for binding in task.bindings.values()}
-    results = {str(t.task_id): t.result for t in Task.objects.filter(task_id__in=wanted).only("task_id", "result")}
-    for name, binding in task.bindings.items():
-        result = results.get(binding["task_id"])
-        if isinstance(result, dict) and binding["field"] in result:
-            params[name] = result[binding["field"]]
-    return params
+    """Return the params that an attempt of the task would get now."""
+    return bind(task.params, task.bindings, _results_of({task.task_id: task.bindings}))
 
 
 _RENEW = """
-UPDATE tasks_app_task AS task SET lease_until = clock_timestamp() + task.lease_sec * interval '1 second'
-FROM unnest(%s::uuid[], %s::uuid[]) AS mine(task_id, claim_token)
-WHERE task.task_id = mine.task_id AND task.claim_token = mine.claim_token AND task.status = 'claimed'
-RETURNING task.task_id, task.cancel_requested_at IS NOT NULL
+WITH held AS (
+    SELECT id FROM tasks_app_task
+    WHERE claim_token = ANY(%s::uuid[]) AND status = 'claimed' ORDER BY id FOR UPDATE
+)
+UPDATE tasks_app_task SET lease_until = absurd_now() + lease_sec * interval '1 second'
+WHERE id = ANY(ARRAY(SELECT id FROM held))
+RETURNING task_id, cancel_requested_at IS NOT NULL
 """
 
 
@@ -120,7 +153,7 @@ def renew(claims: Sequence[Claim]) -> Renewal:
     if not claims:
         return Renewal()
     with connection.cursor() as cursor:
-        cursor.execute(_RENEW, [[c.task_id for c in claims], [c.claim_token for c in claims]])
+        cursor.execute(_RENEW, [[c.claim_token for c in claims]])
         rows = cursor.fetchall()
     held = frozenset(task_id for task_id, _ in rows)
     lost = frozenset(c.task_id for c in claims) - held
@@ -147,6 +180,45 @@ def start_attempt(claim: Claim, *, directory: str, log_path: str) -> None:
         Attempt.objects.filter(claim_token=claim.claim_token).update(directory=directory, log_path=log_path)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """A claim that came to its end, with what its handler returned."""
+
+    claim: Claim
+    result: Any
+    report: AttemptReport = field(default_factory=AttemptReport)
+
+    @property
+    def ended(self) -> Ended:
+        """What the state machine needs of it."""
+        report = self.report
+        return Ended(
+            task_id=self.claim.task_id,
+            claim_token=self.claim.claim_token,
+            result=self.result,
+            exit_code=report.exit_code,
+            log_tail=report.log_tail,
+            peak_rss_bytes=report.peak_rss_bytes,
+            cpu_sec=report.cpu_sec,
+        )
+
+
+def complete_many(completions: Sequence[Completion]) -> set[UUID]:
+    """Complete the tasks of one worker in one transaction; return the ids of those whose claim was lost.
+
+    Only for task names without `on_complete`, whose rows belong into a transaction with one task's completion.
+    """
+    if not completions:
+        return set()
+    actor = completions[0].claim.actor
+    with transaction.atomic():
+        held = transitions.complete([each.ended for each in completions], actor=actor)
+    lost = [each.claim for each in completions if each.claim.claim_token not in held]
+    for claim in lost:
+        _refuse(claim, "completion")
+    return {claim.task_id for claim in lost}
+
+
 def complete(
     claim: Claim, result: dict[str, Any], report: AttemptReport, *, products: Sequence[Mapping[str, Any]] = ()
 ) -> Task:
@@ -155,14 +227,18 @@ def complete(
     Raises LostClaim when another claim holds the task.
     """
     spec = registry.get(claim.task_name)
-    with _fenced(claim, "completion") as task:
-        attempt = {"outcome": "completed", **report.columns()}
-        act = Act(verb="completed", actor=claim.actor)
-        move(task, TaskStatus.COMPLETED, act, attempt=attempt, result=result, error=None, failure_class="")
-        if spec.on_complete:
-            module, _, function = spec.on_complete.partition(":")
-            getattr(import_module(module), function)(task, claim, products)
-    return task
+    completion = Completion(claim=claim, result=result, report=report)
+    with transaction.atomic():
+        if transitions.complete([completion.ended], actor=claim.actor):
+            task: Task = Task.objects.select_related("run").get(task_id=claim.task_id)
+            if spec.on_complete:
+                module, _, function = spec.on_complete.partition(":")
+                getattr(import_module(module), function)(task, claim, products)
+            return task
+        if not Task.objects.filter(task_id=claim.task_id).exists():
+            raise TaskNotFound(claim.task_id)
+    _refuse(claim, "completion")
+    raise LostClaim(claim.task_id, "completion")
 
 
 def fail(claim: Claim, failure_class: str, message: str, report: AttemptReport) -> Task:
@@ -173,51 +249,6 @@ def fail(claim: Claim, failure_class: str, message: str, report: AttemptReport) 
     with _fenced(claim, failure_class) as task:
         settle_failure(task, failure_class, message, actor=claim.actor, report=report)
     return task
-
-
-def settle_failure(task: Task, failure_class: str, message: str, *, actor: str, report: AttemptReport) -> None:
-    """Apply the retry policy to a locked claimed task whose attempt did not complete."""
-    verdict = policies.judge(
-        failure_class,
-        retry_count=task.retry_count,
-        max_retries=task.max_retries,
-        crash_count=task.crash_count,
-        cancel_requested=task.cancel_requested_at is not None,
-    )
-    attempt = {
-        "outcome": "cancelled" if verdict.to == "cancelled" else failure_class,
-        "error": message,
-        **report.columns(),
-    }
-    fields: dict[str, Any] = {
-        "retry_count": task.retry_count + verdict.counts_as_retry,
-        "crash_count": task.crash_count + verdict.counts_as_crash,
-        "error": message,
-        "failure_class": "cancelled" if verdict.to == "cancelled" else failure_class,
-    }
-    if verdict.to == "pending":
-        fields.update(_next_try(task, counted=verdict.counts_as_retry))
-    if verdict.quarantined:
-        fields["quarantined_at"] = clock.now()
-    verb = {"pending": "returned" if failure_class == "drained" else "retrying"}.get(verdict.to, verdict.to)
-    reason = task.cancel_reason if verdict.to == "cancelled" else message.split("\n", 1)[0][:500]
-    detail = {"failure_class": failure_class, "quarantined": verdict.quarantined}
-    move(
-        task,
-        TaskStatus(verdict.to),
-        Act(verb=verb, actor=actor, reason=reason, detail=detail),
-        attempt=attempt,
-        **fields,
-    )
-
-
-def _next_try(task: Task, *, counted: bool) -> dict[str, Any]:
-    if not counted:
-        return {"hold": 0}
-    runnable_at = clock.now() + timedelta(
-        seconds=policies.backoff_sec(task.retry_count + 1, base_sec=settings.ABSURD_BACKOFF_BASE_SEC)
-    )
-    return {"hold": Hold.FUTURE, "runnable_at": runnable_at, "rank": policies.rank(task.priority, runnable_at)}
 
 
 @contextmanager

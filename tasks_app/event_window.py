@@ -15,7 +15,8 @@ NAMESPACE = 0x4142
 _SEQUENCE = "pg_get_serial_sequence('tasks_app_taskevent', 'id')::regclass"
 _LAST_VALUE = f"coalesce(pg_sequence_last_value({_SEQUENCE}), 0)"
 
-_ENTER = f"SELECT pg_advisory_xact_lock_shared(({NAMESPACE}::bigint << 48) | {_LAST_VALUE})"
+ENTER = f"SELECT pg_advisory_xact_lock_shared(({NAMESPACE}::bigint << 48) | {_LAST_VALUE})"
+"""The statement by which a transaction announces that events will follow; others carry it as their first CTE."""
 
 _LOWEST_LOCK = f"""
     SELECT min(((classid::bigint & 65535) << 32) | objid::bigint)
@@ -28,7 +29,7 @@ _LOWEST_LOCK = f"""
 def enter() -> None:
     """Announce, within the current transaction, that events will follow; call before drawing an event number."""
     with connection.cursor() as cursor:
-        cursor.execute(_ENTER)
+        cursor.execute(ENTER)
 
 
 def readable_limit() -> tuple[int, int]:

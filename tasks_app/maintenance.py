@@ -2,81 +2,139 @@
 
 from __future__ import annotations
 
-import logging
 import time
+from collections.abc import Callable
 
 from django.db import DatabaseError, connection, transaction
-from django.db.models import F
 
-from tasks_app import dependencies, transitions
-from tasks_app.claiming import AttemptReport, settle_failure
+from tasks_app import dependencies, limits, statements, transitions, wakeups
 from tasks_app.models import Hold, Task, TaskStatus
 from tasks_app.models.task import FailureClass
+from tasks_app.settling import AttemptReport, settle_failure
 from tasks_app.transitions import Act, move
 
 BATCH = 200
 
-logger = logging.getLogger(__name__)
+_RELEASE_DUE = f"""
+UPDATE tasks_app_task AS task SET hold = CASE WHEN hold = 1 THEN {limits.PARK} ELSE hold - 1 END
+WHERE id = ANY(ARRAY(
+    SELECT id FROM tasks_app_task
+    WHERE status = 'pending' AND hold IN (1, 3, 5, 7) AND runnable_at <= absurd_now()
+    ORDER BY runnable_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+))
+RETURNING queue_name, hold
+"""  # noqa: S608 - a constant
 
 
-def release_due() -> int:
+def release_due(limit: int = 5 * BATCH) -> int:
     """Make tasks claimable whose time has come; return how many."""
     with transaction.atomic():
-        due = Task.objects.due().select_for_update(skip_locked=True)[:BATCH]
-        return Task.objects.filter(pk__in=[task.pk for task in due]).update(hold=F("hold").bitand(~Hold.FUTURE))
+        rows = statements.run(_RELEASE_DUE, {"limit": limit})
+        wakeups.wake_workers({queue for queue, hold in rows if hold == 0})
+        if any(hold == Hold.LIMIT for _, hold in rows):
+            transitions.admit()
+    return len(rows)
 
 
-def release_satisfied() -> int:
-    """Release tasks whose dependencies have completed but whose hold stayed; a safety net."""
+def fire_joins(limit: int = BATCH) -> int:
+    """Release tasks whose join deadline has passed with enough parents completed; return how many were looked at."""
     with transaction.atomic():
-        tasks = dependencies.satisfied_but_held()
-        transitions.release(tasks)
-    return len(tasks)
+        waiting = dependencies.lock_overdue_joins(limit)
+        transitions.settle(waiting)
+        still = [task.pk for task in waiting if task.status == TaskStatus.PENDING and task.joined_at is None]
+        # From here on each parent that completes decides; the deadline has had its say.
+        Task.objects.filter(pk__in=still).update(join_deadline_at=None)
+    return len(waiting)
 
 
-def fail_overdue() -> int:
-    """Fail pending tasks that waited longer than they may."""
+def fail_overdue(limit: int = BATCH) -> int:
+    """Fail pending tasks that waited for their first attempt longer than they may."""
     with transaction.atomic():
-        tasks = list(
-            Task.objects.overdue().select_for_update(skip_locked=True, of=("self",)).select_related("run")[:BATCH]
-        )
+        overdue = Task.objects.overdue().order_by("id").select_for_update(skip_locked=True, of=("self",))
+        tasks = list(overdue.select_related("run")[:limit])
         for task in tasks:
             act = Act(verb="expired", actor="queue", reason=f"not claimed before {task.expires_at:%Y-%m-%d %H:%M:%SZ}")
-            move(task, TaskStatus.FAILED, act, hold=0, error=act.reason, failure_class=FailureClass.TIMEOUT)
+            move(task, TaskStatus.FAILED, act, error=act.reason, failure_class=FailureClass.TIMEOUT)
     return len(tasks)
 
 
-def return_lost(watched_sec: float) -> int:
+def fail_past_deadline(limit: int = BATCH) -> int:
+    """Fail pending tasks whose total budget has run out."""
+    with transaction.atomic():
+        late = Task.objects.past_deadline().order_by("id").select_for_update(skip_locked=True, of=("self",))
+        tasks = list(late.select_related("run")[:limit])
+        for task in tasks:
+            reason = f"its total budget ended at {task.deadline_at:%Y-%m-%d %H:%M:%SZ}"
+            act = Act(verb="expired", actor="queue", reason=reason)
+            error = f"{reason}; before that: {task.error}" if task.error else reason
+            move(task, TaskStatus.FAILED, act, error=error, failure_class=FailureClass.TIMEOUT)
+    return len(tasks)
+
+
+def return_lost(watched_sec: float, limit: int = BATCH) -> int:
     """Return claimed tasks to the queue whose lease has run out.
 
     `watched_sec` is for how long the caller has seen the database available without a break. A lease is only believed
     expired after one full lease of that, and of the server being up: an outage must not cost running work.
     """
     with transaction.atomic():
-        expired = Task.objects.expired_leases().filter(lease_sec__lt=watched_sec)
+        expired = Task.objects.expired_leases().filter(lease_sec__lt=watched_sec).order_by("id")
         lost = expired.extra(where=["pg_postmaster_start_time() + lease_sec * interval '1 second' < clock_timestamp()"])
-        tasks = list(lost.select_for_update(skip_locked=True, of=("self",)).select_related("run", "worker")[:BATCH])
+        tasks = list(lost.select_for_update(skip_locked=True, of=("self",)).select_related("run", "worker")[:limit])
         for task in tasks:
             message = f"worker {task.worker} was lost: it did not renew its lease of {task.lease_sec} s"
             settle_failure(task, FailureClass.LOST, message, actor="queue", report=AttemptReport())
     return len(tasks)
 
 
+class SafetyNet:
+    """Looks again at tasks that wait for others, a page at a time; their release should never depend on it."""
+
+    def __init__(self, page: int = 500) -> None:
+        self._page = page
+        self._after = 0
+
+    def look(self) -> int:
+        """Settle the next page of waiting tasks; return how many waited without a reason."""
+        with transaction.atomic():
+            waiting = dependencies.lock_waiting(after=self._after, limit=self._page)
+            self._after = waiting[-1].pk if len(waiting) == self._page else 0
+            return len(waiting) - transitions.settle(waiting)
+
+
+Sweep = Callable[[], object]
+
+
 class Sweeper:
-    """Runs every sweep when called, and knows since when the database has answered without a break."""
+    """Runs every sweep that is due when called, and knows since when the database has answered without a break."""
 
     def __init__(self) -> None:
         self._available_since: float | None = None
+        self._net = SafetyNet()
+        self._seldom: list[tuple[float, Sweep]] = [
+            (5.0, self._net.look),
+            (0.5, transitions.admit),
+            (600.0, limits.remove_unused),
+        ]
+        self._next = [0.0 for _ in self._seldom]
 
     def sweep(self) -> int:
-        """Run all sweeps once; return how many tasks changed. A database error ends the round and is raised."""
+        """Run the sweeps; return how many tasks changed. A database error ends the round and is raised."""
         try:
             if self._available_since is None:
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT 1")
                 self._available_since = time.monotonic()
             watched_sec = time.monotonic() - self._available_since
-            return release_due() + release_satisfied() + fail_overdue() + return_lost(watched_sec)
+            self._do_seldom()
+            return release_due() + fire_joins() + fail_overdue() + fail_past_deadline() + return_lost(watched_sec)
         except DatabaseError:
             self._available_since = None
             raise
+
+    def _do_seldom(self) -> None:
+        """Run what need not be done each time; what is cheap to ask comes more often."""
+        for number, (interval_sec, work) in enumerate(self._seldom):
+            if time.monotonic() >= self._next[number]:
+                self._next[number] = time.monotonic() + interval_sec
+                work()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -14,6 +15,9 @@ PRIORITY_STEP_MS = 60_000
 BACKOFF_BASE_SEC = 5.0
 BACKOFF_CAP_SEC = 600.0
 CRASHES_TO_QUARANTINE = 3
+
+MEMORY_GROWTH = 1.5
+"""An attempt that ran out of memory is followed by one that may have so many times more."""
 
 CRASHES = frozenset({"killed", "memory", "lost"})
 RETRIED = CRASHES | {"error", "timeout", "silent"}
@@ -59,22 +63,29 @@ class Verdict:
 
 
 def judge(
-    failure_class: str, *, retry_count: int, max_retries: int, crash_count: int, cancel_requested: bool
+    failure_class: str,
+    *,
+    retry_count: int,
+    max_retries: int,
+    crash_count: int,
+    cancel_requested: bool,
+    retried: Collection[str] = RETRIED,
 ) -> Verdict:
-    """Decide what follows an attempt of the given failure class."""
+    """Decide what follows an attempt of the given failure class.
+
+    `crash_count` includes the claim that ends now: claims count as crashes until they end otherwise.
+    """
     crashed = failure_class in CRASHES
     if failure_class == "no_work":
         return Verdict(to="completed")
     if cancel_requested or failure_class == "cancelled":
-        return Verdict(to="cancelled")
+        return Verdict(to="cancelled", counts_as_crash=crashed)
     if failure_class == "drained":
         return Verdict(to="pending")
-    if failure_class not in RETRIED:
-        return Verdict(to="failed")
-    if crashed and crash_count + 1 >= CRASHES_TO_QUARANTINE:
-        return Verdict(to="failed", counts_as_retry=True, counts_as_crash=True, quarantined=True)
-    if retry_count >= max_retries:
-        return Verdict(to="failed", counts_as_retry=True, counts_as_crash=crashed)
+    if crashed and crash_count >= CRASHES_TO_QUARANTINE:
+        return Verdict(to="failed", counts_as_crash=True, quarantined=True)
+    if failure_class not in retried or retry_count >= max_retries:
+        return Verdict(to="failed", counts_as_crash=crashed)
     return Verdict(to="pending", counts_as_retry=True, counts_as_crash=crashed)
 
 

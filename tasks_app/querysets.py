@@ -6,7 +6,11 @@ from datetime import datetime
 from typing import Any, Self
 
 from django.db import models
-from django.db.models.functions import Now
+
+from tasks_app.clock import DatabaseNow
+
+FUTURES, WAITINGS = (1, 3, 5, 7), (2, 3, 6, 7)
+"""Values of `Task.hold` with the bit for the future, and with that for dependencies, as partial indexes have them."""
 
 
 class TaskQuerySet(models.QuerySet[Any]):
@@ -22,19 +26,23 @@ class TaskQuerySet(models.QuerySet[Any]):
 
     def expired_leases(self) -> Self:
         """Claimed tasks whose worker has not renewed in time, by the database clock."""
-        return self.filter(status="claimed", lease_until__lt=Now())
+        return self.filter(status="claimed", lease_until__lt=DatabaseNow())
 
-    def pending_with_hold(self, bit: int) -> Self:
-        """Pending tasks that the given hold bit keeps back."""
-        return self.annotate(bit=models.F("hold").bitand(bit)).filter(status="pending", hold__gt=0, bit__gt=0)
+    def waiting(self) -> Self:
+        """Pending tasks that wait for other tasks."""
+        return self.filter(status="pending", hold__in=WAITINGS)
 
     def due(self) -> Self:
         """Pending tasks that are held for a moment that has come."""
-        return self.pending_with_hold(1).filter(runnable_at__lte=Now())
+        return self.filter(status="pending", hold__in=FUTURES, runnable_at__lte=DatabaseNow())
 
     def overdue(self) -> Self:
-        """Pending tasks that waited longer than they may."""
-        return self.filter(status="pending", expires_at__lte=Now())
+        """Pending tasks that were never claimed and waited longer than they may."""
+        return self.filter(status="pending", expires_at__lte=DatabaseNow(), claim_epoch=0)
+
+    def past_deadline(self) -> Self:
+        """Pending tasks whose total budget has run out."""
+        return self.filter(status="pending", deadline_at__lte=DatabaseNow())
 
     def finished_before(self, moment: datetime) -> Self:
         """Tasks that reached a terminal status before the moment."""

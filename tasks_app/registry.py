@@ -32,7 +32,17 @@ class TaskSpec:
     max_retries: int | None = None
     memory_gb: float = 1.0
     cores: int = 1
+    disk_gb: float = 0.0
     isolation: Literal["process", "thread"] = "process"
+    """`thread` is for short pure-Python work: it runs in the worker itself and cannot be killed."""
+    silence_sec: int | None = None
+    """An attempt that shows no sign of work for so long is stopped."""
+    budget_sec: int | None = None
+    """How long all attempts together may take, waits between them included, counted from the spawn."""
+    retried: frozenset[str] | None = None
+    """Failure classes after which the task is tried again; None: those of `policies.RETRIED`."""
+    backoff_base_sec: float | None = None
+    backoff_cap_sec: float | None = None
     check_params: Callable[[BaseModel], list[Problem]] | None = None
     """Called at spawn with the params that were given, for what a model alone cannot know. Fields that parents fill in
     later are not set."""
@@ -59,6 +69,11 @@ def get(name: str) -> TaskSpec:
         return _specs[name]
     except KeyError:
         raise UnknownTaskName(name, difflib.get_close_matches(name, _specs, n=3)) from None
+
+
+def find(name: str) -> TaskSpec | None:
+    """Return the spec of a task name, or None where this process does not know it."""
+    return _specs.get(name)
 
 
 def names() -> list[str]:

@@ -1,13 +1,25 @@
-"""One small message to every web process after a commit that wrote events; the content stays in PostgreSQL."""
+"""Small messages after a commit; the content stays in PostgreSQL.
+
+To every web process when events were written, over the channel layer; to the workers when tasks became claimable, by
+NOTIFY. Both only save waiting: readers and workers look by themselves as well.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
+import time
+from collections.abc import Iterable
 
 from channels.layers import get_channel_layer
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
 
+WORK_CHANNEL = "absurd_work"
+"""The channel of NOTIFY; the payload is a queue's name."""
+WORK_QUIET_SEC = 0.02
+"""A process notifies of the same queue no sooner again. A worker that was woken looks again after longer than that."""
 GROUP = "feed"
 MESSAGE = {"type": "feed.wake"}
 SEND_LIMIT_SEC = 0.1
@@ -59,3 +71,33 @@ class Publisher:
 
 
 publisher = Publisher()
+
+
+class WorkNotifier:
+    """Tells listening workers of new work, after the commit and seldom: NOTIFY takes a lock of the whole cluster."""
+
+    def __init__(self) -> None:
+        self._told_at: dict[str, float] = {}
+
+    def tell(self, queue_names: Iterable[str]) -> None:
+        """Notify of each queue that was not told of a moment ago. Called outside any transaction."""
+        moment = time.monotonic()
+        due = [name for name in queue_names if moment - self._told_at.get(name, 0.0) >= WORK_QUIET_SEC]
+        if not due:
+            return
+        self._told_at.update(dict.fromkeys(due, moment))
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_notify(%s, name) FROM unnest(%s::text[]) AS name", [WORK_CHANNEL, due])
+        except DatabaseError as error:
+            logger.warning("workers were not woken, they find the work by polling: %s", error)
+
+
+_notifier = WorkNotifier()
+
+
+def wake_workers(queue_names: Iterable[str]) -> None:
+    """Wake the workers of these queues once the current transaction has committed."""
+    names = tuple(queue_names)
+    if names and not settings.ABSURD_POLL_ONLY:
+        transaction.on_commit(lambda: _notifier.tell(names))

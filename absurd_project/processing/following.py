@@ -40,7 +40,7 @@ class Follower:
         changes = [
             Change(task_id=event.task_id, status=event.to_status, update=event.detail.get("update", {}))
             for event in events
-            if event.to_status
+            if event.to_status and event.task_id
         ]
         self._position = limit
         return changes

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
-from tasks_app import clock, dependencies, policies, registry
-from tasks_app.errors import Disabled, IdempotencyConflict, ParamsInvalid
-from tasks_app.models import Hold, IdempotencyKey, Queue, Run, Task, TaskDependency, TaskStatus
-from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST, FailureClass
-from tasks_app.transitions import Act, condemn, insert
+from tasks_app import clock, dependencies, limits, policies, registry, transitions
+from tasks_app.actions import edges, idempotency
+from tasks_app.errors import Disabled, ParamsInvalid
+from tasks_app.models import Hold, Queue, Run, Task
+from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.transitions import Act
 
 TIMEOUT_MOST_SEC = 7 * 86_400
+WAIT_MOST_SEC = 366 * 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,44 @@ class Binding:
 
     task_id: UUID
     field: str
+
+    @property
+    def parents(self) -> tuple[UUID, ...]:
+        """Whose results are needed."""
+        return (self.task_id,)
+
+    def stored(self) -> dict[str, Any]:
+        """The binding as the task's row keeps it."""
+        return {"task_id": str(self.task_id), "field": self.field}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gather:
+    """A param that takes the list of a field of several parents' results, of those that have completed, in order."""
+
+    task_ids: Sequence[UUID]
+    field: str
+
+    @property
+    def parents(self) -> tuple[UUID, ...]:
+        """Whose results are needed."""
+        return tuple(self.task_ids)
+
+    def stored(self) -> dict[str, Any]:
+        """The binding as the task's row keeps it."""
+        return {"task_ids": [str(task_id) for task_id in self.task_ids], "field": self.field}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join:
+    """When a task stops waiting for those it depends on: "all 12, or after 20 min at least 9".
+
+    Without a quorum it waits for all. A quorum alone is enough at once; with a deadline, from the deadline on, or as
+    soon as no parent is still to come.
+    """
+
+    quorum: int | None = None
+    deadline_sec: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +80,17 @@ class SpawnRequest:
     max_retries: int | None = None
     run_after: datetime | None = None
     expires_at: datetime | None = None
+    max_wait_sec: float | None = None
+    """Fails if no attempt has begun by then."""
+    budget_sec: float | None = None
+    """No attempt begins or goes on after this, counted from the spawn or from `run_after`."""
+    silence_sec: int | None = None
+    limit_key: str = ""
     depends_on: Sequence[UUID] = ()
-    bindings: Mapping[str, Binding] = field(default_factory=dict)
+    runs_after: Sequence[UUID] = ()
+    """Runs all of whose present tasks must have completed."""
+    join: Join | None = None
+    bindings: Mapping[str, Binding | Gather] = field(default_factory=dict)
     idempotency_key: str | None = None
     run: Run | None = None
     stage: str = ""
@@ -55,41 +102,34 @@ def spawn(request: SpawnRequest, *, actor: str) -> Task:
 
     Raises Disabled, UnknownTaskName, ParamsInvalid, IdempotencyConflict.
     """
-    if request.idempotency_key is None:
-        return spawn_many([request], actor=actor)[0]
-    try:
-        with transaction.atomic():
-            known = IdempotencyKey.objects.filter(key=request.idempotency_key).first()
-            if known is None:
-                task = spawn_many([request], actor=actor)[0]
-                IdempotencyKey.objects.create(
-                    key=request.idempotency_key, fingerprint=_fingerprint(request), task_id=task.task_id
-                )
-                return task
-    except IntegrityError:
-        known = IdempotencyKey.objects.filter(key=request.idempotency_key).first()
-        if known is None:
-            raise
-    if known.fingerprint != _fingerprint(request):
-        raise IdempotencyConflict(request.idempotency_key)
-    return Task.objects.get(task_id=known.task_id)
+    return spawn_many([request], actor=actor)[0]
 
 
 def spawn_many(requests: Sequence[SpawnRequest], *, actor: str) -> list[Task]:
     """Create several tasks at once, all or none; a task may depend on another of the same call by its task_id.
 
-    Raises Disabled, UnknownTaskName, ParamsInvalid.
+    A request whose idempotency key has been used for the same content gets the task of that time. The whole belongs to
+    the caller's transaction, if there is one. Raises Disabled, UnknownTaskName, ParamsInvalid, IdempotencyConflict.
     """
     if not settings.ABSURD_ENABLED:
         raise Disabled
     with transaction.atomic():
         moment = clock.now()
-        queues = {name: _queue(name) for name in {_queue_name(request) for request in requests}}
-        tasks = [_build(request, queues[_queue_name(request)], moment, actor) for request in requests]
-        _connect(tasks, requests)
-        insert(tasks, Act(verb="spawned", actor=actor))
+        builder = _Builder(moment, {name: _queue(name) for name in {_queue_name(request) for request in requests}})
+        built = [builder.build(request) for request in requests]
+        known = idempotency.reserve(
+            [(request.idempotency_key, idempotency.fingerprint(request), task) for request, task in built]
+        )
+        fresh = [(request, task) for request, task in built if task.task_id not in known]
+        tasks = edges.connect(fresh)
+        limits.make_for_keys(task.limit_key for task in tasks)
+        _park(tasks)
+        if tasks:
+            transitions.insert(tasks, Act(verb="spawned", actor=actor))
+        if any(task.hold & Hold.LIMIT for task in tasks):
+            transitions.admit()
         _fail_the_unrunnable(tasks)
-    return tasks
+    return [known.get(task.task_id, task) for _, task in built]
 
 
 def _queue_name(request: SpawnRequest) -> str:
@@ -102,38 +142,56 @@ def _queue(name: str) -> Queue:
     return Queue.objects.get_or_create(name=name)[0]
 
 
-def _build(request: SpawnRequest, queue: Queue, moment: datetime, actor: str) -> Task:
-    spec = registry.get(request.task_name)
-    _check_options(request)
-    params = registry.check_params(spec, dict(request.params), request.bindings.keys())
-    runnable_at = max(request.run_after or moment, moment)
-    return Task(
-        task_id=request.task_id or uuid4(),
-        queue=queue,
-        task_name=spec.name,
-        params=params,
-        bindings={
-            name: {"task_id": str(binding.task_id), "field": binding.field}
-            for name, binding in request.bindings.items()
-        },
-        priority=request.priority,
-        hold=Hold.FUTURE if runnable_at > moment else 0,
-        memory_class=policies.memory_class(spec.memory_gb),
-        memory_gb=spec.memory_gb,
-        cores=spec.cores,
-        runnable_at=runnable_at,
-        expires_at=request.expires_at,
-        timeout_sec=_first(
-            request.timeout_sec, spec.timeout_sec, queue.default_timeout_sec, settings.ABSURD_TASK_TIMEOUT
-        ),
-        max_retries=_first(
-            request.max_retries, spec.max_retries, queue.default_max_retries, settings.ABSURD_MAX_RETRIES
-        ),
-        lease_sec=settings.ABSURD_LEASE_SEC,
-        run=request.run,
-        stage=request.stage,
-        created_by=actor,
-    )
+class _Builder:
+    """Makes the rows of one call, which share a moment and their queues."""
+
+    def __init__(self, moment: datetime, queues: Mapping[str, Queue]) -> None:
+        self._moment = moment
+        self._queues = queues
+
+    def build(self, request: SpawnRequest) -> tuple[SpawnRequest, Task]:
+        """Return the request with its unsaved task."""
+        spec = registry.get(request.task_name)
+        _check_options(request)
+        params = registry.check_params(spec, dict(request.params), request.bindings.keys())
+        queue = self._queues[_queue_name(request)]
+        runnable_at = max(request.run_after or self._moment, self._moment)
+        budget_sec = request.budget_sec if request.budget_sec is not None else spec.budget_sec
+        expires_at = request.expires_at
+        if expires_at is None and request.max_wait_sec is not None:
+            expires_at = runnable_at + timedelta(seconds=request.max_wait_sec)
+        task = Task(
+            task_id=request.task_id or uuid4(),
+            queue_id=queue.name,
+            task_name=spec.name,
+            params=params,
+            bindings={name: binding.stored() for name, binding in request.bindings.items()},
+            priority=request.priority,
+            hold=Hold.FUTURE if runnable_at > self._moment else 0,
+            rank=policies.rank(request.priority, runnable_at),
+            memory_class=policies.memory_class(spec.memory_gb),
+            memory_gb=spec.memory_gb,
+            cores=spec.cores,
+            runnable_at=runnable_at,
+            expires_at=expires_at,
+            deadline_at=None if budget_sec is None else runnable_at + timedelta(seconds=budget_sec),
+            timeout_sec=_first(
+                request.timeout_sec, spec.timeout_sec, queue.default_timeout_sec, settings.ABSURD_TASK_TIMEOUT
+            ),
+            silence_sec=request.silence_sec if request.silence_sec is not None else spec.silence_sec,
+            max_retries=_first(
+                request.max_retries, spec.max_retries, queue.default_max_retries, settings.ABSURD_MAX_RETRIES
+            ),
+            lease_sec=settings.ABSURD_LEASE_SEC,
+            limit_key=request.limit_key,
+            run=request.run,
+            stage=request.stage,
+        )
+        if request.join is not None:
+            task.join_quorum = request.join.quorum
+            if request.join.deadline_sec is not None:
+                task.join_deadline_at = self._moment + timedelta(seconds=request.join.deadline_sec)
+        return request, task
 
 
 def _first(*choices: int | None) -> int:
@@ -142,58 +200,40 @@ def _first(*choices: int | None) -> int:
 
 def _check_options(request: SpawnRequest) -> None:
     problems = []
-    if not PRIORITY_LEAST <= request.priority <= PRIORITY_MOST:
-        problems.append({"path": "priority", "message": f"write {PRIORITY_LEAST} to {PRIORITY_MOST}"})
-    if request.timeout_sec is not None and not 1 <= request.timeout_sec <= TIMEOUT_MOST_SEC:
-        problems.append({"path": "timeout_sec", "message": f"write 1 to {TIMEOUT_MOST_SEC} seconds"})
-    if request.max_retries is not None and not 0 <= request.max_retries <= 100:
-        problems.append({"path": "max_retries", "message": "write 0 to 100"})
+
+    def within(name: str, value: float | None, least: float, most: float, unit: str = "") -> None:
+        if value is not None and not least <= value <= most:
+            problems.append({"path": name, "message": f"write {least:g} to {most:g}{unit}"})
+
+    within("priority", request.priority, PRIORITY_LEAST, PRIORITY_MOST)
+    within("timeout_sec", request.timeout_sec, 1, TIMEOUT_MOST_SEC, " seconds")
+    within("silence_sec", request.silence_sec, 1, TIMEOUT_MOST_SEC, " seconds")
+    within("max_wait_sec", request.max_wait_sec, 0.001, WAIT_MOST_SEC, " seconds")
+    within("budget_sec", request.budget_sec, 1, WAIT_MOST_SEC, " seconds")
+    within("max_retries", request.max_retries, 0, 100)
+    if request.join is not None:
+        within("join.quorum", request.join.quorum, 1, 10_000)
+        within("join.deadline_sec", request.join.deadline_sec, 0, WAIT_MOST_SEC, " seconds")
+        if request.join.deadline_sec is not None and request.join.quorum is None:
+            problems.append({"path": "join.quorum", "message": "a join with a deadline needs a quorum"})
     if request.idempotency_key is not None and not 1 <= len(request.idempotency_key) <= 200:
         problems.append({"path": "idempotency_key", "message": "write 1 to 200 characters"})
+    if len(request.limit_key) > 200 or (request.limit_key and not request.limit_key.isprintable()):
+        problems.append({"path": "limit_key", "message": "write at most 200 printable characters"})
     if problems:
         raise ParamsInvalid(problems)
 
 
-def _connect(tasks: Sequence[Task], requests: Sequence[SpawnRequest]) -> None:
-    """Write the edges and hold back the children, with the parents locked so that none finishes unseen."""
-    own = {task.task_id for task in tasks}
-    edges = [
-        (task, parent)
-        for task, request in zip(tasks, requests, strict=True)
-        for parent in {*request.depends_on, *(binding.task_id for binding in request.bindings.values())}
-    ]
-    known = dependencies.lock_parents([parent for _, parent in edges if parent not in own])
-    unknown = [parent for _, parent in edges if parent not in own and parent not in known]
-    if unknown:
-        raise ParamsInvalid([{"path": "depends_on", "message": f"there is no task {parent}"} for parent in unknown])
-    for task, parent in edges:
-        if parent in own or known[parent].status != TaskStatus.COMPLETED:
-            task.hold |= Hold.DEPENDENCY
-    TaskDependency.objects.bulk_create(
-        [TaskDependency(child_task_id=task.task_id, parent_task_id=parent) for task, parent in edges]
-    )
+def _park(tasks: Sequence[Task]) -> None:
+    """Have new tasks under a limit wait for a free slot, unless something else holds them already."""
+    limited = limits.of_queues({task.queue_id for task in tasks})
+    for task in tasks:
+        if task.hold == 0 and (task.limit_key or task.queue_id in limited):
+            task.hold = Hold.LIMIT
 
 
 def _fail_the_unrunnable(tasks: Sequence[Task]) -> None:
     """A task spawned behind one that already failed for good fails at once, and says so."""
-    for task in [task for task in tasks if task.hold & Hold.DEPENDENCY]:
-        parents = TaskDependency.objects.filter(child_task_id=task.task_id).values("parent_task_id")
-        dead = Task.objects.filter(
-            task_id__in=parents, status=TaskStatus.FAILED, failure_class=FailureClass.INVALID
-        ).first()
-        if dead is not None and task.status == TaskStatus.PENDING:
-            condemn(task, dead)
-
-
-def _fingerprint(request: SpawnRequest) -> str:
-    content = {
-        "task_name": request.task_name,
-        "queue_name": _queue_name(request),
-        "params": dict(request.params),
-        "priority": request.priority,
-        "timeout_sec": request.timeout_sec,
-        "max_retries": request.max_retries,
-        "run_after": request.run_after.isoformat() if request.run_after else None,
-        "depends_on": sorted(map(str, request.depends_on)),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    waiting = [task for task in tasks if task.hold & Hold.DEPENDENCY]
+    for task in dependencies.hopeless(waiting) if waiting else ():
+        transitions.condemn(task, dependencies.first_hopeless_parent(task))

@@ -30,9 +30,7 @@ class Attempt(models.Model):
 
     class Meta:
         ordering = ["task_id", "number"]
-        indexes = [
-            models.Index(fields=["ended_at"], name="attempt_ended", condition=models.Q(ended_at__isnull=False))
-        ]
+        indexes = [models.Index(fields=["ended_at"], name="attempt_ended", condition=models.Q(ended_at__isnull=False))]
         constraints = [models.UniqueConstraint(fields=["task_id", "number"], name="attempt_number_once")]
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from tasks_app.models.queue import Queue
 from tasks_app.models.run import Run
 from tasks_app.models.worker import Worker
-from tasks_app.querysets import TaskQuerySet
+from tasks_app.querysets import FUTURES, WAITINGS, TaskQuerySet
 
 PRIORITY_LEAST, PRIORITY_MOST, PRIORITY_DEFAULT = 1, 20, 5
 
@@ -32,10 +32,6 @@ class Hold(models.IntegerChoices):
     FUTURE = 1
     DEPENDENCY = 2
     LIMIT = 4
-
-
-FUTURES = [bits for bits in range(1, 8) if bits & Hold.FUTURE]
-WAITINGS = [bits for bits in range(1, 8) if bits & Hold.DEPENDENCY]
 
 
 class FailureClass(models.TextChoices):
@@ -63,7 +59,8 @@ class Task(models.Model):
     task_name = models.CharField(max_length=100)
     params = models.JSONField(default=dict)
     bindings = models.JSONField(
-        default=dict, help_text='Params taken from parents\' results: {"param": {"task_id": …, "field": …}}, or "task_ids" for a list.'
+        default=dict,
+        help_text='Params taken from parents\' results: {"param": {"task_id": …, "field": …}}; "task_ids": a list.',
     )
     priority = models.PositiveSmallIntegerField(default=PRIORITY_DEFAULT)
     status = models.CharField(max_length=10, choices=TaskStatus, default=TaskStatus.PENDING, editable=False)
@@ -150,7 +147,9 @@ class Task(models.Model):
                 name="task_claimable",
                 condition=models.Q(status="pending", hold=0),
             ),
-            models.Index(fields=["runnable_at"], name="task_future", condition=models.Q(status="pending", hold__in=FUTURES)),
+            models.Index(
+                fields=["runnable_at"], name="task_future", condition=models.Q(status="pending", hold__in=FUTURES)
+            ),
             models.Index(fields=["id"], name="task_waiting", condition=models.Q(status="pending", hold__in=WAITINGS)),
             models.Index(
                 fields=["join_deadline_at"],
@@ -165,7 +164,12 @@ class Task(models.Model):
             models.Index(
                 fields=["limit_key", "queue", "memory_class", "rank", "id"],
                 name="task_parked_by_key",
-                condition=models.Q(status="pending", hold__in=[0, 4]) & ~models.Q(limit_key=""),
+                condition=models.Q(status="pending", hold=4) & ~models.Q(limit_key=""),
+            ),
+            models.Index(
+                fields=["limit_key", "queue", "memory_class"],
+                name="task_keyed",
+                condition=models.Q(status__in=["pending", "claimed"]) & ~models.Q(limit_key=""),
             ),
             models.Index(
                 fields=["expires_at"],

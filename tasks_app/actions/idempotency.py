@@ -1,0 +1,76 @@
+"""Keys by which a repeated spawn finds the task that it made before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.db import connection
+
+from tasks_app.errors import IdempotencyConflict
+from tasks_app.models import IdempotencyKey, Task
+
+if TYPE_CHECKING:
+    from tasks_app.actions.spawn import SpawnRequest
+
+# Waits for whoever is about to commit the same key, so that afterwards the key is known for certain.
+_RESERVE = """
+INSERT INTO tasks_app_idempotencykey (key, fingerprint, task_id, created_at)
+SELECT key, fingerprint, task_id, absurd_now()
+FROM unnest(%s::text[], %s::text[], %s::uuid[]) AS wanted(key, fingerprint, task_id)
+ORDER BY key
+ON CONFLICT (key) DO NOTHING
+RETURNING key
+"""
+
+
+def reserve(wanted: Sequence[tuple[str | None, str, Task]]) -> dict[UUID, Task]:
+    """Take the keys for the tasks that are about to be spawned.
+
+    Returns, by the task id that is not to be used, the task which a key found instead. Raises IdempotencyConflict when
+    a key was used for other content.
+    """
+    keyed = [(key, print_, task) for key, print_, task in wanted if key is not None]
+    if not keyed:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_RESERVE, [[k for k, _, _ in keyed], [p for _, p, _ in keyed], [t.task_id for _, _, t in keyed]])
+        cursor.fetchall()
+    stored = {row.key: row for row in IdempotencyKey.objects.filter(key__in=[key for key, _, _ in keyed])}
+    own = {task.task_id: task for _, _, task in keyed}
+    found: dict[UUID, Task] = {}
+    for key, print_, task in keyed:
+        row = stored[key]
+        if row.fingerprint != print_:
+            raise IdempotencyConflict(key)
+        if row.task_id != task.task_id:
+            found[task.task_id] = own.get(row.task_id) or Task.objects.get(task_id=row.task_id)
+    return found
+
+
+def fingerprint(request: SpawnRequest) -> str:
+    """Return a digest of everything that makes two requests ask for the same."""
+    if request.idempotency_key is None:
+        return ""
+    content = {
+        "task_name": request.task_name,
+        "queue_name": request.queue_name,
+        "params": dict(request.params),
+        "bindings": {name: binding.stored() for name, binding in request.bindings.items()},
+        "priority": request.priority,
+        "timeout_sec": request.timeout_sec,
+        "max_retries": request.max_retries,
+        "max_wait_sec": request.max_wait_sec,
+        "budget_sec": request.budget_sec,
+        "silence_sec": request.silence_sec,
+        "limit_key": request.limit_key,
+        "run_after": request.run_after.isoformat() if request.run_after else None,
+        "expires_at": request.expires_at.isoformat() if request.expires_at else None,
+        "depends_on": sorted(map(str, request.depends_on)),
+        "runs_after": sorted(map(str, request.runs_after)),
+        "join": None if request.join is None else [request.join.quorum, request.join.deadline_sec],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,99 @@
+"""What becomes of a task whose attempt did not complete: the policies, applied to a locked row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+
+from tasks_app import clock, policies, registry
+from tasks_app.models import Hold, Task, TaskStatus, Worker
+from tasks_app.policies import Verdict
+from tasks_app.transitions import Act, move
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptReport:
+    """What is kept of an attempt beside its outcome."""
+
+    traceback: str = ""
+    exit_code: int | None = None
+    signal: str = ""
+    log_tail: str = ""
+    peak_rss_bytes: int | None = None
+    cpu_sec: float | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """The report as columns of Attempt."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def settle_failure(task: Task, failure_class: str, message: str, *, actor: str, report: AttemptReport) -> None:
+    """Apply the retry policy to a locked claimed task whose attempt did not complete."""
+    spec = registry.find(task.task_name)
+    verdict = policies.judge(
+        failure_class,
+        retry_count=task.retry_count,
+        max_retries=task.max_retries,
+        crash_count=task.crash_count,
+        cancel_requested=task.cancel_requested_at is not None,
+        retried=policies.RETRIED if spec is None or spec.retried is None else spec.retried,
+    )
+    fields: dict[str, Any] = {}
+    if verdict.to == "pending":
+        fields = _next_try(task, failure_class, counted=verdict.counts_as_retry)
+        if task.deadline_at is not None and fields.get("runnable_at", clock.now()) >= task.deadline_at:
+            verdict, fields = Verdict(to="failed", counts_as_crash=verdict.counts_as_crash), {}
+            message = f"{message}\nnot tried again: its total budget ends at {clock.stamp(task.deadline_at)}"
+    ended_as = "cancelled" if verdict.to == "cancelled" else failure_class
+    fields.update(
+        retry_count=task.retry_count + verdict.counts_as_retry,
+        crash_count=task.crash_count - (not verdict.counts_as_crash),
+        error=message,
+        failure_class=ended_as,
+    )
+    if verdict.quarantined:
+        fields["quarantined_at"] = clock.now()
+    verb = {"pending": "returned" if failure_class == "drained" else "retrying"}.get(verdict.to, verdict.to)
+    reason = task.cancel_reason if verdict.to == "cancelled" else message.split("\n", 1)[0][:500]
+    detail: dict[str, Any] = {"failure_class": failure_class, "quarantined": verdict.quarantined}
+    if "runnable_at" in fields:
+        detail["next_try_at"] = clock.stamp(fields["runnable_at"])
+    move(
+        task,
+        TaskStatus(verdict.to),
+        Act(verb=verb, actor=actor, reason=reason, detail=detail),
+        attempt={"outcome": ended_as, "error": message, **report.columns()},
+        **fields,
+    )
+
+
+def _next_try(task: Task, failure_class: str, *, counted: bool) -> dict[str, Any]:
+    if not counted:
+        return {"hold": 0}
+    runnable_at = clock.now() + timedelta(seconds=_backoff_sec(task))
+    fields = {"hold": Hold.FUTURE, "runnable_at": runnable_at, "rank": policies.rank(task.priority, runnable_at)}
+    if failure_class == "memory":
+        memory_gb = _more_memory_gb(task)
+        fields.update(memory_gb=memory_gb, memory_class=policies.memory_class(memory_gb))
+    return fields
+
+
+def _backoff_sec(task: Task) -> float:
+    spec = registry.find(task.task_name)
+    base_sec = spec.backoff_base_sec if spec and spec.backoff_base_sec is not None else None
+    cap_sec = spec.backoff_cap_sec if spec and spec.backoff_cap_sec is not None else None
+    return policies.backoff_sec(
+        task.retry_count + 1,
+        base_sec=settings.ABSURD_BACKOFF_BASE_SEC if base_sec is None else base_sec,
+        cap_sec=settings.ABSURD_BACKOFF_CAP_SEC if cap_sec is None else cap_sec,
+    )
+
+
+def _more_memory_gb(task: Task) -> float:
+    """Return what the next attempt asks for: more, but no more than the largest host that is up can give."""
+    serving = Worker.objects.filter(stopped_at=None, queues__contains=[task.queue_id])
+    most_gb = max(serving.values_list("memory_gb", flat=True), default=task.memory_gb)
+    return max(task.memory_gb, min(most_gb, task.memory_gb * policies.MEMORY_GROWTH))

@@ -1,0 +1,23 @@
+"""The queue's hot statements, run as prepared statements of the server.
+
+Django interpolates parameters in the client, which makes the server parse and plan each statement anew. What is run
+hundreds of times a second goes round that, on Django's own connection and so in its transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.db import connection
+
+
+def run(sql: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Execute the statement and return its rows; jsonb columns come as text, as Django has them."""
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        # A pooler that gives each transaction another connection knows no prepared statements of ours.
+        cursor.execute(sql, params, prepare=not settings.ABSURD_POLL_ONLY)
+        return cursor.fetchall() if cursor.description else []
