@@ -95,8 +95,6 @@ class DirectoryContext:
         self.cores = cores
         self.memory_gb = memory_gb
         self.products: list[ProductDraft] = []
-        self.products_dir.mkdir(parents=True, exist_ok=True)
-        self.scratch_dir.mkdir(parents=True, exist_ok=True)
 
     def output(self, name: str) -> Path:
         path = self.products_dir / name

@@ -19,3 +19,5 @@ class LocalContext(DirectoryContext):
             task_name=task_name,
             data_roots=data_roots or (directory,),
         )
+        for needed in (self.products_dir, self.scratch_dir):
+            needed.mkdir(parents=True, exist_ok=True)

@@ -32,24 +32,32 @@ def default_memory_gb() -> float:
 def fitting_classes(free_gb: float, total_gb: float) -> list[int]:
     """Return the memory classes n, tasks of up to 2**n GB, that may be claimed now.
 
-    On an empty host the class that the whole share lies within is open too: it holds tasks that do fit.
+    The smallest class is always open, for what needs next to nothing. On an empty host the class that the whole share
+    lies within is open too: it holds tasks that do fit.
     """
     empty = free_gb >= total_gb
-    return [n for n in claiming.MEMORY_CLASSES if 2**n <= free_gb or (empty and 2 ** (n - 1) < total_gb)]
+    return [n for n in claiming.MEMORY_CLASSES if n == 0 or 2**n <= free_gb or (empty and 2 ** (n - 1) < total_gb)]
 
 
 def claim(worker: Worker, *, slots: int) -> list[Claim]:
-    """Claim up to `slots` tasks, one after another, as long as their declared memory fits the host's share."""
+    """Claim up to `slots` tasks whose declared memory together fits what is free of the host's share.
+
+    A task that does not fit beside more urgent ones lets the smaller ones behind it pass.
+    """
     claims: list[Claim] = []
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCK_SPACE, _key(worker.host_id)])
+        free_gb = worker.memory_gb - _claimed_gb(worker.host_id)
         while len(claims) < slots:
-            classes = fitting_classes(worker.memory_gb - _claimed_gb(worker.host_id), worker.memory_gb)
-            fresh = claiming.claim(worker, limit=1, memory_classes=classes)
+            classes = fitting_classes(free_gb, worker.memory_gb)
+            fresh = claiming.claim(worker, limit=slots - len(claims), memory_classes=classes, free_gb=free_gb)
             if not fresh:
                 break
             claims += fresh
+            free_gb -= sum(each.memory_gb for each in fresh)
+            if sum(each.memory_gb for each in fresh) == 0:
+                break
     return claims
 
 

@@ -7,25 +7,18 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import importlib
-import inspect
 import math
 import os
 import signal
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from pydantic import BaseModel, ValidationError
-
-from tasks_app.handler import DirectoryContext, InvalidInput, NoWork, ProductDraft
-from workers import manifest, protocol
-from workers.protocol import Failure, ProductNote, Progress, Reply, Request, Result
-
-Handler = Callable[[BaseModel, "ChildContext"], object]
+from tasks_app.handler import DirectoryContext
+from workers import protocol
+from workers.protocol import Failure, Progress, Reply, Request, Result
+from workers.running import plain_result, product_notes, run_handler
 
 
 class Channel:
@@ -71,10 +64,6 @@ class ChildContext(DirectoryContext):
         )
 
 
-class Unstorable(Exception):
-    """A result holds something that JSON has no word for."""
-
-
 def main() -> NoReturn:
     """Run the one request and end without Python's and CASA's tear-down, in which finished work can still crash."""
     request_fd, reply_fd = int(os.environ.pop(protocol.REQUEST_FD)), int(os.environ.pop(protocol.REPLY_FD))
@@ -92,108 +81,16 @@ def main() -> NoReturn:
 
 def execute(request: Request, context: ChildContext) -> Reply:
     """Run the handler and say how it went; raises nothing."""
-    try:
-        handler = _load(request.handler)
-        params = _params_model(handler).model_validate(request.params)
-    except ValidationError as error:
-        return _failure("invalid", _fields_of(error))
-    except BaseException as error:
-        return _failure("error", f"handler {request.handler} cannot be used: {_words(error)}")
-    try:
-        outcome = handler(params, context)
+
+    def finish(outcome: object) -> Result:
         # Tools that the handler let go of close their tables now, before anything is summed.
         gc.collect()
-        return Result(result=plain_result(outcome), products=_products(context))
-    except InvalidInput as error:
-        return _failure("invalid", str(error))
-    except NoWork as error:
-        return _failure("no_work", str(error))
-    except MemoryError as error:
-        return _failure("memory", f"out of memory: {error}" if str(error) else "out of memory")
-    except SystemExit as error:
-        return _failure("error", f"the handler called exit({error.code})")
-    except BaseException as error:
-        return _failure("error", _words(error))
+        return Result(result=plain_result(outcome), products=product_notes(context))
 
-
-def _load(handler: str) -> Handler:
-    module, _, function = handler.partition(":")
-    found: Handler = getattr(importlib.import_module(module), function)
-    return found
-
-
-def _params_model(handler: Handler) -> type[BaseModel]:
-    """Return the model that the handler's first parameter is annotated with."""
-    first = next(iter(inspect.signature(handler).parameters.values()))
-    model = first.annotation
-    if isinstance(model, str):
-        model = eval(model, getattr(handler, "__globals__", {}))  # noqa: S307 - an annotation of our own code
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise TypeError(f"its first parameter {first.name!r} is not annotated with a pydantic model")
-    return model
-
-
-def _products(context: ChildContext) -> tuple[ProductNote, ...]:
-    manifest.sync(context.products_dir)
-    return tuple(_note(draft, context.products_dir) for draft in context.products)
-
-
-def _note(draft: ProductDraft, directory: Path) -> ProductNote:
-    size_bytes, checksum = manifest.measure(directory / draft.path)
-    metrics = plain(dict(draft.metrics), f"metrics of product {draft.kind}")
-    return ProductNote(
-        kind=draft.kind,
-        path=draft.path,
-        metrics=metrics,
-        verdict=draft.verdict,
-        inputs=draft.inputs,
-        size_bytes=size_bytes,
-        checksum=checksum,
-    )
-
-
-def plain_result(outcome: object) -> dict[str, Any]:
-    """Return a handler's result as a JSON object. Raises Unstorable, naming the field."""
-    if outcome is None:
-        return {}
-    value = plain(outcome, "result")
-    if not isinstance(value, dict):
-        raise Unstorable(f"a handler returns a pydantic model, a dict or None, not {type(outcome).__name__}")
-    return value
-
-
-def plain(value: object, where: str) -> Any:
-    """Return the value in JSON's own types. Raises Unstorable, naming the place, for NaN and foreign types."""
-    if isinstance(value, BaseModel):
-        return plain(value.model_dump(mode="json"), where)
-    if isinstance(value, Mapping):
-        return {str(name): plain(part, f"{where}.{name}") for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part, f"{where}[{index}]") for index, part in enumerate(value)]
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise Unstorable(f"{where} is {value}: write None where there is no number")
-        return float(value)
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    raise Unstorable(f"{where} is a {type(value).__name__}, which JSON cannot hold")
-
-
-def _fields_of(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(['params', *map(str, fault['loc'])])}: {fault['msg']}"
-        for fault in error.errors(include_url=False, include_input=False)
-    )
-
-
-def _failure(failure_class: protocol.ReplyClass, message: str) -> Failure:
-    text = traceback.format_exc()
-    sys.stderr.write(text)
-    return Failure(failure_class=failure_class, message=message or failure_class, traceback=text)
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    reply = run_handler(request.handler, request.params, context, finish)
+    if isinstance(reply, Failure):
+        sys.stderr.write(reply.traceback)
+    return reply
 
 
 if __name__ == "__main__":

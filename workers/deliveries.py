@@ -4,19 +4,59 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Sequence
 
-from tasks_app import claiming
+from tasks_app import claiming, registry
 from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.models import Attempt
 from workers import publication
+from workers.execution import Execution
 from workers.link import OUTAGE
 from workers.outcome import Outcome, published_products
-from workers.supervisor import Execution
 
 TRIES_MOST = 10
 """The database answers otherwise, yet this outcome cannot be stored: after so many tries it is the outcome's fault."""
 
 logger = logging.getLogger(__name__)
+
+
+def deliver_together(executions: Sequence[Execution]) -> list[Execution]:
+    """Store the successes that need no more than their task's row in one transaction; return those done with.
+
+    What has been tried before, has products or belongs to a task name with rows of its own is left for `deliver`.
+    """
+    simple = [execution for execution in executions if _is_simple(execution)]
+    if len(simple) < 2:
+        return []
+    completions = []
+    for execution in simple:
+        result = execution.outcome.result if execution.outcome else None
+        execution.delivery_tries += 1
+        completions.append(
+            claiming.Completion(
+                claim=execution.claim, result=result.result if result else {}, report=execution.report()
+            )
+        )
+    try:
+        refused = claiming.complete_many(completions)
+    except OUTAGE:
+        raise
+    except Exception:
+        logger.exception("outcomes could not be stored together and are stored one by one")
+        return []
+    for execution in simple:
+        if execution.claim.task_id in refused:
+            logger.warning("outcome refused %s", execution.named)
+        _tidy(execution)
+    return simple
+
+
+def _is_simple(execution: Execution) -> bool:
+    outcome = execution.outcome
+    if outcome is None or outcome.result is None or outcome.result.products or execution.delivery_tries:
+        return False
+    spec = registry.find(execution.claim.task_name)
+    return spec is not None and spec.on_complete is None and not execution.places.products_dir.exists()
 
 
 def deliver(execution: Execution) -> bool:

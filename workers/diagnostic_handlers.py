@@ -41,6 +41,14 @@ def echo(params: EchoParams, context: Context) -> dict[str, Any]:
     return {"value": params.value, "paths": paths}
 
 
+class NoopParams(Params):
+    """Nothing needed."""
+
+
+def noop(params: NoopParams, context: Context) -> None:
+    """Do nothing."""
+
+
 class SleepParams(Params):
     """How long to sleep, in how many steps with progress."""
 

@@ -9,6 +9,7 @@ from workers import diagnostic_handlers as handlers
 
 _NAMES: dict[str, tuple[str, type[BaseModel], str]] = {
     "echo": ("echo", handlers.EchoParams, "Returns what it is given"),
+    "noop": ("noop", handlers.NoopParams, "Does nothing, in a thread of the worker"),
     "sleep": ("sleep", handlers.SleepParams, "Sleeps, reporting progress"),
     "fail": ("fail", handlers.FailParams, "Fails in the way it is asked to"),
     "segfault": ("segfault", handlers.SegfaultParams, "Crashes in native code"),
@@ -16,6 +17,7 @@ _NAMES: dict[str, tuple[str, type[BaseModel], str]] = {
     "eat-memory": ("eat_memory", handlers.EatMemoryParams, "Takes more and more memory"),
     "spawn-orphan": ("spawn_orphan", handlers.SpawnOrphanParams, "Leaves a grandchild in a session of its own"),
 }
+_THREADED = frozenset({"noop"})
 MEMORY_GB = 0.25
 
 
@@ -28,6 +30,7 @@ def register_all() -> None:
                 handler=f"workers.diagnostic_handlers:{function}",
                 params_model=params_model,
                 description=description,
-                memory_gb=MEMORY_GB,
+                memory_gb=0.0 if name in _THREADED else MEMORY_GB,
+                isolation="thread" if name in _THREADED else "process",
             )
         )

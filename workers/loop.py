@@ -18,16 +18,22 @@ from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
 from tasks_app.maintenance import Sweeper
 from tasks_app.models import Task, Worker
 from workers import admission, backlog, deliveries, environment, identity, leftovers, link, publication
+from workers.execution import Execution
+from workers.gathering import Gathering
+from workers.listener import Listener
 from workers.options import Options
 from workers.outcome import Stop
 from workers.stop_orders import StopOrders
-from workers.supervisor import Execution
+from workers.supervisor import ProcessExecution
+from workers.threads import Crew, ThreadExecution
 from workers.timer import Timer
 
 SWEEP_SEC = 0.5
 LIMITS_SEC = 1.0
 WATCH_SEC = 1.0
 LEFTOVERS_SEC = 600.0
+LOOK_AGAIN_SEC = 0.03
+"""After a wake-up the queue is looked into once more, because notifications of the next moments are left out."""
 LAST_WORDS_SEC = 10.0
 """How long a worker that was told twice to stop tries to return its tasks."""
 
@@ -61,6 +67,11 @@ class Loop:
         self._limits = Timer(LIMITS_SEC)
         self._watch = Timer(WATCH_SEC)
         self._leftovers = Timer(LEFTOVERS_SEC, jitter=0.3)
+        self._crew = Crew(options.concurrency)
+        self._listener = Listener(options.queue_names)
+        self._look_again_at: float | None = None
+        self._gathering = Gathering()
+        self._timers = (self._claims, self._renewals, self._heartbeats, self._sweeps, self._limits, self._watch)
 
     def run(self) -> None:
         """Work until the end."""
@@ -68,6 +79,7 @@ class Loop:
         environment.make_caches(settings.ABSURD_VAR)
         self._orders.catch()
         self._selector.register(self._orders.reader, selectors.EVENT_READ, self._orders.drain_reader)
+        self._selector.register(self._crew.fd, selectors.EVENT_READ, self._crew.collect)
         logger.info(
             "worker %s starts: queues=%s concurrency=%d memory_gb=%.1f pid=%d",
             self._options.worker_id,
@@ -105,10 +117,15 @@ class Loop:
     def _wait_sec(self) -> float:
         if not self._link.up:
             return min(self._limits.wait_sec, 0.1)
-        if any(not execution.running for execution in self._executions):
-            return 0.0
-        timers = (self._claims, self._renewals, self._heartbeats, self._sweeps, self._limits, self._watch)
-        return min(timer.wait_sec for timer in timers)
+        waits = [timer.wait_sec for timer in self._timers]
+        if self._look_again_at is not None:
+            waits.append(max(0.0, self._look_again_at - time.monotonic()))
+        if any(not execution.running and execution.outcome is None for execution in self._executions):
+            waits.append(0.0)
+        gathering_sec = self._gathering.wait_sec(self._executions)
+        if gathering_sec is not None:
+            waits.append(gathering_sec)
+        return min(waits)
 
     # Attempts
 
@@ -140,7 +157,9 @@ class Loop:
         claim = execution.claim
         try:
             handler = registry.get(claim.task_name).handler
-            claiming.start_attempt(claim, directory=str(execution.places.attempt_dir), log_path=str(execution.log_path))
+            if execution.log_path is not None:
+                places = execution.places
+                claiming.start_attempt(claim, directory=str(places.attempt_dir), log_path=str(execution.log_path))
             for fd in execution.start(handler):
                 self._selector.register(fd, selectors.EVENT_READ, functools.partial(self._listen, execution))
         except (LostClaim, TaskNotFound):
@@ -169,6 +188,7 @@ class Loop:
         back = not self._link.up
         if back or self._heartbeats.due():
             self._beat()
+            self._listen_for_work()
         if self._renewals.due() or back:
             self._renew()
         self._deliver()
@@ -215,7 +235,13 @@ class Loop:
             execution.give_up(CANCELLED)
 
     def _deliver(self) -> None:
-        for execution in [execution for execution in self._executions if execution.outcome is not None]:
+        if self._gathering.wait_sec(self._executions) != 0.0:
+            return
+        ended = [execution for execution in self._executions if execution.outcome is not None]
+        for execution in deliveries.deliver_together(ended):
+            self._forget(execution)
+            ended.remove(execution)
+        for execution in ended:
             if deliveries.deliver(execution):
                 self._forget(execution)
 
@@ -229,7 +255,23 @@ class Loop:
             except (LostClaim, TaskNotFound):
                 execution.kill(LOST)
 
+    def _listen_for_work(self) -> None:
+        if not settings.ABSURD_POLL_ONLY and self._listener.connect() and self._listener.fd is not None:
+            self._selector.register(self._listener.fd, selectors.EVENT_READ, self._hear_of_work)
+            self._claims.hurry()
+
+    def _hear_of_work(self) -> None:
+        fd = self._listener.fd
+        if self._listener.hear():
+            self._claims.hurry()
+            self._look_again_at = time.monotonic() + LOOK_AGAIN_SEC
+        if self._listener.fd is None and fd is not None:
+            self._selector.unregister(fd)
+
     def _claim(self) -> None:
+        if self._look_again_at is not None and time.monotonic() >= self._look_again_at:
+            self._look_again_at = None
+            self._claims.hurry()
         if not self._claims.due() or self._draining or self._paused:
             return
         slots = self._options.concurrency - len(self._executions)
@@ -246,7 +288,10 @@ class Loop:
             self._exhausted = backlog.is_exhausted(self._options.queue_names)
 
     def _execution(self, claim: claiming.Claim) -> Execution:
-        return Execution(
+        spec = registry.find(claim.task_name)
+        if spec is not None and spec.isolation == "thread":
+            return ThreadExecution(claim, root=self._root, data_roots=settings.ABSURD_DATA_ROOTS, crew=self._crew)
+        return ProcessExecution(
             claim,
             root=self._root,
             var=settings.ABSURD_VAR,
@@ -274,5 +319,6 @@ class Loop:
         deadline = time.monotonic() + 2.0
         while any(guardian.poll() is None for guardian in self._guardians) and time.monotonic() < deadline:
             time.sleep(0.02)
+        self._listener.close()
         self._orders.release()
         logger.info("worker %s stopped after %d tasks", self._options.worker_id, self._claimed_count)

@@ -16,9 +16,9 @@ import psutil
 
 from tasks_app.claiming import AttemptReport, Claim
 from workers import environment, logs, protocol, publication, strays
-from workers.outcome import Exit, Outcome, Stop, clean, judge, signal_name
+from workers.execution import Execution
+from workers.outcome import Exit, Stop, clean, judge, signal_name
 from workers.protocol import Progress, Reply, Request
-from workers.publication import Places
 
 GUARDIAN = Path(__file__).with_name("guardian.py")
 READ_BYTES = 1 << 16
@@ -49,20 +49,15 @@ class Lines:
             yield from whole
 
 
-class Execution:
-    """One claimed task, from its claim until its outcome is delivered."""
+class ProcessExecution(Execution):
+    """An attempt in a guarded process of its own."""
 
     def __init__(
         self, claim: Claim, *, root: Path, var: Path, data_roots: tuple[Path, ...], host_memory_gb: float
     ) -> None:
-        self.claim = claim
+        super().__init__(claim, root=root)
         self.ceiling_gb = memory_ceiling_gb(claim, host_memory_gb)
-        self.places: Places = publication.places_of(claim, root)
-        self.log_path = logs.path_of(var, claim)
-        self.stop_asked: Stop | None = None
-        self.outcome: Outcome | None = None
-        self.news: Progress | None = None
-        self.delivery_tries = 0
+        self._log = self.log_path = logs.path_of(var, claim)
         self._var = var
         self._data_roots = data_roots
         self._guardian: subprocess.Popen[bytes] | None = None
@@ -85,7 +80,7 @@ class Execution:
         scratch = self.places.scratch_dir
         request_fd = self._write_request(handler)
         reply_read, reply_write = os.pipe()
-        log_fd = logs.open_for_append(self.log_path)
+        log_fd = logs.open_for_append(self._log)
         self._oom_kills_before = oom_kills()
         try:
             self._guardian = subprocess.Popen(
@@ -97,7 +92,7 @@ class Execution:
                 pass_fds=(request_fd, reply_write),
                 start_new_session=True,
                 cwd=scratch,
-                env=environment.of_child(claim=self.claim, scratch=scratch, log_path=self.log_path, var=self._var),
+                env=environment.of_child(claim=self.claim, scratch=scratch, log_path=self._log, var=self._var),
             )
         except OSError:
             os.close(reply_read)
@@ -180,14 +175,6 @@ class Execution:
             self.outcome.message.split("\n", 1)[0],
         )
 
-    def give_up(self, stop: Stop) -> None:
-        """End an attempt that was never started."""
-        self.outcome = judge(reply=None, exit=Exit(), stop=stop, oom_kills=0)
-
-    def fail_to_start(self, message: str) -> None:
-        """End an attempt whose child could not be started."""
-        self.outcome = Outcome(failure_class="error", message=message)
-
     def stop(self, stop: Stop, *, grace_sec: float) -> None:
         """Have the attempt stopped: stacks into the log, SIGTERM, grace, SIGKILL. The first reason given counts."""
         if self.stop_asked is None:
@@ -236,11 +223,6 @@ class Execution:
         return own
 
     @property
-    def named(self) -> str:
-        """What log lines about this attempt carry."""
-        return logs.named(self.claim)
-
-    @property
     def peak_rss_bytes(self) -> int:
         """The largest memory seen, by sampling or by the kernel's own account."""
         return max(self._peak_rss_bytes, self._exit.peak_rss_bytes if self._exit else 0)
@@ -253,7 +235,7 @@ class Execution:
             traceback=outcome.traceback if outcome else "",
             exit_code=ended.exit_code,
             signal=signal_name(ended.signal) if ended.signal else "",
-            log_tail=logs.tail(self.log_path) if failed else "",
+            log_tail=logs.tail(self._log) if failed else "",
             peak_rss_bytes=self.peak_rss_bytes or None,
             cpu_sec=ended.cpu_sec if self._exit else None,
         )

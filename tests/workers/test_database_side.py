@@ -20,7 +20,7 @@ from tests.workers.live import outcomes, spawn_one, verbs
 from workers import admission, backlog, deliveries, leftovers, publication
 from workers.outcome import Outcome
 from workers.protocol import Result
-from workers.supervisor import Execution, memory_ceiling_gb
+from workers.supervisor import ProcessExecution, memory_ceiling_gb
 
 pytestmark = pytest.mark.django_db
 DONE = Outcome(failure_class=None, result=Result(result={"value": 1}))
@@ -31,10 +31,10 @@ def worker() -> Worker:
     return make_worker(memory_gb=16.0)
 
 
-def ended(worker: Worker, root: Path, outcome: Outcome = DONE) -> Execution:
+def ended(worker: Worker, root: Path, outcome: Outcome = DONE) -> ProcessExecution:
     """Return an execution whose child has written an output and ended."""
     (claim,) = claiming.claim(worker, limit=1)
-    execution = Execution(claim, root=root, var=root, data_roots=(root,), host_memory_gb=16.0)
+    execution = ProcessExecution(claim, root=root, var=root, data_roots=(root,), host_memory_gb=16.0)
     publication.prepare(claim, execution.places)
     (execution.places.products_dir / "image.fits").write_text("pixels")
     execution.outcome = outcome

@@ -1,0 +1,72 @@
+"""One claimed task in the worker's hands, whichever way it is run."""
+
+from __future__ import annotations
+
+import subprocess
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from tasks_app.claiming import AttemptReport, Claim
+from workers import logs, publication
+from workers.outcome import Exit, Outcome, Stop, judge
+from workers.protocol import Progress
+from workers.publication import Places
+
+
+class Execution(ABC):
+    """An attempt from its claim until its outcome is delivered."""
+
+    def __init__(self, claim: Claim, *, root: Path) -> None:
+        self.claim = claim
+        self.places: Places = publication.places_of(claim, root)
+        self.log_path: Path | None = None
+        self.stop_asked: Stop | None = None
+        self.outcome: Outcome | None = None
+        self.news: Progress | None = None
+        self.delivery_tries = 0
+
+    @property
+    @abstractmethod
+    def running(self) -> bool:
+        """Whether it has been started and its end is not known yet."""
+
+    @abstractmethod
+    def start(self, handler: str) -> list[int]:
+        """Start it; return the descriptors to listen to. Raises OSError."""
+
+    @abstractmethod
+    def listen(self) -> list[int]:
+        """Take in what it says; return the descriptors that have come to their end and are to be forgotten."""
+
+    @abstractmethod
+    def stop(self, stop: Stop, *, grace_sec: float) -> None:
+        """Have the attempt stopped. The first reason given counts."""
+
+    @abstractmethod
+    def kill(self, stop: Stop | None = None) -> None:
+        """Have it ended at once."""
+
+    @abstractmethod
+    def check_limits(self, *, grace_sec: float) -> None:
+        """Stop the attempt when it has run or grown beyond what it may."""
+
+    @abstractmethod
+    def report(self) -> AttemptReport:
+        """Return what is kept of the attempt."""
+
+    @abstractmethod
+    def close(self) -> subprocess.Popen[bytes] | None:
+        """Let go of it; return a process that is to be reaped later."""
+
+    def give_up(self, stop: Stop) -> None:
+        """End an attempt that was never started."""
+        self.outcome = judge(reply=None, exit=Exit(), stop=stop, oom_kills=0)
+
+    def fail_to_start(self, message: str) -> None:
+        """End an attempt that could not be started."""
+        self.outcome = Outcome(failure_class="error", message=message)
+
+    @property
+    def named(self) -> str:
+        """What log lines about this attempt carry."""
+        return logs.named(self.claim)

@@ -1,0 +1,188 @@
+"""Attempts in threads of the worker itself: for short work in pure Python, which must end by itself.
+
+A thread cannot be stopped from outside. One that overstays is given up: its outcome is decided without it, whatever it
+still does is refused by the fence, and another thread takes its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from queue import SimpleQueue
+
+from django.db import connections
+
+from tasks_app.claiming import AttemptReport, Claim
+from tasks_app.handler import DirectoryContext
+from workers import publication
+from workers.execution import Execution
+from workers.outcome import Exit, Stop, clean, judge
+from workers.protocol import Progress, Reply, Result
+from workers.running import plain_result, product_notes, run_handler
+
+logger = logging.getLogger(__name__)
+
+
+class ThreadContext(DirectoryContext):
+    """The context of an attempt in a thread; its directories are made when it first asks for one."""
+
+    def __init__(self, execution: ThreadExecution, data_roots: tuple[Path, ...]) -> None:
+        claim, places = execution.claim, execution.places
+        self._scratch_dir = places.scratch_dir
+        super().__init__(
+            attempt_dir=places.attempt_dir,
+            published_dir=places.published_dir,
+            task_id=str(claim.task_id),
+            attempt=claim.attempt,
+            task_name=claim.task_name,
+            data_roots=data_roots,
+            cores=claim.cores,
+            memory_gb=claim.memory_gb,
+        )
+        self._execution = execution
+
+    @property
+    def scratch_dir(self) -> Path:
+        """A directory of the attempt's own, removed after it."""
+        self._prepare()
+        return self._scratch_dir
+
+    @scratch_dir.setter
+    def scratch_dir(self, path: Path) -> None:
+        self._scratch_dir = path
+
+    def output(self, name: str) -> Path:
+        self._prepare()
+        return super().output(name)
+
+    def _prepare(self) -> None:
+        publication.prepare(self._execution.claim, self._execution.places)
+
+    def progress(self, fraction: float | None, message: str, **metrics: float) -> None:
+        self._execution.news = Progress(fraction=fraction, message=clean(message), metrics=metrics)
+
+
+class Crew:
+    """The threads of one worker, and the pipe by which they say that an attempt has ended."""
+
+    def __init__(self, size: int) -> None:
+        self._waiting: SimpleQueue[ThreadExecution] = SimpleQueue()
+        self._done: deque[tuple[ThreadExecution, Reply, float]] = deque()
+        self.fd, self._wake_fd = os.pipe()
+        for fd in (self.fd, self._wake_fd):
+            os.set_blocking(fd, False)
+        self._size = size
+        self._started = 0
+
+    def take(self, execution: ThreadExecution) -> None:
+        """Run the attempt in the next free thread."""
+        if self._started < self._size:
+            self._hire()
+        self._waiting.put(execution)
+
+    def replace_one(self) -> None:
+        """Start a thread in the place of one that is stuck."""
+        self._hire()
+
+    def _hire(self) -> None:
+        self._started += 1
+        threading.Thread(target=self._work, name=f"attempts-{self._started}", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            execution = self._waiting.get()
+            began = time.thread_time()
+            reply = execution.run()
+            self._done.append((execution, reply, time.thread_time() - began))
+            with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
+                os.write(self._wake_fd, b".")
+
+    def collect(self) -> None:
+        """Hand each attempt that has ended its reply."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.fd, 1 << 16)
+        while self._done:
+            execution, reply, cpu_sec = self._done.popleft()
+            execution.conclude(reply, cpu_sec)
+
+
+class ThreadExecution(Execution):
+    """An attempt in a thread of the worker."""
+
+    def __init__(self, claim: Claim, *, root: Path, data_roots: tuple[Path, ...], crew: Crew) -> None:
+        super().__init__(claim, root=root)
+        self._crew = crew
+        self._data_roots = data_roots
+        self._handler = ""
+        self._started_at = 0.0
+        self._give_up_at: float | None = None
+        self._cpu_sec: float | None = None
+
+    @property
+    def running(self) -> bool:
+        return bool(self._handler) and self.outcome is None
+
+    def start(self, handler: str) -> list[int]:
+        self._handler, self._started_at = handler, time.monotonic()
+        self._crew.take(self)
+        return []
+
+    def run(self) -> Reply:
+        """Call the handler; for the crew's threads."""
+        context = ThreadContext(self, self._data_roots)
+
+        def finish(outcome: object) -> Result:
+            notes = product_notes(context) if context.products else ()
+            return Result(result=plain_result(outcome), products=notes)
+
+        try:
+            return run_handler(self._handler, self.claim.params, context, finish)
+        finally:
+            for connection in connections.all(initialized_only=True):
+                connection.close_if_unusable_or_obsolete()
+
+    def conclude(self, reply: Reply, cpu_sec: float) -> None:
+        """Judge how it ended, unless it has been given up."""
+        if self.outcome is None:
+            self._cpu_sec = cpu_sec
+            self.outcome = judge(reply=reply, exit=Exit(exit_code=0), stop=self.stop_asked, oom_kills=0)
+        else:
+            logger.warning("the thread of an attempt that was given up has ended %s", self.named)
+
+    def listen(self) -> list[int]:
+        return []
+
+    def stop(self, stop: Stop, *, grace_sec: float) -> None:
+        if self.stop_asked is None:
+            self.stop_asked = stop
+            self._give_up_at = time.monotonic() + grace_sec
+
+    def kill(self, stop: Stop | None = None) -> None:
+        if self.outcome is None:
+            self.stop_asked = self.stop_asked or stop or Stop(failure_class="lost", message="the attempt was ended")
+            self._give_up()
+
+    def _give_up(self) -> None:
+        logger.warning("giving up the thread of %s: threads cannot be stopped", self.named)
+        self.outcome = judge(reply=None, exit=Exit(), stop=self.stop_asked, oom_kills=0)
+        self._crew.replace_one()
+
+    def check_limits(self, *, grace_sec: float) -> None:
+        ran_sec = time.monotonic() - self._started_at
+        if ran_sec > self.claim.timeout_sec:
+            message = f"ran for {ran_sec:.0f} s, longer than its timeout of {self.claim.timeout_sec} s"
+            self.stop(Stop(failure_class="timeout", message=message), grace_sec=grace_sec)
+        if self._give_up_at is not None and time.monotonic() > self._give_up_at and self.outcome is None:
+            self._give_up()
+
+    def report(self) -> AttemptReport:
+        traceback = self.outcome.traceback if self.outcome else ""
+        return AttemptReport(traceback=traceback, exit_code=None, cpu_sec=self._cpu_sec, log_tail=traceback)
+
+    def close(self) -> None:
+        return None
