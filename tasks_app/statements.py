@@ -17,6 +17,8 @@ from django.db import connection
 def run(sql: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Execute the statement and return its rows; jsonb columns come as text, as Django has them."""
     connection.ensure_connection()
+    # Anything but None lets statements be prepared; what Django itself sends never is.
+    connection.connection.prepare_threshold = 1_000_000
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         # A pooler that gives each transaction another connection knows no prepared statements of ours.
         cursor.execute(sql, params, prepare=not settings.ABSURD_POLL_ONLY)
