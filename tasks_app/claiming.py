@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from tasks_app import registry, transitions
+from tasks_app import limits, registry, transitions
 from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.models import Attempt, Task, TaskStatus, Worker
 from tasks_app.settling import AttemptReport, settle_failure
@@ -72,7 +72,8 @@ def claim(
         fresh = _claims_of(found.rows, worker.label)
         claims += fresh
         free_gb -= sum(each.memory_gb for each in fresh)
-        if not found.parked:
+        # Of what a full limit turned away another may have a free slot of the other limit that it stands under.
+        if not found.parked or not (limits.admit() or fresh):
             break
     return claims
 

@@ -66,7 +66,10 @@ WITH open AS (
             AND hold = 4 AND limit_key <> ''
         ORDER BY rank, id LIMIT greatest(0, open.free - forward.n) FOR UPDATE SKIP LOCKED
     ) AS parked
-    WHERE open.scope = 'key' AND EXISTS (
+    WHERE open.scope = 'key' AND NOT EXISTS (
+        SELECT FROM tasks_app_limit AS lim WHERE lim.scope = 'queue' AND lim.name = queue.name AND NOT EXISTS (
+            SELECT FROM tasks_app_limitslot WHERE limit_id = lim.id AND task_id IS NULL)
+    ) AND EXISTS (
         SELECT FROM tasks_app_task
         WHERE limit_key = open.name AND status = 'pending' AND hold = 4 AND limit_key <> ''
     )
