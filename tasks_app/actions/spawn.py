@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,12 +10,14 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models.base import ModelState
 
-from tasks_app import clock, dependencies, limits, policies, registry, transitions
+from tasks_app import dependencies, limits, policies, registry, statements, transitions
 from tasks_app.actions import edges, idempotency
 from tasks_app.errors import Disabled, ParamsInvalid
 from tasks_app.models import Hold, Queue, Run, Task
 from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.registry import TaskSpec
 from tasks_app.transitions import Act
 
 TIMEOUT_MOST_SEC = 7 * 86_400
@@ -114,8 +116,7 @@ def spawn_many(requests: Sequence[SpawnRequest], *, actor: str) -> list[Task]:
     if not settings.ABSURD_ENABLED:
         raise Disabled
     with transaction.atomic():
-        moment = clock.now()
-        builder = _Builder(moment, {name: _queue(name) for name in {_queue_name(request) for request in requests}})
+        builder = _Builder(*_moment_and_queues({_queue_name(request) for request in requests}))
         built = [builder.build(request) for request in requests]
         known = idempotency.reserve(
             [(request.idempotency_key, idempotency.fingerprint(request), task) for request, task in built]
@@ -123,7 +124,7 @@ def spawn_many(requests: Sequence[SpawnRequest], *, actor: str) -> list[Task]:
         fresh = [(request, task) for request, task in built if task.task_id not in known]
         tasks = edges.connect(fresh)
         limits.make_for_keys(task.limit_key for task in tasks)
-        _park(tasks)
+        builder.park(tasks)
         if tasks:
             transitions.insert(tasks, Act(verb="spawned", actor=actor))
         if any(task.hold & Hold.LIMIT for task in tasks):
@@ -136,18 +137,49 @@ def _queue_name(request: SpawnRequest) -> str:
     return request.queue_name or settings.ABSURD_QUEUE_NAME
 
 
-def _queue(name: str) -> Queue:
-    if not name.strip() or len(name) > 100 or not name.isprintable() or "/" in name:
-        raise ParamsInvalid([{"path": "queue_name", "message": "write 1 to 100 printable characters without a slash"}])
-    return Queue.objects.get_or_create(name=name)[0]
+@dataclass(frozen=True, kw_only=True)
+class _Queue:
+    """What a queue means for the tasks that enter it."""
+
+    name: str
+    default_timeout_sec: int | None
+    default_max_retries: int | None
+    limited: bool
+
+
+_LOOK = """
+SELECT absurd_now(), queue.name, default_timeout_sec, default_max_retries,
+    EXISTS (SELECT FROM tasks_app_limit WHERE scope = 'queue' AND name = queue.name)
+FROM (VALUES (1)) AS once LEFT JOIN tasks_app_queue AS queue ON queue.name = ANY(%(names)s::text[])
+"""
+
+
+def _moment_and_queues(names: Collection[str]) -> tuple[datetime, dict[str, _Queue]]:
+    """Return the present moment and the queues, making those that do not exist."""
+    for name in names:
+        if not name.strip() or len(name) > 100 or not name.isprintable() or "/" in name:
+            message = "write 1 to 100 printable characters without a slash"
+            raise ParamsInvalid([{"path": "queue_name", "message": message}])
+    rows = statements.run(_LOOK, {"names": sorted(names)})
+    known = {name: _Queue(name=name, **_columns(rest)) for _, name, *rest in rows if name is not None}
+    missing = sorted(set(names) - known.keys())
+    if missing:
+        Queue.objects.bulk_create([Queue(name=name) for name in missing], ignore_conflicts=True)
+        return _moment_and_queues(names)
+    return rows[0][0], known
+
+
+def _columns(rest: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip(("default_timeout_sec", "default_max_retries", "limited"), rest, strict=True))
 
 
 class _Builder:
     """Makes the rows of one call, which share a moment and their queues."""
 
-    def __init__(self, moment: datetime, queues: Mapping[str, Queue]) -> None:
+    def __init__(self, moment: datetime, queues: Mapping[str, _Queue]) -> None:
         self._moment = moment
         self._queues = queues
+        self._patterns: dict[tuple[str, str], Task] = {}
 
     def build(self, request: SpawnRequest) -> tuple[SpawnRequest, Task]:
         """Return the request with its unsaved task."""
@@ -156,42 +188,67 @@ class _Builder:
         params = registry.check_params(spec, dict(request.params), request.bindings.keys())
         queue = self._queues[_queue_name(request)]
         runnable_at = max(request.run_after or self._moment, self._moment)
+        task = self._like(spec, queue)
+        task.task_id = request.task_id or uuid4()
+        task.params = params
+        task.bindings = {name: binding.stored() for name, binding in request.bindings.items()}
+        task.priority = request.priority
+        task.hold = Hold.FUTURE if runnable_at > self._moment else 0
+        task.rank = policies.rank(request.priority, runnable_at)
+        task.runnable_at = runnable_at
+        if request.timeout_sec is not None:
+            task.timeout_sec = request.timeout_sec
+        if request.silence_sec is not None:
+            task.silence_sec = request.silence_sec
+        if request.max_retries is not None:
+            task.max_retries = request.max_retries
+        task.limit_key = request.limit_key
+        task.stage = request.stage
+        if request.run is not None:
+            task.run = request.run
+        self._set_moments(task, request, spec)
+        return request, task
+
+    def _like(self, spec: TaskSpec, queue: _Queue) -> Task:
+        """Return a new task with all that the task name and the queue decide.
+
+        A copy of a pattern, because Django's constructor takes longer for one task than everything else here together.
+        """
+        pattern = self._patterns.get((spec.name, queue.name))
+        if pattern is None:
+            pattern = self._patterns[spec.name, queue.name] = Task(
+                queue_id=queue.name,
+                task_name=spec.name,
+                memory_class=policies.memory_class(spec.memory_gb),
+                memory_gb=spec.memory_gb,
+                cores=spec.cores,
+                timeout_sec=_first(spec.timeout_sec, queue.default_timeout_sec, settings.ABSURD_TASK_TIMEOUT),
+                silence_sec=spec.silence_sec,
+                max_retries=_first(spec.max_retries, queue.default_max_retries, settings.ABSURD_MAX_RETRIES),
+                lease_sec=settings.ABSURD_LEASE_SEC,
+            )
+        task = Task.__new__(Task)
+        task.__dict__.update(pattern.__dict__, _state=ModelState())
+        return task
+
+    def _set_moments(self, task: Task, request: SpawnRequest, spec: TaskSpec) -> None:
         budget_sec = request.budget_sec if request.budget_sec is not None else spec.budget_sec
-        expires_at = request.expires_at
-        if expires_at is None and request.max_wait_sec is not None:
-            expires_at = runnable_at + timedelta(seconds=request.max_wait_sec)
-        task = Task(
-            task_id=request.task_id or uuid4(),
-            queue_id=queue.name,
-            task_name=spec.name,
-            params=params,
-            bindings={name: binding.stored() for name, binding in request.bindings.items()},
-            priority=request.priority,
-            hold=Hold.FUTURE if runnable_at > self._moment else 0,
-            rank=policies.rank(request.priority, runnable_at),
-            memory_class=policies.memory_class(spec.memory_gb),
-            memory_gb=spec.memory_gb,
-            cores=spec.cores,
-            runnable_at=runnable_at,
-            expires_at=expires_at,
-            deadline_at=None if budget_sec is None else runnable_at + timedelta(seconds=budget_sec),
-            timeout_sec=_first(
-                request.timeout_sec, spec.timeout_sec, queue.default_timeout_sec, settings.ABSURD_TASK_TIMEOUT
-            ),
-            silence_sec=request.silence_sec if request.silence_sec is not None else spec.silence_sec,
-            max_retries=_first(
-                request.max_retries, spec.max_retries, queue.default_max_retries, settings.ABSURD_MAX_RETRIES
-            ),
-            lease_sec=settings.ABSURD_LEASE_SEC,
-            limit_key=request.limit_key,
-            run=request.run,
-            stage=request.stage,
-        )
+        if budget_sec is not None:
+            task.deadline_at = task.runnable_at + timedelta(seconds=budget_sec)
+        if request.expires_at is not None:
+            task.expires_at = request.expires_at
+        elif request.max_wait_sec is not None:
+            task.expires_at = task.runnable_at + timedelta(seconds=request.max_wait_sec)
         if request.join is not None:
             task.join_quorum = request.join.quorum
             if request.join.deadline_sec is not None:
                 task.join_deadline_at = self._moment + timedelta(seconds=request.join.deadline_sec)
-        return request, task
+
+    def park(self, tasks: Sequence[Task]) -> None:
+        """Have new tasks under a limit wait for a free slot, unless something else holds them already."""
+        for task in tasks:
+            if task.hold == 0 and (task.limit_key or self._queues[task.queue_id].limited):
+                task.hold = Hold.LIMIT
 
 
 def _first(*choices: int | None) -> int:
@@ -222,14 +279,6 @@ def _check_options(request: SpawnRequest) -> None:
         problems.append({"path": "limit_key", "message": "write at most 200 printable characters"})
     if problems:
         raise ParamsInvalid(problems)
-
-
-def _park(tasks: Sequence[Task]) -> None:
-    """Have new tasks under a limit wait for a free slot, unless something else holds them already."""
-    limited = limits.of_queues({task.queue_id for task in tasks})
-    for task in tasks:
-        if task.hold == 0 and (task.limit_key or task.queue_id in limited):
-            task.hold = Hold.LIMIT
 
 
 def _fail_the_unrunnable(tasks: Sequence[Task]) -> None:
