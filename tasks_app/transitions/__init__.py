@@ -5,7 +5,7 @@ this one and writes one numbered event, all in the caller's transaction. What a 
 and complete, and what a caller does by the thousand, insert, are single statements over many tasks.
 """
 
-from tasks_app.transitions.claim import Claimed, claim
+from tasks_app.transitions.claims import Claimed, claim
 from tasks_app.transitions.completion import Ended, complete
 from tasks_app.transitions.insertion import insert
 from tasks_app.transitions.moving import Act, admit, announce, condemn, move, record, release, settle

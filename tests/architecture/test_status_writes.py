@@ -44,7 +44,7 @@ def test_only_the_transitions_write_a_tasks_status():
 
 def test_the_search_finds_the_writes_of_the_owner():
     assert {path.name for path in OWNER.glob("*.py") if list(writes_of_status(path.read_text()))} == {
-        "claim.py",
+        "claims.py",
         "completion.py",
         "insertion.py",
         "moving.py",

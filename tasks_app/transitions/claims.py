@@ -63,7 +63,7 @@ FROM turned_away LEFT JOIN claimed ON true ORDER BY rank, id
 
 # Without limits the slots' part costs more than all the rest, so it is left out as long as nobody needs it: a batch in
 # which anything stands under a limit is turned away whole, and claimed by the other statement.
-_CLAIM_FREE = f"""
+CLAIM_FREE = f"""
 {_CANDIDATES}, turned_away AS MATERIALIZED (
     SELECT count(*) AS n FROM chosen
     WHERE limit_key <> '' OR queue_name IN (SELECT name FROM tasks_app_limit WHERE scope = 'queue')
@@ -73,7 +73,7 @@ _CLAIM_FREE = f"""
 {_TAKE}
 """  # noqa: S608 - constants
 
-_CLAIM_LIMITED = f"""
+CLAIM_LIMITED = f"""
 {_CANDIDATES}, needs AS MATERIALIZED (
     SELECT id, limit_id, row_number() OVER (PARTITION BY limit_id ORDER BY place) AS n
     FROM (
@@ -134,9 +134,9 @@ def claim(
         "actor": f"worker:{label}",
     }
     # The limit is written into the text: a generic plan for an unknown one would expect a tenth of the table.
-    found = statements.run(_CLAIM_FREE.replace("LIMIT_N", str(int(limit))), params)
+    found = statements.run(CLAIM_FREE.replace("LIMIT_N", str(int(limit))), params)
     if found[0][0]:
-        found = statements.run(_CLAIM_LIMITED.replace("LIMIT_N", str(int(limit))), params)
+        found = statements.run(CLAIM_LIMITED.replace("LIMIT_N", str(int(limit))), params)
     rows = [row[1:] for row in found if row[1] is not None]
     if rows:
         transaction.on_commit(wakeups.publisher.announce)

@@ -1,0 +1,86 @@
+"""What cannot be claimed costs the claim nothing: read from the plans, not from a clock."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.db import connection
+
+from tasks_app.maintenance import Sweeper
+from tasks_app.models import Hold, Limit, LimitSlot, Queue, Worker
+from tasks_app.transitions.claims import CLAIM_FREE, CLAIM_LIMITED
+from tests.tasks_app.notes import make_worker, spawn_note
+
+pytestmark = pytest.mark.django_db
+
+BLOCKED = 100_000
+FILL = """
+INSERT INTO tasks_app_task (task_id, queue_name, task_name, params, bindings, priority, status, hold, rank,
+    memory_class, memory_gb, cores, runnable_at, timeout_sec, max_retries, retry_count, crash_count, claim_epoch,
+    lease_sec, cancel_requested_by, cancel_reason, progress_message, failure_class, stage, created_by, limit_key,
+    completed_at)
+SELECT gen_random_uuid(), %(queue)s, 'note', '{"text": "a"}', '{}', 5, %(status)s, %(hold)s, -n, %(memory_class)s,
+    1, 1, %(runnable_at)s::timestamptz, 60, 3, 0, 0, 0, 60, '', '', '', '', '', '', %(key)s,
+    %(completed_at)s::timestamptz
+FROM generate_series(1, %(n)s) AS n
+"""
+
+
+def fill(n: int = BLOCKED // 5, **columns: object) -> None:
+    """Insert tasks of one kind that all stand before anything else by their rank."""
+    values = {"queue": "dsa110-pipeline", "status": "pending", "hold": 0, "memory_class": 0, "key": ""}
+    values |= {"runnable_at": "2000-01-01T00:00Z", "completed_at": None, "n": n, **columns}
+    with connection.cursor() as cursor:
+        cursor.execute(FILL, values)
+
+
+def buffers(worker: Worker, statement: str) -> int:
+    """Return how many pages one claim of a task touches, as PostgreSQL tells it."""
+    params = {"queues": worker.queues, "memory_classes": [0, 1, 2], "free_gb": 1e9, "worker": worker.pk}
+    sql = statement.replace("LIMIT_N", "1")
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", {**params, "label": "w", "actor": "worker:w"})
+        found = cursor.fetchone()[0]
+    plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+    return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
+
+
+@pytest.mark.parametrize("statement", [CLAIM_FREE, CLAIM_LIMITED], ids=["free", "limited"])
+def test_100000_blocked_tasks_add_nothing_to_what_a_claim_reads(statement):
+    worker = make_worker()
+    for _ in range(20):
+        spawn_note()
+    before = [buffers(worker, statement) for _ in range(3)][-1]
+    Queue.objects.create(name="asleep", paused_at="2026-01-01T00:00Z")
+    fill(hold=Hold.FUTURE, runnable_at="2100-01-01T00:00Z")
+    fill(hold=Hold.DEPENDENCY)
+    fill(hold=Hold.LIMIT, key="full")
+    fill(memory_class=9)
+    fill(queue="asleep")
+    fill(status="completed", completed_at="2026-01-01T00:00Z")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE tasks_app_task")
+    worker.queues = ["dsa110-pipeline", "asleep"]
+    after = [buffers(worker, statement) for _ in range(3)][-1]
+    # The indexes have grown a level, no more: a walk past the blocked would read them by the thousand.
+    assert after - before < 50
+
+
+def test_a_round_of_sweeps_reads_no_more_than_what_is_due(django_assert_max_num_queries):
+    Queue.objects.create(name="dsa110-pipeline")
+    limit = Limit.objects.create(scope="key", name="full", size=1)
+    LimitSlot.objects.create(limit=limit, number=1, task_id="00000000-0000-0000-0000-000000000001")
+    fill(hold=Hold.FUTURE, runnable_at="2100-01-01T00:00Z")
+    fill(hold=Hold.LIMIT, key="full")
+    fill(status="completed", completed_at="2026-01-01T00:00Z")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE tasks_app_task")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_get_xact_tuples_returned('tasks_app_task'::regclass)")
+        (scanned_before,) = cursor.fetchone()
+        with django_assert_max_num_queries(40):
+            Sweeper().sweep()
+        cursor.execute("SELECT pg_stat_get_xact_tuples_returned('tasks_app_task'::regclass)")
+        (scanned,) = cursor.fetchone()
+    assert scanned - scanned_before < 1000
