@@ -15,9 +15,12 @@ _NAMES: dict[str, tuple[str, type[BaseModel], str]] = {
     "segfault": ("segfault", handlers.SegfaultParams, "Crashes in native code"),
     "hang-in-c": ("hang_in_c", handlers.HangParams, "Hangs in native code, deaf to SIGTERM"),
     "eat-memory": ("eat_memory", handlers.EatMemoryParams, "Takes more and more memory"),
+    "thread-echo": ("echo", handlers.EchoParams, "As echo, in a thread of the worker"),
+    "thread-sleep": ("sleep", handlers.SleepParams, "As sleep, in a thread of the worker"),
+    "thread-fail": ("fail", handlers.FailParams, "As fail, in a thread of the worker"),
     "spawn-orphan": ("spawn_orphan", handlers.SpawnOrphanParams, "Leaves a grandchild in a session of its own"),
 }
-_THREADED = frozenset({"noop"})
+_THREADED = frozenset({"noop", "thread-echo", "thread-sleep", "thread-fail"})
 MEMORY_GB = 0.25
 
 

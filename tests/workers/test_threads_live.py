@@ -1,0 +1,69 @@
+"""Tasks in threads of a real worker, and the wake-up by which it hears of them."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tasks_app.actions.cancel import cancel
+from tasks_app.actions.spawn import SpawnRequest, spawn_many
+from tasks_app.models import Attempt, Task, TaskEvent, Worker
+from tests.workers.live import finished, outcomes, spawn_one, wait_for, with_progress
+
+pytestmark = pytest.mark.chaos
+
+
+def test_many_short_tasks_each_run_once_and_are_stored_together(workers):
+    spawn_many([SpawnRequest(task_name="noop") for _ in range(500)], actor="user:test")
+    workers.burst("--concurrency", "10")
+    assert Task.objects.filter(status="completed", claim_epoch=1).count() == 500
+    assert Attempt.objects.filter(outcome="completed").count() == 500
+    moments = TaskEvent.objects.filter(verb="completed").values_list("created_at", flat=True)
+    assert len(set(moments)) <= 250
+
+
+def test_a_thread_fails_publishes_and_reports_as_a_process_does(workers):
+    made = spawn_one("thread-echo", {"value": 7, "outputs": {"a/table.txt": "fluxes"}})
+    error = spawn_one("thread-fail", {"message": "no such antenna"}, max_retries=1)
+    invalid = spawn_one("thread-fail", {"failure": "invalid", "message": "not a tile"})
+    nothing = spawn_one("thread-fail", {"failure": "no_work", "message": "nothing new"})
+    workers.burst("--concurrency", "4")
+    for task in (made, error, invalid, nothing):
+        task.refresh_from_db()
+    (path,) = made.result["paths"]
+    assert Path(path).read_text() == "fluxes"
+    assert (made.result["value"], outcomes(error)) == (7, ["error", "error"])
+    assert "no such antenna" in Attempt.objects.filter(task_id=error.task_id).first().traceback
+    assert (invalid.status, invalid.failure_class, nothing.status) == ("failed", "invalid", "completed")
+
+
+def test_a_thread_that_overstays_is_given_up_and_its_place_taken(workers):
+    stuck = spawn_one("thread-sleep", {"seconds": 30, "steps": 1}, timeout_sec=2, max_retries=0)
+    wanted = spawn_one("thread-sleep", {"seconds": 30, "steps": 1})
+    worker = workers.start("--concurrency", "2")
+    assert finished(stuck, timeout_sec=20).failure_class == "timeout"
+    with_progress(wanted)
+    cancel(wanted.task_id, actor="user:test")
+    assert finished(wanted, timeout_sec=20).status == "cancelled"
+    after = [spawn_one("noop") for _ in range(4)]
+    assert {finished(task, timeout_sec=10).status for task in after} == {"completed"}
+    assert worker.poll() is None
+
+
+def test_an_idle_worker_hears_of_new_work_long_before_it_would_look(workers):
+    workers.start("--poll-interval", "30")
+    wait_for(lambda: Worker.objects.filter(stopped_at=None).exists())
+    waits = []
+    for _ in range(5):
+        time.sleep(0.3)
+        task = finished(spawn_one("noop"), timeout_sec=10)
+        waits.append(task.claimed_at - task.created_at)
+    assert max(waits) < timedelta(seconds=1)
+
+
+def test_a_worker_told_to_poll_finds_work_without_a_wake_up(workers):
+    workers.start(ABSURD_POLL_ONLY="true")
+    assert finished(spawn_one("noop"), timeout_sec=20).status == "completed"
