@@ -1,0 +1,39 @@
+"""The queue through its public functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from absurd_project.benchmark import noop
+from tasks_app import claiming
+from tasks_app.actions.spawn import SpawnRequest, spawn, spawn_many
+from tasks_app.models import Worker
+
+
+class Ours:
+    """Spawns, claims and completes as a program that uses the queue does."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._report = claiming.AttemptReport()
+
+    def spawn_one(self) -> None:
+        """Spawn one task."""
+        spawn(self._request(), actor=noop.ACTOR)
+
+    def spawn_many(self, count: int) -> None:
+        """Spawn many in one call."""
+        spawn_many([self._request() for _ in range(count)], actor=noop.ACTOR)
+
+    def claim(self, limit: int) -> list[Any]:
+        """Claim a batch."""
+        return claiming.claim(self._worker, limit=limit)
+
+    def complete(self, claims: list[Any]) -> None:
+        """Complete a batch."""
+        for claim in claims:
+            claiming.complete(claim, noop.RESULT, self._report)
+
+    @staticmethod
+    def _request() -> SpawnRequest:
+        return SpawnRequest(task_name=noop.NAME, params=noop.PARAMS, queue_name=noop.QUEUE)

@@ -1,0 +1,100 @@
+"""A process that measures: it reads orders, one JSON object a line, and answers each with one.
+
+`python -m absurd_project.benchmark.hand NUMBER` works on the database in its environment and ends with its input.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import django
+from django.conf import settings
+
+django.setup()
+
+from absurd_project.benchmark import noop, profile  # noqa: E402
+from absurd_project.benchmark.contenders import Contender  # noqa: E402
+from absurd_project.benchmark.contenders.bare import Bare  # noqa: E402
+from absurd_project.benchmark.contenders.ours import Ours  # noqa: E402
+from absurd_project.benchmark.contenders.raw import Raw  # noqa: E402
+from tasks_app.models import Worker  # noqa: E402
+
+
+class Hand:
+    """Carries orders out with contenders of its own."""
+
+    def __init__(self, number: int) -> None:
+        worker = Worker.objects.get(label=noop.worker_label(number))
+        url = settings.ABSURD_DATABASE_URL
+        self._contenders: dict[str, Contender] = {
+            "ours": Ours(worker),
+            "raw": Raw(url, worker_id=worker.pk, label=worker.label),
+            "bare": Bare(url),
+        }
+
+    def obey(self, do: str, contender: str, **order: Any) -> dict[str, Any]:
+        """Carry one order out."""
+        acts: dict[str, Callable[..., dict[str, Any]]] = {
+            "spawn_one": self._spawn_one,
+            "spawn_many": self._spawn_many,
+            "drain": self._drain,
+            "profile": self._profile,
+        }
+        return acts[do](self._contenders[contender], **order)
+
+    @staticmethod
+    def _spawn_one(contender: Contender, *, duration_sec: float) -> dict[str, Any]:
+        contender.spawn_one()
+        began, count = time.monotonic(), 0
+        while time.monotonic() - began < duration_sec:
+            contender.spawn_one()
+            count += 1
+        return {"count": count, "began": began, "ended": time.monotonic()}
+
+    @staticmethod
+    def _spawn_many(contender: Contender, *, size: int, calls: int) -> dict[str, Any]:
+        began = time.monotonic()
+        for _ in range(calls):
+            contender.spawn_many(size)
+        return {"count": size * calls, "began": began, "ended": time.monotonic()}
+
+    @staticmethod
+    def _drain(contender: Contender, *, batch: int, duration_sec: float, patient: bool = False) -> dict[str, Any]:
+        """Claim and complete until the time is up or nothing is left; a patient one waits for more."""
+        began = time.monotonic()
+        by_second: Counter[int] = Counter()
+        while (now := time.monotonic()) - began < duration_sec:
+            claims = contender.claim(batch)
+            if claims:
+                contender.complete(claims)
+                by_second[int(now - began)] += len(claims)
+            elif patient:
+                time.sleep(0.005)
+            else:
+                break
+        ended = time.monotonic()
+        timeline = [by_second[second] for second in range(int(duration_sec))]
+        return {"count": by_second.total(), "began": began, "ended": ended, "by_second": timeline}
+
+    def _profile(self, contender: Contender, *, batch: int, duration_sec: float) -> dict[str, Any]:
+        with profile.listening() as found:
+            drained = self._drain(contender, batch=batch, duration_sec=duration_sec)
+        return {**drained, "statements": found.statements()}
+
+
+def main() -> None:
+    """Obey until the input ends."""
+    noop.register()
+    hand = Hand(int(sys.argv[1]))
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(hand.obey(**json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

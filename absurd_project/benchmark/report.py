@@ -1,0 +1,67 @@
+"""The figures for people: rates side by side with their ratios, where the time goes, targets met and missed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from absurd_project.benchmark.figures import Figures
+from absurd_project.benchmark.targets import verdicts
+from absurd_project.benchmark.throughput import BATCHES, PROCESSES, drain_name
+
+
+def print_throughput(figures: Figures, console: Console) -> None:
+    """Print ours beside raw and bare."""
+    table = Table(
+        "tasks/s", "ours", "same rows raw", "one bare table", "ours / raw", box=box.SIMPLE, title="Throughput"
+    )
+    rows = [("spawn, one a call", "spawn_one_{}"), ("spawn, many a call", "spawn_many_{}")]
+    rows += [
+        (f"claim and complete, batch {batch}, {processes} process{'es' if processes > 1 else ''}",
+         drain_name(batch, processes, "{}"))
+        for batch in BATCHES
+        for processes in PROCESSES
+    ]  # fmt: skip
+    for label, name in rows:
+        cells = [_number(figures.rate(name.format(who))) for who in ("ours", "raw", "bare")]
+        ratio = figures.ratio(name.format("ours"), name.format("raw"))
+        table.add_row(label, *cells, "" if ratio is None else f"{ratio:.2f}")
+    console.print(table)
+
+
+def print_profile(answer: dict[str, Any], batch: int, console: Console) -> None:
+    """Print where the time of our claim and completion goes, a batch."""
+    batches = max(1, -(-answer["count"] // batch))
+    total_sec = answer["ended"] - answer["began"]
+    table = Table(
+        "statement", "a batch", "ms a batch", "share", box=box.SIMPLE,
+        title=f"Where the time goes: claim and complete, batch {batch}, one process",
+    )  # fmt: skip
+    known_sec = 0.0
+    for row in answer["statements"]:
+        known_sec += row["seconds"]
+        table.add_row(row["sql"], f"{row['calls'] / batches:.1f}", *_cost(row["seconds"], batches, total_sec))
+    table.add_row("Python, and waiting for a turn", "", *_cost(total_sec - known_sec, batches, total_sec))
+    console.print(table, highlight=False)
+
+
+def print_targets(figures: Figures, console: Console) -> None:
+    """Print which targets are met, and by how much the others are missed."""
+    table = Table("target", "wanted", "measured", "", box=box.SIMPLE, title="Targets")
+    for verdict in verdicts(figures):
+        mark = "[green]✓[/]" if verdict.met else "[red]✗ missed[/]"
+        table.add_row(verdict.name, verdict.wanted, verdict.measured, mark)
+    console.print(table)
+    for note in figures.notes:
+        console.print(f"[yellow]note[/] {note}", highlight=False, soft_wrap=True)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _cost(seconds: float, batches: int, total_sec: float) -> tuple[str, str]:
+    return f"{1000 * seconds / batches:.2f}", f"{seconds / total_sec:.0%}"

@@ -1,0 +1,133 @@
+"""A database of its own for the benchmark, made beside the connected one and gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from psycopg import sql
+
+PREFIX = "absurd_benchmark_"
+
+
+class NoScratchDatabase(Exception):
+    """The scratch database cannot be made; the message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scratch:
+    """The scratch database and a state directory to go with it."""
+
+    url: str
+    directory: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a process of ours that works on the scratch database."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ABSURD_")}
+        return inherited | {
+            "DJANGO_SETTINGS_MODULE": "absurd_project.settings",
+            "PYTHONUNBUFFERED": "1",
+            "SECRET_KEY": settings.SECRET_KEY,
+            "ABSURD_MODE": "local",
+            "ABSURD_ENABLED": "true",
+            "ABSURD_DIAGNOSTICS": "true",
+            "ABSURD_LOG_LEVEL": "WARNING",
+            "ABSURD_VAR": str(self.directory),
+            "ABSURD_DATA_ROOTS": str(self.directory / "data"),
+            "ABSURD_DATABASE_URL": self.url,
+            "ABSURD_REDIS_URL": settings.ABSURD_REDIS_URL,
+            "ABSURD_CHANNEL_PREFIX": channel_prefix(),
+        }
+
+
+def channel_prefix() -> str:
+    """Return a prefix for live messages, so that no web process outside the benchmark is woken by it."""
+    return f"{PREFIX}{os.getpid()}"
+
+
+@contextlib.contextmanager
+def scratch_database() -> Iterator[Scratch]:
+    """Make and migrate the scratch database, point this process to it, and drop it at the end, come what may.
+
+    Raises NoScratchDatabase.
+    """
+    name = f"{PREFIX}{os.getpid()}"
+    home = _connection_parameters()
+    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    (directory / "data").mkdir()
+    try:
+        _create(home, name)
+        try:
+            _point_to(name)
+            call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
+            yield Scratch(url=_url_of(name), directory=directory)
+        finally:
+            with _undisturbed():
+                _point_to(home["dbname"])
+                _drop(home, name)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _connection_parameters() -> dict[str, Any]:
+    parameters = dict(connection.get_connection_params())
+    for ours in ("pool", "cursor_factory", "context", "prepare_threshold"):
+        parameters.pop(ours, None)
+    return parameters
+
+
+def _url_of(name: str) -> str:
+    return urlsplit(settings.ABSURD_DATABASE_URL)._replace(path=f"/{name}").geturl()
+
+
+def _create(home: dict[str, Any], name: str) -> None:
+    identifier = sql.Identifier(name)
+    try:
+        with psycopg.connect(**home, autocommit=True) as database:
+            database.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
+    except psycopg.errors.InsufficientPrivilege:
+        raise NoScratchDatabase(
+            f"the benchmark works in a database of its own, and role {home.get('user')} may create none: "
+            f"ALTER ROLE {home.get('user')} CREATEDB, or name another role in ABSURD_DATABASE_URL"
+        ) from None
+    except psycopg.errors.DuplicateDatabase:
+        raise NoScratchDatabase(f"{name} is left from a run that was killed: DROP DATABASE {name}") from None
+    except psycopg.OperationalError as error:
+        raise NoScratchDatabase(f"the database does not answer: {error}") from None
+
+
+def _drop(home: dict[str, Any], name: str) -> None:
+    with psycopg.connect(**home, autocommit=True) as database:
+        database.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _point_to(name: str) -> None:
+    """Let this process's connection, and nothing else, name another database."""
+    wrapper: Any = connection
+    wrapper.close()
+    wrapper.close_pool()
+    wrapper.settings_dict["NAME"] = name
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no second Ctrl-C interrupt the clearing away."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

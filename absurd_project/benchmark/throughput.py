@@ -1,0 +1,54 @@
+"""Spawning, claiming and completing: ours, the same rows raw, and one bare table, in turn."""
+
+from __future__ import annotations
+
+from absurd_project.benchmark import tables
+from absurd_project.benchmark.crew import Crew, rate
+from absurd_project.benchmark.figures import Figures
+from absurd_project.benchmark.progress import Progress
+from absurd_project.benchmark.sizes import Sizes
+
+CONTENDERS = ("ours", "raw", "bare")
+BATCHES = (1, 10, 100)
+PROCESSES = (1, 4)
+
+
+def drain_name(batch: int, processes: int, contender: str) -> str:
+    """Return how the rate of claiming and completing is called."""
+    return f"claim_complete_b{batch}_p{processes}_{contender}"
+
+
+def measure_spawning(crew: Crew, sizes: Sizes, figures: Figures, progress: Progress) -> None:
+    """Measure one task a call and many a call."""
+    with progress.part("spawn", sizes.rounds * len(CONTENDERS) * 2) as step:
+        for _ in range(sizes.rounds):
+            for contender in CONTENDERS:
+                tables.empty()
+                one = crew.order(do="spawn_one", contender=contender, duration_sec=sizes.spawn_one_sec)
+                figures.add_rate(f"spawn_one_{contender}", rate(one))
+                step()
+                tables.empty()
+                many = crew.order(
+                    do="spawn_many", contender=contender, size=sizes.spawn_many, calls=sizes.spawn_many_calls
+                )
+                figures.add_rate(f"spawn_many_{contender}", rate(many))
+                step()
+    ratio = figures.ratio("spawn_many_ours", "spawn_many_raw")
+    if ratio is not None:
+        figures.ratios["spawn_many_vs_raw"] = ratio
+
+
+def measure_draining(crew: Crew, sizes: Sizes, figures: Figures, progress: Progress) -> None:
+    """Measure claim and completion at several batch sizes, with one process and with several."""
+    cases = [(batch, processes, who) for batch in BATCHES for processes in PROCESSES for who in CONTENDERS]
+    with progress.part("claim and complete", sizes.rounds * len(cases)) as step:
+        for _ in range(sizes.rounds):
+            for batch, processes, who in cases:
+                tables.fill(sizes.drain_pending)
+                answers = crew.order(processes, do="drain", contender=who, batch=batch, duration_sec=sizes.drain_sec)
+                figures.add_rate(drain_name(batch, processes, who), rate(answers))
+                step()
+    pairs = [(drain_name(10, processes, "ours"), drain_name(10, processes, "raw")) for processes in PROCESSES]
+    ratio = figures.lower_ratio(pairs)
+    if ratio is not None:
+        figures.ratios["claim_complete_b10_vs_raw"] = ratio

@@ -1,0 +1,95 @@
+"""`manage.py absurd_benchmark`: how fast the queue is here, beside what the same rows cost without it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+
+from absurd_project import embedded
+from absurd_project.benchmark import noop, report, tables, throughput
+from absurd_project.benchmark.crew import HandFailed, crew
+from absurd_project.benchmark.figures import Figures
+from absurd_project.benchmark.progress import Progress
+from absurd_project.benchmark.scratch import NoScratchDatabase, Scratch, channel_prefix, scratch_database
+from absurd_project.benchmark.sizes import FULL, QUICK, Sizes
+from absurd_project.processing.tables import console_for
+
+FAILED, USAGE = 1, 2
+
+
+class Command(BaseCommand):
+    """Measures in a database of its own, made beside the connected one and dropped at the end."""
+
+    help = (
+        "Measure spawning, claiming, pickup, the feed and a large backlog, each beside its limit, in a scratch "
+        "database that is made beside the connected one and dropped at the end. Exit codes: 0 measured (targets may "
+        "be missed), 1 not, 2 usage."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--quick", action="store_true", help="smaller and less exact, in a minute or two")
+        parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures here; - is standard output")
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Make a usage error one line and exit code 2, as all of ours are."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.error = _complain  # type: ignore[method-assign,assignment]
+        return parser
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        path: Path | None = options["json"]
+        if path is not None and str(path) != "-" and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+            raise CommandError(f"{path} cannot be written", returncode=USAGE)
+        self.console = console_for(sys.stderr if str(path) == "-" else sys.stdout)
+        self.figures = Figures()
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+        try:
+            with scratch_database() as scratch:
+                self._measure(scratch, QUICK if options["quick"] else FULL)
+        except (NoScratchDatabase, HandFailed) as fault:
+            raise CommandError(str(fault), returncode=FAILED) from None
+        except KeyboardInterrupt:
+            raise CommandError("interrupted; the scratch database is gone", returncode=FAILED) from None
+        finally:
+            connection.close()
+            embedded.stop_started(settings.ABSURD_VAR)
+        self._write(path)
+
+    def _measure(self, scratch: Scratch, sizes: Sizes) -> None:
+        settings.ABSURD_ENABLED = True
+        layer: dict[str, Any] = settings.CHANNEL_LAYERS["default"]
+        layer["CONFIG"]["prefix"] = channel_prefix()
+        noop.register()
+        tables.prepare()
+        progress = Progress(self.console)
+        with crew(scratch) as hands:
+            throughput.measure_spawning(hands, sizes, self.figures, progress)
+            throughput.measure_draining(hands, sizes, self.figures, progress)
+            tables.fill(sizes.drain_pending)
+            profiled = hands.order(do="profile", contender="ours", batch=10, duration_sec=sizes.profile_sec)
+        report.print_throughput(self.figures, self.console)
+        report.print_profile(profiled[0], 10, self.console)
+        report.print_targets(self.figures, self.console)
+
+    def _write(self, path: Path | None) -> None:
+        if path is None:
+            return
+        text = json.dumps(self.figures.report(), indent=1)
+        if str(path) == "-":
+            self.stdout.write(text)
+            return
+        path.write_text(text + "\n")
+        self.console.print(f"figures in {path}", highlight=False, soft_wrap=True)
+
+
+def _complain(message: str) -> NoReturn:
+    sys.stderr.write(f"absurd_benchmark: {message}\n")
+    raise SystemExit(USAGE)
