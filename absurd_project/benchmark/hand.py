@@ -84,7 +84,7 @@ class Hand:
     def _profile(self, contender: Contender, *, batch: int, duration_sec: float) -> dict[str, Any]:
         with profile.listening() as found:
             drained = self._drain(contender, batch=batch, duration_sec=duration_sec)
-        return {**drained, "statements": found.statements()}
+        return {**drained, "statements": found.rows()}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Where the time of database work goes: every statement of Django's connection, and every commit."""
+"""Where the time of database work goes: every statement and every commit of this process, as psycopg sends them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection
+import psycopg
 
 SHOWN_CHARS = 90
 
@@ -20,48 +20,45 @@ class Statements:
     def __init__(self) -> None:
         self._times: dict[str, list[float]] = defaultdict(list)
 
-    def wrap(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        """Time one statement, as Django's `execute_wrapper` wants it."""
-        began = time.perf_counter()
-        try:
-            return execute(sql, params, many, context)
-        finally:
-            self.add(sql, time.perf_counter() - began)
+    def timed(self, name_of: Callable[..., str], method: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the method as one that is timed under the name that `name_of` gives each call."""
 
-    def add(self, sql: str, seconds: float) -> None:
-        """Add one execution."""
-        self._times[brief(sql)].append(seconds)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self._times[name_of(*args)].append(time.perf_counter() - began)
 
-    def statements(self) -> list[dict[str, Any]]:
+        return call
+
+    def rows(self) -> list[dict[str, Any]]:
         """Return what each statement took, the costliest first."""
-        rows = [{"sql": sql, "calls": len(times), "seconds": sum(times)} for sql, times in self._times.items()]
-        return sorted(rows, key=lambda row: -float(row["seconds"]))
+        found = [{"sql": sql, "calls": len(times), "seconds": sum(times)} for sql, times in self._times.items()]
+        return sorted(found, key=lambda row: -float(row["seconds"]))
 
 
-def brief(sql: str) -> str:
-    """Return a statement on one line, short enough for a table; a list of values of any length reads the same."""
-    line = re.sub(r"\s+", " ", sql).strip()
-    line = re.sub(r"\((%s(::\w+)?(, )?)+\)(, \((%s(::\w+)?(, )?)+\))*", "(…)", line)
+def brief(sql: object) -> str:
+    """Return a statement on one line, short enough for a table.
+
+    Lists of values of any length read the same; a first clause that all of ours have in common is left out.
+    """
+    line = re.sub(r"\s+", " ", str(sql)).strip()
+    line = re.sub(r"^WITH entered AS .*?\), (?=\w+ AS )", "WITH …, ", line)
+    line = re.sub(r"\(%s(, %s)+\)(, \(%s(, %s)+\))*", "(…)", line)
     return line if len(line) <= SHOWN_CHARS else f"{line[: SHOWN_CHARS - 1]}…"
 
 
 @contextmanager
 def listening() -> Iterator[Statements]:
-    """Time all statements and commits of this thread's connection."""
+    """Time all statements and commits while the block lasts."""
     found = Statements()
-    wrapper: Any = connection
-    commit = wrapper._commit
-
-    def timed_commit() -> Any:
-        began = time.perf_counter()
-        try:
-            return commit()
-        finally:
-            found.add("COMMIT", time.perf_counter() - began)
-
-    wrapper._commit = timed_commit
+    cursor: Any = psycopg.Cursor
+    database: Any = psycopg.Connection
+    execute, commit = cursor.execute, database.commit
+    cursor.execute = found.timed(lambda _cursor, sql, *_: brief(sql), execute)
+    database.commit = found.timed(lambda *_: "COMMIT", commit)
     try:
-        with connection.execute_wrapper(found.wrap):
-            yield found
+        yield found
     finally:
-        del wrapper._commit
+        cursor.execute, database.commit = execute, commit

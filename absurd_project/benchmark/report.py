@@ -32,13 +32,13 @@ def print_throughput(figures: Figures, console: Console) -> None:
     console.print(table)
 
 
-def print_profile(answer: dict[str, Any], batch: int, console: Console) -> None:
-    """Print where the time of our claim and completion goes, a batch."""
+def print_profile(name: str, answer: dict[str, Any], batch: int, console: Console) -> None:
+    """Print where the time of a claim and completion goes, a batch."""
     batches = max(1, -(-answer["count"] // batch))
     total_sec = answer["ended"] - answer["began"]
     table = Table(
         "statement", "a batch", "ms a batch", "share", box=box.SIMPLE,
-        title=f"Where the time goes: claim and complete, batch {batch}, one process",
+        title=f"Where the time goes: claim and complete, {name}, batch {batch}, one process",
     )  # fmt: skip
     known_sec = 0.0
     for row in answer["statements"]:

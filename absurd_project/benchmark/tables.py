@@ -55,11 +55,6 @@ def prepare() -> None:
     _execute(bare.CREATE)
 
 
-def empty() -> None:
-    """Leave no task but those that finished long ago."""
-    fill(0)
-
-
 def fill(pending: int) -> None:
     """Empty the tables, then give them a short history and so many pending tasks."""
     _execute(f"TRUNCATE {QUEUE_TABLES}, {bare.TABLE} CASCADE")
@@ -67,6 +62,18 @@ def fill(pending: int) -> None:
     add_pending(pending)
     _execute(_BARE, rows=HISTORY + pending, pending=pending)
     analyze()
+
+
+def top_up(pending: int) -> None:
+    """Add what is missing to so many pending tasks; what has finished stays."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT count(*) FROM tasks_app_task WHERE status = 'pending'), "
+            f"(SELECT count(*) FROM {bare.TABLE} WHERE status = 'pending')"
+        )
+        ours, others = cursor.fetchone()
+    add_pending(max(0, pending - ours))
+    _execute(_BARE, rows=max(0, pending - others), pending=pending)
 
 
 def add_pending(rows: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from absurd_project.benchmark import tables
 from absurd_project.benchmark.crew import Crew, rate
 from absurd_project.benchmark.figures import Figures
@@ -23,11 +25,10 @@ def measure_spawning(crew: Crew, sizes: Sizes, figures: Figures, progress: Progr
     with progress.part("spawn", sizes.rounds * len(CONTENDERS) * 2) as step:
         for _ in range(sizes.rounds):
             for contender in CONTENDERS:
-                tables.empty()
+                tables.fill(0)
                 one = crew.order(do="spawn_one", contender=contender, duration_sec=sizes.spawn_one_sec)
                 figures.add_rate(f"spawn_one_{contender}", rate(one))
                 step()
-                tables.empty()
                 many = crew.order(
                     do="spawn_many", contender=contender, size=sizes.spawn_many, calls=sizes.spawn_many_calls
                 )
@@ -42,9 +43,10 @@ def measure_draining(crew: Crew, sizes: Sizes, figures: Figures, progress: Progr
     """Measure claim and completion at several batch sizes, with one process and with several."""
     cases = [(batch, processes, who) for batch in BATCHES for processes in PROCESSES for who in CONTENDERS]
     with progress.part("claim and complete", sizes.rounds * len(cases)) as step:
+        tables.fill(sizes.drain_pending)
         for _ in range(sizes.rounds):
             for batch, processes, who in cases:
-                tables.fill(sizes.drain_pending)
+                tables.top_up(sizes.drain_pending)
                 answers = crew.order(processes, do="drain", contender=who, batch=batch, duration_sec=sizes.drain_sec)
                 figures.add_rate(drain_name(batch, processes, who), rate(answers))
                 step()
@@ -52,3 +54,12 @@ def measure_draining(crew: Crew, sizes: Sizes, figures: Figures, progress: Progr
     ratio = figures.lower_ratio(pairs)
     if ratio is not None:
         figures.ratios["claim_complete_b10_vs_raw"] = ratio
+
+
+def profile_draining(crew: Crew, sizes: Sizes) -> dict[str, dict[str, Any]]:
+    """Return where the time goes at batch 10, ours and raw."""
+    found = {}
+    for who in ("ours", "raw"):
+        tables.top_up(sizes.drain_pending)
+        (found[who],) = crew.order(do="profile", contender=who, batch=10, duration_sec=sizes.profile_sec)
+    return found

@@ -15,7 +15,6 @@ class Ours:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._report = claiming.AttemptReport()
 
     def spawn_one(self) -> None:
         """Spawn one task."""
@@ -31,8 +30,7 @@ class Ours:
 
     def complete(self, claims: list[Any]) -> None:
         """Complete a batch."""
-        for claim in claims:
-            claiming.complete(claim, noop.RESULT, self._report)
+        claiming.complete_many([claiming.Completion(claim=claim, result=noop.RESULT) for claim in claims])
 
     @staticmethod
     def _request() -> SpawnRequest:

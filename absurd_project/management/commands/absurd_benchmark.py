@@ -73,10 +73,10 @@ class Command(BaseCommand):
         with crew(scratch) as hands:
             throughput.measure_spawning(hands, sizes, self.figures, progress)
             throughput.measure_draining(hands, sizes, self.figures, progress)
-            tables.fill(sizes.drain_pending)
-            profiled = hands.order(do="profile", contender="ours", batch=10, duration_sec=sizes.profile_sec)
+            profiles = throughput.profile_draining(hands, sizes)
         report.print_throughput(self.figures, self.console)
-        report.print_profile(profiled[0], 10, self.console)
+        for name, answer in profiles.items():
+            report.print_profile(name, answer, 10, self.console)
         report.print_targets(self.figures, self.console)
 
     def _write(self, path: Path | None) -> None:
