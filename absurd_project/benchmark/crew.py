@@ -36,6 +36,16 @@ class Crew:
         self.begin(chosen, order)
         return [self.answer(process) for process in chosen]
 
+    def order_each(self, orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Let each process do something else at the same time; return what each answers.
+
+        Raises HandFailed.
+        """
+        chosen = self._processes[: len(orders)]
+        for process, order in zip(chosen, orders, strict=True):
+            self.begin([process], order)
+        return [self.answer(process) for process in chosen]
+
     def begin(self, chosen: list[subprocess.Popen[str]], order: dict[str, Any]) -> None:
         """Send an order without waiting for the answer."""
         for process in chosen:

@@ -14,14 +14,23 @@ class Figures:
 
     def __init__(self) -> None:
         self._rates: dict[str, list[float]] = defaultdict(list)
-        self.latency_ms: dict[str, float] = {}
         self.ratios: dict[str, float] = {}
-        self.memory_mb: dict[str, float] = {}
+        self.others: dict[str, float] = {}
+        self.distributions: dict[str, list[float]] = {}
         self.notes: list[str] = []
 
     def add_rate(self, name: str, per_sec: float) -> None:
         """Add one round of a rate."""
         self._rates[name].append(per_sec)
+
+    def add_distribution(self, name: str, values_ms: list[float]) -> None:
+        """Keep all that was measured of a time, in ms."""
+        self.distributions.setdefault(name, []).extend(values_ms)
+
+    def add_memory(self, contender: str, megabytes: float) -> None:
+        """Note the memory of a worker; the most that was seen counts."""
+        name = f"worker_pss_mb_{contender}"
+        self.others[name] = max(megabytes, self.others.get(name, 0.0))
 
     def rate(self, name: str) -> float | None:
         """Return the median of a rate's rounds, None where it was not measured."""
@@ -42,7 +51,17 @@ class Figures:
         return {
             "rates": {name: round(statistics.median(rounds), 1) for name, rounds in self._rates.items()},
             "ratios": {name: round(value, 3) for name, value in self.ratios.items()},
-            "latency_ms": {name: round(value, 3) for name, value in self.latency_ms.items()},
+            "latency_ms": {name: round(value, 3) for name, value in self.latencies_ms().items()},
+        }
+
+    def latencies_ms(self) -> dict[str, float]:
+        """Return the latencies that are reported, where they were measured."""
+        wanted = {f"{name}_p{percent}": (name, percent) for name in ("pickup", "feed") for percent in (50, 99)}
+        wanted["stats"] = ("stats", 50)
+        return {
+            key: percentile(self.distributions[name], percent)
+            for key, (name, percent) in wanted.items()
+            if self.distributions.get(name)
         }
 
 

@@ -17,12 +17,15 @@ from django.conf import settings
 
 django.setup()
 
-from absurd_project.benchmark import noop, profile  # noqa: E402
+from absurd_project.benchmark import buffers, noop, profile, pruning  # noqa: E402
 from absurd_project.benchmark.contenders import Contender  # noqa: E402
 from absurd_project.benchmark.contenders.bare import Bare  # noqa: E402
 from absurd_project.benchmark.contenders.ours import Ours  # noqa: E402
 from absurd_project.benchmark.contenders.raw import Raw  # noqa: E402
-from tasks_app.models import Worker  # noqa: E402
+from tasks_app.models import Task, Worker  # noqa: E402
+
+PENDING_KEPT = 2_000
+SPAWNED_AT_ONCE = 500
 
 
 class Hand:
@@ -44,6 +47,10 @@ class Hand:
             "spawn_many": self._spawn_many,
             "drain": self._drain,
             "profile": self._profile,
+            "claim_times": self._claim_times,
+            "claim_buffers": self._claim_buffers,
+            "produce": self._produce,
+            "prune": self._prune,
         }
         return acts[do](self._contenders[contender], **order)
 
@@ -81,10 +88,42 @@ class Hand:
         timeline = [by_second[second] for second in range(int(duration_sec))]
         return {"count": by_second.total(), "began": began, "ended": ended, "by_second": timeline}
 
-    def _profile(self, contender: Contender, *, batch: int, duration_sec: float) -> dict[str, Any]:
+    def _profile(self, contender: Contender, *, what: str, **order: Any) -> dict[str, Any]:
+        act: Callable[..., dict[str, Any]] = getattr(self, f"_{what}")
         with profile.listening() as found:
-            drained = self._drain(contender, batch=batch, duration_sec=duration_sec)
-        return {**drained, "statements": found.rows()}
+            answer = act(contender, **order)
+        return {**answer, "statements": found.rows()}
+
+    @staticmethod
+    def _claim_times(contender: Contender, *, count: int) -> dict[str, Any]:
+        """Claim tasks one by one and time each claim."""
+        times_ms = []
+        for _ in range(count):
+            began = time.perf_counter()
+            claims = contender.claim(1)
+            times_ms.append((time.perf_counter() - began) * 1000)
+            if not claims:
+                raise RuntimeError("there was nothing left to claim")
+        return {"times_ms": times_ms}
+
+    @staticmethod
+    def _claim_buffers(contender: Contender, *, count: int) -> dict[str, Any]:
+        return {"buffers": [buffers.of_one_claim(lambda: contender.claim(1)) for _ in range(count)]}
+
+    @staticmethod
+    def _produce(contender: Contender, *, duration_sec: float) -> dict[str, Any]:
+        """Keep some tasks pending, not more and not fewer than the claimers need."""
+        began, spawned = time.monotonic(), 0
+        while time.monotonic() - began < duration_sec:
+            if Task.objects.claimable().in_queue(noop.QUEUE)[:PENDING_KEPT].count() < PENDING_KEPT:
+                contender.spawn_many(SPAWNED_AT_ONCE)
+                spawned += SPAWNED_AT_ONCE
+            else:
+                time.sleep(0.01)
+        return {"spawned": spawned}
+
+    def _prune(self, contender: Contender, *, duration_sec: float, kept_sec: float) -> dict[str, Any]:
+        return {"pruned": pruning.sweep_and_prune(duration_sec, kept_sec)}
 
 
 def main() -> None:

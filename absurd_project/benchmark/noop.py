@@ -5,8 +5,12 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from tasks_app import registry
+from workers import diagnostics
 
 NAME = "benchmark-noop"
+IN_THREAD = "noop"
+"""The diagnostic task that a worker runs in a thread of its own process."""
+
 QUEUE = "benchmark"
 ACTOR = "cli:benchmark"
 PARAMS = {"ms_path": "/stage/dsa110/2026-01-15T08:30:00_sb00.ms"}
@@ -25,7 +29,8 @@ class NoopParams(BaseModel):
 
 
 def register() -> None:
-    """Make the task name known to this process."""
+    """Make the task names known to this process."""
+    diagnostics.register_all()
     registry.register(
         registry.TaskSpec(
             name=NAME,

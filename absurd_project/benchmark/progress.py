@@ -14,6 +14,9 @@ from rich.progress import Progress as Bars
 DRAWN_A_SECOND = 2
 
 
+Step = Callable[[], None]
+
+
 class Progress:
     """Shows the parts of the benchmark one after another."""
 
@@ -21,7 +24,7 @@ class Progress:
         self.console = console
 
     @contextlib.contextmanager
-    def part(self, name: str, steps: int) -> Iterator[Callable[[], None]]:
+    def part(self, name: str, steps: int) -> Iterator[Step]:
         """Show a part while it lasts; call what is yielded after each of its steps."""
         if not self.console.is_terminal:
             began = time.monotonic()

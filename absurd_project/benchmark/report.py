@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from absurd_project.benchmark.figures import Figures
+from absurd_project.benchmark.figures import Figures, percentile
 from absurd_project.benchmark.targets import verdicts
 from absurd_project.benchmark.throughput import BATCHES, PROCESSES, drain_name
 
@@ -32,20 +32,28 @@ def print_throughput(figures: Figures, console: Console) -> None:
     console.print(table)
 
 
-def print_profile(name: str, answer: dict[str, Any], batch: int, console: Console) -> None:
-    """Print where the time of a claim and completion goes, a batch."""
-    batches = max(1, -(-answer["count"] // batch))
+def print_profile(name: str, answer: dict[str, Any], console: Console) -> None:
+    """Print where the time of a call goes."""
+    calls = max(1, -(-answer["count"] // answer["tasks_a_call"]))
     total_sec = answer["ended"] - answer["began"]
     table = Table(
-        "statement", "a batch", "ms a batch", "share", box=box.SIMPLE,
-        title=f"Where the time goes: claim and complete, {name}, batch {batch}, one process",
+        "statement", "a call", "ms a call", "share", box=box.SIMPLE, title=f"Where the time goes: {name}, one process"
     )  # fmt: skip
     known_sec = 0.0
     for row in answer["statements"]:
         known_sec += row["seconds"]
-        table.add_row(row["sql"], f"{row['calls'] / batches:.1f}", *_cost(row["seconds"], batches, total_sec))
-    table.add_row("Python, and waiting for a turn", "", *_cost(total_sec - known_sec, batches, total_sec))
+        table.add_row(row["sql"], f"{row['calls'] / calls:.1f}", *_cost(row["seconds"], calls, total_sec))
+    table.add_row("Python, and waiting for a turn", "", *_cost(total_sec - known_sec, calls, total_sec))
     console.print(table, highlight=False)
+
+
+def print_latencies(figures: Figures, console: Console) -> None:
+    """Print percentiles of everything that was timed one by one."""
+    table = Table("ms", "p50", "p95", "p99", "samples", box=box.SIMPLE, title="Latencies")
+    for name, values in figures.distributions.items():
+        cells = [f"{percentile(values, percent):.2f}" for percent in (50, 95, 99)]
+        table.add_row(name, *cells, str(len(values)))
+    console.print(table)
 
 
 def print_targets(figures: Figures, console: Console) -> None:
@@ -63,5 +71,5 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
 
 
-def _cost(seconds: float, batches: int, total_sec: float) -> tuple[str, str]:
-    return f"{1000 * seconds / batches:.2f}", f"{seconds / total_sec:.0%}"
+def _cost(seconds: float, calls: int, total_sec: float) -> tuple[str, str]:
+    return f"{1000 * seconds / calls:.2f}", f"{seconds / total_sec:.0%}"

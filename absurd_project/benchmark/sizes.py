@@ -16,6 +16,16 @@ class Sizes:
     drain_sec: float = 2.0
     drain_pending: int = 40_000
     profile_sec: float = 3.0
+    pickups: int = 250
+    feed_events: int = 300
+    finished: int = 1_000_000
+    pending: int = 100_000
+    claims: int = 2_000
+    stats_calls: int = 5
+    page_loads: int = 20
+    churn_sec: int = 60
+    worker_tasks: int = 20_000
+    worker_sec: float = 10.0
 
 
 FULL = Sizes()
@@ -26,4 +36,14 @@ QUICK = Sizes(
     drain_sec=0.5,
     drain_pending=10_000,
     profile_sec=1.0,
+    pickups=50,
+    feed_events=50,
+    finished=50_000,
+    pending=5_000,
+    claims=400,
+    stats_calls=2,
+    page_loads=5,
+    churn_sec=6,
+    worker_tasks=4_000,
+    worker_sec=4.0,
 )

@@ -20,6 +20,11 @@ INSERT INTO {bare.TABLE} (name, params, status)
 SELECT '{noop.NAME}', given.params, CASE WHEN n > %(pending)s THEN 'completed' ELSE 'pending' END FROM {_GIVEN}
 """  # noqa: S608 - constants of ours
 
+_PENDING = f"""
+SELECT (SELECT count(*) FROM tasks_app_task WHERE status = 'pending'),
+    (SELECT count(*) FROM {bare.TABLE} WHERE status = 'pending')
+"""  # noqa: S608 - constants of ours
+
 # Finished at even intervals over the last two weeks, each after two seconds of work.
 _FINISHED = raw.insertion(
     _GIVEN,
@@ -55,22 +60,24 @@ def prepare() -> None:
     _execute(bare.CREATE)
 
 
+def truncate() -> None:
+    """Empty the tables."""
+    _execute(f"TRUNCATE {QUEUE_TABLES}, {bare.TABLE} CASCADE")
+
+
 def fill(pending: int) -> None:
     """Empty the tables, then give them a short history and so many pending tasks."""
-    _execute(f"TRUNCATE {QUEUE_TABLES}, {bare.TABLE} CASCADE")
+    truncate()
     add_finished(HISTORY)
     add_pending(pending)
     _execute(_BARE, rows=HISTORY + pending, pending=pending)
-    analyze()
+    _execute(f"ANALYZE {QUEUE_TABLES}, {bare.TABLE}")
 
 
 def top_up(pending: int) -> None:
     """Add what is missing to so many pending tasks; what has finished stays."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT (SELECT count(*) FROM tasks_app_task WHERE status = 'pending'), "
-            f"(SELECT count(*) FROM {bare.TABLE} WHERE status = 'pending')"
-        )
+        cursor.execute(_PENDING)
         ours, others = cursor.fetchone()
     add_pending(max(0, pending - ours))
     _execute(_BARE, rows=max(0, pending - others), pending=pending)
@@ -91,9 +98,9 @@ def add_finished(rows: int) -> None:
     _execute(_THEIR_EVENTS, last_id=last_id)
 
 
-def analyze() -> None:
-    """Let the planner know what is in the tables."""
-    _execute(f"ANALYZE {QUEUE_TABLES}, {bare.TABLE}")
+def vacuum() -> None:
+    """Bring the tables into the state that autovacuum leaves them in, for the planner to know."""
+    _execute(f"VACUUM (ANALYZE) {QUEUE_TABLES}")
 
 
 def _execute(sql: str, **params: int | str) -> None:

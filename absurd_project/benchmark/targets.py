@@ -23,6 +23,8 @@ RATIOS_AT_LEAST = {
     "claim_complete_b10_vs_raw": 0.6,
     "claim_complete_b10_vs_procrastinate": 5.0,
 }
+OTHERS_AT_LEAST = {"churn_last_vs_first": 0.7, "worker_vs_procrastinate": 5.0, "worker_vs_celery": 1.0}
+OTHERS_AT_MOST = {"worker_pss_mb_ours": 120.0}
 RATIOS_AT_MOST = {"claim_full_vs_small": 1.5}
 LATENCIES_BELOW_MS = {"pickup_p50": 10.0, "pickup_p99": 50.0, "stats": 20.0}
 
@@ -35,6 +37,13 @@ def verdicts(figures: Figures) -> Iterator[Verdict]:
     for name, most in RATIOS_AT_MOST.items():
         if (value := figures.ratios.get(name)) is not None:
             yield Verdict(name=name, wanted=f"≤ {most:g}", measured=f"{value:.2f}", met=value <= most)
+    latencies_ms = figures.latencies_ms()
     for name, limit in LATENCIES_BELOW_MS.items():
-        if (value := figures.latency_ms.get(name)) is not None:
+        if (value := latencies_ms.get(name)) is not None:
             yield Verdict(name=name, wanted=f"< {limit:g} ms", measured=f"{value:.1f} ms", met=value < limit)
+    for name, least in OTHERS_AT_LEAST.items():
+        if (value := figures.others.get(name)) is not None:
+            yield Verdict(name=name, wanted=f"≥ {least:g}", measured=f"{value:.2f}", met=value >= least)
+    for name, most in OTHERS_AT_MOST.items():
+        if (value := figures.others.get(name)) is not None:
+            yield Verdict(name=name, wanted=f"≤ {most:g}", measured=f"{value:.0f}", met=value <= most)

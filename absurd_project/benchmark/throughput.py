@@ -56,10 +56,20 @@ def measure_draining(crew: Crew, sizes: Sizes, figures: Figures, progress: Progr
         figures.ratios["claim_complete_b10_vs_raw"] = ratio
 
 
-def profile_draining(crew: Crew, sizes: Sizes) -> dict[str, dict[str, Any]]:
-    """Return where the time goes at batch 10, ours and raw."""
+def profile_calls(crew: Crew, sizes: Sizes) -> dict[str, dict[str, Any]]:
+    """Return where the time goes: of one spawn, of one spawn of many, of claim and completion at batch 10."""
     found = {}
     for who in ("ours", "raw"):
-        tables.top_up(sizes.drain_pending)
-        (found[who],) = crew.order(do="profile", contender=who, batch=10, duration_sec=sizes.profile_sec)
+        orders: dict[str, tuple[int, dict[str, Any]]] = {
+            "spawn one": (1, {"what": "spawn_one", "duration_sec": sizes.profile_sec}),
+            f"spawn {sizes.spawn_many:,}": (
+                sizes.spawn_many,
+                {"what": "spawn_many", "size": sizes.spawn_many, "calls": sizes.spawn_many_calls},
+            ),
+            "claim and complete, batch 10": (10, {"what": "drain", "batch": 10, "duration_sec": sizes.profile_sec}),
+        }
+        for name, (tasks_a_call, order) in orders.items():
+            tables.fill(sizes.drain_pending if order["what"] == "drain" else 0)
+            (answer,) = crew.order(do="profile", contender=who, **order)
+            found[f"{name}, {who}"] = {**answer, "tasks_a_call": tasks_a_call}
     return found

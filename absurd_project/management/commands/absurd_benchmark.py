@@ -14,15 +14,17 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
 from absurd_project import embedded
-from absurd_project.benchmark import noop, report, tables, throughput
+from absurd_project.benchmark import churn, feed, large, noop, pickup, real_workers, report, tables, throughput
 from absurd_project.benchmark.crew import HandFailed, crew
 from absurd_project.benchmark.figures import Figures
 from absurd_project.benchmark.progress import Progress
 from absurd_project.benchmark.scratch import NoScratchDatabase, Scratch, channel_prefix, scratch_database
+from absurd_project.benchmark.servers import DoesNotStart
 from absurd_project.benchmark.sizes import FULL, QUICK, Sizes
 from absurd_project.processing.tables import console_for
 
 FAILED, USAGE = 1, 2
+SOAK_SEC = 600
 
 
 class Command(BaseCommand):
@@ -36,6 +38,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--quick", action="store_true", help="smaller and less exact, in a minute or two")
+        parser.add_argument("--soak", action="store_true", help=f"let the churn go on for {SOAK_SEC // 60} minutes")
         parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures here; - is standard output")
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -50,11 +53,12 @@ class Command(BaseCommand):
             raise CommandError(f"{path} cannot be written", returncode=USAGE)
         self.console = console_for(sys.stderr if str(path) == "-" else sys.stdout)
         self.figures = Figures()
+        self.churn_sec = SOAK_SEC if options["soak"] else None
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
         try:
             with scratch_database() as scratch:
                 self._measure(scratch, QUICK if options["quick"] else FULL)
-        except (NoScratchDatabase, HandFailed) as fault:
+        except (NoScratchDatabase, HandFailed, DoesNotStart, TimeoutError) as fault:
             raise CommandError(str(fault), returncode=FAILED) from None
         except KeyboardInterrupt:
             raise CommandError("interrupted; the scratch database is gone", returncode=FAILED) from None
@@ -69,15 +73,22 @@ class Command(BaseCommand):
         layer["CONFIG"]["prefix"] = channel_prefix()
         noop.register()
         tables.prepare()
-        progress = Progress(self.console)
+        progress, figures = Progress(self.console), self.figures
         with crew(scratch) as hands:
-            throughput.measure_spawning(hands, sizes, self.figures, progress)
-            throughput.measure_draining(hands, sizes, self.figures, progress)
-            profiles = throughput.profile_draining(hands, sizes)
-        report.print_throughput(self.figures, self.console)
-        for name, answer in profiles.items():
-            report.print_profile(name, answer, 10, self.console)
-        report.print_targets(self.figures, self.console)
+            throughput.measure_spawning(hands, sizes, figures, progress)
+            throughput.measure_draining(hands, sizes, figures, progress)
+            profiles = throughput.profile_calls(hands, sizes)
+            report.print_throughput(figures, self.console)
+            for name, answer in profiles.items():
+                report.print_profile(name, answer, self.console)
+            pickup.measure(scratch, sizes, figures, progress)
+            feed.measure(scratch, sizes, figures, progress)
+            large.measure(hands, scratch, sizes, figures, progress)
+            churn.measure(hands, self.churn_sec or sizes.churn_sec, figures, progress)
+            for _ in range(sizes.rounds):
+                real_workers.measure_round(scratch, sizes, figures, progress)
+        report.print_latencies(figures, self.console)
+        report.print_targets(figures, self.console)
 
     def _write(self, path: Path | None) -> None:
         if path is None:

@@ -1,0 +1,152 @@
+"""Real workers and a real web process on the scratch database, ended with the block that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from absurd_project.benchmark.scratch import Scratch
+from absurd_project.embedded.demotion import launcher
+from absurd_project.stack.processes import CHECKOUT
+from tasks_app.models import Worker
+
+START_SEC = 60.0
+STOP_SEC = 10.0
+SETTLE_SEC = 1.0
+"""A process that has just started still has things to load and connections to make."""
+
+
+class DoesNotStart(Exception):
+    """A process of the benchmark ended or never answered; the message has its last words."""
+
+
+@contextlib.contextmanager
+def web(scratch: Scratch) -> Iterator[int]:
+    """Yield the port of 127.0.0.1 on which a web process serves the scratch database.
+
+    Raises DoesNotStart.
+    """
+    port = _free_port()
+    argv = ["-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), "absurd_project.asgi:application"]
+    with running([[sys.executable, *argv]], scratch, "web") as (process,):
+        _wait_until(lambda: _answers(port), process, scratch.directory / "web-0.log")
+        time.sleep(SETTLE_SEC)
+        yield port
+
+
+@contextlib.contextmanager
+def workers(
+    scratch: Scratch, queue_name: str, *, count: int, concurrency: int
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Run workers of a queue; yield them when all have registered.
+
+    Raises DoesNotStart.
+    """
+    labels = [f"{queue_name}-{os.getpid()}-{time.monotonic_ns()}-{number}" for number in range(count)]
+    argvs = [
+        [sys.executable, "manage.py", "runworker", "--queue-name", queue_name, "--worker-id", label,
+         "--concurrency", str(concurrency), "--drain-timeout", "1"]
+        for label in labels
+    ]  # fmt: skip
+    with running(argvs, scratch, "worker") as processes:
+        for number, (process, label) in enumerate(zip(processes, labels, strict=True)):
+            log = scratch.directory / f"worker-{number}.log"
+            _wait_until(Worker.objects.filter(label=label).exists, process, log)
+        time.sleep(SETTLE_SEC)
+        yield processes
+
+
+@contextlib.contextmanager
+def running(
+    argvs: Sequence[Sequence[str]], scratch: Scratch, name: str, **environment: str
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Run processes that end with the block, and with this process whatever happens to it."""
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for number, argv in enumerate(argvs):
+            with (scratch.directory / f"{name}-{number}.log").open("wb") as log:
+                processes.append(
+                    subprocess.Popen(
+                        [*launcher("--end-with", str(os.getpid())), *argv],
+                        cwd=CHECKOUT,
+                        env=scratch.environment | environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                    )
+                )
+        yield processes
+    finally:
+        _end(processes)
+
+
+def pss_mb(process: subprocess.Popen[bytes]) -> float:
+    """Return the memory of a process and all it has started, shared pages counted in proportion, in MB."""
+    whole = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+    return sum(_pss_kb(pid) for pid in whole) / 1024
+
+
+def _pss_kb(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    return 0
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    trees = [child for process in processes for child in _descendants(process.pid)]
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + STOP_SEC
+    for process in processes:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    _, left = psutil.wait_procs(trees, timeout=2)
+    for orphan in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            orphan.kill()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SEC
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise DoesNotStart(f"a process of the benchmark does not start: {log.read_text()[-2000:]}")
+        time.sleep(0.05)
+
+
+def _answers(port: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/api/absurd/health", timeout=5).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as line:
+        line.bind(("127.0.0.1", 0))
+        return int(line.getsockname()[1])
