@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from absurd_project.benchmark.figures import Figures, percentile
+from absurd_project.benchmark.peer_processes import NAMES
+from absurd_project.benchmark.real_workers import CONCURRENCY, rate_name
 from absurd_project.benchmark.targets import verdicts
 from absurd_project.benchmark.throughput import BATCHES, PROCESSES, drain_name
 
@@ -45,6 +47,21 @@ def print_profile(name: str, answer: dict[str, Any], console: Console) -> None:
         table.add_row(row["sql"], f"{row['calls'] / calls:.1f}", *_cost(row["seconds"], calls, total_sec))
     table.add_row("Python, and waiting for a turn", "", *_cost(total_sec - known_sec, calls, total_sec))
     console.print(table, highlight=False)
+
+
+def print_workers(figures: Figures, console: Console) -> None:
+    """Print what real workers do, ours and the peers'."""
+    table = Table(
+        "tasks/s", "spawn one", "spawn many", *(f"{n} worker{'s' if n > 1 else ''}" for n in PROCESSES), "MB a worker",
+        box=box.SIMPLE, title=f"Real workers at concurrency {CONCURRENCY}, tasks that do nothing",
+    )  # fmt: skip
+    for who in ("ours", *NAMES):
+        rates = [figures.rate(rate_name(who, processes)) for processes in PROCESSES]
+        if any(rates):
+            spawned = [figures.rate(f"spawn_{how}_{who}") for how in ("one", "many")]
+            memory = _number(figures.others.get(f"worker_pss_mb_{who}"))
+            table.add_row(who, *map(_number, [*spawned, *rates]), memory)
+    console.print(table)
 
 
 def print_latencies(figures: Figures, console: Console) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -68,7 +68,7 @@ def workers(
 
 @contextlib.contextmanager
 def running(
-    argvs: Sequence[Sequence[str]], scratch: Scratch, name: str, **environment: str
+    argvs: Sequence[Sequence[str]], scratch: Scratch, name: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run processes that end with the block, and with this process whatever happens to it."""
     processes: list[subprocess.Popen[bytes]] = []
@@ -79,7 +79,7 @@ def running(
                     subprocess.Popen(
                         [*launcher("--end-with", str(os.getpid())), *argv],
                         cwd=CHECKOUT,
-                        env=scratch.environment | environment,
+                        env=scratch.environment if environment is None else dict(environment),
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=log,
@@ -92,8 +92,13 @@ def running(
 
 
 def pss_mb(process: subprocess.Popen[bytes]) -> float:
-    """Return the memory of a process and all it has started, shared pages counted in proportion, in MB."""
-    whole = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+    """Return the memory of a process and all it has started, shared pages counted in proportion, in MB.
+
+    Raises ProcessLookupError when it has ended.
+    """
+    if process.poll() is not None:
+        raise ProcessLookupError(process.pid)
+    whole = [process.pid, *(child.pid for child in _descendants(process.pid))]
     return sum(_pss_kb(pid) for pid in whole) / 1024
 
 

@@ -25,7 +25,8 @@ class Sizes:
     page_loads: int = 20
     churn_sec: int = 60
     worker_tasks: int = 20_000
-    worker_sec: float = 10.0
+    worker_sec: float = 8.0
+    peer_pickups: int = 100
 
 
 FULL = Sizes()
@@ -46,4 +47,5 @@ QUICK = Sizes(
     churn_sec=6,
     worker_tasks=4_000,
     worker_sec=4.0,
+    peer_pickups=20,
 )

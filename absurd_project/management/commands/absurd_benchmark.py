@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,9 +16,22 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
 from absurd_project import embedded
-from absurd_project.benchmark import churn, feed, large, noop, pickup, real_workers, report, tables, throughput
+from absurd_project.benchmark import (
+    churn,
+    comparison,
+    feed,
+    large,
+    noop,
+    peer_rounds,
+    pickup,
+    real_workers,
+    report,
+    tables,
+    throughput,
+)
 from absurd_project.benchmark.crew import HandFailed, crew
 from absurd_project.benchmark.figures import Figures
+from absurd_project.benchmark.peer_processes import NAMES, Peer, PeerMissing, peer
 from absurd_project.benchmark.progress import Progress
 from absurd_project.benchmark.scratch import NoScratchDatabase, Scratch, channel_prefix, scratch_database
 from absurd_project.benchmark.servers import DoesNotStart
@@ -25,6 +40,8 @@ from absurd_project.processing.tables import console_for
 
 FAILED, USAGE = 1, 2
 SOAK_SEC = 600
+
+PeerMeasurement = Callable[[Peer, Scratch, Sizes, Figures, Progress], None]
 
 
 class Command(BaseCommand):
@@ -39,6 +56,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--quick", action="store_true", help="smaller and less exact, in a minute or two")
         parser.add_argument("--soak", action="store_true", help=f"let the churn go on for {SOAK_SEC // 60} minutes")
+        parser.add_argument("--peers", action="store_true", help="measure other queues beside ours (extra `bench`)")
+        parser.add_argument(
+            "--peers-python", metavar="PATH", help="the interpreter that has them (default: this one); implies --peers"
+        )
         parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures here; - is standard output")
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -53,6 +74,7 @@ class Command(BaseCommand):
             raise CommandError(f"{path} cannot be written", returncode=USAGE)
         self.console = console_for(sys.stderr if str(path) == "-" else sys.stdout)
         self.figures = Figures()
+        self.peers_python: str = options["peers_python"] or (sys.executable if options["peers"] else "")
         self.churn_sec = SOAK_SEC if options["soak"] else None
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
         try:
@@ -85,10 +107,43 @@ class Command(BaseCommand):
             feed.measure(scratch, sizes, figures, progress)
             large.measure(hands, scratch, sizes, figures, progress)
             churn.measure(hands, self.churn_sec or sizes.churn_sec, figures, progress)
-            for _ in range(sizes.rounds):
-                real_workers.measure_round(scratch, sizes, figures, progress)
+        self._measure_workers(scratch, sizes, progress)
+        report.print_workers(figures, self.console)
         report.print_latencies(figures, self.console)
         report.print_targets(figures, self.console)
+
+    def _measure_workers(self, scratch: Scratch, sizes: Sizes, progress: Progress) -> None:
+        """Measure our real workers and the peers' in turn, round after round."""
+        with contextlib.ExitStack() as stack:
+            peers = self._start_peers(stack, scratch) if self.peers_python else []
+            for _ in range(sizes.rounds):
+                real_workers.measure_round(scratch, sizes, self.figures, progress)
+                for each in list(peers):
+                    if not self._try(peer_rounds.measure_round, each, scratch, sizes, progress):
+                        peers.remove(each)
+            for each in peers:
+                self._try(peer_rounds.measure_pickup, each, scratch, sizes, progress)
+        comparison.compare(self.figures)
+
+    def _try(self, measure: PeerMeasurement, each: Peer, scratch: Scratch, sizes: Sizes, progress: Progress) -> bool:
+        """Measure a peer; one that breaks down over it is no reason to lose the other figures."""
+        try:
+            measure(each, scratch, sizes, self.figures, progress)
+        except PeerMissing as fault:
+            self.figures.notes.append(f"{each.name} broke down: {fault}")
+            return False
+        return True
+
+    def _start_peers(self, stack: contextlib.ExitStack, scratch: Scratch) -> list[Peer]:
+        found = []
+        for name in NAMES:
+            try:
+                found.append(stack.enter_context(peer(name, self.peers_python, scratch)))
+            except PeerMissing as fault:
+                self.figures.notes.append(f"{name} is not measured: {fault}")
+            else:
+                self.figures.notes.append(f"measured beside {found[-1].version}")
+        return found
 
     def _write(self, path: Path | None) -> None:
         if path is None:

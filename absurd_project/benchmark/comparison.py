@@ -1,0 +1,27 @@
+"""How ours compares with the peers of the same run: the less favourable of one process and of several counts."""
+
+from __future__ import annotations
+
+from absurd_project.benchmark import real_workers, throughput
+from absurd_project.benchmark.figures import Figures
+
+
+def compare(figures: Figures) -> None:
+    """Add the ratios to peers that were measured."""
+    claims = figures.lower_ratio(
+        [
+            (throughput.drain_name(10, processes, "ours"), real_workers.rate_name("procrastinate", processes))
+            for processes in throughput.PROCESSES
+        ]
+    )
+    if claims is not None:
+        figures.ratios["claim_complete_b10_vs_procrastinate"] = claims
+    for peer in ("procrastinate", "celery"):
+        ratio = figures.lower_ratio(
+            [
+                (real_workers.rate_name("ours", processes), real_workers.rate_name(peer, processes))
+                for processes in real_workers.PROCESSES
+            ]
+        )
+        if ratio is not None:
+            figures.others[f"worker_vs_{peer}"] = ratio

@@ -1,0 +1,126 @@
+"""Peers as seen from the benchmark: their orders, their workers, their figures."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from absurd_project.benchmark.peers import desk
+from absurd_project.benchmark.scratch import Scratch, channel_prefix
+from absurd_project.stack.processes import CHECKOUT
+
+NAMES = ("procrastinate", "celery", "django_tasks_db", "absurd_sdk")
+
+
+class PeerMissing(Exception):
+    """The interpreter has not got the peer, or it does not work here."""
+
+
+@dataclass(kw_only=True)
+class Peer:
+    """One peer that takes orders."""
+
+    name: str
+    version: str
+    many: int
+    process: subprocess.Popen[str]
+    python: str
+    environment: dict[str, str]
+    pickups: Path
+    log: Path
+
+    def order(self, do: str, **order: Any) -> dict[str, Any]:
+        """Have an order carried out.
+
+        Raises PeerMissing when the peer has ended over it.
+        """
+        assert self.process.stdin is not None  # noqa: S101 - opened as a pipe below
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps({"do": do, **order}) + "\n")
+            self.process.stdin.flush()
+        return _read(self.process, self.log)
+
+    def worker_argv(self, concurrency: int) -> list[str]:
+        """Return what starts one of its workers."""
+        return [self.python, "-m", _module(self.name), "worker", str(concurrency)]
+
+
+@contextlib.contextmanager
+def peer(name: str, python: str, scratch: Scratch) -> Iterator[Peer]:
+    """Start a peer that takes orders, and clear away what it made in Redis when the block ends.
+
+    Raises PeerMissing.
+    """
+    pickups = scratch.directory / f"pickups-{name}"
+    environment = {
+        variable: value for variable, value in scratch.environment.items() if variable != "DJANGO_SETTINGS_MODULE"
+    } | {
+        desk.DATABASE_URL: scratch.url,
+        desk.REDIS_URL: settings.ABSURD_REDIS_URL,
+        desk.PREFIX: f"{channel_prefix()}:{name}:",
+        desk.PICKUPS: str(pickups),
+    }
+    with (scratch.directory / f"{name}.log").open("w+") as log:
+        process = subprocess.Popen(
+            [python, "-m", _module(name)],
+            cwd=CHECKOUT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+        found: Peer | None = None
+        try:
+            said = _read(process, Path(log.name))
+            found = Peer(
+                name=name, version=said["version"], many=said["many"], process=process, python=python,
+                environment=environment, pickups=pickups, log=Path(log.name),
+            )  # fmt: skip
+            yield found
+        finally:
+            with contextlib.suppress(PeerMissing):
+                if found is not None:
+                    found.order("reset")
+            process.kill()
+            process.communicate()
+
+
+def _module(name: str) -> str:
+    return f"absurd_project.benchmark.peers.{name}"
+
+
+def _read(process: subprocess.Popen[str], log: Path) -> dict[str, Any]:
+    assert process.stdout is not None  # noqa: S101 - opened as a pipe above
+    line = process.stdout.readline()
+    if not line:
+        process.wait()
+        raise PeerMissing(last_words(log))
+    answer: dict[str, Any] = json.loads(line)
+    return answer
+
+
+def last_words(log: Path) -> str:
+    """Return the last line of a log, with what to do about it where that is known."""
+    lines = log.read_text().strip().splitlines()
+    last = lines[-1] if lines else "it ended without a word"
+    return f"{last}: pip install absurd-dsa110[bench]" if "ModuleNotFoundError" in last else last
+
+
+def read_pickups(peer: Peer, wanted: int, patience_sec: float) -> list[float]:
+    """Return the delays that the peer's tasks have noted, waiting a little for the last of them."""
+    deadline = time.monotonic() + patience_sec
+    while True:
+        found = [float(line) for line in peer.pickups.read_text().split()] if peer.pickups.exists() else []
+        if len(found) >= wanted or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)

@@ -1,0 +1,83 @@
+"""The same work on each peer: enqueue one and many, let its real workers do nothing, wait for a pickup."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from absurd_project.benchmark.crew import rate
+from absurd_project.benchmark.figures import Figures
+from absurd_project.benchmark.peer_processes import Peer, PeerMissing, last_words, read_pickups
+from absurd_project.benchmark.progress import Progress
+from absurd_project.benchmark.real_workers import CONCURRENCY, END_SHARE, PROCESSES, WARM_SHARE, rate_name
+from absurd_project.benchmark.scratch import Scratch
+from absurd_project.benchmark.servers import pss_mb, running
+from absurd_project.benchmark.sizes import Sizes
+
+LOOK_SEC = 0.05
+FIRST_SEC = 30.0
+WARM_SEC = 4.0
+PAUSE_SEC = (0.05, 0.25)
+PATIENCE_SEC = 5.0
+
+
+def measure_round(peer: Peer, scratch: Scratch, sizes: Sizes, figures: Figures, progress: Progress) -> None:
+    """Measure one round of rates."""
+    with progress.part(peer.name, 2 + len(PROCESSES)) as step:
+        peer.order("reset")
+        one = peer.order("enqueue", duration_sec=sizes.spawn_one_sec)
+        figures.add_rate(f"spawn_one_{peer.name}", rate([one]))
+        step()
+        for processes in PROCESSES:
+            peer.order("reset")
+            many = peer.order("enqueue_many", count=peer.many)
+            figures.add_rate(f"spawn_many_{peer.name}", rate([many]))
+            per_sec, memory_mb = _drain(peer, scratch, sizes, processes)
+            figures.add_rate(rate_name(peer.name, processes), per_sec)
+            figures.add_memory(peer.name, memory_mb)
+            step()
+
+
+def measure_pickup(peer: Peer, scratch: Scratch, sizes: Sizes, figures: Figures, progress: Progress) -> None:
+    """Measure how long an idle worker takes to begin: from before the call until inside the task."""
+    peer.order("reset")
+    with (
+        running([peer.worker_argv(CONCURRENCY)], scratch, f"{peer.name}-worker", peer.environment),
+        progress.part(f"{peer.name} pickup", sizes.peer_pickups) as step,
+    ):
+        time.sleep(WARM_SEC)
+        for _ in range(sizes.peer_pickups):
+            time.sleep(random.uniform(*PAUSE_SEC))  # noqa: S311 - not a secret
+            peer.order("stamped")
+            step()
+        figures.add_distribution(f"pickup, {peer.name}", read_pickups(peer, sizes.peer_pickups, PATIENCE_SEC))
+
+
+def _drain(peer: Peer, scratch: Scratch, sizes: Sizes, processes: int) -> tuple[float, float]:
+    """Return tasks per second once the workers are at it, and the memory of a worker."""
+    argvs = [peer.worker_argv(CONCURRENCY)] * processes
+    seen: list[tuple[float, int]] = []
+    with running(argvs, scratch, f"{peer.name}-worker", peer.environment) as workers:
+        began = time.monotonic()
+        while True:
+            seen.append((time.monotonic(), peer.many - peer.order("left")["left"]))
+            started_at = next((at for at, done in seen if done > 0), None)
+            if started_at is None and time.monotonic() - began > FIRST_SEC:
+                break
+            if seen[-1][1] >= peer.many or (started_at and time.monotonic() - started_at > sizes.worker_sec):
+                break
+            time.sleep(LOOK_SEC)
+        try:
+            memory_mb = max(pss_mb(worker) for worker in workers)
+        except ProcessLookupError:
+            raise PeerMissing(last_words(scratch.directory / f"{peer.name}-worker-0.log")) from None
+    return _slope(seen, peer.many), memory_mb
+
+
+def _slope(seen: list[tuple[float, int]], wanted: int) -> float:
+    """Return how many ended a second, leaving out the beginning and, when all were done, the end."""
+    most = seen[-1][1]
+    upper = END_SHARE * most if most >= wanted else most
+    first = next(pair for pair in seen if pair[1] >= WARM_SHARE * most)
+    last = next(pair for pair in seen if pair[1] >= upper)
+    return (last[1] - first[1]) / (last[0] - first[0]) if last[0] > first[0] else 0.0
