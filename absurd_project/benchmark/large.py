@@ -48,8 +48,8 @@ def measure(crew: Crew, scratch: Scratch, sizes: Sizes, figures: Figures, progre
         full = crew.order(do="claim_times", contender="ours", count=sizes.claims)[0]["times_ms"]
         full_buffers = _buffers(crew)
         step()
-        _measure_stats(sizes, figures)
         with web(scratch) as port:
+            _measure_stats(sizes, figures)
             for name, path in PAGES.items():
                 figures.add_distribution(name, _fetch(port, path, sizes.page_loads))
                 step()

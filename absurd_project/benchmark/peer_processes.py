@@ -15,8 +15,10 @@ from django.conf import settings
 
 from absurd_project.benchmark.peers import desk
 from absurd_project.benchmark.scratch import Scratch, channel_prefix
+from absurd_project.benchmark.servers import last_words
 from absurd_project.stack.processes import CHECKOUT
 
+CLEARING_SEC = 15.0
 NAMES = ("procrastinate", "celery", "django_tasks_db", "absurd_sdk")
 
 
@@ -79,20 +81,28 @@ def peer(name: str, python: str, scratch: Scratch) -> Iterator[Peer]:
             text=True,
             start_new_session=True,
         )
-        found: Peer | None = None
         try:
             said = _read(process, Path(log.name))
-            found = Peer(
+            yield Peer(
                 name=name, version=said["version"], many=said["many"], process=process, python=python,
                 environment=environment, pickups=pickups, log=Path(log.name),
             )  # fmt: skip
-            yield found
         finally:
-            with contextlib.suppress(PeerMissing):
-                if found is not None:
-                    found.order("reset")
-            process.kill()
-            process.communicate()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Let the peer clear away what it made, which it does when its orders end."""
+    assert process.stdin is not None  # noqa: S101 - opened as a pipe above
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        process.wait(CLEARING_SEC)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    assert process.stdout is not None  # noqa: S101 - opened as a pipe above
+    process.stdout.close()
 
 
 def _module(name: str) -> str:
@@ -107,13 +117,6 @@ def _read(process: subprocess.Popen[str], log: Path) -> dict[str, Any]:
         raise PeerMissing(last_words(log))
     answer: dict[str, Any] = json.loads(line)
     return answer
-
-
-def last_words(log: Path) -> str:
-    """Return the last line of a log, with what to do about it where that is known."""
-    lines = log.read_text().strip().splitlines()
-    last = lines[-1] if lines else "it ended without a word"
-    return f"{last}: pip install absurd-dsa110[bench]" if "ModuleNotFoundError" in last else last
 
 
 def read_pickups(peer: Peer, wanted: int, patience_sec: float) -> list[float]:

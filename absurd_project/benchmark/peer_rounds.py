@@ -7,11 +7,11 @@ import time
 
 from absurd_project.benchmark.crew import rate
 from absurd_project.benchmark.figures import Figures
-from absurd_project.benchmark.peer_processes import Peer, PeerMissing, last_words, read_pickups
+from absurd_project.benchmark.peer_processes import Peer, read_pickups
 from absurd_project.benchmark.progress import Progress
 from absurd_project.benchmark.real_workers import CONCURRENCY, END_SHARE, PROCESSES, WARM_SHARE, rate_name
 from absurd_project.benchmark.scratch import Scratch
-from absurd_project.benchmark.servers import pss_mb, running
+from absurd_project.benchmark.servers import memory_mb, running
 from absurd_project.benchmark.sizes import Sizes
 
 LOOK_SEC = 0.05
@@ -23,6 +23,7 @@ PATIENCE_SEC = 5.0
 
 def measure_round(peer: Peer, scratch: Scratch, sizes: Sizes, figures: Figures, progress: Progress) -> None:
     """Measure one round of rates."""
+    count = int(sizes.peer_share * peer.many)
     with progress.part(peer.name, 2 + len(PROCESSES)) as step:
         peer.order("reset")
         one = peer.order("enqueue", duration_sec=sizes.spawn_one_sec)
@@ -30,11 +31,11 @@ def measure_round(peer: Peer, scratch: Scratch, sizes: Sizes, figures: Figures, 
         step()
         for processes in PROCESSES:
             peer.order("reset")
-            many = peer.order("enqueue_many", count=peer.many)
+            many = peer.order("enqueue_many", count=count)
             figures.add_rate(f"spawn_many_{peer.name}", rate([many]))
-            per_sec, memory_mb = _drain(peer, scratch, sizes, processes)
+            per_sec, memory = _drain(peer, count, scratch, sizes, processes)
             figures.add_rate(rate_name(peer.name, processes), per_sec)
-            figures.add_memory(peer.name, memory_mb)
+            figures.add_memory(peer.name, memory)
             step()
 
 
@@ -53,25 +54,22 @@ def measure_pickup(peer: Peer, scratch: Scratch, sizes: Sizes, figures: Figures,
         figures.add_distribution(f"pickup, {peer.name}", read_pickups(peer, sizes.peer_pickups, PATIENCE_SEC))
 
 
-def _drain(peer: Peer, scratch: Scratch, sizes: Sizes, processes: int) -> tuple[float, float]:
+def _drain(peer: Peer, count: int, scratch: Scratch, sizes: Sizes, processes: int) -> tuple[float, float]:
     """Return tasks per second once the workers are at it, and the memory of a worker."""
     argvs = [peer.worker_argv(CONCURRENCY)] * processes
     seen: list[tuple[float, int]] = []
     with running(argvs, scratch, f"{peer.name}-worker", peer.environment) as workers:
         began = time.monotonic()
         while True:
-            seen.append((time.monotonic(), peer.many - peer.order("left")["left"]))
+            seen.append((time.monotonic(), count - peer.order("left")["left"]))
             started_at = next((at for at, done in seen if done > 0), None)
             if started_at is None and time.monotonic() - began > FIRST_SEC:
                 break
-            if seen[-1][1] >= peer.many or (started_at and time.monotonic() - started_at > sizes.worker_sec):
+            if seen[-1][1] >= count or (started_at and time.monotonic() - started_at > sizes.worker_sec):
                 break
             time.sleep(LOOK_SEC)
-        try:
-            memory_mb = max(pss_mb(worker) for worker in workers)
-        except ProcessLookupError:
-            raise PeerMissing(last_words(scratch.directory / f"{peer.name}-worker-0.log")) from None
-    return _slope(seen, peer.many), memory_mb
+        memory = memory_mb(workers, scratch.directory / f"{peer.name}-worker-0.log")
+    return _slope(seen, count), memory
 
 
 def _slope(seen: list[tuple[float, int]], wanted: int) -> float:

@@ -9,10 +9,10 @@ from absurd_project.benchmark import noop, tables
 from absurd_project.benchmark.figures import Figures
 from absurd_project.benchmark.progress import Progress
 from absurd_project.benchmark.scratch import Scratch
-from absurd_project.benchmark.servers import pss_mb, workers
+from absurd_project.benchmark.servers import memory_mb, workers
 from absurd_project.benchmark.sizes import Sizes
 from tasks_app.actions.spawn import SpawnRequest, spawn_many
-from tasks_app.models import Task
+from tasks_app.models import Task, TaskStatus
 
 QUEUE = "benchmark-workers"
 CONCURRENCY = 10
@@ -33,9 +33,9 @@ def measure_round(scratch: Scratch, sizes: Sizes, figures: Figures, progress: Pr
     """Measure one round with one worker and with several."""
     with progress.part("real workers", len(PROCESSES)) as step:
         for processes in PROCESSES:
-            rate, memory_mb = _drain(scratch, sizes, processes)
+            rate, memory = _drain(scratch, sizes, processes)
             figures.add_rate(rate_name("ours", processes), rate)
-            figures.add_memory("ours", memory_mb)
+            figures.add_memory("ours", memory)
             step()
 
 
@@ -49,11 +49,14 @@ def _drain(scratch: Scratch, sizes: Sizes, processes: int) -> tuple[float, float
             if time.monotonic() - began > sizes.worker_sec:
                 break
             time.sleep(LOOK_SEC)
-        memory_mb = max(pss_mb(process) for process in started)
+        memory = memory_mb(started, scratch.directory / "worker-0.log")
     ended = list(
-        Task.objects.in_queue(QUEUE).exclude(completed_at=None).order_by("completed_at").values_list("completed_at")
+        Task.objects.in_queue(QUEUE)
+        .filter(status=TaskStatus.COMPLETED)
+        .order_by("completed_at")
+        .values_list("completed_at")
     )
-    return slope([moment for (moment,) in ended], whole=left == 0), memory_mb
+    return slope([moment for (moment,) in ended], whole=left == 0), memory
 
 
 def slope(ended: list[datetime], *, whole: bool) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from django.db import connection
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from absurd_project.benchmark.figures import Figures, percentile
@@ -13,6 +16,17 @@ from absurd_project.benchmark.peer_processes import NAMES
 from absurd_project.benchmark.real_workers import CONCURRENCY, rate_name
 from absurd_project.benchmark.targets import verdicts
 from absurd_project.benchmark.throughput import BATCHES, PROCESSES, drain_name
+
+
+def print_conditions(console: Console) -> None:
+    """Print what the figures depend on."""
+    settings = ("server_version", "fsync", "synchronous_commit", "shared_buffers")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in settings))
+        version, *values = cursor.fetchone()
+    told = ", ".join(f"{name} {value}" for name, value in zip(settings[1:], values, strict=True))
+    load = os.getloadavg()[0]
+    console.print(f"PostgreSQL {version}, {told}; {os.cpu_count()} processors, load {load:.1f}", highlight=False)
 
 
 def print_throughput(figures: Figures, console: Console) -> None:
@@ -81,7 +95,7 @@ def print_targets(figures: Figures, console: Console) -> None:
         table.add_row(verdict.name, verdict.wanted, verdict.measured, mark)
     console.print(table)
     for note in figures.notes:
-        console.print(f"[yellow]note[/] {note}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
 
 
 def _number(value: float | None) -> str:

@@ -91,22 +91,30 @@ def running(
         _end(processes)
 
 
-def pss_mb(process: subprocess.Popen[bytes]) -> float:
-    """Return the memory of a process and all it has started, shared pages counted in proportion, in MB.
+def memory_mb(processes: Sequence[subprocess.Popen[bytes]], log: Path) -> float:
+    """Return the memory of the largest process with all it has started, shared pages counted in proportion, in MB.
 
-    Raises ProcessLookupError when it has ended.
+    Raises DoesNotStart, with the end of the log, when one of them has ended.
     """
-    if process.poll() is not None:
-        raise ProcessLookupError(process.pid)
-    whole = [process.pid, *(child.pid for child in _descendants(process.pid))]
-    return sum(_pss_kb(pid) for pid in whole) / 1024
+    try:
+        return max(_pss_kb(process.pid) for process in processes) / 1024
+    except ProcessLookupError:
+        raise DoesNotStart(f"a worker has ended: {last_words(log)}") from None
+
+
+def last_words(log: Path) -> str:
+    """Return the last line of a log, with what to do about it where that is known."""
+    lines = log.read_text().strip().splitlines()
+    last = lines[-1] if lines else "it ended without a word"
+    return f"{last}: pip install absurd-dsa110[bench]" if "ModuleNotFoundError" in last else last
 
 
 def _pss_kb(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1])
-    return 0
+    total = 0
+    for each in (pid, *(child.pid for child in _descendants(pid))):
+        rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
+        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    return total
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:
@@ -137,7 +145,7 @@ def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log
     deadline = time.monotonic() + START_SEC
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise DoesNotStart(f"a process of the benchmark does not start: {log.read_text()[-2000:]}")
+            raise DoesNotStart(f"a process of the benchmark does not start: {last_words(log)}")
         time.sleep(0.05)
 
 

@@ -26,6 +26,7 @@ class Sizes:
     churn_sec: int = 60
     worker_tasks: int = 20_000
     worker_sec: float = 8.0
+    peer_share: float = 1.0
     peer_pickups: int = 100
 
 
@@ -47,5 +48,6 @@ QUICK = Sizes(
     churn_sec=6,
     worker_tasks=4_000,
     worker_sec=4.0,
+    peer_share=0.3,
     peer_pickups=20,
 )

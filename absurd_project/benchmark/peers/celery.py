@@ -38,7 +38,7 @@ class Celery(desk.Peer):
     """One producer to enqueue, the prefork worker to run."""
 
     version = f"celery {celery.__version__} on Redis, not durable"
-    many = 6_000
+    many = 4_000
 
     def set_up(self) -> None:
         """Connect."""

@@ -67,14 +67,17 @@ class Peer(ABC):
 
 
 def run(peer: Peer) -> None:
-    """Be a worker or take orders, as the command line says."""
+    """Be a worker or take orders, as the command line says; leave no task behind."""
     if sys.argv[1:2] == ["worker"]:
         peer.work(int(sys.argv[2]))
         return
     peer.set_up()
     print(json.dumps({"version": peer.version, "many": peer.many}), flush=True)
-    for line in sys.stdin:
-        print(json.dumps(_obey(peer, **json.loads(line))), flush=True)
+    try:
+        for line in sys.stdin:
+            print(json.dumps(_obey(peer, **json.loads(line))), flush=True)
+    finally:
+        peer.reset()
 
 
 def _obey(peer: Peer, do: str, **order: Any) -> dict[str, Any]:

@@ -95,6 +95,7 @@ class Command(BaseCommand):
         layer["CONFIG"]["prefix"] = channel_prefix()
         noop.register()
         tables.prepare()
+        report.print_conditions(self.console)
         progress, figures = Progress(self.console), self.figures
         with crew(scratch) as hands:
             throughput.measure_spawning(hands, sizes, figures, progress)
@@ -129,7 +130,7 @@ class Command(BaseCommand):
         """Measure a peer; one that breaks down over it is no reason to lose the other figures."""
         try:
             measure(each, scratch, sizes, self.figures, progress)
-        except PeerMissing as fault:
+        except (PeerMissing, DoesNotStart) as fault:
             self.figures.notes.append(f"{each.name} broke down: {fault}")
             return False
         return True
