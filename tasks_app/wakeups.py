@@ -23,6 +23,8 @@ WORK_QUIET_SEC = 0.02
 GROUP = "feed"
 MESSAGE = {"type": "feed.wake"}
 SEND_LIMIT_SEC = 0.1
+SEND_GAP_SEC = 0.01
+"""A busy process sends no more often: the readers take in all that was committed in between at once."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class Publisher:
                 self._say(failing=True, text=f"not sent, readers fall back to polling: {error or type(error).__name__}")
             else:
                 self._say(failing=False, text="sent again")
+            time.sleep(SEND_GAP_SEC)
 
     def _say(self, *, failing: bool, text: str) -> None:
         """Log the beginning and the end of an outage, not every message of it."""

@@ -6,16 +6,16 @@ import zlib
 from pathlib import Path
 
 import psutil
-from django.db import connection, transaction
-from django.db.models import Sum
+from django.db import transaction
 
-from tasks_app import claiming
+from tasks_app import claiming, statements
 from tasks_app.claiming import Claim
-from tasks_app.models import Task, TaskStatus, Worker
+from tasks_app.models import Worker
 
 LOCK_SPACE = 0x41425344
 """First key of the two-key advisory locks by which the workers of one host take turns."""
 SHARE_OF_RAM = 0.75
+_TAKE_TURN = "SELECT pg_advisory_xact_lock(%(space)s::integer, %(host)s::integer)"
 
 
 def default_memory_gb() -> float:
@@ -46,8 +46,7 @@ def claim(worker: Worker, *, slots: int) -> list[Claim]:
     """
     claims: list[Claim] = []
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCK_SPACE, _key(worker.host_id)])
+        statements.run(_TAKE_TURN, {"space": LOCK_SPACE, "host": _key(worker.host_id)})
         free_gb = worker.memory_gb - _claimed_gb(worker.host_id)
         while len(claims) < slots:
             classes = fitting_classes(free_gb, worker.memory_gb)
@@ -61,9 +60,14 @@ def claim(worker: Worker, *, slots: int) -> list[Claim]:
     return claims
 
 
+_CLAIMED_GB = """
+SELECT coalesce(sum(memory_gb), 0) FROM tasks_app_task WHERE status = 'claimed' AND worker_id = ANY(ARRAY(
+    SELECT id FROM tasks_app_worker WHERE host_id = %(host_id)s))
+"""
+
+
 def _claimed_gb(host_id: str) -> float:
-    claimed = Task.objects.filter(status=TaskStatus.CLAIMED, worker__host_id=host_id)
-    return float(claimed.aggregate(total=Sum("memory_gb"))["total"] or 0.0)
+    return float(statements.run(_CLAIMED_GB, {"host_id": host_id})[0][0])
 
 
 def _key(host_id: str) -> int:
