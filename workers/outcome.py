@@ -8,7 +8,7 @@ from typing import Literal
 
 from workers.protocol import Failure, ProductNote, Reply, Result
 
-StopClass = Literal["timeout", "cancelled", "drained", "memory", "lost"]
+StopClass = Literal["timeout", "silent", "cancelled", "drained", "memory", "lost"]
 FailureClass = Literal[
     "error", "invalid", "no_work", "timeout", "killed", "memory", "cancelled", "drained", "lost", "silent"
 ]

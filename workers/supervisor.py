@@ -19,6 +19,7 @@ from workers import environment, logs, protocol, publication, strays
 from workers.execution import Execution
 from workers.outcome import Exit, Stop, clean, judge, signal_name
 from workers.protocol import Progress, Reply, Request
+from workers.silence import Silence
 
 GUARDIAN = Path(__file__).with_name("guardian.py")
 READ_BYTES = 1 << 16
@@ -58,6 +59,7 @@ class ProcessExecution(Execution):
         super().__init__(claim, root=root)
         self.ceiling_gb = memory_ceiling_gb(claim, host_memory_gb)
         self._log = self.log_path = logs.path_of(var, claim)
+        self._silence = Silence(self._log)
         self._var = var
         self._data_roots = data_roots
         self._guardian: subprocess.Popen[bytes] | None = None
@@ -102,6 +104,7 @@ class ProcessExecution(Execution):
                 os.close(fd)
         assert self._guardian.stdout is not None  # noqa: S101 - it is a pipe, as asked for above
         self._started_at = time.monotonic()
+        self._silence.broken()
         self._replies, self._reports = Lines(reply_read), Lines(self._guardian.stdout.fileno())
         return [self._replies.fd, self._reports.fd]
 
@@ -157,6 +160,7 @@ class ProcessExecution(Execution):
             return
         if isinstance(message, Progress):
             self.news = message.model_copy(update={"message": clean(message.message)})
+            self._silence.broken()
         else:
             self._reply = message
 
@@ -202,25 +206,35 @@ class ProcessExecution(Execution):
         if ran_sec > self.claim.timeout_sec:
             message = f"ran for {ran_sec:.0f} s, longer than its timeout of {self.claim.timeout_sec} s"
             self.stop(Stop(failure_class="timeout", message=message), grace_sec=grace_sec)
-        taken_gb = self._sample_memory() / 1e9
+        own_bytes, cpu_sec = self._sample()
+        silent_sec = self._silence.look(cpu_sec)
+        if self.claim.silence_sec is not None and silent_sec > self.claim.silence_sec:
+            message = f"no progress, log line or processor time for {silent_sec:.0f} s"
+            self.stop(Stop(failure_class="silent", message=message), grace_sec=grace_sec)
+        taken_gb = own_bytes / 1e9
         if taken_gb > self.ceiling_gb:
             message = f"took {taken_gb:.2f} GB, more than the {self.ceiling_gb:.2f} GB allowed to attempt "
             message += f"{self.claim.attempt} of a task name that declares {self.claim.memory_gb:g} GB"
             self.kill(Stop(failure_class="memory", message=message))
 
-    def _sample_memory(self) -> int:
-        """Return the bytes of memory that only the child and its descendants hold; mapped files are not counted."""
+    def _sample(self) -> tuple[int, float]:
+        """Return the bytes of memory that only the child and its descendants hold, and their processor time.
+
+        Mapped files are not counted.
+        """
         if self._child is None:
-            return 0
+            return 0, 0.0
         total = own = 0
+        cpu_sec = 0.0
         with contextlib.suppress(psutil.NoSuchProcess):
             for process in (self._child, *self._child.children(recursive=True)):
                 with contextlib.suppress(psutil.Error):
                     memory = process.memory_info()
                     total += memory.rss
                     own += memory.rss - memory.shared
+                    cpu_sec += sum(process.cpu_times()[:2])
         self._peak_rss_bytes = max(self._peak_rss_bytes, total)
-        return own
+        return own, cpu_sec
 
     @property
     def peak_rss_bytes(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from tasks_app.actions.spawn import Join
 from tasks_app.models import Task
 from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
 from tasks_app.worker_states import WorkerReport
@@ -79,12 +80,19 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
             "duration_sec",
             "runnable_at",
             "expires_at",
+            "deadline_at",
+            "silence_sec",
+            "limit_key",
+            "join_quorum",
+            "join_deadline_at",
+            "joined_at",
             "cancel_requested_at",
             "worker_id",
             "run_id",
             "stage",
             "created_by",
             "failure_class",
+            "quarantined_at",
             "error_summary",
             "unrunnable_because",
             "bindings",
@@ -148,6 +156,20 @@ class Strict(serializers.Serializer[Any]):
         return attrs
 
 
+class JoinSerializer(serializers.Serializer[Any]):
+    """When a task stops waiting for those it depends on."""
+
+    quorum = serializers.IntegerField(min_value=1, help_text="So many completed parents are enough.")
+    deadline_sec = serializers.FloatField(
+        min_value=0, required=False, allow_null=True, help_text="Until then it waits for all; absent: not at all."
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
+            raise serializers.ValidationError({name: "unknown field" for name in unknown})
+        return Join(**super().to_internal_value(data))
+
+
 class SpawnSerializer(Strict):
     """What can be said of a new task."""
 
@@ -161,7 +183,23 @@ class SpawnSerializer(Strict):
     max_retries = serializers.IntegerField(min_value=0, required=False, allow_null=True)
     run_after = serializers.DateTimeField(required=False, allow_null=True)
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    max_wait_sec = serializers.FloatField(
+        min_value=0.001, required=False, allow_null=True, help_text="Fails if no attempt has begun by then."
+    )
+    budget_sec = serializers.FloatField(
+        min_value=1, required=False, allow_null=True, help_text="No attempt begins or goes on after this."
+    )
+    silence_sec = serializers.IntegerField(
+        min_value=1, required=False, allow_null=True, help_text="Without a sign of work for so long it is stopped."
+    )
+    limit_key = serializers.CharField(
+        max_length=200, required=False, allow_blank=True, help_text="Shares a limit with tasks of the same key."
+    )
     depends_on = serializers.ListField(child=serializers.UUIDField(), required=False, max_length=1000)
+    runs_after = serializers.ListField(
+        child=serializers.UUIDField(), required=False, max_length=100, help_text="Runs that must have completed."
+    )
+    join = JoinSerializer(required=False)
 
 
 class ReasonSerializer(Strict):

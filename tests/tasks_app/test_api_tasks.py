@@ -237,3 +237,24 @@ def test_the_number_of_queries_does_not_grow_with_the_list(api, worker, django_a
     claiming.claim(worker, limit=20)
     with django_assert_max_num_queries(4):
         assert len(api.get("tasks").body["tasks"]) == 20
+
+
+def test_a_spawn_may_say_how_long_to_wait_for_whom_and_under_which_limit(api):
+    first, second = (spawn_note() for _ in range(2))
+    body = {
+        "task_name": "note",
+        "params": {"text": "a"},
+        "depends_on": [str(first.task_id), str(second.task_id)],
+        "join": {"quorum": 1, "deadline_sec": 60},
+        "limit_key": "disk-a",
+        "max_wait_sec": 30,
+        "budget_sec": 600,
+        "silence_sec": 90,
+    }
+    told = api.post("tasks", body).body
+    assert (told["limit_key"], told["join_quorum"], told["silence_sec"]) == ("disk-a", 1, 90)
+    assert told["join_deadline_at"] < told["deadline_at"]
+    assert api.post("tasks", body | {"join": {"quorum": 1, "quota": 2}}).status_code == 422
+    assert told["expires_at"] < told["join_deadline_at"]
+    refused = api.post("tasks", body | {"join": {"quorum": 3}})
+    assert (refused.status_code, refused.body["errors"][0]["path"]) == (422, "join.quorum")
