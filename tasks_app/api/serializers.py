@@ -166,7 +166,7 @@ class JoinSerializer(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
-            raise serializers.ValidationError({name: "unknown field" for name in unknown})
+            raise serializers.ValidationError(dict.fromkeys(unknown, "unknown field"))
         return Join(**super().to_internal_value(data))
 
 
