@@ -8,7 +8,7 @@ import time
 
 from django.db import connection
 
-from tasks_app.maintenance import Sweeper
+from tasks_app.sweeper import Sweeper
 
 INTERVAL_SEC = 0.5
 

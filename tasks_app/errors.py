@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 
@@ -76,6 +77,42 @@ class InvalidTransition(AbsurdError):
     def __init__(self, task_id: object, current: str, verb: str, hint: str = "") -> None:
         self.current = current
         super().__init__(f"cannot {verb} task {task_id}: it is {current}" + (f"; {hint}" if hint else ""))
+
+
+class AlreadyFrozen(AbsurdError):
+    """Everything is frozen already."""
+
+    code = "already_frozen"
+
+    def __init__(self, by: str, since: datetime, reason: str) -> None:
+        super().__init__(f"everything is frozen already, by {by} since {since:%Y-%m-%d %H:%M:%SZ}: {reason}")
+
+
+class NotFrozen(AbsurdError):
+    """There is nothing to thaw."""
+
+    code = "not_frozen"
+
+    def __init__(self) -> None:
+        super().__init__("nothing is frozen")
+
+
+class LimitNotFound(AbsurdError):
+    """There is no such limit."""
+
+    code = "limit_not_found"
+
+    def __init__(self, scope: str, name: str) -> None:
+        super().__init__(f"the {scope} {name!r} has no limit")
+
+
+class ScheduleNotFound(AbsurdError):
+    """No schedule has that name."""
+
+    code = "schedule_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no schedule {name!r}")
 
 
 class LostClaim(AbsurdError):

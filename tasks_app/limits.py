@@ -141,6 +141,36 @@ def free(task_ids: Iterable[Any]) -> set[int]:
         return {limit_id for (limit_id,) in cursor.fetchall()}
 
 
+_ADOPT = """
+INSERT INTO tasks_app_limitslot (limit_id, number, task_id)
+SELECT %(limit)s, row_number() OVER (ORDER BY id) + (SELECT coalesce(max(number), 0) FROM tasks_app_limitslot
+    WHERE limit_id = %(limit)s AND task_id IS NOT NULL), task_id
+FROM (SELECT id, task_id FROM tasks_app_task WHERE status = 'claimed' AND {mine} ORDER BY id FOR UPDATE) AS claimed
+ON CONFLICT (limit_id, number) DO UPDATE SET task_id = excluded.task_id
+"""
+
+
+def adopt(limit: Limit) -> None:
+    """Have the tasks that are claimed already occupy slots of a new limit, beyond its size if they are so many."""
+    mine = "queue_name = %(name)s" if limit.scope == Limit.Scope.QUEUE else "limit_key = %(name)s AND limit_key <> ''"
+    with connection.cursor() as cursor:
+        cursor.execute(_ADOPT.format(mine=mine), {"limit": limit.pk, "name": limit.name})
+
+
+_TRIM = """
+DELETE FROM tasks_app_limitslot WHERE id = ANY(ARRAY(
+    SELECT slot.id FROM tasks_app_limitslot AS slot JOIN tasks_app_limit AS lim ON lim.id = slot.limit_id
+    WHERE slot.number > lim.size AND slot.task_id IS NULL ORDER BY slot.id FOR UPDATE OF slot SKIP LOCKED))
+"""
+
+
+def trim() -> int:
+    """Remove free slots above their limits' sizes; occupied ones go when they have become free."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TRIM)
+        return int(cursor.rowcount)
+
+
 def remove_unused(limit: int = 500) -> int:
     """Remove limits that were made by a key alone and that no unfinished task uses; return how many."""
     with transaction.atomic():

@@ -15,8 +15,8 @@ from django.db.models.functions import Now
 
 from tasks_app import claiming, registry
 from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
-from tasks_app.maintenance import Sweeper
 from tasks_app.models import Task, Worker
+from tasks_app.sweeper import Sweeper
 from workers import admission, backlog, deliveries, environment, identity, leftovers, link, publication
 from workers.execution import Execution
 from workers.gathering import Gathering

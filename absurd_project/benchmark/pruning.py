@@ -6,7 +6,7 @@ import time
 
 from django.db import connection
 
-from tasks_app.maintenance import Sweeper
+from tasks_app.sweeper import Sweeper
 
 SWEEP_SEC = 0.5
 BATCH = 2_000

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from tasks_app import clock
+from tasks_app import clock, transitions, wakeups
 from tasks_app.errors import QueueNotFound
 from tasks_app.models import Queue
+from tasks_app.transitions import Act
 
 
 def pause(name: str, *, actor: str, reason: str) -> Queue:
     """Stop claims from the queue; what runs goes on, and spawns are accepted and held. Raises QueueNotFound."""
-    return _set(name, paused=True, actor=actor, reason=reason)
+    with transaction.atomic():
+        queue = _locked(name)
+        queue.paused_at, queue.paused_by, queue.pause_reason = clock.now(), actor, reason
+        queue.save(update_fields=["paused_at", "paused_by", "pause_reason"])
+        transitions.announce(Act(verb="paused", actor=actor, reason=reason), queue_name=name)
+    return queue
 
 
-def resume(name: str) -> Queue:
+def resume(name: str, *, actor: str, reason: str = "") -> Queue:
     """Let the queue be claimed from again. Raises QueueNotFound."""
-    return _set(name, paused=False, actor="", reason="")
+    with transaction.atomic():
+        queue = _locked(name)
+        queue.paused_at, queue.paused_by, queue.pause_reason = None, "", ""
+        queue.save(update_fields=["paused_at", "paused_by", "pause_reason"])
+        transitions.announce(Act(verb="resumed", actor=actor, reason=reason), queue_name=name)
+        wakeups.wake_workers([name])
+    return queue
 
 
-@transaction.atomic
-def _set(name: str, *, paused: bool, actor: str, reason: str) -> Queue:
+def _locked(name: str) -> Queue:
     queue = Queue.objects.select_for_update().filter(name=name).first()
     if queue is None:
         raise QueueNotFound(name)
-    queue.paused_at = clock.now() if paused else None
-    queue.paused_by = actor
-    queue.pause_reason = reason
-    queue.save(update_fields=["paused_at", "paused_by", "pause_reason"])
     return queue

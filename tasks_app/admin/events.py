@@ -47,8 +47,10 @@ class TaskEventAdmin(ReadOnlyAdmin):
         return display.pill(event.to_status) if event.to_status else ""
 
     @admin.display(description="task")
-    def task(self, event: TaskEvent) -> SafeString:
-        """The task."""
+    def task(self, event: TaskEvent) -> SafeString | str:
+        """The task, unless it is about a queue or everything."""
+        if event.task_id is None:
+            return ""
         address = reverse("admin:tasks_app_task_change", args=[event.task_id])
         return format_html('<a href="{}"><code>{}</code></a>', address, str(event.task_id)[:8])
 

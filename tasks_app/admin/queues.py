@@ -120,6 +120,6 @@ class QueueAdmin(ConsoleAdmin):
             if verb == "Pause":
                 pause.pause(queue.name, actor=actor_of(request.user, None), reason=reason)
             else:
-                pause.resume(queue.name)
+                pause.resume(queue.name, actor=actor_of(request.user, None), reason=reason)
             self.log_change(request, queue, f"{verb}d. Reason: {reason}")
         messages.success(request, f"{queue.name}: {verb.lower()}d")

@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 _STATUS_OF: dict[type[errors.AbsurdError], int] = {
     errors.TaskNotFound: 404,
     errors.QueueNotFound: 404,
+    errors.LimitNotFound: 404,
+    errors.ScheduleNotFound: 404,
+    errors.AlreadyFrozen: 409,
+    errors.NotFrozen: 409,
     errors.InvalidTransition: 409,
     errors.IdempotencyConflict: 409,
     errors.LostClaim: 409,

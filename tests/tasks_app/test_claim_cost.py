@@ -7,8 +7,8 @@ import json
 import pytest
 from django.db import connection
 
-from tasks_app.maintenance import Sweeper
 from tasks_app.models import Hold, Limit, LimitSlot, Queue, Worker
+from tasks_app.sweeper import Sweeper
 from tasks_app.transitions.claims import CLAIM_FREE, CLAIM_LIMITED
 from tests.tasks_app.notes import make_worker, spawn_note
 

@@ -11,8 +11,9 @@ from tasks_app import claiming, clock
 from tasks_app.actions.retry import retry
 from tasks_app.actions.spawn import Gather, Join, SpawnRequest, spawn_many
 from tasks_app.errors import ParamsInvalid
-from tasks_app.maintenance import Sweeper, fire_joins
+from tasks_app.maintenance import fire_joins
 from tasks_app.models import Run, Task
+from tasks_app.sweeper import Sweeper
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
 
 pytestmark = pytest.mark.django_db

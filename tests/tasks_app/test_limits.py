@@ -7,8 +7,8 @@ import pytest
 from tasks_app import claiming, limits
 from tasks_app.actions.retry import retry
 from tasks_app.actions.spawn import SpawnRequest, spawn_many
-from tasks_app.maintenance import Sweeper
 from tasks_app.models import Hold, Limit, LimitSlot, Task
+from tasks_app.sweeper import Sweeper
 from tests.tasks_app import claimers
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
 

@@ -7,8 +7,8 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from tasks_app import claiming, clock
-from tasks_app.maintenance import Sweeper
 from tasks_app.models import Hold, Task
+from tasks_app.sweeper import Sweeper
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
 
 pytestmark = pytest.mark.django_db

@@ -82,7 +82,7 @@ def test_a_paused_queue_takes_tasks_and_gives_none(worker):
     pause("dsa110-pipeline", actor="user:test", reason="full disk")
     assert claiming.claim(worker, limit=1) == []
     assert Queue.objects.get().pause_reason == "full disk"
-    resume("dsa110-pipeline")
+    resume("dsa110-pipeline", actor="user:test")
     assert claim_one(worker).task_name == "note"
 
 

@@ -69,5 +69,6 @@ class QueueResumeView(APIView):
 
     @extend_schema(operation_id="resume_queue", request=ReasonSerializer, responses=QueueSerializer)
     def post(self, request: Request, queue_name: str) -> Response:
-        body_of(request, ReasonSerializer)
-        return Response(QueueSerializer(pause.resume(queue_name_of(queue_name))).data)
+        reason = body_of(request, ReasonSerializer)["reason"]
+        queue = pause.resume(queue_name_of(queue_name), actor=actor_of(request), reason=reason)
+        return Response(QueueSerializer(queue).data)

@@ -1,0 +1,40 @@
+"""The emergency stop: from one commit to the next nothing is claimed anywhere."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from tasks_app import clock, transitions, wakeups
+from tasks_app.errors import AlreadyFrozen, NotFrozen
+from tasks_app.models import Freeze, Queue
+from tasks_app.transitions import Act
+
+
+def freeze(*, actor: str, reason: str) -> Freeze:
+    """Stop all claims. What runs goes on, spawns are accepted and held, sweeps and schedules go on.
+
+    Raises AlreadyFrozen, naming who did it and why.
+    """
+    with transaction.atomic():
+        fresh, created = Freeze.objects.get_or_create(
+            id=1, defaults={"frozen_by": actor, "reason": reason, "frozen_at": clock.now()}
+        )
+        if not created:
+            raise AlreadyFrozen(fresh.frozen_by, fresh.frozen_at, fresh.reason)
+        transitions.announce(Act(verb="frozen", actor=actor, reason=reason))
+    return fresh
+
+
+def thaw(*, actor: str, reason: str = "") -> None:
+    """Let tasks be claimed again. Raises NotFrozen."""
+    with transaction.atomic():
+        deleted, _ = Freeze.objects.all().delete()
+        if not deleted:
+            raise NotFrozen
+        transitions.announce(Act(verb="thawed", actor=actor, reason=reason))
+        wakeups.wake_workers(Queue.objects.values_list("name", flat=True))
+
+
+def current() -> Freeze | None:
+    """Return the freeze that holds now, if any."""
+    return Freeze.objects.first()

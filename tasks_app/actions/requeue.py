@@ -1,0 +1,34 @@
+"""Give a stalled claim back to the queue without waiting for a sweep."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import transaction
+
+from tasks_app import clock
+from tasks_app.actions.lookup import locked
+from tasks_app.errors import InvalidTransition
+from tasks_app.models import Task, TaskStatus
+from tasks_app.models.task import FailureClass
+from tasks_app.settling import AttemptReport, settle_failure
+
+
+@transaction.atomic
+def requeue(task_id: UUID, *, actor: str, reason: str = "", force: bool = False) -> Task:
+    """End a claim whose lease has run out as lost; policy decides whether the task is tried again.
+
+    With `force` a claim goes whose lease still holds: its worker may be at work, and will find its outcome refused.
+    Raises TaskNotFound, or InvalidTransition when the task is not claimed or its lease holds.
+    """
+    task = locked(task_id)
+    if task.status != TaskStatus.CLAIMED:
+        raise InvalidTransition(task.task_id, task.status, "requeue")
+    lease_until = task.lease_until
+    holds = lease_until is not None and lease_until > clock.now()
+    if lease_until is not None and holds and not force:
+        hint = f"its lease holds until {clock.stamp(lease_until)}; wait, cancel it, or force"
+        raise InvalidTransition(task.task_id, task.status, "requeue", hint)
+    message = f"requeued by {actor}{' although its lease held' if holds else ''}: {reason or 'no reason given'}"
+    settle_failure(task, FailureClass.LOST, message, actor=actor, report=AttemptReport())
+    return task

@@ -1,0 +1,51 @@
+"""Spawn a changed copy of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from tasks_app.actions.lookup import locked
+from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.claiming import with_bindings
+from tasks_app.models import Task
+from tasks_app.transitions import Act, record
+
+
+@transaction.atomic
+def respawn(
+    task_id: UUID,
+    *,
+    actor: str,
+    reason: str = "",
+    params: Mapping[str, Any] | None = None,
+    priority: int | None = None,
+    timeout_sec: int | None = None,
+) -> Task:
+    """Spawn a copy of the task, with what is given in place of what it had; each names the other in its history.
+
+    The copy stands alone: what the old task took from its parents' results is written into its params, and it waits for
+    nobody. Raises TaskNotFound and what spawn raises.
+    """
+    old = locked(task_id)
+    fresh = spawn(
+        SpawnRequest(
+            task_name=old.task_name,
+            queue_name=old.queue_id,
+            params=with_bindings(old) if params is None else params,
+            priority=old.priority if priority is None else priority,
+            timeout_sec=old.timeout_sec if timeout_sec is None else timeout_sec,
+            max_retries=old.max_retries,
+            silence_sec=old.silence_sec,
+            limit_key=old.limit_key,
+            run=old.run,
+            stage=old.stage,
+        ),
+        actor=actor,
+    )
+    record(old, Act(verb="respawned", actor=actor, reason=reason, detail={"as": str(fresh.task_id)}))
+    record(fresh, Act(verb="copied", actor=actor, reason=reason, detail={"from": str(old.task_id)}))
+    return fresh

@@ -1,0 +1,165 @@
+"""Make, change, enable and run schedules, and spawn what is due."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from itertools import chain, islice, takewhile
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from tasks_app import clock, registry, schedules, transitions
+from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.errors import AbsurdError, ParamsInvalid, ScheduleNotFound
+from tasks_app.models import CatchUp, Schedule, Task
+from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.transitions import Act
+
+CATCH_UP_MOST = 1000
+"""So many missed moments at most are caught up in one round; the rest in the next."""
+FIELDS = ("cron", "time_zone", "task_name", "params", "queue_name", "priority", "enabled", "catch_up", "jitter_sec")
+
+
+def save(name: str, values: Mapping[str, Any], *, actor: str, reason: str = "") -> Schedule:
+    """Create the schedule or change what is given of it; its next moment is worked out anew.
+
+    Raises ParamsInvalid, UnknownTaskName.
+    """
+    with transaction.atomic():
+        schedule = Schedule.objects.select_for_update().filter(name=name).first()
+        verb = "schedule_changed" if schedule else "schedule_made"
+        schedule = schedule or Schedule(name=name, created_by=actor)
+        for field in FIELDS:
+            setattr(schedule, field, values.get(field, getattr(schedule, field)))
+        check(schedule)
+        schedule.next_run_at = schedules.next_after(schedule, clock.now()) if schedule.enabled else None
+        schedule.last_error = ""
+        schedule.save()
+        _tell(schedule, verb, actor, reason, {field: getattr(schedule, field) for field in FIELDS})
+    return schedule
+
+
+def check(schedule: Schedule) -> None:
+    """Raise ParamsInvalid or UnknownTaskName for what could never be spawned."""
+    schedules.check_times(schedule.cron, schedule.time_zone)
+    registry.check_params(registry.get(schedule.task_name), dict(schedule.params))
+    problems = []
+    if not PRIORITY_LEAST <= schedule.priority <= PRIORITY_MOST:
+        problems.append({"path": "priority", "message": f"write {PRIORITY_LEAST} to {PRIORITY_MOST}"})
+    if schedule.catch_up not in CatchUp.values:
+        problems.append({"path": "catch_up", "message": f"write {', '.join(CatchUp.values)}"})
+    if not 0 <= schedule.jitter_sec <= 86_400:
+        problems.append({"path": "jitter_sec", "message": "write 0 to 86400 seconds"})
+    if problems:
+        raise ParamsInvalid(problems)
+
+
+def delete(name: str, *, actor: str, reason: str = "") -> None:
+    """Remove the schedule; tasks that it spawned stay. Raises ScheduleNotFound."""
+    with transaction.atomic():
+        schedule = _locked(name)
+        _tell(schedule, "schedule_deleted", actor, reason)
+        schedule.delete()
+
+
+def set_enabled(name: str, enabled: bool, *, actor: str, reason: str = "") -> Schedule:
+    """Let the schedule spawn from now on, or no longer; nothing is caught up. Raises ScheduleNotFound."""
+    with transaction.atomic():
+        schedule = _locked(name)
+        schedule.enabled = enabled
+        schedule.next_run_at = schedules.next_after(schedule, clock.now()) if enabled else None
+        schedule.save(update_fields=["enabled", "next_run_at"])
+        _tell(schedule, "schedule_enabled" if enabled else "schedule_disabled", actor, reason)
+    return schedule
+
+
+def run_now(name: str, *, actor: str, reason: str = "") -> Task:
+    """Spawn the schedule's task at once; its next moment stays. Raises ScheduleNotFound and what spawn raises."""
+    with transaction.atomic():
+        schedule = _locked(name)
+        task = spawn(_request(schedule), actor=actor)
+        _note_run(schedule, task, clock.now())
+        schedule.save(update_fields=["last_run_at", "last_task_id", "last_error"])
+        _tell(schedule, "schedule_run", actor, reason, {"task_id": str(task.task_id)})
+    return task
+
+
+def fire_due(limit: int = 100) -> int:
+    """Spawn what the enabled schedules have due; return how many tasks.
+
+    Safe to run anywhere at once: a schedule's row is locked while its tasks are spawned and its next moment is set, in
+    one transaction, and whoever comes second finds nothing due.
+    """
+    with transaction.atomic():
+        due = Schedule.objects.filter(enabled=True, next_run_at__lte=clock.DatabaseNow()).order_by("next_run_at")
+        return sum(_fire(schedule) for schedule in due.select_for_update(skip_locked=True)[:limit])
+
+
+def _fire(schedule: Schedule) -> int:
+    moment = clock.now()
+    wanted, following = _due_moments(schedule, moment)
+    spawned = 0
+    schedule.next_run_at = following
+    try:
+        with transaction.atomic():
+            for at in wanted:
+                task = spawn(_request(schedule, at), actor=f"schedule:{schedule.name}")
+                _note_run(schedule, task, at)
+                spawned += 1
+    except AbsurdError as error:
+        # Told where operators look, and tried again at the next moment, not every half second.
+        spawned = 0
+        if schedule.last_error != str(error):
+            _tell(schedule, "schedule_refused", "queue", str(error))
+        schedule.last_error = str(error)
+    schedule.save(update_fields=["next_run_at", "last_run_at", "last_task_id", "last_error"])
+    return spawned
+
+
+def _due_moments(schedule: Schedule, moment: datetime) -> tuple[list[datetime], datetime | None]:
+    """Return the moments to spawn for, by the catch-up policy, and the next one to wait for."""
+    due = schedule.next_run_at
+    following = schedules.next_after(schedule, moment)
+    if due is None:
+        return [], following
+
+    def passed(moments: Iterable[datetime]) -> Iterable[datetime]:
+        return takewhile(lambda at: at <= moment, moments)
+
+    if schedule.catch_up == CatchUp.ALL:
+        missed = list(islice(passed(chain([due], schedules.moments_after(schedule, due))), CATCH_UP_MOST + 1))
+        return missed[:CATCH_UP_MOST], missed[CATCH_UP_MOST] if len(missed) > CATCH_UP_MOST else following
+    recently = moment - timedelta(seconds=schedules.MISSED_AFTER_SEC)
+    if schedule.catch_up == CatchUp.SKIP and due < recently:
+        return list(passed(schedules.moments_after(schedule, recently)))[-1:], following
+    return [due], following
+
+
+def _request(schedule: Schedule, at: datetime | None = None) -> SpawnRequest:
+    later_sec = random.uniform(0, schedule.jitter_sec) if at is not None else 0.0  # noqa: S311 - jitter, not a secret
+    return SpawnRequest(
+        task_name=schedule.task_name,
+        params=schedule.params,
+        queue_name=schedule.queue_name or settings.ABSURD_QUEUE_NAME,
+        priority=schedule.priority,
+        run_after=clock.now() + timedelta(seconds=later_sec) if later_sec else None,
+    )
+
+
+def _note_run(schedule: Schedule, task: Task, at: datetime) -> None:
+    schedule.last_run_at, schedule.last_task_id, schedule.last_error = at, task.task_id, ""
+
+
+def _locked(name: str) -> Schedule:
+    schedule = Schedule.objects.select_for_update().filter(name=name).first()
+    if schedule is None:
+        raise ScheduleNotFound(name)
+    return schedule
+
+
+def _tell(schedule: Schedule, verb: str, actor: str, reason: str, detail: Mapping[str, Any] | None = None) -> None:
+    act = Act(verb=verb, actor=actor, reason=reason, detail={"schedule": schedule.name, **(detail or {})})
+    transitions.announce(act, queue_name=schedule.queue_name)

@@ -1,0 +1,51 @@
+"""All sweeps together, for whichever process runs them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from django.db import DatabaseError, connection
+
+from tasks_app import limits, maintenance, transitions
+from tasks_app.actions import schedules
+
+Sweep = Callable[[], object]
+
+
+class Sweeper:
+    """Runs every sweep that is due when called, and knows since when the database has answered without a break."""
+
+    def __init__(self) -> None:
+        self._available_since: float | None = None
+        self._net = maintenance.SafetyNet()
+        self._seldom: list[tuple[float, Sweep]] = [
+            (5.0, self._net.look),
+            (0.5, transitions.admit),
+            (60.0, limits.trim),
+            (600.0, limits.remove_unused),
+        ]
+        self._next = [0.0 for _ in self._seldom]
+
+    def sweep(self) -> int:
+        """Run the sweeps; return how many tasks changed. A database error ends the round and is raised."""
+        try:
+            if self._available_since is None:
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT 1")
+                self._available_since = time.monotonic()
+            watched_sec = time.monotonic() - self._available_since
+            self._do_seldom()
+            changed = maintenance.release_due() + maintenance.fire_joins() + schedules.fire_due()
+            changed += maintenance.fail_overdue() + maintenance.fail_past_deadline()
+            return changed + maintenance.return_lost(watched_sec)
+        except DatabaseError:
+            self._available_since = None
+            raise
+
+    def _do_seldom(self) -> None:
+        """Run what need not be done each time; what is cheap to ask comes more often."""
+        for number, (interval_sec, work) in enumerate(self._seldom):
+            if time.monotonic() >= self._next[number]:
+                self._next[number] = time.monotonic() + interval_sec
+                work()
