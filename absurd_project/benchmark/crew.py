@@ -69,17 +69,13 @@ def rate(answers: list[dict[str, Any]]) -> float:
 
 
 @contextlib.contextmanager
-def crew(scratch: Scratch) -> Iterator[Crew]:
+def crew(scratch: Scratch, hands: int = HANDS) -> Iterator[Crew]:
     """Start the processes with a queue and a worker row each, and end them with the block."""
-    Queue.objects.get_or_create(name=noop.QUEUE)
-    for number in range(HANDS):
-        Worker.objects.create(
-            label=noop.worker_label(number), host="benchmark", host_id="benchmark", pid=1, queues=[noop.QUEUE],
-            concurrency=100, memory_gb=1000,
-        )  # fmt: skip
+    with scratch.here():
+        _prepare(hands)
     processes: list[subprocess.Popen[str]] = []
     try:
-        processes += [_start(scratch, number) for number in range(HANDS)]
+        processes += [_start(scratch, number) for number in range(hands)]
         whole = Crew(processes)
         for process in processes:
             whole.answer(process)
@@ -89,6 +85,15 @@ def crew(scratch: Scratch) -> Iterator[Crew]:
             process.kill()
         for process in processes:
             process.communicate()
+
+
+def _prepare(hands: int) -> None:
+    Queue.objects.get_or_create(name=noop.QUEUE)
+    for number in range(hands):
+        Worker.objects.create(
+            label=noop.worker_label(number), host="benchmark", host_id="benchmark", pid=1, queues=[noop.QUEUE],
+            concurrency=100, memory_gb=1000,
+        )  # fmt: skip
 
 
 def _start(scratch: Scratch, number: int) -> subprocess.Popen[str]:

@@ -12,17 +12,17 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 
 from absurd_project.benchmark import noop, tables
-from absurd_project.benchmark.crew import Crew
+from absurd_project.benchmark.crew import Crew, crew
 from absurd_project.benchmark.figures import Figures, percentile
-from absurd_project.benchmark.progress import Progress
-from absurd_project.benchmark.scratch import Scratch
+from absurd_project.benchmark.progress import Progress, Step
+from absurd_project.benchmark.scratch import Scratch, second_database
 from absurd_project.benchmark.servers import web
 from absurd_project.benchmark.sizes import Sizes
 from tasks_app import stats
 
 SMALL_PENDING = 1_000
-SMALL_CLAIMS = 500
-"""So many are claimed of the small backlog before it is made anew: it must stay near its size."""
+FILLS = 10
+TURNS = 8
 EXPLAINED = 25
 STATS_CACHED_SEC = 2.1
 """Longer than statistics may be kept, so that each call counts anew."""
@@ -33,60 +33,52 @@ PAGES = {
 }
 
 
-def measure(crew: Crew, scratch: Scratch, sizes: Sizes, figures: Figures, progress: Progress) -> None:
-    """Measure claims with little in the tables, then everything with much, then claims with little again."""
-    chunk = max(1, sizes.finished // 10)
-    with progress.part("large tables", 13 + len(PAGES)) as step:
-        small = _claim_small(crew, sizes.claims // 2)
-        step()
+def measure(whole: Crew, scratch: Scratch, sizes: Sizes, figures: Figures, progress: Progress) -> None:
+    """Fill the tables, claim there and in a database that has little by turns, then count and load pages."""
+    chunk = max(1, sizes.finished // FILLS)
+    with progress.part("large tables", FILLS + TURNS + len(PAGES)) as step:
         tables.truncate()
         for _ in range(sizes.finished // chunk):
             tables.add_finished(chunk)
             step()
         tables.add_pending(sizes.pending)
         tables.vacuum()
-        full = crew.order(do="claim_times", contender="ours", count=sizes.claims)[0]["times_ms"]
-        full_buffers = _buffers(crew)
-        step()
+        with second_database(scratch) as other, crew(other, hands=1) as alone:
+            _measure_claims(whole, alone, other, sizes, figures, step)
         with web(scratch) as port:
             _measure_stats(sizes, figures)
             for name, path in PAGES.items():
                 figures.add_distribution(name, _fetch(port, path, sizes.page_loads))
                 step()
-        small += _claim_small(crew, sizes.claims - sizes.claims // 2)
-        small_buffers = _buffers(crew)
         tables.truncate()
-    _compare(figures, small, full, small_buffers, full_buffers)
 
 
-def _claim_small(crew: Crew, count: int) -> list[float]:
-    times_ms: list[float] = []
-    while len(times_ms) < count:
-        tables.truncate()
-        tables.add_pending(SMALL_PENDING)
-        tables.vacuum()
-        few = min(SMALL_CLAIMS, count - len(times_ms))
-        times_ms += crew.order(do="claim_times", contender="ours", count=few)[0]["times_ms"]
-    return times_ms
-
-
-def _buffers(crew: Crew) -> float:
-    answer: dict[str, Any] = crew.order(do="claim_buffers", contender="ours", count=EXPLAINED)[0]
-    return statistics.median(answer["buffers"])
-
-
-def _compare(
-    figures: Figures, small: list[float], full: list[float], small_buffers: float, full_buffers: float
-) -> None:
-    figures.add_distribution("claim, little pending", small)
-    figures.add_distribution("claim, large tables", full)
-    by_time = percentile(full, 50) / percentile(small, 50)
+def _measure_claims(whole: Crew, alone: Crew, other: Scratch, sizes: Sizes, figures: Figures, step: Step) -> None:
+    """Claim in turns, so that both meet the same disturbances; the small backlog is made anew each time."""
+    few, times_ms = max(1, sizes.claims // TURNS), {"full": list[float](), "small": list[float]()}
+    for _ in range(TURNS):
+        with other.here():
+            tables.truncate_queue()
+            tables.add_pending(SMALL_PENDING)
+            tables.vacuum()
+        for name, hands in (("small", alone), ("full", whole)):
+            times_ms[name] += hands.order(do="claim_times", contender="ours", count=few)[0]["times_ms"]
+        step()
+    figures.add_distribution("claim, little pending", times_ms["small"])
+    figures.add_distribution("claim, large tables", times_ms["full"])
+    by_time = percentile(times_ms["full"], 50) / percentile(times_ms["small"], 50)
+    small_buffers, full_buffers = _buffers(alone), _buffers(whole)
     by_buffers = full_buffers / small_buffers
     figures.ratios["claim_full_vs_small"] = max(by_time, by_buffers)
     figures.notes.append(
         f"claim_full_vs_small is the larger of {by_time:.2f} in time (p50) and {by_buffers:.2f} in buffers "
         f"({full_buffers:.0f} against {small_buffers:.0f})"
     )
+
+
+def _buffers(hands: Crew) -> float:
+    answer: dict[str, Any] = hands.order(do="claim_buffers", contender="ours", count=EXPLAINED)[0]
+    return statistics.median(answer["buffers"])
 
 
 def _measure_stats(sizes: Sizes, figures: Figures) -> None:

@@ -30,8 +30,24 @@ class NoScratchDatabase(Exception):
 class Scratch:
     """The scratch database and a state directory to go with it."""
 
-    url: str
+    name: str
     directory: Path
+
+    @property
+    def url(self) -> str:
+        """The URL of the scratch database."""
+        return urlsplit(settings.ABSURD_DATABASE_URL)._replace(path=f"/{self.name}").geturl()
+
+    @contextlib.contextmanager
+    def here(self) -> Iterator[None]:
+        """Let this process work on the scratch database while the block lasts."""
+        before = connection.settings_dict["NAME"]
+        _point_to(self.name)
+        try:
+            yield
+        finally:
+            with _undisturbed():
+                _point_to(before)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,22 +80,33 @@ def scratch_database() -> Iterator[Scratch]:
 
     Raises NoScratchDatabase.
     """
-    name = f"{PREFIX}{os.getpid()}"
-    home = _connection_parameters()
     directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     (directory / "data").mkdir()
     try:
-        _create(home, name)
-        try:
-            _point_to(name)
-            call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
-            yield Scratch(url=_url_of(name), directory=directory)
-        finally:
-            with _undisturbed():
-                _point_to(home["dbname"])
-                _drop(home, name)
+        with _database(Scratch(name=f"{PREFIX}{os.getpid()}", directory=directory)) as scratch:
+            yield scratch
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def second_database(first: Scratch) -> Iterator[Scratch]:
+    """Make another beside the first, to which this process goes on pointing."""
+    with _database(Scratch(name=f"{first.name}_second", directory=first.directory)) as second, first.here():
+        yield second
+
+
+@contextlib.contextmanager
+def _database(scratch: Scratch) -> Iterator[Scratch]:
+    home = _connection_parameters()
+    _create(home, scratch.name)
+    try:
+        with scratch.here():
+            call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
+            yield scratch
+    finally:
+        with _undisturbed():
+            _drop(home, scratch.name)
 
 
 def _connection_parameters() -> dict[str, Any]:
@@ -87,10 +114,6 @@ def _connection_parameters() -> dict[str, Any]:
     for ours in ("pool", "cursor_factory", "context", "prepare_threshold"):
         parameters.pop(ours, None)
     return parameters
-
-
-def _url_of(name: str) -> str:
-    return urlsplit(settings.ABSURD_DATABASE_URL)._replace(path=f"/{name}").geturl()
 
 
 def _create(home: dict[str, Any], name: str) -> None:

@@ -62,7 +62,13 @@ def prepare() -> None:
 
 def truncate() -> None:
     """Empty the tables."""
-    _execute(f"TRUNCATE {QUEUE_TABLES}, {bare.TABLE} CASCADE")
+    truncate_queue()
+    _execute(f"TRUNCATE {bare.TABLE}")
+
+
+def truncate_queue() -> None:
+    """Empty the queue's own tables."""
+    _execute(f"TRUNCATE {QUEUE_TABLES} CASCADE")
 
 
 def fill(pending: int) -> None:

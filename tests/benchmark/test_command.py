@@ -69,7 +69,7 @@ def traces_of(pid: int) -> list[object]:
         except psutil.Error:
             continue
     directories = list(Path(tempfile.gettempdir()).glob(f"{name}*"))
-    return [*(found for found in scratch_databases() if found == name), *directories, *processes]
+    return [*(found for found in scratch_databases() if found.startswith(name)), *directories, *processes]
 
 
 @pytest.mark.realtime
