@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from tasks_app import statements
 from tasks_app.models import Limit, LimitSlot
 
 PARK = """
@@ -26,7 +27,6 @@ _ADMIT = """
 WITH open AS (
     SELECT lim.id, lim.scope, lim.name, count(*) AS free
     FROM tasks_app_limit AS lim JOIN tasks_app_limitslot AS slot ON slot.limit_id = lim.id AND slot.task_id IS NULL
-        AND slot.number <= lim.size
     WHERE %(limits)s::bigint[] IS NULL OR lim.id = ANY(%(limits)s::bigint[])
     GROUP BY lim.id
 ), in_queue AS (
@@ -157,17 +157,35 @@ def adopt(limit: Limit) -> None:
         cursor.execute(_ADOPT.format(mine=mine), {"limit": limit.pk, "name": limit.name})
 
 
+_TOO_MANY = """
+SELECT id FROM tasks_app_limit AS lim
+WHERE (%(limits)s::bigint[] IS NULL OR id = ANY(%(limits)s::bigint[]))
+    AND size < (SELECT count(*) FROM tasks_app_limitslot WHERE limit_id = lim.id)
+ORDER BY id FOR UPDATE
+"""
 _TRIM = """
 DELETE FROM tasks_app_limitslot WHERE id = ANY(ARRAY(
-    SELECT slot.id FROM tasks_app_limitslot AS slot JOIN tasks_app_limit AS lim ON lim.id = slot.limit_id
-    WHERE slot.number > lim.size AND slot.task_id IS NULL ORDER BY slot.id FOR UPDATE OF slot SKIP LOCKED))
+    SELECT slot.id FROM tasks_app_limit AS lim CROSS JOIN LATERAL (
+        SELECT id FROM tasks_app_limitslot WHERE limit_id = lim.id AND task_id IS NULL
+        ORDER BY number DESC
+        LIMIT (SELECT greatest(0, count(*) - lim.size) FROM tasks_app_limitslot WHERE limit_id = lim.id)
+        FOR UPDATE SKIP LOCKED
+    ) AS slot
+    WHERE lim.id = ANY(%(limits)s::bigint[])))
 """
 
 
-def trim() -> int:
-    """Remove free slots above their limits' sizes; occupied ones go when they have become free."""
+def trim(limit_ids: Collection[int] | None = None) -> int:
+    """Remove free slots beyond their limits' sizes, as after a limit was made smaller; return how many.
+
+    To be called wherever slots become free: those beyond the size go in the same transaction, before anybody can take
+    them. The limit is locked and counted anew in a second statement, so that two who free slots do not remove too many.
+    """
+    rows = statements.run(_TOO_MANY, {"limits": None if limit_ids is None else list(limit_ids)})
+    if not rows:
+        return 0
     with connection.cursor() as cursor:
-        cursor.execute(_TRIM)
+        cursor.execute(_TRIM, {"limits": [pk for (pk,) in rows]})
         return int(cursor.rowcount)
 
 

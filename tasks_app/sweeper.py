@@ -22,7 +22,6 @@ class Sweeper:
         self._seldom: list[tuple[float, Sweep]] = [
             (5.0, self._net.look),
             (0.5, transitions.admit),
-            (60.0, limits.trim),
             (600.0, limits.remove_unused),
         ]
         self._next = [0.0 for _ in self._seldom]

@@ -88,10 +88,9 @@ CLAIM_LIMITED = f"""
     SELECT id AS slot_id, limit_id, row_number() OVER (PARTITION BY limit_id ORDER BY number) AS n
     FROM (
         SELECT slot.* FROM (SELECT DISTINCT limit_id FROM needs) AS wanted
-        JOIN tasks_app_limit AS lim ON lim.id = wanted.limit_id
         CROSS JOIN LATERAL (
             SELECT id, limit_id, number FROM tasks_app_limitslot
-            WHERE limit_id = wanted.limit_id AND task_id IS NULL AND number <= lim.size
+            WHERE limit_id = wanted.limit_id AND task_id IS NULL
             ORDER BY number LIMIT LIMIT_N FOR UPDATE SKIP LOCKED
         ) AS slot
     ) AS of_each

@@ -97,6 +97,7 @@ def move(task: Task, to: TaskStatus, act: Act, *, attempt: Mapping[str, Any] | N
 def admit(limit_ids: Collection[int] | None = None) -> None:
     """Let parked tasks come forward under limits that have free slots, and wake those who can claim them."""
     if limit_ids is None or limit_ids:
+        limits.trim(limit_ids)
         wakeups.wake_workers(limits.admit(limit_ids))
 
 
