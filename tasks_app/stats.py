@@ -75,18 +75,19 @@ def oldest_pending(names: Iterable[str]) -> dict[str, float]:
     Bounded in cost: it looks at the first thousand of each line (queue, memory class, critical priority). Only behind
     more than that can an older one stand, of a lower priority; it is older by 13 minutes at most.
     """
-    begins, ends = zip(*_BANDS, strict=True)
-    rows = statements.run(
-        _OLDEST,
-        {
-            "names": list(names),
-            "memory_classes": list(MEMORY_CLASSES),
-            "begins": list(begins),
-            "ends": list(ends),
-            "most": LINE_MOST,
-        },
-    )
+    rows = statements.run(_OLDEST, _oldest_params(names))
     return {name: max(0.0, age_sec) for name, age_sec in rows}
+
+
+def _oldest_params(names: Iterable[str]) -> dict[str, object]:
+    begins, ends = zip(*_BANDS, strict=True)
+    return {
+        "names": list(names),
+        "memory_classes": list(MEMORY_CLASSES),
+        "begins": list(begins),
+        "ends": list(ends),
+        "most": LINE_MOST,
+    }
 
 
 def oldest_pending_sec(queue: str) -> float | None:
