@@ -115,6 +115,11 @@ class Feed:
         self._replayers = ThreadPoolExecutor(2, "feed-replay")
         self._faults: set[str] = set()
 
+    @property
+    def position(self) -> int | None:
+        """The event up to which the sockets were told; None while there are none."""
+        return self._position if self._tasks else None
+
     async def latest(self) -> tuple[int, int]:
         """Return the event up to which everything may be read, and the last number drawn."""
         return await self._call(self._replayers, _and_close(readable_limit))
@@ -241,3 +246,8 @@ def feed() -> Feed:
     if loop not in _feeds:
         _feeds[loop] = Feed()
     return _feeds[loop]
+
+
+def positions() -> list[int]:
+    """Return up to which event each reader of this process has handed out; only feeds with sockets read."""
+    return [each.position for each in list(_feeds.values()) if each.position is not None]

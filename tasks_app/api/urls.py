@@ -9,6 +9,7 @@ from rest_framework.views import APIView
 from tasks_app.api import schema as schema  # registers the key's description
 from tasks_app.api.views.health import HealthView, UnknownRouteView
 from tasks_app.api.views.histories import TaskAttemptsView, TaskEventsView
+from tasks_app.api.views.metrics import MetricsView
 from tasks_app.api.views.queues import (
     AllQueueStatsView,
     QueueListView,
@@ -35,6 +36,7 @@ VIEWS: dict[str, type[APIView]] = {
     "tasks/<str:task_id>/events": TaskEventsView,
     "tasks/<str:task_id>/attempts": TaskAttemptsView,
     "workers": WorkerListView,
+    "metrics": MetricsView,
 }
 
 
