@@ -7,7 +7,7 @@ import itertools
 import os
 import sys
 
-WITHOUT_DATABASE = {"", "help", "--help", "--version", "check", "spectacular", "absurd_down"}
+WITHOUT_DATABASE = {"", "help", "--help", "--version", "check", "spectacular", "absurd_down", "absurd_doctor"}
 
 
 def obey_database_url(arguments: list[str]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -66,6 +68,24 @@ def seconds(name: str, default: float, *, least: float = 0.0) -> float:
     if not least <= number < float("inf"):
         raise BadSetting(name, value, f"write a number of seconds not below {least:g}")
     return number
+
+
+def numbers(name: str, defaults: Mapping[str, float]) -> dict[str, float]:
+    """Return the defaults with those replaced that the variable names, as in `depth_warn=800,dead_rows_warn=1e6`."""
+    value = text(name)
+    found = dict(defaults)
+    for part in value.replace(",", " ").split():
+        key, _, number = part.partition("=")
+        if key not in defaults:
+            near = difflib.get_close_matches(key, defaults, n=1)
+            raise BadSetting(name, value, f"it knows no {key!r}" + (f", did you mean {near[0]}?" if near else ""))
+        try:
+            found[key] = float(number)
+        except ValueError:
+            raise BadSetting(name, value, f"write a number behind {key}=") from None
+        if not 0 <= found[key] < float("inf"):
+            raise BadSetting(name, value, f"write a number not below 0 behind {key}=")
+    return found
 
 
 def paths(name: str, default: str) -> tuple[Path, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from absurd_project import embedded, env
+from tasks_app import thresholds
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -32,6 +33,7 @@ ABSURD_BACKOFF_CAP_SEC = env.seconds("ABSURD_BACKOFF_CAP_SEC", 600.0)
 ABSURD_API_KEY = env.text("ABSURD_API_KEY")
 ABSURD_DIAGNOSTICS = env.flag("ABSURD_DIAGNOSTICS", default=not PRODUCTION)
 ABSURD_DATA_ROOTS = env.paths("ABSURD_DATA_ROOTS", f"{ABSURD_VAR / 'data'}:/stage:/data")
+ABSURD_HEALTH = env.numbers("ABSURD_HEALTH", thresholds.DEFAULTS)
 ABSURD_PORT = env.integer("ABSURD_PORT", 8000, least=1, most=65535)
 
 # Servers

@@ -15,13 +15,25 @@ HEAVY_FIELDS = ("result", "error", "bindings")
 ERROR_SUMMARY_CHARS = 300
 
 
+class CheckSerializer(serializers.Serializer[Any]):
+    """One thing that was looked at: its state, what was measured against what, and what is to be done."""
+
+    name = serializers.CharField()
+    state = serializers.ChoiceField(choices=["ok", "warn", "bad"])
+    message = serializers.CharField()
+    remedy = serializers.CharField(allow_blank=True)
+    value = serializers.FloatField(allow_null=True)
+    threshold = serializers.FloatField(allow_null=True)
+
+
 class HealthSerializer(serializers.Serializer[Any]):
-    """The health of one queue; `reasons` only for callers who may read."""
+    """The health of one queue; `reasons` and `checks` only for callers who may read."""
 
     status = serializers.ChoiceField(choices=["healthy", "degraded", "unhealthy", "disabled"])
     message = serializers.CharField()
     queue = serializers.CharField()
     reasons = serializers.ListField(child=serializers.CharField(), required=False)
+    checks = CheckSerializer(many=True, required=False)
 
 
 class QueueStatsSerializer(serializers.Serializer[Any]):

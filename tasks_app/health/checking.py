@@ -1,0 +1,87 @@
+"""What a look at one thing found, and what all of them together say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from django.conf import settings
+
+State = Literal["ok", "warn", "bad"]
+Status = Literal["healthy", "degraded", "unhealthy", "disabled"]
+
+DISABLED = "Absurd is disabled: set ABSURD_ENABLED=true and restart"
+UNAVAILABLE = "Database unavailable: start PostgreSQL or mend its URL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was looked at: its state, what was measured against what, and what is to be done."""
+
+    name: str
+    state: State
+    message: str
+    remedy: str = ""
+    value: float | None = None
+    threshold: float | None = None
+
+    @property
+    def reason(self) -> str:
+        """Message and remedy in one line."""
+        return f"{self.message}: {self.remedy}" if self.remedy else self.message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """The state of one queue and of what it needs, with the reasons for anything but healthy, the gravest first."""
+
+    status: Status
+    message: str
+    queue: str
+    reasons: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+
+def limit(name: str) -> float:
+    """Return a threshold."""
+    value: float = settings.ABSURD_HEALTH[name]
+    return value
+
+
+def above(name: str, value: float, message: str, remedy: str, *, warn: str, bad: str | None = None) -> Check:
+    """Return a check of a value that should be no higher than the named thresholds."""
+    if bad is not None and value > limit(bad):
+        return Check(name=name, state="bad", message=message, remedy=remedy, value=value, threshold=limit(bad))
+    if value > limit(warn):
+        return Check(name=name, state="warn", message=message, remedy=remedy, value=value, threshold=limit(warn))
+    return Check(name=name, state="ok", message=message, value=value, threshold=limit(warn))
+
+
+def below(name: str, value: float, message: str, remedy: str, *, warn: str, bad: str) -> Check:
+    """Return a check of a value that should be no lower than the named thresholds."""
+    for state, threshold in (("bad", limit(bad)), ("warn", limit(warn))):
+        if value < threshold:
+            found: State = "bad" if state == "bad" else "warn"
+            return Check(name=name, state=found, message=message, remedy=remedy, value=value, threshold=threshold)
+    return Check(name=name, state="ok", message=message, value=value, threshold=limit(warn))
+
+
+def verdict(queue: str, checks: Sequence[Check]) -> Health:
+    """Return what the checks say together."""
+    faults = [each for state in ("bad", "warn") for each in checks if each.state == state]
+    reasons = tuple(each.reason for each in faults)
+    status: Status = "healthy"
+    if faults:
+        status = "unhealthy" if faults[0].state == "bad" else "degraded"
+    if status != "unhealthy" and not settings.ABSURD_ENABLED:
+        return Health(status="disabled", message=DISABLED, queue=queue, reasons=reasons, checks=tuple(checks))
+    message = "; ".join(reasons) or "Absurd is operational"
+    return Health(status=status, message=message, queue=queue, reasons=reasons, checks=tuple(checks))
+
+
+def duration(sec: float) -> str:
+    """Write a duration for people."""
+    if sec < 120:
+        return f"{sec:.0f} s"
+    return f"{sec / 60:.0f} min" if sec < 7200 else f"{sec / 3600:.1f} h"

@@ -1,0 +1,154 @@
+"""Every check in order, each by itself, and an answer in bounded time whatever hangs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import psycopg
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+
+from tasks_app.health import of_database, of_host, of_queue
+from tasks_app.health.bounded import Bounded, wait
+from tasks_app.health.checking import DISABLED, UNAVAILABLE, Check, Health, limit, verdict
+
+T = TypeVar("T")
+
+OF_QUEUE: dict[str, Callable[[str], Check]] = {
+    "workers": of_queue.workers,
+    "unserved queues": of_queue.unserved,
+    "depth": of_queue.depth,
+    "oldest pending": of_queue.oldest_pending,
+    "progress": of_queue.progress,
+    "stalled claims": of_queue.stalled,
+    "stops": of_queue.stops,
+}
+OF_DATABASE: dict[str, Callable[[], Check]] = {
+    "migrations": of_database.migrations,
+    "indexes": of_database.indexes,
+    "counting": of_database.triggers,
+    "folding": of_database.folding,
+    "feed": of_database.events,
+    "vacuum": of_database.vacuum,
+    "old transactions": of_database.old_transactions,
+    "clock": of_database.clock_skew,
+}
+
+_database, _redis = Bounded("the database"), Bounded("Redis")
+_disks: dict[Path, Bounded] = {}
+
+
+def unavailable() -> Health:
+    """Return the answer for when the database does not give any."""
+    name = settings.ABSURD_QUEUE_NAME
+    if not settings.ABSURD_ENABLED:
+        return Health(status="disabled", message=DISABLED, queue=name)
+    return Health(status="unhealthy", message=UNAVAILABLE, queue=name)
+
+
+def check(queue: str | None = None) -> Health:
+    """Look at the queue and all that it needs; the answer comes in bounded time. Disabled, nothing is looked at."""
+    if not settings.ABSURD_ENABLED:
+        return Health(status="disabled", message=DISABLED, queue=queue or settings.ABSURD_QUEUE_NAME)
+    return examine(queue)
+
+
+def examine(queue: str | None = None) -> Health:
+    """Look at everything, also while disabled."""
+    name = queue or settings.ABSURD_QUEUE_NAME
+    deadline = time.monotonic() + limit("limit_sec")
+    redis = _redis.start(of_host.messages, deadline)
+    if connection.in_atomic_block:
+        # Within a transaction the caller's eyes are wanted: what it has written counts, and its connection works.
+        found = _through_the_callers_connection(name)
+    else:
+        database = _database.start(lambda: _through_an_own_connection(name), deadline)
+        found = []
+    disks = _start_disks(deadline)
+    if not found:
+        found = _settle(database, deadline, lambda error: [of_database.unreachable(error)])
+    found += _settle_disks(disks, deadline)
+    found.append(_settle(redis, deadline, of_host.silent_messages))
+    return verdict(name, found)
+
+
+def database_answers() -> bool:
+    """Return whether the database answers, in bounded time."""
+    if connection.in_atomic_block:
+        return True
+    deadline = time.monotonic() + limit("limit_sec")
+    try:
+        wait(_database.start(of_database.reach, deadline), deadline)
+    except (psycopg.Error, TimeoutError):
+        return False
+    return True
+
+
+def _settle(future: Future[T], deadline: float, otherwise: Callable[[Exception], T]) -> T:
+    try:
+        return wait(future, deadline)
+    except (DatabaseError, psycopg.Error, TimeoutError) as error:
+        return otherwise(error)
+
+
+def _through_an_own_connection(name: str) -> list[Check]:
+    latency = of_database.latency(of_database.reach())
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{limit('limit_sec'):.3f}s"])
+        return [latency, *_look(name)]
+
+
+def _through_the_callers_connection(name: str) -> list[Check]:
+    try:
+        began = time.perf_counter()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        return [of_database.latency((time.perf_counter() - began) * 1000), *_look(name)]
+    except DatabaseError as error:
+        return [of_database.unreachable(error)]
+
+
+def _look(name: str) -> list[Check]:
+    works = [(title, partial(work, name)) for title, work in OF_QUEUE.items()] + list(OF_DATABASE.items())
+    return [_alone(title, work) for title, work in works]
+
+
+def _alone(title: str, work: Callable[[], Check]) -> Check:
+    """Do one check so that its failure spoils no other."""
+    try:
+        with transaction.atomic():
+            return work()
+    except DatabaseError as error:
+        told = str(error).strip().split("\n", 1)[0]
+        remedy = "if migrations are missing, apply them; else see the database's log"
+        return Check(name=title, state="bad", message=f"{title.capitalize()} cannot be told ({told})", remedy=remedy)
+
+
+def _start_disks(deadline: float) -> dict[Path, Future[tuple[int, Check] | None]]:
+    bounded = {path: _disks.setdefault(path, Bounded(str(path))) for path in of_host.watched_roots()}
+    return {path: each.start(partial(_look_at_disk, path), deadline) for path, each in bounded.items()}
+
+
+def _look_at_disk(path: Path) -> tuple[int, Check] | None:
+    device = of_host.device(path)
+    return None if device is None else (device, of_host.disk(path))
+
+
+def _settle_disks(futures: dict[Path, Future[tuple[int, Check] | None]], deadline: float) -> list[Check]:
+    """Return one check a file system that there is, and one for each path that does not answer."""
+    by_device: dict[int, Check] = {}
+    silent: list[Check] = []
+    for path, future in futures.items():
+        try:
+            found = wait(future, deadline)
+        except (OSError, TimeoutError) as error:
+            silent.append(of_host.silent_disk(path, error))
+        else:
+            if found is not None:
+                by_device.setdefault(*found)
+    return [*by_device.values(), *silent]
