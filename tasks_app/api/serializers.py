@@ -27,7 +27,7 @@ class CheckSerializer(serializers.Serializer[Any]):
 
 
 class HealthSerializer(serializers.Serializer[Any]):
-    """The health of one queue; `reasons` and `checks` only for callers who may read."""
+    """The health of one queue; `reasons` only for callers who may read, `checks` only where asked for."""
 
     status = serializers.ChoiceField(choices=["healthy", "degraded", "unhealthy", "disabled"])
     message = serializers.CharField()

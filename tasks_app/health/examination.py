@@ -63,15 +63,13 @@ def examine(queue: str | None = None) -> Health:
     name = queue or settings.ABSURD_QUEUE_NAME
     deadline = time.monotonic() + limit("limit_sec")
     redis = _redis.start(of_host.messages, deadline)
-    if connection.in_atomic_block:
-        # Within a transaction the caller's eyes are wanted: what it has written counts, and its connection works.
+    # Within a transaction the caller's eyes are wanted: what it has written counts, and its connection works.
+    own = None if connection.in_atomic_block else _database.start(partial(_through_an_own_connection, name), deadline)
+    disks = _start_disks(deadline)
+    if own is None:
         found = _through_the_callers_connection(name)
     else:
-        database = _database.start(lambda: _through_an_own_connection(name), deadline)
-        found = []
-    disks = _start_disks(deadline)
-    if not found:
-        found = _settle(database, deadline, lambda error: [of_database.unreachable(error)])
+        found = _settle(own, deadline, lambda error: [of_database.unreachable(error)])
     found += _settle_disks(disks, deadline)
     found.append(_settle(redis, deadline, of_host.silent_messages))
     return verdict(name, found)

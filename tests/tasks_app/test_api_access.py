@@ -153,8 +153,7 @@ def test_someone_logged_in_without_any_group_sees_nothing():
 @pytest.mark.parametrize("path", ["health", "queues", "queues/stats", "tasks", "workers"])
 def test_every_path_works_with_and_without_a_slash(path):
     api = Caller(make_key("read"))
-    with_it, without = api.get(f"{path}/"), api.get(path)
-    assert (with_it.status_code, list(with_it.body)) == (without.status_code, list(without.body))
+    assert api.get(path).body == api.get(f"{path}/").body
     assert api.get(f"{path}/").status_code in (200, 503)
 
 

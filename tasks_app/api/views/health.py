@@ -35,18 +35,21 @@ class HealthView(APIView):
 
     @extend_schema(
         operation_id="health",
-        parameters=[OpenApiParameter("queue", str)],
+        parameters=[
+            OpenApiParameter("queue", str),
+            OpenApiParameter("checks", bool, description="Tell readers of every check, not of faults only"),
+        ],
         responses={200: HealthSerializer, 503: HealthSerializer},
     )
     def get(self, request: Request) -> Response:
         if not self._database_answers:
             return _answer(health.unavailable(), told=True)
-        reader = may_read(request)
-        found = health.check(request.query_params.get("queue") or None if reader else None)
-        return _answer(found, told=reader)
+        query, reader = request.query_params, may_read(request)
+        found = health.check(query.get("queue") or None if reader else None)
+        return _answer(found, told=reader, checks=query.get("checks", "").lower() in ("1", "true"))
 
 
-def _answer(found: health.Health, *, told: bool) -> Response:
+def _answer(found: health.Health, *, told: bool, checks: bool = False) -> Response:
     body: dict[str, object] = {
         "status": found.status,
         "message": found.message if told else TERSE[found.status],
@@ -54,7 +57,7 @@ def _answer(found: health.Health, *, told: bool) -> Response:
     }
     if told and found.reasons:
         body["reasons"] = list(found.reasons)
-    if told and found.checks:
+    if told and checks:
         body["checks"] = CheckSerializer(found.checks, many=True).data
     return Response(body, status=503 if found.status in ("unhealthy", "disabled") else 200)
 
