@@ -40,6 +40,24 @@ class QueueNotFound(AbsurdError):
         super().__init__(f"there is no queue {name!r}")
 
 
+class RunNotFound(AbsurdError):
+    """No run has that id."""
+
+    code = "run_not_found"
+
+    def __init__(self, run_id: object) -> None:
+        super().__init__(f"there is no run {run_id}")
+
+
+class RunRefuses(AbsurdError):
+    """What is asked of the run cannot be done while its tasks stand as they do."""
+
+    code = "run_refuses"
+
+    def __init__(self, run_id: object, verb: str, why: str) -> None:
+        super().__init__(f"cannot {verb} run {run_id}: {why}")
+
+
 class UnknownTaskName(AbsurdError):
     """No handler is registered under that name."""
 

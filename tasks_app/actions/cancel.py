@@ -19,7 +19,11 @@ def cancel(task_id: UUID, *, actor: str, reason: str = "") -> Task:
 
     Raises TaskNotFound, or InvalidTransition when the task has already finished.
     """
-    task = locked(task_id)
+    return cancel_locked(locked(task_id), actor=actor, reason=reason)
+
+
+def cancel_locked(task: Task, *, actor: str, reason: str) -> Task:
+    """Cancel a task that is locked already, or ask its worker to stop it. Raises InvalidTransition."""
     if task.status == TaskStatus.PENDING:
         move(task, TaskStatus.CANCELLED, Act(verb="cancelled", actor=actor, reason=reason), hold=0)
     elif task.status != TaskStatus.CLAIMED:

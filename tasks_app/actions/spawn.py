@@ -184,7 +184,7 @@ class _Builder:
     def build(self, request: SpawnRequest) -> tuple[SpawnRequest, Task]:
         """Return the request with its unsaved task."""
         spec = registry.get(request.task_name)
-        _check_options(request)
+        check_options(request)
         params = registry.check_params(spec, dict(request.params), request.bindings.keys())
         queue = self._queues[_queue_name(request)]
         runnable_at = max(request.run_after or self._moment, self._moment)
@@ -255,7 +255,8 @@ def _first(*choices: int | None) -> int:
     return next(choice for choice in choices if choice is not None)
 
 
-def _check_options(request: SpawnRequest) -> None:
+def check_options(request: SpawnRequest) -> None:
+    """Raise ParamsInvalid for options that are out of range."""
     problems = []
 
     def within(name: str, value: float | None, least: float, most: float, unit: str = "") -> None:

@@ -6,14 +6,16 @@ import pytest
 
 from tasks_app import registry
 from tasks_app.models import Worker
-from tests.tasks_app.notes import NOTE, make_worker
+from tests.tasks_app.notes import GATHER, NOTE, make_worker
 
 
 @pytest.fixture(autouse=True)
-def note_is_registered() -> Iterator[None]:
-    registry.register(NOTE)
+def notes_are_registered() -> Iterator[None]:
+    for spec in (NOTE, GATHER):
+        registry.register(spec)
     yield
-    registry._specs.pop(NOTE.name)
+    for spec in (NOTE, GATHER):
+        registry._specs.pop(spec.name)
 
 
 @pytest.fixture

@@ -18,6 +18,14 @@ class NoteParams(BaseModel):
 
 
 NOTE = registry.TaskSpec(name="note", handler="tests.tasks_app.notes:never_called", params_model=NoteParams)
+
+
+class GatherParams(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    titles: list[str]
+
+
+GATHER = registry.TaskSpec(name="gather", handler="tests.tasks_app.notes:never_called", params_model=GatherParams)
 REPORT = claiming.AttemptReport()
 
 
