@@ -148,6 +148,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "TaskStatusEnum": "tasks_app.models.task.TaskStatus",
         "HealthStatusEnum": ["healthy", "degraded", "unhealthy", "disabled"],
+        "RunStateEnum": "tasks_app.run_states.WORDS",
         "WorkerStateEnum": ["active", "idle", "stale", "lost", "stopped"],
     },
 }

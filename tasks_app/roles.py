@@ -7,7 +7,16 @@ from typing import Any
 from django.apps import apps as installed
 from django.contrib.auth.management import create_permissions
 
-OPERATOR_VERBS = ("spawn_task", "cancel_task", "retry_task", "reprioritize_task", "pause_queue", "release_observation")
+OPERATOR_VERBS = (
+    "spawn_task",
+    "cancel_task",
+    "retry_task",
+    "reprioritize_task",
+    "cancel_run",
+    "retry_run",
+    "pause_queue",
+    "release_observation",
+)
 
 
 def make_groups(*, using: str, **_: Any) -> None:

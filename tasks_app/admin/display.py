@@ -23,6 +23,8 @@ ICONS = {
     "failed": "✕",
     "quarantined": "⚠",
     "cancelled": "⊘",
+    "running": "▶",
+    "stalled": "⚠",
     "active": "▶",
     "idle": "○",
     "stale": "⚠",

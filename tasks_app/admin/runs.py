@@ -1,42 +1,67 @@
-"""Runs and how far they are."""
+"""Runs: how far they are, what holds them up, and the buttons that cancel and retry them."""
 
 from __future__ import annotations
 
-from django.contrib import admin
-from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from collections import Counter, defaultdict
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import display
 from tasks_app.admin.reading import ReadOnlyAdmin
-from tasks_app.models import Run, Task, TaskStatus
+from tasks_app.admin.run_verbs import VERBS, RunVerb, ask_or_act, refusal_of
+from tasks_app.models import Run
+from tasks_app.run_graphs import RunGraph, graph_of
+from tasks_app.run_states import RunState, state_of, states_of
+
+OTHERS = ("claimed", "pending", "waiting", "failed", "cancelled", "done_without", "superseded")
+
+
+class RunList(ChangeList):
+    """A page of runs with the state of each, asked for together."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list: Any = list(self.result_list)
+        states = states_of(self.result_list)
+        for run in self.result_list:
+            run.state = states[run.run_id]
 
 
 @admin.register(Run)
 class RunAdmin(ReadOnlyAdmin):
     """Runs, the last first."""
 
-    list_display = ("workflow", "label", "far", "age", "created_by", "all_tasks")
-    fields = ("workflow", "label", "run_id", "created_at", "created_by", "params", "stages")
-    readonly_fields = ("stages",)
+    list_display = ("workflow", "label", "stands", "far", "why", "age", "created_by", "all_tasks")
     search_fields = ("label",)
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        rows: QuerySet[Run] = super().get_queryset(request)
-        return rows.annotate(
-            n_tasks=Count("tasks"),
-            n_completed=Count("tasks", filter=Q(tasks__status=TaskStatus.COMPLETED)),
-            n_failed=Count("tasks", filter=Q(tasks__status=TaskStatus.FAILED)),
-        )
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return RunList
+
+    @admin.display(description="state")
+    def stands(self, run: Run) -> SafeString:
+        """The state's pill."""
+        return display.pill(_state(run).word)
 
     @admin.display(description="completed")
     def far(self, run: Run) -> SafeString:
         """How many tasks of how many have completed."""
-        n_failed: int = run.n_failed  # type: ignore[attr-defined]
-        failed = format_html(" {} {}", n_failed, display.pill("failed")) if n_failed else ""
-        return format_html("{} / {}{}", run.n_completed, run.n_tasks, failed)  # type: ignore[attr-defined]
+        state = _state(run)
+        failed = format_html(" {} {}", state.failed, display.pill("failed")) if state.failed else ""
+        return format_html("{} / {}{}", state.completed, state.total, failed)
+
+    @admin.display(description="why")
+    def why(self, run: Run) -> str:
+        """Why it stands so."""
+        return display.first_line(_state(run).reason)
 
     @admin.display(description="age")
     def age(self, run: Run) -> SafeString | str:
@@ -49,21 +74,67 @@ class RunAdmin(ReadOnlyAdmin):
         address = reverse("admin:tasks_app_task_changelist")
         return format_html('<a href="{}?run__id__exact={}">tasks</a>', address, run.pk)
 
-    @admin.display(description="tasks")
-    def stages(self, run: Run) -> SafeString:
-        """Its tasks in the order of their making."""
-        tasks = Task.objects.filter(run=run).defer("result", "params").order_by("id")[:500]
-        rows = (
-            (
-                display.pill(task.display_status),
-                reverse("admin:tasks_app_task_change", args=[task.task_id]),
-                task.stage or task.task_name,
-                display.duration(task.duration_sec),
-                display.first_line(task.error),
+    def get_urls(self) -> list[Any]:
+        own = [
+            path(
+                f"<path:object_id>/{verb.name}/",
+                self.admin_site.admin_view(self.verb_view),
+                {"verb": verb},
+                name=f"tasks_app_run_{verb.name}",
             )
-            for task in tasks
-        )
-        return format_html(
-            "<table><tr><th>status</th><th>stage</th><th>took</th><th>error</th></tr>{}</table>",
-            format_html_join("", '<tr><td>{}</td><td><a href="{}">{}</a></td><td>{}</td><td>{}</td></tr>', rows),
-        )
+            for verb in VERBS
+        ]
+        return [*own, *super().get_urls()]
+
+    def verb_view(self, request: HttpRequest, object_id: str, verb: RunVerb) -> HttpResponse:
+        """Do one thing to the run: GET asks, POST acts."""
+        run = self.get_object(request, object_id)
+        if run is None:
+            raise Http404
+        if not request.user.has_perm(verb.permission):
+            raise PermissionDenied
+        page = ask_or_act(self, request, verb, run)
+        return page or HttpResponseRedirect(reverse("admin:tasks_app_run_change", args=[run.pk]))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page of a run; there is nothing on it to submit."""
+        run = self.get_object(request, object_id)
+        if not self.has_view_permission(request, run):
+            raise PermissionDenied
+        if run is None:
+            messages.warning(request, f"There is no run {object_id}.")
+            return HttpResponseRedirect(reverse("admin:tasks_app_run_changelist"))
+        state, graph = state_of(run), graph_of(run)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(run),
+            "opts": self.opts,
+            "run": run,
+            "state": state,
+            "others": [(name.replace("_", " "), getattr(state, name)) for name in OTHERS if getattr(state, name)],
+            "blocked": graph.behind(state.trouble.task_id) if state.trouble else [],
+            "rows": _rows(graph),
+            "truncated": graph.truncated,
+            "buttons": [(verb, refusal_of(verb, run)) for verb in VERBS if request.user.has_perm(verb.permission)],
+        }
+        return TemplateResponse(request, "admin/tasks_app/run/page.html", context)
+
+
+def _state(run: Run) -> RunState:
+    state: RunState = run.state  # type: ignore[attr-defined]
+    return state
+
+
+def _rows(graph: RunGraph) -> list[tuple[Any, str]]:
+    """Return each task with the stages that it waits for, those of several tasks with their number."""
+    stages = {node.task_id: node.stage or node.task_name for node in [*graph.nodes, *graph.outside]}
+    parents: dict[UUID, Counter[str]] = defaultdict(Counter)
+    for parent, child in graph.edges:
+        if parent in stages:
+            parents[child][stages[parent]] += 1
+    return [
+        (node, ", ".join(f"{stage} × {n}" if n > 1 else stage for stage, n in parents[node.task_id].items()))
+        for node in graph.nodes
+    ]

@@ -28,6 +28,8 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
     errors.ScheduleNotFound: 404,
     errors.AlreadyFrozen: 409,
     errors.NotFrozen: 409,
+    errors.RunNotFound: 404,
+    errors.RunRefuses: 409,
     errors.InvalidTransition: 409,
     errors.IdempotencyConflict: 409,
     errors.LostClaim: 409,

@@ -7,7 +7,7 @@ from typing import Any
 import django_filters  # type: ignore[import-untyped]
 from django import forms
 
-from tasks_app.models import Task, TaskStatus
+from tasks_app.models import Run, Task, TaskStatus
 from tasks_app.querysets import TaskQuerySet
 
 
@@ -43,6 +43,19 @@ class TaskFilter(django_filters.FilterSet):
 
     class Meta:
         model = Task
+        fields: list[str] = []
+
+
+class RunFilter(django_filters.FilterSet):
+    """Every condition must hold."""
+
+    workflow = django_filters.CharFilter()
+    label = django_filters.CharFilter(lookup_expr="startswith")
+    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+
+    class Meta:
+        model = Run
         fields: list[str] = []
 
 

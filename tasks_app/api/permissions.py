@@ -29,6 +29,8 @@ CANCEL = Need(scope="operate", permission="tasks_app.cancel_task")
 RETRY = Need(scope="operate", permission="tasks_app.retry_task")
 REPRIORITIZE = Need(scope="operate", permission="tasks_app.reprioritize_task")
 PAUSE = Need(scope="operate", permission="tasks_app.pause_queue")
+CANCEL_RUN = Need(scope="operate", permission="tasks_app.cancel_run")
+RETRY_RUN = Need(scope="operate", permission="tasks_app.retry_run")
 
 
 class ScopedAccess(BasePermission):

@@ -17,6 +17,7 @@ from tasks_app.api.views.queues import (
     QueueResumeView,
     QueueStatsView,
 )
+from tasks_app.api.views.runs import RunCancelView, RunListView, RunRetryView, RunView
 from tasks_app.api.views.tasks import TaskListView, TaskPriorityView, TaskRetryView, TaskView
 from tasks_app.api.views.workers import WorkerListView
 
@@ -35,6 +36,10 @@ VIEWS: dict[str, type[APIView]] = {
     "tasks/<str:task_id>/retry": TaskRetryView,
     "tasks/<str:task_id>/events": TaskEventsView,
     "tasks/<str:task_id>/attempts": TaskAttemptsView,
+    "runs": RunListView,
+    "runs/<str:run_id>": RunView,
+    "runs/<str:run_id>/cancel": RunCancelView,
+    "runs/<str:run_id>/retry": RunRetryView,
     "workers": WorkerListView,
     "metrics": MetricsView,
 }

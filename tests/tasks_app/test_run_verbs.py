@@ -201,7 +201,7 @@ def test_a_stage_that_is_being_worked_on_is_not_done_twice(worker):
 
 def test_an_unknown_stage_is_refused_and_the_known_ones_named():
     run = begin(linear())
-    with pytest.raises(ParamsInvalid, match="from_stage: .*convert, image, measure"):
+    with pytest.raises(ParamsInvalid, match=r"from_stage: .*convert, image, measure"):
         retry_run(run.run_id, **ALICE, from_stage="imaging")
 
 

@@ -1,0 +1,145 @@
+"""The shapes of runs in the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from tasks_app.api.serializers import ReasonSerializer
+from tasks_app.models import TaskStatus
+from tasks_app.run_states import WORDS
+
+
+class TroubleSerializer(serializers.Serializer[Any]):
+    """The task that failed first, or that the waiting ones of a stalled run wait for in vain."""
+
+    task_id = serializers.UUIDField()
+    run_id = serializers.UUIDField(allow_null=True, help_text="Of that task; it may be another run.")
+    stage = serializers.CharField()
+    status = serializers.ChoiceField(choices=TaskStatus.choices)
+    failure_class = serializers.CharField()
+    error = serializers.CharField()
+
+
+class RunSerializer(serializers.Serializer[Any]):
+    """A run and how it stands; built from a row and its state."""
+
+    run_id = serializers.UUIDField(source="run.run_id")
+    workflow = serializers.CharField(source="run.workflow")
+    label = serializers.CharField(source="run.label")  # type: ignore[assignment]
+    created_at = serializers.DateTimeField(source="run.created_at")
+    created_by = serializers.CharField(source="run.created_by")
+    state = serializers.ChoiceField(source="state.word", choices=WORDS)
+    reason = serializers.CharField(source="state.reason", help_text="Why it stands so.")
+    progress = serializers.FloatField(source="state.progress", help_text="Fraction of its tasks that have completed.")
+    total = serializers.IntegerField(source="state.total", help_text="Tasks, without those that copies have replaced.")
+    pending = serializers.IntegerField(source="state.pending")
+    claimed = serializers.IntegerField(source="state.claimed")
+    completed = serializers.IntegerField(source="state.completed")
+    failed = serializers.IntegerField(source="state.failed")
+    cancelled = serializers.IntegerField(source="state.cancelled")
+    waiting = serializers.IntegerField(source="state.waiting", help_text="Pending ones that wait for other tasks.")
+    done_without = serializers.IntegerField(
+        source="state.done_without", help_text="Failed or cancelled ones without which all behind them went on."
+    )
+    superseded = serializers.IntegerField(source="state.superseded", help_text="Tasks that copies have replaced.")
+    started_at = serializers.DateTimeField(source="state.started_at", allow_null=True)
+    finished_at = serializers.DateTimeField(source="state.finished_at", allow_null=True)
+    trouble = TroubleSerializer(source="state.trouble", allow_null=True)
+
+
+class RunListSerializer(serializers.Serializer[Any]):
+    """One page of runs, newest first."""
+
+    runs = RunSerializer(many=True)
+    next = serializers.CharField(allow_null=True, help_text="Where the next page is, if there is one.")
+
+
+class NodeSerializer(serializers.Serializer[Any]):
+    """A task in a run's graph."""
+
+    task_id = serializers.UUIDField()
+    run_id = serializers.UUIDField(allow_null=True)
+    stage = serializers.CharField()
+    task_name = serializers.CharField()
+    status = serializers.ChoiceField(choices=TaskStatus.choices)
+    display_status = serializers.CharField()
+    reason = serializers.CharField(help_text="Why it waits, or what went wrong.")
+    progress = serializers.FloatField(allow_null=True)
+    failure_class = serializers.CharField()
+    superseded = serializers.BooleanField(help_text="Whether a fresh copy has taken its place.")
+    created_at = serializers.DateTimeField()
+    claimed_at = serializers.DateTimeField(allow_null=True)
+    completed_at = serializers.DateTimeField(allow_null=True)
+    duration_sec = serializers.FloatField(allow_null=True)
+
+
+class EdgeSerializer(serializers.Serializer[Any]):
+    """The child waits for the parent."""
+
+    parent = serializers.UUIDField()  # type: ignore[assignment]
+    child = serializers.UUIDField()
+
+
+class RunGraphSerializer(RunSerializer):
+    """A run with its tasks and the edges between them."""
+
+    params = serializers.DictField(source="run.params")
+    nodes = NodeSerializer(source="graph.nodes", many=True)
+    outside = NodeSerializer(
+        source="graph.outside", many=True, help_text="Tasks of other runs at the other end of an edge."
+    )
+    edges = EdgeSerializer(source="graph.edges", many=True)
+    blocked = serializers.ListField(
+        child=serializers.UUIDField(), help_text="What waits, or has failed, because of the task in `trouble`."
+    )
+    truncated = serializers.BooleanField(source="graph.truncated")
+
+
+class RunVerbSerializer(ReasonSerializer):
+    """Why, and whether only to say what would be done."""
+
+    dry_run = serializers.BooleanField(required=False, default=False)
+
+
+class RunRetrySerializer(RunVerbSerializer):
+    """Why, and from where on."""
+
+    from_stage = serializers.CharField(
+        required=False, allow_null=True, default=None, max_length=100,
+        help_text="Also run this stage and everything behind it again.",
+    )  # fmt: skip
+
+
+class CancelCountsSerializer(serializers.Serializer[Any]):
+    """What cancelling did, or would do."""
+
+    cancelled = serializers.IntegerField()
+    stopping = serializers.IntegerField()
+    finished = serializers.IntegerField()
+
+
+class RetryCountsSerializer(serializers.Serializer[Any]):
+    """What retrying did, or would do."""
+
+    retried = serializers.IntegerField()
+    revived = serializers.IntegerField()
+    respawned = serializers.IntegerField()
+    left = serializers.IntegerField()
+
+
+class RunCancelledSerializer(serializers.Serializer[Any]):
+    """The run after it was cancelled."""
+
+    dry_run = serializers.BooleanField()
+    counts = CancelCountsSerializer()
+    run = RunSerializer()
+
+
+class RunRetriedSerializer(serializers.Serializer[Any]):
+    """The run after it was retried."""
+
+    dry_run = serializers.BooleanField()
+    counts = RetryCountsSerializer()
+    run = RunSerializer()

@@ -1,0 +1,128 @@
+"""Runs: list, look at, cancel, retry."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from tasks_app.actions.run_retry import retry_run
+from tasks_app.actions.runs import cancel_run, found_run
+from tasks_app.api.errors import BadQuery
+from tasks_app.api.filters import RunFilter
+from tasks_app.api.pagination import Page, next_address, refuse_unknown
+from tasks_app.api.permissions import CANCEL_RUN, RETRY_RUN
+from tasks_app.api.run_serializers import (
+    RunCancelledSerializer,
+    RunGraphSerializer,
+    RunListSerializer,
+    RunRetriedSerializer,
+    RunRetrySerializer,
+    RunSerializer,
+    RunVerbSerializer,
+)
+from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.errors import RunNotFound
+from tasks_app.models import Run
+from tasks_app.run_graphs import RunGraph, graph_of
+from tasks_app.run_states import RunState, state_of, states_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A run with what is worked out of its tasks."""
+
+    run: Run
+    state: RunState
+    graph: RunGraph | None = None
+
+    @property
+    def blocked(self) -> list[UUID]:
+        """What is behind the trouble."""
+        return self.graph.behind(self.state.trouble.task_id) if self.graph and self.state.trouble else []
+
+
+def run_id_of(text: str) -> UUID:
+    """Return the run id of a path. Raises RunNotFound when it is not one."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise RunNotFound(text[:100]) from None
+
+
+class RunListView(APIView):
+    """The runs, newest first."""
+
+    @extend_schema(
+        operation_id="list_runs",
+        parameters=[
+            OpenApiParameter("limit", int, description="1 to 500, default 100"),
+            OpenApiParameter("cursor", int, description="Taken from `next`"),
+            *(OpenApiParameter(name, str) for name in RunFilter.base_filters),
+        ],
+        responses=RunListSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        query = request.query_params
+        refuse_unknown(query, {"limit", "cursor", *RunFilter.base_filters})
+        page, narrowed = Page.of(query), RunFilter(query, queryset=Run.objects.order_by("-id"))
+        if not narrowed.is_valid():
+            faults = [(name, text) for name, texts in narrowed.errors.items() for text in texts]
+            raise BadQuery([{"path": str(name), "message": str(text)} for name, text in faults])
+        rows = narrowed.qs if page.cursor is None else narrowed.qs.filter(id__lt=page.cursor)
+        found = list(rows[: page.limit + 1])
+        more, found = len(found) > page.limit, found[: page.limit]
+        states = states_of(found)
+        shown = [Shown(run=run, state=states[run.run_id]) for run in found]
+        following = next_address(request.path, query, found[-1].pk) if more else None
+        return Response({"runs": RunSerializer(shown, many=True).data, "next": following})
+
+
+class RunView(APIView):
+    """One run with the graph of its tasks."""
+
+    @extend_schema(operation_id="get_run", responses=RunGraphSerializer)
+    def get(self, request: Request, run_id: str) -> Response:
+        run = found_run(run_id_of(run_id))
+        return Response(RunGraphSerializer(Shown(run=run, state=state_of(run), graph=graph_of(run))).data)
+
+
+def _told(run_id: str, counts: Any, *, dry_run: bool) -> dict[str, Any]:
+    run = found_run(run_id_of(run_id))
+    told = RunSerializer(Shown(run=run, state=state_of(run))).data
+    return {"dry_run": dry_run, "counts": asdict(counts), "run": told}
+
+
+class RunCancelView(APIView):
+    """Cancels what has not finished."""
+
+    needs = {"POST": CANCEL_RUN}
+
+    @extend_schema(
+        operation_id="cancel_run",
+        request=RunVerbSerializer,
+        responses={200: RunCancelledSerializer, 202: RunCancelledSerializer},
+        description="202: workers have been asked to stop some of its tasks. 200: nothing is left to be stopped.",
+    )
+    def post(self, request: Request, run_id: str) -> Response:
+        wanted = body_of(request, RunVerbSerializer)
+        counts = cancel_run(run_id_of(run_id), actor=actor_of(request), **wanted)
+        still_stopping = counts.stopping and not wanted["dry_run"]
+        return Response(_told(run_id, counts, dry_run=wanted["dry_run"]), status=202 if still_stopping else 200)
+
+
+class RunRetryView(APIView):
+    """Another go for what failed or was cancelled, or for everything from a stage on."""
+
+    needs = {"POST": RETRY_RUN}
+
+    @extend_schema(operation_id="retry_run", request=RunRetrySerializer, responses=RunRetriedSerializer)
+    def post(self, request: Request, run_id: str) -> Response:
+        wanted = body_of(request, RunRetrySerializer)
+        counts = retry_run(run_id_of(run_id), actor=actor_of(request), **wanted)
+        return Response(_told(run_id, counts, dry_run=wanted["dry_run"]))
