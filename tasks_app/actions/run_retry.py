@@ -127,6 +127,8 @@ class _Decision:
             raise self._refusal("it has no tasks in the queue")
         if self._left:
             raise self._refusal(f"its tasks failed because task {self._left[0].unrunnable_because} did; retry that one")
+        if self._again:
+            raise self._refusal("from that stage on nothing has completed, failed or been cancelled yet")
         raise self._refusal("none of its tasks has failed or been cancelled; name a stage to run it again from there")
 
     def _check_outside(self) -> None:

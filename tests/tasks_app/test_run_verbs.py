@@ -113,6 +113,8 @@ def test_nothing_to_retry_is_refused_with_a_way_out(worker):
     run = begin(linear())
     with pytest.raises(RunRefuses, match="name a stage"):
         retry_run(run.run_id, **ALICE)
+    with pytest.raises(RunRefuses, match="from that stage on nothing"):
+        retry_run(run.run_id, **ALICE, from_stage="image")
 
 
 def test_from_a_stage_on_completed_tasks_are_done_again_by_copies(worker):
