@@ -153,33 +153,40 @@ _REASONS: dict[Word, Callable[[RunState], str]] = {
     "completed": lambda state: f"{_tasks(state.done_without)} not needed in the end" if state.done_without else "",
 }
 
+_WENT_ON = """
+    CASE WHEN task.status = 'pending' THEN task.hold & 2 = 0 ELSE task.joined_at IS NOT NULL OR task.claim_epoch > 0 END
+"""
+"""Whether a task has stopped waiting for others: one that was cancelled or condemned while it waited has not."""
+_OLD_WENT_ON = "archived.task->>'joined_at' IS NOT NULL OR (archived.task->>'claim_epoch')::integer > 0"
+
 _STATES = f"""
 WITH wanted AS (
     SELECT id AS run, run_id FROM tasks_app_run WHERE id = ANY(%(runs)s)
 ), every AS (
     SELECT run, wanted.run_id, task_id, status, hold, stage, task_name, claimed_at, completed_at, failure_class,
         cancel_requested_at IS NOT NULL AS cancelling, unrunnable_because,
-        CASE WHEN status = 'failed' THEN error END AS error,
-        CASE WHEN status = 'pending' THEN hold & 2 = 0 ELSE joined_at IS NOT NULL OR claim_epoch > 0 END AS went_on
+        CASE WHEN status = 'failed' THEN error END AS error
     FROM wanted JOIN tasks_app_task AS task ON task.run_id = wanted.run
     UNION ALL
     SELECT run, wanted.run_id, task_id, status, 0, task->>'stage', task_name, (task->>'claimed_at')::timestamptz,
         completed_at, coalesce(task->>'failure_class', ''), false, (task->>'unrunnable_because')::uuid,
-        CASE WHEN status = 'failed' THEN task->>'error' END,
-        task->>'joined_at' IS NOT NULL OR (task->>'claim_epoch')::integer > 0
+        CASE WHEN status = 'failed' THEN task->>'error' END
     FROM wanted JOIN tasks_app_archivedtask AS archived ON archived.run_id = wanted.run_id
 ), member AS MATERIALIZED (
     SELECT * FROM every WHERE position('{SUPERSEDED}' IN stage) = 0
 ), gone AS (
-    SELECT DISTINCT parent.task_id
+    SELECT parent.task_id
     FROM member AS parent
     JOIN tasks_app_taskdependency AS edge ON edge.parent_task_id = parent.task_id
-    JOIN member AS child ON child.task_id = edge.child_task_id AND child.run = parent.run
-    WHERE parent.status IN ('failed', 'cancelled')
-    GROUP BY parent.task_id HAVING bool_and(child.went_on)
+    LEFT JOIN tasks_app_task AS task ON task.task_id = edge.child_task_id AND task.run_id = parent.run
+        AND position('{SUPERSEDED}' IN task.stage) = 0
+    LEFT JOIN tasks_app_archivedtask AS archived ON archived.task_id = edge.child_task_id
+        AND archived.run_id = parent.run_id
+    WHERE parent.status IN ('failed', 'cancelled') AND (task.id IS NOT NULL OR archived.id IS NOT NULL)
+    GROUP BY parent.task_id HAVING bool_and(CASE WHEN task.id IS NULL THEN {_OLD_WENT_ON} ELSE {_WENT_ON} END)
 ), judged AS MATERIALIZED (
-    SELECT member.*, status IN ('failed', 'cancelled') AND gone.task_id IS NOT NULL AS excused
-    FROM member LEFT JOIN gone USING (task_id)
+    -- A subquery in this place is hashed; joined, it would be compared row by row.
+    SELECT member.*, task_id IN (SELECT task_id FROM gone) AS excused FROM member
 ), counted AS (
     SELECT run, count(*) AS total,
         count(*) FILTER (WHERE status = 'pending') AS pending,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
 
 from tasks_app import claiming
 from tasks_app.actions.cancel import cancel
@@ -12,6 +13,7 @@ from tasks_app.actions.spawn import Join
 from tasks_app.errors import Disabled, ParamsInvalid
 from tasks_app.maintenance import fire_joins
 from tasks_app.models import Run, Task, TaskEvent
+from tasks_app.run_graphs import graph_of
 from tasks_app.run_states import states_of
 from tasks_app.runs import RunPlan
 from tests.tasks_app.notes import REPORT, spawn_note
@@ -191,3 +193,36 @@ def test_no_work_completes_and_lets_the_next_stage_find_nothing(worker):
     claiming.fail(claim_all(worker)["a"], "no_work", "nothing in the field", REPORT)
     assert finish_all(worker) == ["b"]
     assert state(run).word == "completed"
+
+
+_ARCHIVE = """
+INSERT INTO tasks_app_archivedtask (id, task_id, queue_name, task_name, status, run_id, created_at, completed_at,
+    last_event_id, archived_at, task, attempts, events)
+SELECT task.id, task_id, queue_name, task_name, status, run.run_id, task.created_at, completed_at, 0, now(),
+    to_jsonb(task), '[]', '[]'
+FROM tasks_app_task AS task JOIN tasks_app_run AS run ON run.id = task.run_id
+"""
+
+
+def test_a_run_stands_as_it_did_when_its_tasks_are_in_the_archive(worker):
+    runs = [begin(linear()), begin(fan(3, Join(quorum=2))), begin(linear())]
+    first, spoilt, *others = claiming.claim(worker, limit=10)
+    break_(first, "invalid", "no such file")
+    break_(spoilt, "invalid", "bad field")
+    for claim in others:
+        finish(claim)
+    finish_all(worker)
+    before = states_of(runs)
+    graphs = [graph_of(run) for run in runs]
+    assert [before[run.run_id].word for run in runs] == ["failed", "completed", "completed"]
+    assert before[runs[1].run_id].done_without == 1
+    with connection.cursor() as cursor:
+        cursor.execute(_ARCHIVE)
+    Task.objects.all().delete()
+    assert states_of(runs) == before
+    for run, graph in zip(runs, graphs, strict=True):
+        kept = graph_of(run)
+        assert [(node.task_id, node.stage, node.status, node.error) for node in kept.nodes] == [
+            (node.task_id, node.stage, node.status, node.error) for node in graph.nodes
+        ]
+        assert kept.edges == graph.edges
