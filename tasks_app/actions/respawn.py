@@ -27,8 +27,8 @@ def respawn(
 ) -> Task:
     """Spawn a copy of the task, with what is given in place of what it had; each names the other in its history.
 
-    The copy stands alone: what the old task took from its parents' results is written into its params, and it waits for
-    nobody. Raises TaskNotFound and what spawn raises.
+    The copy stands alone, outside any run: what the old task took from its parents' results is written into its params,
+    and it waits for nobody. Raises TaskNotFound and what spawn raises.
     """
     old = locked(task_id)
     fresh = spawn(
@@ -41,8 +41,6 @@ def respawn(
             max_retries=old.max_retries,
             silence_sec=old.silence_sec,
             limit_key=old.limit_key,
-            run=old.run,
-            stage=old.stage,
         ),
         actor=actor,
     )
