@@ -140,3 +140,12 @@ class LostClaim(AbsurdError):
 
     def __init__(self, task_id: object, verb: str) -> None:
         super().__init__(f"late {verb} of task {task_id} refused: another claim holds it, or none does")
+
+
+class NotClaimable(AbsurdError):
+    """A certain task was to be claimed that nobody may claim now."""
+
+    code = "not_claimable"
+
+    def __init__(self, task_id: object, why: str) -> None:
+        super().__init__(f"task {task_id} cannot be claimed now: {why}")

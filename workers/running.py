@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from tasks_app import manifest
 from tasks_app.handler import Context, DirectoryContext, InvalidInput, NoWork, ProductDraft
-from workers import manifest, protocol
+from workers import protocol
 from workers.protocol import Failure, ProductNote, Reply, Result
 
 Handler = Callable[[BaseModel, Context], object]

@@ -4,18 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks_app import registry
 from tasks_app.models import Worker
-from tests.tasks_app.notes import GATHER, NOTE, make_worker
+from tasks_app.testing import make_worker, registered
+from tests.tasks_app.notes import GATHER, NOTE
 
 
 @pytest.fixture(autouse=True)
 def notes_are_registered() -> Iterator[None]:
-    for spec in (NOTE, GATHER):
-        registry.register(spec)
-    yield
-    for spec in (NOTE, GATHER):
-        registry._specs.pop(spec.name)
+    with registered(NOTE, GATHER):
+        yield
 
 
 @pytest.fixture

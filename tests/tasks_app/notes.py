@@ -8,7 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app import claiming, registry
 from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.handler import Context
 from tasks_app.models import Task, TaskEvent, Worker
+from tasks_app.testing import make_worker
+
+__all__ = ["GATHER", "NOTE", "REPORT", "NoteParams", "claim_one", "make_worker", "spawn_note", "verbs"]
 
 
 class NoteParams(BaseModel):
@@ -17,7 +21,11 @@ class NoteParams(BaseModel):
     copies: int = Field(default=1, ge=1, le=9)
 
 
-NOTE = registry.TaskSpec(name="note", handler="tests.tasks_app.notes:never_called", params_model=NoteParams)
+def write(params: NoteParams, context: Context) -> dict[str, str]:
+    return {"text": params.text * params.copies}
+
+
+NOTE = registry.TaskSpec(name="note", handler="tests.tasks_app.notes:write", params_model=NoteParams)
 
 
 class GatherParams(BaseModel):
@@ -41,8 +49,3 @@ def claim_one(worker: Worker) -> claiming.Claim:
 
 def verbs(task: Task) -> list[str]:
     return list(TaskEvent.objects.filter(task_id=task.task_id).order_by("id").values_list("verb", flat=True))
-
-
-def make_worker(**fields: Any) -> Worker:
-    defaults = {"label": "worker-1", "host": "test", "host_id": "test", "pid": 1, "queues": ["dsa110-pipeline"]}
-    return Worker.objects.create(**{**defaults, "concurrency": 4, **fields})

@@ -9,6 +9,7 @@ from django.db import DatabaseError, connection, transaction
 from tasks_app import claiming, clock
 from tasks_app.models import Hold, Task
 from tasks_app.sweeper import Sweeper
+from tasks_app.testing import frozen_clock
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
 
 pytestmark = pytest.mark.django_db
@@ -33,12 +34,11 @@ def test_a_hold_with_a_reason_stays(worker):
 
 
 def test_a_due_task_becomes_claimable_and_an_overdue_one_fails():
-    moment = clock.now()
-    due = spawn_note(run_after=moment + timedelta(hours=1))
-    overdue = spawn_note(expires_at=moment + timedelta(hours=1))
-    Task.objects.filter(pk=due.pk).update(runnable_at=moment)
-    Task.objects.filter(pk=overdue.pk).update(expires_at=moment)
-    Sweeper().sweep()
+    with frozen_clock() as frozen:
+        due = spawn_note(run_after=frozen.now + timedelta(hours=1))
+        overdue = spawn_note(expires_at=frozen.now + timedelta(hours=1))
+        frozen.tick(3600)
+        Sweeper().sweep()
     for task in (due, overdue):
         task.refresh_from_db()
     assert (due.status, due.hold) == ("pending", 0)

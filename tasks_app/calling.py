@@ -1,0 +1,127 @@
+"""Call a handler and say in the queue's words how it went. No Django here, so that any process may do it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from tasks_app.handler import Context, InvalidInput, NoWork
+
+Handler = Callable[[BaseModel, Context], object]
+RaisedClass = Literal["error", "invalid", "no_work", "memory"]
+Finished = TypeVar("Finished")
+
+
+class Unstorable(Exception):
+    """A result holds something that JSON has no word for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raised:
+    """The handler did not return a result."""
+
+    failure_class: RaisedClass
+    message: str
+    traceback: str
+    exception: BaseException = field(repr=False)
+
+
+def call(
+    path: str, params: Mapping[str, Any], context: Context, finish: Callable[[object], Finished]
+) -> Finished | Raised:
+    """Run the handler at `package.module:function` and say how it went; raises nothing.
+
+    `finish` turns what the handler returned into what is kept of it; what it raises is the handler's failure.
+    """
+    try:
+        handler, model = load(path)
+        checked = model.model_validate(params)
+    except ValidationError as error:
+        return _raised("invalid", _fields_of(error), error)
+    except BaseException as error:
+        return _raised("error", f"handler {path} cannot be used: {_words(error)}", error)
+    try:
+        return finish(handler(checked, context))
+    except InvalidInput as error:
+        return _raised("invalid", str(error), error)
+    except NoWork as error:
+        return _raised("no_work", str(error), error)
+    except MemoryError as error:
+        return _raised("memory", f"out of memory: {error}" if str(error) else "out of memory", error)
+    except SystemExit as error:
+        return _raised("error", f"the handler called exit({error.code})", error)
+    except BaseException as error:
+        return _raised("error", _words(error), error)
+
+
+@cache
+def load(path: str) -> tuple[Handler, type[BaseModel]]:
+    """Return the handler and the model that its first parameter is annotated with."""
+    module, _, function = path.partition(":")
+    handler: Handler = getattr(importlib.import_module(module), function)
+    return handler, _params_model(handler)
+
+
+def _params_model(handler: Handler) -> type[BaseModel]:
+    first = next(iter(inspect.signature(handler).parameters.values()))
+    model = first.annotation
+    if isinstance(model, str):
+        model = eval(model, getattr(handler, "__globals__", {}))  # noqa: S307 - an annotation of our own code
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise TypeError(f"its first parameter {first.name!r} is not annotated with a pydantic model")
+    return model
+
+
+def plain_result(outcome: object) -> dict[str, Any]:
+    """Return a handler's result as a JSON object. Raises Unstorable, naming the field."""
+    if outcome is None:
+        return {}
+    value = plain(outcome, "result")
+    if not isinstance(value, dict):
+        raise Unstorable(f"a handler returns a pydantic model, a dict or None, not {type(outcome).__name__}")
+    return value
+
+
+def plain(value: object, where: str) -> Any:
+    """Return the value in JSON's own types. Raises Unstorable, naming the place, for NaN and foreign types."""
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump(mode="json"), where)
+    if isinstance(value, Mapping):
+        return {str(name): plain(part, f"{where}.{name}") for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part, f"{where}[{index}]") for index, part in enumerate(value)]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise Unstorable(f"{where} is {value}: write None where there is no number")
+        return float(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise Unstorable(f"{where} is a {type(value).__name__}, which JSON cannot hold")
+
+
+def _fields_of(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(['params', *map(str, fault['loc'])])}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_input=False)
+    )
+
+
+def _raised(failure_class: RaisedClass, message: str, error: BaseException) -> Raised:
+    return Raised(
+        failure_class=failure_class,
+        message=message or failure_class,
+        traceback="".join(traceback.format_exception(error)),
+        exception=error,
+    )
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

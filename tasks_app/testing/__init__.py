@@ -1,0 +1,24 @@
+"""What other code needs to test its tasks: a clock that stands, a drained queue, handlers run by hand, rows."""
+
+from __future__ import annotations
+
+from tasks_app.testing.attempts import LocalAttempt, run_handler
+from tasks_app.testing.contexts import LocalContext
+from tasks_app.testing.draining import DrainReport, drain, run_task
+from tasks_app.testing.factories import make_run, make_task, make_worker, registered
+from tasks_app.testing.frozen import FrozenClock, frozen_clock
+
+__all__ = [
+    "DrainReport",
+    "FrozenClock",
+    "LocalAttempt",
+    "LocalContext",
+    "drain",
+    "frozen_clock",
+    "make_run",
+    "make_task",
+    "make_worker",
+    "registered",
+    "run_handler",
+    "run_task",
+]

@@ -1,0 +1,77 @@
+"""Rows to start a test from, made the way the queue makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+
+from tasks_app import claiming, registry
+from tasks_app.actions.cancel import cancel
+from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.claiming import AttemptReport
+from tasks_app.models import Run, Task, TaskStatus, Worker
+from tasks_app.registry import TaskSpec
+from tasks_app.testing.picking import claim_task
+
+ACTOR = "user:test"
+
+
+def make_worker(**fields: Any) -> Worker:
+    """Make a worker that serves the default queue; `fields` are columns to be otherwise."""
+    defaults = {"label": "worker-1", "host": "test", "host_id": "test", "pid": 1, "concurrency": 4}
+    return Worker.objects.create(**{**defaults, "queues": [settings.ABSURD_QUEUE_NAME], **fields})
+
+
+def make_run(workflow: str = "test", **fields: Any) -> Run:
+    """Make a run without tasks; `fields` are columns to be otherwise."""
+    return Run.objects.create(workflow=workflow, **{"created_by": ACTOR, **fields})
+
+
+def make_task(
+    task_name: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    status: str = TaskStatus.PENDING,
+    worker: Worker | None = None,
+    result: Mapping[str, Any] | None = None,
+    error: str = "failed for the test",
+    failure_class: str = "invalid",
+    actor: str = ACTOR,
+    **options: Any,
+) -> Task:
+    """Spawn a task and bring it to the status by the moves that lead there; `options` are those of SpawnRequest.
+
+    `result` is what a completed one returned; `error` and `failure_class` are how the attempt of a failed one ended,
+    which must be a class that is not retried, or `max_retries` 0. Raises NotClaimable when a status beyond pending is
+    asked for and something holds the task.
+    """
+    task = spawn(SpawnRequest(task_name=task_name, params=params or {}, **options), actor=actor)
+    if status == TaskStatus.CANCELLED:
+        cancel(task.task_id, actor=actor)
+    elif status != TaskStatus.PENDING:
+        claim = claim_task(task, worker or make_worker())
+        if status == TaskStatus.COMPLETED:
+            claiming.complete(claim, dict(result or {}), AttemptReport())
+        elif status == TaskStatus.FAILED:
+            claiming.fail(claim, failure_class, error, AttemptReport())
+    task.refresh_from_db()
+    if task.status != status:
+        raise ValueError(f"asked for a task that is {status}, but it is {task.status}")
+    return task
+
+
+@contextmanager
+def registered(*specs: TaskSpec) -> Iterator[None]:
+    """Register task names for the time of the block. A name that was known before keeps its spec afterwards."""
+    before = {spec.name: registry.find(spec.name) for spec in specs}
+    try:
+        for spec in specs:
+            registry.register(spec)
+        yield
+    finally:
+        for name, known in before.items():
+            if known is None:
+                registry._specs.pop(name, None)

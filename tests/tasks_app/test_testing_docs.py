@@ -1,0 +1,36 @@
+"""The examples of the documentation are run as they stand there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r'^```python title="(?P<name>[\w.]+)"\n(?P<code>.*?)^```$', re.MULTILINE | re.DOTALL)
+CONFTEST = "from tests.conftest import *\n"
+
+
+def blocks(page: str) -> dict[str, str]:
+    """Return the titled code blocks of a page by their titles."""
+    return {found["name"]: found["code"] for found in BLOCK.finditer((ROOT / "docs" / page).read_text())}
+
+
+def run_tests(directory: Path, files: dict[str, str]) -> str:
+    """Write the files and run pytest on them in a process of its own, with this project's fixtures and settings."""
+    for name, code in files.items():
+        (directory / name).write_text(code)
+    argv = [sys.executable, "-m", "pytest", str(directory), "-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
+    options = ["-c", str(ROOT / "pyproject.toml"), "-o", f"pythonpath={ROOT} {directory}"]
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run([*argv, *options], cwd=ROOT, env=alone, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_example_of_testing_tasks_passes(tmp_path):
+    files = blocks("testing-tasks.md")
+    assert files.keys() == {"counting.py", "test_counting.py"}
+    assert "4 passed" in run_tests(tmp_path, files | {"conftest.py": CONFTEST})
