@@ -36,6 +36,14 @@ ABSURD_DATA_ROOTS = env.paths("ABSURD_DATA_ROOTS", f"{ABSURD_VAR / 'data'}:/stag
 ABSURD_HEALTH = env.numbers("ABSURD_HEALTH", thresholds.DEFAULTS)
 ABSURD_PORT = env.integer("ABSURD_PORT", 8000, least=1, most=65535)
 
+# Django's tasks go into the queue; its queue "default" is the one that workers serve unless told otherwise.
+TASKS = {
+    "default": {
+        "BACKEND": "tasks_app.django_tasks_backend.AbsurdBackend",
+        "OPTIONS": {"QUEUE_NAMES": {"default": ABSURD_QUEUE_NAME}},
+    }
+}
+
 # Servers
 ABSURD_DATABASE_URL = env.url("ABSURD_DATABASE_URL", ("postgresql", "postgres")) or embedded.database_url(ABSURD_VAR)
 ABSURD_REDIS_URL = env.url("ABSURD_REDIS_URL", ("redis", "rediss", "unix")) or embedded.redis_url(ABSURD_VAR)

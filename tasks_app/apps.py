@@ -13,6 +13,9 @@ class TasksConfig(AppConfig):
     verbose_name = "Queue"
 
     def ready(self) -> None:
+        from tasks_app.django_tasks_backend import call
         from tasks_app.roles import make_groups
 
         post_migrate.connect(make_groups, sender=self)
+        if call.is_configured():
+            call.register()

@@ -149,3 +149,15 @@ class NotClaimable(AbsurdError):
 
     def __init__(self, task_id: object, why: str) -> None:
         super().__init__(f"task {task_id} cannot be claimed now: {why}")
+
+
+class TaskCancelled(AbsurdError):
+    """An operator cancelled the task. Named in the results of Django tasks."""
+
+    code = "task_cancelled"
+
+
+class AttemptFailed(AbsurdError):
+    """An attempt ended without an exception of its own: its worker was lost, or it was stopped. Named in results."""
+
+    code = "attempt_failed"

@@ -1,0 +1,56 @@
+"""The one task name under which all Django tasks are queued; its params say which function is called with what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks_app import registry
+from tasks_app.registry import TaskSpec
+
+NAME = "django-task"
+PACKAGE = "tasks_app.django_tasks_backend"
+PATH = r"^[^\W\d]\w*(\.[^\W\d]\w*)+$"
+
+
+class Call(BaseModel):
+    """A call of a Django task, with what Django's Task was when it was enqueued."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    function: str = Field(
+        pattern=PATH, max_length=500, description="Module and name of a function decorated with @task."
+    )
+    args: list[Any] = Field(default_factory=list)
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    priority: int = Field(default=0, ge=-100, le=100, description="Django's priority; the queue's is made from it.")
+    queue_name: str = Field(default="default", description="Django's queue name.")
+    run_after: str | None = None
+    backend: str = "default"
+
+    def stored(self) -> dict[str, Any]:
+        """The call as the task's params: whatever is as always is left out."""
+        return self.model_dump(exclude_defaults=True)
+
+
+SPEC = TaskSpec(
+    name=NAME,
+    handler=f"{PACKAGE}.running:run",
+    params_model=Call,
+    description="Calls a function that was decorated with Django's @task",
+    isolation="thread",
+    memory_gb=0.0,
+    max_retries=0,
+)
+
+
+def register() -> None:
+    """Make the task name known in this process."""
+    registry.register(SPEC)
+
+
+def is_configured() -> bool:
+    """Whether the settings hand Django's tasks to the queue."""
+    backends = getattr(settings, "TASKS", {}).values()
+    return any(str(backend.get("BACKEND", "")).startswith(PACKAGE) for backend in backends)

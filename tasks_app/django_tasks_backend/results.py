@@ -1,0 +1,127 @@
+"""What Django is told of a task: made from its row and its attempts, or from the archive's copy of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.utils.module_loading import import_string
+from pydantic import BaseModel, ConfigDict
+
+from tasks_app import models
+from tasks_app.django_tasks_backend import failures
+from tasks_app.django_tasks_backend.call import NAME, Call
+from tasks_app.django_tasks_backend.interface import Task, TaskError, TaskResult, TaskResultStatus
+from tasks_app.handler import InvalidInput
+from tasks_app.models import TaskStatus
+
+STATUSES = {
+    TaskStatus.PENDING: TaskResultStatus.READY,
+    TaskStatus.CLAIMED: TaskResultStatus.RUNNING,
+    TaskStatus.COMPLETED: TaskResultStatus.SUCCESSFUL,
+    TaskStatus.FAILED: TaskResultStatus.FAILED,
+    TaskStatus.CANCELLED: TaskResultStatus.FAILED,
+}
+
+
+class TaskRow(BaseModel):
+    """The columns of a task that matter here, from the row or from the archive's document."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+    task_id: UUID
+    params: Call
+    status: TaskStatus
+    result: Any
+    error: str | None
+    failure_class: str
+    created_at: datetime
+    completed_at: datetime | None
+
+
+class AttemptRow(BaseModel):
+    """The columns of an attempt that matter here."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+    number: int
+    worker_id: UUID | None
+    started_at: datetime
+    outcome: str
+    error: str
+    traceback: str
+
+
+def task_of(call: Call) -> Task[Any, Any]:
+    """Return Django's Task as it was enqueued. Raises ImportError, or InvalidInput when the path leads to none."""
+    found = import_string(call.function)
+    if not isinstance(found, Task):
+        raise InvalidInput(f"{call.function} is not a Django task: decorate it with @task")
+    run_after = datetime.fromisoformat(call.run_after) if call.run_after else None
+    return found.using(priority=call.priority, queue_name=call.queue_name, run_after=run_after, backend=call.backend)
+
+
+def fresh(task: Task[Any, Any], row: models.Task, call: Call) -> TaskResult[Any]:
+    """Return the result of a task that has just been enqueued."""
+    return _result(task, call, id=str(row.task_id), status=TaskResultStatus.READY, enqueued_at=row.created_at)
+
+
+def find(result_id: str) -> TaskResult[Any] | None:
+    """Return what is known of a task, also after it has been archived; None when there is no Django task of that id."""
+    try:
+        task_id = UUID(str(result_id))
+    except ValueError:
+        return None
+    row = models.Task.objects.filter(task_id=task_id, task_name=NAME).first()
+    if row is not None:
+        made = models.Attempt.objects.filter(task_id=task_id).order_by("number")
+        return _known(TaskRow.model_validate(row), [AttemptRow.model_validate(attempt) for attempt in made])
+    kept = models.ArchivedTask.objects.filter(task_id=task_id, task_name=NAME).first()
+    if kept is None:
+        return None
+    attempts = [AttemptRow.model_validate(attempt) for attempt in kept.attempts]
+    return _known(TaskRow.model_validate(kept.task), sorted(attempts, key=lambda attempt: attempt.number))
+
+
+def _known(row: TaskRow, attempts: Sequence[AttemptRow]) -> TaskResult[Any]:
+    workers = models.Worker.objects.filter(pk__in={attempt.worker_id for attempt in attempts})
+    labels: dict[UUID | None, str] = dict(workers.values_list("pk", "label"))
+    result = _result(
+        task_of(row.params),
+        row.params,
+        id=str(row.task_id),
+        status=STATUSES[row.status],
+        enqueued_at=row.created_at,
+        started_at=attempts[0].started_at if attempts else None,
+        last_attempted_at=attempts[-1].started_at if attempts else None,
+        finished_at=row.completed_at,
+        errors=_errors_of(row, attempts),
+        worker_ids=[labels.get(attempt.worker_id, str(attempt.worker_id)) for attempt in attempts],
+    )
+    if row.status == TaskStatus.COMPLETED:
+        set_on(result, _return_value=(row.result or {}).get("return_value"))
+    return result
+
+
+def _errors_of(row: TaskRow, attempts: Sequence[AttemptRow]) -> list[TaskError]:
+    """Return one error for each attempt that failed, and one for an end that no attempt has brought about."""
+    failed = [attempt for attempt in attempts if attempt.outcome not in failures.NONE]
+    found = [failures.of(attempt.outcome, attempt.error, attempt.traceback) for attempt in failed]
+    last = failed[-1] if failed else None
+    if row.status == TaskStatus.CANCELLED and (last is None or last.outcome != "cancelled"):
+        found.append(failures.of("cancelled", row.error or "cancelled before it was run"))
+    elif row.status == TaskStatus.FAILED and (last is None or last.error != row.error):
+        found.append(failures.of(row.failure_class, row.error or ""))
+    return found
+
+
+def _result(task: Task[Any, Any], call: Call, **known: Any) -> TaskResult[Any]:
+    unknown: dict[str, Any] = {"started_at": None, "last_attempted_at": None, "finished_at": None}
+    unknown |= {"errors": [], "worker_ids": []}
+    return TaskResult(task=task, args=call.args, kwargs=call.kwargs, backend=call.backend, **{**unknown, **known})
+
+
+def set_on(result: TaskResult[Any], **values: Any) -> None:
+    """Change a result, which is frozen for those who get it."""
+    for name, value in values.items():
+        object.__setattr__(result, name, value)
