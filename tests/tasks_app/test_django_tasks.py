@@ -241,7 +241,7 @@ def test_a_function_that_a_worker_would_not_find_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("django", "ours"), [(-100, 1), (-50, 3), (-1, 5), (0, 5), (1, 5), (20, 8), (60, 14), (67, 15), (100, 20)]
+    ("django", "ours"), [(-100, 1), (-50, 3), (-1, 5), (0, 5), (1, 5), (20, 8), (63, 14), (64, 15), (100, 20)]
 )
 def test_priorities_are_mapped_in_two_straight_lines(django, ours):
     assert priority_of(django) == ours

@@ -30,7 +30,8 @@ def run_tests(directory: Path, files: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_the_example_of_testing_tasks_passes(tmp_path):
-    files = blocks("testing-tasks.md")
-    assert files.keys() == {"counting.py", "test_counting.py"}
-    assert "4 passed" in run_tests(tmp_path, files | {"conftest.py": CONFTEST})
+def test_the_examples_of_the_pages_pass(tmp_path):
+    pages = {page: blocks(page) for page in ("testing-tasks.md", "django-tasks.md")}
+    assert [len(files) for files in pages.values()] == [2, 2]
+    files = {name: code for page in pages.values() for name, code in page.items()}
+    assert "5 passed" in run_tests(tmp_path, files | {"conftest.py": CONFTEST})
