@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from django.db import DatabaseError, connection
 
-from tasks_app import limits, maintenance, transitions
+from tasks_app import counts, limits, maintenance, transitions
 from tasks_app.actions import schedules
 
 Sweep = Callable[[], object]
@@ -22,6 +22,7 @@ class Sweeper:
         self._seldom: list[tuple[float, Sweep]] = [
             (5.0, self._net.look),
             (0.5, transitions.admit),
+            (0.5, counts.fold),
             (600.0, limits.remove_unused),
         ]
         self._next = [0.0 for _ in self._seldom]

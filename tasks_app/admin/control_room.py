@@ -20,13 +20,14 @@ RUNNING_SHOWN = 50
 def snapshot() -> dict[str, Any]:
     """Return all that the page shows."""
     queues = {queue.name: queue for queue in Queue.objects.all()}
-    counts = stats.queue_stats({settings.ABSURD_QUEUE_NAME, *queues})
+    names = {settings.ABSURD_QUEUE_NAME, *queues}
+    counts, oldest_sec = stats.queue_stats(names), stats.oldest_pending(names)
     light = Task.objects.defer("result", "params", "error", "bindings").select_related("worker")
     workers = recent_workers()
     return {
         "health": health.check(),
         "queues": [
-            {**count, "queue": queues.get(name), "oldest_sec": stats.oldest_pending_sec(name)}
+            {**count, "queue": queues.get(name), "oldest_sec": oldest_sec.get(name)}
             for name, count in ((count["queue_name"], count) for count in counts)
         ],
         "running": light.filter(status=TaskStatus.CLAIMED).order_by("id")[:RUNNING_SHOWN],

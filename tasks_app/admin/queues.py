@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from tasks_app import stats
 from tasks_app.access import actor_of
 from tasks_app.actions import pause
 from tasks_app.admin import display
 from tasks_app.admin.reading import ConsoleAdmin
 from tasks_app.admin.verbs import ReasonForm
-from tasks_app.models import Queue, TaskStatus
+from tasks_app.models import Queue
 
 
 @admin.register(Queue)
@@ -31,11 +32,6 @@ class QueueAdmin(ConsoleAdmin):
     fields = ("name", "description", "default_timeout_sec", "default_max_retries", "paused_at", "paused_by",
               "pause_reason")  # fmt: skip
     change_form_template = "admin/tasks_app/queue/change_form.html"
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Queue]:
-        counts = {f"n_{status}": Count("tasks", filter=Q(tasks__status=status)) for status in TaskStatus.values}
-        rows: QuerySet[Queue] = super().get_queryset(request)
-        return rows.annotate(**counts)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Queue | None = None) -> tuple[str, ...]:
         fixed = ("paused_at", "paused_by", "pause_reason")
@@ -51,8 +47,15 @@ class QueueAdmin(ConsoleAdmin):
 
     def _link(self, queue: Queue, status: str) -> SafeString:
         address = reverse("admin:tasks_app_task_changelist")
-        count = getattr(queue, f"n_{status}")
+        count = self._counts(queue)[status]
         return format_html('<a href="{}?queue={}&status={}">{}</a>', address, queue.name, status, count)
+
+    def _counts(self, queue: Queue) -> Mapping[str, Any]:
+        """Return the queue's counts, looked up once for all columns of its row."""
+        if "counts_for_row" not in queue.__dict__:
+            queue.__dict__["counts_for_row"] = stats.queue_stats([queue.name])[0]
+        found: Mapping[str, Any] = queue.__dict__["counts_for_row"]
+        return found
 
     @admin.display(description="pending")
     def waiting(self, queue: Queue) -> SafeString:

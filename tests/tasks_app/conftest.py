@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tasks_app import health
 from tasks_app.models import Worker
 from tasks_app.testing import make_worker, registered
 from tests.tasks_app.notes import GATHER, NOTE
@@ -13,6 +14,11 @@ from tests.tasks_app.notes import GATHER, NOTE
 def notes_are_registered() -> Iterator[None]:
     with registered(NOTE, GATHER):
         yield
+
+
+@pytest.fixture(autouse=True)
+def health_is_fresh() -> None:
+    health.light.forget()
 
 
 @pytest.fixture
