@@ -56,6 +56,19 @@ def integer(name: str, default: int, *, least: int = 0, most: int | None = None)
     return number
 
 
+def days(name: str, default: int, *, least: int = 0) -> int:
+    """Return a duration in whole days."""
+    return integer(name, default, least=least, most=36_500)
+
+
+def archive_days(name: str, default: int, *, key_days: int) -> int:
+    """Return for how long the archive is kept; no idempotency key may outlive the task that it finds."""
+    found = days(name, default)
+    if 0 < found < key_days:
+        raise BadSetting(name, str(found), f"write 0, for ever, or at least ABSURD_KEY_RETENTION_DAYS={key_days}")
+    return found
+
+
 def seconds(name: str, default: float, *, least: float = 0.0) -> float:
     """Return a duration in seconds."""
     value = os.environ.get(name)

@@ -73,14 +73,17 @@ class StatusConsumer(AsyncWebsocketConsumer):
                 await self.close(1011)
 
     async def _follow(self, wanted: Wanted, since: int | None) -> None:
-        limit, last_value = await feed().latest()
-        unknown = since is not None and since > last_value
-        self.socket = socket = Socket(wanted, limit if since is None or unknown else since)
+        limit, last_value, archived = await feed().latest()
+        lost = since is not None and not archived <= since <= last_value
+        self.socket = socket = Socket(wanted, limit if since is None or lost else since)
         await self.send(hello(socket.position))
-        if unknown:
+        if lost:
             socket.restart(limit)
         while not feed().join(socket):
             batch = await feed().catch_up(socket)
+            if batch.restarted:
+                socket.restart(batch.position)
+                continue
             for message in messages_for(wanted, batch.events):
                 await self.send(message)
             socket.position = batch.position

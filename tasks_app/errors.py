@@ -133,6 +133,16 @@ class ScheduleNotFound(AbsurdError):
         super().__init__(f"there is no schedule {name!r}")
 
 
+class TaskArchived(InvalidTransition):
+    """The task has left the hot tables and can change no more."""
+
+    code = "task_archived"
+
+    def __init__(self, task_id: object) -> None:
+        self.current = "archived"
+        AbsurdError.__init__(self, f"task {task_id} is archived and changes no more; respawn it to run it again")
+
+
 class LostClaim(AbsurdError):
     """A worker's write was refused because its claim no longer holds the task."""
 

@@ -26,6 +26,9 @@ _LOWEST_LOCK = f"""
 """  # noqa: S608
 
 
+_ARCHIVED = "SELECT coalesce(max(last_event_id), 0) FROM tasks_app_archivedtask"
+
+
 def enter() -> None:
     """Announce, within the current transaction, that events will follow; call before drawing an event number."""
     with connection.cursor() as cursor:
@@ -43,3 +46,10 @@ def readable_limit() -> tuple[int, int]:
         cursor.execute(_LOWEST_LOCK)
         lowest: int | None = cursor.fetchone()[0]
     return (last_value if lowest is None else min(last_value, lowest)), last_value
+
+
+def archived_limit() -> int:
+    """Return the number up to which events may be in the archive, where the feed does not replay them from."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ARCHIVED)
+        return int(cursor.fetchone()[0])

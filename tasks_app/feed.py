@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from channels.layers import get_channel_layer
 from django.db import connection
 
-from tasks_app.event_window import readable_limit
+from tasks_app.event_window import archived_limit, readable_limit
 from tasks_app.feed_messages import Told, Wanted, messages_for, resync, tell
 from tasks_app.models import TaskEvent
 from tasks_app.wakeups import GROUP
@@ -47,7 +47,7 @@ class Batch:
     withheld: bool = False
     """Whether events wait for a transaction that is still open."""
     restarted: bool = False
-    """Whether the events' numbers began anew, as after a restored backup."""
+    """Whether events after the position are missing: archived, or numbered anew as after a restored backup."""
 
 
 def read_after(position: int, up_to: int | None = None) -> Batch:
@@ -59,6 +59,9 @@ def read_after(position: int, up_to: int | None = None) -> Batch:
     if end <= position:
         return Batch(events=[], position=position, withheld=limit < last_value)
     page = list(TaskEvent.objects.filter(id__gt=position, id__lte=end).order_by("id")[:PAGE_EVENTS])
+    # Asked after the page was read, so that what was archived meanwhile is not passed over in silence.
+    if archived_limit() > position:
+        return Batch(events=[], position=limit, restarted=True)
     more = len(page) == PAGE_EVENTS
     return Batch(events=tell(page), position=page[-1].id if more else end, more=more, withheld=limit < last_value)
 
@@ -120,9 +123,9 @@ class Feed:
         """The event up to which the sockets were told; None while there are none."""
         return self._position if self._tasks else None
 
-    async def latest(self) -> tuple[int, int]:
-        """Return the event up to which everything may be read, and the last number drawn."""
-        return await self._call(self._replayers, _and_close(readable_limit))
+    async def latest(self) -> tuple[int, int, int]:
+        """Return the event up to which everything may be read, the last number drawn, and the highest archived one."""
+        return await self._call(self._replayers, _and_close(_limits))
 
     async def catch_up(self, socket: Socket) -> Batch:
         """Return the next page of events after the socket's position, up to where the reader is."""
@@ -219,6 +222,10 @@ class Feed:
 
     async def _call(self, threads: ThreadPoolExecutor, work: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(threads, work, *args)
+
+
+def _limits() -> tuple[int, int, int]:
+    return *readable_limit(), archived_limit()
 
 
 def _close_connection() -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from tasks_app.actions import lookup
 from tasks_app.errors import IdempotencyConflict
 from tasks_app.models import IdempotencyKey, Task
 
@@ -47,7 +48,7 @@ def reserve(wanted: Sequence[tuple[str | None, str, Task]]) -> dict[UUID, Task]:
         if row.fingerprint != print_:
             raise IdempotencyConflict(key)
         if row.task_id != task.task_id:
-            found[task.task_id] = own.get(row.task_id) or Task.objects.get(task_id=row.task_id)
+            found[task.task_id] = own.get(row.task_id) or lookup.find(row.task_id)
     return found
 
 

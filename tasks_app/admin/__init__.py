@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tasks_app.admin.api_keys import ApiKeyAdmin
+from tasks_app.admin.archive import ArchivedTaskAdmin
 from tasks_app.admin.events import TaskEventAdmin
 from tasks_app.admin.queues import QueueAdmin
 from tasks_app.admin.runs import RunAdmin
 from tasks_app.admin.tasks import TaskAdmin
 from tasks_app.admin.workers import WorkerAdmin
 
-__all__ = ["ApiKeyAdmin", "QueueAdmin", "RunAdmin", "TaskAdmin", "TaskEventAdmin", "WorkerAdmin"]
+__all__ = ["ApiKeyAdmin", "ArchivedTaskAdmin", "QueueAdmin", "RunAdmin", "TaskAdmin", "TaskEventAdmin", "WorkerAdmin"]

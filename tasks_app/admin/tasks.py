@@ -16,12 +16,13 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin import display, panels
+from tasks_app.admin import display, panels, relatives
+from tasks_app.admin.archive import archived_page
 from tasks_app.admin.confirmation import ask_or_act
 from tasks_app.admin.filters import BandFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range
 from tasks_app.admin.verbs import VERBS, Verb
-from tasks_app.models import Attempt, Task, TaskDependency, TaskEvent
+from tasks_app.models import Attempt, Task, TaskEvent
 
 EVENTS_SHOWN = 200
 
@@ -168,6 +169,8 @@ class TaskAdmin(ReadOnlyAdmin):
         task = self.get_object(request, object_id)
         if not self.has_view_permission(request, task):
             raise PermissionDenied
+        if task is None and (archived := archived_page(object_id)):
+            return HttpResponseRedirect(archived)
         if task is None:
             messages.warning(request, f"There is no task {object_id}.")
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
@@ -175,8 +178,6 @@ class TaskAdmin(ReadOnlyAdmin):
 
     def _page(self, request: HttpRequest, pk: int) -> dict[str, Any]:
         task = Task.objects.select_related("worker", "run", "queue").get(pk=pk)
-        parents = TaskDependency.objects.filter(child_task_id=task.task_id).values("parent_task_id")
-        children = TaskDependency.objects.filter(parent_task_id=task.task_id).values("child_task_id")
         events = TaskEvent.objects.filter(task_id=task.task_id).order_by("-id")[: EVENTS_SHOWN + 1]
         return {
             **self.admin_site.each_context(request),
@@ -186,8 +187,7 @@ class TaskAdmin(ReadOnlyAdmin):
             "attempts": Attempt.objects.filter(task_id=task.task_id).select_related("worker").order_by("-number"),
             "events": events[:EVENTS_SHOWN],
             "more_events": len(events) > EVENTS_SHOWN,
-            "parents": Task.objects.filter(task_id__in=parents).defer("result", "params").order_by("id"),
-            "children": Task.objects.filter(task_id__in=children).defer("result", "params").order_by("id"),
+            **relatives.of(task),
             "panels": panels.of(task),
             "buttons": [(verb, verb.refusal(task)) for verb in VERBS.values() if self.may(request, verb)],
             "api_path": f"/api/absurd/tasks/{task.task_id}",

@@ -31,6 +31,7 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
     errors.RunNotFound: 404,
     errors.RunRefuses: 409,
     errors.InvalidTransition: 409,
+    errors.TaskArchived: 409,
     errors.IdempotencyConflict: 409,
     errors.LostClaim: 409,
     errors.ParamsInvalid: 422,
@@ -41,6 +42,7 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
 _REMEDY_OF = {
     "disabled": "Set ABSURD_ENABLED=true and restart the web process.",
     "unknown_task_name": "Use one of the registered task names.",
+    "task_archived": "Respawn it: spawn a new task with its task_name and params.",
     "idempotency_conflict": "Send a new Idempotency-Key, or repeat the first request unchanged.",
     "not_authenticated": "Send the header X-API-Key, or log in to the console.",
     "bad_api_key": "Ask an administrator for a new key.",

@@ -134,9 +134,10 @@ class TaskDetailSerializer(TaskSerializer):
     """A task in full, with the tasks it depends on."""
 
     depends_on = serializers.ListField(child=serializers.UUIDField())
+    archived = serializers.BooleanField(default=False, help_text="Whether it has left the lists and changes no more.")
 
     class Meta(TaskSerializer.Meta):
-        fields = (*TaskSerializer.Meta.fields, "depends_on")  # type: ignore[assignment]
+        fields = (*TaskSerializer.Meta.fields, "depends_on", "archived")  # type: ignore[assignment]
 
 
 class SpawnedSerializer(TaskDetailSerializer):

@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from tasks_app import archive
 from tasks_app.api.pagination import Page, next_address, refuse_unknown
 from tasks_app.api.serializers import (
     AttemptListSerializer,
@@ -15,7 +16,7 @@ from tasks_app.api.serializers import (
     EventSerializer,
 )
 from tasks_app.api.views.request import find_task
-from tasks_app.models import Attempt, TaskEvent
+from tasks_app.models import Attempt, Task, TaskEvent
 
 
 class TaskEventsView(APIView):
@@ -29,8 +30,7 @@ class TaskEventsView(APIView):
     def get(self, request: Request, task_id: str) -> Response:
         refuse_unknown(request.query_params, {"limit", "cursor"})
         page = Page.of(request.query_params)
-        events = TaskEvent.objects.filter(task_id=find_task(task_id).task_id, id__gt=page.cursor or 0).order_by("id")
-        found = list(events[: page.limit + 1])
+        found = _events(find_task(task_id), after=page.cursor or 0, limit=page.limit + 1)
         more, found = len(found) > page.limit, found[: page.limit]
         following = next_address(request.path, request.query_params, found[-1].pk) if more else None
         return Response({"events": EventSerializer(found, many=True).data, "next": following})
@@ -41,5 +41,16 @@ class TaskAttemptsView(APIView):
 
     @extend_schema(operation_id="task_attempts", responses=AttemptListSerializer)
     def get(self, request: Request, task_id: str) -> Response:
-        attempts = Attempt.objects.filter(task_id=find_task(task_id).task_id).select_related("worker")
-        return Response({"attempts": AttemptSerializer(attempts.order_by("number"), many=True).data})
+        return Response({"attempts": AttemptSerializer(_attempts(find_task(task_id)), many=True).data})
+
+
+def _events(task: Task, *, after: int, limit: int) -> list[TaskEvent]:
+    if archive.is_archived(task):
+        return [event for event in archive.events_of(task.task_id) if event.pk > after][:limit]
+    return list(TaskEvent.objects.filter(task_id=task.task_id, id__gt=after).order_by("id")[:limit])
+
+
+def _attempts(task: Task) -> list[Attempt]:
+    if archive.is_archived(task):
+        return archive.attempts_of(task.task_id)
+    return list(Attempt.objects.filter(task_id=task.task_id).select_related("worker").order_by("number"))

@@ -10,6 +10,7 @@ from rest_framework.serializers import BaseSerializer
 
 from tasks_app import access
 from tasks_app.access import KeyHolder
+from tasks_app.actions import lookup
 from tasks_app.errors import QueueNotFound, TaskNotFound
 from tasks_app.models import Task
 
@@ -36,11 +37,8 @@ def task_id_of(text: str) -> UUID:
 
 
 def find_task(text: str) -> Task:
-    """Return the task that a path names. Raises TaskNotFound."""
-    task: Task | None = Task.objects.select_related("worker", "run").filter(task_id=task_id_of(text)).first()
-    if task is None:
-        raise TaskNotFound(text)
-    return task
+    """Return the task that a path names, also from the archive. Raises TaskNotFound."""
+    return lookup.find(task_id_of(text))
 
 
 def queue_name_of(text: str) -> str:

@@ -1,0 +1,124 @@
+"""`manage.py absurd_prune`: archive old tasks now."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import socket
+import sys
+import time
+from typing import IO, Any, cast
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tasks_app.actions.prune import Pruned, preview, prune
+from tasks_app.archiving import BATCH
+from tasks_app.errors import QueueNotFound
+from tasks_app.retention import Policy
+
+NOT_FOUND = 3
+BATCH_MOST = 10_000
+DAYS_MOST = 36_500
+
+
+class Command(BaseCommand):
+    """Shows what the policy says, and does it."""
+
+    help = (
+        "Move finished tasks that are older than the policy (ABSURD_RETENTION_DAYS, ABSURD_FAILED_RETENTION_DAYS) with "
+        "their attempts and events to the archive, where the API and the console still find them; then forget old "
+        "idempotency keys, and archived tasks after ABSURD_ARCHIVE_DAYS. The tasks of a run move together. Workers "
+        "and web processes do the same by themselves, little by little. Exit codes: 0 ok, 2 usage, 3 no such queue."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="only say what would move")
+        parser.add_argument(
+            "--older-than-days",
+            type=_whole(0, DAYS_MOST),
+            metavar="N",
+            help="archive what finished so long ago, failures too, instead of by the policy",
+        )
+        parser.add_argument(
+            "--queue", metavar="NAME", help="archive tasks of this queue only, and runs that lie in it entirely"
+        )
+        parser.add_argument(
+            "--batch",
+            type=_whole(1, BATCH_MOST),
+            default=BATCH,
+            metavar="N",
+            help="tasks at once (default %(default)s)",
+        )
+        parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        policy = Policy.configured().narrowed(older_than_days=options["older_than_days"], queue_name=options["queue"])
+        began_at = time.monotonic()
+        try:
+            found = preview(policy)
+            if not options["dry_run"]:
+                found = self._prune(policy, options["batch"], found.moved.total())
+        except QueueNotFound as fault:
+            raise CommandError(str(fault), returncode=NOT_FOUND) from fault
+        took_sec = time.monotonic() - began_at
+        if options["json"]:
+            self.stdout.write(json.dumps(_summary(policy, found, dry_run=options["dry_run"], took_sec=took_sec)))
+        else:
+            self._print(policy, found, dry_run=options["dry_run"], took_sec=took_sec)
+
+    def _prune(self, policy: Policy, batch: int, expected: int) -> Pruned:
+        columns = (TextColumn("archiving"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+            task = bar.add_task("", total=expected)
+            actor = f"cli:{getpass.getuser()}@{socket.gethostname()}"
+            return prune(policy, actor=actor, batch=batch, tell=lambda moved: bar.advance(task, moved))
+
+    def _print(self, policy: Policy, found: Pruned, *, dry_run: bool, took_sec: float) -> None:
+        screen = Console(file=cast(IO[str], self.stdout), highlight=False)
+        verb = "would be" if dry_run else "were"
+        total = found.moved.total()
+        if total:
+            table = Table("queue", "status", box=box.SIMPLE)
+            table.add_column("would move" if dry_run else "moved", justify="right")
+            for (queue_name, status), count in sorted(found.moved.items()):
+                table.add_row(queue_name, status, f"{count:,}")
+            screen.print(table)
+        age = f"{policy.task_days} d" + (
+            "" if policy.failed_days == policy.task_days else f", failures {policy.failed_days} d"
+        )
+        screen.print(f"{total:,} tasks {verb} archived (finished more than {age} ago), in {took_sec:.1f} s")
+        gone = found.forgotten
+        if gone.keys or gone.tasks:
+            screen.print(f"{gone.keys:,} idempotency keys and {gone.tasks:,} archived tasks {verb} forgotten")
+
+
+def _summary(policy: Policy, found: Pruned, *, dry_run: bool, took_sec: float) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "task_days": policy.task_days,
+        "failed_days": policy.failed_days,
+        "archive_days": policy.archive_days,
+        "key_days": policy.key_days,
+        "queue": policy.queue_name,
+        "archived": found.moved.total(),
+        "by_status": [
+            {"queue_name": queue_name, "status": status, "tasks": count}
+            for (queue_name, status), count in sorted(found.moved.items())
+        ],
+        "forgotten": {"keys": found.forgotten.keys, "tasks": found.forgotten.tasks, "edges": found.forgotten.edges},
+        "took_sec": round(took_sec, 3),
+    }
+
+
+def _whole(least: int, most: int) -> Any:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"write {least} to {most}, not {text!r}")
+        return int(text)
+
+    return read

@@ -1,0 +1,41 @@
+"""For how long what has finished is kept: in the hot tables, in the archive, and by its key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from django.conf import settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """After how many days something moves on; all are counted from the end of the task, keys from their first use."""
+
+    task_days: int
+    failed_days: int
+    archive_days: int
+    """When an archived task is forgotten; zero: never."""
+    key_days: int
+    queue_name: str | None = None
+    """Only tasks of this queue are archived."""
+
+    @classmethod
+    def configured(cls) -> Self:
+        """Return the policy of the settings."""
+        return cls(
+            task_days=settings.ABSURD_RETENTION_DAYS,
+            failed_days=settings.ABSURD_FAILED_RETENTION_DAYS,
+            archive_days=settings.ABSURD_ARCHIVE_DAYS,
+            key_days=settings.ABSURD_KEY_RETENTION_DAYS,
+        )
+
+    def narrowed(self, *, older_than_days: int | None = None, queue_name: str | None = None) -> Self:
+        """Return the policy for one queue, or with another age for all finished tasks, failures too."""
+        days = {} if older_than_days is None else {"task_days": older_than_days, "failed_days": older_than_days}
+        return replace(self, queue_name=queue_name, **days)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the statements of archiving need of it."""
+        return {"task_days": self.task_days, "failed_days": self.failed_days, "queue": self.queue_name}
