@@ -16,5 +16,7 @@ def of(task: Task) -> dict[str, list[Any]]:
 
 def _named(task_ids: Any) -> list[Any]:
     live = Task.objects.filter(task_id__in=task_ids).defer("result", "params")
-    archived = ArchivedTask.objects.filter(task_id__in=task_ids).defer("task", "attempts", "events")
+    archived = list(ArchivedTask.objects.filter(task_id__in=task_ids).defer("task", "attempts", "events"))
+    for row in archived:
+        row.display_status = row.status  # type: ignore[attr-defined]
     return sorted([*live, *archived], key=lambda each: int(each.pk))
