@@ -63,6 +63,18 @@ def statuses_of(task_ids: Collection[UUID]) -> dict[UUID, str]:
     return dict(ArchivedTask.objects.filter(task_id__in=task_ids).values_list("task_id", "status"))
 
 
+def tasks_of_runs(run_ids: Collection[UUID]) -> list[UUID]:
+    """Return the archived tasks of these runs, the earliest first."""
+    return list(ArchivedTask.objects.filter(run_id__in=run_ids).order_by("id").values_list("task_id", flat=True))
+
+
+def first_lost(task_ids: Any) -> Task | None:
+    """Return the earliest of the tasks that is archived without having completed: it never will."""
+    lost = ArchivedTask.objects.filter(task_id__in=task_ids).exclude(status=TaskStatus.COMPLETED)
+    row = lost.defer("attempts", "events").order_by("completed_at", "id").first()
+    return None if row is None else rebuild(row)
+
+
 def results_of(task_ids: Iterable[Any]) -> dict[str, Any]:
     """Return the results of those of the tasks that are archived and completed, by task id as text."""
     done = ArchivedTask.objects.filter(task_id__in=list(task_ids), status=TaskStatus.COMPLETED)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from tasks_app import limits, registry, transitions
+from tasks_app import archive, limits, registry, transitions
 from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.models import Attempt, Task, TaskStatus, Worker
 from tasks_app.settling import AttemptReport, settle_failure
@@ -112,7 +112,7 @@ def _results_of(bindings: Mapping[UUID, Mapping[str, Mapping[str, Any]]]) -> dic
     if not wanted:
         return {}
     done = Task.objects.filter(task_id__in=wanted, status=TaskStatus.COMPLETED).only("task_id", "result")
-    return {str(task.task_id): task.result for task in done}
+    return archive.results_of(wanted) | {str(task.task_id): task.result for task in done}
 
 
 def bind(

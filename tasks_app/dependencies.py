@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from tasks_app import clock, statements
+from tasks_app import archive, clock, statements
 from tasks_app.models import ArchivedTask, Hold, Task, TaskDependency, TaskStatus
 from tasks_app.models.task import FailureClass
 
@@ -28,7 +28,7 @@ class Join:
     unfinished: int = 0
     """Pending or claimed."""
     hopeless: int = 0
-    """Failed as invalid: nothing but an operator's retry makes them complete."""
+    """Failed as invalid, so that nothing but an operator's retry makes them complete, or archived without success."""
     gone: int = 0
     """Neither among the tasks nor in the archive any more."""
 
@@ -54,7 +54,8 @@ _JOINS = """
 SELECT edge.child_task_id, count(*),
     count(*) FILTER (WHERE coalesce(parent.status, archived.status) = 'completed'),
     count(*) FILTER (WHERE parent.status IN ('pending', 'claimed')),
-    count(*) FILTER (WHERE parent.status = 'failed' AND parent.failure_class = 'invalid'),
+    count(*) FILTER (WHERE parent.status = 'failed' AND parent.failure_class = 'invalid'
+        OR archived.status IN ('failed', 'cancelled')),
     count(*) FILTER (WHERE parent.status IS NULL AND archived.status IS NULL)
 FROM tasks_app_taskdependency AS edge
 LEFT JOIN tasks_app_task AS parent ON parent.task_id = edge.parent_task_id
@@ -103,7 +104,8 @@ def first_hopeless_parent(child: Task) -> Task:
     """Return the earliest of the parents that failed for good."""
     parents = TaskDependency.objects.filter(child_task_id=child.task_id).values("parent_task_id")
     dead = Task.objects.filter(task_id__in=parents, status=TaskStatus.FAILED, failure_class=FailureClass.INVALID)
-    parent: Task = dead.order_by("completed_at", "id")[0]
+    parent: Task | None = dead.order_by("completed_at", "id").first() or archive.first_lost(parents)
+    assert parent is not None, "asked only of tasks that are hopeless"  # noqa: S101
     return parent
 
 

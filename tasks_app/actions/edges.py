@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from tasks_app import dependencies
+from tasks_app import archive, dependencies
 from tasks_app.errors import ParamsInvalid
 from tasks_app.models import Hold, Run, Task, TaskDependency, TaskStatus
 
@@ -54,6 +54,7 @@ def _parents_of(request: SpawnRequest) -> list[UUID]:
         if missing:
             raise ParamsInvalid([{"path": "runs_after", "message": f"there is no run {run_id}"} for run_id in missing])
         named += Task.objects.filter(run__in=runs.values()).order_by("id").values_list("task_id", flat=True)
+        named += archive.tasks_of_runs(request.runs_after)
     return list(dict.fromkeys(named))
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks_app import clock, dependencies, event_window, limits, statements, wakeups
+from tasks_app import archive, clock, dependencies, event_window, limits, statements, wakeups
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Attempt, Hold, Task, TaskEvent, TaskStatus
 from tasks_app.models.task import FINISHED, FailureClass
@@ -163,7 +163,8 @@ def release(children: Collection[Task]) -> None:
 def condemn(child: Task, parent: Task) -> None:
     """Fail a locked pending task that can never run, because its parent failed for good."""
     told = parent.error or ""
-    reason = told if parent.unrunnable_because else f"{parent} failed as invalid: {told}"
+    how = f"is archived as {parent.status}" if archive.is_archived(parent) else "failed as invalid"
+    reason = told if parent.unrunnable_because else f"{parent} {how}: {told}"
     move(
         child,
         FAILED,

@@ -33,11 +33,11 @@ def _set_clock(text: str) -> None:
         cursor.execute("SELECT set_config('absurd.now', %s, false)", [text])
 
 
-def completed(days: float, **options: Any) -> Task:
+def completed(days: float, result: Any = None, **options: Any) -> Task:
     """Return a task that was completed so long ago."""
     with days_ago(days):
         task = spawn_note(priority=20, **options)
-        claiming.complete(claim_one(make_worker()), {"caltables": ["a"]}, REPORT)
+        claiming.complete(claim_one(make_worker()), result or {}, REPORT)
     task.refresh_from_db()
     return task
 

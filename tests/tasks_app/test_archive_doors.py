@@ -17,6 +17,8 @@ from django.urls import reverse
 from absurd_project import env
 from tasks_app import archive, claiming, clock, purging
 from tasks_app.actions.prune import prune
+from tasks_app.actions.retry import retry
+from tasks_app.actions.spawn import Binding
 from tasks_app.archiving import RetentionSweep
 from tasks_app.errors import IdempotencyConflict
 from tasks_app.models import ArchivedTask, IdempotencyKey, Queue, Run, Task, TaskDependency, TaskEvent
@@ -101,12 +103,39 @@ def test_keys_are_forgotten_after_their_time_whether_archived_or_not():
 
 
 def test_a_child_of_an_archived_task_runs_with_its_result():
-    parent = completed(40)
+    parent = completed(40, result={"text": "from the archive"})
     archive_all()
-    child = spawn_note(depends_on=[parent.task_id])
-    assert child.hold == 0
+    child = spawn_note(params={}, bindings={"text": Binding(task_id=parent.task_id, field="text")})
     assert archive.statuses_of([parent.task_id, child.task_id]) == {parent.task_id: "completed"}
-    assert archive.results_of([str(parent.task_id)]) == {str(parent.task_id): {"caltables": ["a"]}}
+    assert claim_one(make_worker()).params["text"] == "from the archive"
+
+
+def test_a_failed_task_can_be_retried_after_its_parent_was_archived():
+    parent = completed(40, result={"text": "from the archive"})
+    child = failed(39, params={}, bindings={"text": Binding(task_id=parent.task_id, field="text")})
+    archive_all()
+    assert set(Task.objects.all()) == {child}
+    retry(child.task_id, actor="user:test")
+    assert claim_one(make_worker()).params["text"] == "from the archive"
+
+
+@pytest.mark.parametrize("through", ["depends_on", "runs_after"])
+def test_a_child_of_a_task_that_was_archived_as_failed_fails_at_once_and_says_so(through):
+    run = Run.objects.create(workflow="standard-pipeline")
+    parent = failed(100, run=run)
+    archive_all()
+    child = spawn_note(**{through: [parent.task_id if through == "depends_on" else run.run_id]})
+    child.refresh_from_db()
+    assert (child.status, child.unrunnable_because) == ("failed", parent.task_id)
+    assert child.error == f"{parent} is archived as failed: no such file"
+
+
+def test_a_child_of_an_archived_run_that_completed_runs():
+    run = Run.objects.create(workflow="standard-pipeline")
+    completed(100, run=run)
+    archive_all()
+    child = spawn_note(runs_after=[run.run_id])
+    assert (child.hold, TaskDependency.objects.filter(child_task_id=child.task_id).count()) == (0, 1)
 
 
 def test_the_archive_is_forgotten_with_its_edges_but_not_what_is_needed():
