@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from tasks_app import purging
+from tasks_app import clock, purging
 from tasks_app.archive import HELD_BY
 from tasks_app.retention import Policy
 
@@ -23,45 +23,40 @@ BATCH = 500
 SWEEP_SEC = 0.25
 """A sweep begins no further batch after this: whoever runs it has other things to do."""
 
-_OLD = "completed_at < absurd_now() - make_interval(days => least(%(task_days)s, %(failed_days)s))"
-
-# Whether one row of `task` may go, as far as that depends on this task alone.
-_MAY_GO = """
-(
-    coalesce(task.completed_at < absurd_now() - make_interval(
-        days => CASE task.status WHEN 'failed' THEN %(failed_days)s ELSE %(task_days)s END), false)
-    AND (%(queue)s::text IS NULL OR task.queue_name = %(queue)s)
-    AND NOT EXISTS (
-        SELECT FROM tasks_app_taskdependency AS edge JOIN tasks_app_task AS child ON child.task_id = edge.child_task_id
-        WHERE edge.parent_task_id = task.task_id AND child.status IN ('pending', 'claimed')
-    )
-)
+_DUE = """
+coalesce(task.completed_at < CASE task.status WHEN 'failed' THEN %(failed_before)s ELSE %(task_before)s END, false)
+AND (%(queue)s::text IS NULL OR task.queue_name = %(queue)s)
 """
+# Whether one row of `task` may go, as far as that depends on this task alone.
+_MAY_GO = f"({_DUE} AND NOT {purging.awaited('task')})"
 
 _COUNT = f"""
 WITH runs AS MATERIALIZED (
     SELECT run_id FROM tasks_app_task AS task WHERE run_id IS NOT NULL GROUP BY run_id HAVING bool_and({_MAY_GO})
 )
 SELECT queue_name, status, count(*) FROM tasks_app_task AS task
-WHERE {_OLD} AND CASE WHEN run_id IS NULL THEN {_MAY_GO} ELSE run_id IN (SELECT run_id FROM runs) END
+WHERE completed_at < %(before)s AND CASE WHEN run_id IS NULL THEN {_MAY_GO} ELSE run_id IN (SELECT run_id FROM runs) END
 GROUP BY queue_name, status ORDER BY queue_name, status
 """  # noqa: S608 - constants
 
-# Of each old task from a place on, how many move with it: of a run all with its last one, none with the others.
+# From a place on each due task with which some move: itself, or with the last one of a run all of it. And the last row
+# of the page, whatever moves with it.
 _LOOK = f"""
 WITH page AS MATERIALIZED (
-    SELECT id, task_id, run_id, queue_name, status, completed_at FROM tasks_app_task
-    WHERE {_OLD} AND (completed_at, id) > (%(after_at)s, %(after_id)s)
+    SELECT id, task_id, run_id, queue_name, status, completed_at FROM tasks_app_task AS task
+    WHERE completed_at < %(before)s AND (completed_at, id) > (%(after_at)s, %(after_id)s) AND {_DUE}
     ORDER BY completed_at, id LIMIT %(limit)s
 ), runs AS MATERIALIZED (
     SELECT run_id, count(*) AS size, (array_agg(id ORDER BY completed_at DESC, id DESC))[1] AS last_id
     FROM tasks_app_task AS task WHERE run_id = ANY(ARRAY(SELECT DISTINCT run_id FROM page WHERE run_id IS NOT NULL))
     GROUP BY run_id HAVING bool_and({_MAY_GO})
+), sized AS (
+    SELECT task.id, task.completed_at, task.run_id, row_number() OVER (ORDER BY task.completed_at, task.id) AS place,
+        CASE WHEN task.run_id IS NULL THEN {_MAY_GO}::integer ELSE coalesce(runs.size, 0) END AS size
+    FROM page AS task LEFT JOIN runs ON runs.run_id = task.run_id AND runs.last_id = task.id
 )
-SELECT task.id, task.completed_at, task.run_id,
-    CASE WHEN task.run_id IS NULL THEN {_MAY_GO}::integer
-         ELSE coalesce((SELECT size FROM runs WHERE runs.run_id = task.run_id AND last_id = task.id), 0) END
-FROM page AS task ORDER BY completed_at, id
+SELECT id, completed_at, run_id, size, place FROM sized
+WHERE size > 0 OR place = (SELECT count(*) FROM page) ORDER BY place
 """  # noqa: S608 - constants
 
 # The row of a run is locked too, so that no task is added to it meanwhile.
@@ -134,38 +129,39 @@ class Batch:
 
 def count_due(policy: Policy) -> Counts:
     """Return how many tasks would move now, exactly; looks at every old row."""
-    return _counts(_rows(_COUNT, policy.parameters))
+    return _counts(_rows(_COUNT, policy.bounds(clock.now())))
 
 
 def archive_batch(policy: Policy, *, after: Place | None = None, limit: int = BATCH) -> Batch:
-    """Look at the next `limit` old tasks and move those that may go, of about as many as that; a run stays whole."""
+    """Look at the next `limit` tasks that are due and move those that may go, a run as a whole."""
     with transaction.atomic():
+        bounds = policy.bounds(clock.now())
         start = {"after_at": after.completed_at if after else "-infinity", "after_id": after.id if after else 0}
-        page = _rows(_LOOK, {**policy.parameters, **start, "limit": limit})
+        page = _rows(_LOOK, {**bounds, **start, "limit": limit})
         seen = _fit(page, limit)
-        moved = _move(policy, [row for row in seen if row[3]])
-    more = len(page) == limit or len(seen) < len(page)
+        moved = _move(bounds, [row for row in seen if row[3]])
+    more = len(seen) < len(page) or (page and page[-1][4] == limit)
     return Batch(moved=moved, place=Place(id=seen[-1][0], completed_at=seen[-1][1]) if more else None)
 
 
 def _fit(page: Sequence[tuple[Any, ...]], limit: int) -> Sequence[tuple[Any, ...]]:
     """Return the beginning of the page up to where `limit` tasks are reached, which one large run may pass."""
     total = 0
-    for number, (_, _, _, size) in enumerate(page):
+    for number, (_, _, _, size, _) in enumerate(page):
         if total and total + size > limit:
             return page[:number]
         total += size
     return page
 
 
-def _move(policy: Policy, chosen: Sequence[tuple[Any, ...]]) -> Counts:
+def _move(bounds: dict[str, Any], chosen: Sequence[tuple[Any, ...]]) -> Counts:
     if not chosen:
         return Counter()
-    runs = [run_id for _, _, run_id, _ in chosen if run_id is not None]
+    runs = [row[2] for row in chosen if row[2] is not None]
     runs = [pk for (pk,) in _rows(_LOCK_RUNS, [runs])] if runs else []
-    singles = [pk for pk, _, run_id, _ in chosen if run_id is None]
+    singles = [row[0] for row in chosen if row[2] is None]
     locked = [pk for (pk,) in _rows(_LOCK_TASKS, [singles, runs])]
-    return _counts(_rows(_MOVE, {**policy.parameters, "ids": locked, "runs": runs}))
+    return _counts(_rows(_MOVE, {**bounds, "ids": locked, "runs": runs}))
 
 
 def _counts(rows: Sequence[tuple[Any, ...]]) -> Counts:

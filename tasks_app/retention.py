@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.conf import settings
@@ -35,7 +36,12 @@ class Policy:
         days = {} if older_than_days is None else {"task_days": older_than_days, "failed_days": older_than_days}
         return replace(self, queue_name=queue_name, **days)
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What the statements of archiving need of it."""
-        return {"task_days": self.task_days, "failed_days": self.failed_days, "queue": self.queue_name}
+    def bounds(self, moment: datetime) -> dict[str, Any]:
+        """Return what the statements of archiving need of it: before when a task must have finished to be due."""
+        task_before, failed_before = (moment - timedelta(days=days) for days in (self.task_days, self.failed_days))
+        return {
+            "task_before": task_before,
+            "failed_before": failed_before,
+            "before": max(task_before, failed_before),
+            "queue": self.queue_name,
+        }
