@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from django.db import DatabaseError, connection
 
-from tasks_app import counts, limits, maintenance, transitions
+from tasks_app import archiving, counts, limits, maintenance, transitions
 from tasks_app.actions import schedules
 
 Sweep = Callable[[], object]
@@ -23,6 +23,7 @@ class Sweeper:
             (5.0, self._net.look),
             (0.5, transitions.admit),
             (0.5, counts.fold),
+            (60.0, archiving.RetentionSweep().sweep),
             (600.0, limits.remove_unused),
         ]
         self._next = [0.0 for _ in self._seldom]

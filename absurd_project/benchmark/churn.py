@@ -10,7 +10,6 @@ from absurd_project.benchmark.figures import Figures
 from absurd_project.benchmark.progress import Progress
 
 WINDOW_SEC = 10
-KEPT_SEC = 5.0
 """Finished tasks are pruned when they are so old, so that rows come and go all the time."""
 
 
@@ -20,7 +19,7 @@ def measure(crew: Crew, duration_sec: int, figures: Figures, progress: Progress)
     window = min(WINDOW_SEC, duration_sec // 2)
     orders = (
         {"do": "produce", "duration_sec": duration_sec},
-        {"do": "prune", "duration_sec": duration_sec, "kept_sec": KEPT_SEC},
+        {"do": "prune", "duration_sec": duration_sec},
         {"do": "drain", "batch": 10, "duration_sec": duration_sec, "patient": True},
         {"do": "drain", "batch": 10, "duration_sec": duration_sec, "patient": True},
     )

@@ -122,8 +122,8 @@ class Hand:
                 time.sleep(0.01)
         return {"spawned": spawned}
 
-    def _prune(self, contender: Contender, *, duration_sec: float, kept_sec: float) -> dict[str, Any]:
-        return {"pruned": pruning.sweep_and_prune(duration_sec, kept_sec)}
+    def _prune(self, contender: Contender, *, duration_sec: float) -> dict[str, Any]:
+        return {"pruned": pruning.sweep_and_prune(duration_sec)}
 
 
 def main() -> None:
