@@ -10,7 +10,6 @@ from absurd_project.benchmark.figures import Figures
 from absurd_project.benchmark.progress import Progress
 
 WINDOW_SEC = 10
-"""Finished tasks are pruned when they are so old, so that rows come and go all the time."""
 
 
 def measure(crew: Crew, duration_sec: int, figures: Figures, progress: Progress) -> None:
