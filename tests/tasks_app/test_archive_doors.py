@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from io import StringIO
 from uuid import uuid4
@@ -256,9 +257,11 @@ def test_the_command_previews_and_then_prunes():
 
 
 @pytest.mark.parametrize("arguments", [["--batch", "0"], ["--older-than-days", "-1"], ["--older-than-days", "x"]])
-def test_the_command_refuses_what_makes_no_sense(arguments):
-    with pytest.raises(CommandError):
+def test_the_command_refuses_what_makes_no_sense_in_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
         call_command("absurd_prune", *arguments)
+    assert caught.value.code == 2
+    assert re.fullmatch(r"absurd_prune: argument --\S+: write \d+ to \d+, not '\S+'\n", capsys.readouterr().err)
 
 
 def test_the_command_knows_when_there_is_no_such_queue():

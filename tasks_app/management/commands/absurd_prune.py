@@ -8,7 +8,7 @@ import json
 import socket
 import sys
 import time
-from typing import IO, Any, cast
+from typing import IO, Any, NoReturn, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich import box
@@ -21,7 +21,7 @@ from tasks_app.archiving import BATCH
 from tasks_app.errors import QueueNotFound
 from tasks_app.retention import Policy
 
-NOT_FOUND = 3
+USAGE, NOT_FOUND = 2, 3
 BATCH_MOST = 10_000
 DAYS_MOST = 36_500
 
@@ -37,6 +37,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
+        parser.error = _complain  # type: ignore[method-assign]
         parser.add_argument("--dry-run", action="store_true", help="only say what would move")
         parser.add_argument(
             "--older-than-days",
@@ -113,6 +114,11 @@ def _summary(policy: Policy, found: Pruned, *, dry_run: bool, took_sec: float) -
         "forgotten": {"keys": found.forgotten.keys, "tasks": found.forgotten.tasks, "edges": found.forgotten.edges},
         "took_sec": round(took_sec, 3),
     }
+
+
+def _complain(message: str) -> NoReturn:
+    sys.stderr.write(f"absurd_prune: {message}\n")
+    raise SystemExit(USAGE)
 
 
 def _whole(least: int, most: int) -> Any:
