@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, islice, takewhile
 from typing import Any
 
+from cronsim import CronSimError
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import QuerySet
 
 from tasks_app import clock, registry, schedules, transitions
-from tasks_app.actions.spawn import SpawnRequest, spawn
-from tasks_app.errors import AbsurdError, ParamsInvalid, ScheduleNotFound
+from tasks_app.actions.spawn import SpawnRequest, spawn, spawn_many
+from tasks_app.errors import AbsurdError, Disabled, ParamsInvalid, ScheduleNotFound
 from tasks_app.models import CatchUp, Schedule, Task
 from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
 from tasks_app.transitions import Act
 
 CATCH_UP_MOST = 1000
 """So many missed moments at most are caught up in one round; the rest in the next."""
+REASON_CHARS = 2000
 FIELDS = ("cron", "time_zone", "task_name", "params", "queue_name", "priority", "enabled", "catch_up", "jitter_sec")
 
 
@@ -91,32 +95,59 @@ def fire_due(limit: int = 100) -> int:
     """Spawn what the enabled schedules have due; return how many tasks.
 
     Safe to run anywhere at once: a schedule's row is locked while its tasks are spawned and its next moment is set, in
-    one transaction, and whoever comes second finds nothing due.
+    one transaction, and whoever comes second finds nothing due. A process in which Absurd is disabled leaves them to
+    others, or to the time when it is enabled again.
     """
+    if not settings.ABSURD_ENABLED:
+        _note_disabled()
+        return 0
+    due = _due().order_by("next_run_at", "id").values_list("pk", flat=True)
+    return sum(_fire(pk) for pk in due[:limit])
+
+
+def _due() -> QuerySet[Schedule]:
+    return Schedule.objects.filter(enabled=True, next_run_at__lte=clock.DatabaseNow())
+
+
+def _note_disabled() -> None:
+    late = clock.now() - timedelta(seconds=schedules.MISSED_AFTER_SEC)
+    _due().filter(next_run_at__lte=late).exclude(last_error=str(Disabled())).update(last_error=str(Disabled()))
+
+
+def _fire(pk: int) -> int:
+    """Spawn what is due of one schedule and move it on, unless somebody else is doing so."""
     with transaction.atomic():
-        due = Schedule.objects.filter(enabled=True, next_run_at__lte=clock.DatabaseNow()).order_by("next_run_at")
-        return sum(_fire(schedule) for schedule in due.select_for_update(skip_locked=True)[:limit])
+        schedule = _due().select_for_update(skip_locked=True).filter(pk=pk).first()
+        if schedule is None:
+            return 0
+        moment = clock.now()
+        try:
+            with transaction.atomic():
+                wanted, following = _due_moments(schedule, moment)
+                tasks = spawn_many([_request(schedule, at) for at in wanted], actor=f"schedule:{schedule.name}")
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:
+            # Nothing that is wrong with one schedule may hold up the others, or be tried again every half second.
+            tasks, following = [], _after_refusal(schedule, error, moment)
+        if tasks:
+            _note_run(schedule, tasks[-1], wanted[-1])
+        schedule.next_run_at = following
+        schedule.save(update_fields=["next_run_at", "last_run_at", "last_task_id", "last_error"])
+    return len(tasks)
 
 
-def _fire(schedule: Schedule) -> int:
-    moment = clock.now()
-    wanted, following = _due_moments(schedule, moment)
-    spawned = 0
-    schedule.next_run_at = following
+def _after_refusal(schedule: Schedule, error: Exception, moment: datetime) -> datetime | None:
+    """Tell where operators look, once, and return the moment at which it is tried again."""
+    reason = (str(error) if isinstance(error, AbsurdError) else f"{type(error).__name__}: {error}")[:REASON_CHARS]
+    if schedule.last_error != reason:
+        _tell(schedule, "schedule_refused", "queue", reason)
+    schedule.last_error = reason
     try:
-        with transaction.atomic():
-            for at in wanted:
-                task = spawn(_request(schedule, at), actor=f"schedule:{schedule.name}")
-                _note_run(schedule, task, at)
-                spawned += 1
-    except AbsurdError as error:
-        # Told where operators look, and tried again at the next moment, not every half second.
-        spawned = 0
-        if schedule.last_error != str(error):
-            _tell(schedule, "schedule_refused", "queue", str(error))
-        schedule.last_error = str(error)
-    schedule.save(update_fields=["next_run_at", "last_run_at", "last_task_id", "last_error"])
-    return spawned
+        return schedules.next_after(schedule, moment)
+    except (CronSimError, KeyError, ValueError, OSError):
+        # Its expression or time zone means nothing here any more; it rests until somebody mends it.
+        return None
 
 
 def _due_moments(schedule: Schedule, moment: datetime) -> tuple[list[datetime], datetime | None]:
@@ -139,14 +170,19 @@ def _due_moments(schedule: Schedule, moment: datetime) -> tuple[list[datetime], 
 
 
 def _request(schedule: Schedule, at: datetime | None = None) -> SpawnRequest:
-    later_sec = random.uniform(0, schedule.jitter_sec) if at is not None else 0.0  # noqa: S311 - jitter, not a secret
-    return SpawnRequest(
+    """Return what the schedule spawns: for one of its moments, or now."""
+    request = SpawnRequest(
         task_name=schedule.task_name,
         params=schedule.params,
         queue_name=schedule.queue_name or settings.ABSURD_QUEUE_NAME,
         priority=schedule.priority,
-        run_after=clock.now() + timedelta(seconds=later_sec) if later_sec else None,
     )
+    if at is None:
+        return request
+    key = f"schedule:{schedule.pk}:{clock.stamp(at)}"
+    # Drawn from the key, so that the same moment always asks for the same.
+    later_sec = random.Random(key).uniform(0, schedule.jitter_sec)  # noqa: S311 - jitter, not a secret
+    return replace(request, idempotency_key=key, run_after=at + timedelta(seconds=later_sec) if later_sec else None)
 
 
 def _note_run(schedule: Schedule, task: Task, at: datetime) -> None:
