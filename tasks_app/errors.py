@@ -94,6 +94,7 @@ class InvalidTransition(AbsurdError):
 
     def __init__(self, task_id: object, current: str, verb: str, hint: str = "") -> None:
         self.current = current
+        self.hint = hint
         super().__init__(f"cannot {verb} task {task_id}: it is {current}" + (f"; {hint}" if hint else ""))
 
 

@@ -14,7 +14,12 @@ OPERATOR_VERBS = (
     "reprioritize_task",
     "cancel_run",
     "retry_run",
+    "requeue_task",
+    "respawn_task",
     "pause_queue",
+    "freeze_everything",
+    "set_limit",
+    "run_schedule",
     "release_observation",
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from tasks_app import clock, transitions, wakeups
+from tasks_app.actions.reasons import check_reason
 from tasks_app.errors import AlreadyFrozen, NotFrozen
 from tasks_app.models import Freeze, Queue
 from tasks_app.transitions import Act
@@ -13,8 +14,9 @@ from tasks_app.transitions import Act
 def freeze(*, actor: str, reason: str) -> Freeze:
     """Stop all claims. What runs goes on, spawns are accepted and held, sweeps and schedules go on.
 
-    Raises AlreadyFrozen, naming who did it and why.
+    Raises AlreadyFrozen, naming who did it and why, and ParamsInvalid without a reason.
     """
+    check_reason(reason)
     with transaction.atomic():
         fresh, created = Freeze.objects.get_or_create(
             id=1, defaults={"frozen_by": actor, "reason": reason, "frozen_at": clock.now()}

@@ -5,13 +5,18 @@ from __future__ import annotations
 from django.db import transaction
 
 from tasks_app import clock, transitions, wakeups
+from tasks_app.actions.reasons import check_reason
 from tasks_app.errors import QueueNotFound
 from tasks_app.models import Queue
 from tasks_app.transitions import Act
 
 
 def pause(name: str, *, actor: str, reason: str) -> Queue:
-    """Stop claims from the queue; what runs goes on, and spawns are accepted and held. Raises QueueNotFound."""
+    """Stop claims from the queue; what runs goes on, and spawns are accepted and held.
+
+    Raises QueueNotFound, and ParamsInvalid without a reason.
+    """
+    check_reason(reason)
     with transaction.atomic():
         queue = _locked(name)
         queue.paused_at, queue.paused_by, queue.pause_reason = clock.now(), actor, reason

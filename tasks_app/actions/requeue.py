@@ -12,11 +12,15 @@ from tasks_app.errors import InvalidTransition
 from tasks_app.models import Task, TaskStatus
 from tasks_app.models.task import FailureClass
 from tasks_app.settling import AttemptReport, settle_failure
+from tasks_app.worker_states import state_of
+
+GONE = ("lost", "stopped")
+"""States of a worker from which nothing is to be expected, however long its lease."""
 
 
 @transaction.atomic
 def requeue(task_id: UUID, *, actor: str, reason: str = "", force: bool = False) -> Task:
-    """End a claim whose lease has run out as lost; policy decides whether the task is tried again.
+    """End a claim whose lease has run out, or whose worker is gone, as lost; policy decides whether it is tried again.
 
     With `force` a claim goes whose lease still holds: its worker may be at work, and will find its outcome refused.
     Raises TaskNotFound, or InvalidTransition when the task is not claimed or its lease holds.
@@ -25,7 +29,9 @@ def requeue(task_id: UUID, *, actor: str, reason: str = "", force: bool = False)
     if task.status != TaskStatus.CLAIMED:
         raise InvalidTransition(task.task_id, task.status, "requeue")
     lease_until = task.lease_until
-    holds = lease_until is not None and lease_until > clock.now()
+    moment = clock.now()
+    gone = task.worker is not None and state_of(task.worker, moment, busy=True) in GONE
+    holds = lease_until is not None and lease_until > moment and not gone
     if lease_until is not None and holds and not force:
         hint = f"its lease holds until {clock.stamp(lease_until)}; wait, cancel it, or force"
         raise InvalidTransition(task.task_id, task.status, "requeue", hint)

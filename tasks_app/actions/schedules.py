@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, islice, takewhile
@@ -50,7 +51,7 @@ def check(schedule: Schedule) -> None:
     """Raise ParamsInvalid or UnknownTaskName for what could never be spawned."""
     schedules.check_times(schedule.cron, schedule.time_zone)
     registry.check_params(registry.get(schedule.task_name), dict(schedule.params))
-    problems = []
+    problems = [{"path": path, "message": fault} for path, fault in _faults_of_text(schedule)]
     if not PRIORITY_LEAST <= schedule.priority <= PRIORITY_MOST:
         problems.append({"path": "priority", "message": f"write {PRIORITY_LEAST} to {PRIORITY_MOST}"})
     if schedule.catch_up not in CatchUp.values:
@@ -59,6 +60,18 @@ def check(schedule: Schedule) -> None:
         problems.append({"path": "jitter_sec", "message": "write 0 to 86400 seconds"})
     if problems:
         raise ParamsInvalid(problems)
+
+
+def _faults_of_text(schedule: Schedule) -> Iterator[tuple[str, str]]:
+    for path, least in (("name", 1), ("queue_name", 0)):
+        text = getattr(schedule, path)
+        if not least <= len(text) <= 100 or not text.isprintable() or "/" in text or text != text.strip():
+            yield path, f"write {least} to 100 printable characters without a slash"
+    try:
+        if "\\u0000" in json.dumps(schedule.params, allow_nan=False):
+            yield "params", "leave out the character NUL, which cannot be stored"
+    except (TypeError, ValueError) as error:
+        yield "params", f"this cannot be stored: {error}"
 
 
 def delete(name: str, *, actor: str, reason: str = "") -> None:

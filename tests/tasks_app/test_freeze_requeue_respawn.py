@@ -76,6 +76,17 @@ def test_a_claim_whose_lease_holds_is_requeued_only_by_force(worker):
     assert "although its lease held" in Task.objects.get(pk=task.pk).error
 
 
+@pytest.mark.parametrize("gone", ["lost", "stopped"])
+def test_a_claim_of_a_worker_that_is_gone_is_requeued_before_its_lease_ends(worker, gone):
+    task = spawn_note()
+    claim_one(worker)
+    moment = clock.now()
+    change = {"stopped_at": moment} if gone == "stopped" else {"heartbeat_at": moment - timedelta(hours=1)}
+    type(worker).objects.filter(pk=worker.pk).update(**change)
+    assert requeue(task.task_id, **BY).status == "pending"
+    assert "although its lease held" not in Task.objects.get(pk=task.pk).error
+
+
 def test_a_pending_task_cannot_be_requeued():
     with pytest.raises(InvalidTransition, match="it is pending"):
         requeue(spawn_note().task_id, **BY)

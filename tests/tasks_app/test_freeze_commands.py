@@ -1,0 +1,73 @@
+"""The emergency stop from the shell."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tasks_app import claiming
+from tasks_app.actions.freeze import current
+from tasks_app.actions.freeze import freeze as freeze_all
+from tasks_app.actions.pause import pause
+from tasks_app.errors import ParamsInvalid
+from tasks_app.models import TaskEvent
+from tests.tasks_app.notes import claim_one, spawn_note
+
+pytestmark = pytest.mark.django_db
+
+
+def says(*arguments: str) -> str:
+    told = io.StringIO()
+    call_command(*arguments, stdout=told)
+    return told.getvalue()
+
+
+def code_of(*arguments: str) -> int:
+    with pytest.raises(CommandError) as caught:
+        says(*arguments)
+    return caught.value.returncode
+
+
+def test_freezing_stops_claims_until_thawed(worker):
+    spawn_note(), spawn_note()
+    claim_one(worker)
+    assert "1 claimed tasks go on" in says("absurd_freeze", "--reason", "disk is full", "--yes")
+    assert claiming.claim(worker, limit=1) == []
+    event = TaskEvent.objects.get(verb="frozen")
+    assert event.reason == "disk is full" and event.actor.startswith("cli:")
+    assert "disk is full" in says("absurd_thaw", "--reason", "cleaned up")
+    assert TaskEvent.objects.get(verb="thawed").reason == "cleaned up"
+    assert len(claiming.claim(worker, limit=1)) == 1
+
+
+def test_both_write_json():
+    made = json.loads(says("absurd_freeze", "--reason", "disk is full", "--yes", "--json"))
+    assert made["reason"] == "disk is full" and made["frozen_at"].endswith("Z")
+    assert json.loads(says("absurd_thaw", "--json"))["was_frozen_at"] == made["frozen_at"]
+
+
+def test_freezing_twice_and_thawing_for_nothing_are_illegal_states():
+    assert code_of("absurd_thaw") == 4
+    says("absurd_freeze", "--reason", "disk is full", "--yes")
+    assert code_of("absurd_freeze", "--reason", "me too", "--yes") == 4
+
+
+def test_it_asks_first_and_needs_somebody_to_answer(monkeypatch):
+    class Nobody(io.StringIO):
+        def isatty(self) -> bool:
+            return False
+
+    monkeypatch.setattr("sys.stdin", Nobody())
+    assert code_of("absurd_freeze", "--reason", "disk is full") == 2
+    assert current() is None
+
+
+@pytest.mark.parametrize("verb", [lambda: freeze_all(actor="a", reason=" "), lambda: pause("q", actor="a", reason="")])
+def test_nobody_stops_others_without_a_reason(verb):
+    with pytest.raises(ParamsInvalid, match="reason"):
+        verb()
+    assert code_of("absurd_freeze", "--reason", " ", "--yes") == 2
+    assert current() is None
