@@ -11,6 +11,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from tasks_app import wording
+from tasks_app.explain import Explanation
+
 NOTHING = "–"
 ICONS = {
     "pending": "○",
@@ -52,6 +55,13 @@ def pill(state: str) -> SafeString:
     )
 
 
+def tone(explanation: Explanation) -> str:
+    """Return the class of health whose colour suits an explanation."""
+    if explanation.state in ("failed", "quarantined", "stalled"):
+        return "unhealthy"
+    return "degraded" if explanation.is_blocked or explanation.state == "cancelling" else "healthy"
+
+
 def band(priority: int) -> SafeString:
     """Write a priority with the name of its band."""
     name = next((word for least, word in BANDS if priority >= least), "low")
@@ -62,7 +72,7 @@ def utc(moment: datetime | None) -> SafeString | str:
     """Write a moment in UTC with a Z."""
     if moment is None:
         return NOTHING
-    return format_html('<time datetime="{}">{}</time>', moment.astimezone(UTC).isoformat(), _written(moment))
+    return format_html('<time datetime="{}">{}</time>', moment.astimezone(UTC).isoformat(), wording.moment(moment))
 
 
 def ago(moment: datetime | None) -> SafeString | str:
@@ -71,27 +81,12 @@ def ago(moment: datetime | None) -> SafeString | str:
         return NOTHING
     passed = duration(max(0.0, (timezone.now() - moment).total_seconds()))
     iso = moment.astimezone(UTC).isoformat()
-    return format_html('<time datetime="{}" title="{}">{}</time>', iso, _written(moment), passed)
-
-
-def _written(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    return format_html('<time datetime="{}" title="{}">{}</time>', iso, wording.moment(moment), passed)
 
 
 def duration(seconds: float | None) -> str:
     """Write a duration in the two units that matter."""
-    if seconds is None:
-        return NOTHING
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+    return NOTHING if seconds is None else wording.duration(seconds)
 
 
 def size(n_bytes: int | None) -> str:
@@ -124,5 +119,4 @@ def _brief(value: Any) -> str:
 
 def first_line(text: str | None, chars: int = ERROR_CHARS) -> str:
     """Return the first line of an error, shortened."""
-    line = (text or "").strip().split("\n", 1)[0]
-    return line if len(line) <= chars else line[: chars - 1] + "…"
+    return wording.first_line(text, chars)

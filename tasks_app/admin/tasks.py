@@ -22,6 +22,7 @@ from tasks_app.admin.confirmation import ask_or_act
 from tasks_app.admin.filters import BandFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range
 from tasks_app.admin.verbs import VERBS, Verb
+from tasks_app.explain import explain
 from tasks_app.models import Attempt, Task, TaskEvent
 
 EVENTS_SHOWN = 200
@@ -184,6 +185,7 @@ class TaskAdmin(ReadOnlyAdmin):
             "title": str(task),
             "opts": self.opts,
             "task": task,
+            "explanation": explain(task),
             "attempts": Attempt.objects.filter(task_id=task.task_id).select_related("worker").order_by("-number"),
             "events": events[:EVENTS_SHOWN],
             "more_events": len(events) > EVENTS_SHOWN,

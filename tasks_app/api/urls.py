@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.views import APIView
 
 from tasks_app.api import schema as schema  # registers the key's description
+from tasks_app.api.views.explanations import TaskExplainView
 from tasks_app.api.views.health import HealthView, UnknownRouteView
 from tasks_app.api.views.histories import TaskAttemptsView, TaskEventsView
 from tasks_app.api.views.metrics import MetricsView
@@ -36,6 +37,7 @@ VIEWS: dict[str, type[APIView]] = {
     "tasks/<str:task_id>/retry": TaskRetryView,
     "tasks/<str:task_id>/events": TaskEventsView,
     "tasks/<str:task_id>/attempts": TaskAttemptsView,
+    "tasks/<str:task_id>/explain": TaskExplainView,
     "runs": RunListView,
     "runs/<str:run_id>": RunView,
     "runs/<str:run_id>/cancel": RunCancelView,

@@ -12,6 +12,7 @@ from tasks_app.admin import display
 
 register = template.Library()
 register.filter("pill", display.pill)
+register.filter("tone", display.tone)
 register.filter("band", display.band)
 register.filter("utc", display.utc)
 register.filter("ago", display.ago)

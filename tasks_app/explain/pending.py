@@ -1,0 +1,25 @@
+"""Why a pending task is not running."""
+
+from __future__ import annotations
+
+from tasks_app.explain import full_limits, holds, line, serving
+from tasks_app.explain.findings import Case, Finding
+from tasks_app.explain.waiting import waiting
+from tasks_app.models import Hold
+
+
+def findings(case: Case) -> list[Finding]:
+    """Return every cause, those first that somebody has decided, then those of the task, then those of the workers."""
+    held = bool(case.task.hold & (Hold.FUTURE | Hold.DEPENDENCY))
+    found = [*holds.frozen(case), *holds.paused(case), *waiting(case), *holds.future(case)]
+    if not held:
+        found += full_limits.limits(case)
+    servers = serving.live_servers(case)
+    found += serving.lasting(case, servers)
+    if not held:
+        blocked = any(finding.weight == "blocks" for finding in found)
+        # What the next end of an attempt changes matters only where nothing lasting is in the way.
+        passing = [] if blocked else serving.passing(case, servers)
+        blocked = blocked or any(finding.weight == "blocks" for finding in passing)
+        found += [*passing, *line.place(case, servers, blocked=blocked)]
+    return [*found, *holds.unknown_name(case), *holds.last_attempt(case), *holds.ends(case)]

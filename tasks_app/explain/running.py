@@ -1,0 +1,164 @@
+"""How a claimed task is doing: its worker, its lease, the time it has left, a stop that was asked for."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from tasks_app import policies, registry, wording
+from tasks_app.explain import holds
+from tasks_app.explain.findings import Case, Code, Finding, stamp
+from tasks_app.models import TaskEvent
+from tasks_app.models.task import FailureClass
+from tasks_app.worker_states import state_of
+
+EVENTS_LOOKED_AT = 100
+
+
+def findings(case: Case) -> list[Finding]:
+    """Return what is wrong with the claim first, then how far it is."""
+    found = [*_cancelling(case), *_stalled(case), *_worker_silent(case)]
+    if case.task.claimed_at is not None:
+        found += [_running(case, case.task.claimed_at), _timeout(case, case.task.claimed_at)]
+        found += [*holds.ends(case), *_lease(case), _silence(case, case.task.claimed_at)]
+    return [*found, *holds.unknown_name(case)]
+
+
+def _cancelling(case: Case) -> list[Finding]:
+    task = case.task
+    if task.cancel_requested_at is None:
+        return []
+    kill_at = task.cancel_requested_at + timedelta(seconds=settings.ABSURD_STOP_GRACE_SEC)
+    left_sec = -case.sec_since(kill_at)
+    reason = f": {task.cancel_reason}" if task.cancel_reason else ""
+    text = f"{task.cancel_requested_by} asked to cancel it {case.since(task.cancel_requested_at)}{reason}."
+    if left_sec > 0:
+        text += f" Its worker ends the attempt within {wording.duration(left_sec)}, by force if it must."
+        remedy = "Nothing to do: it is cancelled as soon as the worker has ended the attempt."
+    else:
+        text += f" The attempt should have ended {wording.duration(-left_sec)} ago."
+        remedy = "See whether its worker is up; if not, the task is cancelled when the lease has run out."
+    detail = {
+        "by": task.cancel_requested_by,
+        "at": stamp(task.cancel_requested_at),
+        "reason": task.cancel_reason,
+        "grace_sec": settings.ABSURD_STOP_GRACE_SEC,
+        "left_sec": round(left_sec, 1),
+    }
+    return [Finding(code=Code.CANCELLING, text=text, do=remedy, detail=detail)]
+
+
+def _stalled(case: Case) -> list[Finding]:
+    task = case.task
+    if task.lease_until is None or task.lease_until >= case.as_of:
+        return []
+    overdue_sec = case.sec_since(task.lease_until)
+    text = (
+        f"It is stalled: {task.worker} has not renewed its lease, which ran out {case.since(task.lease_until)}. Then "
+        f"{_after_loss(case)}."
+    )
+    remedy = (
+        "Nothing to do: any worker or web process takes it back, once it has watched the database for a full lease, "
+        f"{task.lease_sec} s, without a break."
+    )
+    detail = {"lease_until": stamp(task.lease_until), "overdue_sec": round(overdue_sec, 1), "lease_sec": task.lease_sec}
+    return [Finding(code=Code.STALLED, text=text, do=remedy, detail=detail)]
+
+
+def _after_loss(case: Case) -> str:
+    """Say what the policies make of a lost attempt."""
+    task, spec = case.task, registry.find(case.task.task_name)
+    verdict = policies.judge(
+        FailureClass.LOST,
+        retry_count=task.retry_count,
+        max_retries=task.max_retries,
+        crash_count=task.crash_count,
+        cancel_requested=task.cancel_requested_at is not None,
+        retried=policies.RETRIED if spec is None or spec.retried is None else spec.retried,
+    )
+    if verdict.to == "pending":
+        return f"it goes back to the queue by itself, for retry {task.retry_count + 1} of {task.max_retries}"
+    if verdict.quarantined:
+        return f"it fails and is quarantined, because {task.crash_count} attempts crashed or were lost"
+    return "it is cancelled, as was asked" if verdict.to == "cancelled" else "it fails, its retries being used up"
+
+
+def _worker_silent(case: Case) -> list[Finding]:
+    worker = case.task.worker
+    if worker is None:
+        return []
+    state = state_of(worker, case.as_of, busy=True)
+    if state == "active":
+        return []
+    said = "said that it stopped" if state == "stopped" else f"is {state}: it last reported"
+    text = f"Its worker {worker} {said} {case.since(worker.stopped_at or worker.heartbeat_at)}."
+    remedy = "See whether that process and its host are up. The task goes back by itself when its lease has run out."
+    detail = {"worker": worker.label, "host": worker.host, "state": state, "heartbeat_at": stamp(worker.heartbeat_at)}
+    return [Finding(code=Code.WORKER_SILENT, text=text, do=remedy, detail=detail)]
+
+
+def _running(case: Case, began: datetime) -> Finding:
+    task = case.task
+    retry = f", retry {task.retry_count} of {task.max_retries}," if task.retry_count else ""
+    text = f"Attempt {task.claim_epoch}{retry} runs on {task.worker} since {case.since(began)}"
+    if task.progress is not None:
+        text += f" and is {100 * task.progress:.0f} % done"
+    if task.progress_message:
+        text += f": {task.progress_message.rstrip('.')}"
+    detail = {
+        "worker": task.worker.label if task.worker else None,
+        "host": task.worker.host if task.worker else None,
+        "attempt": task.claim_epoch,
+        "retry": task.retry_count,
+        "max_retries": task.max_retries,
+        "since": stamp(began),
+        "running_sec": round(case.sec_since(began), 1),
+        "progress": task.progress,
+        "progress_message": task.progress_message,
+    }
+    return Finding(code=Code.RUNNING, text=f"{text}.", detail=detail)
+
+
+def _timeout(case: Case, began: datetime) -> Finding:
+    task = case.task
+    end = began + timedelta(seconds=task.timeout_sec)
+    left_sec = -case.sec_since(end)
+    text = f"The attempt may take {wording.duration(task.timeout_sec)}; it is stopped {case.until(end)}."
+    remedy = ""
+    if left_sec <= 0:
+        text = (
+            f"The attempt may take {wording.duration(task.timeout_sec)} and should have been stopped {case.until(end)}."
+        )
+        remedy = "See whether its worker is up."
+    detail = {"timeout_sec": task.timeout_sec, "at": stamp(end), "left_sec": round(left_sec, 1)}
+    return Finding(code=Code.TIMEOUT, text=text, do=remedy, detail=detail)
+
+
+def _lease(case: Case) -> list[Finding]:
+    task = case.task
+    if task.lease_until is None or task.lease_until < case.as_of:
+        return []
+    renewed_at = task.lease_until - timedelta(seconds=task.lease_sec)
+    text = f"Its lease holds until {wording.moment(task.lease_until)}, renewed {case.since(renewed_at)}."
+    detail = {
+        "lease_until": stamp(task.lease_until),
+        "left_sec": round(-case.sec_since(task.lease_until), 1),
+        "renewed_at": stamp(renewed_at),
+        "lease_sec": task.lease_sec,
+    }
+    return [Finding(code=Code.LEASE, text=text, detail=detail)]
+
+
+def _silence(case: Case, began: datetime) -> Finding:
+    """Since when no progress was reported; the worker may have seen other signs of work."""
+    task = case.task
+    events = TaskEvent.objects.filter(task_id=task.task_id).order_by("-id")
+    recent = events.values_list("verb", "attempt", "created_at")[:EVENTS_LOOKED_AT]
+    told_at = next((at for verb, attempt, at in recent if verb == "progress" and attempt == task.claim_epoch), None)
+    text = f"It last reported progress {case.since(told_at)}." if told_at else "It has not reported any progress yet."
+    if task.silence_sec is not None:
+        text += f" Without any sign of work it is stopped after {wording.duration(task.silence_sec)}."
+    silent_sec = round(case.sec_since(told_at or began), 1)
+    detail = {"progress_at": stamp(told_at), "silent_sec": silent_sec, "silence_sec": task.silence_sec}
+    return Finding(code=Code.SILENCE, text=text, detail=detail)

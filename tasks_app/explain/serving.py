@@ -1,0 +1,203 @@
+"""Who could run the task: live workers of its queue, their slots, and the memory of their hosts."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from tasks_app import wording
+from tasks_app.explain.findings import Case, Code, Finding, stamp
+from tasks_app.explain.reading import select
+from tasks_app.models import Worker
+from tasks_app.stats import STALE_AFTER_HEARTBEATS
+
+SHOWN = 5
+WORKERS_MOST = 500
+
+# Memory is counted over all workers of a host, also over those that serve other queues or are not heard of any more.
+_LIVE = f"""
+WITH live AS (
+    SELECT id, label, host, host_id, concurrency, memory_gb, draining, heartbeat_at FROM tasks_app_worker
+    WHERE stopped_at IS NULL AND queues @> %(queue)s::jsonb
+        AND heartbeat_at > %(as_of)s::timestamptz - {STALE_AFTER_HEARTBEATS} * heartbeat_sec * interval '1 second'
+    ORDER BY heartbeat_at DESC LIMIT {WORKERS_MOST}
+), held AS (
+    SELECT worker.id, worker.host_id, count(*) AS n, sum(task.memory_gb) AS gb, min(task.claimed_at) AS oldest
+    FROM tasks_app_task AS task JOIN tasks_app_worker AS worker ON worker.id = task.worker_id
+    WHERE task.status = 'claimed' AND worker.host_id IN (SELECT host_id FROM live)
+    GROUP BY worker.id
+), of_host AS (
+    SELECT host_id, sum(n) AS n, sum(gb) AS gb FROM held GROUP BY host_id
+)
+SELECT live.id, live.label, live.host, live.concurrency, live.memory_gb, live.draining,
+    coalesce(held.n, 0)::integer AS running, held.oldest,
+    live.memory_gb - coalesce(of_host.gb, 0) AS free_gb, coalesce(of_host.n, 0)::integer AS host_running
+FROM live LEFT JOIN held ON held.id = live.id LEFT JOIN of_host ON of_host.host_id = live.host_id
+ORDER BY live.label, live.id
+"""  # noqa: S608 - constants
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A live worker that serves the task's queue."""
+
+    id: UUID
+    label: str
+    host: str
+    concurrency: int
+    memory_gb: float
+    """The share of its host's memory that tasks may use."""
+    draining: bool
+    running: int
+    oldest: datetime | None
+    """Since when its longest-running attempt runs."""
+    free_gb: float
+    host_running: int
+    """Claimed tasks of all workers of its host."""
+
+    def __str__(self) -> str:
+        return f"{self.label}@{self.host}"
+
+    @property
+    def free_slots(self) -> int:
+        """How many more attempts it would run."""
+        return max(0, self.concurrency - self.running)
+
+    def fits(self, memory_gb: float, memory_class: int) -> bool:
+        """Whether the worker looks for tasks of the class now, and finds this one small enough."""
+        return memory_gb <= self.free_gb and is_open(memory_class, self.free_gb, self.memory_gb)
+
+
+def is_open(memory_class: int, free_gb: float, total_gb: float) -> bool:
+    """Whether a worker claims tasks of a memory class, up to 2**n GB: the rule of its admission."""
+    if memory_class == 0 or 2**memory_class <= free_gb:
+        return True
+    return free_gb >= total_gb and 2 ** (memory_class - 1) < total_gb
+
+
+def live_servers(case: Case) -> list[Server]:
+    """Return the live workers of the task's queue with what they hold."""
+    rows = select(_LIVE, {"queue": json.dumps([case.task.queue_id]), "as_of": case.as_of})
+    return [Server(**row) for row in rows]
+
+
+def lasting(case: Case, servers: Sequence[Server]) -> list[Finding]:
+    """What keeps workers from the task until somebody acts: nobody there, all paused, all too small."""
+    if not servers:
+        return [_nobody(case)]
+    found = []
+    if all(server.draining for server in servers):
+        found.append(_all_paused(servers))
+    most = max(servers, key=lambda server: server.memory_gb)
+    if case.task.memory_gb > most.memory_gb:
+        found.append(_too_big(case, most))
+    return found
+
+
+def passing(case: Case, servers: Sequence[Server]) -> list[Finding]:
+    """What keeps workers from the task until some attempt ends: memory, slots."""
+    able = [server for server in servers if not server.draining]
+    roomy = [server for server in able if server.fits(case.task.memory_gb, case.task.memory_class)]
+    if able and not roomy:
+        return [_memory_busy(case, able)]
+    if roomy and not any(server.free_slots for server in roomy):
+        return [_slots_busy(case, roomy, all_of_them=len(roomy) == len(able))]
+    return []
+
+
+def free_slots(case: Case, servers: Sequence[Server]) -> int:
+    """How many slots could take the task at once."""
+    memory = (case.task.memory_gb, case.task.memory_class)
+    return sum(server.free_slots for server in servers if not server.draining and server.fits(*memory))
+
+
+def _nobody(case: Case) -> Finding:
+    queue = case.task.queue_id
+    last = Worker.objects.filter(queues__contains=[queue]).order_by("-heartbeat_at").first()
+    detail: dict[str, Any] = {"queue": queue, "last": None}
+    text = f"No live worker serves the queue {queue}, and none ever has."
+    if last is not None:
+        end = "stopped" if last.stopped_at else "was last heard of"
+        at = last.stopped_at or last.heartbeat_at
+        text = f"No live worker serves the queue {queue}; the last that did, {last}, {end} {case.since(at)}."
+        detail["last"] = {
+            "worker": last.label,
+            "host": last.host,
+            "boot_id": str(last.pk),
+            "heartbeat_at": stamp(last.heartbeat_at),
+            "stopped_at": stamp(last.stopped_at),
+        }
+    switch = "" if settings.ABSURD_ENABLED else "Absurd is disabled: set ABSURD_ENABLED=true first. "
+    command = f"manage.py runworker --queue-name {shlex.quote(queue)}"
+    detail["command"] = command
+    return Finding(code=Code.NO_WORKER, weight="blocks", text=text, do=f"{switch}Start one: {command}", detail=detail)
+
+
+def _listed(servers: Sequence[Server]) -> str:
+    more = len(servers) - SHOWN
+    return ", ".join(map(str, servers[:SHOWN])) + (f" and {more} more" if more > 0 else "")
+
+
+def _all_paused(servers: Sequence[Server]) -> Finding:
+    one = len(servers) == 1
+    subject = "The only live worker of this queue is" if one else f"All {len(servers)} live workers of this queue are"
+    return Finding(
+        code=Code.WORKERS_PAUSED,
+        weight="blocks",
+        text=f"{subject} told to claim nothing: {_listed(servers)}.",
+        do="Let one claim again, or start another.",
+        detail={"workers": [{"worker": server.label, "host": server.host} for server in servers[:SHOWN]]},
+    )
+
+
+def _too_big(case: Case, most: Server) -> Finding:
+    return Finding(
+        code=Code.MEMORY_TOO_BIG,
+        weight="blocks",
+        text=f"It needs {case.task.memory_gb:g} GB, and the largest live worker, {most}, has {most.memory_gb:.3g} GB.",
+        do="Start a worker with more --memory-gb, on a host that has it.",
+        detail={"needs_gb": case.task.memory_gb, "largest_gb": most.memory_gb, "worker": most.label, "host": most.host},
+    )
+
+
+def _memory_busy(case: Case, able: Sequence[Server]) -> Finding:
+    task, best = case.task, max(able, key=lambda server: server.free_gb)
+    needs = f"It needs {task.memory_gb:g} GB"
+    if task.memory_gb <= best.free_gb:
+        needs += f", for which an empty host or {2**task.memory_class} GB must be free"
+    return Finding(
+        code=Code.MEMORY_BUSY,
+        weight="blocks",
+        text=f"{needs}, and no live worker has so much free: {best} has {best.free_gb:.3g} of {best.memory_gb:.3g} GB, "
+        f"the rest is promised to {wording.count(best.host_running, 'claimed task')} of its host.",
+        do="Nothing to do: it fits when they have ended. More hosts or memory make it sooner.",
+        detail={
+            "needs_gb": task.memory_gb,
+            "class_gb": 2**task.memory_class,
+            "workers": [
+                {"worker": each.label, "host": each.host, "free_gb": each.free_gb, "memory_gb": each.memory_gb}
+                for each in able[:SHOWN]
+            ],
+        },
+    )
+
+
+def _slots_busy(case: Case, roomy: Sequence[Server], *, all_of_them: bool) -> Finding:
+    slots, running = sum(each.concurrency for each in roomy), sum(each.running for each in roomy)
+    oldest = min((each.oldest for each in roomy if each.oldest is not None), default=None)
+    whose = wording.count(len(roomy), "live worker") + ("" if all_of_them else " with enough memory")
+    since = f"; the longest-running attempt began {case.since(oldest)}" if oldest else ""
+    return Finding(
+        code=Code.SLOTS_BUSY,
+        weight="delays",
+        text=f"All slots are busy, {min(running, slots)} of {slots} of {whose}{since}.",
+        do="Nothing to do: it goes on when one is free. More workers, or more --concurrency, make it sooner.",
+        detail={"slots": slots, "busy": running, "workers": len(roomy), "oldest_since": stamp(oldest)},
+    )

@@ -1,0 +1,43 @@
+"""How the queue writes moments, durations and sizes for people. One place, so that they look alike at every door."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def moment(at: datetime) -> str:
+    """Write a moment in UTC with a Z, to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in the two units that matter."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def roughly(seconds: float) -> str:
+    """Write an estimated duration in one unit, because more would pretend to know it."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(1.0, seconds):.0f} s"
+
+
+def first_line(text: str | None, chars: int) -> str:
+    """Return the first line of an error, shortened."""
+    line = (text or "").strip().split("\n", 1)[0]
+    return line if len(line) <= chars else line[: chars - 1] + "…"
+
+
+def count(n: int, noun: str) -> str:
+    """Write a number with its noun, whose plural takes an s."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
