@@ -67,7 +67,8 @@ def _summary(status: str, state: str, found: Sequence[Finding]) -> str:
         return first
     causes = [finding for finding in found if finding.weight == "blocks"]
     if not causes:
-        return f"Ready to run: {_inside(first)}"
+        delays = [finding for finding in found if finding.weight == "delays"]
+        return f"Waiting for its turn: {_inside(delays[-1].text)}" if delays else f"Ready to run: {_inside(first)}"
     more = len(causes) - 1
     others = f" {more} more {'cause' if more == 1 else 'causes'} below." if more else ""
     return f"Not running: {_inside(causes[0].text)}{others}"

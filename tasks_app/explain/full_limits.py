@@ -18,7 +18,7 @@ _LIMITS = f"""
 SELECT * FROM (
     SELECT lim.id, lim.scope, lim.name, lim.size,
         count(slot.task_id) OVER of_limit AS taken,
-        count(slot.id) FILTER (WHERE slot.task_id IS NULL AND slot.number <= lim.size) OVER of_limit AS free,
+        count(slot.id) FILTER (WHERE slot.task_id IS NULL) OVER of_limit AS free,
         row_number() OVER (PARTITION BY lim.id ORDER BY holder.claimed_at, slot.number) AS place,
         slot.task_id, holder.task_name, holder.claimed_at, worker.label || '@' || worker.host AS worker
     FROM tasks_app_limit AS lim
@@ -58,9 +58,7 @@ def _full(case: Case, slots: list[dict[str, Any]]) -> Finding:
         code=Code.LIMIT_FULL,
         weight="blocks",
         text=f"The limit of {limit['scope']} {limit['name']} is full, {limit['taken']} of {limit['size']}{held_by}.",
-        do="Wait until one of them ends, or raise the limit."
-        if limit["size"]
-        else "Raise the limit: it lets none through.",
+        do="Nothing to do: it goes on when one of them ends. A larger limit makes it sooner.",
         detail={
             "scope": limit["scope"],
             "name": limit["name"],

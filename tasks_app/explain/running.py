@@ -158,7 +158,8 @@ def _silence(case: Case, began: datetime) -> Finding:
     told_at = next((at for verb, attempt, at in recent if verb == "progress" and attempt == task.claim_epoch), None)
     text = f"It last reported progress {case.since(told_at)}." if told_at else "It has not reported any progress yet."
     if task.silence_sec is not None:
-        text += f" Without any sign of work it is stopped after {wording.duration(task.silence_sec)}."
+        patience = wording.duration(task.silence_sec)
+        text += f" Without any sign of work, output and processor time included, it is stopped after {patience}."
     silent_sec = round(case.sec_since(told_at or began), 1)
     detail = {"progress_at": stamp(told_at), "silent_sec": silent_sec, "silence_sec": task.silence_sec}
     return Finding(code=Code.SILENCE, text=text, detail=detail)

@@ -125,14 +125,14 @@ def _counts(case: Case, join: Join, fallen: int) -> dict[str, Any]:
 def _how_many(case: Case, join: Join) -> str:
     quorum, deadline = case.task.join_quorum, case.task.join_deadline_at
     if quorum is None:
-        return f"It waits for {join.parents - join.completed - join.gone} of {wording.count(join.parents, 'task')}"
+        return f"It waits for {join.parents - join.completed - join.gone:,} of {wording.count(join.parents, 'task')}"
     if deadline is None:
         patience = "goes on as soon as they have completed"
     elif deadline > case.as_of:
         patience = f"the deadline until which it waits for all is {case.until(deadline)}"
     else:
         patience = f"the deadline passed {case.until(deadline)}"
-    return f"It needs {quorum} of {wording.count(join.parents, 'task')}, has {join.completed} and {patience}"
+    return f"It needs {quorum:,} of {wording.count(join.parents, 'task')}, has {join.completed:,} and {patience}"
 
 
 def _told(row: dict[str, Any]) -> str:

@@ -8,12 +8,15 @@ import pytest
 
 from tasks_app import claiming, clock, registry
 from tasks_app.actions.cancel import cancel
+from tasks_app.actions.freeze import freeze, thaw
+from tasks_app.actions.limit import set_limit
 from tasks_app.actions.pause import pause, resume
 from tasks_app.actions.retry import retry
 from tasks_app.actions.spawn import Join, SpawnRequest, spawn_many
 from tasks_app.explain import explain
-from tasks_app.maintenance import Sweeper, release_due
-from tasks_app.models import Freeze, Limit, LimitSlot, Task
+from tasks_app.maintenance import release_due
+from tasks_app.models import Task
+from tasks_app.sweeper import Sweeper
 from tests.tasks_app.explained import QUEUE, blocking, codes, finding, pass_time, ready_worker
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
 
@@ -29,9 +32,8 @@ def short(task: Task) -> str:
     return str(task.task_id)[:8]
 
 
-def make_limit(size: int, scope: str = "queue", name: str = QUEUE) -> None:
-    limit = Limit.objects.create(scope=scope, name=name, size=size)
-    LimitSlot.objects.bulk_create(LimitSlot(limit=limit, number=n + 1) for n in range(size))
+def limit_to(size: int, scope: str = "queue", name: str = QUEUE) -> None:
+    set_limit(scope, name, size, actor="user:test")
 
 
 def test_nothing_holds_a_task_that_a_worker_may_take_at_once(worker):
@@ -45,7 +47,7 @@ def test_nothing_holds_a_task_that_a_worker_may_take_at_once(worker):
 
 def test_an_emergency_stop_tells_who_when_and_why(worker):
     task = spawn_note()
-    Freeze.objects.create(frozen_by="user:olga", reason="cooling failed", frozen_at=clock.now())
+    freeze(actor="user:olga", reason="cooling failed")
     pass_time(90)
     found = finding(task, "frozen")
     assert codes(task)[0] == "frozen"
@@ -53,6 +55,8 @@ def test_an_emergency_stop_tells_who_when_and_why(worker):
     assert found.text.endswith("(1 min 30 s ago): cooling failed.")
     assert "Thaw" in found.do
     assert found.detail["by"] == "user:olga"
+    thaw(actor="user:olga")
+    assert codes(task) == ["claimable"]
 
 
 def test_a_paused_queue_tells_who_when_and_why_and_how_to_resume_it(worker):
@@ -64,7 +68,7 @@ def test_a_paused_queue_tells_who_when_and_why_and_how_to_resume_it(worker):
     assert found.text.endswith("(1 min 00 s ago): disk full.")
     assert found.do.endswith("POST /api/absurd/queues/night%20shift/resume.")
     assert explain(task).summary.startswith("Not running: the queue night shift is paused by user:olga")
-    resume("night shift")
+    resume("night shift", actor="user:olga")
     assert "queue_paused" not in codes(task)
 
 
@@ -202,7 +206,7 @@ def test_many_parents_are_counted_and_few_are_named(worker):
 
 
 def test_a_full_limit_of_a_queue_tells_who_holds_it(worker):
-    make_limit(1)
+    limit_to(1)
     holder = spawn_note(priority=20)
     claim_one(worker)
     task = spawn_note()
@@ -214,26 +218,27 @@ def test_a_full_limit_of_a_queue_tells_who_holds_it(worker):
     assert blocking(task) == ["limit_full"]
 
 
-def test_a_full_limit_of_a_key_and_one_of_size_nought(worker):
+def test_each_full_limit_that_a_task_stands_under_is_told(worker):
+    limit_to(1)
     spawn_note(limit_key="disk-a", priority=20)
     claim_one(worker)
     task = spawn_note(limit_key="disk-a")
-    assert "The limit of key disk-a is full, 1 of 1, held by" in finding(task, "limit_full").text
-    make_limit(0)
-    shut = spawn_note()
-    assert finding(shut, "limit_full").text == f"The limit of queue {QUEUE} is full, 0 of 0."
-    assert finding(shut, "limit_full").do == "Raise the limit: it lets none through."
     assert blocking(task) == ["limit_full", "limit_full"]
+    of_key = explain(task).findings[0]
+    assert "The limit of key disk-a is full, 1 of 1, held by" in of_key.text
 
 
 def test_a_limit_set_after_the_spawn_is_told_before_any_claim_has_parked_the_task(worker):
+    spawn_note(priority=20), spawn_note(priority=20)
     task = spawn_note()
-    make_limit(0)
+    claiming.claim(worker, limit=2)
+    limit_to(1)
     assert blocking(task) == ["limit_full"]
+    assert f"The limit of queue {QUEUE} is full, 2 of 1, held by" in finding(task, "limit_full").text
 
 
 def test_more_holders_than_are_named_are_counted(worker):
-    make_limit(7)
+    limit_to(7)
     for _ in range(7):
         spawn_note(priority=20)
     claiming.claim(worker, limit=7)
@@ -243,7 +248,7 @@ def test_more_holders_than_are_named_are_counted(worker):
 
 
 def test_a_parked_task_whose_limit_has_room_waits_for_those_before_it(worker):
-    make_limit(1)
+    limit_to(1)
     spawn_note(), spawn_note()
     last = spawn_note()
     found = finding(last, "limit_turn")
@@ -275,7 +280,7 @@ def test_the_decisive_cause_comes_first_and_the_others_follow():
     )
     claiming.fail(claim_one(ready_worker(stopped_at=clock.now())), "error", "boom", REPORT)
     pause(QUEUE, actor="user:olga", reason="disk full")
-    Freeze.objects.create(frozen_by="user:olga", reason="cooling failed")
+    freeze(actor="user:olga", reason="cooling failed")
     assert codes(task) == [
         "frozen", "queue_paused", "waiting_on_failure", "scheduled", "no_worker", "expires", "deadline"
     ]  # fmt: skip

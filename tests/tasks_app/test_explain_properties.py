@@ -16,11 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks_app import claiming, clock, registry
+from tasks_app.actions.freeze import freeze
+from tasks_app.actions.limit import set_limit
 from tasks_app.actions.pause import pause
 from tasks_app.actions.spawn import SpawnRequest, spawn
 from tasks_app.explain import Code, explain
-from tasks_app.maintenance import Sweeper
-from tasks_app.models import Freeze, Limit, LimitSlot, Queue, Task, Worker
+from tasks_app.models import Queue, Task, Worker
+from tasks_app.sweeper import Sweeper
 from tests.tasks_app.explained import ready_worker
 from tests.tasks_app.notes import NOTE, REPORT
 from workers import admission
@@ -57,12 +59,12 @@ some_tasks = st.lists(
     min_size=1,
     max_size=7,
 )
-some_limits = st.dictionaries(st.sampled_from([("queue", "alpha"), ("key", "disk")]), st.integers(0, 2), max_size=2)
+some_limits = st.dictionaries(st.sampled_from([("queue", "alpha"), ("key", "disk")]), st.integers(1, 2), max_size=2)
 some_history = st.lists(st.sampled_from(["claim", "complete", "fail", "invalid", "drain", "sweep"]), max_size=6)
 
 
 @pytest.fixture(autouse=True)
-def sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+def sized_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     for size_gb in SIZES_GB:
         name = f"note-{size_gb:g}"
         monkeypatch.setitem(registry._specs, name, replace(NOTE, name=name, memory_gb=size_gb))
@@ -140,13 +142,9 @@ class World:
         self.claims = kept
 
 
-def make_limits(limits: dict[tuple[str, str], int]) -> None:
+def set_limits(limits: dict[tuple[str, str], int]) -> None:
     for (scope, name), size in limits.items():
-        limit, _ = Limit.objects.update_or_create(scope=scope, name=name, defaults={"size": size})
-        LimitSlot.objects.bulk_create(
-            [LimitSlot(limit=limit, number=n + 1) for n in range(size)], ignore_conflicts=True
-        )
-        LimitSlot.objects.filter(limit=limit, number__gt=size).delete()
+        set_limit(scope, name, size, actor="user:test")
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
@@ -164,17 +162,17 @@ def test_what_is_called_blocked_is_not_claimed_and_all_else_is(
 ):
     with transaction.atomic():
         if limits_first:
-            make_limits(limits)
+            set_limits(limits)
         world = World(workers, tasks)
         if not limits_first:
-            make_limits(limits)
+            set_limits(limits)
         for act in history:
             world.do(act)
         world.let_fate_strike()
         if paused and Queue.objects.filter(name=paused).exists():
             pause(paused, actor="user:olga", reason="test")
         if frozen:
-            Freeze.objects.create(frozen_by="user:olga", reason="test")
+            freeze(actor="user:olga", reason="test")
         told = {task.task_id: explain(task) for task in Task.objects.filter(status="pending")}
         surely = {
             task_id

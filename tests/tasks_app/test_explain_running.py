@@ -46,7 +46,7 @@ def test_a_running_task_tells_who_runs_it_since_when_and_how_far_it_is(worker):
     assert finding(task, "lease").text.endswith("(10 s ago).")
     assert finding(task, "lease").detail["left_sec"] == 50.0
     assert finding(task, "silence").text.endswith(
-        "(40 s ago). Without any sign of work it is stopped after 5 min 00 s."
+        "(40 s ago). Without any sign of work, output and processor time included, it is stopped after 5 min 00 s."
     )
     assert explain(task).summary.startswith("Running: attempt 1 runs on worker-1@lxd110h05")
     assert not explain(task).is_blocked

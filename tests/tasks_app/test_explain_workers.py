@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from tasks_app import claiming, clock, registry
 from tasks_app.actions.spawn import SpawnRequest, spawn, spawn_many
-from tasks_app.explain import explain, serving
+from tasks_app.explain import explain, line, serving
 from tasks_app.models import Attempt, Task, Worker
 from tests.tasks_app.explained import QUEUE, blocking, codes, finding, pass_time, ready_worker
 from tests.tasks_app.notes import NOTE, REPORT, claim_one, spawn_note
+from tests.tasks_app.test_claim_cost import fill
 from workers import admission
 
 pytestmark = pytest.mark.django_db
@@ -151,7 +153,10 @@ def test_the_place_in_the_line_is_that_of_the_claim_with_the_time_it_takes():
     found = finding(task, "behind")
     assert found.text == ("It is behind 4 tasks, about 5 min at the present rate (3 attempts ended in the last 3 min).")
     assert (found.detail["ahead"], found.detail["rate_per_min"], found.detail["eta_sec"]) == (4, 1.0, 300.0)
-    assert explain(task).summary.startswith("Ready to run: all slots are busy, 1 of 1 of 1 live worker;")
+    assert [each.code for each in explain(task).findings] == ["slots_busy", "behind"]
+    assert explain(task).summary.startswith(
+        "Waiting for its turn: it is behind 4 tasks, about 5 min at the present rate"
+    )
 
 
 def test_the_rate_is_that_of_the_last_quarter_of_an_hour_and_of_this_queue():
@@ -211,3 +216,27 @@ def test_a_blocked_task_tells_its_place_but_no_time():
     assert codes(task) == ["no_worker", "behind"]
     assert finding(task, "behind").text == "It is behind 1 task."
     assert Attempt.objects.count() == 0
+
+
+def returned(relation: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_get_xact_tuples_returned(%s::regclass)", [relation])
+        return int(cursor.fetchone()[0])
+
+
+def test_100000_tasks_before_it_are_not_read_to_explain_the_last():
+    worker = ready_worker(concurrency=1)
+    spawn_note()
+    claiming.complete(claim_one(worker), {}, REPORT)
+    spawn_note()
+    claim_one(worker)
+    fill(n=50_000)
+    fill(n=50_000, memory_class=1)
+    task = spawn_note()
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE tasks_app_task")
+    before = returned("tasks_app_task"), returned("task_claimable")
+    assert finding(task, "behind").text.startswith("It is behind more than 1,000 tasks, more than ")
+    # Of each of twelve memory classes at most so many entries of the index as are counted; of the table nothing whole.
+    assert returned("tasks_app_task") - before[0] == 0
+    assert returned("task_claimable") - before[1] <= 12 * (line.COUNTED_MOST + 1)
