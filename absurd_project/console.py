@@ -11,6 +11,7 @@ from django.template.response import TemplateResponse
 from django.utils.functional import SimpleLazyObject
 
 from tasks_app import health
+from tasks_app.actions.freeze import current
 
 
 class ConsoleSite(AdminSite):
@@ -26,6 +27,7 @@ class ConsoleSite(AdminSite):
             **super().each_context(request),
             "console_mode": settings.ABSURD_MODE,
             "console_health": SimpleLazyObject(health.light.get),
+            "console_freeze": SimpleLazyObject(current),
             "console_live": request.user.has_perm("tasks_app.view_task"),
         }
 
@@ -36,4 +38,5 @@ class ConsoleSite(AdminSite):
             from tasks_app.admin.control_room import snapshot
 
             context |= snapshot()
+        context["may_freeze"] = request.user.has_perm("tasks_app.freeze_everything")
         return super().index(request, context)

@@ -38,6 +38,8 @@ ICONS = {
     "unhealthy": "✕",
     "disabled": "⊘",
     "paused": "❚❚",
+    "frozen": "❄",
+    "enabled": "✓",
     "open": "✓",
     "pass": "✓",
     "warn": "⚠",

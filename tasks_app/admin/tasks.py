@@ -16,7 +16,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin import display, panels, relatives
+from tasks_app.admin import display, panels, relatives, respawning
 from tasks_app.admin.archive import archived_page
 from tasks_app.admin.confirmation import ask_or_act
 from tasks_app.admin.filters import BandFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
@@ -82,6 +82,10 @@ class TaskAdmin(ReadOnlyAdmin):
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Whether the person may retry tasks."""
         return request.user.has_perm("tasks_app.retry_task")
+
+    def has_requeue_permission(self, request: HttpRequest) -> bool:
+        """Whether the person may give claims back."""
+        return request.user.has_perm("tasks_app.requeue_task")
 
     def has_reprioritize_permission(self, request: HttpRequest) -> bool:
         """Whether the person may change priorities."""
@@ -151,7 +155,17 @@ class TaskAdmin(ReadOnlyAdmin):
             )
             for verb in VERBS.values()
         ]
-        return [*own, *super().get_urls()]
+        again = self.admin_site.admin_view(self.respawn_view)
+        return [path("<path:object_id>/respawn/", again, name="tasks_app_task_respawn"), *own, *super().get_urls()]
+
+    def respawn_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Spawn a changed copy: GET shows what it would be, POST spawns it."""
+        task = self.get_object(request, object_id)
+        if task is None:
+            raise Http404
+        if not request.user.has_perm(respawning.PERMISSION):
+            raise PermissionDenied
+        return respawning.ask_or_respawn(self, request, task)
 
     def verb_view(self, request: HttpRequest, object_id: str, verb: Verb) -> HttpResponse:
         """Do one thing to one task: GET asks, POST acts."""
@@ -191,6 +205,7 @@ class TaskAdmin(ReadOnlyAdmin):
             "more_events": len(events) > EVENTS_SHOWN,
             **relatives.of(task),
             "panels": panels.of(task),
+            "may_respawn": request.user.has_perm(respawning.PERMISSION),
             "buttons": [(verb, verb.refusal(task)) for verb in VERBS.values() if self.may(request, verb)],
             "api_path": f"/api/absurd/tasks/{task.task_id}",
         }

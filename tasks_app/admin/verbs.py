@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from tasks_app.access import actor_of
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.reprioritize import reprioritize
+from tasks_app.actions.requeue import requeue
 from tasks_app.actions.retry import retry
 from tasks_app.errors import AbsurdError, InvalidTransition
 from tasks_app.models import Task, TaskStatus
@@ -35,7 +36,17 @@ class PriorityForm(ReasonForm):
         max_value=PRIORITY_MOST,
         help_text="15–20 critical · 10–14 high · 5–9 normal · 1–4 low",
     )
-    field_order = ("priority", "reason")
+    field_order: tuple[str, ...] = ("priority", "reason")
+
+
+class RequeueForm(ReasonForm):
+    """Why, and whether a worker that is still there may lose its work."""
+
+    force = forms.BooleanField(
+        required=False,
+        label="Force",
+        help_text="Also where the lease still holds: the worker may be at work, and its outcome will be refused.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +102,23 @@ REPRIORITIZE = Verb(
     outcome=lambda task: f"given priority {task.priority}",
     refusal=_refuse_unless(set(TaskStatus.values) - FINISHED),
 )
-VERBS = {verb.name: verb for verb in (CANCEL, RETRY, REPRIORITIZE)}
+REQUEUE = Verb(
+    name="requeue",
+    label="Requeue",
+    permission="requeue",
+    warning=(
+        "Claims whose lease has run out, or whose worker is gone, end as lost. Each counts as a retry; what has none "
+        "left fails."
+    ),
+    form=RequeueForm,
+    act=lambda task, actor, given: requeue(
+        task.task_id, actor=actor, reason=given["reason"], force=given.get("force", False)
+    ),
+    outcome=lambda task: "back in the queue" if task.status == TaskStatus.PENDING else f"now {task.status}",
+    refusal=_refuse_unless((TaskStatus.CLAIMED,)),
+    dangerous=True,
+)
+VERBS = {verb.name: verb for verb in (CANCEL, RETRY, REPRIORITIZE, REQUEUE)}
 
 
 def carry_out(
@@ -113,7 +140,12 @@ def carry_out(
             outcomes[verb.outcome(changed)] += 1
         except AbsurdError as error:
             refused = True
-            why = f"it is {error.current}" if isinstance(error, InvalidTransition) else str(error)
-            outcomes[f"refused: {why}"] += 1
+            outcomes[f"refused: {_why(error)}"] += 1
     text = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()) or "nothing was selected"
     messages.add_message(request, messages.WARNING if refused else messages.SUCCESS, text)
+
+
+def _why(error: AbsurdError) -> str:
+    if not isinstance(error, InvalidTransition):
+        return str(error)
+    return f"it is {error.current}" + (f"; {error.hint}" if error.hint else "")

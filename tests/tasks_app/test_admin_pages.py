@@ -18,9 +18,9 @@ from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 pytestmark = pytest.mark.django_db
 
 
-def log_in(*groups: str) -> Client:
+def log_in(*groups: str, name: str = "someone") -> Client:
     client = Client()
-    client.force_login(make_user("someone", *groups))
+    client.force_login(make_user(name, *groups))
     return client
 
 
@@ -81,6 +81,8 @@ def test_no_page_holds_a_script_or_style_that_the_policy_would_stop(worker):
         reverse("admin:tasks_app_task_change", args=[task.task_id]),
         reverse("admin:tasks_app_task_cancel", args=[task.task_id]),
         reverse("admin:tasks_app_queue_change", args=[task.queue.pk]),
+        reverse("admin:tasks_app_task_respawn", args=[task.task_id]),
+        "/admin/tasks_app/freeze/", "/admin/tasks_app/limit/add/", "/admin/tasks_app/schedule/",
     ]  # fmt: skip
     for address in addresses:
         text = page(operator, address)

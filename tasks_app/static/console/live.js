@@ -7,7 +7,7 @@ const RETRY_MOST_MS = 15000;
 const REFUSED = new Set([4401, 4403]);
 
 const state = document.getElementById("live-state");
-const isLive = document.querySelector("[data-live]:not([data-live=light]), #result_list [data-task]") !== null;
+const isLive = document.querySelector("[data-live]:not([data-live=light], [data-live=freeze]), #result_list [data-task]") !== null;
 
 let lastEvent = null;
 let retryMs = 1000;

@@ -1,0 +1,142 @@
+"""Limits: how many tasks may be claimed at once, who occupies them, and how many wait."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from tasks_app.access import actor_of
+from tasks_app.actions.limit import SIZE_MOST, remove_limit, set_limit
+from tasks_app.admin import display
+from tasks_app.admin.asking import Question, ask_and_act
+from tasks_app.admin.reading import ConsoleAdmin
+from tasks_app.models import Hold, Limit, Queue, Task, TaskStatus
+
+PERMISSION = "tasks_app.set_limit"
+PARKED_SHOWN = 1000
+
+
+class LimitForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Of what, how many, and why."""
+
+    size = forms.IntegerField(min_value=1, max_value=SIZE_MOST, help_text=Limit._meta.get_field("size").help_text)
+    reason = forms.CharField(max_length=2000, widget=forms.TextInput(attrs={"size": 60}))
+
+    class Meta:
+        model = Limit
+        fields = ("scope", "name", "size")
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a queue that does not exist: it would limit nothing."""
+        given = super().clean() or {}
+        if given.get("scope") == Limit.Scope.QUEUE and not Queue.objects.filter(name=given.get("name")).exists():
+            self.add_error("name", f"there is no queue {given.get('name')!r}")
+        return given
+
+
+@admin.register(Limit)
+class LimitAdmin(ConsoleAdmin):
+    """Limits; every change is an event with its reason."""
+
+    form = LimitForm
+    list_display = ("name", "scope", "size", "taken", "parked", "origin")
+    list_display_links = ("name",)
+    list_filter = ("scope", "explicit")
+    search_fields = ("name__startswith",)
+    ordering = ("scope", "name")
+    actions = None
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Limit]:
+        rows: QuerySet[Limit] = super().get_queryset(request)
+        return rows.annotate(n_taken=Count("slots", filter=Q(slots__task_id__isnull=False)))
+
+    def get_fields(self, request: HttpRequest, obj: Limit | None = None) -> tuple[str, ...]:
+        asked = ("reason",) if request.user.has_perm(PERMISSION) else ()
+        return ("scope", "name", "size", *asked, *(("occupied_by",) if obj else ()))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Limit | None = None) -> tuple[str, ...]:
+        return ("scope", "name", "occupied_by") if obj else ()
+
+    def get_form(self, request: HttpRequest, obj: Limit | None = None, change: bool = False, **kwargs: Any) -> Any:
+        # What the form asks for beyond the model's own fields is not for Django to look up there.
+        kwargs["fields"] = ("size",) if obj else ("scope", "name", "size")
+        return super().get_form(request, obj, change, **kwargs)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(PERMISSION)
+
+    def has_change_permission(self, request: HttpRequest, obj: Limit | None = None) -> bool:
+        return request.user.has_perm(PERMISSION)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Limit | None = None) -> bool:
+        # A key always has a limit; one that nobody set goes by itself.
+        return request.user.has_perm(PERMISSION) and (obj is None or obj.explicit)
+
+    def save_model(self, request: HttpRequest, obj: Limit, form: Any, change: bool) -> None:
+        """Set the limit as the actions do."""
+        given = form.cleaned_data
+        actor = actor_of(request.user, None)
+        obj.pk = set_limit(obj.scope, obj.name, given["size"], actor=actor, reason=given["reason"]).pk
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Remove the limit as the actions do: GET asks why, POST does it."""
+        limit = self.get_object(request, object_id)
+        if limit is None:
+            raise Http404
+        if not self.has_delete_permission(request, limit):
+            raise PermissionDenied
+        after = "its tasks run one at a time" if limit.scope == Limit.Scope.KEY else "all its tasks may run at once"
+        question = Question(
+            title=f"Remove the limit of the {limit.scope} {limit.name}?",
+            warning=f"Without it {after}, as far as workers have room.",
+            submit="Remove the limit",
+            back=reverse("admin:tasks_app_limit_changelist"),
+            crumb="Limits",
+            dangerous=True,
+        )
+
+        def act(actor: str, reason: str) -> str:
+            remove_limit(limit.scope, limit.name, actor=actor, reason=reason)
+            self.log_change(request, limit, f"Removed. Reason: {reason}")
+            return f"{limit.scope} {limit.name}: no limit any more"
+
+        return ask_and_act(self, request, question, act)
+
+    @admin.display(description="occupied")
+    def taken(self, limit: Limit) -> str:
+        """How many slots are occupied."""
+        return f"{limit.n_taken} of {limit.size}"  # type: ignore[attr-defined]
+
+    @admin.display(description="parked")
+    def parked(self, limit: Limit) -> str:
+        """How many pending tasks wait for a slot; counted only so far."""
+        waiting = Task.objects.filter(status=TaskStatus.PENDING, hold=Hold.LIMIT)
+        if limit.scope == Limit.Scope.QUEUE:
+            waiting = waiting.in_queue(limit.name)
+        else:
+            waiting = waiting.filter(limit_key=limit.name).exclude(limit_key="")
+        count = waiting.order_by()[: PARKED_SHOWN + 1].count()
+        return f"over {PARKED_SHOWN}" if count > PARKED_SHOWN else str(count)
+
+    @admin.display(description="set by")
+    def origin(self, limit: Limit) -> str:
+        """Somebody, or the key of a task alone."""
+        return "somebody" if limit.explicit else "a task's key alone"
+
+    @admin.display(description="occupied by")
+    def occupied_by(self, limit: Limit) -> SafeString | str:
+        """The tasks that hold its slots."""
+        held = limit.slots.filter(task_id__isnull=False).order_by("number").values_list("task_id", flat=True)
+        tasks = Task.objects.filter(task_id__in=list(held)).defer("params", "result").order_by("id")
+        rows = ((reverse("admin:tasks_app_task_change", args=[task.task_id]), str(task)) for task in tasks)
+        return format_html_join("", '<div><a href="{}">{}</a></div>', rows) or display.NOTHING
