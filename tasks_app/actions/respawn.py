@@ -8,7 +8,8 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks_app.actions.lookup import locked
+from tasks_app import archive
+from tasks_app.actions.lookup import find
 from tasks_app.actions.spawn import SpawnRequest, spawn
 from tasks_app.claiming import with_bindings
 from tasks_app.models import Task
@@ -28,9 +29,10 @@ def respawn(
     """Spawn a copy of the task, with what is given in place of what it had; each names the other in its history.
 
     The copy stands alone, outside any run: what the old task took from its parents' results is written into its params,
-    and it waits for nobody. Raises TaskNotFound and what spawn raises.
+    and it waits for nobody. An archived task may be copied too; its own history is closed, so only the copy names it.
+    Raises TaskNotFound and what spawn raises.
     """
-    old = locked(task_id)
+    old = find(task_id)
     fresh = spawn(
         SpawnRequest(
             task_name=old.task_name,
@@ -44,6 +46,7 @@ def respawn(
         ),
         actor=actor,
     )
-    record(old, Act(verb="respawned", actor=actor, reason=reason, detail={"as": str(fresh.task_id)}))
+    if not archive.is_archived(old):
+        record(old, Act(verb="respawned", actor=actor, reason=reason, detail={"as": str(fresh.task_id)}))
     record(fresh, Act(verb="copied", actor=actor, reason=reason, detail={"from": str(old.task_id)}))
     return fresh

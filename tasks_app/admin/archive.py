@@ -115,6 +115,7 @@ class ArchivedTaskAdmin(ReadOnlyAdmin):
             "events": events[:EVENTS_SHOWN],
             "more_events": len(events) > EVENTS_SHOWN,
             **relatives.of(task),
+            "may_respawn": request.user.has_perm("tasks_app.respawn_task"),
             "panels": panels.of(task),
             "api_path": f"/api/absurd/tasks/{row.task_id}",
         }

@@ -16,12 +16,14 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from tasks_app.actions.lookup import find
 from tasks_app.admin import display, panels, relatives, respawning
 from tasks_app.admin.archive import archived_page
 from tasks_app.admin.confirmation import ask_or_act
 from tasks_app.admin.filters import BandFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range
 from tasks_app.admin.verbs import VERBS, Verb
+from tasks_app.errors import TaskNotFound
 from tasks_app.explain import explain
 from tasks_app.models import Attempt, Task, TaskEvent
 
@@ -160,11 +162,12 @@ class TaskAdmin(ReadOnlyAdmin):
 
     def respawn_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Spawn a changed copy: GET shows what it would be, POST spawns it."""
-        task = self.get_object(request, object_id)
-        if task is None:
-            raise Http404
         if not request.user.has_perm(respawning.PERMISSION):
             raise PermissionDenied
+        try:
+            task = find(UUID(object_id))
+        except (ValueError, TaskNotFound):
+            raise Http404 from None
         return respawning.ask_or_respawn(self, request, task)
 
     def verb_view(self, request: HttpRequest, object_id: str, verb: Verb) -> HttpResponse:

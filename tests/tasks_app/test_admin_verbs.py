@@ -11,8 +11,10 @@ from tasks_app import claiming, clock
 from tasks_app.actions.freeze import current, freeze
 from tasks_app.actions.limit import set_limit
 from tasks_app.models import Limit, Task, TaskEvent
+from tests.tasks_app.finished import completed
 from tests.tasks_app.notes import claim_one, spawn_note, verbs
 from tests.tasks_app.test_admin_pages import log_in, page
+from tests.tasks_app.test_archive_doors import archive_all
 
 pytestmark = pytest.mark.django_db
 SWITCH = "/admin/tasks_app/freeze/"
@@ -168,3 +170,15 @@ def test_a_viewer_can_neither_requeue_nor_respawn(worker):
     for verb in ("requeue", "respawn"):
         address = reverse(f"admin:tasks_app_task_{verb}", args=[task.task_id])
         assert viewer.post(address, {"confirmed": "yes", "reason": "x"}).status_code == 403
+
+
+def test_an_archived_task_is_respawned_from_its_page():
+    old = completed(40)
+    archive_all()
+    operator = log_in("Operator")
+    address = reverse("admin:tasks_app_task_respawn", args=[old.task_id])
+    archived = reverse("admin:tasks_app_archivedtask_change", args=[old.task_id])
+    assert address in page(operator, archived)
+    fields = {"params": '{"text": "again"}', "priority": "5", "timeout_sec": "60", "reason": "the disk was full"}
+    assert "was spawned as a copy" in confirm(operator, address, **fields).content.decode()
+    assert TaskEvent.objects.get(verb="copied", task_id=Task.objects.get().task_id).detail["from"] == str(old.task_id)
