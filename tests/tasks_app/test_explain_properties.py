@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 from django.db import transaction
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tasks_app import claiming, clock, registry
@@ -30,7 +30,7 @@ from workers import admission
 pytestmark = pytest.mark.django_db
 
 QUEUES = ("alpha", "beta")
-SIZES_GB = (1.0, 2.0, 4.0, 16.0)
+SIZES_GB = (1.0, 1.0, 2.0, 3.0, 4.0, 16.0)
 ROUNDS = 40
 
 some_workers = st.lists(
@@ -43,6 +43,7 @@ some_workers = st.lists(
             "fate": st.sampled_from(["live", "live", "live", "draining", "silent", "stopped"]),
         }
     ),
+    min_size=1,
     max_size=3,
 )
 some_tasks = st.lists(
@@ -61,6 +62,14 @@ some_tasks = st.lists(
 )
 some_limits = st.dictionaries(st.sampled_from([("queue", "alpha"), ("key", "disk")]), st.integers(1, 2), max_size=2)
 some_history = st.lists(st.sampled_from(["claim", "complete", "fail", "invalid", "drain", "sweep"]), max_size=6)
+
+plain_task = {"queue_name": "alpha", "priority": 5, "limit_key": "", "delay_sec": 0, "waits_for": None}
+plain_worker = {"queues": ["alpha"], "memory_gb": 4.0, "host_id": "north", "concurrency": 3, "fate": "live"}
+nothing_else = {"limits": {}, "limits_first": True, "paused": None, "frozen": False}
+
+
+def of_sizes(*sizes_gb: float) -> list[dict]:
+    return [{**plain_task, "size_gb": size_gb} for size_gb in sizes_gb]
 
 
 @pytest.fixture(autouse=True)
@@ -156,16 +165,20 @@ def set_limits(limits: dict[tuple[str, str], int]) -> None:
         set_limit(scope, name, size, actor="user:test")
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     workers=some_workers,
     tasks=some_tasks,
     limits=some_limits,
     limits_first=st.booleans(),
     history=some_history,
-    paused=st.sampled_from([None, None, "alpha", "beta"]),
-    frozen=st.sampled_from([False, False, False, True]),
+    paused=st.sampled_from([None, None, None, None, "alpha", "beta"]),
+    frozen=st.sampled_from([False] * 7 + [True]),
 )
+@example(workers=[plain_worker], tasks=of_sizes(4.0, 1.0), history=["claim"], **nothing_else)
+@example(workers=[{**plain_worker, "concurrency": 1}], tasks=of_sizes(1.0, 3.0), history=["claim"], **nothing_else)
+@example(workers=[plain_worker], tasks=of_sizes(1.0), history=[], **{**nothing_else, "paused": "alpha"})
+@example(workers=[plain_worker], tasks=of_sizes(1.0), history=[], **{**nothing_else, "frozen": True})
 def test_exactly_what_no_claim_returns_is_called_blocked_and_all_else_gets_its_turn(
     workers, tasks, limits, limits_first, history, paused, frozen
 ):
