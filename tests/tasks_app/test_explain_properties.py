@@ -165,7 +165,7 @@ def set_limits(limits: dict[tuple[str, str], int]) -> None:
         set_limit(scope, name, size, actor="user:test")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     workers=some_workers,
     tasks=some_tasks,
