@@ -13,7 +13,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from tasks_app import statements
-from tasks_app.models import Limit, LimitSlot
+from tasks_app.models import Limit, LimitSlot, Queue
 
 PARK = """
 CASE WHEN task.limit_key <> '' OR EXISTS (
@@ -104,6 +104,12 @@ def unpark(queue_name: str) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_UNPARK, {"queue": queue_name})
         return int(cursor.rowcount)
+
+
+def unpark_strays() -> int:
+    """Let forward what was parked at the moment in which its queue's limit was removed; return how many tasks."""
+    limited = Limit.objects.filter(scope=Limit.Scope.QUEUE).values("name")
+    return sum(unpark(name) for name in Queue.objects.exclude(name__in=limited).values_list("name", flat=True))
 
 
 def make_for_keys(keys: Iterable[str]) -> None:

@@ -309,7 +309,7 @@ async def test_a_feed_that_lags_behind_the_events_is_noticed(limits):
     limits(feed_lag_warn_sec=0.1)
     await in_thread(make_worker)()
     reader, release = feed(), threading.Event()
-    _, last = await reader.latest()
+    _, last, _ = await reader.latest()
     reader._reader.submit(release.wait)
     socket = Socket(Wanted(), last)
     assert reader.join(socket)

@@ -136,3 +136,11 @@ def test_eight_processes_under_a_limit_of_three_never_hold_four(live_environment
     assert max(most for most, _ in seen) == 3
     assert sum(completed for _, completed in seen) == Task.objects.filter(status="completed").count() == 300
     assert LimitSlot.objects.filter(task_id=None).count() == 3
+
+
+@pytest.mark.django_db
+def test_what_was_parked_while_its_limit_went_comes_forward_by_the_sweep(worker):
+    task = spawn_note()
+    Task.objects.filter(pk=task.pk).update(hold=Hold.LIMIT)
+    Sweeper().sweep()
+    assert claim_one(worker).task_id == task.task_id
