@@ -7,6 +7,7 @@ import json
 import pytest
 from django.db import connection
 
+from tasks_app import clock
 from tasks_app.models import Hold, Limit, LimitSlot, Queue, Worker
 from tasks_app.sweeper import Sweeper
 from tasks_app.transitions.claims import CLAIM_FREE, CLAIM_LIMITED
@@ -73,7 +74,7 @@ def test_a_round_of_sweeps_reads_no_more_than_what_is_due(django_assert_max_num_
     LimitSlot.objects.create(limit=limit, number=1, task_id="00000000-0000-0000-0000-000000000001")
     fill(hold=Hold.FUTURE, runnable_at="2100-01-01T00:00Z")
     fill(hold=Hold.LIMIT, key="full")
-    fill(status="completed", completed_at="2026-01-01T00:00Z")
+    fill(status="completed", completed_at=clock.now())
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE tasks_app_task")
     with connection.cursor() as cursor:
