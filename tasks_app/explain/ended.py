@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from uuid import UUID
 
-from tasks_app import wording
+from tasks_app import archive, wording
 from tasks_app.explain.findings import Case, Code, Finding, stamp
 from tasks_app.explain.reading import select
 from tasks_app.models import ArchivedTask, Attempt, Task, TaskEvent, TaskStatus
@@ -103,22 +104,21 @@ def _cancelled(case: Case, end: End) -> Finding:
 
 
 def _unrunnable(case: Case) -> Finding:
-    root = case.task.unrunnable_because
-    row = Task.objects.filter(task_id=str(root)).values("task_name", "status", "failure_class", "error").first()
-    name, why = f"the task {root}", ""
-    if row is not None:
-        name = f"{row['task_name']} {root}"
-        error = wording.first_line(row["error"], ERROR_CHARS).rstrip(".")
-        why = (
-            f", {row['status']} as {row['failure_class']}: {error}"
-            if row["failure_class"]
-            else f", now {row['status']}"
-        )
+    because = case.task.unrunnable_because
+    root = Task.objects.filter(task_id=str(because)).first() or archive.find_task(UUID(str(because)))
+    name, why = f"the task {because}", ""
+    remedy = "That task cannot be retried any more: respawn it, then this one behind it."
+    if root is not None:
+        name = f"{root.task_name} {because}"
+        error = wording.first_line(root.error, ERROR_CHARS).rstrip(".")
+        why = f", {root.status} as {root.failure_class}: {error}" if root.failure_class else f", now {root.status}"
+        if not archive.is_archived(root):
+            remedy = f"Mend the cause and retry {name}: this task then waits for it again by itself."
     return Finding(
         code=Code.UNRUNNABLE,
         text=f"It failed at {_when(case)} without an attempt: it can never run without {name}{why}.",
-        do=f"Mend the cause and retry {name}: this task then waits for it again by itself.",
-        detail={**_facts(case), "because": str(root)},
+        do=remedy,
+        detail={**_facts(case), "because": str(because)},
     )
 
 
@@ -192,6 +192,6 @@ def archived(found: ArchivedTask) -> Finding:
     return Finding(
         code=Code.ARCHIVED,
         text=f"{text}{f': {error}' if error else ''}.",
-        do="It cannot be retried from there; spawn it anew if it is wanted again.",
+        do="Respawn it if it is wanted again; from the archive it cannot be retried.",
         detail={"status": found.status, "at": stamp(found.completed_at), "archived_at": stamp(found.archived_at)},
     )

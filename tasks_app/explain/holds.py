@@ -28,7 +28,7 @@ def frozen(case: Case) -> list[Finding]:
             code=Code.FROZEN,
             weight="blocks",
             text=f"Everything is frozen by {freeze.frozen_by} since {since}: {freeze.reason}.",
-            do="Thaw everything once that has gone. Until then no queue is claimed from, and spawns are kept.",
+            do="Once that has gone, thaw everything: manage.py absurd_thaw. Until then spawns are accepted and kept.",
             detail={"by": freeze.frozen_by, "since": stamp(freeze.frozen_at), "reason": freeze.reason},
         )
     ]

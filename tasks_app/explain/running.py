@@ -60,7 +60,7 @@ def _stalled(case: Case) -> list[Finding]:
     )
     remedy = (
         "Nothing to do: any worker or web process takes it back, once it has watched the database for a full lease, "
-        f"{task.lease_sec} s, without a break."
+        f"{task.lease_sec} s, without a break. Requeue on its page does so at once."
     )
     detail = {"lease_until": stamp(task.lease_until), "overdue_sec": round(overdue_sec, 1), "lease_sec": task.lease_sec}
     return [Finding(code=Code.STALLED, text=text, do=remedy, detail=detail)]

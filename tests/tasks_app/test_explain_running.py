@@ -180,6 +180,18 @@ def test_a_task_that_can_never_run_names_its_first_cause(worker):
         assert finding(task, "attempts").text == "No attempt was ever begun."
 
 
+def test_a_first_cause_that_has_gone_cannot_be_retried(worker):
+    root, claim = running_note(worker)
+    child = spawn_note(depends_on=[root.task_id])
+    claiming.fail(claim, "invalid", "no such file", REPORT)
+    archive_as_it_is(root)
+    found = finding(child, "unrunnable")
+    assert f"it can never run without note {root.task_id}, failed as invalid: no such file." in found.text
+    assert found.do == "That task cannot be retried any more: respawn it, then this one behind it."
+    ArchivedTask.objects.all().delete()
+    assert f"it can never run without the task {root.task_id}." in finding(child, "unrunnable").text
+
+
 def test_expiry_and_the_end_of_the_budget_are_told_apart_from_a_timeout(worker):
     waited = spawn_note(max_wait_sec=60)
     spent = spawn_note(budget_sec=120)
@@ -201,14 +213,21 @@ def test_a_cancelled_task_tells_who_asked_and_who_stopped_it(worker):
     assert finding(task, "cancelled").text.endswith(": cloud. It was running; worker:worker-1 stopped it.")
 
 
-def test_an_archived_task_is_explained_from_the_archive(worker):
-    task = spawn_note()
-    Task.objects.filter(pk=task.pk).delete()
+def archive_as_it_is(task: Task) -> None:
+    task.refresh_from_db()
     ArchivedTask.objects.create(
-        id=task.pk, task_id=task.task_id, queue_name="dsa110-pipeline", task_name="note", status="failed",
-        created_at=clock.now(), completed_at=clock.now(), last_event_id=1, task={"error": "no sky\nmore"},
-        attempts=[], events=[],
+        id=task.pk, task_id=task.task_id, queue_name=task.queue_id, task_name=task.task_name, status=task.status,
+        created_at=task.created_at, completed_at=task.completed_at, last_event_id=1, attempts=[], events=[],
+        task={"task_id": str(task.task_id), "task_name": "note", "status": task.status, "error": task.error,
+              "failure_class": task.failure_class},
     )  # fmt: skip
+    Task.objects.filter(pk=task.pk).delete()
+
+
+def test_an_archived_task_is_explained_from_the_archive(worker):
+    task, claim = running_note(worker)
+    claiming.fail(claim, "invalid", "no sky\nmore", REPORT)
+    archive_as_it_is(task)
     found = explain_id(task.task_id)
     assert (found.state, found.findings[0].code) == ("archived", "archived")
     assert found.summary.endswith(": no sky.")
