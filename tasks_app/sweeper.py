@@ -24,7 +24,7 @@ class Sweeper:
             (0.5, transitions.admit),
             (0.5, counts.fold),
             (60.0, archiving.RetentionSweep().sweep),
-            (60.0, limits.unpark_strays),
+            (600.0, limits.unpark_strays),
             (600.0, limits.remove_unused),
         ]
         self._next = [0.0 for _ in self._seldom]

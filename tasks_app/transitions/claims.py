@@ -20,6 +20,7 @@ WITH {ENTERED}, merged AS (
     CROSS JOIN LATERAL (
         SELECT id, rank, memory_gb, limit_key FROM tasks_app_task
         WHERE queue_name = queue.name AND memory_class = class.n AND status = 'pending' AND hold = 0
+            AND memory_gb <= %(free_gb)s::float8
         ORDER BY rank, id LIMIT LIMIT_N FOR UPDATE SKIP LOCKED
     ) AS candidate
     WHERE queue.name = ANY(%(queues)s::text[]) AND queue.paused_at IS NULL

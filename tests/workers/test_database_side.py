@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from django.db import OperationalError
 
-from tasks_app import claiming
+from tasks_app import claiming, policies
 from tasks_app.claiming import AttemptReport, Claim
 from tasks_app.errors import LostClaim
 from tasks_app.models import Task, TaskStatus, Worker
@@ -176,3 +176,14 @@ def test_a_name_in_the_params_names_the_published_directory_unless_it_would_lead
     token8 = str(claim.claim_token)[:8]
     assert stems[0].name.startswith("2026-10-01T06:00:00.")
     assert stems[1] == tmp_path / "echo" / f"{str(claim.task_id)[:8]}.{token8}"
+
+
+def test_a_task_too_big_for_the_whole_host_holds_up_no_other(worker):
+    worker.memory_gb = 10.0
+    worker.save()
+    sizes = [12.0, 1.0, 9.5]
+    tasks = [spawn_one("echo") for _ in sizes]
+    for task, size_gb in zip(tasks, sizes, strict=True):
+        Task.objects.filter(pk=task.pk).update(memory_gb=size_gb, memory_class=policies.memory_class(size_gb))
+    (claim,) = admission.claim(worker, slots=5)
+    assert claim.task_id == tasks[1].task_id
