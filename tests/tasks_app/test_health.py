@@ -402,6 +402,7 @@ def test_a_transaction_that_blocks_the_checks_does_not_block_the_answer(other_se
 
 
 def test_thresholds_are_set_in_the_environment_and_bad_ones_refused_by_name(monkeypatch):
+    monkeypatch.delenv("ABSURD_HEALTH")
     assert env.numbers("ABSURD_HEALTH", thresholds.DEFAULTS) == thresholds.DEFAULTS
     monkeypatch.setenv("ABSURD_HEALTH", "depth_warn=800, disk_free_bad_fraction=0.01")
     found = env.numbers("ABSURD_HEALTH", thresholds.DEFAULTS)
