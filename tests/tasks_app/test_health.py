@@ -251,6 +251,7 @@ def test_a_clock_that_is_off_is_noticed(worker):
 @pytest.mark.django_db(transaction=True)
 def test_dead_rows_that_vacuum_does_not_remove_are_noticed(limits):
     make_worker()
+    run_sql("VACUUM")  # of what other tests have left
     limits(dead_rows_warn=5, dead_ratio_warn=0.5)
 
     def until(reached: Callable[[health.Check], bool], *statements: str) -> health.Check:
@@ -265,7 +266,7 @@ def test_dead_rows_that_vacuum_does_not_remove_are_noticed(limits):
     update = ["UPDATE tasks_app_worker SET pid = pid + 1"] * 20
     found = until(lambda found: found.remedy.endswith("VACUUM tasks_app_worker"), *update)
     assert (found.state, found.value > 5) == ("warn", True)
-    until(lambda found: found.state == "ok", "VACUUM tasks_app_worker, tasks_app_task, tasks_app_taskevent")
+    until(lambda found: found.state == "ok", "VACUUM")
 
 
 @pytest.mark.django_db(transaction=True)
