@@ -17,6 +17,7 @@ OPERATOR_VERBS = (
     "requeue_task",
     "respawn_task",
     "pause_queue",
+    "order_worker",
     "freeze_everything",
     "set_limit",
     "run_schedule",

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 # Waits for whoever is about to commit the same key, so that afterwards the key is known for certain.
 _RESERVE = """
-INSERT INTO tasks_app_idempotencykey (key, fingerprint, task_id, created_at)
-SELECT key, fingerprint, task_id, absurd_now()
+INSERT INTO tasks_app_idempotencykey (caller, key, fingerprint, task_id, created_at)
+SELECT %s, key, fingerprint, task_id, absurd_now()
 FROM unnest(%s::text[], %s::text[], %s::uuid[]) AS wanted(key, fingerprint, task_id)
 ORDER BY key
-ON CONFLICT (key) DO NOTHING
+ON CONFLICT (caller, key) DO NOTHING
 RETURNING key
 """
 
 
-def reserve(wanted: Sequence[tuple[str | None, str, Task]]) -> dict[UUID, Task]:
-    """Take the keys for the tasks that are about to be spawned.
+def reserve(wanted: Sequence[tuple[str | None, str, Task]], *, caller: str) -> dict[UUID, Task]:
+    """Take the caller's keys for the tasks that are about to be spawned.
 
     Returns, by the task id that is not to be used, the task which a key found instead. Raises IdempotencyConflict when
     a key was used for other content.
@@ -38,9 +38,10 @@ def reserve(wanted: Sequence[tuple[str | None, str, Task]]) -> dict[UUID, Task]:
     if not keyed:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(_RESERVE, [[k for k, _, _ in keyed], [p for _, p, _ in keyed], [t.task_id for _, _, t in keyed]])
+        columns = [[k for k, _, _ in keyed], [p for _, p, _ in keyed], [t.task_id for _, _, t in keyed]]
+        cursor.execute(_RESERVE, [caller, *columns])
         cursor.fetchall()
-    stored = {row.key: row for row in IdempotencyKey.objects.filter(key__in=[key for key, _, _ in keyed])}
+    stored = {row.key: row for row in IdempotencyKey.objects.filter(caller=caller, key__in=columns[0])}
     own = {task.task_id: task for _, _, task in keyed}
     found: dict[UUID, Task] = {}
     for key, print_, task in keyed:

@@ -119,7 +119,7 @@ def spawn_many(requests: Sequence[SpawnRequest], *, actor: str) -> list[Task]:
         builder = _Builder(*_moment_and_queues({_queue_name(request) for request in requests}))
         built = [builder.build(request) for request in requests]
         known = idempotency.reserve(
-            [(request.idempotency_key, idempotency.fingerprint(request), task) for request, task in built]
+            [(request.idempotency_key, idempotency.fingerprint(request), task) for request, task in built], caller=actor
         )
         fresh = [(request, task) for request, task in built if task.task_id not in known]
         tasks = edges.connect(fresh)
@@ -222,6 +222,7 @@ class _Builder:
                 memory_class=policies.memory_class(spec.memory_gb),
                 memory_gb=spec.memory_gb,
                 cores=spec.cores,
+                disk_gb=spec.disk_gb,
                 timeout_sec=_first(spec.timeout_sec, queue.default_timeout_sec, settings.ABSURD_TASK_TIMEOUT),
                 silence_sec=spec.silence_sec,
                 max_retries=_first(spec.max_retries, queue.default_max_retries, settings.ABSURD_MAX_RETRIES),

@@ -16,6 +16,7 @@ MEANING = {
     "read": "read: look at everything",
     "spawn": "spawn: put tasks into queues",
     "operate": "operate: cancel, retry, reprioritise, pause",
+    "admin": "admin: limits, schedules, archive, and what else changes how the system works",
 }
 
 

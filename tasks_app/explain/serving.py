@@ -24,7 +24,8 @@ WORKERS_MOST = 500
 # Memory is counted over all workers of a host, also over those that serve other queues or are not heard of any more.
 _LIVE = f"""
 WITH live AS (
-    SELECT id, label, host, host_id, concurrency, memory_gb, draining, heartbeat_at FROM tasks_app_worker
+    SELECT id, label, host, host_id, concurrency, memory_gb, heartbeat_at,
+        draining OR ordered <> '' AS draining FROM tasks_app_worker
     WHERE stopped_at IS NULL AND queues @> %(queue)s::jsonb
         AND heartbeat_at > %(as_of)s::timestamptz - {STALE_AFTER_HEARTBEATS} * heartbeat_sec * interval '1 second'
     ORDER BY heartbeat_at DESC LIMIT {WORKERS_MOST}

@@ -9,10 +9,11 @@ from tasks_app.models.freeze import Freeze
 from tasks_app.models.idempotency import IdempotencyKey
 from tasks_app.models.limit import Limit, LimitSlot
 from tasks_app.models.queue import Queue
+from tasks_app.models.reservation import Reservation
 from tasks_app.models.run import Run, TaskDependency
 from tasks_app.models.schedule import CatchUp, Schedule
 from tasks_app.models.task import Hold, Task, TaskStatus
-from tasks_app.models.worker import Worker
+from tasks_app.models.worker import Worker, WorkerOrder
 
 __all__ = [
     "ApiKey",
@@ -27,6 +28,7 @@ __all__ = [
     "LimitSlot",
     "Queue",
     "QueueCount",
+    "Reservation",
     "Run",
     "Schedule",
     "Task",
@@ -34,4 +36,5 @@ __all__ = [
     "TaskEvent",
     "TaskStatus",
     "Worker",
+    "WorkerOrder",
 ]

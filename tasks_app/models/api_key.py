@@ -6,21 +6,22 @@ from django.conf import settings
 from django.db import models
 from rest_framework_api_key.models import AbstractAPIKey
 
-SCOPES = ("read", "spawn", "operate")
+SCOPES = ("read", "spawn", "operate", "admin")
 
 
 def all_scopes() -> list[str]:
-    """Return every scope: what a key gets when nothing narrower is asked for."""
-    return list(SCOPES)
+    """Return every scope but admin: what a key gets when nothing else is asked for."""
+    return [scope for scope in SCOPES if scope != "admin"]
 
 
 class ApiKey(AbstractAPIKey):
-    """A hashed key with an owner and the scopes it opens: read, spawn, operate."""
+    """A hashed key with an owner and the scopes it opens: read, spawn, operate, admin."""
 
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="api_keys"
     )
     scopes = models.JSONField(default=all_scopes)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta(AbstractAPIKey.Meta):
         verbose_name = "API key"

@@ -33,6 +33,8 @@ class ArchivedTask(models.Model):
             models.Index(fields=["run_id"], name="archive_run", condition=models.Q(run_id__isnull=False)),
             models.Index(fields=["last_event_id"], name="archive_last_event"),
             models.Index(fields=["completed_at"], name="archive_completed"),
+            models.Index(fields=["status", "-id"], name="archive_status"),
+            models.Index(fields=["queue_name", "-id"], name="archive_queue"),
         ]
 
     def __str__(self) -> str:

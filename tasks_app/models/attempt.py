@@ -27,6 +27,15 @@ class Attempt(models.Model):
     directory = models.CharField(max_length=500, blank=True)
     peak_rss_bytes = models.BigIntegerField(null=True, blank=True)
     cpu_sec = models.FloatField(null=True, blank=True)
+    read_bytes = models.BigIntegerField(null=True, blank=True, help_text="Read from disks, as the kernel counts.")
+    write_bytes = models.BigIntegerField(null=True, blank=True, help_text="Written to disks, as the kernel counts.")
+    sampled_at = models.DateTimeField(null=True, blank=True, help_text="When the use of resources was last looked at.")
+    stop_asked_at = models.DateTimeField(null=True, blank=True, help_text="When the worker began to stop it.")
+    stop_due_at = models.DateTimeField(null=True, blank=True, help_text="By then its slot is free.")
+    stop_reason = models.CharField(max_length=500, blank=True, db_default="")
+    stack = models.TextField(
+        blank=True, db_default="", help_text="The stacks of all its threads when it was stopped or crashed."
+    )
 
     class Meta:
         ordering = ["task_id", "number"]

@@ -9,10 +9,14 @@ from django.db.models.functions import Now
 class IdempotencyKey(models.Model):
     """A caller's key, the fingerprint of what it asked for, and the task it got."""
 
-    key = models.CharField(max_length=200, unique=True)
+    caller = models.CharField(max_length=200, db_default="", help_text="Whose key it is: two callers share none.")
+    key = models.CharField(max_length=200)
     fingerprint = models.CharField(max_length=64)
     task_id = models.UUIDField()
     created_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["caller", "key"], name="idempotency_key_of_caller")]
 
     def __str__(self) -> str:
         return self.key

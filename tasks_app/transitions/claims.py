@@ -38,7 +38,8 @@ _TAKE = """
     UPDATE tasks_app_task
     SET status = 'claimed', claim_token = gen_random_uuid(), claim_epoch = claim_epoch + 1, worker_id = %(worker)s,
         claimed_at = absurd_now(), lease_until = absurd_now() + lease_sec * interval '1 second',
-        crash_count = crash_count + 1, progress = NULL, progress_message = '', error = NULL, failure_class = ''
+        crash_count = crash_count + 1, progress = NULL, progress_message = '', progress_metrics = '{}', error = NULL,
+        failure_class = ''
     WHERE id = ANY(ARRAY(SELECT id FROM granted))
     RETURNING id, rank, task_id, claim_token, claim_epoch, task_name, queue_name, params, bindings, timeout_sec,
         deadline_at, lease_sec, memory_gb, cores, silence_sec, run_id, retry_count, claimed_at

@@ -26,6 +26,7 @@ INSERTED = {
     "memory_class": "smallint",
     "memory_gb": "float8",
     "cores": "smallint",
+    "disk_gb": "float8",
     "runnable_at": "timestamptz",
     "expires_at": "timestamptz",
     "deadline_at": "timestamptz",

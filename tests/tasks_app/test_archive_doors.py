@@ -87,9 +87,14 @@ def test_a_repeated_key_finds_the_archived_task(api):
     assert (again.task_id, again.archived, Task.objects.count()) == (task.task_id, True, 0)
     with pytest.raises(IdempotencyConflict):
         spawn_note(idempotency_key="tile-7", priority=19)
-    body = {"task_name": "note", "params": {"text": "hello"}, "priority": 20}
-    response = api.post("tasks", body, **{"Idempotency-Key": "tile-7"})
-    assert (response.status_code, response.body["task_id"], response.body["archived"]) == (200, str(task.task_id), True)
+
+
+def test_the_key_of_another_caller_is_another_key(api):
+    task = spawn_note(idempotency_key="tile-7")
+    body = {"task_name": "note", "params": {"text": "hello"}}
+    first, again = (api.post("tasks", body, **{"Idempotency-Key": "tile-7"}) for _ in range(2))
+    assert first.status_code == again.status_code == 200
+    assert first.body["task_id"] == again.body["task_id"] != str(task.task_id)
 
 
 def test_keys_are_forgotten_after_their_time_whether_archived_or_not():

@@ -14,7 +14,7 @@ from tasks_app.models import CountDelta, QueueCount, Task
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note
 
 FIRST = [("tasks_app", "0002_storage")]
-LATEST = [("tasks_app", "0004_clock_and_counts")]
+LATEST = [("tasks_app", "0005_runtime")]
 
 OLD_INSERT = """
 INSERT INTO tasks_app_task (task_id, queue_name, task_name, params, bindings, priority, status, hold, rank,
