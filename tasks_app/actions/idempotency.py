@@ -37,11 +37,13 @@ def reserve(wanted: Sequence[tuple[str | None, str, Task]], *, caller: str) -> d
     keyed = [(key, print_, task) for key, print_, task in wanted if key is not None]
     if not keyed:
         return {}
+    keys = [key for key, _, _ in keyed]
     with connection.cursor() as cursor:
-        columns = [[k for k, _, _ in keyed], [p for _, p, _ in keyed], [t.task_id for _, _, t in keyed]]
-        cursor.execute(_RESERVE, [caller, *columns])
+        cursor.execute(
+            _RESERVE, [caller, keys, [print_ for _, print_, _ in keyed], [task.task_id for _, _, task in keyed]]
+        )
         cursor.fetchall()
-    stored = {row.key: row for row in IdempotencyKey.objects.filter(caller=caller, key__in=columns[0])}
+    stored = {row.key: row for row in IdempotencyKey.objects.filter(caller=caller, key__in=keys)}
     own = {task.task_id: task for _, _, task in keyed}
     found: dict[UUID, Task] = {}
     for key, print_, task in keyed:

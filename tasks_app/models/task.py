@@ -115,7 +115,7 @@ class Task(models.Model):
     disk_gb = models.FloatField(default=0, db_default=0.0)
     progress = models.FloatField(null=True, blank=True, help_text="Fraction of the running attempt done, 0 to 1.")
     progress_message = models.CharField(max_length=300, blank=True)
-    progress_metrics = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()))
+    progress_metrics = models.JSONField(default=dict, db_default={})
 
     result = models.JSONField(null=True, blank=True)
     error = models.TextField(null=True, blank=True)  # noqa: DJ001 - null is what the API returns for "no error"
