@@ -161,7 +161,7 @@ SPECTACULAR_SETTINGS = {
         "TaskStatusEnum": "tasks_app.models.task.TaskStatus",
         "HealthStatusEnum": ["healthy", "degraded", "unhealthy", "disabled"],
         "RunStateEnum": "tasks_app.run_states.WORDS",
-        "WorkerStateEnum": ["active", "idle", "stale", "lost", "stopped"],
+        "WorkerStateEnum": "tasks_app.worker_states.STATES",
     },
 }
 

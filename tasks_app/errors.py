@@ -134,6 +134,24 @@ class ScheduleNotFound(AbsurdError):
         super().__init__(f"there is no schedule {name!r}")
 
 
+class WorkerNotFound(AbsurdError):
+    """No worker has that id."""
+
+    code = "worker_not_found"
+
+    def __init__(self, worker_id: object) -> None:
+        super().__init__(f"there is no worker {worker_id}; the list of workers shows their ids")
+
+
+class WorkerRefuses(AbsurdError):
+    """The worker can no longer obey."""
+
+    code = "worker_refuses"
+
+    def __init__(self, worker: object, why: str) -> None:
+        super().__init__(f"worker {worker} cannot obey: {why}")
+
+
 class TaskArchived(InvalidTransition):
     """The task has left the hot tables and can change no more."""
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from tasks_app import clock
-from tasks_app.models import Task, TaskStatus, Worker
+from tasks_app.models import Task, TaskStatus, Worker, WorkerOrder
 from tasks_app.stats import STALE_AFTER_HEARTBEATS
 
-WorkerState = Literal["active", "idle", "stale", "lost", "stopped"]
+WorkerState = Literal["active", "idle", "draining", "paused", "stale", "lost", "stopped"]
+STATES: tuple[WorkerState, ...] = ("active", "idle", "draining", "paused", "stale", "lost", "stopped")
 
 LOST_AFTER_HEARTBEATS = 10
 SHOWN_FOR = timedelta(days=1)
@@ -29,7 +30,10 @@ class WorkerReport:
 
 
 def state_of(worker: Worker, moment: datetime, *, busy: bool) -> WorkerState:
-    """Return the state at a moment: stale after three missed heartbeats, lost after ten."""
+    """Return the state at a moment: stale after three missed heartbeats, lost after ten.
+
+    A worker that was told to pause or to end still finishes what it runs.
+    """
     if worker.stopped_at is not None:
         return "stopped"
     silent_for = moment - worker.heartbeat_at
@@ -37,7 +41,25 @@ def state_of(worker: Worker, moment: datetime, *, busy: bool) -> WorkerState:
         return "lost"
     if silent_for > timedelta(seconds=STALE_AFTER_HEARTBEATS * worker.heartbeat_sec):
         return "stale"
+    if worker.draining or worker.ordered in (WorkerOrder.DRAIN, WorkerOrder.RECYCLE):
+        return "draining"
+    if worker.ordered == WorkerOrder.PAUSE:
+        return "paused"
     return "active" if busy else "idle"
+
+
+def told(worker: Worker) -> dict[str, Any]:
+    """Return what events say of a worker."""
+    return {
+        "worker_id": worker.label,
+        "boot_id": str(worker.pk),
+        "host": worker.host,
+        "pid": worker.pid,
+        "queues": worker.queues,
+        "concurrency": worker.concurrency,
+        "ordered": worker.ordered,
+        "draining": worker.draining,
+    }
 
 
 def recent_workers() -> list[WorkerReport]:
@@ -45,7 +67,7 @@ def recent_workers() -> list[WorkerReport]:
     moment = clock.now()
     workers = Worker.objects.filter(heartbeat_at__gte=moment - SHOWN_FOR).order_by("label", "-started_at")
     found = report_on(workers[:500], moment)
-    return sorted(found, key=lambda report: ("active", "idle", "stale", "lost", "stopped").index(report.state))
+    return sorted(found, key=lambda report: STATES.index(report.state))
 
 
 def report_on(workers: Iterable[Worker], moment: datetime) -> list[WorkerReport]:

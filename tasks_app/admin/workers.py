@@ -7,7 +7,7 @@ from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import display
@@ -37,8 +37,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     @admin.display(description="state")
     def state(self, worker: Worker) -> SafeString:
         """What it is doing, from its last report."""
-        state = display.pill(state_of(worker, timezone.now(), busy=bool(self._held(worker))))
-        return format_html("{} draining", state) if worker.draining and not worker.stopped_at else state
+        return display.pill(state_of(worker, timezone.now(), busy=bool(self._held(worker))))
 
     @admin.display(description="slots")
     def slots(self, worker: Worker) -> str:

@@ -30,6 +30,8 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
     errors.NotFrozen: 409,
     errors.RunNotFound: 404,
     errors.RunRefuses: 409,
+    errors.WorkerNotFound: 404,
+    errors.WorkerRefuses: 409,
     errors.InvalidTransition: 409,
     errors.TaskArchived: 409,
     errors.IdempotencyConflict: 409,

@@ -6,8 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from tasks_app import worker_states
 from tasks_app.actions.spawn import Join
-from tasks_app.models import Task
+from tasks_app.models import Task, WorkerOrder
 from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
 from tasks_app.worker_states import WorkerReport
 
@@ -286,14 +287,24 @@ class WorkerSerializer(serializers.Serializer[Any]):
 
     worker_id = serializers.CharField(source="worker.label")
     boot_id = serializers.UUIDField(source="worker.id")
-    state = serializers.ChoiceField(choices=["active", "idle", "stale", "lost", "stopped"])
+    state = serializers.ChoiceField(choices=worker_states.STATES)
     host = serializers.CharField(source="worker.host")
     pid = serializers.IntegerField(source="worker.pid")
     version = serializers.CharField(source="worker.version")
     queues = serializers.ListField(source="worker.queues", child=serializers.CharField())
     concurrency = serializers.IntegerField(source="worker.concurrency")
     memory_gb = serializers.FloatField(source="worker.memory_gb")
-    draining = serializers.BooleanField(source="worker.draining")
+    cores = serializers.IntegerField(source="worker.cores", help_text="Cores of its host for tasks.")
+    disk_gb = serializers.FloatField(source="worker.disk_gb", help_text="Free space where it writes products.")
+    rss_bytes = serializers.IntegerField(source="worker.rss_bytes")
+    clock_skew_sec = serializers.FloatField(
+        source="worker.clock_skew_sec", allow_null=True, help_text="Its host's clock minus the database's."
+    )
+    draining = serializers.BooleanField(source="worker.draining", help_text="It claims no more and ends.")
+    ordered = serializers.ChoiceField(source="worker.ordered", choices=["", *WorkerOrder.values])
+    ordered_by = serializers.CharField(source="worker.ordered_by")
+    ordered_at = serializers.DateTimeField(source="worker.ordered_at", allow_null=True)
+    order_reason = serializers.CharField(source="worker.order_reason")
     started_at = serializers.DateTimeField(source="worker.started_at")
     heartbeat_at = serializers.DateTimeField(source="worker.heartbeat_at")
     heartbeat_age_sec = serializers.FloatField()
