@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from tasks_app import archive, limits, registry, transitions
 from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.models import Attempt, Task, TaskStatus, Worker
+from tasks_app.room import Room
 from tasks_app.settling import AttemptReport, settle_failure
 from tasks_app.transitions import Act, Ended, record
 
@@ -39,6 +40,7 @@ class Claim:
     cores: int
     worker_label: str
     silence_sec: int | None = None
+    disk_gb: float = 0.0
 
     @property
     def actor(self) -> str:
@@ -56,26 +58,39 @@ class Renewal:
 
 
 def claim(
-    worker: Worker, *, limit: int, memory_classes: Sequence[int] = MEMORY_CLASSES, free_gb: float = float("inf")
+    worker: Worker,
+    *,
+    limit: int,
+    queues: Sequence[str] | None = None,
+    memory_classes: Sequence[int] = MEMORY_CLASSES,
+    room: Room = Room(),  # noqa: B008 - it is immutable
 ) -> list[Claim]:
-    """Claim up to `limit` tasks from the worker's queues, most urgent first, together of no more than `free_gb`."""
+    """Claim up to `limit` tasks that find room, from the worker's queues or some of them, most urgent first."""
     claims: list[Claim] = []
     while limit > len(claims):
         found = transitions.claim(
             worker_pk=worker.pk,
             label=worker.label,
-            queues=worker.queues,
+            queues=worker.queues if queues is None else queues,
             memory_classes=memory_classes,
-            free_gb=free_gb,
+            room=room,
             limit=limit - len(claims),
+            narrow=room.cores < registry.most_cores() or room.disk_gb < registry.most_disk_gb(),
         )
         fresh = _claims_of(found.rows, worker.label)
         claims += fresh
-        free_gb -= sum(each.memory_gb for each in fresh)
+        room = left_of(room, fresh)
         # Of what a full limit turned away another may have a free slot of the other limit that it stands under.
         if not found.parked or not (limits.admit() or fresh):
             break
     return claims
+
+
+def left_of(room: Room, claims: Iterable[Claim]) -> Room:
+    """Return what the claimed tasks leave of a room."""
+    for each in claims:
+        room = room.without(memory_gb=each.memory_gb, cores=each.cores, disk_gb=each.disk_gb)
+    return room
 
 
 def _claims_of(rows: Sequence[tuple[Any, ...]], label: str) -> list[Claim]:
@@ -94,6 +109,7 @@ def _claims_of(rows: Sequence[tuple[Any, ...]], label: str) -> list[Claim]:
             memory_gb=row[9],
             cores=row[10],
             silence_sec=row[11],
+            disk_gb=row[12],
             worker_label=label,
         )
         for row in rows

@@ -32,6 +32,7 @@ class TaskSpec:
     max_retries: int | None = None
     memory_gb: float = 1.0
     cores: int = 1
+    """Counted over all workers of a host; 0 for what takes next to no processor time."""
     disk_gb: float = 0.0
     isolation: Literal["process", "thread"] = "process"
     """`thread` is for short pure-Python work: it runs in the worker itself and cannot be killed."""
@@ -79,6 +80,16 @@ def find(name: str) -> TaskSpec | None:
 def names() -> list[str]:
     """Return the registered task names in order."""
     return sorted(_specs)
+
+
+def most_cores() -> int:
+    """Return the largest number of cores that a known task name declares."""
+    return max((spec.cores for spec in _specs.values()), default=0)
+
+
+def most_disk_gb() -> float:
+    """Return the largest disk space that a known task name declares."""
+    return max((spec.disk_gb for spec in _specs.values()), default=0.0)
 
 
 def check_params(spec: TaskSpec, params: dict[str, Any], bound: Collection[str] = ()) -> dict[str, Any]:

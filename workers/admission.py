@@ -1,21 +1,31 @@
-"""Claim only what the host has memory for, counted over all its workers."""
+"""Claim only what the host has room for, counted over all its workers."""
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
+import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 from django.db import transaction
 
-from tasks_app import claiming, statements
+from tasks_app import claiming, registry, reservations, statements
 from tasks_app.claiming import Claim
 from tasks_app.models import Worker
+from tasks_app.room import Room, class_is_open
+from workers.weights import Shares
 
 LOCK_SPACE = 0x41425344
 """First key of the two-key advisory locks by which the workers of one host take turns."""
 SHARE_OF_RAM = 0.75
-_TAKE_TURN = "SELECT pg_advisory_xact_lock(%(space)s::integer, %(host)s::integer)"
+CONSIDER_SEC = 5.0
+"""How often it is asked whether a big task has waited too long."""
+
+logger = logging.getLogger(__name__)
 
 
 def default_memory_gb() -> float:
@@ -29,45 +39,100 @@ def default_memory_gb() -> float:
     return SHARE_OF_RAM * total_bytes / 1e9
 
 
-def fitting_classes(free_gb: float, total_gb: float) -> list[int]:
-    """Return the memory classes n, tasks of up to 2**n GB, that may be claimed now.
-
-    The smallest class is always open, for what needs next to nothing. On an empty host the class that the whole share
-    lies within is open too: it holds tasks that do fit.
-    """
-    empty = free_gb >= total_gb
-    return [n for n in claiming.MEMORY_CLASSES if n == 0 or 2**n <= free_gb or (empty and 2 ** (n - 1) < total_gb)]
+def default_cores(concurrency: int) -> int:
+    """Return the cores that this process may use, or the concurrency it was given where that is more."""
+    return max(concurrency, len(os.sched_getaffinity(0)))
 
 
-def claim(worker: Worker, *, slots: int) -> list[Claim]:
-    """Claim up to `slots` tasks whose declared memory together fits what is free of the host's share.
-
-    A task that does not fit beside more urgent ones lets the smaller ones behind it pass.
-    """
-    claims: list[Claim] = []
-    with transaction.atomic():
-        statements.run(_TAKE_TURN, {"space": LOCK_SPACE, "host": _key(worker.host_id)})
-        free_gb = worker.memory_gb - _claimed_gb(worker.host_id)
-        while len(claims) < slots:
-            classes = fitting_classes(free_gb, worker.memory_gb)
-            fresh = claiming.claim(worker, limit=slots - len(claims), memory_classes=classes, free_gb=free_gb)
-            if not fresh:
-                break
-            claims += fresh
-            free_gb -= sum(each.memory_gb for each in fresh)
-            if sum(each.memory_gb for each in fresh) == 0:
-                break
-    return claims
-
-
-_CLAIMED_GB = """
-SELECT coalesce(sum(memory_gb), 0) FROM tasks_app_task WHERE status = 'claimed' AND worker_id = ANY(ARRAY(
+_TAKE_TURN = "SELECT pg_advisory_xact_lock(%(space)s::integer, %(host)s::integer)"
+_TAKEN = """
+SELECT coalesce(sum(memory_gb), 0), coalesce(sum(least(cores, %(host_cores)s::smallint)), 0),
+    coalesce(sum(disk_gb), 0), EXISTS (SELECT FROM tasks_app_reservation WHERE host_id = %(host_id)s)
+FROM tasks_app_task WHERE status = 'claimed' AND worker_id = ANY(ARRAY(
     SELECT id FROM tasks_app_worker WHERE host_id = %(host_id)s))
 """
 
 
-def _claimed_gb(host_id: str) -> float:
-    return float(statements.run(_CLAIMED_GB, {"host_id": host_id})[0][0])
+class Admission:
+    """Decides what a worker may claim now. `root` is where its attempts write."""
+
+    def __init__(self, shares: Shares, root: Path) -> None:
+        self._shares = shares
+        self._root = root
+        self._consider_at = 0.0
+
+    def claim(self, worker: Worker, *, slots: int) -> list[Claim]:
+        """Claim up to `slots` tasks whose declared memory, cores and disk find room on the host.
+
+        A task that does not fit beside more urgent ones lets the smaller ones behind it pass, but not for ever: when it
+        has waited long, the host keeps room for it.
+        """
+        with transaction.atomic():
+            statements.run(_TAKE_TURN, {"space": LOCK_SPACE, "host": _key(worker.host_id)})
+            room, reserved = self._room(worker)
+            kept = reservations.look(worker.host_id) if reserved else None
+            claims: list[Claim] = []
+            if kept is not None:
+                if room.holds(**kept.need) and kept.queue_name in worker.queues:
+                    claims = _fill(worker, room, 1, [kept.queue_name], [kept.memory_class])
+                    room = claiming.left_of(room, claims)
+                if any(claim.task_id == kept.task_id for claim in claims):
+                    reservations.drop(worker.host_id)
+                else:
+                    room = room.without(**kept.need)
+            claims += self._by_share(worker, room, slots - len(claims))
+            if kept is None:
+                self._consider(worker, claiming.left_of(room, claims))
+        return claims
+
+    def _room(self, worker: Worker) -> tuple[Room, bool]:
+        """Return what is free on the host, and whether room is kept for a task."""
+        rows = statements.run(_TAKEN, {"host_id": worker.host_id, "host_cores": worker.cores})
+        memory_gb, cores, disk_gb, reserved = rows[0]
+        room = Room(
+            memory_gb=worker.memory_gb - float(memory_gb),
+            cores=worker.cores - int(cores),
+            disk_gb=free_disk_gb(self._root) - float(disk_gb),
+            host_cores=worker.cores,
+        )
+        return room, bool(reserved)
+
+    def _by_share(self, worker: Worker, room: Room, slots: int) -> list[Claim]:
+        claims: list[Claim] = []
+        if not self._shares.even:
+            for name, share in self._shares.split(slots).items():
+                fresh = _fill(worker, room, share, [name])
+                claims += fresh
+                room = claiming.left_of(room, fresh)
+        return claims + _fill(worker, room, slots - len(claims), worker.queues)
+
+    def _consider(self, worker: Worker, room: Room) -> None:
+        if time.monotonic() < self._consider_at:
+            return
+        self._consider_at = time.monotonic() + CONSIDER_SEC
+        task_id = reservations.make(worker, room, worker.queues)
+        if task_id is not None:
+            logger.info("keeping room for task=%s, which has waited long for more than is free", task_id)
+
+
+def _fill(
+    worker: Worker, room: Room, slots: int, queues: Sequence[str], classes: Sequence[int] = claiming.MEMORY_CLASSES
+) -> list[Claim]:
+    """Claim round after round: each time only tasks that fit by themselves are looked at."""
+    claims: list[Claim] = []
+    while len(claims) < slots:
+        open_now = [n for n in classes if class_is_open(n, room.memory_gb, worker.memory_gb)]
+        fresh = claiming.claim(worker, limit=slots - len(claims), queues=queues, memory_classes=open_now, room=room)
+        claims += fresh
+        room = claiming.left_of(room, fresh)
+        if all(each.memory_gb == each.cores == each.disk_gb == 0 for each in fresh):
+            break  # nothing was found, or what was found took no room and so would have been found at once
+    return claims
+
+
+def free_disk_gb(root: Path) -> float:
+    """Return the free space where attempts write; boundless when no task name declares that it needs any."""
+    return shutil.disk_usage(root).free / 1e9 if registry.most_disk_gb() else float("inf")
 
 
 def _key(host_id: str) -> int:

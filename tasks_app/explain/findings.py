@@ -32,6 +32,7 @@ class Code(StrEnum):
     WORKERS_PAUSED = "workers_paused"
     MEMORY_TOO_BIG = "memory_too_big"
     MEMORY_BUSY = "memory_busy"
+    CORES_BUSY = "cores_busy"
     SLOTS_BUSY = "slots_busy"
     BEHIND = "behind"
     CLAIMABLE = "claimable"

@@ -12,35 +12,43 @@ from uuid import UUID
 
 from django.conf import settings
 
-from tasks_app import wording
+from tasks_app import reservations, wording
 from tasks_app.explain.findings import Case, Code, Finding, stamp
 from tasks_app.explain.reading import select
-from tasks_app.models import Worker
+from tasks_app.models import Task, Worker
+from tasks_app.room import class_is_open
 from tasks_app.stats import STALE_AFTER_HEARTBEATS
 
 SHOWN = 5
 WORKERS_MOST = 500
 
-# Memory is counted over all workers of a host, also over those that serve other queues or are not heard of any more.
+# Room is counted over all workers of a host, also over those that serve other queues or are not heard of any more.
 _LIVE = f"""
 WITH live AS (
-    SELECT id, label, host, host_id, concurrency, memory_gb, heartbeat_at,
+    SELECT id, label, host, host_id, concurrency, memory_gb, cores, heartbeat_at,
         draining OR ordered <> '' AS draining FROM tasks_app_worker
     WHERE stopped_at IS NULL AND queues @> %(queue)s::jsonb
         AND heartbeat_at > %(as_of)s::timestamptz - {STALE_AFTER_HEARTBEATS} * heartbeat_sec * interval '1 second'
     ORDER BY heartbeat_at DESC LIMIT {WORKERS_MOST}
-), held AS (
-    SELECT worker.id, worker.host_id, count(*) AS n, sum(task.memory_gb) AS gb, min(task.claimed_at) AS oldest
+), claimed AS (
+    SELECT worker.id, worker.host_id, task.memory_gb, task.cores, task.claimed_at
     FROM tasks_app_task AS task JOIN tasks_app_worker AS worker ON worker.id = task.worker_id
     WHERE task.status = 'claimed' AND worker.host_id IN (SELECT host_id FROM live)
-    GROUP BY worker.id
-), of_host AS (
-    SELECT host_id, sum(n) AS n, sum(gb) AS gb FROM held GROUP BY host_id
+), held AS (
+    SELECT id, count(*) AS n, min(claimed_at) AS oldest FROM claimed GROUP BY id
 )
 SELECT live.id, live.label, live.host, live.concurrency, live.memory_gb, live.draining,
     coalesce(held.n, 0)::integer AS running, held.oldest,
-    live.memory_gb - coalesce(of_host.gb, 0) AS free_gb, coalesce(of_host.n, 0)::integer AS host_running
-FROM live LEFT JOIN held ON held.id = live.id LEFT JOIN of_host ON of_host.host_id = live.host_id
+    live.memory_gb - of_host.gb - coalesce(kept.memory_gb, 0) AS free_gb, of_host.n::integer AS host_running,
+    live.cores, (live.cores - of_host.cores - coalesce(least(kept.cores, live.cores), 0))::integer AS free_cores,
+    kept.task_id AS kept_for
+FROM live
+LEFT JOIN held ON held.id = live.id
+CROSS JOIN LATERAL (
+    SELECT count(*) AS n, coalesce(sum(memory_gb), 0) AS gb, coalesce(sum(least(cores, live.cores)), 0) AS cores
+    FROM claimed WHERE claimed.host_id = live.host_id
+) AS of_host
+LEFT JOIN ({reservations.WANTED}) AS kept ON kept.host_id = live.host_id AND kept.task_id <> %(task_id)s
 ORDER BY live.label, live.id
 """  # noqa: S608 - constants
 
@@ -62,6 +70,10 @@ class Server:
     free_gb: float
     host_running: int
     """Claimed tasks of all workers of its host."""
+    cores: int
+    free_cores: int
+    kept_for: UUID | None
+    """Another task that the host keeps room for."""
 
     def __str__(self) -> str:
         return f"{self.label}@{self.host}"
@@ -71,21 +83,19 @@ class Server:
         """How many more attempts it would run."""
         return max(0, self.concurrency - self.running)
 
-    def fits(self, memory_gb: float, memory_class: int) -> bool:
-        """Whether the worker looks for tasks of the class now, and finds this one small enough."""
-        return memory_gb <= self.free_gb and is_open(memory_class, self.free_gb, self.memory_gb)
+    def has_memory(self, task: Task) -> bool:
+        """Whether the worker looks for tasks of this one's memory class now, and finds it small enough."""
+        return task.memory_gb <= self.free_gb and class_is_open(task.memory_class, self.free_gb, self.memory_gb)
 
-
-def is_open(memory_class: int, free_gb: float, total_gb: float) -> bool:
-    """Whether a worker claims tasks of a memory class, up to 2**n GB: the rule of its admission."""
-    if memory_class == 0 or 2**memory_class <= free_gb:
-        return True
-    return free_gb >= total_gb and 2 ** (memory_class - 1) < total_gb
+    def fits(self, task: Task) -> bool:
+        """Whether there is room for the task beside all that the host runs."""
+        return self.has_memory(task) and min(task.cores, self.cores) <= self.free_cores
 
 
 def live_servers(case: Case) -> list[Server]:
     """Return the live workers of the task's queue with what they hold."""
-    rows = select(_LIVE, {"queue": json.dumps([case.task.queue_id]), "as_of": case.as_of})
+    asked = {"queue": json.dumps([case.task.queue_id]), "as_of": case.as_of, "task_id": case.task.task_id}
+    rows = select(_LIVE, asked)
     return [Server(**row) for row in rows]
 
 
@@ -105,9 +115,10 @@ def lasting(case: Case, servers: Sequence[Server]) -> list[Finding]:
 def passing(case: Case, servers: Sequence[Server]) -> list[Finding]:
     """What keeps workers from the task until some attempt ends: memory, slots."""
     able = [server for server in servers if not server.draining]
-    roomy = [server for server in able if server.fits(case.task.memory_gb, case.task.memory_class)]
+    roomy = [server for server in able if server.fits(case.task)]
     if able and not roomy:
-        return [_memory_busy(case, able)]
+        narrow = [server for server in able if server.has_memory(case.task)]
+        return [_cores_busy(case, narrow) if narrow else _memory_busy(case, able)]
     if roomy and not any(server.free_slots for server in roomy):
         return [_slots_busy(case, roomy, all_of_them=len(roomy) == len(able))]
     return []
@@ -115,8 +126,7 @@ def passing(case: Case, servers: Sequence[Server]) -> list[Finding]:
 
 def free_slots(case: Case, servers: Sequence[Server]) -> int:
     """How many slots could take the task at once."""
-    memory = (case.task.memory_gb, case.task.memory_class)
-    return sum(server.free_slots for server in servers if not server.draining and server.fits(*memory))
+    return sum(server.free_slots for server in servers if not server.draining and server.fits(case.task))
 
 
 def _nobody(case: Case) -> Finding:
@@ -177,13 +187,36 @@ def _memory_busy(case: Case, able: Sequence[Server]) -> Finding:
         code=Code.MEMORY_BUSY,
         weight="blocks",
         text=f"{needs}, and no live worker has so much free: {best} has {best.free_gb:.3g} of {best.memory_gb:.3g} GB, "
-        f"the rest is promised to {wording.count(best.host_running, 'claimed task')} of its host.",
+        f"the rest is promised to {_promised(best)}.",
         do="Nothing to do: it fits when they have ended. More hosts or memory make it sooner.",
         detail={
             "needs_gb": task.memory_gb,
             "class_gb": 2**task.memory_class,
             "workers": [
                 {"worker": each.label, "host": each.host, "free_gb": each.free_gb, "memory_gb": each.memory_gb}
+                for each in able[:SHOWN]
+            ],
+        },
+    )
+
+
+def _promised(server: Server) -> str:
+    claimed = f"{wording.count(server.host_running, 'claimed task')} of its host"
+    return claimed if server.kept_for is None else f"{claimed} and kept for task {server.kept_for}"
+
+
+def _cores_busy(case: Case, able: Sequence[Server]) -> Finding:
+    best = max(able, key=lambda server: server.free_cores)
+    return Finding(
+        code=Code.CORES_BUSY,
+        weight="blocks",
+        text=f"It needs {wording.count(case.task.cores, 'core')}, and no live worker with enough memory has so many "
+        f"free: {best} has {max(0, best.free_cores)} of {best.cores}, the rest is promised to {_promised(best)}.",
+        do="Nothing to do: it fits when they have ended. More hosts, or more --cores, make it sooner.",
+        detail={
+            "needs_cores": case.task.cores,
+            "workers": [
+                {"worker": each.label, "host": each.host, "free_cores": each.free_cores, "cores": each.cores}
                 for each in able[:SHOWN]
             ],
         },

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app import statements, wakeups
+from tasks_app.room import Room
 from tasks_app.transitions.events import ENTERED, stamp
 
 _CANDIDATES = f"""
@@ -18,19 +19,34 @@ WITH {ENTERED}, merged AS (
     FROM tasks_app_queue AS queue
     CROSS JOIN unnest(%(memory_classes)s::smallint[]) AS class(n)
     CROSS JOIN LATERAL (
-        SELECT id, rank, memory_gb, limit_key FROM tasks_app_task
+        SELECT id, rank, memory_gb, least(cores, %(host_cores)s::smallint) AS cores, disk_gb, limit_key
+        FROM tasks_app_task
         WHERE queue_name = queue.name AND memory_class = class.n AND status = 'pending' AND hold = 0
-            AND memory_gb <= %(free_gb)s::float8
+            AND memory_gb <= %(free_gb)s::float8 NARROW
         ORDER BY rank, id LIMIT LIMIT_N FOR UPDATE SKIP LOCKED
     ) AS candidate
     WHERE queue.name = ANY(%(queues)s::text[]) AND queue.paused_at IS NULL
         AND NOT EXISTS (SELECT FROM tasks_app_freeze)
 ), placed AS (
-    SELECT *, row_number() OVER by_rank AS place, sum(memory_gb) OVER by_rank AS needed_gb
+    SELECT *, row_number() OVER by_rank AS place, sum(memory_gb) OVER by_rank AS needed_gb,
+        sum(cores) OVER by_rank AS needed_cores, sum(disk_gb) OVER by_rank AS needed_disk_gb
     FROM merged WINDOW by_rank AS (ORDER BY rank, id)
 ), chosen AS MATERIALIZED (
     SELECT * FROM placed WHERE place <= LIMIT_N AND needed_gb <= %(free_gb)s::float8
+        AND needed_cores <= %(free_cores)s::integer AND needed_disk_gb <= %(free_disk_gb)s::float8
 )"""  # noqa: S608 - constants
+
+# Cores and disk have no part in the index. Where they may not suffice, those at the front are looked through without
+# locking, so that a claim reads a bounded number of rows and a wide task holds up no narrow one behind it.
+_FRONT_ROWS = 500
+_NARROW = f"""AND id = ANY(ARRAY(
+            SELECT id FROM (
+                SELECT id, cores, disk_gb FROM tasks_app_task
+                WHERE queue_name = queue.name AND memory_class = class.n AND status = 'pending' AND hold = 0
+                ORDER BY rank, id LIMIT {_FRONT_ROWS}
+            ) AS front
+            WHERE least(cores, %(host_cores)s::smallint) <= %(free_cores)s::integer
+                AND disk_gb <= %(free_disk_gb)s::float8))"""  # noqa: S608 - constants
 
 # `granted` are the ids of the chosen that are claimed, `turned_away` how many a limit did not let through.
 _TAKE = """
@@ -42,7 +58,7 @@ _TAKE = """
         failure_class = ''
     WHERE id = ANY(ARRAY(SELECT id FROM granted))
     RETURNING id, rank, task_id, claim_token, claim_epoch, task_name, queue_name, params, bindings, timeout_sec,
-        deadline_at, lease_sec, memory_gb, cores, silence_sec, run_id, retry_count, claimed_at
+        deadline_at, lease_sec, memory_gb, cores, silence_sec, disk_gb, run_id, retry_count, claimed_at
 ), opened AS (
     INSERT INTO tasks_app_attempt
         (task_id, number, claim_token, worker_id, started_at,
@@ -59,7 +75,7 @@ _TAKE = """
 )
 SELECT turned_away.n, task_id, claim_token, claim_epoch, task_name, queue_name, params::text, bindings::text,
     least(timeout_sec, ceil(extract(epoch FROM deadline_at - absurd_now())))::integer, lease_sec, memory_gb, cores,
-    silence_sec
+    silence_sec, disk_gb
 FROM turned_away LEFT JOIN claimed ON true ORDER BY rank, id
 """.replace("{claimed_at}", stamp("claimed_at"))
 
@@ -113,6 +129,14 @@ CLAIM_LIMITED = f"""
 """  # noqa: S608 - constants
 
 
+def written(statement: str, limit: int, *, narrow: bool = False) -> str:
+    """Return a claim's text for so many tasks.
+
+    The limit is written into it: a generic plan for an unknown one would expect a tenth of the table.
+    """
+    return statement.replace("LIMIT_N", str(int(limit))).replace("NARROW", _NARROW if narrow else "")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claimed:
     """The rows of one claim: of each task what its attempt needs, the first to run first."""
@@ -123,21 +147,33 @@ class Claimed:
 
 
 def claim(
-    *, worker_pk: UUID, label: str, queues: Sequence[str], memory_classes: Sequence[int], free_gb: float, limit: int
+    *,
+    worker_pk: UUID,
+    label: str,
+    queues: Sequence[str],
+    memory_classes: Sequence[int],
+    room: Room,
+    limit: int,
+    narrow: bool = False,
 ) -> Claimed:
-    """Claim up to `limit` tasks that together need no more than `free_gb`, in one statement."""
+    """Claim up to `limit` tasks that together find room, in one statement.
+
+    `narrow` passes over those at the front that need more cores or disk than there are.
+    """
     params = {
         "queues": list(queues),
         "memory_classes": list(memory_classes),
-        "free_gb": free_gb,
+        "free_gb": room.memory_gb,
+        "free_cores": room.cores,
+        "free_disk_gb": room.disk_gb,
+        "host_cores": room.host_cores,
         "worker": worker_pk,
         "label": label,
         "actor": f"worker:{label}",
     }
-    # The limit is written into the text: a generic plan for an unknown one would expect a tenth of the table.
-    found = statements.run(CLAIM_FREE.replace("LIMIT_N", str(int(limit))), params)
+    found = statements.run(written(CLAIM_FREE, limit, narrow=narrow), params)
     if found[0][0]:
-        found = statements.run(CLAIM_LIMITED.replace("LIMIT_N", str(int(limit))), params)
+        found = statements.run(written(CLAIM_LIMITED, limit, narrow=narrow), params)
     rows = [row[1:] for row in found if row[1] is not None]
     if rows:
         transaction.on_commit(wakeups.publisher.announce)

@@ -10,6 +10,7 @@ from django.db import connection
 from tasks_app import clock
 from tasks_app.models import Hold, Limit, LimitSlot, Queue, Worker
 from tasks_app.sweeper import Sweeper
+from tasks_app.transitions import claims
 from tasks_app.transitions.claims import CLAIM_FREE, CLAIM_LIMITED
 from tests.tasks_app.notes import make_worker, spawn_note
 
@@ -22,7 +23,7 @@ INSERT INTO tasks_app_task (task_id, queue_name, task_name, params, bindings, pr
     lease_sec, cancel_requested_by, cancel_reason, progress_message, failure_class, stage, created_by, limit_key,
     completed_at)
 SELECT gen_random_uuid(), %(queue)s, 'note', '{"text": "a"}', '{}', 5, %(status)s, %(hold)s, -n, %(memory_class)s,
-    1, 1, %(runnable_at)s::timestamptz, 60, 3, 0, 0, 0, 60, '', '', '', '', '', '', %(key)s,
+    1, %(cores)s, %(runnable_at)s::timestamptz, 60, 3, 0, 0, 0, 60, '', '', '', '', '', '', %(key)s,
     %(completed_at)s::timestamptz
 FROM generate_series(1, %(n)s) AS n
 """
@@ -30,16 +31,17 @@ FROM generate_series(1, %(n)s) AS n
 
 def fill(n: int = BLOCKED // 5, **columns: object) -> None:
     """Insert tasks of one kind that all stand before anything else by their rank."""
-    values = {"queue": "dsa110-pipeline", "status": "pending", "hold": 0, "memory_class": 0, "key": ""}
+    values = {"queue": "dsa110-pipeline", "status": "pending", "hold": 0, "memory_class": 0, "key": "", "cores": 1}
     values |= {"runnable_at": "2000-01-01T00:00Z", "completed_at": None, "n": n, **columns}
     with connection.cursor() as cursor:
         cursor.execute(FILL, values)
 
 
-def buffers(worker: Worker, statement: str) -> int:
+def buffers(worker: Worker, statement: str, *, narrow: bool = False) -> int:
     """Return how many pages one claim of a task touches, as PostgreSQL tells it."""
     params = {"queues": worker.queues, "memory_classes": [0, 1, 2], "free_gb": 1e9, "worker": worker.pk}
-    sql = statement.replace("LIMIT_N", "1")
+    params |= {"free_cores": 1, "free_disk_gb": 1e9, "host_cores": 4}
+    sql = claims.written(statement, 1, narrow=narrow)
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", {**params, "label": "w", "actor": "worker:w"})
         found = cursor.fetchone()[0]
@@ -66,6 +68,16 @@ def test_100000_blocked_tasks_add_nothing_to_what_a_claim_reads(statement):
     after = [buffers(worker, statement) for _ in range(3)][-1]
     # The indexes have grown a level, no more: a walk past the blocked would read them by the thousand.
     assert after - before < 50
+
+
+def test_20000_tasks_wider_than_what_is_free_are_not_walked_through():
+    worker = make_worker()
+    spawn_note()
+    fill(cores=2)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE tasks_app_task")
+    # The front is 500 rows of an index: some twenty pages of it, and the rows' own pages.
+    assert [buffers(worker, CLAIM_FREE, narrow=True) for _ in range(3)][-1] < 700
 
 
 def test_a_usual_round_of_sweeps_reads_no_more_than_what_is_due(django_assert_max_num_queries):

@@ -25,7 +25,7 @@ from tasks_app.models import Queue, Task, Worker
 from tasks_app.sweeper import Sweeper
 from tests.tasks_app.explained import ready_worker
 from tests.tasks_app.notes import NOTE, REPORT
-from workers import admission
+from tests.workers.live import claim_for
 
 pytestmark = pytest.mark.django_db
 
@@ -112,7 +112,7 @@ class World:
             if worker.heartbeat_at < clock.now() - timedelta(seconds=30):
                 continue
             mine = sum(1 for holder, _ in self.claims if holder == worker.pk)
-            for claim in admission.claim(worker, slots=worker.concurrency - mine if slots is None else slots):
+            for claim in claim_for(worker, worker.concurrency - mine if slots is None else slots):
                 self.claims.append((worker.pk, claim))
                 taken.add(claim.task_id)
         return taken

@@ -10,12 +10,12 @@ from django.db import connection
 
 from tasks_app import claiming, clock, registry
 from tasks_app.actions.spawn import SpawnRequest, spawn, spawn_many
-from tasks_app.explain import explain, line, serving
+from tasks_app.explain import explain, line
 from tasks_app.models import Attempt, Task, Worker
 from tests.tasks_app.explained import QUEUE, blocking, codes, finding, pass_time, ready_worker
 from tests.tasks_app.notes import NOTE, REPORT, claim_one, spawn_note
 from tests.tasks_app.test_claim_cost import fill
-from workers import admission
+from tests.workers.live import claim_for
 
 pytestmark = pytest.mark.django_db
 
@@ -99,7 +99,7 @@ def test_memory_that_other_workers_of_the_host_have_taken_is_not_free(spawn_heav
         "1 claimed task of its host."
     )
     assert found.detail["workers"] == [{"worker": "worker-1", "host": "test", "free_gb": 2.0, "memory_gb": 8.0}]
-    assert admission.claim(worker, slots=4) == []
+    assert claim_for(worker, 4) == []
     assert blocking(task) == ["memory_busy"]
 
 
@@ -109,14 +109,7 @@ def test_a_task_that_would_fit_waits_for_the_room_of_its_class(spawn_heavy):
     claim_one(worker)
     task = spawn_heavy(5.0)
     assert "It needs 5 GB, for which an empty host or 8 GB must be free, and" in finding(task, "memory_busy").text
-    assert admission.claim(worker, slots=4) == []
-
-
-@pytest.mark.parametrize("total", [0.5, 1.0, 1.6, 4.0, 6.0, 7.9, 8.0, 9.0, 61.3, 128.0])
-def test_explanations_and_admission_open_the_same_classes(total):
-    for free in {0.0, 0.3 * total, 0.5 * total, total - 1, total}:
-        opened = [n for n in claiming.MEMORY_CLASSES if serving.is_open(n, free, total)]
-        assert opened == admission.fitting_classes(free, total)
+    assert claim_for(worker, 4) == []
 
 
 def test_busy_slots_are_counted_over_the_live_workers_that_have_the_memory(spawn_heavy):

@@ -14,7 +14,10 @@ from uuid import UUID
 import psutil
 
 from tasks_app.actions.spawn import SpawnRequest, spawn
-from tasks_app.models import Attempt, Task, TaskEvent
+from tasks_app.claiming import Claim
+from tasks_app.models import Attempt, Task, TaskEvent, Worker
+from workers.admission import Admission
+from workers.weights import Shares
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = {
@@ -69,6 +72,12 @@ class LiveWorkers:
             worker.kill()
             worker.wait()
         psutil.wait_procs(trees, timeout=10)
+
+
+def claim_for(worker: Worker, slots: int, **weights: int) -> list[Claim]:
+    """Claim as the worker's process would."""
+    shares = Shares(weights or dict.fromkeys(worker.queues, 1))
+    return Admission(shares, ROOT).claim(worker, slots=slots)
 
 
 def spawn_one(task_name: str, params: dict[str, Any] | None = None, **options: Any) -> Task:

@@ -16,8 +16,8 @@ from tasks_app.claiming import AttemptReport, Claim
 from tasks_app.errors import LostClaim
 from tasks_app.models import Task, TaskStatus, Worker
 from tests.tasks_app.notes import make_worker
-from tests.workers.live import outcomes, spawn_one, verbs
-from workers import admission, backlog, deliveries, leftovers, publication
+from tests.workers.live import claim_for, outcomes, spawn_one, verbs
+from workers import backlog, deliveries, leftovers, publication
 from workers.outcome import Outcome
 from workers.protocol import Result
 from workers.supervisor import ProcessExecution, memory_ceiling_gb
@@ -109,7 +109,7 @@ def test_the_workers_of_one_host_share_its_memory(worker):
         Task.objects.filter(pk=task.pk).update(memory_gb=6.0, memory_class=3)
     neighbour = make_worker(memory_gb=16.0)
     elsewhere = make_worker(memory_gb=16.0, host_id="another host")
-    assert [len(admission.claim(each, slots=4)) for each in (worker, neighbour, elsewhere)] == [2, 0, 2]
+    assert [len(claim_for(each, 4)) for each in (worker, neighbour, elsewhere)] == [2, 0, 2]
 
 
 def test_each_attempt_may_take_twice_the_memory_of_the_last_up_to_the_hosts_share(worker):
@@ -126,7 +126,7 @@ def test_a_small_task_passes_a_big_one_that_does_not_fit_now(worker):
     for memory_gb, memory_class in ((14.0, 4), (14.0, 4), (0.5, 0)):
         task = spawn_one("echo")
         Task.objects.filter(pk=task.pk).update(memory_gb=memory_gb, memory_class=memory_class)
-    assert [claim.memory_gb for claim in admission.claim(worker, slots=3)] == [14.0, 0.5]
+    assert [claim.memory_gb for claim in claim_for(worker, 3)] == [14.0, 0.5]
 
 
 def test_a_burst_waits_for_retries_and_claims_but_not_for_what_may_wait_for_ever(worker):
@@ -185,5 +185,5 @@ def test_a_task_too_big_for_the_whole_host_holds_up_no_other(worker):
     tasks = [spawn_one("echo") for _ in sizes]
     for task, size_gb in zip(tasks, sizes, strict=True):
         Task.objects.filter(pk=task.pk).update(memory_gb=size_gb, memory_class=policies.memory_class(size_gb))
-    (claim,) = admission.claim(worker, slots=5)
+    (claim,) = claim_for(worker, 5)
     assert claim.task_id == tasks[1].task_id

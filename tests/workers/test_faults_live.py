@@ -162,13 +162,16 @@ import os, sys, django; django.setup()
 from django.db import connection
 from tasks_app import claiming
 from tasks_app.models import Worker
-from workers import admission
+from pathlib import Path
+from workers.admission import Admission
+from workers.weights import Shares
 for number in range(4):
     if os.fork() == 0:
         worker = Worker(label=f"racer-{number}", host="h", host_id=f"host-{number % 2}", pid=os.getpid())
         worker.queues, worker.concurrency, worker.memory_gb = ["dsa110-pipeline"], 4, 1e6
         worker.save()
         report = claiming.AttemptReport()
+        admission = Admission(Shares({"dsa110-pipeline": 1}), Path("."))
         while claims := admission.claim(worker, slots=3):
             for claim in claims:
                 claiming.complete(claim, {"racer": number}, report)
