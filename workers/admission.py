@@ -60,6 +60,8 @@ class Admission:
         self._shares = shares
         self._root = root
         self._consider_at = 0.0
+        self.considers = True
+        """Whether room is reserved for what has waited long."""
 
     def claim(self, worker: Worker, *, slots: int) -> list[Claim]:
         """Claim up to `slots` tasks whose declared memory, cores and disk find room on the host.
@@ -81,7 +83,7 @@ class Admission:
                 else:
                     room = room.without(**kept.need)
             claims += self._by_share(worker, room, slots - len(claims))
-            if kept is None:
+            if kept is None and self.considers:
                 self._consider(worker, claiming.left_of(room, claims))
         return claims
 

@@ -21,7 +21,7 @@ from tasks_app.actions.limit import set_limit
 from tasks_app.actions.pause import pause
 from tasks_app.actions.spawn import SpawnRequest, spawn
 from tasks_app.explain import Code, explain
-from tasks_app.models import Queue, Task, Worker
+from tasks_app.models import Queue, Reservation, Task, Worker
 from tasks_app.sweeper import Sweeper
 from tests.tasks_app.explained import ready_worker
 from tests.tasks_app.notes import NOTE, REPORT
@@ -61,7 +61,7 @@ some_tasks = st.lists(
     max_size=7,
 )
 some_limits = st.dictionaries(st.sampled_from([("queue", "alpha"), ("key", "disk")]), st.integers(1, 2), max_size=2)
-some_history = st.lists(st.sampled_from(["claim", "complete", "fail", "invalid", "drain", "sweep"]), max_size=6)
+some_history = st.lists(st.sampled_from(["claim", "complete", "fail", "invalid", "drain", "sweep", "reserve"]), max_size=6)
 
 plain_task = {"queue_name": "alpha", "priority": 5, "limit_key": "", "delay_sec": 0, "waits_for": None}
 plain_worker = {"queues": ["alpha"], "memory_gb": 4.0, "host_id": "north", "concurrency": 3, "fate": "live"}
@@ -117,6 +117,13 @@ class World:
                 taken.add(claim.task_id)
         return taken
 
+    def reserve(self) -> None:
+        """Have a host keep room for the first claimable task that nobody keeps room for."""
+        free = Task.objects.filter(status="pending", hold=0).exclude(task_id__in=Reservation.objects.values("task_id"))
+        task, host_id = free.order_by("rank").first(), Worker.objects.values_list("host_id", flat=True).first()
+        if task is not None and not Reservation.objects.filter(host_id=host_id).exists():
+            Reservation.objects.create(host_id=host_id, task_id=task.task_id, memory_gb=task.memory_gb, cores=1)
+
     def would_take(self, task_id: UUID) -> bool:
         """Try whether some worker would claim the task now if it had a free slot and nothing came before it."""
         claims, savepoint = list(self.claims), transaction.savepoint()
@@ -130,6 +137,8 @@ class World:
         """Let one thing happen."""
         if act == "claim":
             self.take()
+        elif act == "reserve":
+            self.reserve()
         elif act == "sweep":
             Sweeper().sweep()
         elif self.claims:

@@ -75,9 +75,10 @@ class LiveWorkers:
 
 
 def claim_for(worker: Worker, slots: int, **weights: int) -> list[Claim]:
-    """Claim as the worker's process would."""
-    shares = Shares(weights or dict.fromkeys(worker.queues, 1))
-    return Admission(shares, ROOT).claim(worker, slots=slots)
+    """Claim as the worker's process would, without reserving room for what has waited long."""
+    admission = Admission(Shares(weights or dict.fromkeys(worker.queues, 1)), ROOT)
+    admission.considers = False
+    return admission.claim(worker, slots=slots)
 
 
 def spawn_one(task_name: str, params: dict[str, Any] | None = None, **options: Any) -> Task:
