@@ -24,6 +24,9 @@ class AttemptReport:
     log_tail: str = ""
     peak_rss_bytes: int | None = None
     cpu_sec: float | None = None
+    read_bytes: int | None = None
+    write_bytes: int | None = None
+    stack: str = ""
 
     def columns(self) -> dict[str, Any]:
         """The report as columns of Attempt."""

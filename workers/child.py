@@ -19,6 +19,7 @@ from tasks_app.handler import DirectoryContext
 from workers import protocol
 from workers.protocol import Failure, Progress, Reply, Request, Result
 from workers.running import plain_result, product_notes, run_handler
+from workers.stacks import STACK_FD
 
 
 class Channel:
@@ -68,8 +69,10 @@ def main() -> NoReturn:
     """Run the one request and end without Python's and CASA's tear-down, in which finished work can still crash."""
     request_fd, reply_fd = int(os.environ.pop(protocol.REQUEST_FD)), int(os.environ.pop(protocol.REPLY_FD))
     os.set_inheritable(reply_fd, False)
-    faulthandler.enable(all_threads=True)
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    stack_fd = int(os.environ.pop(STACK_FD))
+    os.set_inheritable(stack_fd, False)
+    faulthandler.enable(stack_fd, all_threads=True)
+    faulthandler.register(signal.SIGUSR1, stack_fd, all_threads=True)
     with os.fdopen(request_fd, "rb") as stream:
         request = Request.model_validate_json(stream.read())
     channel = Channel(reply_fd)

@@ -23,6 +23,8 @@ class Exit:
     peak_rss_bytes: int = 0
     cpu_sec: float = 0.0
     orphans: int = 0
+    core_dumped: bool = False
+    stack: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

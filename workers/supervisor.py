@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +14,12 @@ from pathlib import Path
 import psutil
 
 from tasks_app.claiming import AttemptReport, Claim
-from workers import environment, logs, protocol, publication, strays
+from workers import environment, guardian, logs, protocol, publication, strays
 from workers.execution import Execution
 from workers.outcome import Exit, Stop, clean, judge, signal_name
 from workers.protocol import Progress, Reply, Request
 from workers.silence import Silence
 
-GUARDIAN = Path(__file__).with_name("guardian.py")
 READ_BYTES = 1 << 16
 
 logger = logging.getLogger(__name__)
@@ -86,7 +84,7 @@ class ProcessExecution(Execution):
         self._oom_kills_before = oom_kills()
         try:
             self._guardian = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(GUARDIAN), str(request_fd), str(reply_write), str(scratch)],
+                [*guardian.COMMAND, str(request_fd), str(reply_write), str(scratch)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_fd,
@@ -252,6 +250,7 @@ class ProcessExecution(Execution):
             log_tail=logs.tail(self._log) if failed else "",
             peak_rss_bytes=self.peak_rss_bytes or None,
             cpu_sec=ended.cpu_sec if self._exit else None,
+            stack=clean(ended.stack) if failed else "",
         )
 
     def close(self) -> subprocess.Popen[bytes] | None:
