@@ -32,6 +32,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 CHILD_OOM_SCORE = "500"
 """When memory runs out the kernel should take the child, not the worker or the database."""
 REAP_EVERY_SEC = 1.0
+BLOCK_BYTES = 512
 KILL_LIMIT_SEC = 10.0
 """A process in uninterruptible sleep may outlive SIGKILL; the report is not held back for longer than this."""
 
@@ -180,6 +181,8 @@ class Guardian:
                 "signal": -code if code is not None and code < 0 else None,
                 "peak_rss_bytes": self._peak_rss_bytes,
                 "cpu_sec": usage.ru_utime + usage.ru_stime,
+                "read_bytes": usage.ru_inblock * BLOCK_BYTES,
+                "write_bytes": usage.ru_oublock * BLOCK_BYTES,
                 "orphans": orphans,
                 "core_dumped": self._status is not None and os.WCOREDUMP(self._status),
                 "stack": self._stacks.text(),
