@@ -172,14 +172,16 @@ def report_progress(
     claim: Claim, *, fraction: float | None, message: str, metrics: Mapping[str, float] | None = None
 ) -> None:
     """Store how far a running attempt is, with numbers of its own. Raises LostClaim."""
-    columns = {
+    told: dict[str, Any] = {
         "progress": None if fraction is None else min(1.0, max(0.0, fraction)),
         "progress_message": message[:300],
-        "progress_metrics": dict(islice((metrics or {}).items(), METRICS_MOST)),
     }
+    numbers = dict(islice((metrics or {}).items(), METRICS_MOST))
     with _fenced(claim, "progress") as task:
-        Task.objects.filter(pk=task.pk).update(**columns)
-        record(task, Act(verb="progress", actor=claim.actor), to_status=TaskStatus.CLAIMED, update=columns)
+        Task.objects.filter(pk=task.pk).update(**told, progress_metrics=numbers)
+        if numbers:
+            told["progress_metrics"] = numbers
+        record(task, Act(verb="progress", actor=claim.actor), to_status=TaskStatus.CLAIMED, update=told)
 
 
 def note_stop(claim: Claim, *, failure_class: str, reason: str, asked_ago_sec: float, takes_sec: float) -> None:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import math
 import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
 from tasks_app.handler import DirectoryContext
 from workers import protocol
+from workers.pace import Pace
 from workers.protocol import Failure, Progress, Reply, Request, Result
 from workers.running import plain_result, product_notes, run_handler
 from workers.stacks import STACK_FD
@@ -52,17 +53,18 @@ class ChildContext(DirectoryContext):
             memory_gb=request.memory_gb,
         )
         self._channel = channel
+        self._pace = Pace(self._tell)
 
     def progress(self, fraction: float | None, message: str, **metrics: float) -> None:
+        self._pace.report(fraction, message, metrics)
+
+    def finish_reporting(self) -> None:
+        """Pass on what was reported last."""
+        self._pace.flush()
+
+    def _tell(self, fraction: float | None, message: str, metrics: Mapping[str, float]) -> None:
         super().progress(fraction, message)
-        known = fraction is not None and math.isfinite(fraction)
-        self._channel.send(
-            Progress(
-                fraction=min(1.0, max(0.0, float(fraction))) if known and fraction is not None else None,
-                message=message,
-                metrics={name: float(value) for name, value in metrics.items() if math.isfinite(value)},
-            )
-        )
+        self._channel.send(Progress.of(fraction, message, metrics))
 
 
 def main() -> NoReturn:
@@ -91,6 +93,7 @@ def execute(request: Request, context: ChildContext) -> Reply:
         return Result(result=plain_result(outcome), products=product_notes(context))
 
     reply = run_handler(request.handler, request.params, context, finish)
+    context.finish_reporting()
     if isinstance(reply, Failure):
         sys.stderr.write(reply.traceback)
     return reply

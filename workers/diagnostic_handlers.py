@@ -133,6 +133,26 @@ def eat_memory(params: EatMemoryParams, context: Context) -> dict[str, float]:
     return {"memory_gb": len(held) * step_bytes / 1e9}
 
 
+class ChatterParams(Params):
+    """How many times to report progress, and how much to print."""
+
+    reports: int = Field(default=0, ge=0)
+    print_mb: int = Field(default=0, ge=0)
+    then_sleep_sec: float = Field(default=0.0, ge=0)
+
+
+def chatter(params: ChatterParams, context: Context) -> dict[str, float]:
+    """Report and print as fast as can be; every printed line has its number."""
+    began = time.monotonic()
+    for number in range(1, params.reports + 1):
+        context.progress(number / params.reports, f"report {number}", number=number)
+    took_sec = time.monotonic() - began
+    for number in range(params.print_mb << 14):
+        sys.stdout.write(f"line {number:10d} {'.' * 47}\n")
+    time.sleep(params.then_sleep_sec)
+    return {"reporting_sec": took_sec}
+
+
 class BurnParams(Params):
     """For how long to keep a processor busy, and how much to write to the disk first, by a helper process or not."""
 

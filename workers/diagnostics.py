@@ -15,6 +15,7 @@ _NAMES: dict[str, tuple[str, type[BaseModel], str]] = {
     "segfault": ("segfault", handlers.SegfaultParams, "Crashes in native code"),
     "hang-in-c": ("hang_in_c", handlers.HangParams, "Hangs in native code, deaf to SIGTERM"),
     "eat-memory": ("eat_memory", handlers.EatMemoryParams, "Takes more and more memory"),
+    "chatter": ("chatter", handlers.ChatterParams, "Reports progress and prints without end"),
     "burn": ("burn", handlers.BurnParams, "Keeps a processor busy"),
     "thread-echo": ("echo", handlers.EchoParams, "As echo, in a thread of the worker"),
     "thread-sleep": ("sleep", handlers.SleepParams, "As sleep, in a thread of the worker"),

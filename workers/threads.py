@@ -64,7 +64,7 @@ class ThreadContext(DirectoryContext):
         publication.prepare(self._execution.claim, self._execution.places)
 
     def progress(self, fraction: float | None, message: str, **metrics: float) -> None:
-        self._execution.news = Progress(fraction=fraction, message=clean(message), metrics=metrics)
+        self._execution.news = Progress.of(fraction, clean(message), metrics)
 
 
 class Crew:
