@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tasks_app.handler import DirectoryContext
-from workers import protocol
+from workers import protocol, severe
 from workers.pace import Pace
 from workers.protocol import Failure, Progress, Reply, Request, Result
 from workers.running import plain_result, product_notes, run_handler
@@ -86,10 +86,14 @@ def main() -> NoReturn:
 
 def execute(request: Request, context: ChildContext) -> Reply:
     """Run the handler and say how it went; raises nothing."""
+    log = Path(request.log_path)
+    begun_at = log.stat().st_size if log.is_file() else 0
 
     def finish(outcome: object) -> Result:
         # Tools that the handler let go of close their tables now, before anything is summed.
         gc.collect()
+        if request.benign_severe is not None:
+            severe.refuse(log, request.benign_severe, offset=begun_at)
         return Result(result=plain_result(outcome), products=product_notes(context))
 
     reply = run_handler(request.handler, request.params, context, finish)

@@ -40,6 +40,9 @@ class Request(Message):
     attempt_dir: str
     published_dir: str
     data_roots: tuple[str, ...]
+    log_path: str
+    benign_severe: tuple[str, ...] | None
+    """Patterns of CASA's severe messages that mean nothing; None: none of them means anything."""
     cores: int
     memory_gb: float
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tasks_app import registry
 from tasks_app.claiming import AttemptReport, Claim
 from tasks_app.usage import Used
 from workers import environment, guardian, logs, protocol, publication, resources, strays
@@ -108,6 +109,7 @@ class ProcessExecution(Execution):
 
     def _write_request(self, handler: str) -> int:
         """Return a descriptor of the request, in memory: a pipe would block when the params are large."""
+        spec = registry.find(self.claim.task_name)
         request = Request(
             task_id=str(self.claim.task_id),
             attempt=self.claim.attempt,
@@ -117,6 +119,8 @@ class ProcessExecution(Execution):
             attempt_dir=str(self.places.attempt_dir),
             published_dir=str(self.places.published_dir),
             data_roots=tuple(map(str, self._data_roots)),
+            log_path=str(self._log),
+            benign_severe=spec.benign_severe if spec and spec.severe_is_failure else None,
             cores=self.claim.cores,
             memory_gb=self.claim.memory_gb,
         )
