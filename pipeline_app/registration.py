@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline_app.benign import BENIGN_SEVERE
 from pipeline_app.data_roots import check_paths
 from pipeline_app.stages.calibration_apply import CalibrationApplyParams
 from pipeline_app.stages.calibration_solve import CalibrationSolveParams
@@ -29,6 +30,7 @@ STAGES = (
         memory_gb=5.0,
         check_params=check_paths,
         on_complete=RECORD,
+        benign_severe=BENIGN_SEVERE,
     ),
     TaskSpec(
         name=SOLVE,
@@ -39,6 +41,7 @@ STAGES = (
         memory_gb=3.0,
         check_params=check_paths,
         on_complete=RECORD,
+        benign_severe=BENIGN_SEVERE,
     ),
     TaskSpec(
         name=APPLY,
@@ -49,6 +52,7 @@ STAGES = (
         memory_gb=4.0,
         check_params=check_paths,
         on_complete=RECORD,
+        benign_severe=BENIGN_SEVERE,
     ),
     TaskSpec(
         name=IMAGING,
@@ -59,6 +63,7 @@ STAGES = (
         memory_gb=2.0,
         check_params=check_paths,
         on_complete=RECORD,
+        benign_severe=BENIGN_SEVERE,
     ),
     TaskSpec(
         name=PHOTOMETRY,
@@ -69,6 +74,7 @@ STAGES = (
         memory_gb=1.0,
         check_params=check_paths,
         on_complete=RECORD,
+        benign_severe=BENIGN_SEVERE,
     ),
 )
 

@@ -6,21 +6,26 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib import import_module
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 
-from tasks_app import archive, limits, registry, transitions
+from tasks_app import archive, clock, limits, registry, transitions
 from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.models import Attempt, Task, TaskStatus, Worker
+from tasks_app.models.task import FailureClass
 from tasks_app.room import Room
-from tasks_app.settling import AttemptReport, settle_failure
+from tasks_app.settling import AttemptReport, cancelled_by, settle_failure
 from tasks_app.transitions import Act, Ended, record
 
 __all__ = ["AttemptReport", "Claim", "Completion", "Renewal", "claim", "complete", "complete_many", "fail", "renew"]
 
+METRICS_MOST = 50
+"""A handler that reports more numbers than this is shown the first of them."""
 MEMORY_CLASSES = tuple(range(12))
 
 
@@ -179,15 +184,30 @@ def renew(claims: Sequence[Claim]) -> Renewal:
     return Renewal(held=held, lost=lost, cancel_requested=frozenset(task_id for task_id, asked in rows if asked))
 
 
-def report_progress(claim: Claim, *, fraction: float | None, message: str) -> None:
-    """Store how far a running attempt is. Raises LostClaim."""
+def report_progress(
+    claim: Claim, *, fraction: float | None, message: str, metrics: Mapping[str, float] | None = None
+) -> None:
+    """Store how far a running attempt is, with numbers of its own. Raises LostClaim."""
+    told: dict[str, Any] = {
+        "progress": None if fraction is None else min(1.0, max(0.0, fraction)),
+        "progress_message": message[:300],
+    }
+    numbers = dict(islice((metrics or {}).items(), METRICS_MOST))
     with _fenced(claim, "progress") as task:
-        Task.objects.filter(pk=task.pk).update(progress=fraction, progress_message=message[:300])
-        record(
-            task,
-            Act(verb="progress", actor=claim.actor),
-            to_status=TaskStatus.CLAIMED,
-            update={"progress": fraction, "progress_message": message[:300]},
+        Task.objects.filter(pk=task.pk).update(**told, progress_metrics=numbers)
+        if numbers:
+            told["progress_metrics"] = numbers
+        record(task, Act(verb="progress", actor=claim.actor), to_status=TaskStatus.CLAIMED, update=told)
+
+
+def note_stop(claim: Claim, *, failure_class: str, reason: str, asked_ago_sec: float, takes_sec: float) -> None:
+    """Store why an attempt is being stopped, since when, and by when its slot is free. Raises LostClaim."""
+    with _fenced(claim, "stop") as task:
+        if failure_class == FailureClass.CANCELLED:
+            reason = cancelled_by(task) or reason
+        asked_at = clock.now() - timedelta(seconds=asked_ago_sec)
+        Attempt.objects.filter(claim_token=claim.claim_token).update(
+            stop_asked_at=asked_at, stop_due_at=asked_at + timedelta(seconds=takes_sec), stop_reason=reason[:500]
         )
 
 
@@ -217,6 +237,8 @@ class Completion:
             log_tail=report.log_tail,
             peak_rss_bytes=report.peak_rss_bytes,
             cpu_sec=report.cpu_sec,
+            read_bytes=report.read_bytes,
+            write_bytes=report.write_bytes,
         )
 
 

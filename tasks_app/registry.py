@@ -44,6 +44,10 @@ class TaskSpec:
     """Failure classes after which the task is tried again; None: those of `policies.RETRIED`."""
     backoff_base_sec: float | None = None
     backoff_cap_sec: float | None = None
+    severe_is_failure: bool = True
+    """Whether an attempt in a process has failed when CASA wrote SEVERE into its log, although the handler returned."""
+    benign_severe: tuple[str, ...] = ()
+    """Patterns of severe messages that mean nothing."""
     check_params: Callable[[BaseModel], list[Problem]] | None = None
     """Called at spawn with the params that were given, for what a model alone cannot know. Fields that parents fill in
     later are not set."""

@@ -24,6 +24,9 @@ class AttemptReport:
     log_tail: str = ""
     peak_rss_bytes: int | None = None
     cpu_sec: float | None = None
+    read_bytes: int | None = None
+    write_bytes: int | None = None
+    stack: str = ""
 
     def columns(self) -> dict[str, Any]:
         """The report as columns of Attempt."""
@@ -47,6 +50,8 @@ def settle_failure(task: Task, failure_class: str, message: str, *, actor: str, 
         if task.deadline_at is not None and fields.get("runnable_at", clock.now()) >= task.deadline_at:
             verdict, fields = Verdict(to="failed", counts_as_crash=verdict.counts_as_crash), {}
             message = f"{message}\nnot tried again: its total budget ends at {clock.stamp(task.deadline_at)}"
+    if verdict.to == "cancelled":
+        message = _cancelled(task, failure_class, message)
     ended_as = "cancelled" if verdict.to == "cancelled" else failure_class
     fields.update(
         retry_count=task.retry_count + verdict.counts_as_retry,
@@ -68,6 +73,20 @@ def settle_failure(task: Task, failure_class: str, message: str, *, actor: str, 
         attempt={"outcome": ended_as, "error": message, **report.columns()},
         **fields,
     )
+
+
+def _cancelled(task: Task, failure_class: str, message: str) -> str:
+    """Return who cancelled it, and how its attempt ended where that was not by the cancel."""
+    told = cancelled_by(task) or message
+    return told if failure_class == "cancelled" else f"{told}\nits attempt ended as {failure_class}: {message}"
+
+
+def cancelled_by(task: Task) -> str:
+    """Return who wanted the task cancelled and why; nothing when nobody did."""
+    if task.cancel_requested_at is None:
+        return ""
+    reason = f": {task.cancel_reason}" if task.cancel_reason else ""
+    return f"cancelled by {task.cancel_requested_by}{reason}"
 
 
 def _next_try(task: Task, failure_class: str, *, counted: bool) -> dict[str, Any]:

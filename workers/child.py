@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import math
 import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
 from tasks_app.handler import DirectoryContext
-from workers import protocol
+from workers import protocol, severe
+from workers.pace import Pace
 from workers.protocol import Failure, Progress, Reply, Request, Result
 from workers.running import plain_result, product_notes, run_handler
+from workers.stacks import STACK_FD
 
 
 class Channel:
@@ -51,25 +53,28 @@ class ChildContext(DirectoryContext):
             memory_gb=request.memory_gb,
         )
         self._channel = channel
+        self._pace = Pace(self._tell)
 
     def progress(self, fraction: float | None, message: str, **metrics: float) -> None:
+        self._pace.report(fraction, message, metrics)
+
+    def finish_reporting(self) -> None:
+        """Pass on what was reported last."""
+        self._pace.flush()
+
+    def _tell(self, fraction: float | None, message: str, metrics: Mapping[str, float]) -> None:
         super().progress(fraction, message)
-        known = fraction is not None and math.isfinite(fraction)
-        self._channel.send(
-            Progress(
-                fraction=min(1.0, max(0.0, float(fraction))) if known and fraction is not None else None,
-                message=message,
-                metrics={name: float(value) for name, value in metrics.items() if math.isfinite(value)},
-            )
-        )
+        self._channel.send(Progress.of(fraction, message, metrics))
 
 
 def main() -> NoReturn:
     """Run the one request and end without Python's and CASA's tear-down, in which finished work can still crash."""
     request_fd, reply_fd = int(os.environ.pop(protocol.REQUEST_FD)), int(os.environ.pop(protocol.REPLY_FD))
     os.set_inheritable(reply_fd, False)
-    faulthandler.enable(all_threads=True)
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    stack_fd = int(os.environ.pop(STACK_FD))
+    os.set_inheritable(stack_fd, False)
+    faulthandler.enable(stack_fd, all_threads=True)
+    faulthandler.register(signal.SIGUSR1, stack_fd, all_threads=True)
     with os.fdopen(request_fd, "rb") as stream:
         request = Request.model_validate_json(stream.read())
     channel = Channel(reply_fd)
@@ -81,13 +86,18 @@ def main() -> NoReturn:
 
 def execute(request: Request, context: ChildContext) -> Reply:
     """Run the handler and say how it went; raises nothing."""
+    log = Path(request.log_path)
+    begun_at = log.stat().st_size if log.is_file() else 0
 
     def finish(outcome: object) -> Result:
         # Tools that the handler let go of close their tables now, before anything is summed.
         gc.collect()
+        if request.benign_severe is not None:
+            severe.refuse(log, request.benign_severe, offset=begun_at)
         return Result(result=plain_result(outcome), products=product_notes(context))
 
     reply = run_handler(request.handler, request.params, context, finish)
+    context.finish_reporting()
     if isinstance(reply, Failure):
         sys.stderr.write(reply.traceback)
     return reply

@@ -133,6 +133,50 @@ def eat_memory(params: EatMemoryParams, context: Context) -> dict[str, float]:
     return {"memory_gb": len(held) * step_bytes / 1e9}
 
 
+class ChatterParams(Params):
+    """How many times to report progress, and how much to print."""
+
+    reports: int = Field(default=0, ge=0)
+    print_mb: int = Field(default=0, ge=0)
+    then_sleep_sec: float = Field(default=0.0, ge=0)
+
+
+def chatter(params: ChatterParams, context: Context) -> dict[str, float]:
+    """Report and print as fast as can be; every printed line has its number."""
+    began = time.monotonic()
+    for number in range(1, params.reports + 1):
+        context.progress(number / params.reports, f"report {number}", number=number)
+    took_sec = time.monotonic() - began
+    for number in range(params.print_mb << 14):
+        sys.stdout.write(f"line {number:10d} {'.' * 47}\n")
+    time.sleep(params.then_sleep_sec)
+    return {"reporting_sec": took_sec}
+
+
+class BurnParams(Params):
+    """For how long to keep a processor busy, and how much to write to the disk first, by a helper process or not."""
+
+    seconds: float = Field(default=10.0, ge=0)
+    write_mb: int = Field(default=0, ge=0)
+    helper: bool = False
+
+
+def burn(params: BurnParams, context: Context) -> dict[str, float]:
+    """Write, then calculate."""
+    path = context.scratch_dir / "written"
+    code = f"open({str(path)!r}, 'wb').write(bytes({params.write_mb} << 20))"
+    if params.helper:
+        subprocess.run([sys.executable, "-c", code], check=True)
+    else:
+        path.write_bytes(bytes(params.write_mb << 20))
+    began, rounds = time.monotonic(), 0
+    while (passed_sec := time.monotonic() - began) < params.seconds:
+        if rounds % 1000 == 0:
+            context.progress(passed_sec / params.seconds, "calculating", rounds=rounds)
+        rounds += bool(sum(range(1000)))
+    return {"rounds": rounds, "cpu_sec": time.process_time()}
+
+
 class SpawnOrphanParams(Params):
     """For how long the orphan and the handler itself live."""
 

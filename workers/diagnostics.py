@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from pipeline_app.benign import BENIGN_SEVERE
+from pipeline_app.stages.casa_trial import CasaTrialParams
 from tasks_app.registry import TaskSpec, register
 from workers import diagnostic_handlers as handlers
 
@@ -15,6 +17,8 @@ _NAMES: dict[str, tuple[str, type[BaseModel], str]] = {
     "segfault": ("segfault", handlers.SegfaultParams, "Crashes in native code"),
     "hang-in-c": ("hang_in_c", handlers.HangParams, "Hangs in native code, deaf to SIGTERM"),
     "eat-memory": ("eat_memory", handlers.EatMemoryParams, "Takes more and more memory"),
+    "chatter": ("chatter", handlers.ChatterParams, "Reports progress and prints without end"),
+    "burn": ("burn", handlers.BurnParams, "Keeps a processor busy"),
     "thread-echo": ("echo", handlers.EchoParams, "As echo, in a thread of the worker"),
     "thread-sleep": ("sleep", handlers.SleepParams, "As sleep, in a thread of the worker"),
     "thread-fail": ("fail", handlers.FailParams, "As fail, in a thread of the worker"),
@@ -22,6 +26,7 @@ _NAMES: dict[str, tuple[str, type[BaseModel], str]] = {
 }
 _THREADED = frozenset({"noop", "thread-echo", "thread-sleep", "thread-fail"})
 MEMORY_GB = 0.25
+CASA_MEMORY_GB = 0.5
 
 
 def register_all() -> None:
@@ -37,3 +42,13 @@ def register_all() -> None:
                 isolation="thread" if name in _THREADED else "process",
             )
         )
+    register(
+        TaskSpec(
+            name="casa-trial",
+            handler="pipeline_app.casa.casa_trial:run",
+            params_model=CasaTrialParams,
+            description="Starts CASA and logs through it",
+            memory_gb=CASA_MEMORY_GB,
+            benign_severe=BENIGN_SEVERE,
+        )
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
 from tasks_app.claiming import AttemptReport, Claim
+from tasks_app.usage import Used
 from workers import logs, publication
 from workers.outcome import Exit, Outcome, Stop, judge
 from workers.protocol import Progress
@@ -21,6 +23,10 @@ class Execution(ABC):
         self.places: Places = publication.places_of(claim, root)
         self.log_path: Path | None = None
         self.stop_asked: Stop | None = None
+        self.stop_grace_sec = 0.0
+        self.stop_told = False
+        """Whether the database knows of the stop."""
+        self._stop_asked_at = 0.0
         self.outcome: Outcome | None = None
         self.news: Progress | None = None
         self.delivery_tries = 0
@@ -38,6 +44,18 @@ class Execution(ABC):
     def listen(self) -> list[int]:
         """Take in what it says; return the descriptors that have come to their end and are to be forgotten."""
 
+    def begin_stop(self, stop: Stop, *, grace_sec: float) -> bool:
+        """Note why and when it began to be stopped; return False when it is being stopped already."""
+        if self.stop_asked is not None:
+            return False
+        self.stop_asked, self.stop_grace_sec, self._stop_asked_at = stop, grace_sec, time.monotonic()
+        return True
+
+    @property
+    def stop_ago_sec(self) -> float:
+        """Seconds since it began to be stopped."""
+        return time.monotonic() - self._stop_asked_at
+
     @abstractmethod
     def stop(self, stop: Stop, *, grace_sec: float) -> None:
         """Have the attempt stopped. The first reason given counts."""
@@ -49,6 +67,10 @@ class Execution(ABC):
     @abstractmethod
     def check_limits(self, *, grace_sec: float) -> None:
         """Stop the attempt when it has run or grown beyond what it may."""
+
+    def used(self) -> Used | None:
+        """Return what it has used so far, where that can be told."""
+        return None
 
     @abstractmethod
     def report(self) -> AttemptReport:

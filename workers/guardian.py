@@ -1,9 +1,10 @@
 """Runs one child and leaves nobody behind: neither when it ends, nor when it is stopped, nor when the worker dies.
 
-Started as a script by ``python -I -S guardian.py REQUEST_FD REPLY_FD SCRATCH`` in a session of its own. Standard input
-is a pipe whose other end only the worker holds: a line ``stop SECONDS`` or ``kill`` is an order, end of file means
-that the worker is gone. Standard output takes JSON lines for the worker, standard error is the attempt's log. As child
-subreaper the guardian inherits every orphan of the attempt, also those that called setsid.
+Started by ``COMMAND REQUEST_FD REPLY_FD SCRATCH`` in a session of its own, without site-packages, so that it is small
+and soon there. Standard input is a pipe whose other end only the worker holds: a line ``stop SECONDS`` or ``kill`` is
+an order, end of file means that the worker is gone. Standard output takes JSON lines for the worker, standard error
+is the attempt's log. As child subreaper the guardian inherits every orphan of the attempt, also those that called
+setsid.
 """
 
 from __future__ import annotations
@@ -16,11 +17,22 @@ import signal
 import sys
 import time
 
+from workers.descent import descendants, send
+from workers.stacks import STACK_FD, Stacks
+
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+COMMAND = (
+    sys.executable,
+    "-IS",
+    "-c",
+    "import sys; sys.path.append(sys.argv.pop(1)); from workers.guardian import main; main()",
+    CHECKOUT,
+)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 CHILD_OOM_SCORE = "500"
 """When memory runs out the kernel should take the child, not the worker or the database."""
-STACK_DUMP_SEC = 0.1
 REAP_EVERY_SEC = 1.0
+BLOCK_BYTES = 512
 KILL_LIMIT_SEC = 10.0
 """A process in uninterruptible sleep may outlive SIGKILL; the report is not held back for longer than this."""
 
@@ -31,7 +43,8 @@ class Guardian:
     """Watches over one child until it and all its descendants are gone."""
 
     def __init__(self, request_fd: int, reply_fd: int, scratch: str) -> None:
-        self._fds = {"ABSURD_REQUEST_FD": request_fd, "ABSURD_REPLY_FD": reply_fd}
+        self._stacks = Stacks()
+        self._fds = {"ABSURD_REQUEST_FD": request_fd, "ABSURD_REPLY_FD": reply_fd, STACK_FD: self._stacks.fd}
         self._scratch = scratch
         self._status: int | None = None
         self._kill_at: float | None = None
@@ -49,11 +62,12 @@ class Guardian:
             try:
                 self._become_child(me)
             except BaseException as error:
-                os.write(2, f"the child could not be started: {error}\n".encode())
+                note(f"the child could not be started: {error}\n".encode())
             finally:
                 os._exit(127)
-        for fd in self._fds.values():
-            os.close(fd)
+        for name, fd in self._fds.items():
+            if name != STACK_FD:
+                os.close(fd)
         tell({"type": "started", "pid": self.child})
 
     def _become_child(self, guardian: int) -> None:
@@ -63,6 +77,8 @@ class Guardian:
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
+        # Until faulthandler has it, a wish to see the stacks must not kill the child.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123 - pathlib would be loaded for this alone
             score.write(CHILD_OOM_SCORE)
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -108,11 +124,16 @@ class Guardian:
         return True
 
     def _ask_to_end(self) -> None:
-        """Have the child write the stacks of its threads into the log, then ask everyone to end."""
-        send(self.child, signal.SIGUSR1)
-        time.sleep(STACK_DUMP_SEC)
-        for pid in descendants(os.getpid()):
+        """Have the child write the stacks of its threads, then ask everyone to end."""
+        everyone = descendants(os.getpid())
+        self._stacks.ask(self.child, everyone)
+        self._log_stacks()
+        for pid in everyone:
             send(pid, signal.SIGTERM)
+
+    def _log_stacks(self) -> None:
+        if news := self._stacks.news():
+            note(b"\nstacks of the attempt's threads:\n" + news)
 
     def kill_everyone(self) -> int:
         """Kill every descendant and return how many there were besides the child.
@@ -150,6 +171,7 @@ class Guardian:
         """Tell the worker how the child ended and what the attempt used."""
         import resource
 
+        self._log_stacks()
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         code = os.waitstatus_to_exitcode(self._status) if self._status is not None else None
         tell(
@@ -159,7 +181,11 @@ class Guardian:
                 "signal": -code if code is not None and code < 0 else None,
                 "peak_rss_bytes": self._peak_rss_bytes,
                 "cpu_sec": usage.ru_utime + usage.ru_stime,
+                "read_bytes": usage.ru_inblock * BLOCK_BYTES,
+                "write_bytes": usage.ru_oublock * BLOCK_BYTES,
                 "orphans": orphans,
+                "core_dumped": self._status is not None and os.WCOREDUMP(self._status),
+                "stack": self._stacks.text(),
             }
         )
 
@@ -171,35 +197,11 @@ class Guardian:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-def descendants(root: int) -> set[int]:
-    """Return the pids of all living descendants of a process, zombies left out."""
-    children: dict[int, list[int]] = {}
-    zombies = set()
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as stat:  # noqa: PTH123
-                state, parent = stat.read().rpartition(b")")[2].split()[:2]
-        except OSError:
-            continue
-        children.setdefault(int(parent), []).append(int(name))
-        if state in b"ZX":
-            zombies.add(int(name))
-    found: set[int] = set()
-    frontier = [root]
-    while frontier:
-        fresh = [pid for pid in children.get(frontier.pop(), []) if pid not in found]
-        found.update(fresh)
-        frontier.extend(fresh)
-    return found - zombies
-
-
-def send(pid: int, number: int) -> None:
-    """Signal a process that may be gone."""
+def note(text: bytes) -> None:
+    """Write into the attempt's log, which a full disk may refuse."""
     try:
-        os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
+        os.write(2, text)
+    except OSError:
         return
 
 
@@ -219,7 +221,3 @@ def main() -> None:
     guardian.watch()
     guardian.report(guardian.kill_everyone())
     guardian.remove_scratch()
-
-
-if __name__ == "__main__":
-    main()

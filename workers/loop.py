@@ -22,7 +22,8 @@ from workers.execution import Execution
 from workers.gathering import Gathering
 from workers.listener import Listener
 from workers.options import Options
-from workers.outcome import Stop
+from workers.outcome import CANCELLED, DRAINED, LOST
+from workers.reporting import Reporter
 from workers.stop_orders import StopOrders
 from workers.supervisor import ProcessExecution
 from workers.threads import Crew, ThreadExecution
@@ -36,10 +37,6 @@ LOOK_AGAIN_SEC = 0.03
 """After a wake-up the queue is looked into once more, because notifications of the next moments are left out."""
 LAST_WORDS_SEC = 10.0
 """How long a worker that was told twice to stop tries to return its tasks."""
-
-CANCELLED = Stop(failure_class="cancelled", message="cancelled on request")
-LOST = Stop(failure_class="lost", message="the claim was lost")
-DRAINED = Stop(failure_class="drained", message="the worker was stopped; the task costs no retry")
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +68,7 @@ class Loop:
         self._listener = Listener(options.queue_names)
         self._look_again_at: float | None = None
         self._gathering = Gathering()
+        self._reporter = Reporter()
         self._timers = (self._claims, self._renewals, self._heartbeats, self._sweeps, self._limits, self._watch)
 
     def run(self) -> None:
@@ -194,6 +192,7 @@ class Loop:
         self._deliver()
         if self._watch.due():
             self._store_progress()
+            self._reporter.tell(self._executions)
             self._look_for_cancel()
         self._claim()
         for execution in self._executions:
@@ -251,7 +250,9 @@ class Loop:
             if news is None or not execution.running:
                 continue
             try:
-                claiming.report_progress(execution.claim, fraction=news.fraction, message=news.message)
+                claiming.report_progress(
+                    execution.claim, fraction=news.fraction, message=news.message, metrics=news.metrics
+                )
             except (LostClaim, TaskNotFound):
                 execution.kill(LOST)
 

@@ -22,7 +22,11 @@ class Exit:
     signal: int | None = None
     peak_rss_bytes: int = 0
     cpu_sec: float = 0.0
+    read_bytes: int = 0
+    write_bytes: int = 0
     orphans: int = 0
+    core_dumped: bool = False
+    stack: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,11 @@ class Stop:
 
     failure_class: StopClass
     message: str
+
+
+CANCELLED = Stop(failure_class="cancelled", message="cancelled on request")
+LOST = Stop(failure_class="lost", message="the claim was lost")
+DRAINED = Stop(failure_class="drained", message="the worker was stopped; the task costs no retry")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,8 @@ Never on stdout, which belongs to whatever native code wants to print. No Django
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -38,6 +40,9 @@ class Request(Message):
     attempt_dir: str
     published_dir: str
     data_roots: tuple[str, ...]
+    log_path: str
+    benign_severe: tuple[str, ...] | None
+    """Patterns of CASA's severe messages that mean nothing; None: none of them means anything."""
     cores: int
     memory_gb: float
 
@@ -62,6 +67,16 @@ class Progress(Message):
     fraction: float | None = None
     message: str = ""
     metrics: dict[str, float] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, fraction: float | None, message: str, metrics: Mapping[str, float]) -> Progress:
+        """Return what a handler reports, brought within bounds: it may have divided by zero."""
+        known = fraction is not None and math.isfinite(fraction)
+        return cls(
+            fraction=min(1.0, max(0.0, float(fraction))) if known and fraction is not None else None,
+            message=str(message),
+            metrics={name: float(value) for name, value in metrics.items() if math.isfinite(value)},
+        )
 
 
 class Result(Message):

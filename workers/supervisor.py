@@ -7,21 +7,20 @@ import json
 import logging
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
+from tasks_app import registry
 from tasks_app.claiming import AttemptReport, Claim
-from workers import environment, logs, protocol, publication, strays
+from tasks_app.usage import Used
+from workers import environment, guardian, logs, protocol, publication, resources, strays
 from workers.execution import Execution
 from workers.outcome import Exit, Stop, clean, judge, signal_name
 from workers.protocol import Progress, Reply, Request
+from workers.resources import Usage
 from workers.silence import Silence
 
-GUARDIAN = Path(__file__).with_name("guardian.py")
 READ_BYTES = 1 << 16
 
 logger = logging.getLogger(__name__)
@@ -63,9 +62,9 @@ class ProcessExecution(Execution):
         self._var = var
         self._data_roots = data_roots
         self._guardian: subprocess.Popen[bytes] | None = None
-        self._child: psutil.Process | None = None
         self._reply: Reply | None = None
         self._exit: Exit | None = None
+        self._usage = Usage()
         self._peak_rss_bytes = 0
         self._started_at = 0.0
         self._oom_kills_before = 0
@@ -86,7 +85,7 @@ class ProcessExecution(Execution):
         self._oom_kills_before = oom_kills()
         try:
             self._guardian = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(GUARDIAN), str(request_fd), str(reply_write), str(scratch)],
+                [*guardian.COMMAND, str(request_fd), str(reply_write), str(scratch)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_fd,
@@ -110,6 +109,7 @@ class ProcessExecution(Execution):
 
     def _write_request(self, handler: str) -> int:
         """Return a descriptor of the request, in memory: a pipe would block when the params are large."""
+        spec = registry.find(self.claim.task_name)
         request = Request(
             task_id=str(self.claim.task_id),
             attempt=self.claim.attempt,
@@ -119,6 +119,8 @@ class ProcessExecution(Execution):
             attempt_dir=str(self.places.attempt_dir),
             published_dir=str(self.places.published_dir),
             data_roots=tuple(map(str, self._data_roots)),
+            log_path=str(self._log),
+            benign_severe=spec.benign_severe if spec and spec.severe_is_failure else None,
             cores=self.claim.cores,
             memory_gb=self.claim.memory_gb,
         )
@@ -146,8 +148,6 @@ class ProcessExecution(Execution):
     def _hear_guardian(self, report: dict[str, object]) -> None:
         kind = report.pop("type")
         if kind == "started":
-            with contextlib.suppress(psutil.NoSuchProcess):
-                self._child = psutil.Process(int(str(report["pid"])))
             logger.info("attempt started %s pid=%s log=%s", self.named, report["pid"], self.log_path)
         elif kind == "exited":
             self._exit = Exit(**report)  # type: ignore[arg-type]
@@ -181,15 +181,13 @@ class ProcessExecution(Execution):
 
     def stop(self, stop: Stop, *, grace_sec: float) -> None:
         """Have the attempt stopped: stacks into the log, SIGTERM, grace, SIGKILL. The first reason given counts."""
-        if self.stop_asked is None:
-            self.stop_asked = stop
+        if self.begin_stop(stop, grace_sec=grace_sec):
             logger.info("stopping attempt %s as=%s: %s", self.named, stop.failure_class, stop.message)
             self._order(f"stop {grace_sec}")
 
     def kill(self, stop: Stop | None = None) -> None:
         """Have everything of the attempt killed at once."""
-        if stop is not None and self.stop_asked is None:
-            self.stop_asked = stop
+        if stop is not None and self.begin_stop(stop, grace_sec=0.0):
             logger.info("killing attempt %s as=%s: %s", self.named, stop.failure_class, stop.message)
         if not self._killed:
             self._killed = True
@@ -206,35 +204,31 @@ class ProcessExecution(Execution):
         if ran_sec > self.claim.timeout_sec:
             message = f"ran for {ran_sec:.0f} s, longer than its timeout of {self.claim.timeout_sec} s"
             self.stop(Stop(failure_class="timeout", message=message), grace_sec=grace_sec)
-        own_bytes, cpu_sec = self._sample()
-        silent_sec = self._silence.look(cpu_sec)
+        usage = self._sample()
+        silent_sec = self._silence.look(usage.cpu_sec)
         if self.claim.silence_sec is not None and silent_sec > self.claim.silence_sec:
             message = f"no progress, log line or processor time for {silent_sec:.0f} s"
             self.stop(Stop(failure_class="silent", message=message), grace_sec=grace_sec)
-        taken_gb = own_bytes / 1e9
+        taken_gb = usage.own_bytes / 1e9
         if taken_gb > self.ceiling_gb:
             message = f"took {taken_gb:.2f} GB, more than the {self.ceiling_gb:.2f} GB allowed to attempt "
             message += f"{self.claim.attempt} of a task name that declares {self.claim.memory_gb:g} GB"
             self.kill(Stop(failure_class="memory", message=message))
 
-    def _sample(self) -> tuple[int, float]:
-        """Return the bytes of memory that only the child and its descendants hold, and their processor time.
+    def _sample(self) -> Usage:
+        if self._guardian is not None:
+            self._usage = resources.measure(self._guardian.pid)
+            self._peak_rss_bytes = max(self._peak_rss_bytes, self._usage.rss_bytes)
+        return self._usage
 
-        Mapped files are not counted.
-        """
-        if self._child is None:
-            return 0, 0.0
-        total = own = 0
-        cpu_sec = 0.0
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for process in (self._child, *self._child.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    memory = process.memory_info()
-                    total += memory.rss
-                    own += memory.rss - memory.shared
-                    cpu_sec += sum(process.cpu_times()[:2])
-        self._peak_rss_bytes = max(self._peak_rss_bytes, total)
-        return own, cpu_sec
+    def used(self) -> Used:
+        return Used(
+            claim_token=self.claim.claim_token,
+            peak_rss_bytes=self._peak_rss_bytes,
+            cpu_sec=self._usage.cpu_sec,
+            read_bytes=self._usage.read_bytes,
+            write_bytes=self._usage.write_bytes,
+        )
 
     @property
     def peak_rss_bytes(self) -> int:
@@ -252,6 +246,9 @@ class ProcessExecution(Execution):
             log_tail=logs.tail(self._log) if failed else "",
             peak_rss_bytes=self.peak_rss_bytes or None,
             cpu_sec=ended.cpu_sec if self._exit else None,
+            read_bytes=ended.read_bytes if self._exit else None,
+            write_bytes=ended.write_bytes if self._exit else None,
+            stack=clean(ended.stack) if failed else "",
         )
 
     def close(self) -> subprocess.Popen[bytes] | None:

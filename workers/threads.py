@@ -64,7 +64,7 @@ class ThreadContext(DirectoryContext):
         publication.prepare(self._execution.claim, self._execution.places)
 
     def progress(self, fraction: float | None, message: str, **metrics: float) -> None:
-        self._execution.news = Progress(fraction=fraction, message=clean(message), metrics=metrics)
+        self._execution.news = Progress.of(fraction, clean(message), metrics)
 
 
 class Crew:
@@ -158,13 +158,12 @@ class ThreadExecution(Execution):
         return []
 
     def stop(self, stop: Stop, *, grace_sec: float) -> None:
-        if self.stop_asked is None:
-            self.stop_asked = stop
+        if self.begin_stop(stop, grace_sec=grace_sec):
             self._give_up_at = time.monotonic() + grace_sec
 
     def kill(self, stop: Stop | None = None) -> None:
         if self.outcome is None:
-            self.stop_asked = self.stop_asked or stop or Stop(failure_class="lost", message="the attempt was ended")
+            self.begin_stop(stop or Stop(failure_class="lost", message="the attempt was ended"), grace_sec=0.0)
             self._give_up()
 
     def _give_up(self) -> None:

@@ -20,13 +20,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline_app.benign import BENIGN_SEVERE
 from pipeline_app.casa import measures
 
 _SITE_CONFIG = Path(__file__).parent / "site" / "casasiteconfig.py"
 _SEVERE = re.compile(r"\tSEVERE\t")
-
-_COSMETIC = (re.compile(r"Leap second table TAI_UTC seems out-of-date"),)
-"""Severe to CASA, not to a task: it is warned of where it can be mended, when the measures data are made."""
+_COSMETIC = tuple(map(re.compile, BENIGN_SEVERE))
 
 
 class CasaError(RuntimeError):

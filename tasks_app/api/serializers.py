@@ -87,6 +87,7 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
             "timeout_sec",
             "progress",
             "progress_message",
+            "progress_metrics",
             "created_at",
             "claimed_at",
             "completed_at",
@@ -274,6 +275,13 @@ class AttemptSerializer(serializers.Serializer[Any]):
     directory = serializers.CharField()
     peak_rss_bytes = serializers.IntegerField(allow_null=True)
     cpu_sec = serializers.FloatField(allow_null=True)
+    read_bytes = serializers.IntegerField(allow_null=True, help_text="From disks; of a thread's attempt not known.")
+    write_bytes = serializers.IntegerField(allow_null=True)
+    sampled_at = serializers.DateTimeField(allow_null=True, help_text="When these were last looked at while it ran.")
+    stop_asked_at = serializers.DateTimeField(allow_null=True, help_text="When the worker began to stop it.")
+    stop_due_at = serializers.DateTimeField(allow_null=True, help_text="By then its slot is free.")
+    stop_reason = serializers.CharField()
+    stack = serializers.CharField(help_text="Stacks of its threads when it was stopped or crashed.")
 
 
 class AttemptListSerializer(serializers.Serializer[Any]):

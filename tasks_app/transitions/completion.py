@@ -18,23 +18,26 @@ _COMPLETE = f"""
 WITH {ENTERED}, mine AS MATERIALIZED (
     SELECT * FROM unnest(
         %(tokens)s::uuid[], %(results)s::jsonb[], %(tell)s::boolean[], %(exit_codes)s::integer[],
-        %(log_tails)s::text[], %(peaks)s::bigint[], %(cpus)s::float8[]
-    ) AS mine(token, result, tell, exit_code, log_tail, peak_rss_bytes, cpu_sec)
+        %(log_tails)s::text[], %(peaks)s::bigint[], %(cpus)s::float8[],
+        %(reads)s::bigint[], %(writes)s::bigint[]
+    ) AS mine(token, result, tell, exit_code, log_tail, peak_rss_bytes, cpu_sec, read_bytes, write_bytes)
 ), held AS (
     SELECT id, claim_token FROM tasks_app_task
     WHERE claim_token = ANY(%(tokens)s::uuid[]) AND status = 'claimed' ORDER BY id FOR UPDATE
 ), done AS (
     UPDATE tasks_app_task AS task
     SET status = 'completed', completed_at = absurd_now(), claim_token = NULL, lease_until = NULL,
-        progress = NULL, progress_message = '', cancel_requested_at = NULL, cancel_requested_by = '',
-        cancel_reason = '', error = NULL, failure_class = '', crash_count = crash_count - 1,
+        progress = NULL, progress_message = '', progress_metrics = '{{}}',
+        cancel_requested_at = NULL, cancel_requested_by = '', cancel_reason = '', error = NULL,
+        failure_class = '', crash_count = crash_count - 1,
         result = (SELECT result FROM held JOIN mine ON token = claim_token WHERE held.id = task.id)
     WHERE id = ANY(ARRAY(SELECT id FROM held))
     RETURNING id, task_id, queue_name, run_id, claim_epoch, retry_count, completed_at
 ), ended AS (
     UPDATE tasks_app_attempt AS attempt
     SET ended_at = absurd_now(), outcome = 'completed', exit_code = mine.exit_code, log_tail = mine.log_tail,
-        peak_rss_bytes = mine.peak_rss_bytes, cpu_sec = mine.cpu_sec
+        peak_rss_bytes = mine.peak_rss_bytes, cpu_sec = mine.cpu_sec,
+        read_bytes = mine.read_bytes, write_bytes = mine.write_bytes
     FROM mine
     WHERE attempt.claim_token = ANY(ARRAY(SELECT claim_token FROM held)) AND attempt.claim_token = mine.token
 ), freed AS (
@@ -67,6 +70,8 @@ class Ended:
     log_tail: str = ""
     peak_rss_bytes: int | None = None
     cpu_sec: float | None = None
+    read_bytes: int | None = None
+    write_bytes: int | None = None
 
 
 def complete(ends: Sequence[Ended], *, actor: str) -> set[UUID]:
@@ -85,6 +90,8 @@ def complete(ends: Sequence[Ended], *, actor: str) -> set[UUID]:
             "log_tails": [end.log_tail for end in ends],
             "peaks": [end.peak_rss_bytes for end in ends],
             "cpus": [end.cpu_sec for end in ends],
+            "reads": [end.read_bytes for end in ends],
+            "writes": [end.write_bytes for end in ends],
             "actor": actor,
         },
     )

@@ -78,7 +78,7 @@ def move(task: Task, to: TaskStatus, act: Act, *, attempt: Mapping[str, Any] | N
     moment = clock.now()
     if task.claim_token is not None:
         Attempt.objects.filter(claim_token=task.claim_token).update(ended_at=moment, **(attempt or {}))
-        fields.update(claim_token=None, lease_until=None, progress=None, progress_message="")
+        fields.update(claim_token=None, lease_until=None, progress=None, progress_message="", progress_metrics={})
         fields.update(cancel_requested_at=None, cancel_requested_by="", cancel_reason="")
     fields["completed_at"] = moment if to in FINISHED else None
     if to == PENDING:

@@ -61,7 +61,8 @@ some_tasks = st.lists(
     max_size=7,
 )
 some_limits = st.dictionaries(st.sampled_from([("queue", "alpha"), ("key", "disk")]), st.integers(1, 2), max_size=2)
-some_history = st.lists(st.sampled_from(["claim", "complete", "fail", "invalid", "drain", "sweep", "reserve"]), max_size=6)
+ACTS = ["claim", "complete", "fail", "invalid", "drain", "sweep", "reserve"]
+some_history = st.lists(st.sampled_from(ACTS), max_size=6)
 
 plain_task = {"queue_name": "alpha", "priority": 5, "limit_key": "", "delay_sec": 0, "waits_for": None}
 plain_worker = {"queues": ["alpha"], "memory_gb": 4.0, "host_id": "north", "concurrency": 3, "fate": "live"}

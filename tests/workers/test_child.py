@@ -49,6 +49,8 @@ def run(directory: Path, function: str, **params: object) -> tuple[Result | Fail
         attempt_dir=str(directory),
         published_dir="/published/test.12345678",
         data_roots=(str(directory),),
+        log_path=str(directory / "log"),
+        benign_severe=("of no account",),
         cores=1,
         memory_gb=1.0,
     )
@@ -72,6 +74,39 @@ def test_it_refuses_a_result_that_json_cannot_hold_and_names_the_place(tmp_path,
 def test_a_handler_that_calls_exit_has_failed(tmp_path):
     reply, _ = run(tmp_path, "exits")
     assert isinstance(reply, Failure) and (reply.failure_class, "exit(2)" in reply.message) == ("error", True)
+
+
+def logs(params: Params, context: Context) -> None:
+    (context.attempt_dir / "log").write_text(params.value)
+
+
+SEVERE = "2026-11-25 08:50:41\tSEVERE\tgaincal::::casa\t"
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        pytest.param(f"fine\n{SEVERE}no solutions\n", "gaincal::::casa: no solutions", id="severe"),
+        pytest.param(f"{SEVERE}of no account\n{SEVERE}first\n{SEVERE}second\n", "first\n", id="benign and not"),
+        pytest.param("".join(f"{SEVERE}number {n}\n" for n in range(99)), "and 89 more", id="bounded"),
+    ],
+)
+def test_what_casa_calls_severe_is_a_failure_although_the_handler_returned(tmp_path, text, quoted):
+    reply, _ = run(tmp_path, "logs", value=text)
+    assert isinstance(reply, Failure) and (reply.failure_class, quoted in reply.message) == ("error", True)
+    assert "of no account" not in reply.message and len(reply.message) < 7000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"{SEVERE}of no account\n", id="benign"),
+        pytest.param("2026-11-25 08:50:41\tWARN\tx\tSEVERE weather\n\tnot SEVERE\n", id="only mentioned"),
+    ],
+)
+def test_what_is_not_severe_is_no_failure(tmp_path, text):
+    reply, _ = run(tmp_path, "logs", value=text)
+    assert isinstance(reply, Result)
 
 
 @pytest.mark.parametrize("function", ["takes_anything", "is_not_there"])

@@ -46,7 +46,7 @@ def steal(claim: Claim) -> None:
     Task.objects.filter(task_id=claim.task_id).update(claim_token=uuid4(), claim_epoch=2)
 
 
-@pytest.mark.parametrize("write", ["complete", "fail", "progress", "start", "renew"])
+@pytest.mark.parametrize("write", ["complete", "fail", "progress", "start", "stop", "renew"])
 def test_a_stale_claim_token_changes_nothing_and_leaves_a_refusal(worker, write):
     task = spawn_one("echo")
     (claim,) = claiming.claim(worker, limit=1)
@@ -55,6 +55,7 @@ def test_a_stale_claim_token_changes_nothing_and_leaves_a_refusal(worker, write)
         "complete": lambda: claiming.complete(claim, {}, AttemptReport()),
         "fail": lambda: claiming.fail(claim, "error", "late", AttemptReport()),
         "progress": lambda: claiming.report_progress(claim, fraction=0.5, message="late"),
+        "stop": lambda: claiming.note_stop(claim, failure_class="timeout", reason="", asked_ago_sec=0, takes_sec=1),
         "start": lambda: claiming.start_attempt(claim, directory="/late", log_path="/late"),
     }
     before = Task.objects.values().get(pk=task.pk)

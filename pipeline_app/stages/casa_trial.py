@@ -1,0 +1,26 @@
+"""A trial of CASA in the queue: whether it starts, what it logs, how long that takes."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class CasaTrialParams(BaseModel):
+    """A message to log as SEVERE before returning as if nothing had happened; empty: none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    severe: str = ""
+
+
+class CasaTrialResult(BaseModel):
+    """What CASA says of itself."""
+
+    version: str
+    position: tuple[float, float]
+    """Longitude and latitude of the array in rad, from CASA's measures."""
+    pid: int
+    omp_threads: str
+    """What the environment allows OpenMP."""
+    home: str
+    working_directory: str

@@ -1,0 +1,48 @@
+"""What the database is told of running attempts beside their progress: that they are being stopped, what they use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tasks_app import claiming, usage
+from tasks_app.errors import LostClaim, TaskNotFound
+from workers.execution import Execution
+from workers.outcome import LOST
+from workers.timer import Timer
+
+USAGE_SEC = 5.0
+SLOT_FREE_AFTER_SEC = 2.0
+"""So long after the grace the slot is free at the latest."""
+
+
+class Reporter:
+    """Remembers when the use of resources is to be stored again."""
+
+    def __init__(self) -> None:
+        self._usage = Timer(USAGE_SEC)
+
+    def tell(self, executions: Iterable[Execution]) -> None:
+        """Store what is new of the attempts that run. Raises what an outage raises."""
+        running = [execution for execution in executions if execution.running]
+        for execution in running:
+            if execution.stop_asked is not None and not execution.stop_told:
+                _tell_stop(execution)
+        if self._usage.due():
+            usage.store([used for execution in running if (used := execution.used()) is not None])
+
+
+def _tell_stop(execution: Execution) -> None:
+    stop = execution.stop_asked
+    if stop is None:
+        return
+    try:
+        claiming.note_stop(
+            execution.claim,
+            failure_class=stop.failure_class,
+            reason=stop.message,
+            asked_ago_sec=execution.stop_ago_sec,
+            takes_sec=execution.stop_grace_sec + SLOT_FREE_AFTER_SEC,
+        )
+    except (LostClaim, TaskNotFound):
+        execution.kill(LOST)
+    execution.stop_told = True

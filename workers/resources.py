@@ -1,0 +1,79 @@
+"""What the processes of an attempt use, read from /proc: a few small files each, and one walk for all attempts.
+
+What a process has used counts on after its end in the parent that waited for it, so nothing is lost when a helper of
+the handler ends. The final figures are the kernel's own account, which the guardian reports (`getrusage`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from workers import descent
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICKS_PER_SEC = os.sysconf("SC_CLK_TCK")
+WALK_AGAIN_SEC = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a family of processes holds and has used so far."""
+
+    rss_bytes: int = 0
+    own_bytes: int = 0
+    """Memory that only they hold; mapped files are not counted."""
+    cpu_sec: float = 0.0
+    read_bytes: int = 0
+    write_bytes: int = 0
+
+
+class ProcessTree:
+    """Who descends from whom; all attempts that are looked at together share one walk."""
+
+    def __init__(self) -> None:
+        self._children: dict[int, list[int]] = {}
+        self._walked_at = float("-inf")
+
+    def below(self, root: int) -> set[int]:
+        """Return the pids of all descendants."""
+        if time.monotonic() - self._walked_at > WALK_AGAIN_SEC:
+            self._children, _ = descent.parents()
+            self._walked_at = time.monotonic()
+        return descent.below(root, self._children)
+
+
+_tree = ProcessTree()
+
+
+def measure(guardian: int) -> Usage:
+    """Return what the descendants of a guardian use, those that have ended included."""
+    rss = own = read = written = 0
+    ticks = _ticks(guardian, ended_only=True)
+    for pid in _tree.below(guardian):
+        try:
+            resident, shared = map(int, _content(f"/proc/{pid}/statm").split()[1:3])
+            rss += resident * PAGE_BYTES
+            own += (resident - shared) * PAGE_BYTES
+            ticks += _ticks(pid)
+            counts = dict(line.split(b": ") for line in _content(f"/proc/{pid}/io").splitlines())
+            read += int(counts[b"read_bytes"])
+            written += int(counts[b"write_bytes"])
+        except (OSError, ValueError, KeyError):
+            continue
+    return Usage(rss_bytes=rss, own_bytes=own, cpu_sec=ticks / TICKS_PER_SEC, read_bytes=read, write_bytes=written)
+
+
+def _ticks(pid: int, *, ended_only: bool = False) -> int:
+    """Return the processor time of a process and of those that it has waited for; 0 when it is gone."""
+    try:
+        fields = _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return sum(map(int, fields[13 if ended_only else 11 : 15]))
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123 - hundreds of times a second, and Path.read_bytes costs twice as much
+        return file.read()

@@ -1,0 +1,41 @@
+"""What CASA called severe in an attempt's log: many of its tasks log that and return as if nothing had happened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+LINES_MOST = 10
+LINE_CHARS_MOST = 500
+_SEVERE = re.compile(rb"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)?\s*\tSEVERE\t(?P<origin>[^\t]*)\t?(?P<message>.*)$")
+"""CASA's own format: time, level, origin and message between tabs. What merely mentions the word is no match."""
+
+
+class CasaSevere(RuntimeError):
+    """The handler returned, but CASA had logged SEVERE."""
+
+
+def refuse(log: Path, benign: Sequence[str], *, offset: int = 0) -> None:
+    """Raise CasaSevere, quoting them, when the log holds severe lines after `offset` that match no benign pattern."""
+    known = [re.compile(pattern) for pattern in benign]
+    found = [line for line in dict.fromkeys(_severe(log, offset)) if not any(each.search(line) for each in known)]
+    if not found:
+        return
+    quoted = [line if len(line) <= LINE_CHARS_MOST else line[:LINE_CHARS_MOST] + " …" for line in found[:LINES_MOST]]
+    if len(found) > LINES_MOST:
+        quoted.append(f"… and {len(found) - LINES_MOST} more in the log")
+    raise CasaSevere("CASA logged SEVERE although the handler returned: " + "\n".join(quoted))
+
+
+def _severe(log: Path, offset: int) -> Iterator[str]:
+    """Yield origin and message of each severe line; they are on stderr too, so each may come twice."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(offset)
+            for line in stream:
+                if match := _SEVERE.match(line.rstrip(b"\r\n")):
+                    parts = (match["origin"].strip(), match["message"].strip())
+                    yield ": ".join(part.decode(errors="replace") for part in parts if part)
+    except OSError:
+        return
