@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import tomllib
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("casatools", "casatasks", "pyuvdata", "numpy", "astropy", "absurd-dsa110")
+PACKAGES = ("casatools", "casatasks", "pyuvdata", "numpy", "astropy")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 @cache
 def software_versions() -> dict[str, str]:
     """Return the versions of Python, of the packages that matter and, where there is one, the checkout's commit."""
-    found = {"python": platform.python_version()}
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    found = {"python": platform.python_version(), project["name"]: project["version"]}
     for package in PACKAGES:
         try:
             found[package] = version(package)

@@ -6,9 +6,9 @@ import hashlib
 import os
 import platform
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pipeline_app.versions import software_versions
 from tasks_app.models import Worker
 from workers.options import Options
 
@@ -28,10 +28,9 @@ def host_id() -> str:
 
 
 def _version() -> str:
-    try:
-        return version("absurd-dsa110")
-    except PackageNotFoundError:
-        return ""
+    """Return the version of this software, with the checkout's commit where there is one."""
+    found = software_versions()
+    return "+".join(filter(None, (found["absurd-dsa110"], found.get("commit", ""))))[:50]
 
 
 def describe(options: Options) -> Worker:
@@ -45,5 +44,6 @@ def describe(options: Options) -> Worker:
         queues=list(options.queue_names),
         concurrency=options.concurrency,
         memory_gb=options.memory_gb,
+        cores=options.cores,
         heartbeat_sec=HEARTBEAT_SEC,
     )

@@ -11,23 +11,27 @@ import time
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models.functions import Now
 
 from tasks_app import claiming, registry
 from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
-from tasks_app.models import Task, Worker
+from tasks_app.models import Task, WorkerOrder
 from tasks_app.sweeper import Sweeper
-from workers import admission, backlog, deliveries, environment, identity, leftovers, link, publication
+from workers import backlog, deliveries, environment, identity, leftovers, link, publication
+from workers.admission import Admission
 from workers.execution import Execution
 from workers.gathering import Gathering
 from workers.listener import Listener
+from workers.notification import Notifier
 from workers.options import Options
 from workers.outcome import CANCELLED, DRAINED, LOST
+from workers.presence import Presence
+from workers.recycling import Recycling
 from workers.reporting import Reporter
 from workers.stop_orders import StopOrders
 from workers.supervisor import ProcessExecution
 from workers.threads import Crew, ThreadExecution
 from workers.timer import Timer
+from workers.weights import Shares
 
 SWEEP_SEC = 0.5
 LIMITS_SEC = 1.0
@@ -47,7 +51,10 @@ class Loop:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._root = publication.choose_root(settings.ABSURD_DATA_ROOTS, settings.ABSURD_VAR)
-        self._worker: Worker = identity.describe(options)
+        self._presence = Presence(identity.describe(options), self._root)
+        self._admission = Admission(Shares(options.weights), self._root)
+        self._recycling = Recycling(options)
+        self._notifier = Notifier()
         self._link = link.Link()
         self._sweeper = Sweeper()
         self._selector = selectors.DefaultSelector()
@@ -55,7 +62,6 @@ class Loop:
         self._guardians: list[subprocess.Popen[bytes]] = []
         self._claimed_count = 0
         self._orders = StopOrders()
-        self._paused = False
         self._exhausted = False
         self._claims = Timer(options.poll_interval_sec, jitter=0.1)
         self._renewals = Timer(settings.ABSURD_LEASE_SEC / 3)
@@ -71,8 +77,8 @@ class Loop:
         self._reporter = Reporter()
         self._timers = (self._claims, self._renewals, self._heartbeats, self._sweeps, self._limits, self._watch)
 
-    def run(self) -> None:
-        """Work until the end."""
+    def run(self) -> bool:
+        """Work until the end; return whether a fresh process is to go on in this one's place."""
         link.use_single_connection()
         environment.make_caches(settings.ABSURD_VAR)
         self._orders.catch()
@@ -89,11 +95,19 @@ class Loop:
         while not self._finished():
             self._turn()
         self._leave()
+        return bool(self._recycling.because) and not self._orders.drain
+
+    @property
+    def _ending(self) -> bool:
+        """Whether it ends after what it runs, come what may."""
+        most = self._options.max_tasks
+        enough = most is not None and self._claimed_count >= most
+        return self._orders.drain or self._exhausted or enough or bool(self._recycling.because)
 
     @property
     def _draining(self) -> bool:
-        most = self._options.max_tasks
-        return self._orders.drain or self._exhausted or (most is not None and self._claimed_count >= most)
+        """Whether it claims nothing more and ends; an operator may still take back the order to do so."""
+        return self._ending or self._presence.ordered == WorkerOrder.DRAIN
 
     def _finished(self) -> bool:
         if self._orders.at_once and self._orders.since_sec > LAST_WORDS_SEC:
@@ -110,12 +124,15 @@ class Loop:
                 self._talk()
         if not self._link.up:
             self._sweeper = Sweeper()
+        self._notifier.alive()
         self._guardians = [guardian for guardian in self._guardians if guardian.poll() is None]
 
     def _wait_sec(self) -> float:
         if not self._link.up:
             return min(self._limits.wait_sec, 0.1)
         waits = [timer.wait_sec for timer in self._timers]
+        if self._notifier.wait_sec is not None:
+            waits.append(self._notifier.wait_sec)
         if self._look_again_at is not None:
             waits.append(max(0.0, self._look_again_at - time.monotonic()))
         if any(not execution.running and execution.outcome is None for execution in self._executions):
@@ -137,6 +154,8 @@ class Loop:
             return
         if news := self._orders.news():
             logger.info("worker %s is %s: %d attempts running", self._options.worker_id, news, len(running))
+            self._notifier.stopping()
+            self._heartbeats.hurry()
         for execution in self._executions:
             if self._orders.at_once:
                 execution.kill(DRAINED)
@@ -192,6 +211,8 @@ class Loop:
         self._deliver()
         if self._watch.due():
             self._store_progress()
+            self._presence.look()
+            self._obey()
             self._reporter.tell(self._executions)
             self._look_for_cancel()
         self._claim()
@@ -202,11 +223,19 @@ class Loop:
             self._sweep()
 
     def _beat(self) -> None:
-        row = Worker.objects.filter(pk=self._worker.pk)
-        if not row.update(heartbeat_at=Now()):
-            self._worker.save(force_insert=True)
-            logger.info("worker %s is registered as %s", self._worker.label, self._worker.pk)
-        self._paused = bool(row.values_list("draining", flat=True).first())
+        """Report, and see whether it is time to start anew."""
+        self._recycling.check(self._presence.rss_bytes)
+        self._obey()
+        self._presence.beat(ending=self._ending)
+        self._notifier.ready()
+
+    def _obey(self) -> None:
+        """Do what an operator ordered; pausing and draining are looked up where they matter."""
+        if self._presence.ordered == WorkerOrder.RECYCLE and not self._recycling.because:
+            self._recycling.order()
+            self._heartbeats.hurry()
+        running = f"{len(self._executions)} of {self._options.concurrency} slots busy"
+        self._notifier.status(f"{self._presence.ordered or ('ending' if self._ending else 'working')}: {running}")
 
     def _renew(self) -> None:
         renewal = claiming.renew([execution.claim for execution in self._executions])
@@ -273,14 +302,14 @@ class Loop:
         if self._look_again_at is not None and time.monotonic() >= self._look_again_at:
             self._look_again_at = None
             self._claims.hurry()
-        if not self._claims.due() or self._draining or self._paused:
+        if not self._claims.due() or self._draining or self._presence.ordered:
             return
         slots = self._options.concurrency - len(self._executions)
         if self._options.max_tasks is not None:
             slots = min(slots, self._options.max_tasks - self._claimed_count)
         if slots < 1:
             return
-        claims = admission.claim(self._worker, slots=slots)
+        claims = self._admission.claim(self._presence.worker, slots=slots)
         self._claimed_count += len(claims)
         for claim in claims:
             self._renewals.at_most(claim.lease_sec / 3)
@@ -316,10 +345,11 @@ class Loop:
         for execution in list(self._executions):
             self._forget(execution)
         with self._link.guarded():
-            Worker.objects.filter(pk=self._worker.pk).update(stopped_at=Now())
+            self._presence.leave()
         deadline = time.monotonic() + 2.0
         while any(guardian.poll() is None for guardian in self._guardians) and time.monotonic() < deadline:
             time.sleep(0.02)
         self._listener.close()
         self._orders.release()
-        logger.info("worker %s stopped after %d tasks", self._options.worker_id, self._claimed_count)
+        ending = f"starts anew, because {self._recycling.because}" if self._recycling.because else "stopped"
+        logger.info("worker %s %s after %d tasks", self._options.worker_id, ending, self._claimed_count)

@@ -21,7 +21,8 @@ DRAIN_TIMEOUT_SEC = 60.0
 class Options:
     """The options of one worker."""
 
-    queue_names: tuple[str, ...]
+    weights: dict[str, int]
+    """The queues that are served, each with its share of the claims."""
     concurrency: int
     worker_id: str
     poll_interval_sec: float
@@ -29,18 +30,40 @@ class Options:
     max_tasks: int | None
     drain_timeout_sec: float
     memory_gb: float
+    cores: int
+    max_age_sec: float | None
+    max_rss_gb: float | None
+
+    @property
+    def queue_names(self) -> tuple[str, ...]:
+        """The queues that are served."""
+        return tuple(self.weights)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("--queue-name", action="append", metavar="NAME", help="serve this queue; may be given several times")
+    add(
+        "--queue-name",
+        action="append",
+        type=_weighted_queue,
+        metavar="NAME[=WEIGHT]",
+        help="serve this queue; may be given several times. Without weights the most urgent task of all queues goes "
+        "first; with them claims are divided in proportion, and what one queue does not use goes to the others",
+    )
     add("--concurrency", type=_whole(1, CONCURRENCY_MOST), metavar="N", help="attempts at once")
     add("--worker-id", type=_label, metavar="LABEL", help="the name shown to operators (default: host and pid)")
     add("--database-url", metavar="URL", help="use this database instead of ABSURD_DATABASE_URL")
     add("--poll-interval", type=_number(0.01), metavar="SEC", help="seconds between looks into an empty queue")
     add("--burst", action="store_true", help="exit when nothing is left to do")
     add("--max-tasks", type=_whole(1, 10**9), metavar="N", help="exit after so many attempts")
+    add("--max-age", type=_number(1.0), metavar="SEC", help="after so long, finish what runs and start anew")
+    add(
+        "--max-rss-gb",
+        type=_number(0.01),
+        metavar="GB",
+        help="when the worker itself holds so much memory, finish what runs and start anew",
+    )
     add(
         "--drain-timeout",
         type=_number(0.0),
@@ -54,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GB",
         help="memory for the tasks of all workers of this host (default: three quarters)",
     )
+    add(
+        "--cores",
+        type=_whole(1, 4096),
+        metavar="N",
+        help="cores for the tasks of all workers of this host (default: all, but no fewer than --concurrency)",
+    )
 
 
 def from_parsed(parsed: dict[str, object]) -> Options:
@@ -63,15 +92,20 @@ def from_parsed(parsed: dict[str, object]) -> Options:
         value = parsed.get(name)
         return default if value is None else value
 
+    queues: list[tuple[str, int]] = parsed.get("queue_name") or [(settings.ABSURD_QUEUE_NAME, 1)]  # type: ignore[assignment]
+    concurrency = given("concurrency", settings.ABSURD_WORKER_CONCURRENCY)
     values = {
-        "queue_names": tuple(dict.fromkeys(parsed.get("queue_name") or [settings.ABSURD_QUEUE_NAME])),  # type: ignore[call-overload]
-        "concurrency": given("concurrency", settings.ABSURD_WORKER_CONCURRENCY),
+        "weights": dict(queues),
+        "concurrency": concurrency,
         "worker_id": given("worker_id", f"{platform.node()}-{os.getpid()}"),
         "poll_interval_sec": given("poll_interval", settings.ABSURD_WORKER_POLL_INTERVAL),
         "burst": bool(parsed.get("burst")),
         "max_tasks": parsed.get("max_tasks"),
         "drain_timeout_sec": given("drain_timeout", DRAIN_TIMEOUT_SEC),
         "memory_gb": given("memory_gb", admission.default_memory_gb()),
+        "cores": given("cores", admission.default_cores(concurrency)),  # type: ignore[arg-type]
+        "max_age_sec": parsed.get("max_age"),
+        "max_rss_gb": parsed.get("max_rss_gb"),
     }
     return Options(**values)  # type: ignore[arg-type]
 
@@ -96,6 +130,15 @@ def _number(least: float) -> Callable[[str], float]:
         return value
 
     return read
+
+
+def _weighted_queue(text: str) -> tuple[str, int]:
+    name, _, weight = text.rpartition("=")
+    if not name or not weight.isascii() or not weight.isdigit():
+        name, weight = text, "1"
+    if not name.strip() or not 1 <= int(weight) <= 1000:
+        raise argparse.ArgumentTypeError(f"write a queue's name, or NAME=WEIGHT with a weight from 1 to 1000: {text!r}")
+    return name, int(weight)
 
 
 def _label(text: str) -> str:

@@ -31,6 +31,9 @@ def test_a_check_refuses_channels_where_its_command_would_win(settings):
         ["--poll-interval", "0"],
         ["--max-tasks", "-1"],
         ["--memory-gb", "inf"],
+        ["--queue-name", "fast=0"],
+        ["--cores", "0"],
+        ["--max-age", "0"],
         ["--worker-id", " "],
         ["--max-task", "1"],
     ],
@@ -55,6 +58,12 @@ def test_queues_can_be_named_several_times():
     arguments = ["--queue-name", "b", "--queue-name", "a", "--queue-name", "b"]
     parsed = vars(Command().create_parser("manage.py", "runworker").parse_args(arguments))
     assert options.from_parsed(parsed).queue_names == ("b", "a")
+
+
+def test_a_queue_may_be_given_a_weight():
+    arguments = ["--queue-name", "fast=3", "--queue-name", "a=b", "--queue-name", "slow=1"]
+    parsed = vars(Command().create_parser("manage.py", "runworker").parse_args(arguments))
+    assert options.from_parsed(parsed).weights == {"fast": 3, "a=b": 1, "slow": 1}
 
 
 def test_it_refuses_to_start_when_absurd_is_disabled(settings):

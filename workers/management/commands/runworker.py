@@ -13,6 +13,7 @@ from django.db import ProgrammingError
 from workers import options
 from workers.loop import Loop
 from workers.publication import NoPublishRoot
+from workers.recycling import start_anew
 
 
 def _complain(message: str) -> NoReturn:
@@ -41,7 +42,8 @@ class Command(BaseCommand):
         if parsed["database_url"] not in (None, settings.ABSURD_DATABASE_URL):
             raise CommandError("--database-url only works on the command line, where manage.py reads it first")
         try:
-            Loop(options.from_parsed(parsed)).run()
+            if Loop(options.from_parsed(parsed)).run():
+                start_anew()
         except NoPublishRoot as error:
             raise CommandError(str(error)) from None
         except ProgrammingError as error:

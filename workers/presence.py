@@ -1,0 +1,113 @@
+"""The worker's row: that it is there, how it is, and what it has been ordered to do."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from tasks_app import transitions
+from tasks_app.models import Worker
+from tasks_app.transitions import Act
+from tasks_app.worker_states import told
+
+SKEW_WORTH_A_WARNING_SEC = 2.0
+
+_BEAT = """
+UPDATE tasks_app_worker
+SET heartbeat_at = now(), rss_bytes = %(rss_bytes)s, disk_gb = %(disk_gb)s, clock_skew_sec = %(clock_skew_sec)s
+WHERE id = %(id)s
+RETURNING ordered, draining, extract(epoch FROM clock_timestamp())::float8
+"""
+
+logger = logging.getLogger(__name__)
+
+
+class Presence:
+    """Registers the worker, reports for it, and reads its orders."""
+
+    def __init__(self, worker: Worker, root: Path) -> None:
+        self.worker = worker
+        self.ordered = ""
+        self._root = root
+        self._process = psutil.Process()
+        self._skew_warned = False
+
+    @property
+    def rss_bytes(self) -> int:
+        """The memory that this process holds now."""
+        return int(self._process.memory_info().rss)
+
+    def beat(self, *, ending: bool) -> None:
+        """Report; register first where the database does not know this worker, or not any more."""
+        if not self._report(ending=ending):
+            self._register()
+            self._report(ending=ending)
+
+    def look(self) -> None:
+        """Read the orders again."""
+        found = Worker.objects.filter(pk=self.worker.pk).values_list("ordered", flat=True).first()
+        self._obey(found or "")
+
+    def leave(self) -> None:
+        """Say that it has ended."""
+        with transaction.atomic():
+            if Worker.objects.filter(pk=self.worker.pk, stopped_at=None).update(stopped_at=Now()):
+                self._announce("worker_stopped")
+
+    def _register(self) -> None:
+        with transaction.atomic():
+            self.worker.save(force_insert=True)
+            self._announce("worker_registered")
+        logger.info("worker %s is registered as %s", self.worker.label, self.worker.pk)
+
+    def _report(self, *, ending: bool) -> bool:
+        """Store the heartbeat with what was measured; return whether there is a row to store it in."""
+        values: dict[str, Any] = {
+            "id": self.worker.pk,
+            "rss_bytes": self.rss_bytes,
+            "disk_gb": shutil.disk_usage(self._root).free / 1e9,
+            "clock_skew_sec": self.worker.clock_skew_sec,
+        }
+        before = time.time()
+        with connection.cursor() as cursor:
+            cursor.execute(_BEAT, values)
+            row = cursor.fetchone()
+        if row is None:
+            return False
+        ordered, draining, database_sec = row
+        self._measure_skew((before + time.time()) / 2 - database_sec)
+        self._obey(ordered)
+        if ending and not draining:
+            self._tell_ending()
+        return True
+
+    def _measure_skew(self, skew_sec: float) -> None:
+        """Keep the difference of the clocks, to be stored with the next report; leases never depend on it."""
+        first, self.worker.clock_skew_sec = self.worker.clock_skew_sec is None, round(skew_sec, 3)
+        if first:
+            Worker.objects.filter(pk=self.worker.pk).update(clock_skew_sec=self.worker.clock_skew_sec)
+        if abs(skew_sec) > SKEW_WORTH_A_WARNING_SEC and not self._skew_warned:
+            self._skew_warned = True
+            logger.warning("the clock of this host is %.1f s off the database's: set it by NTP", skew_sec)
+
+    def _tell_ending(self) -> None:
+        self.worker.draining = True
+        with transaction.atomic():
+            Worker.objects.filter(pk=self.worker.pk).update(draining=True)
+            self._announce("worker_draining")
+
+    def _obey(self, ordered: str) -> None:
+        if ordered != self.ordered:
+            self.ordered = self.worker.ordered = ordered
+            logger.info("worker %s is ordered to %s", self.worker.label, ordered or "resume")
+
+    def _announce(self, verb: str) -> None:
+        detail = {"worker": told(self.worker)}
+        transitions.announce(Act(verb=verb, actor=f"worker:{self.worker.label}", detail=detail))
