@@ -342,6 +342,7 @@ class Loop:
 
     def _leave(self) -> None:
         """Say goodbye; the guardians that still clear away are given a moment, and outlive this process if need be."""
+        self._notifier.stopping()
         for execution in list(self._executions):
             self._forget(execution)
         with self._link.guarded():
