@@ -83,6 +83,20 @@ def seconds(name: str, default: float, *, least: float = 0.0) -> float:
     return number
 
 
+def gigabytes(name: str, default: float) -> float:
+    """Return a size in GB."""
+    value = os.environ.get(name)
+    if not value:
+        return default
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise BadSetting(name, value, "write a number of gigabytes not below 0")
+    return number
+
+
 def numbers(name: str, defaults: Mapping[str, float]) -> dict[str, float]:
     """Return the defaults with those replaced that the variable names, as in `depth_warn=800,dead_rows_warn=1e6`."""
     value = text(name)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from tasks_app import full_disk
 from tasks_app.handler import Context, InvalidInput, NoWork
 
 Handler = Callable[[BaseModel, Context], object]
@@ -59,7 +62,8 @@ def call(
     except SystemExit as error:
         return _raised("error", f"the handler called exit({error.code})", error)
     except BaseException as error:
-        return _raised("error", _words(error), error)
+        places = (context.scratch_dir, Path(tempfile.gettempdir()))
+        return _raised("error", full_disk.explain(error, *places) or _words(error), error)
 
 
 @cache

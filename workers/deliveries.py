@@ -123,4 +123,5 @@ def _cannot_be_stored(execution: Execution, error: Exception) -> bool:
 def _tidy(execution: Execution) -> None:
     """Clear the attempt's directory away; what a failed attempt made may tell why it failed."""
     ended_as = execution.outcome.failure_class if execution.outcome else None
-    publication.tidy(execution.places, keep_products=ended_as not in (None, "lost"))
+    frees_disk = execution.stop_asked is not None and not execution.stop_asked.keep_products
+    publication.tidy(execution.places, keep_products=ended_as not in (None, "lost") and not frees_disk)

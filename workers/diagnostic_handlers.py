@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -151,6 +152,25 @@ def chatter(params: ChatterParams, context: Context) -> dict[str, float]:
         sys.stdout.write(f"line {number:10d} {'.' * 47}\n")
     time.sleep(params.then_sleep_sec)
     return {"reporting_sec": took_sec}
+
+
+class FillDiskParams(Params):
+    """How much to write into an output, or that a device which is always full is written to."""
+
+    write_gb: float = Field(default=0.0, ge=0)
+    full_device: bool = False
+    then_sleep_sec: float = Field(default=0.0, ge=0)
+
+
+def fill_disk(params: FillDiskParams, context: Context) -> dict[str, float]:
+    """Write until the disk has taken all."""
+    with context.output("filling").open("wb") as stream:
+        while stream.tell() < params.write_gb * 1e9:
+            stream.write(bytes(1 << 24))
+    if params.full_device:
+        Path("/dev/full").write_text("more")
+    time.sleep(params.then_sleep_sec)
+    return {"write_gb": params.write_gb}
 
 
 class BurnParams(Params):

@@ -82,7 +82,7 @@ class Execution(ABC):
 
     def give_up(self, stop: Stop) -> None:
         """End an attempt that was never started."""
-        self.outcome = judge(reply=None, exit=Exit(), stop=stop, oom_kills=0)
+        self.outcome = judge(reply=None, exit=Exit(), stop=stop)
 
     def fail_to_start(self, message: str) -> None:
         """End an attempt that could not be started."""

@@ -18,6 +18,7 @@ from tasks_app.models import Task, WorkerOrder
 from tasks_app.sweeper import Sweeper
 from workers import backlog, deliveries, environment, identity, leftovers, link, publication
 from workers.admission import Admission
+from workers.disk import DiskFloor
 from workers.execution import Execution
 from workers.gathering import Gathering
 from workers.listener import Listener
@@ -75,6 +76,7 @@ class Loop:
         self._look_again_at: float | None = None
         self._gathering = Gathering()
         self._reporter = Reporter()
+        self._disk = DiskFloor(self._root, settings.ABSURD_DISK_FLOOR_GB)
         self._timers = (self._claims, self._renewals, self._heartbeats, self._sweeps, self._limits, self._watch)
 
     def run(self) -> bool:
@@ -150,6 +152,7 @@ class Loop:
         if self._limits.due():
             for execution in running:
                 execution.check_limits(grace_sec=settings.ABSURD_STOP_GRACE_SEC)
+            self._disk.check(running, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
         if not self._orders.drain:
             return
         if news := self._orders.news():
@@ -302,7 +305,7 @@ class Loop:
         if self._look_again_at is not None and time.monotonic() >= self._look_again_at:
             self._look_again_at = None
             self._claims.hurry()
-        if not self._claims.due() or self._draining or self._presence.ordered:
+        if not self._claims.due() or self._draining or self._presence.ordered or self._disk.low:
             return
         slots = self._options.concurrency - len(self._executions)
         if self._options.max_tasks is not None:

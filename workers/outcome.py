@@ -8,7 +8,7 @@ from typing import Literal
 
 from workers.protocol import Failure, ProductNote, Reply, Result
 
-StopClass = Literal["timeout", "silent", "cancelled", "drained", "memory", "lost"]
+StopClass = Literal["error", "timeout", "silent", "cancelled", "drained", "memory", "lost"]
 FailureClass = Literal[
     "error", "invalid", "no_work", "timeout", "killed", "memory", "cancelled", "drained", "lost", "silent"
 ]
@@ -35,6 +35,8 @@ class Stop:
 
     failure_class: StopClass
     message: str
+    keep_products: bool = True
+    """Whether what it has written so far stays for inspection."""
 
 
 CANCELLED = Stop(failure_class="cancelled", message="cancelled on request")
@@ -52,10 +54,25 @@ class Outcome:
     result: Result | None = None
 
 
-def judge(*, reply: Reply | None, exit: Exit, stop: Stop | None, oom_kills: int) -> Outcome:
-    """Decide how the attempt ended.
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What is known of an attempt's memory, for the message."""
 
-    `oom_kills` is how many processes the kernel killed for want of memory on this host while the attempt ran.
+    peak_bytes: int = 0
+    limit_gb: float = 0.0
+    oom_kills: int = 0
+    """How many processes the kernel killed for want of memory on this host while the attempt ran."""
+
+    @property
+    def told(self) -> str:
+        """The peak and the limit."""
+        return f"its peak was {self.peak_bytes / 1e9:.2f} GB, its limit {self.limit_gb:.2f} GB"
+
+
+def judge(
+    *, reply: Reply | None, exit: Exit, stop: Stop | None, memory: Memory | None = None, core_hint: str = ""
+) -> Outcome:
+    """Decide how the attempt ended.
 
     A result that arrived whole counts, even if the child crashed or was stopped right after it: the child sends it
     last, when every output is on the disk. Only a wish to cancel, or a lost claim, goes before it.
@@ -65,25 +82,31 @@ def judge(*, reply: Reply | None, exit: Exit, stop: Stop | None, oom_kills: int)
     if isinstance(reply, Result):
         return Outcome(failure_class=None, result=reply)
     if isinstance(reply, Failure):
-        return Outcome(
-            failure_class=reply.failure_class, message=clean(reply.message), traceback=clean(reply.traceback)
-        )
-    return _silent_end(exit, oom_kills)
+        message = clean(reply.message)
+        if reply.failure_class == "memory" and memory is not None:
+            message = f"{message} ({memory.told})"
+        return Outcome(failure_class=reply.failure_class, message=message, traceback=clean(reply.traceback))
+    return _silent_end(exit, memory or Memory(), core_hint)
 
 
-def _silent_end(exit: Exit, oom_kills: int) -> Outcome:
+def _silent_end(exit: Exit, memory: Memory, core_hint: str) -> Outcome:
     """Judge a child that ended by itself without a reply."""
-    if exit.signal == signal.SIGKILL and oom_kills:
-        return Outcome(failure_class="memory", message="killed by the kernel, which ran out of memory")
+    if exit.signal == signal.SIGKILL and memory.oom_kills:
+        message = f"killed by the kernel, which ran out of memory ({memory.told})"
+        return Outcome(failure_class="memory", message=message)
     if exit.signal is not None:
-        hint = " (a crash in native code; the log ends with its stack)" if exit.signal in _CRASHES else ""
+        hint = ""
+        if exit.signal in CRASHES:
+            hint = f", a crash in native code: its stack is kept and ends the log; {core_hint}".rstrip("; ")
+        elif exit.signal == signal.SIGKILL:
+            hint = ", by somebody outside the queue"
         return Outcome(failure_class="killed", message=f"killed by {signal_name(exit.signal)}{hint}")
     if exit.exit_code is not None:
         return Outcome(failure_class="error", message=f"the child exited with code {exit.exit_code} without a reply")
     return Outcome(failure_class="killed", message="the attempt's guardian was killed")
 
 
-_CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL})
+CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL})
 
 
 def signal_name(number: int) -> str:

@@ -14,9 +14,9 @@ from pathlib import Path
 from tasks_app import registry
 from tasks_app.claiming import AttemptReport, Claim
 from tasks_app.usage import Used
-from workers import environment, guardian, logs, protocol, publication, resources, strays
+from workers import cores, environment, guardian, logs, protocol, publication, resources, strays
 from workers.execution import Execution
-from workers.outcome import Exit, Stop, clean, judge, signal_name
+from workers.outcome import CRASHES, Exit, Memory, Stop, clean, judge, signal_name
 from workers.protocol import Progress, Reply, Request
 from workers.resources import Usage
 from workers.silence import Silence
@@ -165,11 +165,18 @@ class ProcessExecution(Execution):
             self._reply = message
 
     def _conclude(self) -> None:
-        killed_for_memory = oom_kills() - self._oom_kills_before
         if self._exit is None:
             self._exit = Exit()
             strays.kill(self.claim.claim_token)
-        self.outcome = judge(reply=self._reply, exit=self._exit, stop=self.stop_asked, oom_kills=killed_for_memory)
+        memory = Memory(
+            peak_bytes=self.peak_rss_bytes,
+            limit_gb=self.ceiling_gb,
+            oom_kills=oom_kills() - self._oom_kills_before,
+        )
+        core_hint = cores.hint(self._exit.core_dumped) if self._exit.signal in CRASHES else ""
+        self.outcome = judge(
+            reply=self._reply, exit=self._exit, stop=self.stop_asked, memory=memory, core_hint=core_hint
+        )
         logger.info(
             "attempt ended %s as=%s wall_sec=%.1f peak_rss_mb=%.0f %s",
             self.named,

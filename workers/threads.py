@@ -150,7 +150,7 @@ class ThreadExecution(Execution):
         """Judge how it ended, unless it has been given up."""
         if self.outcome is None:
             self._cpu_sec = cpu_sec
-            self.outcome = judge(reply=reply, exit=Exit(exit_code=0), stop=self.stop_asked, oom_kills=0)
+            self.outcome = judge(reply=reply, exit=Exit(exit_code=0), stop=self.stop_asked)
         else:
             logger.warning("the thread of an attempt that was given up has ended %s", self.named)
 
@@ -168,7 +168,7 @@ class ThreadExecution(Execution):
 
     def _give_up(self) -> None:
         logger.warning("giving up the thread of %s: threads cannot be stopped", self.named)
-        self.outcome = judge(reply=None, exit=Exit(), stop=self.stop_asked, oom_kills=0)
+        self.outcome = judge(reply=None, exit=Exit(), stop=self.stop_asked)
         self._crew.replace_one()
 
     def check_limits(self, *, grace_sec: float) -> None:

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from workers.outcome import Exit, Stop, judge
+from workers import cores
+from workers.outcome import Exit, Memory, Stop, judge
 from workers.protocol import Failure, Result
 
 DONE = Result(result={"value": 1})
@@ -34,11 +35,11 @@ def stop(failure_class):
     ],
 )
 def test_it_tells_how_an_attempt_ended(reply, exit, stopped, oom_kills, expected):
-    assert judge(reply=reply, exit=exit, stop=stopped, oom_kills=oom_kills).failure_class == expected
+    assert judge(reply=reply, exit=exit, stop=stopped, memory=Memory(oom_kills=oom_kills)).failure_class == expected
 
 
 def test_a_whole_result_outlives_a_crash_in_the_tear_down():
-    outcome = judge(reply=DONE, exit=CRASHED, stop=None, oom_kills=0)
+    outcome = judge(reply=DONE, exit=CRASHED, stop=None)
     assert (outcome.failure_class, outcome.result) == (None, DONE)
 
 
@@ -46,9 +47,28 @@ def test_a_whole_result_outlives_a_crash_in_the_tear_down():
     ("reason", "counts"), [("timeout", True), ("drained", True), ("cancelled", False), ("lost", False)]
 )
 def test_a_result_that_comes_while_stopping_counts_unless_it_is_not_wanted(reason, counts):
-    outcome = judge(reply=DONE, exit=KILLED, stop=stop(reason), oom_kills=0)
+    outcome = judge(reply=DONE, exit=KILLED, stop=stop(reason))
     assert (outcome.failure_class is None) == counts
 
 
-def test_the_signal_is_named():
-    assert "SIGSEGV" in judge(reply=None, exit=CRASHED, stop=None, oom_kills=0).message
+def test_the_message_says_what_helps():
+    memory = Memory(peak_bytes=6_200_000_000, limit_gb=5.0, oom_kills=1)
+    crash = judge(reply=None, exit=CRASHED, stop=None, core_hint="its core is at /cores").message
+    assert crash.startswith("killed by SIGSEGV") and crash.endswith("its core is at /cores")
+    for outcome in (
+        judge(reply=None, exit=KILLED, stop=None, memory=memory),
+        judge(reply=Failure(failure_class="memory", message="out of memory"), exit=KILLED, stop=None, memory=memory),
+    ):
+        assert outcome.failure_class == "memory"
+        assert outcome.message.endswith("(its peak was 6.20 GB, its limit 5.00 GB)")
+
+
+def test_where_a_core_is_or_how_to_get_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(cores, "PATTERN", tmp_path / "core_pattern")
+    cores.PATTERN.write_text("|/usr/lib/systemd/systemd-coredump %P\n")
+    assert cores.hint(True) == "its core went to `/usr/lib/systemd/systemd-coredump`"
+    cores.PATTERN.write_text("/var/cores/%p\n")
+    assert cores.hint(True) == "its core is at /var/cores/%p"
+    cores.PATTERN.write_text("core\n")
+    assert "core_pattern" in cores.hint(True)
+    assert "no core was written" in cores.hint(False)
