@@ -19,6 +19,8 @@ _NAMES: dict[str, tuple[str, type[BaseModel], str]] = {
     "thread-sleep": ("sleep", handlers.SleepParams, "As sleep, in a thread of the worker"),
     "thread-fail": ("fail", handlers.FailParams, "As fail, in a thread of the worker"),
     "spawn-orphan": ("spawn_orphan", handlers.SpawnOrphanParams, "Leaves a grandchild in a session of its own"),
+    "fork-bomb": ("fork_bomb", handlers.ForkBombParams, "Leaves up to 60 processes, each in a session of its own"),
+    "kill-worker": ("kill_worker", handlers.KillWorkerParams, "Kills the worker that runs it"),
 }
 _THREADED = frozenset({"noop", "thread-echo", "thread-sleep", "thread-fail"})
 MEMORY_GB = 0.25
