@@ -24,6 +24,8 @@ _NAMES: dict[str, tuple[str, type[BaseModel], str]] = {
 }
 _THREADED = frozenset({"noop", "thread-echo", "thread-sleep", "thread-fail"})
 MEMORY_GB = 0.25
+_MORE_MEMORY_GB = {"fork-bomb": 1.0}
+"""Its processes share most of what is counted for each of them."""
 
 
 def register_all() -> None:
@@ -35,7 +37,7 @@ def register_all() -> None:
                 handler=f"workers.diagnostic_handlers:{function}",
                 params_model=params_model,
                 description=description,
-                memory_gb=0.0 if name in _THREADED else MEMORY_GB,
+                memory_gb=0.0 if name in _THREADED else _MORE_MEMORY_GB.get(name, MEMORY_GB),
                 isolation="thread" if name in _THREADED else "process",
             )
         )

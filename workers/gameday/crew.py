@@ -107,7 +107,7 @@ class Crew:
             return subprocess.Popen(
                 [sys.executable, *argv],
                 cwd=CHECKOUT,
-                env=self.environment | more,
+                env={**self.environment, **more},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -60,11 +60,12 @@ class Game:
 
     def _environment(self) -> dict[str, str]:
         database_url = urlsplit(settings.ABSURD_DATABASE_URL)._replace(path=f"/{connection.settings_dict['NAME']}")
+        layer: dict[str, Any] = settings.CHANNEL_LAYERS["default"]
         urls = {
             "SECRET_KEY": settings.SECRET_KEY,
             "ABSURD_DATABASE_URL": database_url.geturl(),
             "ABSURD_REDIS_URL": settings.ABSURD_REDIS_URL,
-            "ABSURD_CHANNEL_PREFIX": settings.CHANNEL_LAYERS["default"]["CONFIG"]["prefix"],
+            "ABSURD_CHANNEL_PREFIX": layer["CONFIG"]["prefix"],
             "ABSURD_QUEUE_NAME": self.terms.queue_name,
         }
         pace = {

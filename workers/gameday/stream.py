@@ -11,10 +11,10 @@ from workers.gameday.game import Game, pause
 from workers.gameday.looking import wait_for
 from workers.gameday.targets import WINDOW_SEC, WINDOWS
 
-SLEEP_SEC = 0.25
+SLEEP_SEC = 0.4
 SLOTS = 4
 """What a worker of the game has (ABSURD_WORKER_CONCURRENCY's default)."""
-LASTS_SEC = 45.0
+LASTS_SEC = 30.0
 
 
 class Stream:
@@ -44,9 +44,10 @@ class Stream:
     def first_end_after(self, moment: datetime) -> datetime:
         """Return when the first task after a moment completed, as soon as one has."""
         rows = Task.objects.filter(task_id__in=self.task_ids, completed_at__gt=moment)
-        return wait_for(
+        first: datetime = wait_for(
             "a completed task", lambda: rows.order_by("completed_at").values_list("completed_at", flat=True).first()
         )
+        return first
 
     def end(self) -> None:
         """Cancel what is left."""
@@ -65,4 +66,4 @@ class Stream:
             )
         )
         counts = [sum(began + n * width < end <= began + (n + 1) * width for end in ends) for n in range(WINDOWS)]
-        return median(counts) / WINDOW_SEC
+        return float(median(counts)) / WINDOW_SEC

@@ -44,6 +44,7 @@ def clock_moved(game: Game) -> None:
 
 def _start(game: Game, offset_sec: int) -> Hand:
     environment = {"PYTHONPATH": str(SHIFTED), "GAMEDAY_CLOCK_OFFSET_SEC": str(offset_sec), "TZ": "UTC"}
+    environment["PYTHONWARNINGS"] = "ignore"  # compiled modules notice that datetime is another
     return game.crew.start_ready("--concurrency", "3", environment=environment)
 
 

@@ -88,7 +88,9 @@ def _kill_a_child(hands: list[Hand], chance: random.Random) -> int:
 def _slowest_recovery(game: Game, killed: dict[str, datetime]) -> float:
     lost = Attempt.objects.filter(task_id__in=game.task_ids, outcome="lost", worker__label__in=killed)
     waits = [
-        (ended_at - killed[label]).total_seconds() for label, ended_at in lost.values_list("worker__label", "ended_at")
+        (ended_at - killed[label]).total_seconds()
+        for label, ended_at in lost.values_list("worker__label", "ended_at")
+        if label and ended_at
     ]
     return max(waits, default=0.0)
 

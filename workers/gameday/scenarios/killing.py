@@ -88,9 +88,8 @@ def kill_one_of_two(game: Game) -> None:
         game.crew.wait_ready(hand)
     stream = Stream(game)
     stream.watch_before()
-    held = [*Task.objects.filter(task_id__in=game.task_ids, status="claimed", worker=first.row)]
     first.kill()
-    held = [task for task in held if looking.fresh(task).status == "claimed"]
+    held = list(Task.objects.filter(task_id__in=game.task_ids, status="claimed", worker=first.row))
     game.expect("it held tasks", bool(held), len(held))
     renewals = renewals_of(held)
     game.crew.start_ready()
@@ -159,8 +158,8 @@ def poison_task(game: Game) -> None:
     bystanders = game.spawn_many("noop", [{}] * 20, priority=14)
     slowest = 0.0
     for death in (1, 2, 3):
-        worker = game.crew.start()
-        looking.wait_for("the death of a worker", lambda worker=worker: not worker.alive)
+        game.crew.start()
+        looking.wait_for("the death of a worker", lambda: not game.crew.hands[-1].alive)
         renewed_at = looking.last_renewal(poison)
         verb = ("retrying", "retrying", "failed")[death - 1]
         lost = looking.event(poison, verb, nth=min(death, 2) if verb == "retrying" else 1)
