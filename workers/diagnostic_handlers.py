@@ -217,3 +217,61 @@ def spawn_orphan(params: SpawnOrphanParams, context: Context) -> dict[str, int]:
     context.progress(None, f"orphan {pid}")
     time.sleep(params.seconds)
     return {"pid": pid}
+
+
+class ForkBombParams(Params):
+    """How many processes, and for how long the handler waits afterwards."""
+
+    processes: int = Field(default=60, ge=1, le=60)
+    seconds: float = Field(default=600, ge=0)
+
+
+def fork_bomb(params: ForkBombParams, context: Context) -> dict[str, int]:
+    """Start processes that start processes, each in a session of its own and deaf to SIGTERM."""
+    told, tell = os.pipe()
+    _multiply(params.processes, tell)
+    started = 0
+    while started < params.processes:
+        started += len(os.read(told, params.processes))
+    context.progress(None, f"{started} processes")
+    time.sleep(params.seconds)
+    return {"processes": started}
+
+
+def _multiply(wanted: int, tell: int) -> None:
+    """Start so many processes, half of what is left by each."""
+    while wanted > 0:
+        share = (wanted + 1) // 2
+        if os.fork() == 0:
+            try:
+                os.setsid()
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                os.write(tell, b".")
+                _multiply(share - 1, tell)
+                while True:
+                    signal.pause()
+            finally:
+                os._exit(1)
+        wanted -= share
+
+
+class KillWorkerParams(Params):
+    """From attempt `succeed_on_attempt` on, the worker is spared."""
+
+    succeed_on_attempt: int | None = Field(default=None, ge=1)
+
+
+def kill_worker(params: KillWorkerParams, context: Context) -> dict[str, int]:
+    """Kill the worker, as a task does that makes its host run out of memory."""
+    if params.succeed_on_attempt is not None and context.attempt >= params.succeed_on_attempt:
+        return {"attempt": context.attempt}
+    worker = _parent_of(os.getppid())
+    if b"runworker" not in Path(f"/proc/{worker}/cmdline").read_bytes():
+        raise RuntimeError(f"the guardian's parent, process {worker}, is no worker")
+    os.kill(worker, signal.SIGKILL)
+    time.sleep(60)
+    return {"attempt": context.attempt}
+
+
+def _parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

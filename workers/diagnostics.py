@@ -24,10 +24,14 @@ _NAMES: dict[str, tuple[str, type[BaseModel], str]] = {
     "thread-sleep": ("sleep", handlers.SleepParams, "As sleep, in a thread of the worker"),
     "thread-fail": ("fail", handlers.FailParams, "As fail, in a thread of the worker"),
     "spawn-orphan": ("spawn_orphan", handlers.SpawnOrphanParams, "Leaves a grandchild in a session of its own"),
+    "fork-bomb": ("fork_bomb", handlers.ForkBombParams, "Leaves up to 60 processes, each in a session of its own"),
+    "kill-worker": ("kill_worker", handlers.KillWorkerParams, "Kills the worker that runs it"),
 }
 _THREADED = frozenset({"noop", "thread-echo", "thread-sleep", "thread-fail"})
 MEMORY_GB = 0.25
 CASA_MEMORY_GB = 0.5
+_MORE_MEMORY_GB = {"fork-bomb": 1.0}
+"""Its processes share most of what is counted for each of them."""
 
 
 def register_all() -> None:
@@ -39,7 +43,8 @@ def register_all() -> None:
                 handler=f"workers.diagnostic_handlers:{function}",
                 params_model=params_model,
                 description=description,
-                memory_gb=0.0 if name in _THREADED else MEMORY_GB,
+                memory_gb=0.0 if name in _THREADED else _MORE_MEMORY_GB.get(name, MEMORY_GB),
+                cores=1 if name == "burn" else 0,
                 isolation="thread" if name in _THREADED else "process",
             )
         )

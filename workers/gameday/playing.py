@@ -1,0 +1,50 @@
+"""Play a scenario from beginning to end and return its report."""
+
+from __future__ import annotations
+
+import time
+import traceback
+
+from django.db import connection
+
+from workers import diagnostics
+from workers.gameday import accounts
+from workers.gameday.catalogue import Scenario
+from workers.gameday.game import Game, Skipped, Terms
+from workers.gameday.looking import NothingCame
+from workers.gameday.report import Report
+from workers.link import OUTAGE
+
+
+def play(scenario: Scenario, terms: Terms) -> Report:
+    """Play one scenario; whatever goes wrong in it is in the report. Only a wish to stop is raised."""
+    report = Report(name=scenario.name, title=scenario.title)
+    if scenario.servers and not terms.servers:
+        report.skipped = "it stops servers, and these are not its own"
+        return report
+    diagnostics.register_all()
+    began = time.monotonic()
+    game = Game(terms, report)
+    try:
+        _play(scenario, game)
+    finally:
+        try:
+            game.cancel_the_rest()
+        except OUTAGE:
+            connection.close()
+        game.close(keep=not report.passed)
+        report.wall_sec = round(time.monotonic() - began, 1)
+    return report
+
+
+def _play(scenario: Scenario, game: Game) -> None:
+    try:
+        scenario.play(game)
+        accounts.settle(game)
+    except Skipped as reason:
+        game.report.skipped = str(reason)
+    except NothingCame as error:
+        game.report.expect("what had to happen happened", False, error)
+    except Exception as error:
+        game.report.expect("the scenario ran to its end", False, f"{type(error).__name__}: {error}")
+        game.report.notes.append(traceback.format_exc())

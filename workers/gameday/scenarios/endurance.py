@@ -1,0 +1,114 @@
+"""Many tasks: random kills for a while, and what a worker weighs after thousands."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from datetime import datetime
+
+import psutil
+
+from tasks_app import clock
+from tasks_app.models import Attempt, Task
+from workers.gameday import looking
+from workers.gameday.catalogue import scenario
+from workers.gameday.crew import Hand
+from workers.gameday.game import Game, pause
+from workers.gameday.targets import MEMORY_KEPT
+
+SHORT, FULL = (1500, 30), (5000, 120)
+"""Tasks, and seconds in which they arrive and something is killed each second."""
+WORKERS = 2
+ONE_IN = 10
+"""Of so many tasks one runs in a process of its own and writes a product."""
+WEIGHED_SHORT, WEIGHED_FULL = 400, 1000
+MORE = 10
+LONG_SEC = 300.0
+
+
+@scenario("random-kills", endurance=True)
+def random_kills(game: Game) -> None:
+    """Short tasks while a worker or a child is killed every second."""
+    count, seconds = FULL if game.terms.full else SHORT
+    seed = random.randrange(10**6)  # noqa: S311 - chance, not a secret
+    game.report.notes.append(f"{count} tasks in {seconds} s, seed {seed}")
+    chance = random.Random(seed)  # noqa: S311
+    game.crew.start_web()
+    hands = [game.crew.start("--concurrency", "8") for _ in range(WORKERS)]
+    for hand in hands:
+        game.crew.wait_ready(hand)
+    killed: dict[str, datetime] = {}
+    children = 0
+    for tick in range(seconds):
+        began = time.monotonic()
+        _spawn_some(game, count * (tick + 1) // seconds - count * tick // seconds)
+        if chance.random() < 0.5:
+            victim = chance.randrange(WORKERS)
+            if hands[victim].alive:
+                killed[hands[victim].label] = hands[victim].kill()
+                hands[victim] = game.crew.start("--concurrency", "8")
+        else:
+            children += _kill_a_child(hands, chance)
+        pause(1.0 - (time.monotonic() - began))
+    game.report.notes.append(f"{len(killed)} workers and {children} children were killed")
+    looking.all_finished(game.task_ids, LONG_SEC)
+    slowest = _slowest_recovery(game, killed)
+    game.report.recovered(
+        "every lost task was back in the queue after its worker's death", slowest, game.recovery_bound_sec
+    )
+    quarantined = Task.objects.filter(task_id__in=game.task_ids).exclude(quarantined_at=None).count()
+    game.report.notes.append(f"{quarantined} tasks met three kills and are quarantined")
+    game.expect("something was killed", bool(killed) and children > 0, (len(killed), children))
+
+
+def _spawn_some(game: Game, count: int) -> None:
+    processes = count // ONE_IN
+    game.spawn_many("echo", [{"outputs": {"a.fits": "x"}, "then_sleep_sec": 0.2}] * processes)
+    game.spawn_many("thread-sleep", [{"seconds": 0.1, "steps": 1}] * (count - processes))
+
+
+def _kill_a_child(hands: list[Hand], chance: random.Random) -> int:
+    """Kill one of the children that run now; return how many that were."""
+    children = []
+    for hand in hands:
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process(hand.popen.pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if "workers.child" in process.cmdline():
+                        children.append(process)
+    if not children:
+        return 0
+    with contextlib.suppress(psutil.Error):
+        chance.choice(children).kill()
+        return 1
+    return 0
+
+
+def _slowest_recovery(game: Game, killed: dict[str, datetime]) -> float:
+    lost = Attempt.objects.filter(task_id__in=game.task_ids, outcome="lost", worker__label__in=killed)
+    waits = [
+        (ended_at - killed[label]).total_seconds()
+        for label, ended_at in lost.values_list("worker__label", "ended_at")
+        if label and ended_at
+    ]
+    return max(waits, default=0.0)
+
+
+@scenario("bookkeeping", endurance=True)
+def bookkeeping(game: Game) -> None:
+    """A worker's memory after thousands of tasks in its threads."""
+    first = WEIGHED_FULL if game.terms.full else WEIGHED_SHORT
+    worker = game.crew.start_ready()
+    process = psutil.Process(worker.popen.pid)
+    weights = []
+    began = clock.now()
+    for count in (first, (MORE - 1) * first):
+        game.spawn_many("noop", [{}] * count)
+        looking.all_finished(game.task_ids, LONG_SEC)
+        weights.append(process.memory_info().rss)
+    rate = MORE * first / looking.since(began)
+    before, after = weights
+    game.report.notes.append(f"{MORE * first} tasks, {rate:.0f} a second, {after / 1e6:.1f} MB")
+    what = f"after {MORE * first} tasks at most {MEMORY_KEPT - 1:.0%} more memory than after {first}"
+    game.expect(what, after <= MEMORY_KEPT * before, f"{before / 1e6:.1f} MB, then {after / 1e6:.1f} MB")

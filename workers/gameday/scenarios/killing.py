@@ -1,0 +1,177 @@
+"""Children, guardians and workers killed or frozen, by us or by their own task."""
+
+from __future__ import annotations
+
+import signal
+from datetime import datetime
+
+from tasks_app import clock
+from tasks_app.models import Task
+from workers.gameday import looking
+from workers.gameday.catalogue import scenario
+from workers.gameday.game import Game, pause
+from workers.gameday.stream import Stream
+from workers.gameday.targets import GONE_WITHIN_SEC, RETRY_WITHIN_SEC
+
+TRIED_AGAIN = ("spawned", "claimed", "retrying", "claimed", "completed")
+
+
+def let_the_web_watch(game: Game) -> None:
+    """A sweeper believes a lease expired only after it has watched for as long; leave it that time before the fault."""
+    pause(game.terms.lease_sec / 3 + 1.0)
+
+
+def renewals_of(tasks: list[Task]) -> list[datetime]:
+    """Return when each task's lease was last renewed."""
+    return [looking.last_renewal(task) for task in tasks]
+
+
+@scenario("kill-child")
+def kill_child(game: Game) -> None:
+    """SIGKILL of a child."""
+    game.crew.start_ready()
+    task = game.spawn("sleep", {"seconds": 1.5})
+    looking.with_progress(task)
+    child, moment = looking.child_of(task), clock.now()
+    child.kill()
+    seconds = (looking.event(task, "retrying").created_at - moment).total_seconds()
+    game.report.recovered("the killed attempt is in the database", seconds, RETRY_WITHIN_SEC)
+    looking.finished(task)
+    game.expect_outcomes(task, ["killed", "completed"])
+    game.expect_verbs(task, TRIED_AGAIN)
+    game.expect("the signal is told", looking.attempts(task)[0].signal == "SIGKILL", looking.attempts(task)[0].signal)
+
+
+@scenario("kill-guardian")
+def kill_guardian(game: Game) -> None:
+    """SIGKILL of a guardian with a grandchild in a session of its own."""
+    game.crew.start_ready()
+    task = game.spawn("spawn-orphan", {"seconds": 600}, max_retries=0)
+    looking.with_progress(task, "orphan")
+    attempt, moment = looking.last_attempt(task), clock.now()
+    guardian = looking.child_of(task).parent()
+    game.expect("the child has a guardian", guardian is not None)
+    if guardian is not None:
+        guardian.kill()
+    game.expect_gone([attempt], GONE_WITHIN_SEC, "guardian killed")
+    seconds = (looking.event(task, "failed").created_at - moment).total_seconds()
+    game.report.recovered("the killed attempt is in the database", seconds, RETRY_WITHIN_SEC)
+    game.expect_outcomes(task, ["killed"])
+    game.expect_verbs(task, ["spawned", "claimed", "failed"])
+
+
+@scenario("kill-worker")
+def kill_worker(game: Game) -> None:
+    """SIGKILL of the only worker; a web process returns its tasks, a new worker runs them."""
+    game.crew.start_web()
+    worker = game.crew.start_ready()
+    let_the_web_watch(game)
+    tasks = [game.spawn("sleep", {"seconds": 2}), game.spawn("spawn-orphan", {"seconds": 2})]
+    for task in tasks:
+        looking.with_progress(task)
+    attempts = [looking.last_attempt(task) for task in tasks]
+    worker.kill()
+    game.expect_gone(attempts, GONE_WITHIN_SEC, "worker killed")
+    game.expect_back_in_queue(tasks, renewals_of(tasks))
+    game.crew.start()
+    for task in tasks:
+        looking.finished(task)
+        game.expect_outcomes(task, ["lost", "completed"])
+        game.expect_verbs(task, TRIED_AGAIN)
+
+
+@scenario("kill-one-of-two")
+def kill_one_of_two(game: Game) -> None:
+    """SIGKILL of one of two workers under a stream of tasks; it is started again."""
+    first, _ = game.crew.start(), game.crew.start()
+    for hand in game.crew.hands:
+        game.crew.wait_ready(hand)
+    stream = Stream(game)
+    stream.watch_before()
+    first.kill()
+    held = list(Task.objects.filter(task_id__in=game.task_ids, status="claimed", worker=first.row))
+    game.expect("it held tasks", bool(held), len(held))
+    renewals = renewals_of(held)
+    game.crew.start_ready()
+    game.expect_back_in_queue(held, renewals)
+    stream.watch_after()
+    stream.end()
+    for task in held:
+        game.expect("its tasks were lost once", looking.outcomes(task)[0] == "lost", looking.outcomes(task))
+
+
+@scenario("kill-all")
+def kill_all(game: Game) -> None:
+    """SIGKILL of all workers at once; a web process returns their tasks."""
+    game.crew.start_web()
+    workers = [game.crew.start("--concurrency", "2"), game.crew.start("--concurrency", "2")]
+    for worker in workers:
+        game.crew.wait_ready(worker)
+    let_the_web_watch(game)
+    tasks = game.spawn_many("sleep", [{"seconds": 3}] * 6)
+    looking.wait_for("four running attempts", lambda: _running(tasks) == 4)
+    for worker in workers:
+        worker.popen.kill()
+    running = [task for task in tasks if looking.fresh(task).status == "claimed"]
+    game.expect_gone([looking.last_attempt(task) for task in running], GONE_WITHIN_SEC, "all workers killed")
+    game.expect_back_in_queue(running, renewals_of(running))
+    game.crew.start("--concurrency", "6")
+    looking.all_finished(game.task_ids)
+    for task in tasks:
+        game.expect_outcomes(task, ["lost", "completed"] if task in running else ["completed"])
+
+
+def _running(tasks: list[Task]) -> int:
+    stored = Task.objects.filter(pk__in=[task.pk for task in tasks], status="claimed")
+    return stored.exclude(progress_message="").count()
+
+
+@scenario("freeze-worker")
+def freeze_worker(game: Game) -> None:
+    """SIGSTOP of a worker beyond its lease, then SIGCONT: its late completion is refused."""
+    workers = {hand.label: hand for hand in (game.crew.start(), game.crew.start())}
+    for hand in workers.values():
+        game.crew.wait_ready(hand)
+    let_the_web_watch(game)
+    task = game.spawn("echo", {"value": 1, "outputs": {"image.fits": "pixels"}, "then_sleep_sec": 2.0})
+    looking.child_of(task)
+    first = looking.last_attempt(task)
+    frozen = workers[first.worker.label if first.worker else ""]
+    frozen.signal(signal.SIGSTOP)
+    try:
+        game.expect_back_in_queue([task], renewals_of([task]))
+        done = looking.finished(task)
+    finally:
+        frozen.signal(signal.SIGCONT)
+    looking.event(task, "refused")
+    looking.wait_for("the refused products' removal", lambda: not looking.leftovers_below(game.data, first.claim_token))
+    game.expect_outcomes(task, ["lost", "completed"])
+    game.expect_verbs(task, [*TRIED_AGAIN, "refused"])
+    game.expect("the good product stands", looking.fresh(task).result == done.result, looking.fresh(task).result)
+
+
+@scenario("poison-task")
+def poison_task(game: Game) -> None:
+    """A task that kills every worker: quarantined after three."""
+    game.crew.start_web()
+    poison = game.spawn("kill-worker", max_retries=10)
+    bystanders = game.spawn_many("noop", [{}] * 20, priority=14)
+    slowest = 0.0
+    for death in (1, 2, 3):
+        game.crew.start()
+        looking.wait_for("the death of a worker", lambda: not game.crew.hands[-1].alive)
+        renewed_at = looking.last_renewal(poison)
+        verb = ("retrying", "retrying", "failed")[death - 1]
+        lost = looking.event(poison, verb, nth=min(death, 2) if verb == "retrying" else 1)
+        slowest = max(slowest, (lost.created_at - renewed_at).total_seconds())
+    game.report.recovered("taken from the dead worker after its last renewal", slowest, game.recovery_bound_sec)
+    stored = looking.fresh(poison)
+    game.expect("it is quarantined", stored.quarantined_at is not None and stored.status == "failed", stored.status)
+    game.expect_outcomes(poison, ["lost", "lost", "lost"])
+    game.expect_verbs(poison, ["spawned", "claimed", "retrying", "claimed", "retrying", "claimed", "failed"])
+    survivor = game.crew.start()
+    after = looking.finished(game.spawn("echo"))
+    game.expect("the next worker lives and works", survivor.alive and after.status == "completed", after.status)
+    looking.all_finished([task.task_id for task in bystanders])
+    unharmed = Task.objects.filter(pk__in=[task.pk for task in bystanders], status="completed").count()
+    game.expect("all bystanders complete", unharmed == len(bystanders), unharmed)

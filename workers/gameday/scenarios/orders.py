@@ -1,0 +1,104 @@
+"""What operators do: cancel in every phase, and stop workers under load."""
+
+from __future__ import annotations
+
+import signal
+
+from django.db import transaction
+
+from tasks_app import clock
+from tasks_app.actions.cancel import cancel
+from tasks_app.models import Task, TaskEvent
+from workers.gameday import looking
+from workers.gameday.catalogue import scenario
+from workers.gameday.game import ACTOR, Game, pause
+from workers.gameday.scenarios.native import expect_stopped_in_time
+
+JUST_CLAIMED = 5
+HELD_BACK_SEC = 1.0
+DRAIN_BOUND_SEC = 10.0
+
+
+@scenario("cancel-in-every-phase")
+def cancel_in_every_phase(game: Game) -> None:
+    """Cancel pending, just claimed, running, stopping and delivering."""
+    pending = game.spawn("sleep", {"seconds": 5})
+    game.cancel(pending)
+    game.expect("pending: at once", looking.fresh(pending).status == "cancelled")
+    game.expect_verbs(pending, ["spawned", "cancelled"])
+    game.crew.start_ready("--concurrency", str(JUST_CLAIMED))
+    _just_claimed(game)
+    _running(game)
+    _stopping(game)
+    _delivering(game)
+
+
+def _just_claimed(game: Game) -> None:
+    tasks = game.spawn_many("sleep", [{"seconds": 5}] * JUST_CLAIMED)
+    for task in tasks:
+        looking.event(task, "claimed")
+        game.cancel(task)
+    for task in tasks:
+        found = looking.finished(task)
+        game.expect("just claimed: cancelled", found.status == "cancelled", found.status)
+        game.expect_verbs(task, ["spawned", "claimed", "cancel_requested", "cancelled"])
+        expect_stopped_in_time(game, task)
+
+
+def _running(game: Game) -> None:
+    task = game.spawn("sleep", {"seconds": 20})
+    looking.with_progress(task)
+    game.cancel(task)
+    expect_stopped_in_time(game, looking.finished(task))
+    game.expect_outcomes(task, ["cancelled"])
+
+
+def _stopping(game: Game) -> None:
+    """Cancel an attempt that is being stopped for another reason already, and would have been tried again."""
+    task = game.spawn("hang-in-c", timeout_sec=2)
+    looking.child_of(task)
+    started_at = looking.last_attempt(task).started_at
+    looking.wait_for("the timeout", lambda: looking.since(started_at) > 2 + 1.0 + game.terms.grace_sec / 4)
+    game.cancel(task)
+    found = looking.finished(task)
+    game.expect("stopping: cancelled, not tried again", found.status == "cancelled", looking.verbs(task))
+    expect_stopped_in_time(game, task)
+
+
+def _delivering(game: Game) -> None:
+    """Cancel while the worker waits to write the outcome: a lock on the row holds it back."""
+    task = game.spawn("thread-sleep", {"seconds": 0.5, "steps": 1})
+    looking.event(task, "claimed")
+    with transaction.atomic():
+        Task.objects.select_for_update().get(pk=task.pk)
+        pause(HELD_BACK_SEC)
+        cancel(task.task_id, actor=ACTOR, reason="too late")
+    found = looking.finished(task)
+    game.expect("delivering: either, but once", found.status in ("completed", "cancelled"), looking.verbs(task))
+
+
+@scenario("drain")
+def drain(game: Game) -> None:
+    """SIGTERM of one of two workers under load: nothing is lost, nothing costs a retry."""
+    leaving, staying = game.crew.start(), game.crew.start()
+    for hand in (leaving, staying):
+        game.crew.wait_ready(hand)
+    tasks = game.spawn_many("sleep", [{"seconds": 1, "steps": 2}] * 12) + game.spawn_many(
+        "thread-sleep", [{"seconds": 0.2, "steps": 1}] * 120
+    )
+    mine = TaskEvent.objects.filter(task_id__in=game.task_ids, verb="claimed", actor=f"worker:{leaving.label}")
+    looking.wait_for("its share of the load", lambda: mine.count() >= 4)
+    moment = clock.now()
+    leaving.signal(signal.SIGTERM)
+    code = leaving.wait(60)
+    seconds = looking.since(moment)
+    game.report.recovered("the drained worker has ended", seconds, DRAIN_BOUND_SEC)
+    game.expect("it ends with code 0", code == 0, code)
+    # A claim that was under way when the signal came is carried out.
+    late = [event for event in mine if (event.created_at - moment).total_seconds() > 0.5]
+    game.expect("it claims no more", not late, len(late))
+    looking.all_finished(game.task_ids)
+    stored = Task.objects.filter(pk__in=[task.pk for task in tasks])
+    found = set(stored.values_list("status", "retry_count", "claim_epoch"))
+    game.expect("every task completes at its first attempt", found == {("completed", 0, 1)}, found)
+    game.expect("it has signed off", leaving.row.stopped_at is not None)

@@ -1,0 +1,124 @@
+"""The database or Valkey restarted, killed, out of connections, away. All but one need servers of their own."""
+
+from __future__ import annotations
+
+import signal
+
+from tasks_app import clock
+from workers.gameday import looking, servers
+from workers.gameday.catalogue import scenario
+from workers.gameday.game import Game, pause
+from workers.gameday.stream import Stream
+
+AWAY_SEC = 2.0
+EXHAUSTED_SEC = 4.0
+
+
+def under_stream(game: Game) -> Stream:
+    """Start two workers and a stream of tasks, and measure how it goes."""
+    for hand in (game.crew.start(), game.crew.start()):
+        game.crew.wait_ready(hand)
+    stream = Stream(game)
+    stream.watch_before()
+    return stream
+
+
+def expect_workers_to_live(game: Game) -> None:
+    """No outage ends a worker."""
+    dead = [hand.label for hand in game.crew.hands if not hand.alive]
+    game.expect("every worker lives", not dead, dead)
+
+
+def restart(game: Game, number: signal.Signals) -> None:
+    """Stop the server by a signal, leave it away for a moment, and bring it back."""
+    stream = under_stream(game)
+    servers.stop_postgres(number)
+    pause(AWAY_SEC)
+    back_at = servers.bring_up()
+    seconds = (stream.first_end_after(back_at) - back_at).total_seconds()
+    game.report.recovered("tasks complete again after the database is back", seconds, game.recovery_bound_sec)
+    stream.watch_after()
+    expect_workers_to_live(game)
+    stream.end()
+
+
+@scenario("postgres-restart", servers=True)
+def postgres_restart(game: Game) -> None:
+    """Fast restart of PostgreSQL under a stream of tasks."""
+    restart(game, signal.SIGINT)
+
+
+@scenario("postgres-crash", servers=True)
+def postgres_crash(game: Game) -> None:
+    """Immediate stop of PostgreSQL under a stream of tasks, and its recovery."""
+    restart(game, signal.SIGQUIT)
+
+
+@scenario("postgres-away", servers=True)
+def postgres_away(game: Game) -> None:
+    """PostgreSQL away for longer than a lease: no attempt is lost, nothing is done twice."""
+    game.crew.start_ready()
+    ends_meanwhile, goes_on = game.spawn("sleep", {"seconds": 3}), game.spawn("sleep", {"seconds": 14})
+    with_product = game.spawn("echo", {"outputs": {"image.fits": "pixels"}, "then_sleep_sec": 3})
+    looking.with_progress(ends_meanwhile), looking.with_progress(goes_on), looking.child_of(with_product)
+    servers.stop_postgres(signal.SIGINT)
+    pause(game.terms.lease_sec + 3)
+    back_at = servers.bring_up()
+    done = looking.finished(ends_meanwhile)
+    if done.completed_at is not None:
+        seconds = (done.completed_at - back_at).total_seconds()
+        game.report.recovered("what ended meanwhile is delivered", seconds, game.recovery_bound_sec)
+    for task in (ends_meanwhile, with_product, goes_on):
+        looking.finished(task)
+        game.expect_outcomes(task, ["completed"])
+        game.expect_verbs(task, ["spawned", "claimed", "completed"])
+    expect_workers_to_live(game)
+
+
+@scenario("backends-terminated")
+def backends_terminated(game: Game) -> None:
+    """The workers' sessions ended by pg_terminate_backend, three times."""
+    stream = under_stream(game)
+    for _ in range(3):
+        ended = servers.terminate_backends(game.directory.name)
+        game.expect("sessions were ended", ended > 0, ended)
+        moment = clock.now()
+        pause(1.0)
+    seconds = (stream.first_end_after(moment) - moment).total_seconds()
+    game.report.recovered("tasks complete again", seconds, game.recovery_bound_sec)
+    stream.watch_after()
+    expect_workers_to_live(game)
+    stream.end()
+
+
+@scenario("connections-exhausted", servers=True)
+def connections_exhausted(game: Game) -> None:
+    """No connection left and the workers' own ones ended, for four seconds."""
+    stream = under_stream(game)
+    taken = servers.exhaust_connections(game.directory.name, EXHAUSTED_SEC)
+    game.expect("connections were taken", taken > 50, taken)
+    lost = [hand.label for hand in game.crew.hands if "database lost" not in hand.log.read_text()]
+    game.expect("the workers found none", not lost, lost)
+    moment = clock.now()
+    seconds = (stream.first_end_after(moment) - moment).total_seconds()
+    game.report.recovered("tasks complete again", seconds, game.recovery_bound_sec)
+    stream.watch_after()
+    expect_workers_to_live(game)
+    stream.end()
+
+
+@scenario("valkey-stopped", servers=True)
+def valkey_stopped(game: Game) -> None:
+    """Valkey stopped, and started again: work goes on, only live messages are late."""
+    game.crew.start_web()
+    stream = under_stream(game)
+    servers.stop_valkey()
+    moment = clock.now()
+    seconds = (stream.first_end_after(moment) - moment).total_seconds()
+    game.report.recovered("tasks complete without it", seconds, game.recovery_bound_sec)
+    stream.watch_after()
+    servers.bring_up()
+    following = looking.finished(game.spawn("echo", priority=20))
+    game.expect("work goes on when it is back", following.status == "completed", following.status)
+    expect_workers_to_live(game)
+    stream.end()

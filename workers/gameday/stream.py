@@ -1,0 +1,69 @@
+"""A steady stream of short tasks, and how many of them end in each window before and after a fault."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from statistics import median
+
+from tasks_app import clock
+from tasks_app.models import Task
+from workers.gameday.game import Game, pause
+from workers.gameday.looking import wait_for
+from workers.gameday.targets import WINDOW_SEC, WINDOWS
+
+SLEEP_SEC = 0.4
+SLOTS = 4
+"""What a worker of the game has (ABSURD_WORKER_CONCURRENCY's default)."""
+LASTS_SEC = 30.0
+
+
+class Stream:
+    """Enough tasks in the queue to keep every slot busy; the slots, not the processors, set the rate."""
+
+    def __init__(self, game: Game, workers: int = 2) -> None:
+        self._game = game
+        count = int(workers * SLOTS / SLEEP_SEC * LASTS_SEC)
+        tasks = game.spawn_many("thread-sleep", [{"seconds": SLEEP_SEC, "steps": 1}] * count)
+        self.task_ids = [task.task_id for task in tasks]
+        self.before = 0.0
+        # A slot that has not begun yet is no sign of a slow worker.
+        wait_for("the stream", lambda: self._ended_after(tasks[0].created_at) > 2 * workers * SLOTS)
+
+    def watch_before(self) -> None:
+        """Measure how it is without a fault."""
+        began = clock.now()
+        pause(WINDOWS * WINDOW_SEC)
+        self.before = self._rate(began)
+
+    def watch_after(self) -> None:
+        """Measure from now on and compare."""
+        began = clock.now()
+        pause(WINDOWS * WINDOW_SEC)
+        self._game.report.throughput(self.before, self._rate(began))
+
+    def first_end_after(self, moment: datetime) -> datetime:
+        """Return when the first task after a moment completed, as soon as one has."""
+        rows = Task.objects.filter(task_id__in=self.task_ids, completed_at__gt=moment)
+        first: datetime = wait_for(
+            "a completed task", lambda: rows.order_by("completed_at").values_list("completed_at", flat=True).first()
+        )
+        return first
+
+    def end(self) -> None:
+        """Cancel what is left."""
+        self._game.cancel_the_rest()
+
+    def _ended_after(self, moment: datetime | None) -> int:
+        ended = Task.objects.filter(task_id__in=self.task_ids, status="completed")
+        return ended.count() if moment is None else ended.filter(completed_at__gt=moment).count()
+
+    def _rate(self, began: datetime) -> float:
+        """Return the median of the windows' rates, in tasks a second."""
+        width = timedelta(seconds=WINDOW_SEC)
+        ends = list(
+            Task.objects.filter(task_id__in=self.task_ids, status="completed", completed_at__gt=began).values_list(
+                "completed_at", flat=True
+            )
+        )
+        counts = [sum(began + n * width < end <= began + (n + 1) * width for end in ends) for n in range(WINDOWS)]
+        return float(median(counts)) / WINDOW_SEC

@@ -1,0 +1,124 @@
+"""`manage.py absurd_gameday`: real faults on a staging queue, and how long it took to be well again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import CommandError, CommandParser
+from rich.console import Console
+
+from tasks_app.errors import Disabled
+from tasks_app.management.shell import FAILED, USAGE, ShellCommand
+from workers.gameday import playing, premises, printing, private
+from workers.gameday.catalogue import Scenario, catalogue
+from workers.gameday.game import Terms
+from workers.gameday.report import Report
+from workers.link import use_single_connection
+
+PLAIN_WIDTH = 170
+LEASE_LEAST_SEC = 2
+
+
+class Command(ShellCommand):
+    """Plays scenarios one after another; it touches only processes that it started and tasks that it spawned."""
+
+    help = (
+        "Kill, freeze and starve workers of its own on a staging queue, and servers of its own in a temporary "
+        "directory; report what became of every task and how long recovery took. Exit codes: 0 all passed, "
+        "1 a scenario failed, 2 usage."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add = parser.add_argument
+        add("--list", action="store_true", help="say what can be played, and play nothing")
+        add("--only", action="append", metavar="NAME", help="play this scenario; may be given several times")
+        add("--queue-name", default=Terms.queue_name, metavar="NAME", help="the staging queue (default: %(default)s)")
+        add("--lease-sec", type=int, default=Terms.lease_sec, metavar="SEC", help="lease (default: %(default)s)")
+        add("--grace-sec", type=float, default=Terms.grace_sec, metavar="SEC", help="grace (default: %(default)s)")
+        add("--full", action="store_true", help="endurance scenarios at full length: some minutes more")
+        add(
+            "--stop-servers",
+            action="store_true",
+            help="stop and kill the private servers of this very state directory too, instead of others made for it",
+        )
+        add("--json", action="store_true", help="print the reports as JSON")
+        add("--yes", action="store_true", help="do not ask before")
+
+    def act(self, options: dict[str, Any]) -> None:
+        self.console = _console(sys.stderr if options["json"] else sys.stdout)
+        chosen = _chosen(options["only"])
+        if options["list"]:
+            self._list(chosen, options)
+            return
+        terms = _terms(options)
+        refusal = premises.refusal(terms)
+        if refusal:
+            raise CommandError(refusal, returncode=USAGE)
+        if not settings.ABSURD_ENABLED:
+            raise Disabled
+        self.confirm(_question(chosen, terms), options)
+        use_single_connection()
+        if terms.servers:
+            call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
+        reports = list(self._play(chosen, terms))
+        self._tell(reports, options)
+        if not all(report.passed for report in reports):
+            raise SystemExit(FAILED)
+
+    def _list(self, chosen: list[Scenario], options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.write_json([{"name": s.name, "title": s.title, "own_servers": s.servers} for s in chosen])
+        else:
+            printing.print_list(chosen, self.console)
+
+    def _play(self, chosen: list[Scenario], terms: Terms) -> Iterator[Report]:
+        for scenario in chosen:
+            with self.console.status(f"{scenario.name}: {scenario.title}"):
+                if scenario.servers and not terms.servers:
+                    report = private.play(scenario, terms)
+                else:
+                    report = playing.play(scenario, terms)
+            printing.print_line(report, self.console)
+            yield report
+
+    def _tell(self, reports: list[Report], options: dict[str, Any]) -> None:
+        if options["json"]:
+            passed = all(report.passed for report in reports)
+            self.write_json({"passed": passed, "scenarios": [report.as_dict() for report in reports]})
+        else:
+            printing.print_table(reports, self.console)
+
+
+def _console(stream: Any) -> Console:
+    return Console(file=stream) if stream.isatty() else Console(file=stream, width=PLAIN_WIDTH)
+
+
+def _chosen(names: list[str] | None) -> list[Scenario]:
+    every = catalogue()
+    unknown = sorted(set(names or []) - every.keys())
+    if unknown:
+        raise CommandError(f"there is no scenario {unknown[0]!r}; --list names them", returncode=USAGE)
+    return [scenario for name, scenario in every.items() if not names or name in names]
+
+
+def _terms(options: dict[str, Any]) -> Terms:
+    if options["lease_sec"] < LEASE_LEAST_SEC:
+        raise CommandError(f"a lease has at least {LEASE_LEAST_SEC} s", returncode=USAGE)
+    if not 0 < options["grace_sec"] <= 600:
+        raise CommandError("the grace is more than 0 s and at most 600 s", returncode=USAGE)
+    return Terms(
+        queue_name=options["queue_name"],
+        lease_sec=options["lease_sec"],
+        grace_sec=options["grace_sec"],
+        full=options["full"],
+        servers=options["stop_servers"],
+    )
+
+
+def _question(chosen: list[Scenario], terms: Terms) -> str:
+    what = f"Play {len(chosen)} scenarios on queue {terms.queue_name!r} of this system, with workers of its own"
+    return f"{what}, and STOP ITS SERVERS?" if terms.servers else f"{what}?"
