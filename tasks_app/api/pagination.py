@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.http import QueryDict
+from rest_framework.request import Request
 
 from tasks_app.api.errors import BadQuery
 
@@ -45,6 +46,16 @@ def refuse_unknown(query: QueryDict, known: set[str]) -> None:
     if unknown:
         listed = ", ".join(sorted(known))
         raise BadQuery([{"path": name, "message": f"unknown parameter; known are {listed}"} for name in unknown])
+
+
+def paged(rows: Any, request: Request, *, oldest_first: bool = False) -> tuple[list[Any], str | None]:
+    """Return the page of a query set that the request asks for, and the address of the next one. Raises BadQuery."""
+    page = Page.of(request.query_params)
+    if page.cursor is not None:
+        rows = rows.filter(pk__gt=page.cursor) if oldest_first else rows.filter(pk__lt=page.cursor)
+    found = list(rows.order_by("pk" if oldest_first else "-pk")[: page.limit + 1])
+    more, found = len(found) > page.limit, found[: page.limit]
+    return found, next_address(request.path, request.query_params, found[-1].pk) if more else None
 
 
 def next_address(path: str, query: QueryDict, last_id: int) -> str:

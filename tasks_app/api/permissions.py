@@ -31,6 +31,13 @@ REPRIORITIZE = Need(scope="operate", permission="tasks_app.reprioritize_task")
 PAUSE = Need(scope="operate", permission="tasks_app.pause_queue")
 CANCEL_RUN = Need(scope="operate", permission="tasks_app.cancel_run")
 RETRY_RUN = Need(scope="operate", permission="tasks_app.retry_run")
+RESPAWN = Need(scope="spawn", permission="tasks_app.respawn_task")
+REQUEUE = Need(scope="operate", permission="tasks_app.requeue_task")
+FREEZE = Need(scope="operate", permission="tasks_app.freeze_everything")
+SET_LIMIT = Need(scope="admin", permission="tasks_app.set_limit")
+CHANGE_SCHEDULE = Need(scope="admin", permission="tasks_app.change_schedule")
+DELETE_SCHEDULE = Need(scope="admin", permission="tasks_app.delete_schedule")
+RUN_SCHEDULE = Need(scope="operate", permission="tasks_app.run_schedule")
 
 
 class ScopedAccess(BasePermission):

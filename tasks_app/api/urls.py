@@ -8,8 +8,10 @@ from rest_framework.views import APIView
 
 from tasks_app.api import schema as schema  # registers the key's description
 from tasks_app.api.views.explanations import TaskExplainView
+from tasks_app.api.views.freezing import FreezeView, ThawView
 from tasks_app.api.views.health import HealthView, UnknownRouteView
 from tasks_app.api.views.histories import TaskAttemptsView, TaskEventsView
+from tasks_app.api.views.limits import LimitListView, LimitView
 from tasks_app.api.views.metrics import MetricsView
 from tasks_app.api.views.queues import (
     AllQueueStatsView,
@@ -19,7 +21,8 @@ from tasks_app.api.views.queues import (
     QueueStatsView,
 )
 from tasks_app.api.views.runs import RunCancelView, RunListView, RunRetryView, RunView
-from tasks_app.api.views.tasks import TaskListView, TaskPriorityView, TaskRetryView, TaskView
+from tasks_app.api.views.tasks import TaskListView, TaskView
+from tasks_app.api.views.verbs import TaskPriorityView, TaskRequeueView, TaskRespawnView, TaskRetryView
 from tasks_app.api.views.workers import WorkerListView
 
 app_name = "absurd_api"
@@ -35,6 +38,8 @@ VIEWS: dict[str, type[APIView]] = {
     "tasks/<str:task_id>": TaskView,
     "tasks/<str:task_id>/priority": TaskPriorityView,
     "tasks/<str:task_id>/retry": TaskRetryView,
+    "tasks/<str:task_id>/requeue": TaskRequeueView,
+    "tasks/<str:task_id>/respawn": TaskRespawnView,
     "tasks/<str:task_id>/events": TaskEventsView,
     "tasks/<str:task_id>/attempts": TaskAttemptsView,
     "tasks/<str:task_id>/explain": TaskExplainView,
@@ -43,6 +48,10 @@ VIEWS: dict[str, type[APIView]] = {
     "runs/<str:run_id>/cancel": RunCancelView,
     "runs/<str:run_id>/retry": RunRetryView,
     "workers": WorkerListView,
+    "freeze": FreezeView,
+    "thaw": ThawView,
+    "limits": LimitListView,
+    "limits/<str:scope>/<path:name>": LimitView,
     "metrics": MetricsView,
 }
 
@@ -50,7 +59,8 @@ VIEWS: dict[str, type[APIView]] = {
 def _both(route: str, view: type[APIView]) -> list[URLPattern]:
     """The route as written, in the schema; and with a slash, out of it. No redirect: it would lose a POST's body."""
     name = view.__name__.removesuffix("View")
-    return [path(route, view.as_view(), name=name), path(f"{route}/", view.as_view(schema=None))]
+    slashed = [] if "<path:" in route else [path(f"{route}/", view.as_view(schema=None))]
+    return [path(route, view.as_view(), name=name), *slashed]
 
 
 urlpatterns = [

@@ -6,16 +6,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.actions.run_retry import retry_run
 from tasks_app.actions.runs import cancel_run, found_run
-from tasks_app.api.errors import BadQuery
-from tasks_app.api.filters import RunFilter
-from tasks_app.api.pagination import Page, next_address, refuse_unknown
+from tasks_app.api.filters import RunFilter, narrowed, parameters
+from tasks_app.api.pagination import paged
 from tasks_app.api.permissions import CANCEL_RUN, RETRY_RUN
 from tasks_app.api.run_serializers import (
     RunCancelledSerializer,
@@ -60,26 +59,13 @@ class RunListView(APIView):
 
     @extend_schema(
         operation_id="list_runs",
-        parameters=[
-            OpenApiParameter("limit", int, description="1 to 500, default 100"),
-            OpenApiParameter("cursor", int, description="Taken from `next`"),
-            *(OpenApiParameter(name, str) for name in RunFilter.base_filters),
-        ],
+        parameters=parameters(RunFilter),
         responses=RunListSerializer,
     )
     def get(self, request: Request) -> Response:
-        query = request.query_params
-        refuse_unknown(query, {"limit", "cursor", *RunFilter.base_filters})
-        page, narrowed = Page.of(query), RunFilter(query, queryset=Run.objects.order_by("-id"))
-        if not narrowed.is_valid():
-            faults = [(name, text) for name, texts in narrowed.errors.items() for text in texts]
-            raise BadQuery([{"path": str(name), "message": str(text)} for name, text in faults])
-        rows = narrowed.qs if page.cursor is None else narrowed.qs.filter(id__lt=page.cursor)
-        found = list(rows[: page.limit + 1])
-        more, found = len(found) > page.limit, found[: page.limit]
+        found, following = paged(narrowed(RunFilter, Run.objects.all(), request), request)
         states = states_of(found)
         shown = [Shown(run=run, state=states[run.run_id]) for run in found]
-        following = next_address(request.path, query, found[-1].pk) if more else None
         return Response({"runs": RunSerializer(shown, many=True).data, "next": following})
 
 
