@@ -162,17 +162,16 @@ class TaskListSerializer(serializers.Serializer[Any]):
 
 
 class Strict(serializers.Serializer[Any]):
-    """A request body whose every field is known."""
+    """What callers send: every field must be known."""
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        unknown = set(self.initial_data) - set(self.fields)
-        if unknown:
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
             known = ", ".join(self.fields)
-            raise serializers.ValidationError(dict.fromkeys(sorted(unknown), f"unknown field; known are {known}"))
-        return attrs
+            raise serializers.ValidationError(dict.fromkeys(unknown, f"unknown field; known are {known}"))
+        return super().to_internal_value(data)
 
 
-class JoinSerializer(serializers.Serializer[Any]):
+class JoinSerializer(Strict):
     """When a task stops waiting for those it depends on."""
 
     quorum = serializers.IntegerField(min_value=1, help_text="So many completed parents are enough.")
@@ -181,8 +180,6 @@ class JoinSerializer(serializers.Serializer[Any]):
     )
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
-            raise serializers.ValidationError(dict.fromkeys(unknown, "unknown field"))
         return Join(**super().to_internal_value(data))
 
 

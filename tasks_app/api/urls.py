@@ -13,6 +13,7 @@ from tasks_app.api.views.health import HealthView, UnknownRouteView
 from tasks_app.api.views.histories import TaskAttemptsView, TaskEventsView
 from tasks_app.api.views.limits import LimitListView, LimitView
 from tasks_app.api.views.metrics import MetricsView
+from tasks_app.api.views.names import TaskNameListView, TaskNameView, WorkflowListView
 from tasks_app.api.views.queues import (
     AllQueueStatsView,
     QueueListView,
@@ -20,7 +21,14 @@ from tasks_app.api.views.queues import (
     QueueResumeView,
     QueueStatsView,
 )
-from tasks_app.api.views.runs import RunCancelView, RunListView, RunRetryView, RunView
+from tasks_app.api.views.runs import RunCancelView, RunGraphView, RunListView, RunRetryView, RunView
+from tasks_app.api.views.schedules import (
+    ScheduleDisableView,
+    ScheduleEnableView,
+    ScheduleListView,
+    ScheduleRunView,
+    ScheduleView,
+)
 from tasks_app.api.views.tasks import TaskListView, TaskView
 from tasks_app.api.views.verbs import TaskPriorityView, TaskRequeueView, TaskRespawnView, TaskRetryView
 from tasks_app.api.views.workers import WorkerListView
@@ -45,8 +53,17 @@ VIEWS: dict[str, type[APIView]] = {
     "tasks/<str:task_id>/explain": TaskExplainView,
     "runs": RunListView,
     "runs/<str:run_id>": RunView,
+    "runs/<str:run_id>/graph": RunGraphView,
     "runs/<str:run_id>/cancel": RunCancelView,
     "runs/<str:run_id>/retry": RunRetryView,
+    "workflows": WorkflowListView,
+    "task-names": TaskNameListView,
+    "task-names/<str:task_name>": TaskNameView,
+    "schedules": ScheduleListView,
+    "schedules/<str:name>": ScheduleView,
+    "schedules/<str:name>/enable": ScheduleEnableView,
+    "schedules/<str:name>/disable": ScheduleDisableView,
+    "schedules/<str:name>/run": ScheduleRunView,
     "workers": WorkerListView,
     "freeze": FreezeView,
     "thaw": ThawView,
