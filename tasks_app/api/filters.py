@@ -13,7 +13,7 @@ from rest_framework.request import Request
 
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.pagination import LIMIT_DEFAULT, LIMIT_MOST, refuse_unknown
-from tasks_app.models import Limit, Run, Schedule, Task, TaskStatus
+from tasks_app.models import Limit, Run, Schedule, Task, TaskStatus, Worker
 
 PAGE_PARAMETERS = ("limit", "cursor")
 
@@ -90,6 +90,25 @@ class ScheduleFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
+class WorkerFilter(django_filters.FilterSet):
+    """Every condition must hold."""
+
+    worker_id = django_filters.CharFilter(field_name="label", help_text="The label that it was started with.")
+    host = django_filters.CharFilter()
+    queue_name = django_filters.CharFilter(method="serving", help_text="Workers that serve the queue.")
+    up = django_filters.BooleanFilter(
+        field_name="stopped_at", lookup_expr="isnull", help_text="Whether it has not said that it stopped."
+    )
+
+    class Meta:
+        model = Worker
+        fields: list[str] = []
+
+    def serving(self, rows: Any, name: str, value: str) -> Any:
+        """Return the workers that serve the queue."""
+        return rows.filter(queues__contains=[value])
+
+
 def narrowed(
     shape: type[django_filters.FilterSet], rows: Any, request: Request, *, beside: Collection[str] = PAGE_PARAMETERS
 ) -> Any:
@@ -103,18 +122,19 @@ def narrowed(
     return found.qs
 
 
-def parameters(shape: type[django_filters.FilterSet], *others: OpenApiParameter) -> list[OpenApiParameter]:
+def parameters(
+    shape: type[django_filters.FilterSet], *others: OpenApiParameter, paged: bool = True
+) -> list[OpenApiParameter]:
     """Return how the schema describes the query of a list."""
     filters = [
         OpenApiParameter(name, _type_of(each), description=str(each.extra.get("help_text", "")))
         for name, each in shape.base_filters.items()
     ]
-    return [
+    paging = [
         OpenApiParameter("limit", int, description=f"1 to {LIMIT_MOST}, default {LIMIT_DEFAULT}"),
         OpenApiParameter("cursor", str, description="Taken from `next`"),
-        *others,
-        *filters,
     ]
+    return [*(paging if paged else ()), *others, *filters]
 
 
 def _type_of(each: django_filters.Filter) -> Any:

@@ -37,6 +37,7 @@ FREEZE = Need(scope="operate", permission="tasks_app.freeze_everything")
 SET_LIMIT = Need(scope="admin", permission="tasks_app.set_limit")
 CHANGE_SCHEDULE = Need(scope="admin", permission="tasks_app.change_schedule")
 DELETE_SCHEDULE = Need(scope="admin", permission="tasks_app.delete_schedule")
+ORDER_WORKER = Need(scope="operate", permission="tasks_app.order_worker")
 RUN_SCHEDULE = Need(scope="operate", permission="tasks_app.run_schedule")
 
 

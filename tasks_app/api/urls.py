@@ -31,7 +31,14 @@ from tasks_app.api.views.schedules import (
 )
 from tasks_app.api.views.tasks import TaskListView, TaskView
 from tasks_app.api.views.verbs import TaskPriorityView, TaskRequeueView, TaskRespawnView, TaskRetryView
-from tasks_app.api.views.workers import WorkerListView
+from tasks_app.api.views.workers import (
+    WorkerDrainView,
+    WorkerListView,
+    WorkerPauseView,
+    WorkerRecycleView,
+    WorkerResumeView,
+    WorkerView,
+)
 
 app_name = "absurd_api"
 
@@ -65,6 +72,11 @@ VIEWS: dict[str, type[APIView]] = {
     "schedules/<str:name>/disable": ScheduleDisableView,
     "schedules/<str:name>/run": ScheduleRunView,
     "workers": WorkerListView,
+    "workers/<str:worker_id>": WorkerView,
+    "workers/<str:worker_id>/pause": WorkerPauseView,
+    "workers/<str:worker_id>/drain": WorkerDrainView,
+    "workers/<str:worker_id>/resume": WorkerResumeView,
+    "workers/<str:worker_id>/recycle": WorkerRecycleView,
     "freeze": FreezeView,
     "thaw": ThawView,
     "limits": LimitListView,
