@@ -36,6 +36,9 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
     errors.TaskArchived: 409,
     errors.IdempotencyConflict: 409,
     errors.LostClaim: 409,
+    errors.SelectionGrew: 409,
+    errors.ConfirmationRefused: 409,
+    errors.TooSlow: 503,
     errors.ParamsInvalid: 422,
     errors.UnknownTaskName: 422,
     errors.Disabled: 503,
@@ -43,6 +46,7 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
 
 _REMEDY_OF = {
     "disabled": "Set ABSURD_ENABLED=true and restart the web process.",
+    "too_slow": "Narrow the query, by status, queue_name, run_id or a time of completion.",
     "unknown_task_name": "Use one of the registered task names.",
     "task_archived": "Respawn it: spawn a new task with its task_name and params.",
     "idempotency_conflict": "Send a new Idempotency-Key, or repeat the first request unchanged.",
@@ -116,6 +120,8 @@ def _describe_ours(error: errors.AbsurdError, request: Request) -> dict[str, Any
     extra: dict[str, Any] = {}
     if isinstance(error, errors.InvalidTransition):
         extra["current_status"] = str(error.current)
+    if isinstance(error, errors.SelectionGrew):
+        extra["count"] = error.count
     if isinstance(error, errors.ParamsInvalid):
         extra["errors"] = error.problems
     if isinstance(error, errors.UnknownTaskName):

@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.views import APIView
 
 from tasks_app.api import schema as schema  # registers the key's description
+from tasks_app.api.views.bulk import BulkView
 from tasks_app.api.views.explanations import TaskExplainView
 from tasks_app.api.views.freezing import FreezeView, ThawView
 from tasks_app.api.views.health import HealthView, UnknownRouteView
@@ -50,6 +51,7 @@ VIEWS: dict[str, type[APIView]] = {
     "queues/<str:queue_name>/pause": QueuePauseView,
     "queues/<str:queue_name>/resume": QueueResumeView,
     "tasks": TaskListView,
+    "tasks/bulk": BulkView,
     "tasks/<str:task_id>": TaskView,
     "tasks/<str:task_id>/priority": TaskPriorityView,
     "tasks/<str:task_id>/retry": TaskRetryView,
