@@ -171,6 +171,16 @@ class ConfirmationRefused(AbsurdError):
         super().__init__(f"the token {why}; make a dry run anew and send its token with the same request")
 
 
+class RangeNotSatisfiable(AbsurdError):
+    """The file has no such bytes."""
+
+    code = "range_not_satisfiable"
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(f"there are {size} bytes, and none of those asked for")
+
+
 class TooSlow(AbsurdError):
     """No index serves the question, and going through all rows takes too long."""
 

@@ -38,6 +38,7 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
     errors.LostClaim: 409,
     errors.SelectionGrew: 409,
     errors.ConfirmationRefused: 409,
+    errors.RangeNotSatisfiable: 416,
     errors.TooSlow: 503,
     errors.ParamsInvalid: 422,
     errors.UnknownTaskName: 422,
@@ -100,7 +101,7 @@ def problem_response(exception: Exception, context: Mapping[str, Any]) -> Respon
 
 def _describe(exception: Exception, request: Request) -> tuple[dict[str, Any], dict[str, str]]:
     if isinstance(exception, errors.AbsurdError):
-        return _describe_ours(exception, request), {}
+        return _describe_ours(exception, request), _headers_of(exception)
     if isinstance(exception, Http404):
         exception = exceptions.NotFound(str(exception) or None)
     if isinstance(exception, DjangoPermissionDenied):
@@ -127,6 +128,12 @@ def _describe_ours(error: errors.AbsurdError, request: Request) -> dict[str, Any
     if isinstance(error, errors.UnknownTaskName):
         extra["errors"] = [{"path": "task_name", "message": str(error)}]
     return problem(request, _STATUS_OF.get(type(error), 500), error.code, str(error), **extra)
+
+
+def _headers_of(error: errors.AbsurdError) -> dict[str, str]:
+    if isinstance(error, errors.RangeNotSatisfiable):
+        return {"Content-Range": f"bytes */{error.size}"}
+    return {"Retry-After": "30"} if isinstance(error, errors.TooSlow) else {}
 
 
 def _describe_framework(error: exceptions.APIException, request: Request) -> tuple[dict[str, Any], dict[str, str]]:

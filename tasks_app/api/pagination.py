@@ -24,14 +24,15 @@ class Page:
     @classmethod
     def of(cls, query: QueryDict) -> Page:
         """Read `limit` and `cursor`. Raises BadQuery."""
-        limit = _whole(query, "limit", LIMIT_DEFAULT)
-        cursor = _whole(query, "cursor", None)
+        limit = whole(query, "limit", LIMIT_DEFAULT)
+        cursor = whole(query, "cursor", None)
         if limit is None or not 1 <= limit <= LIMIT_MOST:
             raise BadQuery([{"path": "limit", "message": f"write 1 to {LIMIT_MOST}"}])
         return cls(limit=limit, cursor=cursor)
 
 
-def _whole(query: QueryDict, name: str, default: int | None) -> int | None:
+def whole(query: QueryDict, name: str, default: int | None) -> int | None:
+    """Return a parameter that must be a whole number. Raises BadQuery."""
     text = query.get(name)
     if text is None or text == "":
         return default

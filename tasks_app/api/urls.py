@@ -13,6 +13,7 @@ from tasks_app.api.views.freezing import FreezeView, ThawView
 from tasks_app.api.views.health import HealthView, UnknownRouteView
 from tasks_app.api.views.histories import TaskAttemptsView, TaskEventsView
 from tasks_app.api.views.limits import LimitListView, LimitView
+from tasks_app.api.views.logs import AttemptLogView, TaskLogView
 from tasks_app.api.views.metrics import MetricsView
 from tasks_app.api.views.names import TaskNameListView, TaskNameView, WorkflowListView
 from tasks_app.api.views.queues import (
@@ -59,6 +60,8 @@ VIEWS: dict[str, type[APIView]] = {
     "tasks/<str:task_id>/respawn": TaskRespawnView,
     "tasks/<str:task_id>/events": TaskEventsView,
     "tasks/<str:task_id>/attempts": TaskAttemptsView,
+    "tasks/<str:task_id>/attempts/<int:number>/log": AttemptLogView,
+    "tasks/<str:task_id>/log": TaskLogView,
     "tasks/<str:task_id>/explain": TaskExplainView,
     "runs": RunListView,
     "runs/<str:run_id>": RunView,
