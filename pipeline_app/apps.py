@@ -13,5 +13,7 @@ class PipelineConfig(AppConfig):
 
     def ready(self) -> None:
         from pipeline_app.registration import register_stages
+        from pipeline_app.run_by_name import register_workflow
 
         register_stages()
+        register_workflow()

@@ -16,7 +16,7 @@ from tasks_app.models.api_key import SCOPES
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-Scope = Literal["read", "spawn", "operate"]
+Scope = Literal["read", "spawn", "operate", "admin"]
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 

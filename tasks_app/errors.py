@@ -152,6 +152,44 @@ class WorkerRefuses(AbsurdError):
         super().__init__(f"worker {worker} cannot obey: {why}")
 
 
+class SelectionGrew(AbsurdError):
+    """More tasks fit the filter than somebody agreed to."""
+
+    code = "selection_grew"
+
+    def __init__(self, expected: int, count: int) -> None:
+        self.count = count
+        super().__init__(f"{count} tasks fit the filter now, not {expected}; make a dry run anew")
+
+
+class ConfirmationRefused(AbsurdError):
+    """The token does not stand for what is asked."""
+
+    code = "confirmation_refused"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the token {why}; make a dry run anew and send its token with the same request")
+
+
+class RangeNotSatisfiable(AbsurdError):
+    """The file has no such bytes."""
+
+    code = "range_not_satisfiable"
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(f"there are {size} bytes, and none of those asked for")
+
+
+class TooSlow(AbsurdError):
+    """No index serves the question, and going through all rows takes too long."""
+
+    code = "too_slow"
+
+    def __init__(self, limit_sec: float) -> None:
+        super().__init__(f"no answer was found within {limit_sec:g} s")
+
+
 class TaskArchived(InvalidTransition):
     """The task has left the hot tables and can change no more."""
 

@@ -54,6 +54,11 @@ class TaskSpec:
     on_complete: str | None = None
     """Dotted path of a function called with the completed task inside the completing transaction."""
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the params."""
+        return self.params_model.model_json_schema()
+
 
 _specs: dict[str, TaskSpec] = {}
 

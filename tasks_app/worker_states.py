@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from django.db.models import QuerySet
+
 from tasks_app import clock
 from tasks_app.models import Task, TaskStatus, Worker, WorkerOrder
 from tasks_app.stats import STALE_AFTER_HEARTBEATS
@@ -17,6 +19,7 @@ STATES: tuple[WorkerState, ...] = ("active", "idle", "draining", "paused", "stal
 LOST_AFTER_HEARTBEATS = 10
 SHOWN_FOR = timedelta(days=1)
 """How long a worker that stopped or was lost stays in view."""
+SHOWN_MOST = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +68,17 @@ def told(worker: Worker) -> dict[str, Any]:
 def recent_workers() -> list[WorkerReport]:
     """Return every worker that has reported within a day, those that are up first."""
     moment = clock.now()
-    workers = Worker.objects.filter(heartbeat_at__gte=moment - SHOWN_FOR).order_by("label", "-started_at")
-    found = report_on(workers[:500], moment)
-    return sorted(found, key=lambda report: STATES.index(report.state))
+    return sorted_reports(report_on(recent(moment)[:SHOWN_MOST], moment))
+
+
+def recent(moment: datetime) -> QuerySet[Worker]:
+    """Return the workers that have reported within a day of the moment, by label."""
+    return Worker.objects.filter(heartbeat_at__gte=moment - SHOWN_FOR).order_by("label", "-started_at")
+
+
+def sorted_reports(reports: Iterable[WorkerReport]) -> list[WorkerReport]:
+    """Return the reports with those of workers that are up first."""
+    return sorted(reports, key=lambda report: STATES.index(report.state))
 
 
 def report_on(workers: Iterable[Worker], moment: datetime) -> list[WorkerReport]:

@@ -10,12 +10,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
+from tasks_app.actions.bulk import has_grown
 from tasks_app.admin.verbs import Verb, carry_out
 from tasks_app.models import Task
 
 SHOWN = 20
 TYPE_THE_NUMBER_ABOVE = 100
-GROWTH_MOST = 1.1
 
 
 def ask_or_act(
@@ -59,7 +59,7 @@ def _common_priority(tasks: QuerySet[Task]) -> Any:
 
 def _still_meant(request: HttpRequest, count: int) -> bool:
     expected = request.POST.get("expected", "")
-    if not expected.isdigit() or count > int(expected) * GROWTH_MOST:
+    if not expected.isdigit() or has_grown(int(expected), count):
         messages.warning(request, f"The selection has grown from {expected} to {count} tasks; look again.")
         return False
     if count > TYPE_THE_NUMBER_ABOVE and request.POST.get("typed") != str(count):

@@ -36,6 +36,10 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
     errors.TaskArchived: 409,
     errors.IdempotencyConflict: 409,
     errors.LostClaim: 409,
+    errors.SelectionGrew: 409,
+    errors.ConfirmationRefused: 409,
+    errors.RangeNotSatisfiable: 416,
+    errors.TooSlow: 503,
     errors.ParamsInvalid: 422,
     errors.UnknownTaskName: 422,
     errors.Disabled: 503,
@@ -43,6 +47,7 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
 
 _REMEDY_OF = {
     "disabled": "Set ABSURD_ENABLED=true and restart the web process.",
+    "too_slow": "Narrow the query, by status, queue_name, run_id or a time of completion.",
     "unknown_task_name": "Use one of the registered task names.",
     "task_archived": "Respawn it: spawn a new task with its task_name and params.",
     "idempotency_conflict": "Send a new Idempotency-Key, or repeat the first request unchanged.",
@@ -96,7 +101,7 @@ def problem_response(exception: Exception, context: Mapping[str, Any]) -> Respon
 
 def _describe(exception: Exception, request: Request) -> tuple[dict[str, Any], dict[str, str]]:
     if isinstance(exception, errors.AbsurdError):
-        return _describe_ours(exception, request), {}
+        return _describe_ours(exception, request), _headers_of(exception)
     if isinstance(exception, Http404):
         exception = exceptions.NotFound(str(exception) or None)
     if isinstance(exception, DjangoPermissionDenied):
@@ -116,11 +121,19 @@ def _describe_ours(error: errors.AbsurdError, request: Request) -> dict[str, Any
     extra: dict[str, Any] = {}
     if isinstance(error, errors.InvalidTransition):
         extra["current_status"] = str(error.current)
+    if isinstance(error, errors.SelectionGrew):
+        extra["count"] = error.count
     if isinstance(error, errors.ParamsInvalid):
         extra["errors"] = error.problems
     if isinstance(error, errors.UnknownTaskName):
         extra["errors"] = [{"path": "task_name", "message": str(error)}]
     return problem(request, _STATUS_OF.get(type(error), 500), error.code, str(error), **extra)
+
+
+def _headers_of(error: errors.AbsurdError) -> dict[str, str]:
+    if isinstance(error, errors.RangeNotSatisfiable):
+        return {"Content-Range": f"bytes */{error.size}"}
+    return {"Retry-After": "30"} if isinstance(error, errors.TooSlow) else {}
 
 
 def _describe_framework(error: exceptions.APIException, request: Request) -> tuple[dict[str, Any], dict[str, str]]:

@@ -1,14 +1,21 @@
-"""What a list of tasks can be narrowed by."""
+"""What lists can be narrowed by."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import django_filters  # type: ignore[import-untyped]
 from django import forms
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.request import Request
 
-from tasks_app.models import Run, Task, TaskStatus
-from tasks_app.querysets import TaskQuerySet
+from tasks_app.api.errors import BadQuery
+from tasks_app.api.pagination import LIMIT_DEFAULT, LIMIT_MOST, refuse_unknown
+from tasks_app.models import Limit, Run, Schedule, Task, TaskStatus, Worker
+
+PAGE_PARAMETERS = ("limit", "cursor")
 
 
 class StatusField(forms.MultipleChoiceField):
@@ -59,10 +66,82 @@ class RunFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-def apply_filters(tasks: TaskQuerySet, query: Any) -> tuple[TaskQuerySet, list[dict[str, str]]]:
-    """Return the selected tasks and what is wrong with the query, if anything."""
-    narrowed = TaskFilter(query, queryset=tasks)
-    if narrowed.is_valid():
-        return narrowed.qs, []
-    problems = [{"path": str(name), "message": str(text)} for name, texts in narrowed.errors.items() for text in texts]
-    return tasks.none(), problems
+class LimitFilter(django_filters.FilterSet):
+    """Every condition must hold."""
+
+    scope = django_filters.ChoiceFilter(choices=Limit.Scope.choices)
+    name = django_filters.CharFilter(lookup_expr="startswith", help_text="The beginning of the name.")
+    explicit = django_filters.BooleanFilter(help_text="Whether somebody set it.")
+
+    class Meta:
+        model = Limit
+        fields: list[str] = []
+
+
+class ScheduleFilter(django_filters.FilterSet):
+    """Every condition must hold."""
+
+    task_name = django_filters.CharFilter()
+    queue_name = django_filters.CharFilter()
+    enabled = django_filters.BooleanFilter()
+
+    class Meta:
+        model = Schedule
+        fields: list[str] = []
+
+
+class WorkerFilter(django_filters.FilterSet):
+    """Every condition must hold."""
+
+    worker_id = django_filters.CharFilter(field_name="label", help_text="The label that it was started with.")
+    host = django_filters.CharFilter()
+    queue_name = django_filters.CharFilter(method="serving", help_text="Workers that serve the queue.")
+    up = django_filters.BooleanFilter(
+        field_name="stopped_at", lookup_expr="isnull", help_text="Whether it has not said that it stopped."
+    )
+
+    class Meta:
+        model = Worker
+        fields: list[str] = []
+
+    def serving(self, rows: Any, name: str, value: str) -> Any:
+        """Return the workers that serve the queue."""
+        return rows.filter(queues__contains=[value])
+
+
+def narrowed(
+    shape: type[django_filters.FilterSet], rows: Any, request: Request, *, beside: Collection[str] = PAGE_PARAMETERS
+) -> Any:
+    """Return the rows that the query selects. Raises BadQuery, also for names that neither it nor `beside` knows."""
+    query = request.query_params
+    refuse_unknown(query, {*beside, *shape.base_filters})
+    found = shape(query, queryset=rows)
+    if not found.is_valid():
+        faults = [(str(name), str(text)) for name, texts in found.errors.items() for text in texts]
+        raise BadQuery([{"path": name, "message": text} for name, text in faults])
+    return found.qs
+
+
+def parameters(
+    shape: type[django_filters.FilterSet], *others: OpenApiParameter, paged: bool = True
+) -> list[OpenApiParameter]:
+    """Return how the schema describes the query of a list."""
+    filters = [
+        OpenApiParameter(name, _type_of(each), description=str(each.extra.get("help_text", "")))
+        for name, each in shape.base_filters.items()
+    ]
+    paging = [
+        OpenApiParameter("limit", int, description=f"1 to {LIMIT_MOST}, default {LIMIT_DEFAULT}"),
+        OpenApiParameter("cursor", str, description="Taken from `next`"),
+    ]
+    return [*(paging if paged else ()), *others, *filters]
+
+
+def _type_of(each: django_filters.Filter) -> Any:
+    types = {
+        django_filters.BooleanFilter: OpenApiTypes.BOOL,
+        django_filters.IsoDateTimeFilter: OpenApiTypes.DATETIME,
+        django_filters.NumberFilter: OpenApiTypes.NUMBER,
+        django_filters.UUIDFilter: OpenApiTypes.UUID,
+    }
+    return types.get(type(each), OpenApiTypes.STR)

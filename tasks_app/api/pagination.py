@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.http import QueryDict
+from rest_framework.request import Request
 
 from tasks_app.api.errors import BadQuery
 
@@ -23,14 +24,15 @@ class Page:
     @classmethod
     def of(cls, query: QueryDict) -> Page:
         """Read `limit` and `cursor`. Raises BadQuery."""
-        limit = _whole(query, "limit", LIMIT_DEFAULT)
-        cursor = _whole(query, "cursor", None)
+        limit = whole(query, "limit", LIMIT_DEFAULT)
+        cursor = whole(query, "cursor", None)
         if limit is None or not 1 <= limit <= LIMIT_MOST:
             raise BadQuery([{"path": "limit", "message": f"write 1 to {LIMIT_MOST}"}])
         return cls(limit=limit, cursor=cursor)
 
 
-def _whole(query: QueryDict, name: str, default: int | None) -> int | None:
+def whole(query: QueryDict, name: str, default: int | None) -> int | None:
+    """Return a parameter that must be a whole number. Raises BadQuery."""
     text = query.get(name)
     if text is None or text == "":
         return default
@@ -45,6 +47,16 @@ def refuse_unknown(query: QueryDict, known: set[str]) -> None:
     if unknown:
         listed = ", ".join(sorted(known))
         raise BadQuery([{"path": name, "message": f"unknown parameter; known are {listed}"} for name in unknown])
+
+
+def paged(rows: Any, request: Request, *, oldest_first: bool = False) -> tuple[list[Any], str | None]:
+    """Return the page of a query set that the request asks for, and the address of the next one. Raises BadQuery."""
+    page = Page.of(request.query_params)
+    if page.cursor is not None:
+        rows = rows.filter(pk__gt=page.cursor) if oldest_first else rows.filter(pk__lt=page.cursor)
+    found = list(rows.order_by("pk" if oldest_first else "-pk")[: page.limit + 1])
+    more, found = len(found) > page.limit, found[: page.limit]
+    return found, next_address(request.path, request.query_params, found[-1].pk) if more else None
 
 
 def next_address(path: str, query: QueryDict, last_id: int) -> str:

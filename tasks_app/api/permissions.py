@@ -31,6 +31,16 @@ REPRIORITIZE = Need(scope="operate", permission="tasks_app.reprioritize_task")
 PAUSE = Need(scope="operate", permission="tasks_app.pause_queue")
 CANCEL_RUN = Need(scope="operate", permission="tasks_app.cancel_run")
 RETRY_RUN = Need(scope="operate", permission="tasks_app.retry_run")
+BULK = Need(scope="operate", permission="tasks_app.retry_task")
+"""The verb itself needs its own permission as well."""
+RESPAWN = Need(scope="spawn", permission="tasks_app.respawn_task")
+REQUEUE = Need(scope="operate", permission="tasks_app.requeue_task")
+FREEZE = Need(scope="operate", permission="tasks_app.freeze_everything")
+SET_LIMIT = Need(scope="admin", permission="tasks_app.set_limit")
+CHANGE_SCHEDULE = Need(scope="admin", permission="tasks_app.change_schedule")
+DELETE_SCHEDULE = Need(scope="admin", permission="tasks_app.delete_schedule")
+ORDER_WORKER = Need(scope="operate", permission="tasks_app.order_worker")
+RUN_SCHEDULE = Need(scope="operate", permission="tasks_app.run_schedule")
 
 
 class ScopedAccess(BasePermission):
@@ -41,15 +51,19 @@ class ScopedAccess(BasePermission):
         need = needs.get(request.method or "", READ if request.method in SAFE_METHODS else None)
         if need is None:
             return request.method not in view.allowed_methods  # lets the view answer 405
-        if isinstance(request.auth, KeyHolder):
-            if need.scope not in request.auth.scopes:
-                raise PermissionDenied(f"the key {request.auth.name!r} lacks the scope {need.scope!r}")
-            return True
-        if request.user.is_authenticated:
-            if not user_may(request.user, need.permission):
-                raise PermissionDenied(f"{request.user.get_username()} lacks the permission {need.permission!r}")
+        if isinstance(request.auth, KeyHolder) or request.user.is_authenticated:
+            check(request, need)
             return True
         return request.method in SAFE_METHODS and may_read_locally(request)
+
+
+def check(request: Request, need: Need) -> None:
+    """Raise PermissionDenied unless the key or the person who asks has what is needed."""
+    if isinstance(request.auth, KeyHolder):
+        if need.scope not in request.auth.scopes:
+            raise PermissionDenied(f"the key {request.auth.name!r} lacks the scope {need.scope!r}")
+    elif not user_may(request.user, need.permission):
+        raise PermissionDenied(f"{request.user.get_username()} lacks the permission {need.permission!r}")
 
 
 def may_read_locally(request: Request) -> bool:

@@ -82,10 +82,9 @@ class EdgeSerializer(serializers.Serializer[Any]):
     child = serializers.UUIDField()
 
 
-class RunGraphSerializer(RunSerializer):
-    """A run with its tasks and the edges between them."""
+class GraphSerializer(serializers.Serializer[Any]):
+    """The tasks of a run and the edges between them."""
 
-    params = serializers.DictField(source="run.params")
     nodes = NodeSerializer(source="graph.nodes", many=True)
     outside = NodeSerializer(
         source="graph.outside", many=True, help_text="Tasks of other runs at the other end of an edge."
@@ -95,6 +94,12 @@ class RunGraphSerializer(RunSerializer):
         child=serializers.UUIDField(), help_text="What waits, or has failed, because of the task in `trouble`."
     )
     truncated = serializers.BooleanField(source="graph.truncated")
+
+
+class RunGraphSerializer(GraphSerializer, RunSerializer):
+    """A run with its tasks and the edges between them."""
+
+    params = serializers.DictField(source="run.params")
 
 
 class RunVerbSerializer(ReasonSerializer):

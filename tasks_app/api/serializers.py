@@ -14,6 +14,7 @@ from tasks_app.worker_states import WorkerReport
 
 HEAVY_FIELDS = ("result", "error", "bindings")
 ERROR_SUMMARY_CHARS = 300
+REASON_CHARS = 2000
 
 
 class CheckSerializer(serializers.Serializer[Any]):
@@ -161,17 +162,16 @@ class TaskListSerializer(serializers.Serializer[Any]):
 
 
 class Strict(serializers.Serializer[Any]):
-    """A request body whose every field is known."""
+    """What callers send: every field must be known."""
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        unknown = set(self.initial_data) - set(self.fields)
-        if unknown:
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
             known = ", ".join(self.fields)
-            raise serializers.ValidationError(dict.fromkeys(sorted(unknown), f"unknown field; known are {known}"))
-        return attrs
+            raise serializers.ValidationError(dict.fromkeys(unknown, f"unknown field; known are {known}"))
+        return super().to_internal_value(data)
 
 
-class JoinSerializer(serializers.Serializer[Any]):
+class JoinSerializer(Strict):
     """When a task stops waiting for those it depends on."""
 
     quorum = serializers.IntegerField(min_value=1, help_text="So many completed parents are enough.")
@@ -180,8 +180,6 @@ class JoinSerializer(serializers.Serializer[Any]):
     )
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
-            raise serializers.ValidationError(dict.fromkeys(unknown, "unknown field"))
         return Join(**super().to_internal_value(data))
 
 
@@ -220,19 +218,44 @@ class SpawnSerializer(Strict):
 class ReasonSerializer(Strict):
     """Why an operator does something."""
 
-    reason = serializers.CharField(required=False, default="", allow_blank=True, max_length=2000)
+    reason = serializers.CharField(required=False, default="", allow_blank=True, max_length=REASON_CHARS)
 
 
-class PauseSerializer(Strict):
-    """Why a queue is paused; whoever finds it paused will want to know."""
+class StopSerializer(Strict):
+    """Why something is stopped; whoever finds it stopped will want to know."""
 
-    reason = serializers.CharField(max_length=2000)
+    reason = serializers.CharField(max_length=REASON_CHARS)
 
 
 class PrioritySerializer(ReasonSerializer):
     """A task's new priority."""
 
     priority = serializers.IntegerField(min_value=PRIORITY_LEAST, max_value=PRIORITY_MOST)
+
+
+class RequeueSerializer(ReasonSerializer):
+    """Why, and whether a worker that is still there may lose its work."""
+
+    force = serializers.BooleanField(
+        required=False, default=False, help_text="Also where the lease still holds; the worker's outcome is refused."
+    )
+
+
+class RespawnSerializer(ReasonSerializer):
+    """What is different in the copy, and why."""
+
+    params = serializers.DictField(required=False, help_text="All of them; absent: those of the old task.")
+    priority = serializers.IntegerField(min_value=PRIORITY_LEAST, max_value=PRIORITY_MOST, required=False)
+    timeout_sec = serializers.IntegerField(min_value=1, required=False)
+
+
+class FreezeSerializer(serializers.Serializer[Any]):
+    """Whether everything is frozen, and by whom."""
+
+    frozen = serializers.BooleanField()
+    frozen_at = serializers.DateTimeField(allow_null=True, default=None)
+    frozen_by = serializers.CharField(default="")
+    reason = serializers.CharField(default="")
 
 
 class EventSerializer(serializers.Serializer[Any]):

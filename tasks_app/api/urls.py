@@ -7,10 +7,15 @@ from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.views import APIView
 
 from tasks_app.api import schema as schema  # registers the key's description
+from tasks_app.api.views.bulk import BulkView
 from tasks_app.api.views.explanations import TaskExplainView
+from tasks_app.api.views.freezing import FreezeView, ThawView
 from tasks_app.api.views.health import HealthView, UnknownRouteView
 from tasks_app.api.views.histories import TaskAttemptsView, TaskEventsView
+from tasks_app.api.views.limits import LimitListView, LimitView
+from tasks_app.api.views.logs import AttemptLogView, TaskLogView
 from tasks_app.api.views.metrics import MetricsView
+from tasks_app.api.views.names import TaskNameListView, TaskNameView, WorkflowListView
 from tasks_app.api.views.queues import (
     AllQueueStatsView,
     QueueListView,
@@ -18,9 +23,24 @@ from tasks_app.api.views.queues import (
     QueueResumeView,
     QueueStatsView,
 )
-from tasks_app.api.views.runs import RunCancelView, RunListView, RunRetryView, RunView
-from tasks_app.api.views.tasks import TaskListView, TaskPriorityView, TaskRetryView, TaskView
-from tasks_app.api.views.workers import WorkerListView
+from tasks_app.api.views.runs import RunCancelView, RunGraphView, RunListView, RunRetryView, RunView
+from tasks_app.api.views.schedules import (
+    ScheduleDisableView,
+    ScheduleEnableView,
+    ScheduleListView,
+    ScheduleRunView,
+    ScheduleView,
+)
+from tasks_app.api.views.tasks import TaskListView, TaskView
+from tasks_app.api.views.verbs import TaskPriorityView, TaskRequeueView, TaskRespawnView, TaskRetryView
+from tasks_app.api.views.workers import (
+    WorkerDrainView,
+    WorkerListView,
+    WorkerPauseView,
+    WorkerRecycleView,
+    WorkerResumeView,
+    WorkerView,
+)
 
 app_name = "absurd_api"
 
@@ -32,17 +52,40 @@ VIEWS: dict[str, type[APIView]] = {
     "queues/<str:queue_name>/pause": QueuePauseView,
     "queues/<str:queue_name>/resume": QueueResumeView,
     "tasks": TaskListView,
+    "tasks/bulk": BulkView,
     "tasks/<str:task_id>": TaskView,
     "tasks/<str:task_id>/priority": TaskPriorityView,
     "tasks/<str:task_id>/retry": TaskRetryView,
+    "tasks/<str:task_id>/requeue": TaskRequeueView,
+    "tasks/<str:task_id>/respawn": TaskRespawnView,
     "tasks/<str:task_id>/events": TaskEventsView,
     "tasks/<str:task_id>/attempts": TaskAttemptsView,
+    "tasks/<str:task_id>/attempts/<int:number>/log": AttemptLogView,
+    "tasks/<str:task_id>/log": TaskLogView,
     "tasks/<str:task_id>/explain": TaskExplainView,
     "runs": RunListView,
     "runs/<str:run_id>": RunView,
+    "runs/<str:run_id>/graph": RunGraphView,
     "runs/<str:run_id>/cancel": RunCancelView,
     "runs/<str:run_id>/retry": RunRetryView,
+    "workflows": WorkflowListView,
+    "task-names": TaskNameListView,
+    "task-names/<str:task_name>": TaskNameView,
+    "schedules": ScheduleListView,
+    "schedules/<str:name>": ScheduleView,
+    "schedules/<str:name>/enable": ScheduleEnableView,
+    "schedules/<str:name>/disable": ScheduleDisableView,
+    "schedules/<str:name>/run": ScheduleRunView,
     "workers": WorkerListView,
+    "workers/<str:worker_id>": WorkerView,
+    "workers/<str:worker_id>/pause": WorkerPauseView,
+    "workers/<str:worker_id>/drain": WorkerDrainView,
+    "workers/<str:worker_id>/resume": WorkerResumeView,
+    "workers/<str:worker_id>/recycle": WorkerRecycleView,
+    "freeze": FreezeView,
+    "thaw": ThawView,
+    "limits": LimitListView,
+    "limits/<str:scope>/<path:name>": LimitView,
     "metrics": MetricsView,
 }
 
@@ -50,7 +93,8 @@ VIEWS: dict[str, type[APIView]] = {
 def _both(route: str, view: type[APIView]) -> list[URLPattern]:
     """The route as written, in the schema; and with a slash, out of it. No redirect: it would lose a POST's body."""
     name = view.__name__.removesuffix("View")
-    return [path(route, view.as_view(), name=name), path(f"{route}/", view.as_view(schema=None))]
+    slashed = [] if "<path:" in route else [path(f"{route}/", view.as_view(schema=None))]
+    return [path(route, view.as_view(), name=name), *slashed]
 
 
 urlpatterns = [

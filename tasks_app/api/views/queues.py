@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from tasks_app import stats
 from tasks_app.actions import pause
 from tasks_app.api.permissions import PAUSE
-from tasks_app.api.serializers import PauseSerializer, QueueSerializer, QueueStatsSerializer, ReasonSerializer
+from tasks_app.api.serializers import QueueSerializer, QueueStatsSerializer, ReasonSerializer, StopSerializer
 from tasks_app.api.views.request import actor_of, body_of, queue_name_of
 from tasks_app.errors import QueueNotFound
 from tasks_app.models import Queue
@@ -54,9 +54,9 @@ class QueuePauseView(APIView):
 
     needs = {"POST": PAUSE}
 
-    @extend_schema(operation_id="pause_queue", request=PauseSerializer, responses=QueueSerializer)
+    @extend_schema(operation_id="pause_queue", request=StopSerializer, responses=QueueSerializer)
     def post(self, request: Request, queue_name: str) -> Response:
-        reason = body_of(request, PauseSerializer)["reason"]
+        reason = body_of(request, StopSerializer)["reason"]
         return Response(
             QueueSerializer(pause.pause(queue_name_of(queue_name), actor=actor_of(request), reason=reason)).data
         )

@@ -11,6 +11,8 @@ from rest_framework.serializers import BaseSerializer
 from tasks_app import access
 from tasks_app.access import KeyHolder
 from tasks_app.actions import lookup
+from tasks_app.api.pagination import refuse_unknown
+from tasks_app.api.serializers import REASON_CHARS, ReasonSerializer
 from tasks_app.errors import QueueNotFound, TaskNotFound
 from tasks_app.models import Task
 
@@ -20,12 +22,22 @@ def actor_of(request: Request) -> str:
     return access.actor_of(request.user, request.auth if isinstance(request.auth, KeyHolder) else None)
 
 
-def body_of(request: Request, shape: type[BaseSerializer[Any]]) -> dict[str, Any]:
-    """Return the validated body; an absent one counts as empty. Raises DRF's ValidationError."""
-    serializer = shape(data=request.data or {})
+def body_of(request: Request, shape: type[BaseSerializer[Any]], *, partial: bool = False) -> dict[str, Any]:
+    """Return the validated body, or of a `partial` one what it says; an absent one counts as empty.
+
+    Raises DRF's ValidationError.
+    """
+    serializer = shape(data=request.data or {}, partial=partial)
     serializer.is_valid(raise_exception=True)
     fields: dict[str, Any] = serializer.validated_data
     return fields
+
+
+def reason_of_deletion(request: Request) -> str:
+    """Return the reason in the body of a DELETE, or in its query for callers who cannot send one. Raises BadQuery."""
+    refuse_unknown(request.query_params, {"reason"})
+    told: str = body_of(request, ReasonSerializer)["reason"] or request.query_params.get("reason", "")[:REASON_CHARS]
+    return told.replace("\x00", "")
 
 
 def task_id_of(text: str) -> UUID:

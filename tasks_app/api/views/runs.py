@@ -1,4 +1,4 @@
-"""Runs: list, look at, cancel, retry."""
+"""Runs: list, look at, spawn, cancel, retry."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from tasks_app import workflows
 from tasks_app.actions.run_retry import retry_run
-from tasks_app.actions.runs import cancel_run, found_run
-from tasks_app.api.errors import BadQuery
-from tasks_app.api.filters import RunFilter
-from tasks_app.api.pagination import Page, next_address, refuse_unknown
-from tasks_app.api.permissions import CANCEL_RUN, RETRY_RUN
+from tasks_app.actions.runs import cancel_run, found_run, start
+from tasks_app.api.filters import RunFilter, narrowed, parameters
+from tasks_app.api.pagination import paged
+from tasks_app.api.permissions import CANCEL_RUN, RETRY_RUN, SPAWN
+from tasks_app.api.plan_serializers import RunSpawnSerializer, plan_of
 from tasks_app.api.run_serializers import (
+    GraphSerializer,
     RunCancelledSerializer,
     RunGraphSerializer,
     RunListSerializer,
@@ -56,31 +59,45 @@ def run_id_of(text: str) -> UUID:
 
 
 class RunListView(APIView):
-    """The runs, newest first."""
+    """The runs, newest first, and the way in for new ones."""
+
+    needs = {"POST": SPAWN}
 
     @extend_schema(
         operation_id="list_runs",
-        parameters=[
-            OpenApiParameter("limit", int, description="1 to 500, default 100"),
-            OpenApiParameter("cursor", int, description="Taken from `next`"),
-            *(OpenApiParameter(name, str) for name in RunFilter.base_filters),
-        ],
+        parameters=parameters(RunFilter),
         responses=RunListSerializer,
     )
     def get(self, request: Request) -> Response:
-        query = request.query_params
-        refuse_unknown(query, {"limit", "cursor", *RunFilter.base_filters})
-        page, narrowed = Page.of(query), RunFilter(query, queryset=Run.objects.order_by("-id"))
-        if not narrowed.is_valid():
-            faults = [(name, text) for name, texts in narrowed.errors.items() for text in texts]
-            raise BadQuery([{"path": str(name), "message": str(text)} for name, text in faults])
-        rows = narrowed.qs if page.cursor is None else narrowed.qs.filter(id__lt=page.cursor)
-        found = list(rows[: page.limit + 1])
-        more, found = len(found) > page.limit, found[: page.limit]
+        found, following = paged(narrowed(RunFilter, Run.objects.all(), request), request)
         states = states_of(found)
         shown = [Shown(run=run, state=states[run.run_id]) for run in found]
-        following = next_address(request.path, query, found[-1].pk) if more else None
         return Response({"runs": RunSerializer(shown, many=True).data, "next": following})
+
+    @extend_schema(
+        operation_id="spawn_run",
+        request=RunSpawnSerializer,
+        responses={201: RunSerializer},
+        description="A run of a registered workflow by its params, or one of one's own by its stages.",
+    )
+    def post(self, request: Request) -> Response:
+        wanted, actor = body_of(request, RunSpawnSerializer), actor_of(request)
+        if "stages" in wanted:
+            run = start(plan_of(wanted), actor)
+        else:
+            run = workflows.start(wanted["workflow"], wanted["params"], actor=actor)
+        told = RunSerializer(Shown(run=run, state=state_of(run))).data
+        address = reverse("absurd_api:Run", kwargs={"run_id": str(run.run_id)})
+        return Response(told, status=201, headers={"Location": address})
+
+
+class RunGraphView(APIView):
+    """The tasks of one run and the edges between them, without the rest."""
+
+    @extend_schema(operation_id="get_run_graph", responses=GraphSerializer)
+    def get(self, request: Request, run_id: str) -> Response:
+        run = found_run(run_id_of(run_id))
+        return Response(GraphSerializer(Shown(run=run, state=state_of(run), graph=graph_of(run))).data)
 
 
 class RunView(APIView):

@@ -1,19 +1,102 @@
-"""Who does the work."""
+"""Who does the work, and orders to them."""
 
 from __future__ import annotations
 
-from drf_spectacular.utils import extend_schema
+from uuid import UUID
+
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.api.serializers import WorkerListSerializer, WorkerSerializer
-from tasks_app.worker_states import recent_workers
+from tasks_app import clock
+from tasks_app.actions.workers import RESUME, order_worker
+from tasks_app.api.filters import WorkerFilter, narrowed, parameters
+from tasks_app.api.permissions import ORDER_WORKER
+from tasks_app.api.serializers import ReasonSerializer, StopSerializer, WorkerListSerializer, WorkerSerializer
+from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.errors import WorkerNotFound
+from tasks_app.models import Worker, WorkerOrder
+from tasks_app.worker_states import SHOWN_MOST, WorkerReport, recent, report_on, sorted_reports
+
+
+def find_worker(text: str) -> Worker:
+    """Return the worker of a boot id, or the last one that was started under a label. Raises WorkerNotFound."""
+    try:
+        found = Worker.objects.filter(pk=UUID(text)).first()
+    except ValueError:
+        found = None
+    if found is None and "\x00" not in text:
+        found = Worker.objects.filter(label=text).order_by("-started_at").first()
+    if found is None:
+        raise WorkerNotFound(text[:100])
+    return found
+
+
+def _report(worker: Worker) -> WorkerReport:
+    return report_on([worker], clock.now())[0]
 
 
 class WorkerListView(APIView):
-    """Workers that reported within a day, those that are up first."""
+    """Workers that reported within a day, those that are up first; 500 at most."""
 
-    @extend_schema(operation_id="list_workers", responses=WorkerListSerializer)
+    @extend_schema(
+        operation_id="list_workers", parameters=parameters(WorkerFilter, paged=False), responses=WorkerListSerializer
+    )
     def get(self, request: Request) -> Response:
-        return Response({"workers": WorkerSerializer(recent_workers(), many=True).data})
+        moment = clock.now()
+        reports = report_on(narrowed(WorkerFilter, recent(moment), request, beside=())[:SHOWN_MOST], moment)
+        return Response({"workers": WorkerSerializer(sorted_reports(reports), many=True).data})
+
+
+class WorkerView(APIView):
+    """One worker, by its boot id, or by its label the last that was started under it."""
+
+    @extend_schema(operation_id="get_worker", responses=WorkerSerializer)
+    def get(self, request: Request, worker_id: str) -> Response:
+        return Response(WorkerSerializer(_report(find_worker(worker_id))).data)
+
+
+class _OrderView(APIView):
+    needs = {"POST": ORDER_WORKER}
+    ordered: str
+    body: type[ReasonSerializer | StopSerializer] = StopSerializer
+
+    def post(self, request: Request, worker_id: str) -> Response:
+        reason = body_of(request, self.body)["reason"]
+        found = order_worker(find_worker(worker_id).pk, self.ordered, actor=actor_of(request), reason=reason)
+        return Response(WorkerSerializer(_report(found)).data)
+
+
+@extend_schema_view(post=extend_schema(operation_id="pause_worker", request=StopSerializer, responses=WorkerSerializer))
+class WorkerPauseView(_OrderView):
+    """Has a worker claim nothing until it is told to resume; what it runs goes on."""
+
+    ordered = WorkerOrder.PAUSE
+
+
+@extend_schema_view(post=extend_schema(operation_id="drain_worker", request=StopSerializer, responses=WorkerSerializer))
+class WorkerDrainView(_OrderView):
+    """Has a worker claim nothing, finish what it runs, and end."""
+
+    ordered = WorkerOrder.DRAIN
+
+
+@extend_schema_view(
+    post=extend_schema(operation_id="resume_worker", request=ReasonSerializer, responses=WorkerSerializer)
+)
+class WorkerResumeView(_OrderView):
+    """Takes back the last order."""
+
+    ordered = RESUME
+    body = ReasonSerializer
+
+
+@extend_schema_view(
+    post=extend_schema(operation_id="recycle_worker", request=ReasonSerializer, responses=WorkerSerializer)
+)
+class WorkerRecycleView(_OrderView):
+    """Has a worker finish what it runs and start anew."""
+
+    ordered = WorkerOrder.RECYCLE
+    body = ReasonSerializer

@@ -1,0 +1,30 @@
+"""Questions that no index answers end in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import OperationalError, connection, transaction
+from psycopg.errors import QueryCanceled
+
+from tasks_app.errors import TooSlow
+
+LIMIT_SEC = 10.0
+
+
+@contextmanager
+def bounded(limit_sec: float = LIMIT_SEC) -> Iterator[None]:
+    """Have the database give up each statement of the block after so long. Raises TooSlow."""
+    try:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{round(limit_sec * 1000)}ms"])
+            yield
+            with connection.cursor() as cursor:
+                # Inside an outer transaction the setting would outlive the block.
+                cursor.execute("SELECT set_config('statement_timeout', '0', true)")
+    except OperationalError as error:
+        if isinstance(error.__cause__, QueryCanceled):
+            raise TooSlow(limit_sec) from None
+        raise

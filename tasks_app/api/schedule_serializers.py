@@ -1,0 +1,70 @@
+"""The shapes of schedules in the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from tasks_app.api.serializers import ReasonSerializer
+from tasks_app.models import CatchUp, Schedule
+from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+
+
+class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
+    """A task that is spawned by the clock."""
+
+    class Meta:
+        model = Schedule
+        fields = (
+            "name",
+            "cron",
+            "time_zone",
+            "task_name",
+            "params",
+            "queue_name",
+            "priority",
+            "enabled",
+            "catch_up",
+            "jitter_sec",
+            "next_run_at",
+            "last_run_at",
+            "last_task_id",
+            "last_error",
+            "created_by",
+            "created_at",
+        )
+
+
+class ScheduleDetailSerializer(ScheduleSerializer):
+    """A schedule with its next few moments."""
+
+    upcoming = serializers.ListField(child=serializers.DateTimeField())
+
+    class Meta(ScheduleSerializer.Meta):
+        fields = (*ScheduleSerializer.Meta.fields, "upcoming")  # type: ignore[assignment]
+
+
+class ScheduleListSerializer(serializers.Serializer[Any]):
+    """One page of schedules, oldest first."""
+
+    schedules = ScheduleSerializer(many=True)
+    next = serializers.CharField(allow_null=True, help_text="Where the next page is, if there is one.")
+
+
+class SaveScheduleSerializer(ReasonSerializer):
+    """All that a schedule is, and why it is made or changed."""
+
+    cron = serializers.CharField(max_length=100, help_text="Minute, hour, day of month, month, day of week.")
+    task_name = serializers.CharField(max_length=100)
+    time_zone = serializers.CharField(max_length=50, default="UTC", help_text="Such as UTC or America/Los_Angeles.")
+    params = serializers.DictField(default=dict)
+    queue_name = serializers.CharField(
+        max_length=100, default="", allow_blank=True, help_text="Empty: the default queue."
+    )
+    priority = serializers.IntegerField(min_value=PRIORITY_LEAST, max_value=PRIORITY_MOST, default=PRIORITY_DEFAULT)
+    enabled = serializers.BooleanField(default=True)
+    catch_up = serializers.ChoiceField(
+        choices=CatchUp.choices, default=CatchUp.ONE, help_text="What is spawned for moments that were missed."
+    )
+    jitter_sec = serializers.IntegerField(min_value=0, max_value=86_400, default=0)

@@ -1,0 +1,114 @@
+"""One verb on all tasks that fit a filter: first looked at, then done with the token of that look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
+from django.db.models import Count
+from django.http import QueryDict
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import ValidationError
+from rest_framework.views import APIView
+
+from tasks_app.actions import bulk
+from tasks_app.api.bounds import bounded
+from tasks_app.api.bulk_serializers import BulkResultSerializer, BulkSerializer
+from tasks_app.api.filters import TaskFilter
+from tasks_app.api.permissions import BULK, Need, check
+from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.errors import ConfirmationRefused, SelectionGrew
+from tasks_app.models import Task
+
+TOKEN_SEC = 600
+SAMPLE = 20
+SPARE = 2
+"""So many tasks more than were agreed to do not matter."""
+LIMIT_SEC = 25.0
+"""What is not reached by then is left, so that the answer comes before a proxy gives up."""
+
+
+class BulkView(APIView):
+    """Does one thing to all tasks that fit a filter."""
+
+    needs = {"POST": BULK}
+
+    @extend_schema(
+        operation_id="bulk",
+        request=BulkSerializer,
+        responses=BulkResultSerializer,
+        description=(
+            "A dry run, which is the default, counts the tasks and returns a token. The same request with that token "
+            "and `dry_run: false` does it, each task by itself; it is refused with 409 when more than a tenth and more "
+            "than two tasks have come to fit the filter meanwhile."
+        ),
+    )
+    def post(self, request: Request) -> Response:
+        wanted = body_of(request, BulkSerializer)
+        verb = bulk.VERBS[wanted["verb"]]
+        check(request, Need(scope="operate", permission=verb.permission))
+        tasks = _selected(wanted["filter"])
+        with bounded():
+            by_status = tasks.order_by().values_list("status").annotate(n=Count("pk"))
+            statuses: dict[str, int] = dict(sorted(by_status))
+        count, actor = sum(statuses.values()), actor_of(request)
+        told: dict[str, Any] = {"dry_run": wanted["dry_run"], "verb": verb.name, "count": count, "statuses": statuses}
+        agreed = _agreement(wanted, actor)
+        if wanted["dry_run"]:
+            told["token"] = _signer().sign_object({**agreed, "count": count})
+            told["sample"] = _sample(verb, tasks)
+        else:
+            _check_agreed(wanted["token"], agreed, count)
+            ids = bulk.ids_of(tasks)
+            told |= vars(bulk.carry_out(verb, ids, actor=actor, given=wanted, limit_sec=LIMIT_SEC))
+        return Response(BulkResultSerializer(told).data)
+
+
+def _selected(conditions: Mapping[str, Any]) -> Any:
+    """Return the tasks that fit. Raises ValidationError with the path of each bad condition."""
+    unknown = sorted(set(conditions) - set(TaskFilter.base_filters))
+    if unknown:
+        known = ", ".join(TaskFilter.base_filters)
+        raise ValidationError({"filter": dict.fromkeys(unknown, f"unknown; known are {known}")})
+    query = QueryDict(mutable=True)
+    for name, value in conditions.items():
+        query.setlist(name, [str(each) for each in (value if isinstance(value, list) else [value])])
+    found = TaskFilter(query, queryset=Task.objects.all())
+    if not found.is_valid():
+        raise ValidationError({"filter": dict(found.errors)})
+    return found.qs
+
+
+def _sample(verb: bulk.Verb, tasks: Any) -> list[Task]:
+    found = list(tasks.order_by("id").defer("params", "result", "error", "bindings")[:SAMPLE])
+    for task in found:
+        task.refusal = verb.refusal(task)
+    return found
+
+
+def _agreement(wanted: Mapping[str, Any], actor: str) -> dict[str, Any]:
+    """Return all that must be the same in the dry run and in the deed."""
+    said = {name: wanted.get(name) for name in ("verb", "filter", "priority", "force")}
+    return {**said, "caller": actor}
+
+
+def _signer() -> TimestampSigner:
+    return TimestampSigner(salt="tasks_app.bulk")
+
+
+def _check_agreed(token: str, agreed: Mapping[str, Any], count: int) -> None:
+    try:
+        said = _signer().unsign_object(token, max_age=TOKEN_SEC)
+    except SignatureExpired:
+        raise ConfirmationRefused("has expired") from None
+    except (BadSignature, ValueError):
+        raise ConfirmationRefused("is not one of this server's") from None
+    expected = said.pop("count")
+    if said != agreed:
+        differing = ", ".join(sorted(name for name in agreed if said.get(name) != agreed[name]))
+        raise ConfirmationRefused(f"was given for another {differing}")
+    if bulk.has_grown(expected, count, spare=SPARE):
+        raise SelectionGrew(expected, count)

@@ -1,0 +1,70 @@
+"""Limits: how many tasks of a queue or of a key are claimed at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Count, Q, QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from tasks_app.actions.limit import remove_limit, set_limit
+from tasks_app.api.filters import LimitFilter, narrowed, parameters
+from tasks_app.api.limit_serializers import LimitListSerializer, LimitSerializer, SetLimitSerializer
+from tasks_app.api.pagination import paged
+from tasks_app.api.permissions import SET_LIMIT
+from tasks_app.api.views.request import actor_of, body_of, queue_name_of, reason_of_deletion
+from tasks_app.errors import LimitNotFound, QueueNotFound
+from tasks_app.models import Limit, Queue
+
+
+def _limits() -> QuerySet[Limit, Any]:
+    return Limit.objects.annotate(n_taken=Count("slots", filter=Q(slots__task_id__isnull=False)))
+
+
+def _found(scope: str, name: str) -> Limit:
+    storable = "\x00" not in scope + name
+    limit: Limit | None = _limits().filter(scope=scope, name=name).first() if storable else None
+    if limit is None:
+        raise LimitNotFound(scope, name)
+    return limit
+
+
+class LimitListView(APIView):
+    """All limits, also those that tasks' keys brought about."""
+
+    @extend_schema(operation_id="list_limits", parameters=parameters(LimitFilter), responses=LimitListSerializer)
+    def get(self, request: Request) -> Response:
+        found, following = paged(narrowed(LimitFilter, _limits(), request), request, oldest_first=True)
+        return Response({"limits": LimitSerializer(found, many=True).data, "next": following})
+
+
+class LimitView(APIView):
+    """The limit of a queue or of a key."""
+
+    needs = {"PUT": SET_LIMIT, "DELETE": SET_LIMIT}
+
+    @extend_schema(operation_id="get_limit", responses=LimitSerializer)
+    def get(self, request: Request, scope: str, name: str) -> Response:
+        return Response(LimitSerializer(_found(scope, name)).data)
+
+    @extend_schema(
+        operation_id="set_limit",
+        request=SetLimitSerializer,
+        responses=LimitSerializer,
+        description="Makes the limit or changes its size. A smaller one stops nothing that runs.",
+    )
+    def put(self, request: Request, scope: str, name: str) -> Response:
+        wanted = body_of(request, SetLimitSerializer)
+        if scope == Limit.Scope.QUEUE and not Queue.objects.filter(name=queue_name_of(name)).exists():
+            raise QueueNotFound(name)
+        set_limit(scope, name, wanted["size"], actor=actor_of(request), reason=wanted["reason"])
+        return Response(LimitSerializer(_found(scope, name)).data)
+
+    @extend_schema(operation_id="remove_limit", parameters=[OpenApiParameter("reason", str)], responses={204: None})
+    def delete(self, request: Request, scope: str, name: str) -> Response:
+        reason = reason_of_deletion(request)
+        remove_limit(scope, _found(scope, name).name, actor=actor_of(request), reason=reason)
+        return Response(status=204)

@@ -1,0 +1,126 @@
+"""The logs of attempts: whole, by ranges of bytes, the last lines, and as they grow."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from uuid import UUID
+
+from channels.db import database_sync_to_async
+from django.db import DatabaseError
+from django.http import HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotFound, Throttled
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from tasks_app import archive, attempt_logs
+from tasks_app.api.errors import BadQuery
+from tasks_app.api.negotiation import AnythingAccepted
+from tasks_app.api.pagination import refuse_unknown, whole
+from tasks_app.api.views.request import find_task
+from tasks_app.models import Attempt, Task
+from tasks_app.streaming import Window, open_file, send_file, send_window, streamed
+
+TYPE = "text/plain; charset=utf-8"
+LINES_MOST = 100_000
+COME_AGAIN_SEC = 30
+SIZE, KEPT, HOST = "X-Absurd-Log-Size", "X-Absurd-Log-Kept", "X-Absurd-Log-Host"
+PARAMETERS = [
+    OpenApiParameter("tail", int, description="The last so many lines."),
+    OpenApiParameter("offset", int, description="From this byte on, to follow again where one was cut off."),
+    OpenApiParameter("follow", bool, description="Go on with what is written until the attempt ends, or ten minutes."),
+    OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="bytes=…, one range."),
+]
+RESPONSES = {(200, "text/plain"): str, (206, "text/plain"): str}
+DESCRIPTION = (
+    "Where the file is not on this host, the lines that the attempt's row keeps are sent, with the headers "
+    f"{KEPT}: tail and {HOST}; 404 where it keeps none."
+)
+
+
+class _LogView(APIView):
+    content_negotiation_class = AnythingAccepted
+
+    def answer(self, request: Request, attempt: Attempt) -> HttpResponseBase:
+        """Send the log as the query and the Range header ask for it."""
+        query = request.query_params
+        refuse_unknown(query, {"tail", "offset", "follow"})
+        lines, offset = whole(query, "tail", None), whole(query, "offset", None)
+        if lines is not None and not 1 <= lines <= LINES_MOST:
+            raise BadQuery([{"path": "tail", "message": f"write 1 to {LINES_MOST}"}])
+        follow = _flag(query, "follow")
+        if follow and attempt_logs.is_full():
+            raise Throttled(COME_AGAIN_SEC, "too many follow logs at this server")
+        path = attempt_logs.locate(attempt)
+        if path is None:
+            return _kept(attempt, lines)
+        try:
+            file = open_file(path)
+        except OSError:
+            return _kept(attempt, lines)
+        size = os.fstat(file.fileno()).st_size
+        headers = {SIZE: str(size), "Cache-Control": "no-cache"}
+        start = min(offset or 0, size) if lines is None else attempt_logs.start_of_tail(file, lines)
+        if follow:
+            parts = attempt_logs.follow(file, start, _ended(attempt.task_id, attempt.number))
+            headers["X-Accel-Buffering"] = "no"
+            return streamed(parts, file, content_type=TYPE, headers=headers)
+        if lines is None and offset is None:
+            return send_file(file, content_type=TYPE, headers=headers, asked=request.headers)
+        return send_window(file, Window(start=start, length=size - start), content_type=TYPE, headers=headers)
+
+
+def _flag(query: QueryDict, name: str) -> bool:
+    text = query.get(name, "").lower()
+    if text not in ("", "true", "false", "1", "0"):
+        raise BadQuery([{"path": name, "message": "write true or false"}])
+    return text in ("true", "1")
+
+
+def _kept(attempt: Attempt, lines: int | None) -> HttpResponse:
+    host = attempt.worker.host if attempt.worker else "an unknown host"
+    if not attempt.log_tail:
+        raise NotFound(f"the log of {attempt} is not on this host, and its row keeps nothing of it; it ran on {host}")
+    text = attempt.log_tail if lines is None else "\n".join(attempt.log_tail.splitlines()[-lines:])
+    return HttpResponse(text, content_type=TYPE, headers={KEPT: "tail", HOST: host, "Cache-Control": "no-cache"})
+
+
+def _ended(task_id: UUID, number: int) -> Any:
+    @database_sync_to_async
+    def has_ended() -> bool:
+        try:
+            return not Attempt.objects.filter(task_id=task_id, number=number, ended_at=None).exists()
+        except DatabaseError:
+            return False
+
+    return has_ended
+
+
+def _attempts(task: Task, number: int | None) -> Attempt:
+    """Return the attempt of that number, or the last one. Raises NotFound."""
+    if archive.is_archived(task):
+        found = [each for each in archive.attempts_of(task.task_id) if number in (None, each.number)]
+    else:
+        rows = Attempt.objects.filter(task_id=task.task_id).select_related("worker")
+        found = list((rows if number is None else rows.filter(number=number)).order_by("-number")[:1])[::-1]
+    if not found:
+        raise NotFound(f"task {task.task_id} has {'not been attempted' if number is None else f'no attempt {number}'}")
+    return found[-1]
+
+
+class TaskLogView(_LogView):
+    """The log of a task's last attempt."""
+
+    @extend_schema(operation_id="task_log", parameters=PARAMETERS, responses=RESPONSES, description=DESCRIPTION)
+    def get(self, request: Request, task_id: str) -> HttpResponseBase:
+        return self.answer(request, _attempts(find_task(task_id), None))
+
+
+class AttemptLogView(_LogView):
+    """The log of one attempt."""
+
+    @extend_schema(operation_id="attempt_log", parameters=PARAMETERS, responses=RESPONSES, description=DESCRIPTION)
+    def get(self, request: Request, task_id: str, number: int) -> HttpResponseBase:
+        return self.answer(request, _attempts(find_task(task_id), number))

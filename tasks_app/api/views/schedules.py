@@ -1,0 +1,134 @@
+"""Schedules: list, look at, make, change, delete, enable, disable, run now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from tasks_app import clock
+from tasks_app.actions import schedules
+from tasks_app.api.filters import ScheduleFilter, narrowed, parameters
+from tasks_app.api.pagination import paged
+from tasks_app.api.permissions import CHANGE_SCHEDULE, DELETE_SCHEDULE, RUN_SCHEDULE
+from tasks_app.api.schedule_serializers import (
+    SaveScheduleSerializer,
+    ScheduleDetailSerializer,
+    ScheduleListSerializer,
+    ScheduleSerializer,
+)
+from tasks_app.api.serializers import ReasonSerializer, SpawnedSerializer
+from tasks_app.api.views.request import actor_of, body_of, reason_of_deletion
+from tasks_app.api.views.tasks import spawned
+from tasks_app.errors import ScheduleNotFound
+from tasks_app.models import Schedule
+from tasks_app.schedules import upcoming
+
+
+def _found(name: str) -> Schedule:
+    schedule = Schedule.objects.filter(name=_storable(name)).first()
+    if schedule is None:
+        raise ScheduleNotFound(name)
+    return schedule
+
+
+def _storable(name: str) -> str:
+    if "\x00" in name:
+        raise ScheduleNotFound(name)
+    return name
+
+
+def _told(schedule: Schedule) -> dict[str, Any]:
+    moments = upcoming(schedule, clock.now()) if schedule.enabled else []
+    schedule.upcoming = moments  # type: ignore[attr-defined]
+    return dict(ScheduleDetailSerializer(schedule).data)
+
+
+class ScheduleListView(APIView):
+    """All schedules."""
+
+    @extend_schema(
+        operation_id="list_schedules", parameters=parameters(ScheduleFilter), responses=ScheduleListSerializer
+    )
+    def get(self, request: Request) -> Response:
+        found, following = paged(narrowed(ScheduleFilter, Schedule.objects.all(), request), request, oldest_first=True)
+        return Response({"schedules": ScheduleSerializer(found, many=True).data, "next": following})
+
+
+class ScheduleView(APIView):
+    """One schedule."""
+
+    needs = {"PUT": CHANGE_SCHEDULE, "PATCH": CHANGE_SCHEDULE, "DELETE": DELETE_SCHEDULE}
+
+    @extend_schema(operation_id="get_schedule", responses=ScheduleDetailSerializer)
+    def get(self, request: Request, name: str) -> Response:
+        return Response(_told(_found(name)))
+
+    @extend_schema(
+        operation_id="save_schedule",
+        request=SaveScheduleSerializer,
+        responses={200: ScheduleDetailSerializer, 201: ScheduleDetailSerializer},
+        description="Makes the schedule or replaces it; what is left out takes its default.",
+    )
+    def put(self, request: Request, name: str) -> Response:
+        wanted = body_of(request, SaveScheduleSerializer)
+        known = Schedule.objects.filter(name=_storable(name)).exists()
+        saved = schedules.save(name, wanted, actor=actor_of(request), reason=wanted.pop("reason"))
+        return Response(_told(saved), status=200 if known else 201)
+
+    @extend_schema(
+        operation_id="change_schedule",
+        request=SaveScheduleSerializer,
+        responses=ScheduleDetailSerializer,
+        description="Changes what is given and leaves the rest.",
+    )
+    def patch(self, request: Request, name: str) -> Response:
+        wanted = body_of(request, SaveScheduleSerializer, partial=True)
+        _found(name)
+        saved = schedules.save(name, wanted, actor=actor_of(request), reason=wanted.pop("reason", ""))
+        return Response(_told(saved))
+
+    @extend_schema(operation_id="delete_schedule", parameters=[OpenApiParameter("reason", str)], responses={204: None})
+    def delete(self, request: Request, name: str) -> Response:
+        schedules.delete(_storable(name), actor=actor_of(request), reason=reason_of_deletion(request))
+        return Response(status=204)
+
+
+class ScheduleEnableView(APIView):
+    """Lets a schedule spawn from now on."""
+
+    needs = {"POST": RUN_SCHEDULE}
+
+    @extend_schema(operation_id="enable_schedule", request=ReasonSerializer, responses=ScheduleDetailSerializer)
+    def post(self, request: Request, name: str) -> Response:
+        return _set_enabled(request, name, True)
+
+
+class ScheduleDisableView(APIView):
+    """Lets a schedule spawn no longer."""
+
+    needs = {"POST": RUN_SCHEDULE}
+
+    @extend_schema(operation_id="disable_schedule", request=ReasonSerializer, responses=ScheduleDetailSerializer)
+    def post(self, request: Request, name: str) -> Response:
+        return _set_enabled(request, name, False)
+
+
+def _set_enabled(request: Request, name: str, enabled: bool) -> Response:
+    reason = body_of(request, ReasonSerializer)["reason"]
+    return Response(_told(schedules.set_enabled(_storable(name), enabled, actor=actor_of(request), reason=reason)))
+
+
+class ScheduleRunView(APIView):
+    """Spawns a schedule's task now; its next moment stays."""
+
+    needs = {"POST": RUN_SCHEDULE}
+
+    @extend_schema(operation_id="run_schedule", request=ReasonSerializer, responses={201: SpawnedSerializer})
+    def post(self, request: Request, name: str) -> Response:
+        reason = body_of(request, ReasonSerializer)["reason"]
+        task = schedules.run_now(_storable(name), actor=actor_of(request), reason=reason)
+        return spawned(task.task_id, status=201)
