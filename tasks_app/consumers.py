@@ -8,18 +8,16 @@ import json
 import logging
 from typing import Any
 
-from channels.auth import get_user
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.contrib.sessions.backends import db as sessions
 
-from tasks_app.access import holder_of, is_local_reader, user_may
-from tasks_app.api.permissions import READ
+from tasks_app.feed import tickets
+from tasks_app.feed.access import NOT_LOGGED_IN, Listener, listener_of, refusal, refused
+from tasks_app.feed.connection import SCOPE_KEY, Connection, Stalled
 from tasks_app.feed.query import Asked, read_query
 from tasks_app.feed.subscription import Subscription
 
-BAD_QUERY, NOT_LOGGED_IN, NOT_PERMITTED, UNKNOWN_PATH = 4400, 4401, 4403, 4404
-RECHECK_SEC = 60.0
+BAD_QUERY, UNKNOWN_PATH, STALLED, FAULT = 4400, 4404, 4408, 1011
 
 logger = logging.getLogger(__name__)
 
@@ -46,17 +44,18 @@ class StatusConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         """Accept first, so that the code of a refusal reaches the client."""
-        code = await refusal(self.scope)
         await self.accept()
-        if code is not None:
-            await self.close(code)
-            return
         try:
             asked = read_query(self.scope["query_string"])
         except ValueError:
             await self.close(BAD_QUERY)
             return
-        self.tasks = [asyncio.create_task(self._run(asked)), asyncio.create_task(self._recheck())]
+        listener = await _redeemed(asked.ticket) if asked.ticket else listener_of(self.scope)
+        code = NOT_LOGGED_IN if listener is None else await refusal(listener)
+        if listener is None or code is not None:
+            await self.close(code)
+            return
+        self.tasks = [asyncio.create_task(self._run(asked)), asyncio.create_task(self._recheck(listener))]
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Answer a ping and ignore whatever else a client says: it chose by its address."""
@@ -65,29 +64,23 @@ class StatusConsumer(AsyncWebsocketConsumer):
 
     async def _run(self, asked: Asked) -> None:
         self.subscription = subscription = Subscription(asked)
+        connection: Connection = self.scope[SCOPE_KEY]
         try:
             async with contextlib.aclosing(subscription.messages()) as messages:
                 async for message in messages:
+                    await connection.ready()
                     await self.send(message.text)
         except asyncio.CancelledError:
             raise
+        except Stalled:
+            await self.close(STALLED)
         except Exception:
             logger.exception("a feed socket ended")
             with contextlib.suppress(Exception):
-                await self.close(1011)
+                await self.close(FAULT)
 
-    async def _recheck(self) -> None:
-        """End the connection of someone who has logged out or whose key was revoked."""
-        while True:
-            await asyncio.sleep(RECHECK_SEC)
-            fresh = dict(self.scope)
-            if self.scope["user"].is_authenticated:
-                fresh["session"] = sessions.SessionStore(self.scope["session"].session_key)
-                fresh["user"] = await get_user(fresh)
-            code = await refusal(fresh)
-            if code is not None:
-                await self.close(code)
-                return
+    async def _recheck(self, listener: Listener) -> None:
+        await self.close(await refused(listener))
 
 
 class UnknownPathConsumer(AsyncWebsocketConsumer):
@@ -112,17 +105,5 @@ def _is_ping(text: str | None) -> bool:
 
 
 @database_sync_to_async
-def refusal(scope: Any) -> int | None:
-    """Return the close code for a caller who may not listen, or None for one who may."""
-    headers = {name.lower(): value.decode("latin1") for name, value in scope["headers"]}
-    key = headers.get(b"x-api-key")
-    if key:
-        holder = holder_of(key)
-        if holder is None:
-            return NOT_LOGGED_IN
-        return None if READ.scope in holder.scopes else NOT_PERMITTED
-    user = scope.get("user")
-    if user is not None and user.is_authenticated:
-        return None if user_may(user, READ.permission) else NOT_PERMITTED
-    address = (scope.get("client") or (None,))[0]
-    return None if is_local_reader(address, headers.get(b"host", "")) else NOT_LOGGED_IN
+def _redeemed(ticket: str) -> Listener | None:
+    return tickets.redeem(ticket)

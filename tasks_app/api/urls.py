@@ -8,6 +8,7 @@ from rest_framework.views import APIView
 
 from tasks_app.api import schema as schema  # registers the key's description
 from tasks_app.api.views.explanations import TaskExplainView
+from tasks_app.api.views.feed import FeedSchemaView, FeedTicketView, FeedView
 from tasks_app.api.views.health import HealthView, UnknownRouteView
 from tasks_app.api.views.histories import TaskAttemptsView, TaskEventsView
 from tasks_app.api.views.metrics import MetricsView
@@ -44,6 +45,9 @@ VIEWS: dict[str, type[APIView]] = {
     "runs/<str:run_id>/retry": RunRetryView,
     "workers": WorkerListView,
     "metrics": MetricsView,
+    "feed": FeedView,
+    "feed/ticket": FeedTicketView,
+    "feed/schema": FeedSchemaView,
 }
 
 

@@ -60,7 +60,8 @@ class Outbox:
         self.wanted = wanted
         self.position = position
         self._waiting: OrderedDict[int, Message] = OrderedDict()
-        self._characters = 0
+        self.characters = 0
+        """How much waits."""
         self._number = 0
         self._latest: dict[tuple[str, str], int] = {}
         self._mergeable: dict[UUID, tuple[int, Told]] = {}
@@ -98,7 +99,7 @@ class Outbox:
             self._latest[message.replaces] = self._number
         self._waiting[self._number] = message
         self._number += 1
-        self._characters += len(message.text)
+        self.characters += len(message.text)
         self._filled.set()
 
     def restart(self, position: int) -> None:
@@ -107,7 +108,7 @@ class Outbox:
         self._waiting.clear()
         self._latest.clear()
         self._mergeable.clear()
-        self._characters = 0
+        self.characters = 0
         self.add(resync(position))
 
     async def next(self) -> Message:
@@ -161,10 +162,10 @@ class Outbox:
         message = self._waiting.pop(number, None) if number is not None else None
         if message is None:
             return
-        self._characters -= len(message.text)
+        self.characters -= len(message.text)
         if message.replaces is not None and self._latest.get(message.replaces) == number:
             del self._latest[message.replaces]
 
     def _check_size(self, position: int) -> None:
-        if len(self._waiting) > MESSAGES_MOST or self._characters > CHARACTERS_MOST:
+        if len(self._waiting) > MESSAGES_MOST or self.characters > CHARACTERS_MOST:
             self.restart(position)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
+from tasks_app.feed import logs
 from tasks_app.feed.messages import Message, hello
 from tasks_app.feed.outbox import Outbox
 from tasks_app.feed.query import Asked
@@ -36,10 +37,13 @@ class Subscription:
             while len(outbox):
                 yield await outbox.next()
         outbox.paced = True
+        for task_id in self._asked.logs:
+            await logs.follow(task_id, outbox)
         while True:
             yield await outbox.next()
 
     async def close(self) -> None:
         """Let go of the feed."""
         if self._outbox is not None:
+            logs.unfollow(self._outbox)
             await feed().leave(self._outbox)

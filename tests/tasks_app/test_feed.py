@@ -229,7 +229,7 @@ async def test_a_page_of_another_site_is_turned_away_before_anything_else():
 
 
 async def test_a_logged_in_viewer_may_listen_until_they_log_out(monkeypatch):
-    monkeypatch.setattr("tasks_app.consumers.RECHECK_SEC", 0.1)
+    monkeypatch.setattr("tasks_app.feed.access.RECHECK_SEC", 0.1)
 
     def log_in() -> str:
         from django.test import Client
