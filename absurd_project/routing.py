@@ -1,4 +1,4 @@
-"""HTTP to Django, sockets to the feed; a page of another site may open none."""
+"""HTTP to Django, sockets and event streams to the feed; a page of another site may open none."""
 
 from __future__ import annotations
 
@@ -6,23 +6,41 @@ from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import OriginValidator
+from channels.security.websocket import WebsocketDenier
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.http.request import validate_host
 
+from tasks_app.feed.connection import WithConnection
+from tasks_app.feed.streams import EventStreams
 from tasks_app.routing import websocket_urlpatterns
 
 
-class OwnPagesOnly(OriginValidator):  # type: ignore[misc]
-    """Refuses pages of other sites. Programs send no Origin and no one's cookies: they must show a key instead."""
+class OwnPagesOnly:
+    """Refuses sockets from pages of other sites, and of other ports of this one, and under names that are not ours.
 
-    def valid_origin(self, parsed_origin: Any) -> bool:
-        return parsed_origin is None or bool(self.validate_origin(parsed_origin))
+    Programs send no Origin and no one's cookies: they must show a key instead.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+        headers = {name.lower(): value.decode("latin1").lower() for name, value in scope["headers"]}
+        allowed = is_own_page(headers.get(b"origin"), headers.get(b"host", ""))
+        await (self._application if allowed else WebsocketDenier())(scope, receive, send)
+
+
+def is_own_page(origin: str | None, host: str) -> bool:
+    """Whether an Origin, if any, is that of our own pages, as seen by the name under which we were called."""
+    name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+    if not validate_host(name, settings.ALLOWED_HOSTS):
+        return False
+    return origin is None or origin in (f"http://{host}", f"https://{host}", *settings.CSRF_TRUSTED_ORIGINS)
 
 
 def make_application() -> ProtocolTypeRouter:
     """Return the ASGI application."""
-    sockets = AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
-    return ProtocolTypeRouter(
-        {"http": get_asgi_application(), "websocket": OwnPagesOnly(sockets, settings.ALLOWED_HOSTS)}
-    )
+    sockets = WithConnection(OwnPagesOnly(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))))
+    return ProtocolTypeRouter({"http": EventStreams(get_asgi_application()), "websocket": sockets})

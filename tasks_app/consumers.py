@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from typing import Any
-from urllib.parse import parse_qs
-from uuid import UUID
 
-from channels.auth import get_user
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.contrib.sessions.backends import db as sessions
 
-from tasks_app.access import holder_of, is_local_reader, user_may
-from tasks_app.api.permissions import READ
-from tasks_app.feed import Socket, feed
-from tasks_app.feed_messages import Wanted, hello, messages_for
+from tasks_app.feed import tickets
+from tasks_app.feed.access import NOT_LOGGED_IN, Listener, listener_of, refusal, refused
+from tasks_app.feed.connection import SCOPE_KEY, Connection, Stalled
+from tasks_app.feed.query import Asked, read_query
+from tasks_app.feed.subscription import Subscription
 
-BAD_QUERY, NOT_LOGGED_IN, NOT_PERMITTED, UNKNOWN_PATH = 4400, 4401, 4403, 4404
-RECHECK_SEC = 60.0
+BAD_QUERY, UNKNOWN_PATH, STALLED, FAULT = 4400, 4404, 4408, 1011
 
 logger = logging.getLogger(__name__)
 
 
 class StatusConsumer(AsyncWebsocketConsumer):
-    """Sends what happens to tasks, from `?since=` on if given, narrowed by `?queue=`, `?task_id=` and `?run=`."""
+    """Sends the feed to one client, who chooses by the address and may send pings."""
 
     channel_layer_alias = ""
     """None: events come from the database by way of the feed, so a socket needs nothing from Redis."""
 
-    socket: Socket | None = None
+    subscription: Subscription | None = None
     tasks: list[asyncio.Task[None]]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -42,66 +39,48 @@ class StatusConsumer(AsyncWebsocketConsumer):
         finally:
             for task in self.tasks:
                 task.cancel()
-            if self.socket is not None:
-                await feed().leave(self.socket)
+            if self.subscription is not None:
+                await self.subscription.close()
 
     async def connect(self) -> None:
         """Accept first, so that the code of a refusal reaches the client."""
-        code = await refusal(self.scope)
         await self.accept()
-        if code is not None:
+        try:
+            asked = read_query(self.scope["query_string"])
+        except ValueError:
+            await self.close(BAD_QUERY)
+            return
+        listener = await _redeemed(asked.ticket) if asked.ticket else listener_of(self.scope)
+        code = NOT_LOGGED_IN if listener is None else await refusal(listener)
+        if listener is None or code is not None:
             await self.close(code)
             return
-        try:
-            wanted, since = read_query(self.scope["query_string"])
-        except ValueError as error:
-            await self.close(BAD_QUERY, str(error)[:100])
-            return
-        self.tasks = [asyncio.create_task(self._run(wanted, since)), asyncio.create_task(self._recheck())]
+        self.tasks = [asyncio.create_task(self._run(asked)), asyncio.create_task(self._recheck(listener))]
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Ignore what a client says: it chose by its address."""
+        """Answer a ping and ignore whatever else a client says: it chose by its address."""
+        if self.subscription is not None and _is_ping(text_data):
+            self.subscription.ping()
 
-    async def _run(self, wanted: Wanted, since: int | None) -> None:
+    async def _run(self, asked: Asked) -> None:
+        self.subscription = subscription = Subscription(asked)
+        connection: Connection = self.scope[SCOPE_KEY]
         try:
-            await self._follow(wanted, since)
+            async with contextlib.aclosing(subscription.messages()) as messages:
+                async for message in messages:
+                    await connection.ready()
+                    await self.send(message.text)
         except asyncio.CancelledError:
             raise
+        except Stalled:
+            await self.close(STALLED)
         except Exception:
             logger.exception("a feed socket ended")
             with contextlib.suppress(Exception):
-                await self.close(1011)
+                await self.close(FAULT)
 
-    async def _follow(self, wanted: Wanted, since: int | None) -> None:
-        limit, last_value, archived = await feed().latest()
-        lost = since is not None and not archived <= since <= last_value
-        self.socket = socket = Socket(wanted, limit if since is None or lost else since)
-        await self.send(hello(socket.position))
-        if lost:
-            socket.restart(limit)
-        while not feed().join(socket):
-            batch = await feed().catch_up(socket)
-            if batch.restarted:
-                socket.restart(batch.position)
-                continue
-            for message in messages_for(wanted, batch.events):
-                await self.send(message)
-            socket.position = batch.position
-        while True:
-            await self.send(await socket.next())
-
-    async def _recheck(self) -> None:
-        """End the connection of someone who has logged out or whose key was revoked."""
-        while True:
-            await asyncio.sleep(RECHECK_SEC)
-            fresh = dict(self.scope)
-            if self.scope["user"].is_authenticated:
-                fresh["session"] = sessions.SessionStore(self.scope["session"].session_key)
-                fresh["user"] = await get_user(fresh)
-            code = await refusal(fresh)
-            if code is not None:
-                await self.close(code)
-                return
+    async def _recheck(self, listener: Listener) -> None:
+        await self.close(await refused(listener))
 
 
 class UnknownPathConsumer(AsyncWebsocketConsumer):
@@ -115,42 +94,16 @@ class UnknownPathConsumer(AsyncWebsocketConsumer):
         await self.close(UNKNOWN_PATH)
 
 
-@database_sync_to_async
-def refusal(scope: Any) -> int | None:
-    """Return the close code for a caller who may not listen, or None for one who may."""
-    headers = {name.lower(): value.decode("latin1") for name, value in scope["headers"]}
-    key = headers.get(b"x-api-key")
-    if key:
-        holder = holder_of(key)
-        if holder is None:
-            return NOT_LOGGED_IN
-        return None if READ.scope in holder.scopes else NOT_PERMITTED
-    user = scope.get("user")
-    if user is not None and user.is_authenticated:
-        return None if user_may(user, READ.permission) else NOT_PERMITTED
-    address = (scope.get("client") or (None,))[0]
-    return None if is_local_reader(address, headers.get(b"host", "")) else NOT_LOGGED_IN
-
-
-def read_query(query_string: bytes) -> tuple[Wanted, int | None]:
-    """Return what the address asks for. Raises ValueError with the parameter's name."""
-    query = parse_qs(query_string.decode("latin1"), keep_blank_values=True)
-    unknown = set(query) - {"since", "queue", "task_id", "run"}
-    if unknown:
-        raise ValueError(f"unknown parameter {min(unknown)}")
-    since = query.get("since", [None])[-1]
-    if since is not None and not (since.isascii() and since.isdigit() and len(since) <= 18):
-        raise ValueError("since is not a whole number")
-    wanted = Wanted(
-        queues=frozenset(query.get("queue", ())),
-        task_ids=_uuids("task_id", query.get("task_id", ())),
-        runs=_uuids("run", query.get("run", ())),
-    )
-    return wanted, None if since is None else int(since)
-
-
-def _uuids(name: str, texts: Any) -> frozenset[UUID]:
+def _is_ping(text: str | None) -> bool:
+    if not text or len(text) > 200:
+        return False
     try:
-        return frozenset(UUID(text) for text in texts)
+        said = json.loads(text)
     except ValueError:
-        raise ValueError(f"{name} is not an id") from None
+        return False
+    return isinstance(said, dict) and said.get("type") == "ping"
+
+
+@database_sync_to_async
+def _redeemed(ticket: str) -> Listener | None:
+    return tickets.redeem(ticket)

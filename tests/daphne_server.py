@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -23,10 +23,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(environment: Mapping[str, str], *, port: int | None = None) -> Iterator[int]:
+def serving(
+    environment: Mapping[str, str], *, port: int | None = None, options: Sequence[str] = ("-v", "0")
+) -> Iterator[int]:
     """Yield the port on which daphne serves, and stop it afterwards."""
     port = port or free_port()
-    command = ["-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), "absurd_project.asgi:application"]
+    command = ["-m", "daphne", *options, "-b", "127.0.0.1", "-p", str(port), "absurd_project.asgi:application"]
     log = Path(environment["ABSURD_VAR"]) / "web.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -79,3 +79,6 @@ class FeedListener:
             update = dict(message["update"])  # type: ignore[call-overload]
             status = update.pop("status")
             self._changes.put(Change(task_id=UUID(str(message["task_id"])), status=status, update=update))
+        elif message["type"] == "progress":
+            update = {name: message[name] for name in ("progress", "progress_message")}
+            self._changes.put(Change(task_id=UUID(str(message["task_id"])), status="claimed", update=update))

@@ -9,6 +9,7 @@ from rest_framework.views import APIView
 from tasks_app.api import schema as schema  # registers the key's description
 from tasks_app.api.views.bulk import BulkView
 from tasks_app.api.views.explanations import TaskExplainView
+from tasks_app.api.views.feed import FeedSchemaView, FeedTicketView, FeedView
 from tasks_app.api.views.freezing import FreezeView, ThawView
 from tasks_app.api.views.health import HealthView, UnknownRouteView
 from tasks_app.api.views.histories import TaskAttemptsView, TaskEventsView
@@ -87,6 +88,9 @@ VIEWS: dict[str, type[APIView]] = {
     "limits": LimitListView,
     "limits/<str:scope>/<path:name>": LimitView,
     "metrics": MetricsView,
+    "feed": FeedView,
+    "feed/ticket": FeedTicketView,
+    "feed/schema": FeedSchemaView,
 }
 
 

@@ -10,8 +10,9 @@ from tasks_app import claiming
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.spawn import SpawnRequest, spawn_many
 from tasks_app.errors import LostClaim
-from tasks_app.feed import SOCKET_MESSAGES_MOST, Batch, Socket
-from tasks_app.feed_messages import Told, Wanted
+from tasks_app.feed import feed
+from tasks_app.feed.messages import Message, Told, Wanted
+from tasks_app.feed.outbox import MESSAGES_MOST, Batch, Outbox
 from tasks_app.models import Run, TaskEvent
 from tests.tasks_app.callers import ELSEWHERE, make_key, make_user
 from tests.tasks_app.listeners import Listener, in_thread, listening
@@ -66,15 +67,20 @@ async def test_cancelling_tells_first_the_request_and_then_the_end():
     assert cancelled["update"]["status"] == "cancelled"
 
 
-async def test_progress_is_told_without_asking_for_new_counts():
+async def test_progress_is_a_message_of_its_own_and_no_change_of_status():
     def progress() -> None:
         claiming.report_progress(claim_one(make_worker()), fraction=0.5, message="gridding")
 
     await in_thread(spawn_note)()
     async with listening() as listener:
         await in_thread(progress)()
-        _, told = await listener.updates(2)
-        assert told["update"] == {"status": "claimed", "progress": 0.5, "progress_message": "gridding"}
+        while (told := await listener.next())["type"] != "progress":
+            assert told["type"] != "task_update" or told["update"]["status"] == "claimed"
+        assert {name: told[name] for name in ("progress", "progress_message", "progress_metrics")} == {
+            "progress": 0.5,
+            "progress_message": "gridding",
+            "progress_metrics": {},
+        }
 
 
 async def test_a_refused_write_is_no_update_of_the_task():
@@ -169,25 +175,25 @@ async def test_numbers_beyond_32_bits_work():
 
 def told(event_id: int) -> Told:
     event = TaskEvent(id=event_id, task_id=uuid4(), queue_name="q", verb="spawned", to_status="pending")
-    return Told(event=event, message=str(event_id))
+    return Told(event=event, message=Message(kind="task_update", text=str(event_id), event_id=event_id))
 
 
 async def test_a_socket_that_does_not_keep_up_is_told_to_start_again():
-    socket = Socket(Wanted(), position=0)
+    socket = Outbox(Wanted(), position=0)
     for page in range(25):
         ids = range(page * 500 + 1, page * 500 + 501)
         socket.offer(Batch(events=[told(n) for n in ids], position=ids[-1]))
-        assert len(socket) <= SOCKET_MESSAGES_MOST + 1
-    messages = [await asyncio.wait_for(socket.next(), 1) for _ in range(len(socket))]
+        assert len(socket) <= MESSAGES_MOST + 1
+    messages = [(await asyncio.wait_for(socket.next(), 1)).text for _ in range(len(socket))]
     assert '"resync"' in messages[0]
     at = int(messages[0].split(":")[-1].strip(" }"))
     assert [m for m in messages[1:] if m.isdigit()] == [str(n) for n in range(at + 1, 12_501)]
 
 
 async def test_a_socket_ahead_of_its_reader_gets_nothing_twice():
-    socket = Socket(Wanted(), position=7)
+    socket = Outbox(Wanted(), position=7)
     socket.offer(Batch(events=[told(n) for n in range(5, 10)], position=9))
-    assert [await socket.next() for _ in range(2)] == ["8", "9"]
+    assert [(await socket.next()).text for _ in range(2)] == ["8", "9"]
 
 
 @pytest.mark.parametrize("query", ["since=x", "since=-1", "task_id=7", "run=", "sinec=4"])
@@ -223,7 +229,7 @@ async def test_a_page_of_another_site_is_turned_away_before_anything_else():
 
 
 async def test_a_logged_in_viewer_may_listen_until_they_log_out(monkeypatch):
-    monkeypatch.setattr("tasks_app.consumers.RECHECK_SEC", 0.1)
+    monkeypatch.setattr("tasks_app.feed.access.RECHECK_SEC", 0.1)
 
     def log_in() -> str:
         from django.test import Client
@@ -260,3 +266,13 @@ async def test_someone_logged_in_without_the_permission_is_refused():
 
     session = await in_thread(log_in)()
     assert await Listener(cookie=f"sessionid={session}").refusal() == 4403
+
+
+async def test_a_client_that_leaves_while_the_reader_is_woken_leaves_at_once():
+    for _ in range(30):
+        reader, outbox = feed(), Outbox(Wanted(), 0)
+        while not reader.join(outbox):
+            outbox.offer(await reader.catch_up(outbox))
+        await asyncio.sleep(0.02)
+        reader._woken.set()
+        await asyncio.wait_for(reader.leave(outbox), 2)

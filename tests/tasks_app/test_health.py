@@ -18,8 +18,9 @@ from django.db import connection
 from absurd_project import env
 from tasks_app import claiming, clock, health, thresholds
 from tasks_app.actions import pause
-from tasks_app.feed import Socket, feed
-from tasks_app.feed_messages import Wanted
+from tasks_app.feed import feed
+from tasks_app.feed.messages import Wanted
+from tasks_app.feed.outbox import Outbox
 from tasks_app.health import examination
 from tasks_app.health.bounded import Bounded, wait
 from tasks_app.models import Freeze, Queue, Task, Worker
@@ -312,7 +313,7 @@ async def test_a_feed_that_lags_behind_the_events_is_noticed(limits):
     reader, release = feed(), threading.Event()
     _, last, _ = await reader.latest()
     reader._reader.submit(release.wait)
-    socket = Socket(Wanted(), last)
+    socket = Outbox(Wanted(), last)
     assert reader.join(socket)
     try:
         await in_thread(spawn_note)()
@@ -320,7 +321,7 @@ async def test_a_feed_that_lags_behind_the_events_is_noticed(limits):
         found = await in_thread(look)("feed")
         assert (found.state, found.value > 0.1) == ("warn", True)
         release.set()
-        assert "task_update" in await asyncio.wait_for(socket.next(), 5)
+        assert "task_update" in (await asyncio.wait_for(socket.next(), 5)).text
         assert (await in_thread(look)("feed")).state == "ok"
     finally:
         release.set()

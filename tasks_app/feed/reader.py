@@ -1,7 +1,7 @@
-"""Committed events in order to every socket of this process: one reader, a bounded queue for each socket.
+"""Committed events in order to every client of this process: one reader, a bounded outbox for each client.
 
 The reader is woken over the channel layer and looks once a second anyway. All state here belongs to one event loop, so
-that a socket which has caught up with the reader joins it between two batches: nothing is lost and nothing doubled.
+that a client which has caught up with the reader joins it between two batches: nothing is lost and nothing doubled.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -20,34 +18,20 @@ from channels.layers import get_channel_layer
 from django.db import connection
 
 from tasks_app.event_window import archived_limit, readable_limit
-from tasks_app.feed_messages import Told, Wanted, messages_for, resync, tell
+from tasks_app.feed.messages import tell
+from tasks_app.feed.outbox import MESSAGES_MOST, Batch, Outbox
 from tasks_app.models import TaskEvent
 from tasks_app.wakeups import GROUP
 
 POLL_SEC = 1.0
 WITHHELD_SEC = 0.01
 PAGE_EVENTS = 500
-SOCKET_MESSAGES_MOST = 10_000
 DRAIN_SEC = 0.1
 LISTEN_AGAIN_MOST_SEC = 15.0
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Events after a position, in order; `position` is where the next batch goes on."""
-
-    events: list[Told]
-    position: int
-    more: bool = False
-    """Whether there are more events to read at once."""
-    withheld: bool = False
-    """Whether events wait for a transaction that is still open."""
-    restarted: bool = False
-    """Whether events after the position are missing: archived, or numbered anew as after a restored backup."""
 
 
 def read_after(position: int, up_to: int | None = None) -> Batch:
@@ -66,51 +50,11 @@ def read_after(position: int, up_to: int | None = None) -> Batch:
     return Batch(events=tell(page), position=page[-1].id if more else end, more=more, withheld=limit < last_value)
 
 
-class Socket:
-    """The messages that one socket has still to send, and the event up to which it was told."""
-
-    def __init__(self, wanted: Wanted, position: int) -> None:
-        self.wanted = wanted
-        self.position = position
-        self._waiting: deque[str] = deque()
-        self._filled = asyncio.Event()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def offer(self, batch: Batch) -> None:
-        """Queue what the socket wants of a batch; one that cannot keep up is told to start again from there."""
-        if batch.restarted:
-            self.restart(batch.position)
-            return
-        fresh = [told for told in batch.events if told.event.id > self.position]
-        self._waiting.extend(messages_for(self.wanted, fresh))
-        self.position = max(self.position, batch.position)
-        if len(self._waiting) > SOCKET_MESSAGES_MOST:
-            self.restart(batch.position)
-        if self._waiting:
-            self._filled.set()
-
-    def restart(self, position: int) -> None:
-        """Forget what waits and say so."""
-        self.position = position
-        self._waiting.clear()
-        self._waiting.append(resync(position))
-        self._filled.set()
-
-    async def next(self) -> str:
-        """Return the next message, waiting for one."""
-        while not self._waiting:
-            self._filled.clear()
-            await self._filled.wait()
-        return self._waiting.popleft()
-
-
 class Feed:
-    """The reader and the sockets of one event loop. It reads only while there are sockets."""
+    """The reader and the clients of one event loop. It reads only while there are clients."""
 
     def __init__(self) -> None:
-        self._sockets: set[Socket] = set()
+        self._outboxes: set[Outbox] = set()
         self._position: int | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._woken = asyncio.Event()
@@ -120,32 +64,32 @@ class Feed:
 
     @property
     def position(self) -> int | None:
-        """The event up to which the sockets were told; None while there are none."""
+        """The event up to which the clients were told; None while there are none."""
         return self._position if self._tasks else None
 
     async def latest(self) -> tuple[int, int, int]:
         """Return the event up to which everything may be read, the last number drawn, and the highest archived one."""
         return await self._call(self._replayers, _and_close(_limits))
 
-    async def catch_up(self, socket: Socket) -> Batch:
-        """Return the next page of events after the socket's position, up to where the reader is."""
-        return await self._call(self._replayers, _and_close(read_after), socket.position, self._position)
+    async def catch_up(self, outbox: Outbox) -> Batch:
+        """Return the next page of events after the client's position, up to where the reader is."""
+        return await self._call(self._replayers, _and_close(read_after), outbox.position, self._position)
 
-    def join(self, socket: Socket) -> bool:
-        """Deliver to the socket from now on, unless it has yet to catch up with the reader."""
+    def join(self, outbox: Outbox) -> bool:
+        """Deliver to the client from now on, unless it has yet to catch up with the reader."""
         if self._position is None:
-            self._position = socket.position
-        if socket.position < self._position:
+            self._position = outbox.position
+        if outbox.position < self._position:
             return False
-        self._sockets.add(socket)
+        self._outboxes.add(outbox)
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._read_on()), asyncio.create_task(self._listen())]
         return True
 
-    async def leave(self, socket: Socket) -> None:
-        """Deliver nothing more to the socket; after the last one, stop reading."""
-        self._sockets.discard(socket)
-        if self._sockets or not self._tasks:
+    async def leave(self, outbox: Outbox) -> None:
+        """Deliver nothing more to the client; after the last one, stop reading."""
+        self._outboxes.discard(outbox)
+        if self._outboxes or not self._tasks:
             return
         tasks, self._tasks, self._position = self._tasks, [], None
         for task in tasks:
@@ -165,26 +109,28 @@ class Feed:
                 continue
             self._faults.discard("the database")
             self._position = batch.position
-            for socket in self._sockets:
-                socket.offer(batch)
+            for outbox in self._outboxes:
+                outbox.offer(batch)
             if batch.more:
-                await self._let_sockets_drain()
+                await self._let_outboxes_drain()
             elif batch.withheld:
                 await asyncio.sleep(WITHHELD_SEC)
             else:
                 await self._wait_for_wake()
 
     async def _wait_for_wake(self) -> None:
+        # Not asyncio.wait_for: when the wake-up arrives in the same moment, Python 3.11's swallows a cancellation.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), POLL_SEC)
+            async with asyncio.timeout(POLL_SEC):
+                await self._woken.wait()
         self._woken.clear()
 
-    async def _let_sockets_drain(self) -> None:
-        """Between two pages give the sockets a moment; one that hangs must not hold up the others for long."""
+    async def _let_outboxes_drain(self) -> None:
+        """Between two pages give the clients a moment; one that hangs must not hold up the others for long."""
         deadline = asyncio.get_running_loop().time() + DRAIN_SEC
         await asyncio.sleep(0)
         while asyncio.get_running_loop().time() < deadline and any(
-            len(socket) > SOCKET_MESSAGES_MOST // 2 for socket in self._sockets
+            len(outbox) > MESSAGES_MOST // 2 for outbox in self._outboxes
         ):
             await asyncio.sleep(WITHHELD_SEC)
 
@@ -256,5 +202,5 @@ def feed() -> Feed:
 
 
 def positions() -> list[int]:
-    """Return up to which event each reader of this process has handed out; only feeds with sockets read."""
+    """Return up to which event each reader of this process has handed out; only feeds with clients read."""
     return [each.position for each in list(_feeds.values()) if each.position is not None]

@@ -1,0 +1,156 @@
+"""The feed over HTTP: as server-sent events, tickets to it, and the schema of its messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from tasks_app.access import KeyHolder
+from tasks_app.api.authentication import HEADER
+from tasks_app.api.errors import BadQuery
+from tasks_app.api.permissions import READ, ScopedAccess
+from tasks_app.feed import messages as feed_messages
+from tasks_app.feed import tickets
+from tasks_app.feed.access import Listener
+from tasks_app.feed.query import Asked, read_query, since_of
+from tasks_app.feed.streams import GRANT, OPENING, Grant
+
+SCHEMA = Path(feed_messages.__file__).with_name("schema.json")
+MEDIA_TYPE = "text/event-stream"
+
+
+class TicketAuthentication(BaseAuthentication):
+    """Accepts `?ticket=`; one that opens nothing is refused even beside a valid login."""
+
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, Listener] | None:
+        ticket = request.query_params.get("ticket")
+        if ticket is None:
+            return None
+        listener = tickets.redeem(ticket)
+        if listener is None or listener.refusal() is not None:
+            raise AuthenticationFailed("the ticket is unknown, used or too old; ask for a new one", code="bad_ticket")
+        return AnonymousUser(), listener
+
+    def authenticate_header(self, request: Request) -> str:
+        return f'ApiKey realm="absurd", header="{HEADER}"'
+
+
+class MayListen(ScopedAccess):
+    """Asks of others what every reading path asks; a ticket was looked at when it was shown."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return isinstance(request.auth, Listener) or super().has_permission(request, view)
+
+
+class EventStreamRenderer(JSONRenderer):
+    """Lets a client that accepts nothing but event streams pass; what goes wrong is said in JSON all the same."""
+
+    media_type = MEDIA_TYPE
+    format = "stream"
+
+
+class FeedView(APIView):
+    """The feed as server-sent events: the messages of /ws/status, each with its event's number as `id`."""
+
+    authentication_classes = [TicketAuthentication, *APIView.authentication_classes]
+    permission_classes = [MayListen]
+    renderer_classes = [EventStreamRenderer, JSONRenderer]
+
+    @extend_schema(
+        operation_id="feed",
+        parameters=[
+            OpenApiParameter("since", int, description="The number of the last event that is known."),
+            OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER, description="The same, from a browser."),
+            OpenApiParameter("queue", str, many=True, description="Of these queues only."),
+            OpenApiParameter("task_id", OpenApiTypes.UUID, many=True, description="Of these tasks only."),
+            OpenApiParameter("run", OpenApiTypes.UUID, many=True, description="Of these runs only."),
+            OpenApiParameter(
+                "types", str, enum=sorted(feed_messages.KINDS), many=True, description="Only these kinds of messages."
+            ),
+            OpenApiParameter("log", OpenApiTypes.UUID, many=True, description="Also what these tasks log."),
+            OpenApiParameter("ticket", str, description="In place of a key or a login."),
+        ],
+        responses={(200, MEDIA_TYPE): OpenApiTypes.STR},
+    )
+    def get(self, request: Request) -> HttpResponse:
+        asked = _asked(request)
+        scope = getattr(request._request, "scope", None)
+        if scope is not None:
+            scope[GRANT] = Grant(asked=asked, listener=_listener_of(request))
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return HttpResponse(OPENING, content_type=MEDIA_TYPE, headers=headers)
+
+
+class TicketSerializer(serializers.Serializer[Any]):
+    """A ticket to the feed."""
+
+    ticket = serializers.CharField()
+    expires_in_sec = serializers.IntegerField()
+
+
+class FeedTicketView(APIView):
+    """A ticket that opens one socket or event stream within a minute, for the caller's key or login."""
+
+    needs = {"POST": READ}
+
+    @extend_schema(operation_id="feed_ticket", request=None, responses={201: TicketSerializer})
+    def post(self, request: Request) -> Response:
+        if isinstance(request.auth, KeyHolder):
+            ticket = tickets.issue(key=request.headers[HEADER])
+        else:
+            ticket = tickets.issue(session_key=request.session.session_key or "")
+        body = {"ticket": ticket, "expires_in_sec": tickets.LIFE_SEC}
+        return Response(body, status=201, headers={"Cache-Control": "no-store"})
+
+
+class FeedSchemaView(APIView):
+    """The JSON Schema (2020-12) of every message of the feed."""
+
+    @extend_schema(operation_id="feed_schema", responses={200: OpenApiTypes.OBJECT})
+    def get(self, request: Request) -> Response:
+        return Response(message_schema())
+
+
+@cache
+def message_schema() -> Mapping[str, Any]:
+    """Return the JSON Schema of the feed's messages."""
+    schema: Mapping[str, Any] = json.loads(SCHEMA.read_text())
+    return schema
+
+
+def _asked(request: Request) -> Asked:
+    query = request.META.get("QUERY_STRING", "")
+    try:
+        asked = read_query(query.encode("latin1", "replace"))
+        last = request.headers.get("Last-Event-ID")
+        if not last:
+            return asked
+        return Asked(since=since_of(last), wanted=asked.wanted, logs=asked.logs)
+    except ValueError as error:
+        raise BadQuery([{"path": str(error).partition(" ")[0], "message": str(error)}]) from None
+
+
+def _listener_of(request: Request) -> Listener:
+    if isinstance(request.auth, Listener):
+        return request.auth
+    return Listener(
+        key=request.headers.get(HEADER, ""),
+        session_key=request.session.session_key or "",
+        address=request.META.get("REMOTE_ADDR"),
+        host=request.META.get("HTTP_HOST", ""),
+    )
