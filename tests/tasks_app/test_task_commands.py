@@ -205,7 +205,7 @@ def test_reprioritize_gives_each_its_new_priority():
 
 
 def test_requeue_chooses_claims_that_are_stalled_or_whose_worker_is_gone(worker):
-    stalled, orphaned, healthy = spawn_note(priority=20), spawn_note(priority=19), spawn_note(priority=18)
+    stalled, _, healthy = spawn_note(priority=20), spawn_note(priority=19), spawn_note(priority=18)
     claim_one(worker)
     gone = make_worker(label="gone")
     claim_one(gone)

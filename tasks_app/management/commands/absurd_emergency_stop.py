@@ -68,19 +68,19 @@ def _plan(wish: StopWish, there: StopCounts) -> Iterator[str]:
         yield f"Frozen already, by {frozen.frozen_by} since {moment(frozen.frozen_at)}: {frozen.reason}"
     running, grace_sec = count(there.running, "running task"), settings.ABSURD_STOP_GRACE_SEC
     if wish.stop_running:
-        yield f"STOP {running}: within about {grace_sec:g} s their processes are ended, the tasks become cancelled."
+        yield f"STOP {running}: processes are ended within about {grace_sec:g} s, the tasks become cancelled."
     else:
-        yield f"{running} may finish (--stop-running would end them)."
+        yield f"LET {running} finish (--stop-running: end them now)."
     pending = count(there.pending, "pending task")
     if wish.cancel_pending:
         yield f"CANCEL {pending}."
     else:
-        yield f"{pending} are kept and wait (--cancel-pending would cancel them)."
+        yield f"KEEP {pending}, waiting (--cancel-pending: cancel them)."
     workers = count(there.workers, "worker")
     if wish.drain_workers:
-        yield f"DRAIN {workers}: they end after what they run; start them anew with make up or manage.py runworker."
+        yield f"DRAIN {workers}: each ends after what it runs; start anew with make up or manage.py runworker."
     else:
-        yield f"{workers} stay up and begin nothing (--drain-workers would end them)."
+        yield f"LEAVE {workers} up, beginning nothing (--drain-workers: end them)."
 
 
 def _told(counts: StopCounts) -> str:

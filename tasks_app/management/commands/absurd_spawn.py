@@ -63,8 +63,8 @@ class Command(ShellCommand):
         with transaction.atomic():
             task = lookup.find(spawn(request, actor=actor()).task_id)
             paused = Queue.objects.get(name=task.queue_id).is_paused
-            transaction.set_rollback(options["dry_run"])
             shape = detail_of(task) if options["json"] else {}
+            transaction.set_rollback(options["dry_run"])
         if options["dry_run"]:
             self._tell_dry(task, shape, options)
             return
