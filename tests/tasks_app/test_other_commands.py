@@ -160,7 +160,8 @@ def test_odd_texts_are_stored_as_they_are_written(name):
 @pytest.mark.django_db(transaction=True)
 def test_odd_texts_come_through_a_shell_and_its_pipes(live_environment):
     line = f"{sys.executable} manage.py absurd_spawn echo {shlex.quote('value:=' + json.dumps(ODD))}"
-    pipe = f"printf '%s' {shlex.quote(json.dumps({'value': ODD}))} | {sys.executable} manage.py absurd_spawn echo --params @-"
+    written = f"printf '%s' {shlex.quote(json.dumps({'value': ODD}))}"
+    pipe = f"{written} | {sys.executable} manage.py absurd_spawn echo --params @-"
     environment = {**live_environment, "ABSURD_DIAGNOSTICS": "true"}
     for command in (line, pipe):
         done = subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True)
