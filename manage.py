@@ -7,7 +7,10 @@ import itertools
 import os
 import sys
 
-WITHOUT_DATABASE = {"", "help", "--help", "--version", "check", "spectacular", "absurd_down", "absurd_doctor"}
+WITHOUT_DATABASE = {
+    *("", "help", "--help", "--version", "check", "spectacular"),
+    *("absurd_down", "absurd_doctor", "absurd_health", "absurd_monitor"),
+}
 
 
 def obey_database_url(arguments: list[str]) -> None:

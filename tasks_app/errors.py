@@ -11,6 +11,8 @@ class AbsurdError(Exception):
     """Base of the queue's errors; `code` is stable, the message is for people."""
 
     code = "error"
+    remedy = ""
+    """What to do about it, where the message does not say; the Python client fills it in."""
 
 
 class Disabled(AbsurdError):

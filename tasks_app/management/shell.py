@@ -1,68 +1,109 @@
-"""What the operators' commands share: who acts, exit codes, usage errors in one line."""
+"""What the operators' commands share: who acts, exit codes, refusals and usage errors in one line."""
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import json
+import os
 import socket
 import sys
+from abc import ABC, abstractmethod
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import InterfaceError, OperationalError, ProgrammingError
 
 from tasks_app import errors
 
-FAILED, USAGE, NOT_FOUND, ILLEGAL_STATE, TRY_LATER = 1, 2, 3, 4, 75
+FAILED, USAGE, NOT_FOUND, ILLEGAL_STATE, UNHEALTHY, TRY_LATER = 1, 2, 3, 4, 5, 75
+INTERRUPTED, PIPE_CLOSED = 130, 141
 _EXIT_OF: dict[type[errors.AbsurdError], int] = {
     errors.ScheduleNotFound: NOT_FOUND,
     errors.TaskNotFound: NOT_FOUND,
     errors.QueueNotFound: NOT_FOUND,
     errors.LimitNotFound: NOT_FOUND,
+    errors.RunNotFound: NOT_FOUND,
+    errors.WorkerNotFound: NOT_FOUND,
     errors.AlreadyFrozen: ILLEGAL_STATE,
     errors.NotFrozen: ILLEGAL_STATE,
     errors.InvalidTransition: ILLEGAL_STATE,
+    errors.RunRefuses: ILLEGAL_STATE,
+    errors.WorkerRefuses: ILLEGAL_STATE,
+    errors.IdempotencyConflict: ILLEGAL_STATE,
     errors.ParamsInvalid: USAGE,
+    errors.UnknownTaskName: USAGE,
     errors.Disabled: TRY_LATER,
 }
 
 
-class ShellCommand(BaseCommand):
+def exit_code_of(error: errors.AbsurdError) -> int:
+    """Return the exit code that tells of a refusal."""
+    return next((_EXIT_OF[kind] for kind in type(error).__mro__ if kind in _EXIT_OF), FAILED)
+
+
+class ShellCommand(BaseCommand, ABC):
     """A command whose refusals are one line and an exit code."""
 
+    # All checks would load the console and the API, and say nothing of what an operator wants to know.
+    requires_system_checks = ()
+
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Make a usage error one line and exit code 2."""
+        """Make a usage error one line and exit code 2, also behind a verb."""
         parser = super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
 
         def complain(message: str) -> NoReturn:
             sys.stderr.write(f"{subcommand}: {message}\n")
             raise SystemExit(USAGE)
 
-        parser.error = complain  # type: ignore[method-assign]
+        for each in (parser, *_behind_verbs(parser)):
+            each.error = complain  # type: ignore[method-assign]
         return parser
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             self.act(options)
         except errors.AbsurdError as error:
-            raise CommandError(str(error), returncode=_EXIT_OF.get(type(error), FAILED)) from error
+            raise CommandError(str(error), returncode=exit_code_of(error)) from error
+        except (OperationalError, InterfaceError) as error:
+            told = f"the database does not answer ({_first_line(error)}); see manage.py absurd_doctor"
+            raise CommandError(told, returncode=TRY_LATER) from error
+        except ProgrammingError as error:
+            told = f"the database does not fit this version, run manage.py migrate ({_first_line(error)})"
+            raise CommandError(told, returncode=FAILED) from error
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever read has read enough; what is still buffered must not fail at the interpreter's end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(PIPE_CLOSED) from None
 
+    @abstractmethod
     def act(self, options: dict[str, Any]) -> None:
         """Do what the command is for."""
-        raise NotImplementedError
 
-    def write_json(self, content: Any) -> None:
+    def write_json(self, content: Any, *, indent: int | None = 2) -> None:
         """Write one JSON document."""
-        self.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, cls=DjangoJSONEncoder))
+        self.stdout.write(json.dumps(content, indent=indent, ensure_ascii=False, cls=DjangoJSONEncoder))
 
-    def confirm(self, question: str, options: dict[str, Any]) -> None:
-        """Ask before going on, unless --yes was given."""
+    def confirm(self, question: str, options: dict[str, Any], *, typed: str = "") -> None:
+        """Ask before going on, unless --yes was given; `typed` is a word that must be typed for a yes."""
         if options["yes"]:
             return
         if not sys.stdin.isatty():
-            raise CommandError("nobody is there to confirm; give --yes", returncode=USAGE)
-        if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+            raise CommandError("nobody is there to confirm; give --yes or --dry-run", returncode=USAGE)
+        try:
+            answer = input(f"{question} Type {typed} to go on: " if typed else f"{question} [y/N] ").strip()
+        except EOFError:
+            answer = ""
+        if answer != typed if typed else answer.lower() not in ("y", "yes"):
             raise CommandError("nothing was done", returncode=FAILED)
+
+
+def refuse(message: str) -> NoReturn:
+    """End the command for wrong usage that the parser cannot see."""
+    raise CommandError(message, returncode=USAGE)
 
 
 def actor() -> str:
@@ -72,3 +113,13 @@ def actor() -> str:
     except (KeyError, OSError):
         name = "unknown"
     return f"cli:{name}@{socket.gethostname()}"
+
+
+def _behind_verbs(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """Return the parsers of the command's verbs, if it has any."""
+    found = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return [each for choices in found for each in choices.values()]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from tasks_app import health
+from tasks_app.management.shell import UNHEALTHY, ShellCommand
 
-UNHEALTHY = 5
 WORDS = {"ok": "ok  ", "warn": "warn", "bad": "BAD "}
 
 
-def _complain(message: str) -> NoReturn:
-    sys.stderr.write(f"absurd_doctor: {message}\n")
-    raise SystemExit(2)
-
-
-class Command(BaseCommand):
+class Command(ShellCommand):
     """Looks and changes nothing; starts no server either."""
 
     help = "Look at the queue, its workers, the database, the disks and Redis; exits 5 when something is wrong."
-    requires_system_checks: list[str] = []
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Make a usage error one line, as all of ours are."""
-        parser = super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
-        parser.error = _complain  # type: ignore[method-assign]
-        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -39,10 +25,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", action="store_true", help="write one JSON document")
 
-    def handle(self, *args: object, **options: Any) -> None:
+    def act(self, options: dict[str, Any]) -> None:
+        """Look, tell, and say it by the exit code too."""
         found = health.examine(options["queue"])
         if options["json"]:
-            self.stdout.write(json.dumps(asdict(found), indent=2))
+            self.write_json(asdict(found))
         else:
             self._tell(found)
         if found.status == "unhealthy":

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import getpass
-import json
-import socket
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any, NoReturn
-from uuid import UUID
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.core.serializers.json import DjangoJSONEncoder
+from django.core.management.base import CommandParser
 
 from tasks_app.actions.run_retry import retry_run
-from tasks_app.actions.runs import cancel_run, found_run
-from tasks_app.errors import AbsurdError, Disabled, ParamsInvalid, RunNotFound
+from tasks_app.actions.runs import cancel_run
+from tasks_app.management.arguments import whole
+from tasks_app.management.finding import find_run
+from tasks_app.management.shell import ShellCommand, actor, refuse
 from tasks_app.models import Run
 from tasks_app.run_graphs import graph_of
 from tasks_app.run_states import RunState, state_of, states_of
 
-FAILED, USAGE, NOT_FOUND, ILLEGAL_STATE, TRY_LATER = 1, 2, 3, 4, 75
-_EXIT_OF: dict[type[AbsurdError], int] = {RunNotFound: NOT_FOUND, ParamsInvalid: USAGE, Disabled: TRY_LATER}
-LISTED = 20
+LISTED, LISTED_MOST = 20, 10_000
 
 
-class Command(BaseCommand):
+class Command(ShellCommand):
     """Runs from the shell."""
 
     help = (
@@ -41,45 +35,41 @@ class Command(BaseCommand):
         parser.add_argument("run_id", nargs="?", metavar="ID", help="a run id, or the first digits of one")
         parser.add_argument("--json", action="store_true", help="write JSON")
         parser.add_argument("--workflow", help="list: only runs of this workflow")
-        parser.add_argument("--limit", type=int, default=LISTED, help="list: how many (default: %(default)s)")
+        parser.add_argument(
+            "--limit",
+            type=whole(1, LISTED_MOST),
+            default=LISTED,
+            metavar="N",
+            help="list: how many (default: %(default)s)",
+        )
         parser.add_argument("--from-stage", metavar="STAGE", help="retry: run this stage and all behind it again")
         parser.add_argument("--reason", default="", help="why; it is recorded with the event")
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
         parser.add_argument("--yes", action="store_true", help="do not ask")
 
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Make a usage error one line and exit code 2, as all of ours are."""
-        parser = super().create_parser(prog_name, subcommand, **kwargs)
-        parser.error = _complain  # type: ignore[method-assign]
-        return parser
-
-    def handle(self, *args: Any, **options: Any) -> None:
+    def act(self, options: dict[str, Any]) -> None:
+        """Do what the verb says."""
         self._options = options
         verb = options["verb"]
-        try:
-            if verb == "list":
-                self._list()
-                return
-            if not options["run_id"]:
-                raise CommandError(f"say which run to {verb}", returncode=USAGE)
-            run = find_run(options["run_id"])
-            if verb == "show":
-                self._show(run)
-            else:
-                self._act(verb, run)
-        except AbsurdError as error:
-            raise CommandError(str(error), returncode=_EXIT_OF.get(type(error), ILLEGAL_STATE)) from error
+        if verb == "list":
+            self._list()
+            return
+        if not options["run_id"]:
+            refuse(f"say which run to {verb}")
+        run = find_run(options["run_id"])
+        if verb == "show":
+            self._show(run)
+        else:
+            self._change(verb, run)
 
     def _list(self) -> None:
-        if self._options["limit"] < 1:
-            raise CommandError("--limit: write 1 or more", returncode=USAGE)
         rows = Run.objects.order_by("-id")
         if self._options["workflow"]:
             rows = rows.filter(workflow=self._options["workflow"])
         runs = list(rows[: self._options["limit"]])
         states = states_of(runs)
         if self._options["json"]:
-            self._json([_summary(run, states[run.run_id]) for run in runs])
+            self.write_json([_summary(run, states[run.run_id]) for run in runs])
             return
         for run in runs:
             state = states[run.run_id]
@@ -92,7 +82,7 @@ class Command(BaseCommand):
         if self._options["json"]:
             nodes = [asdict(node) for node in graph.nodes]
             edges = [edge._asdict() for edge in graph.edges]
-            self._json({**_summary(run, state), "params": run.params, "nodes": nodes, "edges": edges})
+            self.write_json({**_summary(run, state), "params": run.params, "nodes": nodes, "edges": edges})
             return
         self.stdout.write(f"{run}\nrun {run.run_id}, begun {run.created_at:%Y-%m-%d %H:%M:%SZ} by {run.created_by}")
         self.stdout.write(f"{_line(state).strip()}{f': {state.reason}' if state.reason else ''}")
@@ -102,53 +92,22 @@ class Command(BaseCommand):
         if graph.truncated:
             self.stdout.write("  and more")
 
-    def _act(self, verb: str, run: Run) -> None:
+    def _change(self, verb: str, run: Run) -> None:
         preview = self._carry_out(verb, run, dry_run=True)
         if not self._options["dry_run"] and not self._options["yes"]:
-            self._ask(verb, run, preview)
+            self.confirm(f"{verb} {run} ({told(preview)})?", self._options)
         counts = preview if self._options["dry_run"] else self._carry_out(verb, run, dry_run=False)
         if self._options["json"]:
-            self._json({"run_id": run.run_id, "verb": verb, "dry_run": self._options["dry_run"], "counts": counts})
+            self.write_json({"run_id": run.run_id, "verb": verb, "dry_run": self._options["dry_run"], "counts": counts})
             return
         note = " (dry run: nothing was done)" if self._options["dry_run"] else ""
         self.stdout.write(f"{run}: {told(counts)}{note}")
 
     def _carry_out(self, verb: str, run: Run, *, dry_run: bool) -> dict[str, int]:
-        given: dict[str, Any] = {"actor": _actor(), "reason": self._options["reason"], "dry_run": dry_run}
+        given: dict[str, Any] = {"actor": actor(), "reason": self._options["reason"], "dry_run": dry_run}
         if verb == "cancel":
             return asdict(cancel_run(run.run_id, **given))
         return asdict(retry_run(run.run_id, from_stage=self._options["from_stage"], **given))
-
-    def _ask(self, verb: str, run: Run, counts: dict[str, int]) -> None:
-        if not sys.stdin.isatty():
-            raise CommandError("nobody is there to confirm; give --yes or --dry-run", returncode=USAGE)
-        answer = input(f"{verb} {run} ({told(counts)})? [y/N] ")
-        if answer.strip().lower() not in ("y", "yes"):
-            raise CommandError("nothing was done", returncode=FAILED)
-
-    def _json(self, content: Any) -> None:
-        self.stdout.write(json.dumps(content, indent=1, cls=DjangoJSONEncoder))
-
-
-def find_run(text: str) -> Run:
-    """Return the run of an id or of the first digits of one.
-
-    Raises RunNotFound, or ParamsInvalid when several runs begin so.
-    """
-    try:
-        return found_run(UUID(text))
-    except ValueError:
-        pass
-    digits = text.lower().replace("-", "")
-    if len(digits) < 4 or set(digits) - set("0123456789abcdef"):
-        raise RunNotFound(text)
-    first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
-    found = list(Run.objects.filter(run_id__gte=first, run_id__lte=last)[:2])
-    if len(found) > 1:
-        raise ParamsInvalid([{"path": "ID", "message": f"several runs begin with {text}; write more of it"}])
-    if not found:
-        raise RunNotFound(text)
-    return found[0]
 
 
 _WORDS = {"stopping": "asked to stop", "finished": "finished before", "left": "left to another run's retry"}
@@ -177,12 +136,3 @@ def _summary(run: Run, state: RunState) -> dict[str, Any]:
         "finished_at": state.finished_at,
     }
     return own | {name: value for name, value in asdict(state).items() if name not in own}
-
-
-def _actor() -> str:
-    return f"cli:{getpass.getuser()}@{socket.gethostname()}"
-
-
-def _complain(message: str) -> NoReturn:
-    sys.stderr.write(f"absurd_runs: {message}\n")
-    raise SystemExit(USAGE)

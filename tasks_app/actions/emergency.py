@@ -1,0 +1,167 @@
+"""The emergency stop in one go, and the way back from it.
+
+Both are made of the ordinary verbs and leave their events, so that nothing is done here that could not be undone there.
+Each may be repeated: what has been done already is not done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from tasks_app import transitions
+from tasks_app.actions.cancel import cancel
+from tasks_app.actions.freeze import current, freeze, thaw
+from tasks_app.actions.reasons import check_reason
+from tasks_app.actions.retry import retry
+from tasks_app.actions.workers import RESUME, order_worker
+from tasks_app.errors import AbsurdError, AlreadyFrozen, NotFrozen
+from tasks_app.models import Task, TaskEvent, TaskStatus, Worker, WorkerOrder
+from tasks_app.querysets import TaskQuerySet
+from tasks_app.transitions import Act
+from tasks_app.worker_states import recent_workers
+
+MARK = "emergency stop: "
+"""What the reason of everything begins with that an emergency stop did."""
+
+Tell = Callable[[int], object]
+
+
+def _tell_nobody(_done: int) -> None:
+    return
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopWish:
+    """What is to be stopped beyond the freeze."""
+
+    cancel_pending: bool = False
+    stop_running: bool = False
+    drain_workers: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopCounts:
+    """What a stop did, or what there is for it to do."""
+
+    pending: int
+    running: int
+    workers: int
+    refused: int = 0
+
+
+def stop_preview() -> StopCounts:
+    """Count what an emergency stop could touch."""
+    pending, running = (Task.objects.filter(status=status).count() for status in ("pending", "claimed"))
+    return StopCounts(pending=pending, running=running, workers=len(_up()))
+
+
+def stop(wish: StopWish, *, actor: str, reason: str, tell: Tell = _tell_nobody) -> StopCounts:
+    """Freeze everything first, then stop what is wished; `tell` hears of every task.
+
+    Raises ParamsInvalid without a reason. What refuses, because it ended in that moment, is counted.
+    """
+    check_reason(reason)
+    given = {"actor": actor, "reason": f"{MARK}{reason}"}
+    with contextlib.suppress(AlreadyFrozen):
+        freeze(actor=actor, reason=reason)
+    refused, workers, running, pending = 0, 0, 0, 0
+    for worker in _up() if wish.drain_workers else ():
+        workers += 1
+        refused += not _done(order_worker, worker.pk, WorkerOrder.DRAIN, **given)
+    for task_id in _ids("claimed") if wish.stop_running else ():
+        running += 1
+        refused += not _done(cancel, task_id, **given)
+        tell(1)
+    # Children first, so that none is released by the end of its parents only to be cancelled itself.
+    for task_id in reversed(_ids("pending")) if wish.cancel_pending else ():
+        pending += 1
+        refused += not _done(cancel, task_id, **given)
+        tell(1)
+    counts = StopCounts(pending=pending, running=running, workers=workers, refused=refused)
+    _announce("emergency_stop", actor, reason, counts)
+    return counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoverCounts:
+    """What a recovery did, or would do."""
+
+    failed: int
+    cancelled: int
+    workers: int
+    thawed: bool
+    refused: int = 0
+
+
+def recover_preview(failed: TaskQuerySet, cancelled: Sequence[UUID]) -> RecoverCounts:
+    """Count what a recovery would do with these tasks."""
+    return RecoverCounts(
+        failed=failed.count(), cancelled=len(cancelled), workers=len(_ordered()), thawed=current() is not None
+    )
+
+
+def recover(
+    failed: TaskQuerySet, cancelled: Sequence[UUID], *, actor: str, reason: str = "", tell: Tell = _tell_nobody
+) -> RecoverCounts:
+    """Retry the tasks, let the workers claim again, and thaw last: a recovery that breaks off leaves all safe."""
+    refused, again = 0, list(failed.order_by("id").values_list("task_id", flat=True))
+    for task_id in (*again, *cancelled):
+        refused += not _done(retry, task_id, actor=actor, reason=reason)
+        tell(1)
+    workers = _ordered()
+    for worker in workers:
+        refused += not _done(order_worker, worker.pk, RESUME, actor=actor, reason=reason)
+    try:
+        thaw(actor=actor, reason=reason)
+        thawed = True
+    except NotFrozen:
+        thawed = False
+    counts = RecoverCounts(
+        failed=len(again), cancelled=len(cancelled), workers=len(workers), thawed=thawed, refused=refused
+    )
+    _announce("emergency_recovery", actor, reason, counts)
+    return counts
+
+
+def cancelled_by_stop(since: datetime) -> list[UUID]:
+    """Return the tasks that emergency stops have cancelled since a moment, parents first."""
+    ended = Task.objects.filter(status=TaskStatus.CANCELLED, completed_at__gte=since)
+    ids = list(ended.order_by("id").values_list("task_id", flat=True))
+    requests = TaskEvent.objects.filter(
+        task_id__in=ids, verb__in=("cancelled", "cancel_requested"), reason__startswith=MARK, created_at__gte=since
+    )
+    marked = set(requests.values_list("task_id", flat=True))
+    return [task_id for task_id in ids if task_id in marked]
+
+
+def _ids(status: str) -> list[UUID]:
+    return list(Task.objects.filter(status=status).order_by("id").values_list("task_id", flat=True))
+
+
+def _up() -> list[Worker]:
+    return [report.worker for report in recent_workers() if report.state not in ("lost", "stopped")]
+
+
+def _ordered() -> list[Worker]:
+    """Return the workers that were told to pause and can be told to resume."""
+    return [worker for worker in _up() if worker.ordered == WorkerOrder.PAUSE and not worker.draining]
+
+
+def _done(verb: Callable[..., Any], *arguments: Any, **given: str) -> bool:
+    try:
+        verb(*arguments, **given)
+    except AbsurdError:
+        return False
+    return True
+
+
+@transaction.atomic
+def _announce(verb: str, actor: str, reason: str, counts: StopCounts | RecoverCounts) -> None:
+    transitions.announce(Act(verb=verb, actor=actor, reason=reason, detail=asdict(counts)))

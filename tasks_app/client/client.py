@@ -1,0 +1,209 @@
+"""AbsurdClient: one object, two ways to the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from tasks_app.client.config import AbsurdConfig
+from tasks_app.client.database import DatabaseTransport
+from tasks_app.client.faults import WaitTimedOut
+from tasks_app.client.new_task import NewTask
+from tasks_app.client.persistence import persist
+from tasks_app.client.results import FINISHED, FeedEvent, Health, QueueStats, TaskInfo
+from tasks_app.client.server import ServerTransport
+from tasks_app.client.transport import Choice, Transport
+from tasks_app.errors import AbsurdError, InvalidTransition
+
+T = TypeVar("T")
+TaskId = UUID | str
+PAGE_TASKS = 200
+WAIT_POLL_SEC = 2.0
+
+
+class AbsurdClient:
+    """The queue for programs. Connect it, or use it as an async context manager.
+
+    With a server's address (http://…) it speaks HTTP and loads no Django. With a database's (postgresql://…) it works
+    on the tables itself, in threads, and sets Django up for that unless the program has; `connect` then makes the
+    tables of an empty database whose role may.
+    """
+
+    def __init__(self, url: str | AbsurdConfig, **settings: Any) -> None:
+        """Take an address with settings of AbsurdConfig, or one whole. Raises WrongAddress."""
+        self.config = AbsurdConfig(url=url, **settings) if isinstance(url, str) else replace(url, **settings)
+        self._transport: Transport = (
+            ServerTransport(self.config) if self.config.is_server else DatabaseTransport(self.config)
+        )
+
+    async def connect(self) -> Self:
+        """Get ready. Raises Unavailable, or DatabaseNotReady saying what to run."""
+        try:
+            await self._persist(self._transport.open)
+        except BaseException:
+            await self._transport.close()
+            raise
+        return self
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.connect()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def health(self, queue_name: str | None = None) -> Health:
+        """Return whether the queue is well."""
+        name = queue_name or self.config.queue_name
+        return Health.model_validate(await self._persist(lambda: self._transport.health(name)))
+
+    async def get_queues(self) -> list[str]:
+        """Return the names of all queues."""
+        return await self._persist(self._transport.queue_names)
+
+    async def get_queue_stats(self, queue_name: str) -> QueueStats:
+        """Return the queue's tasks, counted by status. Raises QueueNotFound."""
+        return QueueStats.model_validate(await self._persist(lambda: self._transport.queue_stats(queue_name)))
+
+    async def spawn(self, task_name: str, params: dict[str, Any] | None = None, **options: Any) -> TaskInfo:
+        """Spawn a task with options of NewTask; repeated over a bad line it never becomes two.
+
+        Raises UnknownTaskName, ParamsInvalid, IdempotencyConflict, Disabled.
+        """
+        new = NewTask(task_name=task_name, params=params or {}, **options)
+        body = new.body(self.config.queue_name)
+        return _task(await self._persist(lambda: self._transport.spawn(body, new.idempotency_key)))
+
+    async def spawn_many(self, tasks: Sequence[NewTask]) -> list[TaskInfo]:
+        """Spawn several: on a database all or none, by a server each for itself. The same NewTask is spawned once."""
+        wanted = [(new.body(self.config.queue_name), new.idempotency_key) for new in tasks]
+        return [_task(each) for each in await self._persist(lambda: self._transport.spawn_many(wanted))]
+
+    async def get(self, task_id: TaskId) -> TaskInfo:
+        """Return a task in full. Raises TaskNotFound."""
+        return _task(await self._persist(lambda: self._transport.task(str(task_id))))
+
+    async def cancel(self, task_id: TaskId, reason: str = "") -> TaskInfo:
+        """Cancel a task, or have its worker stop it: then it is `cancelling` for a while.
+
+        Raises TaskNotFound, or InvalidTransition when it has finished.
+        """
+        asked = 0
+
+        async def once() -> Any:
+            nonlocal asked
+            asked += 1
+            try:
+                return await self._transport.cancel(str(task_id), reason)
+            except InvalidTransition as refusal:
+                # An earlier request whose answer was lost has done it.
+                if asked == 1 or refusal.current != "cancelled":
+                    raise
+                return await self._transport.task(str(task_id))
+
+        return _task(await self._persist(once))
+
+    async def retry(self, task_id: TaskId, reason: str = "") -> TaskInfo:
+        """Give a failed or cancelled task another go. Not repeated when the answer is lost: look before you do."""
+        return _task(await self._persist(lambda: self._transport.retry(str(task_id), reason), harmless=False))
+
+    async def reprioritize(self, task_id: TaskId, priority: int, reason: str = "") -> TaskInfo:
+        """Change an unfinished task's place in the queue."""
+        return _task(await self._persist(lambda: self._transport.reprioritize(str(task_id), priority, reason)))
+
+    async def wait(self, task_id: TaskId, timeout_sec: float | None = None) -> TaskInfo:
+        """Return the task once it has finished, however it ended.
+
+        The feed tells at once; where there is none the task is looked at every two seconds. Raises TaskNotFound, or
+        WaitTimedOut, after which the task goes on.
+        """
+        try:
+            async with asyncio.timeout(timeout_sec):
+                return await self._finished(str(task_id))
+        except TimeoutError as error:
+            raise WaitTimedOut(f"task {task_id} has not finished within {timeout_sec:g} s; it goes on") from error
+
+    async def events(
+        self,
+        *,
+        since: int | None = None,
+        queues: Sequence[str] = (),
+        task_ids: Sequence[TaskId] = (),
+        runs: Sequence[TaskId] = (),
+    ) -> AsyncGenerator[FeedEvent, None]:
+        """Yield what happens from now on, or after an event's number, for ever: each once, in order, over reconnects.
+
+        `queue_stats_update` carries no number and may be said again. A `resync` says that events before its number are
+        no longer to be had.
+        """
+        choice = Choice(queues=queues, task_ids=[str(each) for each in task_ids], runs=[str(each) for each in runs])
+        async with contextlib.aclosing(self._transport.messages(choice, since)) as messages:
+            async for message in messages:
+                if message["type"] != "hello":
+                    yield FeedEvent.model_validate(message)
+
+    async def list(self, *, most: int | None = None, **filters: Any) -> AsyncGenerator[TaskInfo, None]:
+        """Yield tasks, newest first, page by page. Filters are the API's: status, queue_name, task_name, run_id, …
+
+        Several values of one filter are a list; moments are datetimes. Raises ParamsInvalid for what is no filter.
+        """
+        wanted = {name: _query_value(value) for name, value in filters.items() if value is not None}
+        cursor: str | None = None
+        left = most
+        while left is None or left > 0:
+            limit = PAGE_TASKS if left is None else min(PAGE_TASKS, left)
+            page = await self._persist(lambda cursor=cursor, limit=limit: self._transport.page(wanted, cursor, limit))  # type: ignore[misc]
+            for document in page.tasks:
+                yield _task(document)
+            left = None if left is None else left - len(page.tasks)
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    async def _finished(self, task_id: str) -> TaskInfo:
+        woken = asyncio.Event()
+        listener = asyncio.create_task(self._listen(task_id, woken))
+        try:
+            while not (task := await self.get(task_id)).is_finished:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), WAIT_POLL_SEC)
+                woken.clear()
+            return task
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+
+    async def _listen(self, task_id: str, woken: asyncio.Event) -> None:
+        """Wake the waiter when the feed begins, tells of the task's end, or has lost something."""
+        with contextlib.suppress(AbsurdError):
+            async with contextlib.aclosing(self._transport.messages(Choice(task_ids=[task_id]), None)) as messages:
+                async for message in messages:
+                    status = message.get("update", {}).get("status")
+                    if message["type"] in ("hello", "resync") or status in FINISHED:
+                        woken.set()
+
+    async def _persist(self, call: Callable[[], Awaitable[T]], *, harmless: bool = True) -> T:
+        return await persist(call, retries=self.config.retries, harmless=harmless)
+
+
+def _task(document: Any) -> TaskInfo:
+    return TaskInfo.model_validate(document)
+
+
+def _query_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [str(each) for each in value]
+    return str(value)

@@ -1,0 +1,54 @@
+"""How a client is set up."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tasks_app.client.faults import WrongAddress
+
+SERVER_SCHEMES = ("http", "https")
+DATABASE_SCHEMES = ("postgresql", "postgres")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbsurdConfig:
+    """The address and the habits of a client."""
+
+    url: str
+    """A server, as in http://host:8000, or a database, as in postgresql://user:password@host:5432/absurd."""
+    queue_name: str | None = None
+    """Where tasks go that name no queue, and whose figures are meant; None: the server's own default."""
+    api_key: str = ""
+    timeout_sec: float = 10.0
+    """For one answer."""
+    retries: int = 4
+    """How often a call is repeated that may be repeated, when nobody answers."""
+
+    def __post_init__(self) -> None:
+        if urlsplit(self.url).scheme not in (*SERVER_SCHEMES, *DATABASE_SCHEMES) or not urlsplit(self.url).netloc:
+            raise WrongAddress(f"{without_password(self.url)!r} is no address of a server or a database")
+
+    @classmethod
+    def from_env(cls) -> AbsurdConfig:
+        """Read ABSURD_DATABASE_URL, ABSURD_QUEUE_NAME and ABSURD_API_KEY. Raises WrongAddress."""
+        return cls(
+            url=os.environ.get("ABSURD_DATABASE_URL", ""),
+            queue_name=os.environ.get("ABSURD_QUEUE_NAME") or None,
+            api_key=os.environ.get("ABSURD_API_KEY", ""),
+        )
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the address is a server's."""
+        return urlsplit(self.url).scheme in SERVER_SCHEMES
+
+
+def without_password(url: str) -> str:
+    """Return an address that may be shown."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return "that"
+    return url.replace(f":{password}@", ":…@", 1) if password else url

@@ -1,0 +1,153 @@
+"""What is asked of the database: the actions and readings behind the API, answered in its shapes."""
+
+from __future__ import annotations
+
+import getpass
+import io
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db.models.functions import Left
+from django.http import QueryDict
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.renderers import JSONRenderer
+
+from tasks_app import health as looking
+from tasks_app import stats
+from tasks_app.actions import cancel as cancelling
+from tasks_app.actions import lookup
+from tasks_app.actions import reprioritize as reprioritizing
+from tasks_app.actions import retry as retrying
+from tasks_app.actions.spawn import SpawnRequest
+from tasks_app.actions.spawn import spawn_many as spawn_all
+from tasks_app.api.errors import flatten
+from tasks_app.api.filters import apply_filters
+from tasks_app.api.parsers import JsonObjectParser
+from tasks_app.api.serializers import (
+    ERROR_SUMMARY_CHARS,
+    HealthSerializer,
+    SpawnedSerializer,
+    SpawnSerializer,
+    TaskSummarySerializer,
+)
+from tasks_app.api.views.queues import queue_names as all_queue_names
+from tasks_app.api.views.tasks import detail_of
+from tasks_app.client.faults import RequestRefused
+from tasks_app.client.transport import Document
+from tasks_app.errors import ParamsInvalid, QueueNotFound, TaskNotFound
+from tasks_app.models import Queue, Task
+
+LIMIT_MOST = 500
+
+
+def actor() -> str:
+    """Return how events name whoever runs the program."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = "unknown"
+    return f"client:{name}@{socket.gethostname()}"
+
+
+def health(queue: str | None) -> Document:
+    """Look at everything."""
+    found = looking.check(queue)
+    shape = HealthSerializer({"status": found.status, "message": found.message, "queue": found.queue}).data
+    return {**shape, "reasons": list(found.reasons)}
+
+
+def queue_names() -> list[str]:
+    """Return all queues by name."""
+    return all_queue_names()
+
+
+def queue_stats(queue: str) -> Document:
+    """Count one queue. Raises QueueNotFound."""
+    if queue not in all_queue_names():
+        raise QueueNotFound(queue)
+    return dict(stats.queue_stats([queue])[0])
+
+
+def spawn_many(wanted: Sequence[tuple[Document, str]]) -> list[Document]:
+    """Spawn all or none."""
+    requests = [_request(body, key) for body, key in wanted]
+    return [_spawned(task.task_id) for task in spawn_all(requests, actor=actor())]
+
+
+def task(task_id: str) -> Document:
+    """Return a task in full, also from the archive."""
+    return _document(detail_of(lookup.find(_uuid(task_id))))
+
+
+def cancel(task_id: str, reason: str) -> Document:
+    """Cancel a task."""
+    cancelling.cancel(_uuid(task_id), actor=actor(), reason=reason)
+    return task(task_id)
+
+
+def retry(task_id: str, reason: str) -> Document:
+    """Retry a task."""
+    retrying.retry(_uuid(task_id), actor=actor(), reason=reason)
+    return task(task_id)
+
+
+def reprioritize(task_id: str, priority: int, reason: str) -> Document:
+    """Give a task another priority."""
+    reprioritizing.reprioritize(_uuid(task_id), priority, actor=actor(), reason=reason)
+    return task(task_id)
+
+
+def page(filters: Mapping[str, Any], cursor: str | None, limit: int) -> tuple[list[Document], str | None]:
+    """Return some tasks, newest first, and where the list goes on."""
+    query = QueryDict(mutable=True)
+    for name, value in filters.items():
+        query.setlist(name, value if isinstance(value, list) else [value])
+    rows, problems = apply_filters(Task.objects.all(), query)
+    if problems:
+        raise ParamsInvalid(problems)
+    rows = rows.select_related("worker", "run").order_by("-id")
+    rows = rows.defer("result", "error").annotate(error_head=Left("error", ERROR_SUMMARY_CHARS))
+    if cursor is not None:
+        rows = rows.filter(id__lt=int(cursor))
+    found = list(rows[: limit + 1])
+    following = str(found[limit - 1].pk) if len(found) > limit else None
+    return _plain(TaskSummarySerializer(found[:limit], many=True).data), following
+
+
+def _request(body: Document, key: str) -> SpawnRequest:
+    """Check the body as the API does. Raises ParamsInvalid with the path of each bad field."""
+    try:
+        raw = json.dumps(body, allow_nan=False).encode()
+        serializer = SpawnSerializer(data=JsonObjectParser().parse(io.BytesIO(raw)))
+        serializer.is_valid(raise_exception=True)
+    except ValidationError as error:
+        raise ParamsInvalid(list(flatten(error.detail))) from None
+    except (APIException, ValueError, TypeError) as error:
+        raise RequestRefused(f"the params cannot be sent as JSON: {error}") from None
+    return SpawnRequest(**serializer.validated_data, idempotency_key=key)
+
+
+def _spawned(task_id: UUID) -> Document:
+    found = lookup.find(task_id)
+    found.queue_paused = Queue.objects.get(name=found.queue_id).is_paused  # type: ignore[attr-defined]
+    return _document(detail_of(found, SpawnedSerializer))
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise TaskNotFound(text[:100]) from None
+
+
+def _document(shape: dict[str, Any]) -> Document:
+    found: Document = _plain(shape)
+    return found
+
+
+def _plain(shape: Any) -> Any:
+    """Return what a caller of the API would parse."""
+    return json.loads(JSONRenderer().render(shape))

@@ -1,0 +1,167 @@
+"""Django for a program that has none, and a look at the database before anything is asked of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import django
+import psycopg
+from django.apps import apps
+from django.conf import settings
+from django.db import DatabaseError, DataError, InterfaceError, OperationalError, connection
+from django.db.backends.postgresql.base import DatabaseWrapper
+
+from tasks_app.client.config import AbsurdConfig, without_password
+from tasks_app.client.faults import DatabaseNotReady, RequestRefused, ServerFault, Unavailable
+from tasks_app.errors import AbsurdError
+
+SETTINGS = "absurd_project.settings"
+MIGRATING = 0x4162_7375_7264
+"""Key of the advisory lock under which one client migrates while others wait."""
+_lock = threading.Lock()
+_configured_here = False
+_open_clients = 0
+
+
+def prepare(config: AbsurdConfig) -> None:
+    """Set Django up, reach the database and see that it is ours; an empty one gets its tables.
+
+    Raises Unavailable and DatabaseNotReady.
+    """
+    global _open_clients
+    _reach(config)
+    with _lock:
+        if not settings.configured:
+            _configure(config.url)
+        _check_same_database(config.url)
+        _open_clients += 1
+    try:
+        _check_schema()
+    except BaseException:
+        let_go()
+        raise
+    finally:
+        connection.close()
+
+
+def let_go() -> None:
+    """Close the connections when the last client of this process goes, if it was a client that set Django up."""
+    global _open_clients
+    with _lock:
+        _open_clients -= 1
+        connection.close()
+        if _configured_here and not _open_clients:
+            cast(DatabaseWrapper, connection).close_pool()
+
+
+def answered(call: Callable[..., Any], *arguments: object) -> Any:
+    """Return what the call returns; its thread keeps no connection, and errors get the client's names and remedies."""
+    try:
+        return call(*arguments)
+    except AbsurdError as fault:
+        if not fault.remedy:
+            from tasks_app.api.errors import problem
+
+            fault.remedy = problem(None, 500, fault.code, str(fault)).get("remedy", "")
+        raise
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable(f"the database does not answer: {_first_line(error)}") from error
+    except DataError as error:
+        raise RequestRefused("a value of the request cannot be stored") from error
+    except DatabaseError as error:
+        raise ServerFault(f"the database did not answer as it should: {_first_line(error)}") from error
+    finally:
+        connection.close()
+
+
+def _reach(config: AbsurdConfig) -> None:
+    """See whether anybody answers there: Django's pool would go on trying for half a minute."""
+    try:
+        psycopg.connect(config.url, connect_timeout=max(2, round(config.timeout_sec))).close()
+    except psycopg.Error as error:
+        fault = Unavailable(f"{without_password(config.url)} cannot be reached: {_first_line(error)}")
+        fault.never_sent = True
+        fault.remedy = "start PostgreSQL, mend the address, or make the database with createdb"
+        raise fault from error
+
+
+def _configure(url: str) -> None:
+    """Load this project's settings for the database, and leave the program's environment and logging as they are."""
+    global _configured_here
+    chosen = {"DJANGO_SETTINGS_MODULE": SETTINGS, "ABSURD_DATABASE_URL": url}
+    # A client serves nothing, so it needs neither the hosts nor the lasting secret of a production server.
+    defaults = {"ABSURD_MODE": "local", "SECRET_KEY": secrets.token_urlsafe(50)}
+    with _environment({**defaults, **os.environ, **chosen}):
+        settings.LOGGING_CONFIG = None
+        django.setup()
+    _configured_here = True
+
+
+@contextlib.contextmanager
+def _environment(wanted: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name in wanted.keys() - before.keys():
+            os.environ.pop(name, None)
+        os.environ.update({name: before[name] for name in wanted.keys() & before.keys()})
+
+
+def _check_same_database(url: str) -> None:
+    if not apps.ready or not apps.is_installed("tasks_app"):
+        remedy = "use a server's address, or a process of its own"
+        raise DatabaseNotReady("Django is set up here for another project", remedy)
+    asked, mine = psycopg.conninfo.conninfo_to_dict(url), connection.settings_dict
+    host = asked.get("host") or ""
+    same_host = (mine["HOST"] or "") == host or not host
+    same_port = str(mine["PORT"] or "5432") == str(asked.get("port") or "5432")
+    if not (same_host and same_port and mine["NAME"] == (asked.get("dbname") or mine["NAME"])):
+        message = f"Django is set up here for the database {mine['NAME']!r}, not for {without_password(url)}"
+        raise DatabaseNotReady(message, "use one database in one process, or a server's address")
+
+
+def _check_schema() -> None:
+    if not connection.introspection.table_names():
+        _create()
+        return
+    from django.db.migrations.executor import MigrationExecutor
+
+    executor = MigrationExecutor(connection)
+    missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if missing:
+        count = len(missing)
+        message = f"the database lacks {count} migration{'s' if count > 1 else ''} of this version"
+        raise DatabaseNotReady(message, "run manage.py migrate, if it is the right database")
+    ours = {config.label for config in apps.get_app_configs() if config.name.split(".")[0] in ("tasks_app",)}
+    unknown = [key for key in executor.loader.applied_migrations if key[0] in ours]
+    newer = sorted(name for label, name in unknown if (label, name) not in executor.loader.disk_migrations)
+    if newer:
+        message = f"the database belongs to a newer version of Absurd (it has {newer[-1]})"
+        raise DatabaseNotReady(message, "install that version here too, or use a server's address")
+
+
+def _create() -> None:
+    from django.core.management import call_command
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)")
+        role, may_create = cursor.fetchone()
+        if not may_create:
+            message = f"the database is empty and the role {role!r} may not make tables"
+            raise DatabaseNotReady(message, "run manage.py absurd_setup as a role that may")
+        cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATING])
+        try:
+            call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATING])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

@@ -1,0 +1,43 @@
+"""`manage.py absurd_requeue`: give stalled claims back to the queue without waiting for the sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandParser
+
+from tasks_app import clock
+from tasks_app.actions.requeue import claim_holds, requeue
+from tasks_app.management.verbs import CODES, TaskVerb
+from tasks_app.models import Task
+from tasks_app.querysets import TaskQuerySet
+
+
+class Command(TaskVerb):
+    help = (
+        "End claims whose lease has run out or whose worker is gone; the tasks go back to the queue, or fail when they "
+        f"have no retry left. The sweep does the same within a minute. {CODES}"
+    )
+    verb = "requeue"
+    statuses = ("claimed",)
+
+    def add_options(self, parser: CommandParser) -> None:
+        """Add what takes a claim from a worker that still holds it."""
+        parser.add_argument(
+            "--force", action="store_true", help="also claims that still hold: the worker's outcome will be refused"
+        )
+
+    def narrow(self, tasks: TaskQuerySet, options: dict[str, Any]) -> TaskQuerySet:
+        """Choose stalled claims only, unless forced."""
+        claimed = super().narrow(tasks, options)
+        if options["force"]:
+            return claimed
+        moment = clock.now()
+        held = claimed.filter(status="claimed").select_related("worker").defer("params", "result")
+        return claimed.filter(pk__in=[task.pk for task in held if not claim_holds(task, moment)])
+
+    def apply(self, task_id: UUID, options: dict[str, Any]) -> tuple[Task, str]:
+        """Requeue one."""
+        task = requeue(task_id, actor=options["actor"], reason=options["reason"], force=options["force"])
+        return task, "failed, having no retry left" if task.is_finished else "returned to the queue"

@@ -1,0 +1,125 @@
+"""`manage.py absurd_spawn NAME key=value …`: put a task into the queue, and wait for it if asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.db import transaction
+
+from tasks_app.actions import lookup
+from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.management.arguments import hence, moment, seconds, whole
+from tasks_app.management.finding import find_task_id
+from tasks_app.management.following import follow, state_line
+from tasks_app.management.reading_params import read_params
+from tasks_app.management.shell import FAILED, TRY_LATER, ShellCommand, actor, refuse
+from tasks_app.management.task_shapes import detail_of
+from tasks_app.models import Queue, Task, TaskStatus
+from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.wording import first_line
+
+ERROR_CHARS = 300
+
+
+class Command(ShellCommand):
+    help = (
+        "Spawn a task. Its params are key=value pairs, a JSON object, or both. Exit codes: 0 spawned, or with --wait "
+        "completed; 1 with --wait failed or cancelled; 2 usage, params that do not fit included; 4 the idempotency key "
+        "was used for something else; 75 Absurd is disabled, or --timeout ran out: the task goes on."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add = parser.add_argument
+        add("task_name", metavar="NAME", help="what to run, as in calibration-solve")
+        add("pairs", nargs="*", metavar="KEY=VALUE", help="a param; read as JSON where it is JSON; KEY:=JSON insists")
+        add("--params", metavar="JSON", help="all params as a JSON object; @FILE reads it from a file, @- from stdin")
+        add("--queue", metavar="NAME", help="default: ABSURD_QUEUE_NAME")
+        priority = whole(PRIORITY_LEAST, PRIORITY_MOST)
+        add("--priority", type=priority, default=PRIORITY_DEFAULT, metavar="N", help="1 to 20 (default: %(default)s)")
+        add("--timeout-sec", type=whole(1, 10**9), metavar="SEC", help="longest time of one attempt")
+        add("--max-retries", type=whole(0, 100), metavar="N", help="how often it is tried again")
+        add(
+            "--run-after",
+            type=moment,
+            metavar="MOMENT",
+            help="not before 2025-11-18T10:30:00Z, or so long from now: 2h",
+        )
+        add("--max-wait-sec", type=seconds(0.001), metavar="SEC", help="fail if no attempt has begun by then")
+        add("--budget-sec", type=seconds(1), metavar="SEC", help="longest time of all attempts together")
+        add("--limit-key", default="", metavar="KEY", help="shares a limit with tasks of the same key")
+        add("--depends-on", action="append", default=[], metavar="ID", help="wait for this task; may be repeated")
+        add("--idempotency-key", metavar="KEY", help="a repeated spawn with this key finds the first one's task")
+        add("--wait", action="store_true", help="show its progress until it has finished")
+        add("--timeout", type=seconds(0), metavar="SEC", help="with --wait: for no longer than this")
+        add("--dry-run", action="store_true", help="check everything and spawn nothing")
+        add("--json", action="store_true", help="write the task as the API shows it")
+
+    def act(self, options: dict[str, Any]) -> None:
+        """Spawn, tell, and wait."""
+        if options["timeout"] is not None and not options["wait"]:
+            refuse("--timeout needs --wait; the time of an attempt is --timeout-sec")
+        request = self._request(options)
+        with transaction.atomic():
+            task = lookup.find(spawn(request, actor=actor()).task_id)
+            paused = Queue.objects.get(name=task.queue_id).is_paused
+            shape = detail_of(task) if options["json"] else {}
+            transaction.set_rollback(options["dry_run"])
+        if options["dry_run"]:
+            self._tell_dry(task, shape, options)
+            return
+        if not (options["json"] and options["wait"]):
+            self._tell(task, shape, paused=paused, options=options)
+        if options["wait"]:
+            self._wait(task, options)
+
+    def _request(self, options: dict[str, Any]) -> SpawnRequest:
+        given = {
+            name: options[name]
+            for name in (
+                "priority",
+                "timeout_sec",
+                "max_retries",
+                "max_wait_sec",
+                "budget_sec",
+                "limit_key",
+                "idempotency_key",
+            )
+        }
+        return SpawnRequest(
+            task_name=options["task_name"],
+            queue_name=options["queue"],
+            params=read_params(options["task_name"], options["pairs"], options["params"]),
+            depends_on=[find_task_id(text) for text in options["depends_on"]],
+            run_after=None if options["run_after"] is None else hence(options["run_after"]),
+            **given,
+        )
+
+    def _tell_dry(self, task: Task, shape: dict[str, Any], options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.write_json({**shape, "dry_run": True})
+        else:
+            self.stdout.write(
+                f"would spawn {task.task_name} into {task.queue_id} with priority {task.priority} and params "
+                f"{task.params} (dry run: nothing was done)"
+            )
+
+    def _tell(self, task: Task, shape: dict[str, Any], *, paused: bool, options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.write_json({**shape, "queue_paused": paused})
+        else:
+            self.stdout.write(f"{task.task_id}")
+            note = "; the queue is paused" if paused else ""
+            self.stderr.write(f"spawned {task.task_name} into {task.queue_id}, {state_line(task)}{note}")
+
+    def _wait(self, task: Task, options: dict[str, Any]) -> None:
+        ended = follow(task.task_id, timeout_sec=options["timeout"])
+        if options["json"]:
+            self.write_json(detail_of(ended))
+        if not ended.is_finished:
+            message = f"task {ended.task_id} is still {ended.display_status} after {options['timeout']:g} s; it goes on"
+            raise CommandError(message, returncode=TRY_LATER)
+        if ended.status != TaskStatus.COMPLETED:
+            why = first_line(ended.error, ERROR_CHARS) or ended.cancel_reason
+            told = f"task {ended.task_id} {ended.status}" + (f" ({ended.failure_class})" if ended.failure_class else "")
+            raise CommandError(f"{told}: {why}" if why else told, returncode=FAILED)

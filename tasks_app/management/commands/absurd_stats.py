@@ -1,0 +1,85 @@
+"""`manage.py absurd_stats [--watch SEC]`: how much there is of what, and how fast it moves."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from tasks_app import clock, metrics
+from tasks_app.errors import QueueNotFound
+from tasks_app.management.arguments import seconds
+from tasks_app.management.printing import table
+from tasks_app.management.repeating import rounds
+from tasks_app.management.shell import ShellCommand
+from tasks_app.metrics import Metrics, QueueFigures
+from tasks_app.models import TaskStatus
+from tasks_app.wording import duration, moment
+
+COLUMNS = ("QUEUE", *(status.upper() for status in TaskStatus.values), "TOTAL", "OLDEST", "PER MIN", "NOTE")
+CLEAR = "\x1b[H\x1b[2J"
+
+
+class Command(ShellCommand):
+    help = (
+        "Count the tasks of each queue by status, with the age of the oldest claimable one and the tasks completed a "
+        "minute. Exit codes: 0 ok, 2 usage, 3 no such queue."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--queue", metavar="NAME", help="only this queue")
+        parser.add_argument("--watch", type=seconds(0.1), metavar="SEC", help="look again every so many seconds")
+        parser.add_argument("--json", action="store_true", help="write JSON; with --watch one document a line")
+
+    def act(self, options: dict[str, Any]) -> None:
+        """Look once, or until interrupted."""
+        for _ in rounds(options["watch"]):
+            found = metrics.snapshot(fresh=True)
+            queues = [each for each in found.queues if options["queue"] in (None, each.queue_name)]
+            if not queues:
+                raise QueueNotFound(options["queue"])
+            if options["json"]:
+                self.write_json(_shape(found, queues), indent=None if options["watch"] else 2)
+            else:
+                self._tell(found, queues, clear=options["watch"] is not None and self.stdout.isatty())
+            self.stdout.flush()
+
+    def _tell(self, found: Metrics, queues: list[QueueFigures], *, clear: bool) -> None:
+        frozen = ", everything is frozen" if found.frozen else ""
+        self.stdout.write(f"{CLEAR if clear else ''}{moment(found.at)}{frozen}")
+        for line in table(COLUMNS, map(_row, queues), right=COLUMNS[1:-1]):
+            self.stdout.write(line)
+        states = ", ".join(f"{number} {state}" for state, number in found.workers.states.items() if number)
+        self.stdout.write(
+            f"workers: {states or 'none'}; {found.workers.slots_taken} of {found.workers.slots} slots taken"
+        )
+
+
+def _row(figures: QueueFigures) -> tuple[object, ...]:
+    tasks, per_sec = figures.tasks, figures.throughput["1m"].tasks_per_sec
+    return (
+        figures.queue_name,
+        *(f"{tasks[status]:,}" for status in TaskStatus.values),  # type: ignore[literal-required]
+        f"{tasks['total']:,}",
+        None if figures.oldest_pending_sec is None else duration(figures.oldest_pending_sec),
+        None if per_sec is None else f"{60 * per_sec:.1f}",
+        "paused" if figures.paused else "",
+    )
+
+
+def _shape(found: Metrics, queues: list[QueueFigures]) -> dict[str, Any]:
+    return {
+        "at": clock.stamp(found.at),
+        "frozen": found.frozen,
+        "queues": [
+            {
+                **each.tasks,
+                "paused": each.paused,
+                "oldest_pending_sec": each.oldest_pending_sec,
+                "throughput": {name: asdict(value) for name, value in each.throughput.items()},
+            }
+            for each in queues
+        ],
+        "workers": asdict(found.workers),
+    }

@@ -1,0 +1,90 @@
+"""How the shell writes tasks for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from tasks_app.management.printing import table
+from tasks_app.models import Attempt, Task, TaskEvent
+from tasks_app.wording import duration, first_line, moment
+
+LISTED_COLUMNS = ("TASK", "STATUS", "NAME", "QUEUE", "PRIO", "TRY", "CREATED", "TOOK", "WORKER", "ERROR")
+ERROR_CHARS = 80
+JSON_CHARS = 2_000
+
+
+def listed_row(task: Task) -> tuple[object, ...]:
+    """Return a task's row in a list."""
+    took = task.duration_sec
+    return (
+        task.task_id,
+        task.display_status,
+        task.task_name,
+        task.queue_id,
+        task.priority,
+        f"{task.claim_epoch}/{task.max_retries + 1}",
+        task.created_at,
+        None if took is None else duration(took),
+        task.worker.label if task.worker else None,
+        first_line(getattr(task, "error_head", None), ERROR_CHARS),
+    )
+
+
+def page_of(task: Task, attempts: Sequence[Attempt], events: Sequence[TaskEvent]) -> Iterator[str]:
+    """Yield the lines that tell everything of a task."""
+    yield f"{task.task_name} {task.task_id}"
+    for name, value in _facts(task):
+        if value not in (None, ""):
+            yield f"  {name:<11} {value}"
+    if task.error:
+        yield from ("", "error", *(f"  {line}" for line in task.error.rstrip().split("\n")))
+    if attempts:
+        yield from (
+            "",
+            "attempts",
+            *_indented(table(("N", "OUTCOME", "BEGAN", "TOOK", "WORKER", "ERROR"), _rows(attempts))),
+        )
+    if events:
+        rows = ((event.created_at, event.verb, event.actor, event.reason) for event in events)
+        yield from ("", "events", *_indented(table(("WHEN", "WHAT", "WHO", "WHY"), rows)))
+
+
+def _facts(task: Task) -> Iterator[tuple[str, object]]:
+    yield "status", task.display_status + (f" ({task.failure_class})" if task.failure_class else "")
+    if task.status == "claimed":
+        done = "" if task.progress is None else f"{task.progress:.0%} "
+        yield "progress", f"{done}{task.progress_message}"
+    yield "queue", f"{task.queue_id}, priority {task.priority}"
+    yield "run", f"{task.run.run_id}, stage {task.stage}" if task.run else None
+    yield "attempts", f"{task.claim_epoch}, {task.retry_count} of {task.max_retries} retries used"
+    yield "worker", f"{task.worker.label} on {task.worker.host}" if task.worker else None
+    yield "created", f"{moment(task.created_at)} by {task.created_by}"
+    for name in ("claimed_at", "completed_at", "cancel_requested_at", "quarantined_at"):
+        at = getattr(task, name)
+        yield name.removesuffix("_at").replace("_", " "), moment(at) if at else None
+    yield "took", None if task.duration_sec is None else duration(task.duration_sec)
+    yield "params", _json(task.params)
+    yield "result", _json(task.result) if task.result is not None else None
+
+
+def _rows(attempts: Sequence[Attempt]) -> Iterator[tuple[object, ...]]:
+    for attempt in attempts:
+        took = attempt.wall_sec
+        yield (
+            attempt.number,
+            attempt.outcome or "under way",
+            attempt.started_at,
+            None if took is None else duration(took),
+            f"{attempt.worker.label}@{attempt.worker.host}" if attempt.worker else None,
+            first_line(attempt.error, ERROR_CHARS),
+        )
+
+
+def _json(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= JSON_CHARS else f"{text[:JSON_CHARS]}… (--json shows all)"
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]

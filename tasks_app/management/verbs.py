@@ -1,0 +1,164 @@
+"""What cancel, retry, reprioritize and requeue share: tasks by id or by conditions, previewed, then one by one.
+
+Each task changes in a transaction of its own, so that an interrupted command has done what it says and no more.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.core.management.base import CommandError, CommandParser
+from django.db import transaction
+from django.db.models import Count
+
+from tasks_app.errors import AbsurdError, InvalidTransition
+from tasks_app.management.finding import find_task_id
+from tasks_app.management.printing import table, tracked
+from tasks_app.management.selecting import add_conditions, has_conditions, selected
+from tasks_app.management.shell import ShellCommand, actor, exit_code_of, refuse
+from tasks_app.models import Task
+from tasks_app.querysets import TaskQuerySet
+from tasks_app.wording import count
+
+TYPED_ABOVE = 100
+"""Of more tasks than this the number must be typed."""
+REFUSALS_SHOWN = 10
+CODES = "Exit codes: 0 ok, 1 not confirmed, 2 usage, 3 no such task, 4 its status does not allow it."
+
+
+@dataclass
+class Outcome:
+    """What became of the chosen tasks."""
+
+    words: Counter[str] = field(default_factory=Counter)
+    refused: list[tuple[UUID, AbsurdError]] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+
+
+class TaskVerb(ShellCommand):
+    """One verb over tasks."""
+
+    verb: ClassVar[str]
+    statuses: ClassVar[tuple[str, ...]]
+    """Statuses of the tasks that conditions choose unless --status is among them."""
+    children_first: ClassVar[bool] = False
+
+    @abstractmethod
+    def apply(self, task_id: UUID, options: dict[str, Any]) -> tuple[Task, str]:
+        """Do it to one task; return the task and a word for what was done."""
+
+    def add_options(self, parser: CommandParser) -> None:
+        """Declare what only this verb knows."""
+
+    def narrow(self, tasks: TaskQuerySet, options: dict[str, Any]) -> TaskQuerySet:
+        """Return those of the tasks to which the verb applies."""
+        return tasks if options["status"] else tasks.filter(status__in=self.statuses)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("task_ids", nargs="*", metavar="ID", help="task ids, or the first digits of them")
+        add_conditions(parser, status_help=f"stored statuses (default: {' and '.join(self.statuses)})")
+        parser.add_argument("--all", action="store_true", help=f"every task that is {' or '.join(self.statuses)}")
+        self.add_options(parser)
+        parser.add_argument("--reason", default="", help="why; it is recorded with each event")
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--json", action="store_true", help="write JSON")
+
+    def act(self, options: dict[str, Any]) -> None:
+        """Preview, ask where conditions chose, do it, tell."""
+        by_conditions = has_conditions(options) or options["all"]
+        if options["task_ids"] and by_conditions:
+            refuse("name tasks or give conditions, not both")
+        if not options["task_ids"] and not by_conditions:
+            refuse(f"say which tasks to {self.verb}: ids, conditions or --all")
+        if by_conditions:
+            self._by_conditions(options)
+        else:
+            ids = list(dict.fromkeys(find_task_id(text) for text in options["task_ids"]))
+            self._tell(ids, self._carry_out(ids, options), options)
+
+    def _by_conditions(self, options: dict[str, Any]) -> None:
+        rows = self.narrow(selected(options), options)
+        ids = list(rows.order_by("-id" if self.children_first else "id").values_list("task_id", flat=True))
+        if options["dry_run"] or not options["yes"]:
+            self._preview(rows, len(ids), options)
+        if options["dry_run"]:
+            return
+        if ids:
+            typed = str(len(ids)) if len(ids) > TYPED_ABOVE else ""
+            self.confirm(f"{self.verb.capitalize()} {count(len(ids), 'task')}?", options, typed=typed)
+        self._tell(ids, self._carry_out(ids, options), options)
+
+    def _preview(self, rows: TaskQuerySet, number: int, options: dict[str, Any]) -> None:
+        groups = rows.order_by("queue_id", "task_name", "status").values_list("queue_id", "task_name", "status")
+        counted = list(groups.annotate(tasks=Count("pk")))
+        if options["json"]:
+            if options["dry_run"]:
+                names = ("queue_name", "task_name", "status", "tasks")
+                by = [dict(zip(names, row, strict=True)) for row in counted]
+                self.write_json({"verb": self.verb, "dry_run": True, "selected": number, "by": by})
+            return
+        for line in table(("QUEUE", "NAME", "STATUS", "TASKS"), counted, right=("TASKS",)) if counted else ():
+            self.stdout.write(line)
+        if options["dry_run"]:
+            self.stdout.write(f"would {self.verb} {count(number, 'task')} (dry run: nothing was done)")
+
+    def _carry_out(self, ids: list[UUID], options: dict[str, Any]) -> Outcome:
+        outcome = Outcome()
+        for task_id in tracked(ids, self.verb):
+            try:
+                with transaction.atomic():
+                    task, word = self.apply(task_id, {**options, "actor": actor()})
+                    if options["dry_run"]:
+                        transaction.set_rollback(True)
+            except AbsurdError as error:
+                outcome.refused.append((task_id, error))
+            else:
+                outcome.words[word] += 1
+                if options["task_ids"]:
+                    outcome.tasks.append(task)
+        return outcome
+
+    def _tell(self, ids: list[UUID], outcome: Outcome, options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.write_json(self._summary(ids, outcome, options))
+        else:
+            for line in self._lines(ids, outcome, options):
+                self.stdout.write(line)
+        self._end(outcome, by_ids=bool(options["task_ids"]))
+
+    def _summary(self, ids: list[UUID], outcome: Outcome, options: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "verb": self.verb,
+            "dry_run": options["dry_run"],
+            "selected": len(ids),
+            "done": outcome.words.total(),
+            "counts": dict(outcome.words),
+            "tasks": [{"task_id": task.task_id, "status": task.status} for task in outcome.tasks],
+            "refused": [
+                {"task_id": task_id, "code": error.code, "message": str(error)} for task_id, error in outcome.refused
+            ],
+        }
+
+    def _lines(self, ids: list[UUID], outcome: Outcome, options: dict[str, Any]) -> Iterable[str]:
+        told = [f"{number:,} {word}" for word, number in outcome.words.items()]
+        if outcome.refused and len(ids) > 1:
+            told.append(f"{len(outcome.refused):,} refused")
+        if told or not ids:
+            yield (", ".join(told) or "no task fits") + (" (dry run: nothing was done)" if options["dry_run"] else "")
+        if len(ids) > 1:
+            for _, error in outcome.refused[:REFUSALS_SHOWN]:
+                yield f"  {error}"
+
+    def _end(self, outcome: Outcome, *, by_ids: bool) -> None:
+        """A refusal of a named task fails the command; of tasks that conditions chose, some change meanwhile."""
+        faults = [error for _, error in outcome.refused if by_ids or not isinstance(error, InvalidTransition)]
+        if faults:
+            alone = len(outcome.refused) == 1 and not outcome.words
+            told = str(faults[0]) if alone else f"{count(len(faults), 'task')} refused"
+            raise CommandError(told, returncode=exit_code_of(faults[0]))
