@@ -31,7 +31,8 @@ def order_worker(worker_id: UUID | str, ordered: str, *, actor: str, reason: str
         check_reason(reason)
     with transaction.atomic():
         worker = _locked(worker_id)
-        _check_obeys(worker, ordered)
+        if why := refusal(worker, ordered):
+            raise WorkerRefuses(worker, why)
         if worker.ordered == ordered:
             return worker
         worker.ordered, worker.ordered_by, worker.order_reason = ordered, actor, reason
@@ -47,6 +48,16 @@ def order_worker(worker_id: UUID | str, ordered: str, *, actor: str, reason: str
     return worker
 
 
+def refusal(worker: Worker, ordered: str) -> str:
+    """Why the worker could not obey an order now; empty when it can."""
+    state = state_of(worker, clock.now(), busy=False)
+    if state in ("stopped", "lost"):
+        return f"it is {state}; start another with manage.py runworker"
+    if worker.draining and ordered in (RESUME, WorkerOrder.PAUSE):
+        return "it is ending and will not claim again; start another with manage.py runworker"
+    return ""
+
+
 def _locked(worker_id: UUID | str) -> Worker:
     try:
         pk = worker_id if isinstance(worker_id, UUID) else UUID(worker_id)
@@ -56,11 +67,3 @@ def _locked(worker_id: UUID | str) -> Worker:
     if worker is None:
         raise WorkerNotFound(worker_id)
     return worker
-
-
-def _check_obeys(worker: Worker, ordered: str) -> None:
-    state = state_of(worker, clock.now(), busy=False)
-    if state in ("stopped", "lost"):
-        raise WorkerRefuses(worker, f"it is {state}; start another with manage.py runworker")
-    if worker.draining and ordered in (RESUME, WorkerOrder.PAUSE):
-        raise WorkerRefuses(worker, "it is ending and will not claim again; start another with manage.py runworker")

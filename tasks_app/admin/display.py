@@ -86,6 +86,11 @@ def ago(moment: datetime | None) -> SafeString | str:
     return format_html('<time datetime="{}" title="{}">{}</time>', iso, wording.moment(moment), passed)
 
 
+def due(moment: datetime) -> str:
+    """Write how far away a moment is; the page counts on from there."""
+    return f"in {duration(max(0.0, (moment - timezone.now()).total_seconds()))}"
+
+
 def duration(seconds: float | None) -> str:
     """Write a duration in the two units that matter."""
     return NOTHING if seconds is None else wording.duration(seconds)

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import display
 from tasks_app.admin.reading import ReadOnlyAdmin
-from tasks_app.models import Task, TaskStatus, Worker
-from tasks_app.worker_states import state_of
+from tasks_app.admin.worker_verbs import PERMISSION, VERBS, WorkerVerb, ask_and_order
+from tasks_app.models import Attempt, Task, TaskEvent, TaskStatus, Worker
+from tasks_app.worker_states import report_on, state_of
+
+EVENTS_SHOWN = 20
+
+
+def _action(verb: WorkerVerb) -> Callable[..., HttpResponse | None]:
+    @admin.action(description=f"{verb.label}: selected workers…", permissions=["order"])
+    def act(owner: WorkerAdmin, request: HttpRequest, chosen: QuerySet[Worker]) -> HttpResponse | None:
+        hidden = [("action", f"{verb.name}_workers"), *((ACTION_CHECKBOX_NAME, each.pk) for each in chosen)]
+        return ask_and_order(owner, request, verb, list(chosen.order_by("label")), hidden)
+
+    act.__name__ = f"{verb.name}_workers"
+    return act
 
 
 @admin.register(Worker)
@@ -24,6 +44,54 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_display_links = ("label",)
     ordering = ("-started_at",)
     search_fields = ("label", "host")
+    actions = tuple(_action(verb) for verb in VERBS)
+
+    def has_order_permission(self, request: HttpRequest) -> bool:
+        """Whether the person may order workers."""
+        return request.user.has_perm(PERMISSION)
+
+    def get_urls(self) -> list[Any]:
+        own = [
+            path(
+                f"<path:object_id>/{verb.name}/",
+                self.admin_site.admin_view(self.verb_view),
+                {"verb": verb},
+                name=f"tasks_app_worker_{verb.name}",
+            )
+            for verb in VERBS
+        ]
+        return [*own, *super().get_urls()]
+
+    def verb_view(self, request: HttpRequest, object_id: str, verb: WorkerVerb) -> HttpResponse:
+        """Give one order to one worker: GET asks, POST orders."""
+        if not self.has_order_permission(request):
+            raise PermissionDenied
+        return ask_and_order(self, request, verb, [self._found(request, object_id)])
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page of a worker: how it is, what it was ordered, what it runs and ran."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        worker = self._found(request, object_id)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(worker),
+            "opts": self.opts,
+            "worker": worker,
+            "report": report_on([worker], timezone.now())[0],
+            "buttons": [(verb, verb.refusal(worker)) for verb in VERBS] if self.has_order_permission(request) else [],
+            "running": _running(worker),
+            "events": _events(worker),
+        }
+        return TemplateResponse(request, "admin/tasks_app/worker/page.html", context)
+
+    def _found(self, request: HttpRequest, object_id: str) -> Worker:
+        worker: Worker | None = self.get_object(request, object_id)
+        if worker is None:
+            raise Http404
+        return worker
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         claimed = Task.objects.filter(status=TaskStatus.CLAIMED).defer("result", "params").order_by("id")
@@ -65,3 +133,18 @@ class WorkerAdmin(ReadOnlyAdmin):
     def serves(self, worker: Worker) -> str:
         """The queues it claims from."""
         return ", ".join(worker.queues)
+
+
+def _running(worker: Worker) -> list[tuple[Task, Attempt | None]]:
+    """Return the tasks that the worker holds, each with its attempt."""
+    tasks = list(Task.objects.filter(worker=worker, status=TaskStatus.CLAIMED).defer("result", "params").order_by("id"))
+    attempts = Attempt.objects.filter(claim_token__in=[task.claim_token for task in tasks])
+    of_claim = {attempt.claim_token: attempt for attempt in attempts}
+    return [(task, of_claim.get(task.claim_token)) for task in tasks]
+
+
+def _events(worker: Worker) -> QuerySet[TaskEvent]:
+    """Return what happened to the worker, the last first."""
+    since = worker.started_at - timedelta(minutes=1)
+    of_workers = TaskEvent.objects.filter(task_id=None, created_at__gte=since, verb__startswith="worker_")
+    return of_workers.filter(detail__worker__boot_id=str(worker.pk)).order_by("-created_at", "-id")[:EVENTS_SHOWN]

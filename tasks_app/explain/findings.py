@@ -42,6 +42,7 @@ class Code(StrEnum):
     LAST_ATTEMPT = "last_attempt"
 
     CANCELLING = "cancelling"
+    STOPPING = "stopping"
     STALLED = "stalled"
     WORKER_SILENT = "worker_silent"
     RUNNING = "running"

@@ -9,7 +9,7 @@ from django.conf import settings
 from tasks_app import policies, registry, wording
 from tasks_app.explain import holds
 from tasks_app.explain.findings import Case, Code, Finding, stamp
-from tasks_app.models import TaskEvent
+from tasks_app.models import Attempt, TaskEvent
 from tasks_app.models.task import FailureClass
 from tasks_app.worker_states import state_of
 
@@ -18,7 +18,7 @@ EVENTS_LOOKED_AT = 100
 
 def findings(case: Case) -> list[Finding]:
     """Return what is wrong with the claim first, then how far it is."""
-    found = [*_cancelling(case), *_stalled(case), *_worker_silent(case)]
+    found = [*_cancelling(case), *_stopping(case), *_stalled(case), *_worker_silent(case)]
     if case.task.claimed_at is not None:
         found += [_running(case, case.task.claimed_at), _timeout(case, case.task.claimed_at)]
         found += [*holds.ends(case), *_lease(case), _silence(case, case.task.claimed_at)]
@@ -47,6 +47,25 @@ def _cancelling(case: Case) -> list[Finding]:
         "left_sec": round(left_sec, 1),
     }
     return [Finding(code=Code.CANCELLING, text=text, do=remedy, detail=detail)]
+
+
+def _stopping(case: Case) -> list[Finding]:
+    """The worker ends the attempt of its own accord: it ran too long, was silent, or filled the disk."""
+    if case.task.cancel_requested_at is not None or case.task.claim_token is None:
+        return []
+    stopping = Attempt.objects.filter(claim_token=case.task.claim_token, stop_asked_at__isnull=False)
+    attempt = stopping.only("stop_asked_at", "stop_due_at", "stop_reason").first()
+    if attempt is None or attempt.stop_due_at is None:
+        return []
+    text = f"Its worker has been ending the attempt since {case.since(attempt.stop_asked_at)}: {attempt.stop_reason}."
+    detail = {
+        "since": stamp(attempt.stop_asked_at),
+        "due_at": stamp(attempt.stop_due_at),
+        "left_sec": round(-case.sec_since(attempt.stop_due_at), 1),
+        "reason": attempt.stop_reason,
+    }
+    remedy = f"Nothing to do: its slot is free {case.until(attempt.stop_due_at)}, by force if need be."
+    return [Finding(code=Code.STOPPING, text=text, do=remedy, detail=detail)]
 
 
 def _stalled(case: Case) -> list[Finding]:
@@ -89,7 +108,7 @@ def _worker_silent(case: Case) -> list[Finding]:
     if worker is None:
         return []
     state = state_of(worker, case.as_of, busy=True)
-    if state == "active":
+    if state in ("active", "draining", "paused"):
         return []
     said = "said that it stopped" if state == "stopped" else f"is {state}: it last reported"
     text = f"Its worker {worker} {said} {case.since(worker.stopped_at or worker.heartbeat_at)}."

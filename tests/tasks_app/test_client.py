@@ -323,5 +323,3 @@ async def until(look: Callable[[], bool], timeout_sec: float = 30) -> None:
     async with asyncio.timeout(timeout_sec):
         while not look():
             await asyncio.sleep(0.05)
-
-

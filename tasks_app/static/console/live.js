@@ -123,6 +123,17 @@ function announce(count) {
   bar.textContent = `${count} new or changed: show`;
 }
 
+// Counts down to the moment by which a stopped attempt has freed its slot.
+function count() {
+  for (const element of document.querySelectorAll("time[data-due]")) {
+    const left = Math.ceil((Date.parse(element.dataset.due) - Date.now()) / 1000);
+    const text = left > 0 ? `in ${left} s` : "now";
+    if (element.textContent !== text) element.textContent = text;
+  }
+}
+
+setInterval(count, 1000);
+
 if (isLive) {
   connect();
   setInterval(refreshSoon, AGES_MS);
