@@ -38,6 +38,8 @@ ABSURD_API_KEY = env.text("ABSURD_API_KEY")
 ABSURD_DIAGNOSTICS = env.flag("ABSURD_DIAGNOSTICS", default=not PRODUCTION)
 ABSURD_DATA_ROOTS = env.paths("ABSURD_DATA_ROOTS", f"{ABSURD_VAR / 'data'}:/stage:/data")
 ABSURD_DISK_FLOOR_GB = env.gigabytes("ABSURD_DISK_FLOOR_GB", 1.0)
+ABSURD_LOG_MAX_MB = env.integer("ABSURD_LOG_MAX_MB", 64, least=1, most=1_000_000)
+ABSURD_LOG_DAYS = env.days("ABSURD_LOG_DAYS", 30, least=1)
 ABSURD_HEALTH = env.numbers("ABSURD_HEALTH", thresholds.DEFAULTS)
 ABSURD_PORT = env.integer("ABSURD_PORT", 8000, least=1, most=65535)
 

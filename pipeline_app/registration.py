@@ -18,6 +18,7 @@ IMAGING = "imaging"
 PHOTOMETRY = "photometry"
 
 RECORD = "pipeline_app.records:record"
+WARM = "pipeline_app.casa.warm"
 
 # Memory as measured on a tile of the real size (96 antennas, 768 channels, 24 times), rounded up.
 STAGES = (
@@ -31,6 +32,7 @@ STAGES = (
         check_params=check_paths,
         on_complete=RECORD,
         benign_severe=BENIGN_SEVERE,
+        warm=WARM,
     ),
     TaskSpec(
         name=SOLVE,
@@ -42,6 +44,7 @@ STAGES = (
         check_params=check_paths,
         on_complete=RECORD,
         benign_severe=BENIGN_SEVERE,
+        warm=WARM,
     ),
     TaskSpec(
         name=APPLY,
@@ -53,6 +56,7 @@ STAGES = (
         check_params=check_paths,
         on_complete=RECORD,
         benign_severe=BENIGN_SEVERE,
+        warm=WARM,
     ),
     TaskSpec(
         name=IMAGING,
@@ -64,6 +68,7 @@ STAGES = (
         check_params=check_paths,
         on_complete=RECORD,
         benign_severe=BENIGN_SEVERE,
+        warm=WARM,
     ),
     TaskSpec(
         name=PHOTOMETRY,
@@ -75,6 +80,7 @@ STAGES = (
         check_params=check_paths,
         on_complete=RECORD,
         benign_severe=BENIGN_SEVERE,
+        warm=WARM,
     ),
 )
 

@@ -36,6 +36,8 @@ class TaskSpec:
     disk_gb: float = 0.0
     isolation: Literal["process", "thread"] = "process"
     """`thread` is for short pure-Python work: it runs in the worker itself and cannot be killed."""
+    warm: str | None = None
+    """A module that a spare child imports before there is an attempt; it has a function `hand_over()`, called then."""
     silence_sec: int | None = None
     """An attempt that shows no sign of work for so long is stopped."""
     budget_sec: int | None = None

@@ -1,15 +1,19 @@
 """The process in which a handler runs: ``python -m workers.child``, started by the guardian, used once.
 
-It has no Django, no database and no secret. Standard output and error are the attempt's log already.
+It has no Django, no database and no secret. Started as a spare it first imports what the module named in its
+environment imports, whose `hand_over` is called when there is an attempt.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import gc
+import importlib
 import os
 import signal
+import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +22,7 @@ from typing import NoReturn
 from tasks_app.handler import DirectoryContext
 from workers import protocol, severe
 from workers.pace import Pace
-from workers.protocol import Failure, Progress, Reply, Request, Result
+from workers.protocol import Begun, Failure, Progress, Ready, Reply, Request, Result, Said
 from workers.running import plain_result, product_notes, run_handler
 from workers.stacks import STACK_FD
 
@@ -30,7 +34,7 @@ class Channel:
         self._fd = fd
         self._lock = threading.Lock()
 
-    def send(self, message: Progress | Result | Failure) -> None:
+    def send(self, message: Said) -> None:
         """Write one whole line, whichever thread calls."""
         line = memoryview(protocol.encode(message))
         with self._lock:
@@ -69,19 +73,48 @@ class ChildContext(DirectoryContext):
 
 def main() -> NoReturn:
     """Run the one request and end without Python's and CASA's tear-down, in which finished work can still crash."""
-    request_fd, reply_fd = int(os.environ.pop(protocol.REQUEST_FD)), int(os.environ.pop(protocol.REPLY_FD))
-    os.set_inheritable(reply_fd, False)
-    stack_fd = int(os.environ.pop(STACK_FD))
-    os.set_inheritable(stack_fd, False)
+    request_fd, reply_fd, stack_fd = (
+        int(os.environ.pop(n)) for n in (protocol.REQUEST_FD, protocol.REPLY_FD, STACK_FD)
+    )
+    for fd in (request_fd, reply_fd, stack_fd):
+        os.set_inheritable(fd, False)
     faulthandler.enable(stack_fd, all_threads=True)
     faulthandler.register(signal.SIGUSR1, stack_fd, all_threads=True)
-    with os.fdopen(request_fd, "rb") as stream:
-        request = Request.model_validate_json(stream.read())
     channel = Channel(reply_fd)
+    warm = os.environ.pop(protocol.WARM, "")
+    module = importlib.import_module(warm) if warm else None
+    if module is not None:
+        channel.send(Ready())
+    request = receive(request_fd)
+    settle_in(request)
+    if module is not None:
+        module.hand_over()
+    channel.send(Begun())
     channel.send(execute(request, ChildContext(request, channel)))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def receive(fd: int) -> Request:
+    """Wait for the request, and let all output go to the attempt's log from then on; without one, end."""
+    with socket.socket(fileno=fd) as pipe:
+        _, fds, _, _ = socket.recv_fds(pipe, 16, 2)
+    if len(fds) != 2:
+        os._exit(0)
+    request_fd, log_fd = fds
+    for standard in (1, 2):
+        os.dup2(log_fd, standard)
+    os.close(log_fd)
+    with os.fdopen(request_fd, "rb") as stream:
+        return Request.model_validate_json(stream.read())
+
+
+def settle_in(request: Request) -> None:
+    """Work where the attempt works; what was loaded before keeps nothing of an earlier place."""
+    os.environ.update(request.environment)
+    tempfile.tempdir = None
+    os.chdir(Path(request.attempt_dir) / "scratch")
 
 
 def execute(request: Request, context: ChildContext) -> Reply:

@@ -134,6 +134,9 @@ def eat_memory(params: EatMemoryParams, context: Context) -> dict[str, float]:
     return {"memory_gb": len(held) * step_bytes / 1e9}
 
 
+LINES_A_MB_LOG2 = 14
+
+
 class ChatterParams(Params):
     """How many times to report progress, and how much to print."""
 
@@ -148,8 +151,10 @@ def chatter(params: ChatterParams, context: Context) -> dict[str, float]:
     for number in range(1, params.reports + 1):
         context.progress(number / params.reports, f"report {number}", number=number)
     took_sec = time.monotonic() - began
-    for number in range(params.print_mb << 14):
-        sys.stdout.write(f"line {number:10d} {'.' * 47}\n")
+    lines = range(params.print_mb << LINES_A_MB_LOG2)
+    for first in lines[:: 1 << LINES_A_MB_LOG2]:
+        numbers = range(first, first + (1 << LINES_A_MB_LOG2))
+        sys.stdout.write("".join(f"line {number:10d} {'.' * 47}\n" for number in numbers))
     time.sleep(params.then_sleep_sec)
     return {"reporting_sec": took_sec}
 

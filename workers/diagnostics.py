@@ -56,5 +56,6 @@ def register_all() -> None:
             description="Starts CASA and logs through it",
             memory_gb=CASA_MEMORY_GB,
             benign_severe=BENIGN_SEVERE,
+            warm="pipeline_app.casa.warm",
         )
     )

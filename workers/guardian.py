@@ -1,15 +1,16 @@
 """Runs one child and leaves nobody behind: neither when it ends, nor when it is stopped, nor when the worker dies.
 
-Started by ``COMMAND REQUEST_FD REPLY_FD SCRATCH`` in a session of its own, without site-packages, so that it is small
-and soon there. Standard input is a pipe whose other end only the worker holds: a line ``stop SECONDS`` or ``kill`` is
-an order, end of file means that the worker is gone. Standard output takes JSON lines for the worker, standard error
-is the attempt's log. As child subreaper the guardian inherits every orphan of the attempt, also those that called
-setsid.
+Started by ``COMMAND REQUEST_FD REPLY_FD SCRATCH LOG_BYTES`` in a session of its own, without site-packages, so that it
+is small and soon there. Standard input is a pipe whose other end only the worker holds: a line ``stop SECONDS`` or
+``kill`` is an order, ``adopt JSON`` says where the attempt is that a spare was given, end of file means that the worker
+is gone. Standard output takes JSON lines for the worker, standard error is the attempt's log. As child subreaper the
+guardian inherits every orphan of the attempt, also those that called setsid.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import select
@@ -17,6 +18,7 @@ import signal
 import sys
 import time
 
+from workers.bounded_log import BoundedLog
 from workers.descent import descendants, send
 from workers.stacks import STACK_FD, Stacks
 
@@ -32,6 +34,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 CHILD_OOM_SCORE = "500"
 """When memory runs out the kernel should take the child, not the worker or the database."""
 REAP_EVERY_SEC = 1.0
+BUSY_LOG_SEC = 0.05
 BLOCK_BYTES = 512
 KILL_LIMIT_SEC = 10.0
 """A process in uninterruptible sleep may outlive SIGKILL; the report is not held back for longer than this."""
@@ -42,10 +45,14 @@ libc = ctypes.CDLL(None, use_errno=True)
 class Guardian:
     """Watches over one child until it and all its descendants are gone."""
 
-    def __init__(self, request_fd: int, reply_fd: int, scratch: str) -> None:
+    def __init__(self, request_fd: int, reply_fd: int, scratch: str, log_bytes_most: int) -> None:
         self._stacks = Stacks()
         self._fds = {"ABSURD_REQUEST_FD": request_fd, "ABSURD_REPLY_FD": reply_fd, STACK_FD: self._stacks.fd}
-        self._scratch = scratch
+        self._scratches = [scratch]
+        self._log_bytes_most = log_bytes_most
+        self._log = BoundedLog(2, log_bytes_most)
+        self._log_is_busy = False
+        self._partial = b""
         self._status: int | None = None
         self._kill_at: float | None = None
         self._peak_rss_bytes = 0
@@ -54,6 +61,7 @@ class Guardian:
     def start(self) -> None:
         """Start the child by fork and exec; this process has a single thread and has loaded nothing native."""
         libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self._claim_scratch()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         me = os.getpid()
@@ -69,6 +77,13 @@ class Guardian:
             if name != STACK_FD:
                 os.close(fd)
         tell({"type": "started", "pid": self.child})
+
+    def _claim_scratch(self) -> None:
+        """Hold a lock on the scratch directory, by which a sweep knows that this process lives."""
+        try:
+            fcntl.flock(os.open(self._scratches[0], os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return
 
     def _become_child(self, guardian: int) -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -86,7 +101,7 @@ class Guardian:
         os.dup2(2, 1)
         for fd in self._fds.values():
             os.set_inheritable(fd, True)
-        os.chdir(self._scratch)
+        os.chdir(self._scratches[0])
         named = {name: str(fd) for name, fd in self._fds.items()}
         os.execve(sys.executable, [sys.executable, "-P", "-m", "workers.child"], os.environ | named)  # noqa: S606
 
@@ -100,28 +115,44 @@ class Guardian:
                 if fd == 0 and not self._obey():
                     poller.unregister(0)
             self._reap()
+            self._log_is_busy = self._log.trim()
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
                 self.kill_everyone()
 
     def _wait_sec(self) -> float:
+        look_sec = BUSY_LOG_SEC if self._log_is_busy else REAP_EVERY_SEC
         if self._kill_at is None:
-            return REAP_EVERY_SEC
-        return min(REAP_EVERY_SEC, max(0.0, self._kill_at - time.monotonic()))
+            return look_sec
+        return min(look_sec, max(0.0, self._kill_at - time.monotonic()))
 
     def _obey(self) -> bool:
         """Carry out the orders on standard input; return False at its end."""
-        orders = os.read(0, 4096).decode()
+        orders = os.read(0, 1 << 16)
         if not orders:
             self._kill_at = time.monotonic()
             return False
-        for order in orders.splitlines():
-            word, _, grace_sec = order.partition(" ")
+        *whole, self._partial = (self._partial + orders).split(b"\n")
+        for order in whole:
+            word, _, rest = order.decode().partition(" ")
             if word == "kill":
                 self._kill_at = time.monotonic()
             elif word == "stop" and self._kill_at is None:
                 self._ask_to_end()
-                self._kill_at = time.monotonic() + float(grace_sec)
+                self._kill_at = time.monotonic() + float(rest)
+            elif word == "adopt":
+                self._adopt(**json.loads(rest))
         return True
+
+    def _adopt(self, log: str, scratch: str) -> None:
+        """Look after the attempt that the spare was given."""
+        self._scratches.append(scratch)
+        try:
+            fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError:
+            return
+        os.dup2(fd, 2, inheritable=False)
+        os.close(fd)
+        self._log = BoundedLog(2, self._log_bytes_most)
 
     def _ask_to_end(self) -> None:
         """Have the child write the stacks of its threads, then ask everyone to end."""
@@ -172,6 +203,7 @@ class Guardian:
         import resource
 
         self._log_stacks()
+        self._log.finish()
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         code = os.waitstatus_to_exitcode(self._status) if self._status is not None else None
         tell(
@@ -194,7 +226,8 @@ class Guardian:
         import shutil
 
         os.chdir("/")
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        for scratch in self._scratches:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def note(text: bytes) -> None:
@@ -215,8 +248,8 @@ def tell(message: dict[str, object]) -> None:
 
 def main() -> None:
     """Guard one child from start to end."""
-    request_fd, reply_fd, scratch = sys.argv[1:]
-    guardian = Guardian(int(request_fd), int(reply_fd), scratch)
+    request_fd, reply_fd, scratch, log_bytes_most = sys.argv[1:]
+    guardian = Guardian(int(request_fd), int(reply_fd), scratch, int(log_bytes_most))
     guardian.start()
     guardian.watch()
     guardian.report(guardian.kill_everyone())

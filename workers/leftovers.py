@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import threading
 import time
 from pathlib import Path
 
+from pipeline_app.models import Product
 from tasks_app.models import Attempt
+from workers import spare
 from workers.publication import leftovers
 
 OLD_AFTER_SEC = 3600.0
@@ -32,18 +35,35 @@ def sweep(root: Path, *, old_after_sec: float = OLD_AFTER_SEC, kept: int = KEPT_
         outcome = outcomes.get(each.claim_token)
         if outcome is None:
             continue
+        old = each.age_sec >= old_after_sec
+        if old and outcome != "completed" and _is_unreferenced(each.places.published_dir):
+            doomed.append(each.places.published_dir)
         if outcome != "completed" and kept > 0:
             kept -= 1
-            continue
-        if each.age_sec < old_after_sec:
-            continue
-        doomed.append(each.places.attempt_dir)
-        if outcome != "completed" and each.places.published_dir.is_dir():
-            doomed.append(each.places.published_dir)
+        elif old:
+            doomed.append(each.places.attempt_dir)
     if doomed:
         logger.info("removing %d directories of ended attempts below %s", len(doomed), root)
         threading.Thread(target=_remove, args=(doomed,), name="leftovers", daemon=True).start()
     return doomed
+
+
+def _is_unreferenced(published: Path) -> bool:
+    """Whether it was published by an attempt that then could not record it."""
+    return published.is_dir() and not Product.objects.filter(path__startswith=f"{published}/").exists()
+
+
+def sweep_state(var: Path, *, log_days: int) -> int:
+    """Remove logs of attempts that are too old, and what killed spares have left; return how many files that were."""
+    removed = len(spare.sweep(var))
+    oldest = time.time() - log_days * 86_400
+    for log in (var / "log" / "attempts").glob("*/*.log"):
+        with contextlib.suppress(OSError):
+            if log.stat().st_mtime < oldest:
+                log.unlink()
+                removed += 1
+                log.parent.rmdir()
+    return removed
 
 
 def _remove(directories: list[Path]) -> None:

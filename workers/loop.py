@@ -28,6 +28,7 @@ from workers.outcome import CANCELLED, DRAINED, LOST
 from workers.presence import Presence
 from workers.recycling import Recycling
 from workers.reporting import Reporter
+from workers.spare import Bench
 from workers.stop_orders import StopOrders
 from workers.supervisor import ProcessExecution
 from workers.threads import Crew, ThreadExecution
@@ -76,6 +77,7 @@ class Loop:
         self._look_again_at: float | None = None
         self._gathering = Gathering()
         self._reporter = Reporter()
+        self._bench = Bench(settings.ABSURD_VAR, enabled=options.warm, log_bytes_most=settings.ABSURD_LOG_MAX_MB << 20)
         self._disk = DiskFloor(self._root, settings.ABSURD_DISK_FLOOR_GB)
         self._timers = (self._claims, self._renewals, self._heartbeats, self._sweeps, self._limits, self._watch)
 
@@ -152,6 +154,7 @@ class Loop:
         if self._limits.due():
             for execution in running:
                 execution.check_limits(grace_sec=settings.ABSURD_STOP_GRACE_SEC)
+            self._bench.tend(wanted=not self._draining)
             self._disk.check(running, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
         if not self._orders.drain:
             return
@@ -330,6 +333,7 @@ class Loop:
             var=settings.ABSURD_VAR,
             data_roots=settings.ABSURD_DATA_ROOTS,
             host_memory_gb=self._options.memory_gb,
+            bench=self._bench,
         )
 
     def _sweep(self) -> None:
@@ -338,6 +342,7 @@ class Loop:
             self._sweeper.sweep()
             if self._leftovers.due():
                 leftovers.sweep(self._root)
+                leftovers.sweep_state(settings.ABSURD_VAR, log_days=settings.ABSURD_LOG_DAYS)
         except link.OUTAGE:
             raise
         except (DatabaseError, OSError):
@@ -346,6 +351,7 @@ class Loop:
     def _leave(self) -> None:
         """Say goodbye; the guardians that still clear away are given a moment, and outlive this process if need be."""
         self._notifier.stopping()
+        self._bench.close()
         for execution in list(self._executions):
             self._forget(execution)
         with self._link.guarded():

@@ -33,6 +33,8 @@ class Options:
     cores: int
     max_age_sec: float | None
     max_rss_gb: float | None
+    warm: bool = True
+    """Whether a spare child with CASA imported is kept."""
 
     @property
     def queue_names(self) -> tuple[str, ...]:
@@ -71,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SEC",
         help="how long attempts may go on after SIGTERM before they are stopped and returned (default: %(default)g)",
     )
+    add("--no-warm", dest="warm", action="store_false", help="keep no spare child with CASA imported")
     add(
         "--memory-gb",
         type=_number(0.1),
@@ -102,6 +105,7 @@ def from_parsed(parsed: dict[str, object]) -> Options:
         "burst": bool(parsed.get("burst")),
         "max_tasks": parsed.get("max_tasks"),
         "drain_timeout_sec": given("drain_timeout", DRAIN_TIMEOUT_SEC),
+        "warm": bool(given("warm", True)),
         "memory_gb": given("memory_gb", admission.default_memory_gb()),
         "cores": given("cores", admission.default_cores(concurrency)),  # type: ignore[arg-type]
         "max_age_sec": parsed.get("max_age"),

@@ -15,6 +15,8 @@ VERSION: Literal[1] = 1
 
 REQUEST_FD = "ABSURD_REQUEST_FD"
 REPLY_FD = "ABSURD_REPLY_FD"
+WARM = "ABSURD_WARM"
+"""Names the module that a spare imports before it waits for its request."""
 
 LINE_BYTES_MOST = 32 * 1024 * 1024
 """A longer line is no message but a runaway, and the worker must not collect it."""
@@ -45,6 +47,20 @@ class Request(Message):
     """Patterns of CASA's severe messages that mean nothing; None: none of them means anything."""
     cores: int
     memory_gb: float
+    environment: dict[str, str] = Field(default_factory=dict)
+    """What differs from attempt to attempt, for a child that was started before there was one."""
+
+
+class Ready(Message):
+    """A spare has imported what it should and waits for its request."""
+
+    type: Literal["ready"] = "ready"
+
+
+class Begun(Message):
+    """The child has taken its request: from here on its end is the attempt's end."""
+
+    type: Literal["begun"] = "begun"
 
 
 class ProductNote(Message):
@@ -100,16 +116,16 @@ class Failure(Message):
 
 Reply = Result | Failure
 
-_MESSAGES: TypeAdapter[Progress | Result | Failure] = TypeAdapter(
-    Annotated[Progress | Result | Failure, Field(discriminator="type")]
-)
+Said = Ready | Begun | Progress | Result | Failure
+
+_MESSAGES: TypeAdapter[Said] = TypeAdapter(Annotated[Said, Field(discriminator="type")])
 
 
-def encode(message: Progress | Result | Failure) -> bytes:
+def encode(message: Said) -> bytes:
     """Return the message as one line."""
     return message.model_dump_json().encode() + b"\n"
 
 
-def decode(line: bytes) -> Progress | Result | Failure:
+def decode(line: bytes) -> Said:
     """Return the message of a line. Raises ValueError when it is none."""
     return _MESSAGES.validate_json(line)

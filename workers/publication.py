@@ -84,9 +84,11 @@ def publish(places: Places) -> None:
     """Rename the outputs to their published place, durably; nothing happens without outputs, or a second time."""
     if not places.products_dir.is_dir() or not any(places.products_dir.iterdir()):
         return
-    places.published_dir.parent.mkdir(parents=True, exist_ok=True)
+    parent = places.published_dir.parent
+    is_new = not parent.is_dir()
+    parent.mkdir(parents=True, exist_ok=True)
     places.products_dir.rename(places.published_dir)
-    for directory in (places.published_dir.parent, places.attempt_dir):
+    for directory in (parent, places.attempt_dir, *([parent.parent] if is_new else [])):
         _fsync_directory(directory)
 
 
@@ -127,7 +129,10 @@ def leftovers(root: Path, now: float) -> list[Leftover]:
             content = json.loads(note.read_text())
             places = Places(attempt_dir=note.parent, published_dir=Path(content["published_dir"]))
             token, age_sec = UUID(content["claim_token"]), now - note.stat().st_mtime
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        # A handler can write into its attempt directory: what the note says must be a place that was the attempt's.
+        if places.published_dir.parent.parent != root or places.published_dir.suffix != f".{str(token)[:8]}":
             continue
         found.append(Leftover(places=places, claim_token=token, age_sec=age_sec))
     return sorted(found, key=lambda leftover: leftover.age_sec)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workers import descent
 
@@ -27,6 +27,15 @@ class Usage:
     cpu_sec: float = 0.0
     read_bytes: int = 0
     write_bytes: int = 0
+
+    def since(self, base: Usage) -> Usage:
+        """Return this without what had been used by then; memory is what is held now."""
+        return replace(
+            self,
+            cpu_sec=max(0.0, self.cpu_sec - base.cpu_sec),
+            read_bytes=max(0, self.read_bytes - base.read_bytes),
+            write_bytes=max(0, self.write_bytes - base.write_bytes),
+        )
 
 
 class ProcessTree:

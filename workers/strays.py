@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from uuid import UUID
 
 import psutil
 
 MARK = "ABSURD_ATTEMPT"
 
 
-def kill(claim_token: UUID) -> int:
-    """Kill every process of this user that carries the attempt's mark; return how many."""
+def kill(mark: str) -> int:
+    """Kill every process of this user that carries the mark; return how many."""
     killed = 0
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) == str(claim_token):
+            if process.environ().get(MARK) == mark:
                 process.kill()
                 killed += 1
     return killed

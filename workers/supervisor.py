@@ -8,52 +8,37 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
+
+from django.conf import settings
 
 from tasks_app import registry
 from tasks_app.claiming import AttemptReport, Claim
 from tasks_app.usage import Used
-from workers import cores, environment, guardian, logs, protocol, publication, resources, strays
+from workers import cores, environment, logs, protocol, publication, strays
+from workers.enclosure import Enclosure, Surroundings
 from workers.execution import Execution
 from workers.outcome import CRASHES, Exit, Memory, Stop, clean, judge, signal_name
-from workers.protocol import Progress, Reply, Request
+from workers.protocol import Begun, Progress, Ready, Reply, Request
 from workers.resources import Usage
 from workers.silence import Silence
-
-READ_BYTES = 1 << 16
+from workers.spare import Bench, Kind
 
 logger = logging.getLogger(__name__)
-
-
-class Lines:
-    """The whole lines that have arrived on a pipe, read without waiting."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self._partial = b""
-        self.at_end = False
-        os.set_blocking(fd, False)
-
-    def read(self) -> Iterator[bytes]:
-        """Yield the lines that can be read now. Raises ValueError for one that is longer than any message."""
-        while not self.at_end:
-            try:
-                chunk = os.read(self.fd, READ_BYTES)
-            except BlockingIOError:
-                return
-            self.at_end = not chunk
-            *whole, self._partial = (self._partial + chunk).split(b"\n")
-            if len(self._partial) > protocol.LINE_BYTES_MOST:
-                raise ValueError(f"a message is longer than {protocol.LINE_BYTES_MOST} bytes")
-            yield from whole
 
 
 class ProcessExecution(Execution):
     """An attempt in a guarded process of its own."""
 
     def __init__(
-        self, claim: Claim, *, root: Path, var: Path, data_roots: tuple[Path, ...], host_memory_gb: float
+        self,
+        claim: Claim,
+        *,
+        root: Path,
+        var: Path,
+        data_roots: tuple[Path, ...],
+        host_memory_gb: float,
+        bench: Bench | None = None,
     ) -> None:
         super().__init__(claim, root=root)
         self.ceiling_gb = memory_ceiling_gb(claim, host_memory_gb)
@@ -61,7 +46,9 @@ class ProcessExecution(Execution):
         self._silence = Silence(self._log)
         self._var = var
         self._data_roots = data_roots
-        self._guardian: subprocess.Popen[bytes] | None = None
+        self._bench = bench
+        self._enclosure: Enclosure | None = None
+        self._begun = False
         self._reply: Reply | None = None
         self._exit: Exit | None = None
         self._usage = Usage()
@@ -73,44 +60,52 @@ class ProcessExecution(Execution):
     @property
     def running(self) -> bool:
         """Whether the guardian has been started and the end is not known yet."""
-        return self._guardian is not None and self.outcome is None
+        return self._enclosure is not None and self.outcome is None
 
     def start(self, handler: str) -> list[int]:
-        """Start guardian and child; return the descriptors to listen to. Raises OSError."""
+        """Give the attempt to a spare or to a child of its own; return the descriptors to listen to. Raises OSError."""
         publication.prepare(self.claim, self.places)
-        scratch = self.places.scratch_dir
-        request_fd = self._write_request(handler)
-        reply_read, reply_write = os.pipe()
-        log_fd = logs.open_for_append(self._log)
+        request = self._request(handler)
         self._oom_kills_before = oom_kills()
+        log_fd = logs.open_for_append(self._log)
         try:
-            self._guardian = subprocess.Popen(
-                [*guardian.COMMAND, str(request_fd), str(reply_write), str(scratch)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log_fd,
-                bufsize=0,
-                pass_fds=(request_fd, reply_write),
-                start_new_session=True,
-                cwd=scratch,
-                env=environment.of_child(claim=self.claim, scratch=scratch, log_path=self._log, var=self._var),
-            )
-        except OSError:
-            os.close(reply_read)
-            raise
+            self._enclosure = self._warm(request, log_fd) or self._cold(request, log_fd)
         finally:
-            for fd in (request_fd, reply_write, log_fd):
-                os.close(fd)
-        assert self._guardian.stdout is not None  # noqa: S101 - it is a pipe, as asked for above
+            os.close(log_fd)
         self._started_at = time.monotonic()
         self._silence.broken()
-        self._replies, self._reports = Lines(reply_read), Lines(self._guardian.stdout.fileno())
-        return [self._replies.fd, self._reports.fd]
+        return [self._enclosure.replies.fd, self._enclosure.reports.fd]
 
-    def _write_request(self, handler: str) -> int:
-        """Return a descriptor of the request, in memory: a pipe would block when the params are large."""
+    def _warm(self, request: Request, log_fd: int) -> Enclosure | None:
         spec = registry.find(self.claim.task_name)
-        request = Request(
+        if self._bench is None or spec is None or spec.warm is None:
+            return None
+        enclosure = self._bench.take(Kind(module=spec.warm, cores=self.claim.cores))
+        if enclosure is None:
+            return None
+        try:
+            enclosure.give(request, log_fd)
+        except OSError as error:
+            logger.warning("the warm spare could not take %s: %s", self.named, error)
+            self._bench.discard(enclosure)
+            return None
+        return enclosure
+
+    def _cold(self, request: Request, log_fd: int) -> Enclosure:
+        scratch, mark = self.places.scratch_dir, str(self.claim.claim_token)
+        own = environment.of_child(
+            mark=mark, cores=self.claim.cores, scratch=scratch, log_path=self._log, var=self._var
+        )
+        surroundings = Surroundings(
+            mark=mark, environment=own, scratch=scratch, log_bytes_most=settings.ABSURD_LOG_MAX_MB << 20
+        )
+        enclosure = Enclosure(surroundings, log_fd)
+        enclosure.give(request, log_fd)
+        return enclosure
+
+    def _request(self, handler: str) -> Request:
+        spec = registry.find(self.claim.task_name)
+        return Request(
             task_id=str(self.claim.task_id),
             attempt=self.claim.attempt,
             task_name=self.claim.task_name,
@@ -123,27 +118,37 @@ class ProcessExecution(Execution):
             benign_severe=spec.benign_severe if spec and spec.severe_is_failure else None,
             cores=self.claim.cores,
             memory_gb=self.claim.memory_gb,
+            environment=environment.of_attempt(scratch=self.places.scratch_dir, log_path=self._log),
         )
-        fd = os.memfd_create("request")
-        with os.fdopen(os.dup(fd), "wb") as stream:
-            stream.write(request.model_dump_json().encode())
-        os.lseek(fd, 0, os.SEEK_SET)
-        return fd
 
     def listen(self) -> list[int]:
         """Read what has arrived; return the descriptors that have come to their end and are to be forgotten."""
-        for line in self._reports.read():
+        enclosure = self._enclosure
+        if enclosure is None:
+            return []
+        for line in enclosure.reports.read():
             self._hear_guardian(json.loads(line))
         try:
-            for line in self._replies.read():
+            for line in enclosure.replies.read():
                 self._hear_child(line)
         except ValueError as error:
             self._reply = protocol.Failure(failure_class="error", message=str(error))
-            self._replies.at_end = True
+            enclosure.replies.at_end = True
             self.kill()
-        if self.running and (self._exit is not None or self._reports.at_end):
+        if self.running and (self._exit is not None or enclosure.reports.at_end):
+            if enclosure.was_spare and not self._begun and self.stop_asked is None:
+                return self._start_again(enclosure)
             self._conclude()
-        return [pipe.fd for pipe in (self._replies, self._reports) if pipe.at_end]
+        return [pipe.fd for pipe in (enclosure.replies, enclosure.reports) if pipe.at_end]
+
+    def _start_again(self, enclosure: Enclosure) -> list[int]:
+        """Let go of a spare that ended before it began the attempt; the loop starts what is not running."""
+        logger.warning("the warm spare ended before it began %s, which starts cold", self.named)
+        strays.kill(enclosure.mark)
+        if self._bench is not None:
+            self._bench.discard(enclosure)
+        self._bench = self._enclosure = self._exit = None
+        return [enclosure.replies.fd, enclosure.reports.fd]
 
     def _hear_guardian(self, report: dict[str, object]) -> None:
         kind = report.pop("type")
@@ -158,7 +163,9 @@ class ProcessExecution(Execution):
         except ValueError:
             logger.warning("unreadable message from the child %s: %.200r", self.named, line)
             return
-        if isinstance(message, Progress):
+        if isinstance(message, Ready | Begun):
+            self._begun = isinstance(message, Begun)
+        elif isinstance(message, Progress):
             self.news = message.model_copy(update={"message": clean(message.message)})
             self._silence.broken()
         else:
@@ -167,7 +174,8 @@ class ProcessExecution(Execution):
     def _conclude(self) -> None:
         if self._exit is None:
             self._exit = Exit()
-            strays.kill(self.claim.claim_token)
+            if self._enclosure is not None:
+                strays.kill(self._enclosure.mark)
         memory = Memory(
             peak_bytes=self.peak_rss_bytes,
             limit_gb=self.ceiling_gb,
@@ -201,9 +209,8 @@ class ProcessExecution(Execution):
             self._order("kill")
 
     def _order(self, text: str) -> None:
-        if self._guardian is not None and self._guardian.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._guardian.stdin.write(f"{text}\n".encode())
+        if self._enclosure is not None:
+            self._enclosure.order(text)
 
     def check_limits(self, *, grace_sec: float) -> None:
         """Stop the attempt when it has run or grown beyond what it may."""
@@ -223,8 +230,8 @@ class ProcessExecution(Execution):
             self.kill(Stop(failure_class="memory", message=message))
 
     def _sample(self) -> Usage:
-        if self._guardian is not None:
-            self._usage = resources.measure(self._guardian.pid)
+        if self._enclosure is not None:
+            self._usage = self._enclosure.measure()
             self._peak_rss_bytes = max(self._peak_rss_bytes, self._usage.rss_bytes)
         return self._usage
 
@@ -246,27 +253,24 @@ class ProcessExecution(Execution):
         """Return what is kept of the attempt; the log's tail only when it did not complete."""
         outcome, ended = self.outcome, self._exit or Exit()
         failed = outcome is not None and outcome.failure_class is not None
+        used = Usage(cpu_sec=ended.cpu_sec, read_bytes=ended.read_bytes, write_bytes=ended.write_bytes)
+        if self._enclosure is not None:
+            used = used.since(self._enclosure.base)
         return AttemptReport(
             traceback=outcome.traceback if outcome else "",
             exit_code=ended.exit_code,
             signal=signal_name(ended.signal) if ended.signal else "",
             log_tail=logs.tail(self._log) if failed else "",
             peak_rss_bytes=self.peak_rss_bytes or None,
-            cpu_sec=ended.cpu_sec if self._exit else None,
-            read_bytes=ended.read_bytes if self._exit else None,
-            write_bytes=ended.write_bytes if self._exit else None,
+            cpu_sec=used.cpu_sec if self._exit else None,
+            read_bytes=used.read_bytes if self._exit else None,
+            write_bytes=used.write_bytes if self._exit else None,
             stack=clean(ended.stack) if failed else "",
         )
 
     def close(self) -> subprocess.Popen[bytes] | None:
         """Close the pipes; return the guardian, which may still be clearing away and is to be reaped later."""
-        if self._guardian is None:
-            return None
-        os.close(self._replies.fd)
-        for pipe in (self._guardian.stdin, self._guardian.stdout):
-            if pipe is not None:
-                pipe.close()
-        return self._guardian
+        return None if self._enclosure is None else self._enclosure.close()
 
 
 def memory_ceiling_gb(claim: Claim, host_memory_gb: float) -> float:

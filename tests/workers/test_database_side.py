@@ -157,8 +157,9 @@ def test_old_directories_of_ended_attempts_go_and_those_of_others_stay(worker, t
     for execution in (crashed, running, strange):
         long_ago = time.time() - 2 * leftovers.OLD_AFTER_SEC
         os.utime(execution.places.attempt_dir / publication.NOTE, (long_ago, long_ago))
-    assert leftovers.sweep(tmp_path, kept=1) == []
-    doomed = leftovers.sweep(tmp_path, kept=0)
+    doomed = leftovers.sweep(tmp_path, kept=1)
+    assert doomed == [crashed.places.published_dir]
+    doomed += leftovers.sweep(tmp_path, kept=0)
     assert set(doomed) == {crashed.places.attempt_dir, crashed.places.published_dir}
     deadline = time.monotonic() + 10
     while any(directory.exists() for directory in doomed) and time.monotonic() < deadline:
@@ -188,3 +189,14 @@ def test_a_task_too_big_for_the_whole_host_holds_up_no_other(worker):
         Task.objects.filter(pk=task.pk).update(memory_gb=size_gb, memory_class=policies.memory_class(size_gb))
     (claim,) = claim_for(worker, 5)
     assert claim.task_id == tasks[1].task_id
+
+
+def test_a_note_that_names_a_place_that_was_never_the_attempts_removes_nothing(worker, tmp_path):
+    spawn_one("echo")
+    execution = ended(worker, tmp_path)
+    claiming.fail(execution.claim, "lost", "the worker died", AttemptReport())
+    victim = tmp_path / "echo" / "good.12345678"
+    victim.mkdir(parents=True)
+    note = execution.places.attempt_dir / publication.NOTE
+    note.write_text(note.read_text().replace(str(execution.places.published_dir), str(victim)))
+    assert leftovers.sweep(tmp_path, old_after_sec=0, kept=0) == []

@@ -1,0 +1,138 @@
+"""A spare child that has imported CASA: used once, never missed, never in the way."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks_app.models import Attempt
+from tests.workers.live import attempts, finished, gone, spawn_one, wait_for
+from workers import spare
+
+pytestmark = [pytest.mark.chaos, pytest.mark.casa]
+
+
+def spares(var: Path) -> list[psutil.Process]:
+    """Return the children that wait in a spare's directory."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.environ().get("HOME", "/")).parent == spare.directory(var) and is_child(process):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def is_child(process: psutil.Process) -> bool:
+    return "workers.child" in process.cmdline()
+
+
+def ready(process: psutil.Process) -> bool:
+    """Whether the spare has imported and waits."""
+    return process.status() == psutil.STATUS_SLEEPING and process.memory_info().rss > 300e6
+
+
+def one_ready(var: Path, but: int = 0) -> psutil.Process:
+    def look() -> psutil.Process | None:
+        found = [process for process in spares(var) if process.pid != but]
+        return found[0] if len(found) == 1 and ready(found[0]) else None
+
+    return wait_for(look, 100)
+
+
+def test_the_second_attempt_finds_casa_imported_and_everything_in_its_place(workers):
+    var = Path(workers.environment["ABSURD_VAR"])
+    worker = workers.start()
+    cold = finished(spawn_one("casa-trial"), 100)
+    process = one_ready(var)
+    wait_for(lambda: process.cpu_times().user > 1.0)
+    assert process.memory_info().rss < 700e6
+    assert Attempt.objects.count() == 1
+    warm = finished(spawn_one("casa-trial", {"severe": "no solutions"}, max_retries=0), 100)
+    (first,), (second,) = attempts(cold), attempts(warm)
+    assert cold.status == "completed" and cold.result["pid"] != process.pid
+    assert (warm.status, "no solutions" in warm.error) == ("failed", True)  # CASA logged into the attempt's own log
+    assert gone(process.pid)  # used once
+    assert second.wall_sec < first.wall_sec / 2
+    assert second.cpu_sec < first.cpu_sec  # what the import cost is not the attempt's
+    log = Path(second.log_path).read_text()
+    assert "CASA is there" in log and "asking CASA" in log
+    again = one_ready(var)
+    done = finished(spawn_one("casa-trial"), 100)
+    assert done.result["pid"] == again.pid
+    assert done.result["home"] == done.result["working_directory"] == str(Path(attempts(done)[0].directory) / "scratch")
+    assert done.result["omp_threads"] == "1"
+    last = one_ready(var, but=again.pid)
+    guardian = last.parent()
+    worker.send_signal(signal.SIGKILL)
+    wait_for(lambda: gone(last.pid) and gone(guardian.pid), 2.0)
+    wait_for(lambda: list(spare.directory(var).iterdir()) == [])
+
+
+def test_a_spare_that_dies_costs_no_attempt_and_a_kill_of_its_attempt_reaches_all(workers):
+    var = Path(workers.environment["ABSURD_VAR"])
+    workers.start()
+    finished(spawn_one("casa-trial"), 100)
+    stopped = one_ready(var)
+    stopped.suspend()  # takes the attempt, and never begins it
+    task = spawn_one("casa-trial")
+    wait_for(lambda: [each for each in attempts(task) if each.directory])
+    wait_for(lambda: "attempt started" in workers.logs().split(str(task.task_id), 1)[-1])
+    stopped.kill()
+    assert finished(task, 100).status == "completed"
+    assert [each.outcome for each in attempts(task)] == ["completed"]
+    assert "starts cold" in workers.logs()
+
+
+def test_no_spare_is_kept_where_none_is_wanted(workers):
+    workers.start("--no-warm")
+    finished(spawn_one("casa-trial"), 100)
+    finished(spawn_one("casa-trial"), 100)
+    assert spares(Path(workers.environment["ABSURD_VAR"])) == []
+
+
+QUICK = spare.Kind(module="json.tool", cores=1)
+
+
+def test_what_a_killed_spare_left_is_removed_and_what_a_living_one_uses_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(spare, "TRY_AGAIN_SEC", 0.0)
+    living = spare.Spare(QUICK, tmp_path, log_bytes_most=1 << 20)
+    wait_for(lambda: living.look() and living.ready)
+    (used,) = spare.directory(tmp_path).iterdir()
+    dead = spare.directory(tmp_path) / "left-behind"
+    dead.mkdir()
+    assert spare.sweep(tmp_path) == [dead]
+    assert used.exists() and not dead.exists()
+    living.enclosure.close().wait(10)
+    living.forget_log()
+    assert not used.exists()
+
+
+def test_an_idle_spare_is_ended_and_one_that_fails_is_not_started_again_at_once(tmp_path, monkeypatch, caplog):
+    kept = spare.directory(tmp_path)
+    bench = spare.Bench(tmp_path, enabled=True, log_bytes_most=1 << 20)
+    bench.take(spare.Kind(module="no_such_module", cores=1))
+
+    def told() -> bool:
+        bench.tend(wanted=True)
+        return "No module named 'no_such_module'" in caplog.text
+
+    wait_for(told, 30)
+    bench.tend(wanted=True)
+    wait_for(lambda: list(kept.iterdir()) == [])
+    bench.close()
+
+    monkeypatch.setattr(spare, "IDLE_SEC", 0.0)
+    idle = spare.Bench(tmp_path, enabled=True, log_bytes_most=1 << 20)
+    idle.take(QUICK)
+    idle.tend(wanted=True)
+    assert len(list(kept.iterdir())) == 1
+    idle.tend(wanted=True)
+    wait_for(lambda: list(kept.iterdir()) == [])
+    idle.tend(wanted=True)
+    assert list(kept.iterdir()) == []
+    idle.close()
