@@ -96,7 +96,8 @@ def test_slow_recovery_and_lost_throughput_are_noticed():
 
 
 FAILING = """
-import sys
+import sys, django
+django.setup()
 from workers.gameday import catalogue
 @catalogue.scenario("breaks")
 def breaks(game):
