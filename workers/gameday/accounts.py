@@ -15,11 +15,11 @@ from workers.gameday.looking import NothingCame, all_finished, leftovers_below
 SETTLE_SEC = 60.0
 
 
-def settle(game: Game) -> None:
+def settle(game: Game, patience_sec: float = SETTLE_SEC) -> None:
     """Wait for the last task to end, then fill in the report's account."""
     report, task_ids = game.report, game.task_ids
     try:
-        all_finished(task_ids, SETTLE_SEC)
+        all_finished(task_ids, patience_sec)
     except NothingCame as error:
         report.expect("every accepted task ends", False, error)
     statuses = Counter(Task.objects.filter(task_id__in=task_ids).values_list("status", flat=True))

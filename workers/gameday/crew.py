@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,6 +21,9 @@ from workers.environment import CHECKOUT
 from workers.gameday.looking import wait_for
 
 START_SEC = 60.0
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None)
 
 
 class Hand:
@@ -112,6 +117,7 @@ class Crew:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                preexec_fn=_die_with_the_game,
             )
 
     def logs(self) -> str:
@@ -134,6 +140,11 @@ class Crew:
         """Mark the rows of our dead workers as stopped, so that no operator wonders where they are."""
         rows = Worker.objects.filter(label__startswith=self.label_prefix, stopped_at=None)
         rows.filter(pid__in=[hand.popen.pid for hand in self.hands]).update(stopped_at=Now())
+
+
+def _die_with_the_game() -> None:
+    """Let nothing outlive a game that is killed; the guardians then end what the workers had started."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def own_environment(directory: Path, urls: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:

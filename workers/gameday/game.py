@@ -157,7 +157,6 @@ class Game:
     def close(self, *, keep: bool) -> None:
         """End the game's processes and clear away; logs are kept for whoever wants to know why it failed."""
         self.crew.end()
-        self.crew.sign_off()
         if keep:
             self.report.notes.append(f"logs and products are kept in {self.directory}")
         else:

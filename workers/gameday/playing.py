@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
 import traceback
+from collections.abc import Iterator
 
 from django.db import connection
 
 from workers import diagnostics
-from workers.gameday import accounts
+from workers.gameday import accounts, leftovers
 from workers.gameday.catalogue import Scenario
 from workers.gameday.game import Game, Skipped, Terms
 from workers.gameday.looking import NothingCame
@@ -28,13 +31,34 @@ def play(scenario: Scenario, terms: Terms) -> Report:
     try:
         _play(scenario, game)
     finally:
-        try:
-            game.cancel_the_rest()
-        except OUTAGE:
-            connection.close()
-        game.close(keep=not report.passed)
+        with _undisturbed():
+            _clear_away(game)
         report.wall_sec = round(time.monotonic() - began, 1)
     return report
+
+
+def _clear_away(game: Game) -> None:
+    try:
+        game.cancel_the_rest()
+        game.crew.end()
+        leftovers.end(game.terms.queue_name)
+        game.crew.sign_off()
+    except OUTAGE as error:
+        connection.close()
+        game.report.notes.append(f"rows could not be cleared away: {error}")
+    finally:
+        game.close(keep=not game.report.passed)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no second Ctrl-C interrupt the clearing away."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _play(scenario: Scenario, game: Game) -> None:

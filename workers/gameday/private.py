@@ -16,29 +16,59 @@ from workers.gameday.game import PREFIX, Terms
 from workers.gameday.report import Check, Report
 
 PLAY_LIMIT_SEC = 600.0
+CLEAR_AWAY_SEC = 60.0
 
 
 def play(scenario: Scenario, terms: Terms) -> Report:
     """Start a private PostgreSQL and Valkey in a directory of their own, play there, and remove all of it."""
     directory = tempfile.mkdtemp(prefix=f"{PREFIX}own-")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ABSURD_", "PG"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ABSURD_", "PG", "DJANGO_"))}
     environment = inherited | {"ABSURD_VAR": directory, "ABSURD_ENABLED": "true", "ABSURD_MODE": "local"}
-    argv = [sys.executable, "manage.py", "absurd_gameday", "--stop-servers", "--yes", "--json"]
-    argv += ["--queue-name", terms.queue_name, "--lease-sec", str(terms.lease_sec), "--grace-sec", str(terms.grace_sec)]
-    argv += ["--only", scenario.name]
     try:
-        played = subprocess.run(
-            argv, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, text=True, timeout=PLAY_LIMIT_SEC, check=False
-        )
-        return read(json.loads(played.stdout)["scenarios"][0])
-    except (subprocess.TimeoutExpired, ValueError, LookupError) as error:
-        report = Report(name=scenario.name, title=scenario.title)
-        report.expect("the game on servers of its own was played", False, f"{type(error).__name__}: {error}")
-        return report
+        _run(["manage.py", "migrate", "--verbosity", "0"], environment)
+        told, fault = _run(["manage.py", "absurd_gameday", *_options(scenario, terms)], environment)
     finally:
-        purge = [sys.executable, "-m", "absurd_project.stack", "purge", "--yes"]
-        subprocess.run(purge, cwd=CHECKOUT, env=environment, stdout=subprocess.DEVNULL, check=False, timeout=120)
+        _run(["-m", "absurd_project.stack", "purge", "--yes"], environment)
         shutil.rmtree(directory, ignore_errors=True)
+    if told:
+        return read(json.loads(told)["scenarios"][0])
+    report = Report(name=scenario.name, title=scenario.title)
+    report.expect("the game on servers of its own was played", False, fault)
+    return report
+
+
+def _options(scenario: Scenario, terms: Terms) -> list[str]:
+    options = ["--stop-servers", "--yes", "--json", "--only", scenario.name, "--queue-name", terms.queue_name]
+    return [*options, "--lease-sec", str(terms.lease_sec), "--grace-sec", str(terms.grace_sec)]
+
+
+def _run(argv: list[str], environment: dict[str, str]) -> tuple[str, str]:
+    """Run a process of ours; return its output and the end of its complaints.
+
+    Whatever ends this function, the process is given the time to clear away what it has started.
+    """
+    process = subprocess.Popen(
+        [sys.executable, *argv],
+        cwd=CHECKOUT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        told, fault = process.communicate(timeout=PLAY_LIMIT_SEC)
+    except BaseException as error:
+        process.terminate()
+        try:
+            process.communicate(timeout=CLEAR_AWAY_SEC)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        told, fault = "", str(error)
+    return told, fault.strip()[-500:]
 
 
 def read(content: dict[str, Any]) -> Report:

@@ -52,10 +52,9 @@ class Report:
         self.checks.append(Check(what=what, passed=bool(passed), found=str(found)))
 
     def recovered(self, what: str, seconds: float, bound_sec: float) -> None:
-        """Note how long something took to be well again; the report keeps the slowest against its bound."""
+        """Note how long something took to be well again; the report keeps the slowest."""
         self.expect(f"{what} within {bound_sec:g} s", seconds <= bound_sec + SLACK_SEC, f"{seconds:.2f} s")
-        slowest = self.recovery_sec is None or self.recovery_bound_sec is None
-        if slowest or seconds - bound_sec > (self.recovery_sec or 0.0) - (self.recovery_bound_sec or 0.0):
+        if self.recovery_sec is None or seconds > self.recovery_sec:
             self.recovery_sec, self.recovery_bound_sec = round(seconds, 3), bound_sec
 
     def throughput(self, before: float, after: float) -> None:

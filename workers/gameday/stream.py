@@ -23,7 +23,9 @@ class Stream:
     def __init__(self, game: Game, workers: int = 2) -> None:
         self._game = game
         count = int(workers * SLOTS / SLEEP_SEC * LASTS_SEC)
-        tasks = game.spawn_many("thread-sleep", [{"seconds": SLEEP_SEC, "steps": 1}] * count)
+        # Not all of the same length, or a worker's slots would fall into step.
+        lengths = [SLEEP_SEC * (0.75, 1.0, 1.25)[number % 3] for number in range(count)]
+        tasks = game.spawn_many("thread-sleep", [{"seconds": seconds, "steps": 1} for seconds in lengths])
         self.task_ids = [task.task_id for task in tasks]
         self.before = 0.0
         # A slot that has not begun yet is no sign of a slow worker.

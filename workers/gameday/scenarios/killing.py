@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tasks_app import clock
 from tasks_app.models import Task
@@ -13,6 +13,8 @@ from workers.gameday.game import Game, pause
 from workers.gameday.stream import Stream
 from workers.gameday.targets import GONE_WITHIN_SEC, RETRY_WITHIN_SEC
 
+JUST_NOW = timedelta(seconds=0.1)
+"""What was claimed so short a time ago will not have ended before its worker is killed."""
 TRIED_AGAIN = ("spawned", "claimed", "retrying", "claimed", "completed")
 
 
@@ -88,8 +90,10 @@ def kill_one_of_two(game: Game) -> None:
         game.crew.wait_ready(hand)
     stream = Stream(game)
     stream.watch_before()
+    claimed = Task.objects.filter(task_id__in=game.task_ids, status="claimed", worker=first.row)
+    looking.wait_for("a task in its hands", lambda: claimed.filter(claimed_at__gt=clock.now() - JUST_NOW).exists())
     first.kill()
-    held = list(Task.objects.filter(task_id__in=game.task_ids, status="claimed", worker=first.row))
+    held = list(claimed)
     game.expect("it held tasks", bool(held), len(held))
     renewals = renewals_of(held)
     game.crew.start_ready()

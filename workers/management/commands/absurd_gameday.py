@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 
@@ -55,16 +55,20 @@ class Command(ShellCommand):
             self._list(chosen, options)
             return
         terms = _terms(options)
+        if not settings.ABSURD_ENABLED:
+            raise Disabled
         refusal = premises.refusal(terms)
         if refusal:
             raise CommandError(refusal, returncode=USAGE)
-        if not settings.ABSURD_ENABLED:
-            raise Disabled
         self.confirm(_question(chosen, terms), options)
         use_single_connection()
-        if terms.servers:
-            call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
-        reports = list(self._play(chosen, terms))
+        # Told to stop it ends as by Ctrl-C: with everything cleared away.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+        try:
+            reports = list(self._play(chosen, terms))
+        except KeyboardInterrupt:
+            raise CommandError("interrupted; the game's processes are gone", returncode=FAILED) from None
         self._tell(reports, options)
         if not all(report.passed for report in reports):
             raise SystemExit(FAILED)

@@ -1,0 +1,149 @@
+"""`manage.py absurd_gameday` as an operator runs it, on a system where others are at work."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks_app.actions.cancel import cancel
+from tasks_app.actions.freeze import freeze
+from tasks_app.actions.pause import pause
+from tasks_app.models import Queue, Task, TaskEvent, Worker
+from tests.workers.live import LiveWorkers, child_of, finished, outcomes, spawn_one, wait_for
+from workers.environment import CHECKOUT
+from workers.gameday.catalogue import catalogue
+
+pytestmark = pytest.mark.chaos
+REPORT = {
+    "passed", "name", "title", "skipped", "wall_sec", "accepted", "ended", "ended_twice", "refused_products",
+    "recovery_sec", "recovery_bound_sec", "throughput_before", "throughput_after", "events", "notes", "checks",
+}  # fmt: skip
+
+
+def begin(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "absurd_gameday", *arguments],
+        cwd=CHECKOUT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(environment: dict[str, str], *arguments: str) -> tuple[int, str, str]:
+    process = begin(environment, *arguments)
+    told, complaint = process.communicate(timeout=120)
+    return process.returncode, told, complaint
+
+
+@pytest.fixture
+def others(live_environment: dict[str, str], tmp_path: Path):
+    """Yield workers that are none of the game's business."""
+    live = LiveWorkers(live_environment, tmp_path)
+    yield live
+    live.kill_all()
+
+
+def test_it_kills_its_own_workers_only_and_leaves_others_tasks_alone(live_environment, others):
+    theirs = others.start("--concurrency", "2")
+    running, waiting = spawn_one("sleep", {"seconds": 60}), spawn_one("echo", queue_name="other")
+    child = child_of(running)
+    code, told, complaint = run(live_environment, "--only", "kill-all", "--yes", "--json")
+    assert code == 0, complaint
+    (report,) = json.loads(told)["scenarios"]
+    assert set(report) == REPORT
+    assert (report["accepted"], report["ended"]) == (6, {"completed": 6})
+    assert 0 < report["recovery_sec"] <= report["recovery_bound_sec"] + 1 == 8
+    assert report["events"]["retrying"] == 4 and report["events"]["completed"] == 6
+    assert "passed kill-all" in complaint
+    assert theirs.poll() is None and child.is_running()
+    for task, status in ((running, "claimed"), (waiting, "pending")):
+        task.refresh_from_db()
+        assert (task.status, task.claim_epoch) == (status, int(status == "claimed"))
+    assert set(Task.objects.filter(created_by="gameday").values_list("queue_id", flat=True)) == {"gameday"}
+    assert set(TaskEvent.objects.filter(actor__startswith="worker:gameday-").values_list("queue_name")) == {
+        ("gameday",)
+    }
+    assert Worker.objects.filter(stopped_at=None).count() == 1, "its dead workers are signed off"
+    assert outcomes(running) == [""]
+
+
+def test_interrupted_it_ends_its_workers_and_its_tasks(live_environment, tmp_path):
+    (tmp_path / "t").mkdir()
+    game = begin(
+        live_environment | {"TMPDIR": str(tmp_path / "t")}, "--only", "hang-in-c", "--lease-sec", "600", "--yes"
+    )
+    task = wait_for(lambda: Task.objects.filter(task_name="hang-in-c", status="claimed").first())
+    child = child_of(task)
+    game.send_signal(signal.SIGTERM)
+    _, complaint = game.communicate(timeout=60)
+    assert (game.returncode, "interrupted" in complaint) == (1, True)
+    wait_for(lambda: not child.is_running(), 5)
+    assert set(Task.objects.values_list("status", flat=True)) <= {"cancelled", "completed"}
+    assert Worker.objects.exclude(stopped_at=None).count() == 1
+    assert not list((tmp_path / "t").iterdir())
+
+
+def test_killed_it_takes_its_workers_along_and_the_next_game_ends_what_it_left(live_environment):
+    game = begin(live_environment, "--only", "hang-in-c", "--lease-sec", "600", "--yes")
+    task = wait_for(lambda: Task.objects.filter(task_name="hang-in-c", status="claimed").first())
+    child, worker = child_of(task), psutil.Process(Worker.objects.get().pid)
+    game.kill()
+    game.communicate()
+    wait_for(lambda: not child.is_running() and not worker.is_running(), 5)
+    code, _, complaint = run(live_environment, "--only", "segfault", "--yes")
+    assert (code, "serves queue" in complaint) == (2, True), "its worker counts as up until it has missed some reports"
+    Worker.objects.update(heartbeat_at="2026-01-01T00:00:00Z")
+    assert run(live_environment, "--only", "segfault", "--yes")[0] == 0
+    assert finished(task, 1).status == "cancelled"
+    for left in Path(tempfile.gettempdir()).glob(f"{worker_directory()}*"):
+        subprocess.run(["rm", "-r", str(left)], check=True)
+
+
+def worker_directory() -> str:
+    return Worker.objects.order_by("started_at").values_list("label", flat=True)[0].rsplit("-", 1)[0]
+
+
+def test_it_lists_what_it_plays(live_environment):
+    code, told, _ = run(live_environment, "--list", "--json")
+    listed = json.loads(told)
+    assert code == 0 and [each["name"] for each in listed] == list(catalogue())
+    assert {each["name"] for each in listed if each["own_servers"]} == {
+        "postgres-restart", "postgres-crash", "postgres-away", "connections-exhausted", "valkey-stopped",
+    }  # fmt: skip
+    code, told, _ = run(live_environment, "--list", "--only", "poison-task")
+    assert code == 0 and "quarantined after three" in told and "kill-all" not in told
+
+
+def refused(environment: dict[str, str], *arguments: str) -> str:
+    code, told, complaint = run(environment, "--only", "segfault", *arguments)
+    assert (code, told, complaint.count("\n")) == (2, "", 1), (told, complaint)
+    return complaint
+
+
+def test_it_refuses_in_one_line_what_it_must_not_do(live_environment):
+    began = time.monotonic()
+    assert "give --yes" in refused(live_environment)
+    assert "'nonsense'" in refused(live_environment, "--only", "nonsense", "--yes")
+    assert "main queue" in refused(live_environment, "--queue-name", "dsa110-pipeline", "--yes")
+    assert "at least 2 s" in refused(live_environment, "--lease-sec", "1", "--yes")
+    task = spawn_one("echo", queue_name="gameday")
+    assert "1 open tasks of somebody else" in refused(live_environment, "--yes")
+    cancel(task.task_id, actor="user:test")
+    pause("gameday", actor="user:test", reason="maintenance")
+    assert "paused" in refused(live_environment, "--yes")
+    Queue.objects.filter(name="gameday").update(paused_at=None)
+    freeze(actor="user:test", reason="storm")
+    assert "frozen" in refused(live_environment, "--yes")
+    assert not Task.objects.filter(created_by="gameday").exists()
+    assert time.monotonic() - began < 60
