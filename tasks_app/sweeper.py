@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from django.db import DatabaseError, connection
 
-from tasks_app import archiving, counts, limits, maintenance, transitions
+from tasks_app import archiving, counts, glance, limits, maintenance, transitions
 from tasks_app.actions import schedules
 
 Sweep = Callable[[], object]
@@ -21,8 +21,7 @@ class Sweeper:
         self._net = maintenance.SafetyNet()
         self._seldom: list[tuple[float, Sweep]] = [
             (5.0, self._net.look),
-            (0.5, transitions.admit),
-            (0.5, counts.fold),
+            (5.0, transitions.admit),
             (60.0, archiving.RetentionSweep().sweep),
             (600.0, limits.unpark_strays),
             (600.0, limits.remove_unused),
@@ -38,12 +37,31 @@ class Sweeper:
                 self._available_since = time.monotonic()
             watched_sec = time.monotonic() - self._available_since
             self._do_seldom()
-            changed = maintenance.release_due() + maintenance.fire_joins() + schedules.fire_due()
-            changed += maintenance.fail_overdue() + maintenance.fail_past_deadline()
-            return changed + maintenance.return_lost(watched_sec)
+            return self._do_due(glance.look(), watched_sec)
         except DatabaseError:
             self._available_since = None
             raise
+
+    def _do_due(self, due: glance.Due, watched_sec: float) -> int:
+        """Run the sweeps that have something to do."""
+        changed = 0
+        if due.parked:
+            transitions.admit()
+        if due.counts:
+            counts.fold()
+        if due.futures:
+            changed += maintenance.release_due()
+        if due.joins:
+            changed += maintenance.fire_joins()
+        if due.schedules:
+            changed += schedules.fire_due()
+        if due.overdue:
+            changed += maintenance.fail_overdue()
+        if due.past_deadline:
+            changed += maintenance.fail_past_deadline()
+        if due.leases:
+            changed += maintenance.return_lost(watched_sec)
+        return changed
 
     def _do_seldom(self) -> None:
         """Run what need not be done each time; what is cheap to ask comes more often."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import connection
@@ -14,6 +15,7 @@ from rich.table import Table
 from absurd_project.benchmark.figures import Figures, percentile
 from absurd_project.benchmark.peer_processes import NAMES
 from absurd_project.benchmark.real_workers import CONCURRENCY, rate_name
+from absurd_project.benchmark.stage import Cost
 from absurd_project.benchmark.targets import verdicts
 from absurd_project.benchmark.throughput import BATCHES, PROCESSES, drain_name
 
@@ -75,6 +77,24 @@ def print_workers(figures: Figures, console: Console) -> None:
             spawned = [figures.rate(f"spawn_{how}_{who}") for how in ("one", "many")]
             memory = _number(figures.others.get(f"worker_pss_mb_{who}"))
             table.add_row(who, *map(_number, [*spawned, *rates]), memory)
+    console.print(table)
+
+
+def print_stage(costs: Mapping[str, Cost], console: Console) -> None:
+    """Print what a CASA stage takes by itself and in the hands of a worker."""
+    table = Table(
+        "seconds", "wall, median", "wall, least and most", "stage's processor", "worker's", "guardians'", "overhead",
+        box=box.SIMPLE, title="A CASA stage (conversion of a small tile)",
+    )  # fmt: skip
+    for name, cost in costs.items():
+        overhead = (cost.worker_cpu_sec + cost.guardians_cpu_sec) / cost.stage_cpu_sec
+        table.add_row(
+            name,
+            f"{cost.wall_sec:.2f}",
+            f"{min(cost.walls_sec):.2f} – {max(cost.walls_sec):.2f}",
+            *(f"{each:.2f}" for each in (cost.stage_cpu_sec, cost.worker_cpu_sec, cost.guardians_cpu_sec)),
+            f"{overhead:.1%}",
+        )
     console.print(table)
 
 

@@ -46,7 +46,7 @@ def web(scratch: Scratch) -> Iterator[int]:
 
 @contextlib.contextmanager
 def workers(
-    scratch: Scratch, queue_name: str, *, count: int, concurrency: int
+    scratch: Scratch, queue_name: str, *, count: int, concurrency: int, options: Sequence[str] = ()
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run workers of a queue; yield them when all have registered.
 
@@ -55,7 +55,7 @@ def workers(
     labels = [f"{queue_name}-{os.getpid()}-{time.monotonic_ns()}-{number}" for number in range(count)]
     argvs = [
         [sys.executable, "manage.py", "runworker", "--queue-name", queue_name, "--worker-id", label,
-         "--concurrency", str(concurrency), "--drain-timeout", "1"]
+         "--concurrency", str(concurrency), "--drain-timeout", "1", *options]
         for label in labels
     ]  # fmt: skip
     with running(argvs, scratch, "worker") as processes:

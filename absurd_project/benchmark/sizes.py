@@ -28,6 +28,7 @@ class Sizes:
     worker_sec: float = 8.0
     peer_share: float = 1.0
     peer_pickups: int = 100
+    stage_runs: int = 5
 
 
 FULL = Sizes()
@@ -50,4 +51,5 @@ QUICK = Sizes(
     worker_sec=4.0,
     peer_share=0.3,
     peer_pickups=20,
+    stage_runs=2,
 )

@@ -26,6 +26,7 @@ from absurd_project.benchmark import (
     pickup,
     real_workers,
     report,
+    stage,
     tables,
     throughput,
 )
@@ -56,6 +57,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--quick", action="store_true", help="smaller and less exact, in a minute or two")
         parser.add_argument("--soak", action="store_true", help=f"let the churn go on for {SOAK_SEC // 60} minutes")
+        parser.add_argument(
+            "--stage", action="store_true", help="measure only what a real CASA stage costs in a worker"
+        )
         parser.add_argument("--peers", action="store_true", help="measure other queues beside ours (extra `bench`)")
         parser.add_argument(
             "--peers-python", metavar="PATH", help="the interpreter that has them (default: this one); implies --peers"
@@ -79,7 +83,8 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
         try:
             with scratch_database() as scratch:
-                self._measure(scratch, QUICK if options["quick"] else FULL)
+                measure = self._measure_stage if options["stage"] else self._measure
+                measure(scratch, QUICK if options["quick"] else FULL)
         except (NoScratchDatabase, HandFailed, DoesNotStart, TimeoutError) as fault:
             raise CommandError(str(fault), returncode=FAILED) from None
         except KeyboardInterrupt:
@@ -112,6 +117,14 @@ class Command(BaseCommand):
         report.print_workers(figures, self.console)
         report.print_latencies(figures, self.console)
         report.print_targets(figures, self.console)
+
+    def _measure_stage(self, scratch: Scratch, sizes: Sizes) -> None:
+        """Measure what it costs a real stage to be run by a worker."""
+        settings.ABSURD_ENABLED = True
+        report.print_conditions(self.console)
+        costs = stage.measure(scratch, sizes, self.figures, Progress(self.console))
+        report.print_stage(costs, self.console)
+        report.print_targets(self.figures, self.console)
 
     def _measure_workers(self, scratch: Scratch, sizes: Sizes, progress: Progress) -> None:
         """Measure our real workers and the peers' in turn, round after round."""
