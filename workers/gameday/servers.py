@@ -48,6 +48,21 @@ def stop_postgres(number: signal.Signals) -> None:
     wait_for("the end of PostgreSQL", lambda: not _lives(server))
 
 
+def freeze_postgres(seconds: float) -> None:
+    """Let the server and all its processes hang for a while: connections stand, and nothing answers."""
+    server = postmaster()
+    connection.close()
+    processes = [server, *server.children(recursive=True)]
+    try:
+        for process in processes:
+            process.suspend()
+        time.sleep(seconds)
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
 def bring_up() -> datetime:
     """Start what is missing; return since when the database is up, by its own clock."""
     subprocess.run([sys.executable, "-c", BRING_UP], cwd=CHECKOUT, env=os.environ, check=True, timeout=120)
