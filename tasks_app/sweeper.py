@@ -9,15 +9,16 @@ from django.db import DatabaseError, connection
 
 from tasks_app import archiving, counts, limits, maintenance, transitions
 from tasks_app.actions import schedules
+from tasks_app.watch import Watch
 
 Sweep = Callable[[], object]
 
 
 class Sweeper:
-    """Runs every sweep that is due when called, and knows since when the database has answered without a break."""
+    """Runs every sweep that is due when called, and watches over whether the database answers without a break."""
 
     def __init__(self) -> None:
-        self._available_since: float | None = None
+        self._watch: Watch | None = None
         self._net = maintenance.SafetyNet()
         self._seldom: list[tuple[float, Sweep]] = [
             (5.0, self._net.look),
@@ -32,18 +33,21 @@ class Sweeper:
     def sweep(self) -> int:
         """Run the sweeps; return how many tasks changed. A database error ends the round and is raised."""
         try:
-            if self._available_since is None:
+            if self._watch is None:
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT 1")
-                self._available_since = time.monotonic()
-            watched_sec = time.monotonic() - self._available_since
+                self._watch = Watch()
             self._do_seldom()
             changed = maintenance.release_due() + maintenance.fire_joins() + schedules.fire_due()
             changed += maintenance.fail_overdue() + maintenance.fail_past_deadline()
-            return changed + maintenance.return_lost(watched_sec)
+            return changed + self._return_lost(self._watch)
         except DatabaseError:
-            self._available_since = None
+            self._watch = None
             raise
+
+    def _return_lost(self, watch: Watch) -> int:
+        watch.look()
+        return maintenance.return_lost(watch.watched_sec, doubted_sec=watch.doubted_sec, seen_at=watch.seen_at)
 
     def _do_seldom(self) -> None:
         """Run what need not be done each time; what is cheap to ask comes more often."""
