@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from tasks_app import statements
 from tasks_app.querysets import FUTURES
@@ -23,7 +24,8 @@ SELECT
     (SELECT lease_until FROM tasks_app_task WHERE status = 'claimed' ORDER BY lease_until LIMIT 1) < moment,
     (SELECT true FROM tasks_app_task WHERE status = 'pending' AND hold = 4
         ORDER BY queue_name, memory_class, rank, id LIMIT 1),
-    (SELECT true FROM tasks_app_countdelta ORDER BY id LIMIT 1)
+    (SELECT true FROM tasks_app_countdelta ORDER BY id LIMIT 1),
+    clock_timestamp()
 FROM (SELECT absurd_now() AS moment) AS present
 """  # noqa: S608 - a constant
 
@@ -40,8 +42,11 @@ class Due:
     leases: bool
     parked: bool
     counts: bool
+    seen_at: datetime
+    """When the database answered, by its own clock."""
 
 
 def look() -> Due:
     """Look, in one statement over partial indexes."""
-    return Due(*map(bool, statements.run(_LOOK, {})[0]))
+    *found, seen_at = statements.run(_LOOK, {})[0]
+    return Due(*map(bool, found), seen_at=seen_at)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import transaction
 
 from tasks_app import dependencies, limits, statements, transitions, wakeups
@@ -68,15 +70,24 @@ def fail_past_deadline(limit: int = BATCH) -> int:
     return len(tasks)
 
 
-def return_lost(watched_sec: float, limit: int = BATCH) -> int:
+def return_lost(
+    watched_sec: float, *, doubted_sec: float = 0.0, seen_at: datetime | None = None, limit: int = BATCH
+) -> int:
     """Return claimed tasks to the queue whose lease has run out.
 
     `watched_sec` is for how long the caller has seen the database available without a break. A lease is only believed
-    expired after one full lease of that, and of the server being up: an outage must not cost running work.
+    expired after one full lease of that, and of the server being up: an outage must not cost running work. Nor must a
+    server that hung: leases shorter than `doubted_sec` are left alone, and all when it has hung since `seen_at`.
     """
     with transaction.atomic():
-        expired = Task.objects.expired_leases().filter(lease_sec__lt=watched_sec).order_by("id")
-        lost = expired.extra(where=["pg_postmaster_start_time() + lease_sec * interval '1 second' < clock_timestamp()"])
+        expired = Task.objects.expired_leases().filter(lease_sec__lt=watched_sec, lease_sec__gte=doubted_sec)
+        lost = expired.order_by("id").extra(
+            where=[
+                "pg_postmaster_start_time() + lease_sec * interval '1 second' < clock_timestamp()",
+                "clock_timestamp() <= coalesce(%s::timestamptz, clock_timestamp()) + lease_sec * interval '0.5 second'",
+            ],
+            params=[seen_at],
+        )
         tasks = list(lost.select_for_update(skip_locked=True, of=("self",)).select_related("run", "worker")[:limit])
         for task in tasks:
             message = f"worker {task.worker} was lost: it did not renew its lease of {task.lease_sec} s"

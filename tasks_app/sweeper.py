@@ -9,15 +9,16 @@ from django.db import DatabaseError, connection
 
 from tasks_app import archiving, counts, glance, limits, maintenance, transitions
 from tasks_app.actions import schedules
+from tasks_app.watch import Watch
 
 Sweep = Callable[[], object]
 
 
 class Sweeper:
-    """Runs every sweep that is due when called, and knows since when the database has answered without a break."""
+    """Runs every sweep that is due when called, and watches over whether the database answers without a break."""
 
     def __init__(self) -> None:
-        self._available_since: float | None = None
+        self._watch: Watch | None = None
         self._net = maintenance.SafetyNet()
         self._seldom: list[tuple[float, Sweep]] = [
             (5.0, self._net.look),
@@ -31,18 +32,19 @@ class Sweeper:
     def sweep(self) -> int:
         """Run the sweeps; return how many tasks changed. A database error ends the round and is raised."""
         try:
-            if self._available_since is None:
+            if self._watch is None:
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT 1")
-                self._available_since = time.monotonic()
-            watched_sec = time.monotonic() - self._available_since
+                self._watch = Watch()
             self._do_seldom()
-            return self._do_due(glance.look(), watched_sec)
+            due = glance.look()
+            self._watch.note(due.seen_at)
+            return self._do_due(due, self._watch)
         except DatabaseError:
-            self._available_since = None
+            self._watch = None
             raise
 
-    def _do_due(self, due: glance.Due, watched_sec: float) -> int:
+    def _do_due(self, due: glance.Due, watch: Watch) -> int:
         """Run the sweeps that have something to do."""
         changed = 0
         if due.parked:
@@ -60,7 +62,7 @@ class Sweeper:
         if due.past_deadline:
             changed += maintenance.fail_past_deadline()
         if due.leases:
-            changed += maintenance.return_lost(watched_sec)
+            changed += maintenance.return_lost(watch.watched_sec, doubted_sec=watch.doubted_sec, seen_at=watch.seen_at)
         return changed
 
     def _do_seldom(self) -> None:

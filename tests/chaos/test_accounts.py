@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tasks_app.actions.retry import retry
-from tasks_app.models import Attempt
+from tasks_app.models import Attempt, Task
 from workers.environment import CHECKOUT
 from workers.gameday import accounts, looking, playing
 from workers.gameday.catalogue import Scenario
@@ -51,6 +53,14 @@ def breaks(game: Game) -> None:
     raise ZeroDivisionError("no antenna left")
 
 
+@pytest.fixture(autouse=True)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a game that failed leaves its logs."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
 def judged(play, terms: Terms) -> Report:
     return playing.play(Scenario(name=play.__name__, title=play.__doc__, play=play), terms)
 
@@ -71,8 +81,10 @@ def test_a_missing_product_is_noticed(transactional_db, terms):
     assert [check.what for check in report.failures] == ["every product of a completed task is there"]
 
 
-def test_a_scenario_that_breaks_has_failed_and_leaves_nothing_open(transactional_db, terms):
+def test_a_scenario_that_breaks_has_failed_leaves_nothing_open_and_keeps_its_logs(transactional_db, terms, kept):
     report = judged(breaks, terms)
+    assert not Task.objects.exclude(status="cancelled").exists()
+    assert str(kept) in report.notes[-1] and len(list(kept.glob("gameday-*"))) == 1
     assert not report.passed and "ZeroDivisionError: no antenna left" in report.explained()
 
 
@@ -110,7 +122,11 @@ execute_from_command_line(["manage.py", "absurd_gameday", "--only", "breaks", "-
 
 
 def test_the_command_exits_1_when_a_scenario_fails(live_environment):
-    environment = live_environment | {"DJANGO_SETTINGS_MODULE": "absurd_project.settings", "PYTHONPATH": str(CHECKOUT)}
+    environment = live_environment | {
+        "TMPDIR": os.environ["TMPDIR"],
+        "DJANGO_SETTINGS_MODULE": "absurd_project.settings",
+        "PYTHONPATH": str(CHECKOUT),
+    }
     argv = [sys.executable, "-c", FAILING, "--yes", "--json"]
     done = subprocess.run(argv, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from tasks_app import claiming, clock
+from tasks_app import claiming, clock, maintenance
 from tasks_app.models import Hold, Task
 from tasks_app.sweeper import Sweeper
 from tasks_app.testing import frozen_clock
@@ -58,6 +58,34 @@ def test_an_outage_starts_the_watch_over_leases_anew(worker):
         sweeper.sweep()
     sweeper.sweep()
     assert Task.objects.get(pk=task.pk).status == "claimed"
-    time.sleep(1.2)
-    sweeper.sweep()
+    for _ in range(6):
+        time.sleep(0.2)
+        sweeper.sweep()
     assert Task.objects.get(pk=task.pk).failure_class == "lost"
+
+
+def test_a_database_that_hung_starts_the_watch_over_short_leases_anew(worker):
+    task, long = spawn_note(), spawn_note()
+    claim_one(worker), claim_one(worker)
+    sweeper = Sweeper()
+    sweeper.sweep()
+    time.sleep(1.2)  # as a process sees it that hangs in a query for so long
+    expired = clock.now() - timedelta(seconds=1)
+    Task.objects.filter(pk=task.pk).update(lease_sec=1, lease_until=expired)
+    sweeper.sweep()
+    assert Task.objects.get(pk=task.pk).status == "claimed"
+    for _ in range(13):
+        time.sleep(0.2)
+        sweeper.sweep()
+    assert Task.objects.get(pk=task.pk).failure_class == "lost"
+    assert Task.objects.get(pk=long.pk).status == "claimed"
+
+
+def test_a_database_that_hangs_while_leases_are_looked_at_costs_none(worker):
+    task = spawn_note()
+    claim_one(worker)
+    now = clock.now()
+    Task.objects.filter(pk=task.pk).update(lease_sec=10, lease_until=now - timedelta(seconds=1))
+    assert maintenance.return_lost(watched_sec=60, seen_at=now - timedelta(seconds=5.5)) == 0
+    assert maintenance.return_lost(watched_sec=60, doubted_sec=11) == 0
+    assert maintenance.return_lost(watched_sec=60, doubted_sec=9, seen_at=now - timedelta(seconds=3)) == 1

@@ -104,8 +104,15 @@ class Crew:
         """Start a web process, whose sweeper returns the tasks of dead workers; it listens on a socket of its own."""
         path = self._directory / "web.sock"
         argv = ["-m", "daphne", "-v", "0", "-u", str(path), "absurd_project.asgi:application"]
-        self._web = self._launch(argv, self._directory / "web.log", {})
-        wait_for("the web process", path.exists, START_SEC)
+        log = self._directory / "web.log"
+        self._web = web = self._launch(argv, log, {})
+
+        def look() -> bool:
+            if web.poll() is not None:
+                raise RuntimeError(f"the web process ended: {log.read_text()[-500:]}")
+            return path.exists()
+
+        wait_for("the web process", look, START_SEC)
 
     def _launch(self, argv: list[str], log: Path, more: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with log.open("ab") as output:

@@ -17,6 +17,7 @@ import redis
 from django.conf import settings
 from django.db import connection
 
+from tasks_app import clock
 from workers.environment import CHECKOUT
 from workers.gameday.game import Skipped
 from workers.gameday.looking import wait_for
@@ -48,16 +49,25 @@ def stop_postgres(number: signal.Signals) -> None:
     wait_for("the end of PostgreSQL", lambda: not _lives(server))
 
 
+def freeze_postgres(seconds: float) -> None:
+    """Let the server and all its processes hang for a while: connections stand, and nothing answers."""
+    server = postmaster()
+    connection.close()
+    processes = [server, *server.children(recursive=True)]
+    try:
+        for process in processes:
+            process.suspend()
+        time.sleep(seconds)
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
 def bring_up() -> datetime:
-    """Start what is missing; return since when the database is up, by its own clock."""
+    """Start what is missing; return the moment at which the database answers, by its own clock."""
     subprocess.run([sys.executable, "-c", BRING_UP], cwd=CHECKOUT, env=os.environ, check=True, timeout=120)
-
-    def look() -> datetime | None:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_postmaster_start_time()")
-            return cursor.fetchone()[0]  # type: ignore[no-any-return]
-
-    return wait_for("the database", look)
+    return wait_for("the database", clock.now)
 
 
 def terminate_backends(application: str) -> int:

@@ -54,6 +54,28 @@ def postgres_crash(game: Game) -> None:
     restart(game, signal.SIGQUIT)
 
 
+@scenario("postgres-frozen", servers=True)
+def postgres_frozen(game: Game) -> None:
+    """PostgreSQL hangs for longer than a lease and goes on: no attempt is lost, nothing is done twice."""
+    for hand in (game.crew.start(), game.crew.start()):
+        game.crew.wait_ready(hand)
+    tasks = game.spawn_many("sleep", [{"seconds": 12}] * 4)
+    for task in tasks:
+        looking.with_progress(task)
+    pause(game.terms.lease_sec)
+    servers.freeze_postgres(game.terms.lease_sec + 3)
+    moment = clock.now()
+    done = looking.finished(game.spawn("noop", priority=20))
+    if done.completed_at is not None:
+        seconds = (done.completed_at - moment).total_seconds()
+        game.report.recovered("a new task completes", seconds, game.recovery_bound_sec)
+    for task in tasks:
+        looking.finished(task)
+        game.expect_outcomes(task, ["completed"])
+        game.expect_verbs(task, ["spawned", "claimed", "completed"])
+    expect_workers_to_live(game)
+
+
 @scenario("postgres-away", servers=True)
 def postgres_away(game: Game) -> None:
     """PostgreSQL away for longer than a lease: no attempt is lost, nothing is done twice."""
