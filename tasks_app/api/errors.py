@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.db import DatabaseError, DataError
 from django.http import Http404, HttpRequest, JsonResponse
@@ -105,10 +104,6 @@ def _describe(exception: Exception, request: Request) -> tuple[dict[str, Any], d
         return _describe_ours(exception, request), _headers_of(exception)
     if isinstance(exception, Http404):
         exception = exceptions.NotFound(str(exception) or None)
-    if isinstance(exception, RequestDataTooBig):
-        return problem(request, 413, "body_too_large", "the body is too large"), {}
-    if isinstance(exception, SuspiciousOperation | BadRequest):
-        exception = exceptions.ParseError("the request is malformed")
     if isinstance(exception, DjangoPermissionDenied):
         exception = exceptions.PermissionDenied(str(exception) or None)
     if isinstance(exception, exceptions.APIException):
