@@ -164,6 +164,8 @@ SPECTACULAR_SETTINGS = {
         "TaskStatusEnum": "tasks_app.models.task.TaskStatus",
         "HealthStatusEnum": ["healthy", "degraded", "unhealthy", "disabled"],
         "RunStateEnum": "tasks_app.run_states.WORDS",
+        "ObservationStateEnum": "pipeline_app.models.observation.ObservationState",
+        "SubbandStateEnum": "pipeline_app.models.observation.SubbandState",
         "WorkerStateEnum": "tasks_app.worker_states.STATES",
     },
 }

@@ -13,6 +13,7 @@ from tasks_app.api.errors import API_ROOT, django_error
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("api/absurd/pipeline/", include("pipeline_app.api.urls")),
     path("api/absurd/", include("tasks_app.api.urls")),
 ]
 

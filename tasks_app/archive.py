@@ -6,12 +6,14 @@ A column that the documents do not have yet takes its default, one that the mode
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import models
+from django.db.models.expressions import RawSQL
 
 from tasks_app.models import ArchivedTask, Attempt, Run, Task, TaskEvent, TaskStatus, Worker
 
@@ -36,6 +38,30 @@ def rebuild(row: ArchivedTask) -> Task:
         task.run = Run.objects.filter(run_id=row.run_id).first() or Run(pk=row.task["run_id"], run_id=row.run_id)
     task.archived = True  # type: ignore[attr-defined]
     return task
+
+
+def light(rows: models.QuerySet[ArchivedTask]) -> models.QuerySet[ArchivedTask]:
+    """Have the rows come without what is large: attempts, events, and the task's result, error and bindings."""
+    return rows.defer("task", "attempts", "events").annotate(
+        document=RawSQL("task - ARRAY['result', 'error', 'bindings']", []),
+        error_head=RawSQL("left(task->>'error', 300)", []),
+    )
+
+
+def rebuild_light(rows: Sequence[ArchivedTask]) -> list[Task]:
+    """Return the tasks of such rows, with their runs and workers."""
+    runs = {run.run_id: run for run in Run.objects.filter(run_id__in={row.run_id for row in rows if row.run_id})}
+    tasks = []
+    for row in rows:
+        document = json.loads(row.document) if isinstance(row.document, str) else row.document  # type: ignore[attr-defined]
+        task = _instance(Task, document)
+        task.worker = _worker(document)
+        task.run = None
+        if row.run_id is not None:
+            task.run = runs.get(row.run_id) or Run(pk=document["run_id"], run_id=row.run_id)
+        task.archived, task.error_head = True, row.error_head  # type: ignore[attr-defined]
+        tasks.append(task)
+    return tasks
 
 
 def is_archived(task: Task) -> bool:

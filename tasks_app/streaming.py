@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from django.db import close_old_connections
+from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
@@ -108,7 +108,8 @@ def streamed(
     if file is not None:
         response._resource_closers.append(file.close)  # type: ignore[attr-defined]
     # Kept until the response ends, the pool's connections would soon all be with slow clients.
-    close_old_connections()
+    if not connection.in_atomic_block:
+        connection.close()
     return response
 
 

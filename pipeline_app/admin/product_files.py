@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.http import content_disposition_header
 from django.utils.safestring import SafeString
 
+from pipeline_app import downloads
 from pipeline_app.models import Product
 from tasks_app.admin import display
 from tasks_app.admin.panels import Panel, Table
 from tasks_app.models import Task
-
-PICTURES = frozenset({"preview", "plot"})
-CHUNK_BYTES = 1 << 20
 
 
 def send(request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -32,23 +27,10 @@ def send(request: HttpRequest, pk: int) -> HttpResponseBase:
     if not request.user.has_perm("pipeline_app.view_product"):
         raise PermissionDenied
     product = get_object_or_404(Product, pk=pk)
-    path = Path(product.path)
-    if not path.is_file():
-        raise Http404(f"{product.path} is a directory or is not on this host")
-    if product.kind in PICTURES:
-        return HttpResponse(path.read_bytes(), content_type="image/png")
-    headers = {
-        "Content-Disposition": content_disposition_header(as_attachment=True, filename=path.name) or "attachment",
-        "Content-Length": str(path.stat().st_size),
-    }
-    return StreamingHttpResponse(_chunks(path), content_type="application/octet-stream", headers=headers)
-
-
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    """Read a file without holding up the other requests of the process."""
-    with path.open("rb") as file:
-        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
-            yield chunk
+    path = downloads.locate(product)
+    if path is None or not path.is_file():
+        raise Http404(f"{product.path} is a directory, or is not on this host below ABSURD_DATA_ROOTS")
+    return downloads.send(product, path, request.headers)
 
 
 def address(product: Product) -> str:
@@ -58,22 +40,28 @@ def address(product: Product) -> str:
 
 def link(product: Product) -> SafeString:
     """Return the product's path, as a link when it is a file on this host."""
-    if not Path(product.path).is_file():
+    path = downloads.locate(product)
+    if path is None or not path.is_file():
         return format_html("<code>{}</code>", product.path)
     return format_html('<a href="{}"><code>{}</code></a>', address(product), product.path)
 
 
 def picture(product: Product) -> SafeString | str:
     """Return the product as a picture, or a dash when it is none."""
-    if product.kind not in PICTURES or not Path(product.path).is_file():
+    if downloads.picture_path(product) is None:
         return "–"
     return format_html('<a href="{0}"><img class="preview" src="{0}" alt="{1}"></a>', address(product), product)
 
 
 def gallery(products: Iterable[Product]) -> SafeString | str:
     """Return all pictures among the products side by side, or a dash when there is none."""
-    shown = [(picture(product),) for product in products if product.kind in PICTURES]
+    shown = [(picture(product),) for product in products if product.kind in downloads.PICTURES]
     return format_html_join(" ", "{}", shown) or "–"
+
+
+def _place(product: Product) -> SafeString:
+    shown = product.kind in downloads.PICTURES
+    return format_html("{}<br>{}", link(product), picture(product)) if shown else link(product)
 
 
 def of_task(task: Task) -> Table:
@@ -83,7 +71,7 @@ def of_task(task: Task) -> Table:
             format_html(
                 '<a href="{}">{}</a>', reverse("admin:pipeline_app_product_change", args=[product.pk]), product.kind
             ),
-            format_html("{}<br>{}", link(product), picture(product)) if product.kind in PICTURES else link(product),
+            _place(product),
             display.pill(product.verdict) if product.verdict else "–",
         )
         for product in Product.objects.filter(task_id=task.task_id).order_by("id")

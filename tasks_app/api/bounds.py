@@ -14,16 +14,18 @@ LIMIT_SEC = 10.0
 
 
 @contextmanager
-def bounded(limit_sec: float = LIMIT_SEC) -> Iterator[None]:
+def bounded(limit_sec: float | None = None) -> Iterator[None]:
     """Have the database give up each statement of the block after so long. Raises TooSlow."""
+    limit_sec = LIMIT_SEC if limit_sec is None else limit_sec
+    nested = connection.in_atomic_block
     try:
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{round(limit_sec * 1000)}ms"])
             yield
-            with connection.cursor() as cursor:
-                # Inside an outer transaction the setting would outlive the block.
-                cursor.execute("SELECT set_config('statement_timeout', '0', true)")
+            if nested:
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT set_config('statement_timeout', '0', true)")
     except OperationalError as error:
         if isinstance(error.__cause__, QueryCanceled):
             raise TooSlow(limit_sec) from None

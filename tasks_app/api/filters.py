@@ -7,13 +7,16 @@ from typing import Any
 
 import django_filters  # type: ignore[import-untyped]
 from django import forms
+from django.db.models import Q
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.pagination import LIMIT_DEFAULT, LIMIT_MOST, refuse_unknown
-from tasks_app.models import Limit, Run, Schedule, Task, TaskStatus, Worker
+from tasks_app.clock import DatabaseNow
+from tasks_app.models import ArchivedTask, Limit, Run, Schedule, Task, TaskEvent, TaskStatus, Worker
+from tasks_app.models.task import FINISHED, FailureClass
 
 PAGE_PARAMETERS = ("limit", "cursor")
 
@@ -41,10 +44,17 @@ class TaskFilter(django_filters.FilterSet):
     run_id = django_filters.UUIDFilter(field_name="run__run_id")
     stage = django_filters.CharFilter()
     worker_id = django_filters.CharFilter(field_name="worker__label")
+    created_by = django_filters.CharFilter(help_text="Such as key:ingest or user:alice.")
+    limit_key = django_filters.CharFilter()
+    failure_class = django_filters.ChoiceFilter(choices=FailureClass.choices)
+    stalled = django_filters.BooleanFilter(method="by_lease", help_text="Whether its claim has outlived its lease.")
+    quarantined = django_filters.BooleanFilter(field_name="quarantined_at", lookup_expr="isnull", exclude=True)
     priority_min = django_filters.NumberFilter(field_name="priority", lookup_expr="gte")
     priority_max = django_filters.NumberFilter(field_name="priority", lookup_expr="lte")
     created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
     created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    claimed_after = django_filters.IsoDateTimeFilter(field_name="claimed_at", lookup_expr="gte")
+    claimed_before = django_filters.IsoDateTimeFilter(field_name="claimed_at", lookup_expr="lt")
     completed_after = django_filters.IsoDateTimeFilter(field_name="completed_at", lookup_expr="gte")
     completed_before = django_filters.IsoDateTimeFilter(field_name="completed_at", lookup_expr="lt")
 
@@ -52,11 +62,45 @@ class TaskFilter(django_filters.FilterSet):
         model = Task
         fields: list[str] = []
 
+    def by_lease(self, rows: Any, name: str, value: bool) -> Any:
+        """Return the claims that have outlived their lease, or all others."""
+        stalled = Q(status=TaskStatus.CLAIMED, lease_until__lt=DatabaseNow())
+        return rows.filter(stalled) if value else rows.exclude(stalled)
+
+
+class ArchivedTaskFilter(django_filters.FilterSet):
+    """Every condition must hold."""
+
+    status = StatusFilter(choices=[(status, status) for status in sorted(FINISHED)])
+    queue_name = django_filters.CharFilter()
+    task_name = django_filters.CharFilter()
+    run_id = django_filters.UUIDFilter()
+    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    completed_after = django_filters.IsoDateTimeFilter(field_name="completed_at", lookup_expr="gte")
+    completed_before = django_filters.IsoDateTimeFilter(field_name="completed_at", lookup_expr="lt")
+
+    class Meta:
+        model = ArchivedTask
+        fields: list[str] = []
+
+
+class EventFilter(django_filters.FilterSet):
+    """Every condition must hold."""
+
+    verb = django_filters.CharFilter()
+    actor = django_filters.CharFilter()
+
+    class Meta:
+        model = TaskEvent
+        fields: list[str] = []
+
 
 class RunFilter(django_filters.FilterSet):
     """Every condition must hold."""
 
     workflow = django_filters.CharFilter()
+    created_by = django_filters.CharFilter(help_text="Such as key:ingest or user:alice.")
     label = django_filters.CharFilter(lookup_expr="startswith")
     created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
     created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")

@@ -24,11 +24,15 @@ class Page:
     @classmethod
     def of(cls, query: QueryDict) -> Page:
         """Read `limit` and `cursor`. Raises BadQuery."""
-        limit = whole(query, "limit", LIMIT_DEFAULT)
-        cursor = whole(query, "cursor", None)
-        if limit is None or not 1 <= limit <= LIMIT_MOST:
-            raise BadQuery([{"path": "limit", "message": f"write 1 to {LIMIT_MOST}"}])
-        return cls(limit=limit, cursor=cursor)
+        return cls(limit=limit_of(query), cursor=whole(query, "cursor", None))
+
+
+def limit_of(query: QueryDict) -> int:
+    """Return how many rows a page may have. Raises BadQuery."""
+    limit = whole(query, "limit", LIMIT_DEFAULT)
+    if limit is None or not 1 <= limit <= LIMIT_MOST:
+        raise BadQuery([{"path": "limit", "message": f"write 1 to {LIMIT_MOST}"}])
+    return limit
 
 
 def whole(query: QueryDict, name: str, default: int | None) -> int | None:
@@ -39,6 +43,14 @@ def whole(query: QueryDict, name: str, default: int | None) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise BadQuery([{"path": name, "message": "write a whole number"}])
     return int(text)
+
+
+def flag(query: QueryDict, name: str) -> bool:
+    """Return a parameter that is true or false; absent it is false. Raises BadQuery."""
+    text = query.get(name, "").lower()
+    if text not in ("", "true", "false", "1", "0"):
+        raise BadQuery([{"path": name, "message": "write true or false"}])
+    return text in ("true", "1")
 
 
 def refuse_unknown(query: QueryDict, known: set[str]) -> None:
@@ -59,10 +71,10 @@ def paged(rows: Any, request: Request, *, oldest_first: bool = False) -> tuple[l
     return found, next_address(request.path, request.query_params, found[-1].pk) if more else None
 
 
-def next_address(path: str, query: QueryDict, last_id: int) -> str:
-    """Return path and query of the page after the row `last_id`."""
+def next_address(path: str, query: QueryDict, last: object) -> str:
+    """Return path and query of the page after the row `last`."""
     following = query.copy()
-    following["cursor"] = str(last_id)
+    following["cursor"] = str(last)
     return f"{path}?{following.urlencode()}"
 
 

@@ -11,7 +11,7 @@ from tasks_app.api.serializers import SpawnSerializer, Strict
 from tasks_app.runs import STAGE_NAME_CHARS, TASKS_MOST, All, One, RunPlan, Source, Stage
 
 
-class SourceSerializer(Strict):
+class TakenFromSerializer(Strict):
     """Where a param comes from: a stage's result, of one task or of all, or the result of a task of another run."""
 
     field = serializers.CharField(max_length=200, help_text="The field of the result.")
@@ -39,7 +39,7 @@ class StageSerializer(SpawnSerializer):
         child=serializers.CharField(), required=False, max_length=TASKS_MOST, help_text="Stages to wait for."
     )
     bindings = serializers.DictField(
-        child=SourceSerializer(), required=False, help_text="Params taken from results, by param."
+        child=TakenFromSerializer(), required=False, help_text="Params taken from results, by param."
     )
     fan_out = serializers.ListField(
         child=serializers.DictField(), required=False, max_length=TASKS_MOST, help_text="The params of each task."

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, path, re_path
+from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.views import APIView
 
 from tasks_app.api import schema as schema  # registers the key's description
+from tasks_app.api.routes import with_and_without_slash
 from tasks_app.api.views.bulk import BulkView
 from tasks_app.api.views.explanations import TaskExplainView
 from tasks_app.api.views.feed import FeedSchemaView, FeedTicketView, FeedView
@@ -94,15 +95,8 @@ VIEWS: dict[str, type[APIView]] = {
 }
 
 
-def _both(route: str, view: type[APIView]) -> list[URLPattern]:
-    """The route as written, in the schema; and with a slash, out of it. No redirect: it would lose a POST's body."""
-    name = view.__name__.removesuffix("View")
-    slashed = [] if "<path:" in route else [path(f"{route}/", view.as_view(schema=None))]
-    return [path(route, view.as_view(), name=name), *slashed]
-
-
 urlpatterns = [
-    *(pattern for route, view in VIEWS.items() for pattern in _both(route, view)),
+    *(pattern for route, view in VIEWS.items() for pattern in with_and_without_slash(route, view)),
     path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
     re_path(r"^.*$", UnknownRouteView.as_view()),
 ]

@@ -17,6 +17,11 @@ pytestmark = pytest.mark.django_db
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.fixture(autouse=True)
+def data_root(settings: Any, tmp_path: Path) -> None:
+    settings.ABSURD_DATA_ROOTS = [tmp_path.parent]
+
+
 @pytest.fixture
 def viewer() -> User:
     user = User.objects.create_user("vera", is_staff=True)
@@ -34,7 +39,8 @@ def test_a_picture_is_shown_and_a_file_is_saved(viewer, tmp_path):
     client = Client()
     client.force_login(viewer)
     response = client.get(product_files.address(make_product(tmp_path / "a.png", "preview")))
-    assert (response.content, response["Content-Type"], "Content-Disposition" in response) == (PNG, "image/png", False)
+    assert (response.content, response["Content-Type"]) == (PNG, "image/png")
+    assert response["Content-Disposition"] == 'inline; filename="a.png"'
 
 
 def test_a_large_file_is_sent_in_parts(viewer, tmp_path):

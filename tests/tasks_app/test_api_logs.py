@@ -110,7 +110,6 @@ def test_a_large_log_is_sent_in_parts(api, worker):
         return [part async for part in response.streaming_content]
 
     assert [len(part) for part in asyncio.run(collect())] == [CHUNK_BYTES, 5]
-    response.close()
 
 
 @pytest.mark.parametrize("query", ["tail=0", "tail=x", "follow=perhaps", "offset=-1", "lines=3"])

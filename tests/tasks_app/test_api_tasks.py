@@ -123,6 +123,14 @@ def test_the_same_idempotency_key_spawns_once(api):
     assert Task.objects.count() == 1
 
 
+def test_another_caller_may_use_the_same_idempotency_key_and_spawns_a_task_of_its_own(api):
+    body = {"task_name": "note", "params": {"text": "a"}}
+    other = Caller(make_key("spawn", name="other"))
+    answers = [caller.post("tasks", body, **{"Idempotency-Key": "tile-7"}) for caller in (api, other, other)]
+    assert [answer.status_code for answer in answers] == [201, 201, 200]
+    assert Task.objects.count() == 2
+
+
 @pytest.mark.parametrize(
     ("body", "paths"),
     [
@@ -235,7 +243,7 @@ def test_the_number_of_queries_does_not_grow_with_the_list(api, worker, django_a
     for _ in range(20):
         spawn_note()
     claiming.claim(worker, limit=20)
-    with django_assert_max_num_queries(4):
+    with django_assert_max_num_queries(7):  # the key, the page, its count, and a time limit in a savepoint
         assert len(api.get("tasks").body["tasks"]) == 20
 
 

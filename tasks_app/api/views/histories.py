@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import archive
-from tasks_app.api.pagination import Page, next_address, refuse_unknown
+from tasks_app.api.filters import EventFilter, narrowed, parameters
+from tasks_app.api.pagination import Page, next_address, paged
 from tasks_app.api.serializers import (
     AttemptListSerializer,
     AttemptSerializer,
@@ -24,15 +25,16 @@ class TaskEventsView(APIView):
 
     @extend_schema(
         operation_id="task_events",
-        parameters=[OpenApiParameter("limit", int), OpenApiParameter("cursor", int)],
+        parameters=parameters(EventFilter),
         responses=EventListSerializer,
     )
     def get(self, request: Request, task_id: str) -> Response:
-        refuse_unknown(request.query_params, {"limit", "cursor"})
-        page = Page.of(request.query_params)
-        found = _events(find_task(task_id), after=page.cursor or 0, limit=page.limit + 1)
-        more, found = len(found) > page.limit, found[: page.limit]
-        following = next_address(request.path, request.query_params, found[-1].pk) if more else None
+        task = find_task(task_id)
+        rows = narrowed(EventFilter, TaskEvent.objects.filter(task_id=task.task_id), request)
+        if archive.is_archived(task):
+            found, following = _archived_events(task, request)
+        else:
+            found, following = paged(rows, request, oldest_first=True)
         return Response({"events": EventSerializer(found, many=True).data, "next": following})
 
 
@@ -44,10 +46,17 @@ class TaskAttemptsView(APIView):
         return Response({"attempts": AttemptSerializer(_attempts(find_task(task_id)), many=True).data})
 
 
-def _events(task: Task, *, after: int, limit: int) -> list[TaskEvent]:
-    if archive.is_archived(task):
-        return [event for event in archive.events_of(task.task_id) if event.pk > after][:limit]
-    return list(TaskEvent.objects.filter(task_id=task.task_id, id__gt=after).order_by("id")[:limit])
+def _archived_events(task: Task, request: Request) -> tuple[list[TaskEvent], str | None]:
+    page, query = Page.of(request.query_params), request.query_params
+    wanted = [(name, query[name]) for name in EventFilter.base_filters if query.get(name)]
+    fitting = [
+        event
+        for event in archive.events_of(task.task_id)
+        if event.pk > (page.cursor or 0) and all(getattr(event, name) == value for name, value in wanted)
+    ]
+    found = fitting[: page.limit]
+    more = len(fitting) > page.limit
+    return found, next_address(request.path, query, found[-1].pk) if more else None
 
 
 def _attempts(task: Task) -> list[Attempt]:

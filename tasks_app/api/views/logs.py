@@ -8,7 +8,7 @@ from uuid import UUID
 
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
-from django.http import HttpResponse, QueryDict
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound, Throttled
@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 from tasks_app import archive, attempt_logs
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.negotiation import AnythingAccepted
-from tasks_app.api.pagination import refuse_unknown, whole
+from tasks_app.api.pagination import flag, refuse_unknown, whole
 from tasks_app.api.views.request import find_task
 from tasks_app.models import Attempt, Task
 from tasks_app.streaming import Window, open_file, send_file, send_window, streamed
@@ -50,7 +50,7 @@ class _LogView(APIView):
         lines, offset = whole(query, "tail", None), whole(query, "offset", None)
         if lines is not None and not 1 <= lines <= LINES_MOST:
             raise BadQuery([{"path": "tail", "message": f"write 1 to {LINES_MOST}"}])
-        follow = _flag(query, "follow")
+        follow = flag(query, "follow")
         if follow and attempt_logs.is_full():
             raise Throttled(COME_AGAIN_SEC, "too many follow logs at this server")
         path = attempt_logs.locate(attempt)
@@ -70,13 +70,6 @@ class _LogView(APIView):
         if lines is None and offset is None:
             return send_file(file, content_type=TYPE, headers=headers, asked=request.headers)
         return send_window(file, Window(start=start, length=size - start), content_type=TYPE, headers=headers)
-
-
-def _flag(query: QueryDict, name: str) -> bool:
-    text = query.get(name, "").lower()
-    if text not in ("", "true", "false", "1", "0"):
-        raise BadQuery([{"path": name, "message": "write true or false"}])
-    return text in ("true", "1")
 
 
 def _kept(attempt: Attempt, lines: int | None) -> HttpResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from tasks_app import workflows
 from tasks_app.actions.run_retry import retry_run
 from tasks_app.actions.runs import cancel_run, found_run, start
+from tasks_app.api.caching import IF_NONE_MATCH, content_tag, tagged, unchanged
 from tasks_app.api.filters import RunFilter, narrowed, parameters
 from tasks_app.api.pagination import paged
 from tasks_app.api.permissions import CANCEL_RUN, RETRY_RUN, SPAWN
@@ -29,25 +30,12 @@ from tasks_app.api.run_serializers import (
     RunSerializer,
     RunVerbSerializer,
 )
+from tasks_app.api.shown import Shown
 from tasks_app.api.views.request import actor_of, body_of
 from tasks_app.errors import RunNotFound
 from tasks_app.models import Run
-from tasks_app.run_graphs import RunGraph, graph_of
-from tasks_app.run_states import RunState, state_of, states_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """A run with what is worked out of its tasks."""
-
-    run: Run
-    state: RunState
-    graph: RunGraph | None = None
-
-    @property
-    def blocked(self) -> list[UUID]:
-        """What is behind the trouble."""
-        return self.graph.behind(self.state.trouble.task_id) if self.graph and self.state.trouble else []
+from tasks_app.run_graphs import graph_of
+from tasks_app.run_states import state_of, states_of
 
 
 def run_id_of(text: str) -> UUID:
@@ -103,10 +91,12 @@ class RunGraphView(APIView):
 class RunView(APIView):
     """One run with the graph of its tasks."""
 
-    @extend_schema(operation_id="get_run", responses=RunGraphSerializer)
+    @extend_schema(operation_id="get_run", parameters=[IF_NONE_MATCH], responses=RunGraphSerializer)
     def get(self, request: Request, run_id: str) -> Response:
         run = found_run(run_id_of(run_id))
-        return Response(RunGraphSerializer(Shown(run=run, state=state_of(run), graph=graph_of(run))).data)
+        told = Response(RunGraphSerializer(Shown(run=run, state=state_of(run), graph=graph_of(run))).data)
+        tag = content_tag(told.data)
+        return unchanged(request, tag) or tagged(told, tag)
 
 
 def _told(run_id: str, counts: Any, *, dry_run: bool) -> dict[str, Any]:

@@ -12,15 +12,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from tasks_app import archive
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.lookup import find
 from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.api.bounds import bounded
+from tasks_app.api.caching import IF_NONE_MATCH, tagged, task_tag, unchanged
 from tasks_app.api.errors import BadQuery
-from tasks_app.api.filters import PAGE_PARAMETERS, TaskFilter, narrowed, parameters
-from tasks_app.api.pagination import capped_count, paged
+from tasks_app.api.filters import PAGE_PARAMETERS, ArchivedTaskFilter, TaskFilter, narrowed, parameters
+from tasks_app.api.pagination import capped_count, flag, paged
 from tasks_app.api.permissions import CANCEL, SPAWN
 from tasks_app.api.serializers import (
     ERROR_SUMMARY_CHARS,
+    HEAVY_FIELDS,
     SpawnedSerializer,
     SpawnSerializer,
     TaskDetailSerializer,
@@ -29,9 +33,14 @@ from tasks_app.api.serializers import (
     TaskSummarySerializer,
 )
 from tasks_app.api.views.request import actor_of, body_of, find_task, reason_of_deletion, task_id_of
-from tasks_app.models import IdempotencyKey, Queue, Task, TaskDependency, TaskStatus
+from tasks_app.models import ArchivedTask, IdempotencyKey, Queue, Task, TaskDependency, TaskStatus
 
+ARCHIVED = OpenApiParameter(
+    "archived", bool, description="List archived tasks, by status, queue_name, task_name, run_id and times."
+)
 FIELDS = OpenApiParameter("fields", str, description="Comma-separated; the only way to have `result` in a list")
+
+BESIDE = (*PAGE_PARAMETERS, FIELDS.name, ARCHIVED.name)
 
 
 def detail_of(task: Task, shape: type[TaskDetailSerializer] = TaskDetailSerializer) -> dict[str, Any]:
@@ -56,21 +65,17 @@ class TaskListView(APIView):
 
     @extend_schema(
         operation_id="list_tasks",
-        parameters=parameters(TaskFilter, FIELDS),
+        parameters=parameters(TaskFilter, FIELDS, ARCHIVED),
         responses=TaskListSerializer,
     )
     def get(self, request: Request) -> Response:
         only = _fields_of(request.query_params.get("fields"))
-        selected = narrowed(TaskFilter, Task.objects.all(), request, beside=(*PAGE_PARAMETERS, FIELDS.name))
-        rows = selected.select_related("worker", "run")
-        rows = rows.defer("result", "error").annotate(error_head=Left("error", ERROR_SUMMARY_CHARS))
-        if only is not None and {"result", "error"} & set(only):
-            rows = rows.defer(None)
-        found, following = paged(rows, request)
-        total, exact = capped_count(selected)
-        shape = TaskSummarySerializer if only is None else TaskSerializer
-        tasks = shape(found, many=True, only=only).data
-        return Response({"tasks": tasks, "total": total, "total_is_exact": exact, "next": following})
+        with bounded():
+            if flag(request.query_params, ARCHIVED.name):
+                return _page(*_archived(request), only)
+            selected = narrowed(TaskFilter, Task.objects.all(), request, beside=BESIDE)
+            found, following = paged(_without_heavy(selected, only), request)
+            return _page(selected, found, following, only)
 
     @extend_schema(
         operation_id="spawn_task",
@@ -80,9 +85,37 @@ class TaskListView(APIView):
     )
     def post(self, request: Request) -> Response:
         key = request.headers.get("Idempotency-Key") or None
-        repeated = key is not None and IdempotencyKey.objects.filter(key=key).exists()
+        repeated = key is not None and IdempotencyKey.objects.filter(caller=actor_of(request), key=key).exists()
         wanted = SpawnRequest(**body_of(request, SpawnSerializer), idempotency_key=key)
         return spawned(spawn(wanted, actor=actor_of(request)).task_id, status=200 if repeated else 201)
+
+
+def _page(selected: Any, found: list[Task], following: str | None, only: list[str] | None) -> Response:
+    total, exact = capped_count(selected)
+    shape = TaskSummarySerializer if only is None else TaskSerializer
+    tasks = shape(found, many=True, only=only).data
+    return Response({"tasks": tasks, "total": total, "total_is_exact": exact, "next": following})
+
+
+def _without_heavy(rows: Any, only: list[str] | None) -> Any:
+    """Have the rows come without the columns that may be large and are not asked for."""
+    asked = set(TaskSummarySerializer.Meta.fields if only is None else only)
+    rows = rows.select_related("worker", "run").defer(
+        *(name for name in (*HEAVY_FIELDS, "params") if name not in asked)
+    )
+    if "error_summary" in asked and "error" not in asked:
+        rows = rows.annotate(error_head=Left("error", ERROR_SUMMARY_CHARS))
+    return rows
+
+
+def _archived(request: Request) -> tuple[Any, list[Task], str | None]:
+    selected = narrowed(ArchivedTaskFilter, ArchivedTask.objects.all(), request, beside=BESIDE)
+    heavy = sorted(set(HEAVY_FIELDS) & set(_fields_of(request.query_params.get("fields")) or ()))
+    if heavy:
+        message = "not in a list of archived tasks; look at each"
+        raise BadQuery([{"path": "fields", "message": f"{name} is {message}"} for name in heavy])
+    found, following = paged(archive.light(selected), request)
+    return selected, archive.rebuild_light(found), following
 
 
 def _fields_of(text: str | None) -> list[str] | None:
@@ -101,9 +134,10 @@ class TaskView(APIView):
 
     needs = {"DELETE": CANCEL}
 
-    @extend_schema(operation_id="get_task", responses=TaskDetailSerializer)
+    @extend_schema(operation_id="get_task", parameters=[IF_NONE_MATCH], responses=TaskDetailSerializer)
     def get(self, request: Request, task_id: str) -> Response:
-        return Response(detail_of(find_task(task_id)))
+        tag = task_tag(task_id_of(task_id))
+        return unchanged(request, tag) or tagged(Response(detail_of(find_task(task_id))), tag)
 
     @extend_schema(
         operation_id="cancel_task",

@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 
 from tasks_app import clock
 from tasks_app.actions.workers import RESUME, order_worker
+from tasks_app.api.caching import IF_NONE_MATCH, tagged, unchanged, worker_tag
 from tasks_app.api.filters import WorkerFilter, narrowed, parameters
 from tasks_app.api.permissions import ORDER_WORKER
 from tasks_app.api.serializers import ReasonSerializer, StopSerializer, WorkerListSerializer, WorkerSerializer
@@ -52,9 +53,11 @@ class WorkerListView(APIView):
 class WorkerView(APIView):
     """One worker, by its boot id, or by its label the last that was started under it."""
 
-    @extend_schema(operation_id="get_worker", responses=WorkerSerializer)
+    @extend_schema(operation_id="get_worker", parameters=[IF_NONE_MATCH], responses=WorkerSerializer)
     def get(self, request: Request, worker_id: str) -> Response:
-        return Response(WorkerSerializer(_report(find_worker(worker_id))).data)
+        report = _report(find_worker(worker_id))
+        tag = worker_tag(report)
+        return unchanged(request, tag) or tagged(Response(WorkerSerializer(report).data), tag)
 
 
 class _OrderView(APIView):

@@ -1,0 +1,151 @@
+"""Sources and their light curves, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from django.db.models import Avg, Count, Max, Min
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.http import content_disposition_header
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from pipeline_app.api.filters import MeasurementFilter
+from pipeline_app.api.permissions import VIEW_MEASUREMENT
+from pipeline_app.api.serializers import (
+    LightCurveSerializer,
+    PointSerializer,
+    SourceListSerializer,
+    SourceSerializer,
+)
+from pipeline_app.models import Measurement
+from tasks_app.api.bounds import bounded
+from tasks_app.api.errors import BadQuery
+from tasks_app.api.filters import narrowed, parameters
+from tasks_app.api.negotiation import AnythingAccepted
+from tasks_app.api.pagination import limit_of, next_address, refuse_unknown
+
+POINTS_MOST = 10_000
+COLUMNS = (
+    "mid_mjd", "flux_jy", "flux_err_jy", "snr", "freq_hz", "local_rms_jy", "primary_beam", "offset_arcsec",
+    "catalog_flux_jy", "observation__name", "observation_id", "task_id", "image_path",
+)  # fmt: skip
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""With these a spreadsheet takes a text for something to be worked out."""
+
+
+class SourceListView(APIView):
+    """All sources that have been measured, by name."""
+
+    needs = {"GET": VIEW_MEASUREMENT}
+
+    @extend_schema(
+        operation_id="list_sources",
+        parameters=[
+            OpenApiParameter("limit", int, description="1 to 500, default 100"),
+            OpenApiParameter("cursor", str, description="Taken from `next`"),
+            OpenApiParameter("name", str, description="The beginning of the name."),
+        ],
+        responses=SourceListSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        query = request.query_params
+        refuse_unknown(query, {"limit", "cursor", "name"})
+        limit, cursor, name = limit_of(query), query.get("cursor", ""), query.get("name", "")
+        if "\x00" in cursor + name:
+            raise BadQuery([{"path": "cursor" if "\x00" in cursor else "name", "message": "NUL is in no name"}])
+        rows = Measurement.objects.filter(name__gt=cursor, name__startswith=name)
+        with bounded():
+            found = list(_summed(rows)[: limit + 1])
+        following = next_address(request.path, query, found[limit - 1]["name"]) if len(found) > limit else None
+        return Response({"sources": SourceSerializer(found[:limit], many=True).data, "next": following})
+
+
+def _summed(rows: Any) -> Any:
+    return (
+        rows.values("name")
+        .annotate(
+            measurements=Count("pk"),
+            first_mjd=Min("mid_mjd"),
+            last_mjd=Max("mid_mjd"),
+            ra_deg=Avg("ra_deg"),
+            dec_deg=Avg("dec_deg"),
+            mean_flux_jy=Avg("flux_jy"),
+            min_flux_jy=Min("flux_jy"),
+            max_flux_jy=Max("flux_jy"),
+        )
+        .order_by("name")
+    )
+
+
+def _measured(name: str) -> Any:
+    """Return the measurements of a source. Raises NotFound."""
+    rows = Measurement.objects.filter(name=name) if "\x00" not in name else Measurement.objects.none()
+    if not rows.exists():
+        raise NotFound(f"no source called {name[:200]!r} has been measured")
+    return rows
+
+
+class SourceView(APIView):
+    """One source and what has been measured of it."""
+
+    needs = {"GET": VIEW_MEASUREMENT}
+
+    @extend_schema(operation_id="get_source", responses=SourceSerializer)
+    def get(self, request: Request, name: str) -> Response:
+        return Response(SourceSerializer(_summed(_measured(name)).get()).data)
+
+
+def _points(request: Request, name: str) -> tuple[list[dict[str, Any]], bool]:
+    rows = narrowed(MeasurementFilter, _measured(name), request, beside=())
+    found = list(rows.order_by("mid_mjd", "id").values(*COLUMNS)[: POINTS_MOST + 1])
+    return found[:POINTS_MOST], len(found) > POINTS_MOST
+
+
+class LightCurveView(APIView):
+    """The light curve of a source, 10,000 measurements at most."""
+
+    needs = {"GET": VIEW_MEASUREMENT}
+
+    @extend_schema(
+        operation_id="get_light_curve",
+        parameters=parameters(MeasurementFilter, paged=False),
+        responses=LightCurveSerializer,
+    )
+    def get(self, request: Request, name: str) -> Response:
+        points, truncated = _points(request, name)
+        return Response(LightCurveSerializer({"name": name, "points": points, "truncated": truncated}).data)
+
+
+class LightCurveCsvView(APIView):
+    """The light curve of a source as CSV, with the units in the names of the columns."""
+
+    needs = {"GET": VIEW_MEASUREMENT}
+    content_negotiation_class = AnythingAccepted
+
+    @extend_schema(
+        operation_id="get_light_curve_csv",
+        parameters=parameters(MeasurementFilter, paged=False),
+        responses={(200, "text/csv"): str},
+    )
+    def get(self, request: Request, name: str) -> HttpResponseBase:
+        points, _ = _points(request, name)
+        text = io.StringIO()
+        writer = csv.writer(text)
+        rows = PointSerializer(points, many=True).data
+        writer.writerow(PointSerializer().fields)
+        writer.writerows([_cell(value) for value in row.values()] for row in rows)
+        disposition = content_disposition_header(as_attachment=True, filename=f"{name}.csv") or "attachment"
+        return HttpResponse(
+            text.getvalue(), content_type="text/csv; charset=utf-8", headers={"Content-Disposition": disposition}
+        )
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -1,0 +1,34 @@
+"""Paths of the pipeline's resources, below those of the queue; a trailing slash is accepted as well."""
+
+from __future__ import annotations
+
+from rest_framework.views import APIView
+
+from pipeline_app.api.observations import (
+    CalibrationListView,
+    CalibrationView,
+    ObservationListView,
+    ObservationView,
+)
+from pipeline_app.api.products import ProductFileView, ProductListView, ProductPreviewView, ProductView
+from pipeline_app.api.sources import LightCurveCsvView, LightCurveView, SourceListView, SourceView
+from tasks_app.api.routes import with_and_without_slash
+
+app_name = "pipeline_api"
+
+VIEWS: dict[str, type[APIView]] = {
+    "observations": ObservationListView,
+    "observations/<int:pk>": ObservationView,
+    "products": ProductListView,
+    "products/<int:pk>": ProductView,
+    "products/<int:pk>/file": ProductFileView,
+    "products/<int:pk>/preview": ProductPreviewView,
+    "calibrations": CalibrationListView,
+    "calibrations/<int:pk>": CalibrationView,
+    "sources": SourceListView,
+    "sources/<path:name>/lightcurve": LightCurveView,
+    "sources/<path:name>/lightcurve.csv": LightCurveCsvView,
+    "sources/<path:name>": SourceView,
+}
+
+urlpatterns = [pattern for route, view in VIEWS.items() for pattern in with_and_without_slash(route, view)]

@@ -1,0 +1,42 @@
+"""The page on the API names every route and every condition of a list."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tasks_app.api import filters, urls
+from tests.daphne_server import CHECKOUT
+
+TEXT = (CHECKOUT / "docs" / "api.md").read_text()
+
+
+def routes_told(text: str) -> set[str]:
+    """Every path in a table; a bare last word stands beside the path before it."""
+    told: set[str] = set()
+    for line in text.splitlines():
+        whole = ""
+        for quoted in re.findall(r"`([^`]+)`", line.split("|")[1]) if line.startswith("|") else ():
+            path = quoted.split(" ")[-1]
+            told |= {path, f"{whole.rpartition('/')[0]}/{path}"}
+            whole = path if "/" in path else whole
+    return told
+
+
+@pytest.mark.parametrize("route", sorted(urls.VIEWS))
+def test_every_route_is_in_the_table(route):
+    assert re.sub(r"<\w+:(\w+)>", r"{\1}", route) in routes_told(TEXT)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [filters.TaskFilter, filters.ArchivedTaskFilter, filters.RunFilter, filters.WorkerFilter, filters.ScheduleFilter],
+    ids=lambda shape: shape.__name__,
+)
+def test_every_condition_is_told(shape):
+    words = set(re.findall(r"\w+", TEXT))
+    for name in shape.base_filters:
+        assert name in words or {f"{name.rpartition('_')[0]}_", f"_{name.rpartition('_')[2]}"} & words, name
+    assert Path(CHECKOUT / "docs" / "operating.md").read_text().count("api.md")
