@@ -9,7 +9,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import WebsocketDenier
 from django.conf import settings
 from django.core.asgi import get_asgi_application
-from django.http.request import validate_host
+from django.http.request import split_domain_port, validate_host
 
 from tasks_app.feed.connection import WithConnection
 from tasks_app.feed.streams import EventStreams
@@ -34,8 +34,7 @@ class OwnPagesOnly:
 
 def is_own_page(origin: str | None, host: str) -> bool:
     """Whether an Origin, if any, is that of our own pages, as seen by the name under which we were called."""
-    name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
-    if not validate_host(name, settings.ALLOWED_HOSTS):
+    if not validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS):
         return False
     return origin is None or origin in (f"http://{host}", f"https://{host}", *settings.CSRF_TRUSTED_ORIGINS)
 

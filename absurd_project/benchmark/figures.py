@@ -56,7 +56,9 @@ class Figures:
 
     def latencies_ms(self) -> dict[str, float]:
         """Return the latencies that are reported, where they were measured."""
-        wanted = {f"{name}_p{percent}": (name, percent) for name in ("pickup", "feed") for percent in (50, 99)}
+        wanted = {
+            f"{name}_p{percent}": (name, percent) for name in ("pickup", "feed", "feed_fanout") for percent in (50, 99)
+        }
         wanted["stats"] = ("stats", 50)
         return {
             key: percentile(self.distributions[name], percent)

@@ -23,10 +23,21 @@ RATIOS_AT_LEAST = {
     "claim_complete_b10_vs_raw": 0.6,
     "claim_complete_b10_vs_procrastinate": 5.0,
 }
-OTHERS_AT_LEAST = {"churn_last_vs_first": 0.7, "worker_vs_procrastinate": 5.0, "worker_vs_celery": 1.0}
+OTHERS_AT_LEAST = {
+    "churn_last_vs_first": 0.7,
+    "worker_vs_procrastinate": 5.0,
+    "worker_vs_celery": 1.0,
+    "feed_flood_complete": 1.0,
+}
 OTHERS_AT_MOST = {"worker_pss_mb_ours": 120.0, "stage_overhead_cpu": 0.02}
 RATIOS_AT_MOST = {"claim_full_vs_small": 1.5}
-LATENCIES_BELOW_MS = {"pickup_p50": 10.0, "pickup_p99": 50.0, "stats": 20.0}
+LATENCIES_BELOW_MS = {
+    "pickup_p50": 10.0,
+    "pickup_p99": 50.0,
+    "stats": 20.0,
+    "feed_fanout_p50": 25.0,
+    "feed_fanout_p99": 100.0,
+}
 
 
 def verdicts(figures: Figures) -> Iterator[Verdict]:

@@ -19,6 +19,16 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {"type": "apiKey", "in": "header", "name": HEADER}
 
 
+class TicketScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the schema describes a ticket to the feed."""
+
+    target_class = "tasks_app.api.views.feed.TicketAuthentication"
+    name = "feedTicket"
+
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
+        return {"type": "apiKey", "in": "query", "name": "ticket"}
+
+
 def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Give every operation the one shape that all errors have."""
     problem = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
@@ -28,6 +28,7 @@ WITHHELD_SEC = 0.01
 PAGE_EVENTS = 500
 DRAIN_SEC = 0.1
 LISTEN_AGAIN_MOST_SEC = 15.0
+CANCEL_AGAIN_SEC = 0.25
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -92,9 +93,7 @@ class Feed:
         if self._outboxes or not self._tasks:
             return
         tasks, self._tasks, self._position = self._tasks, [], None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
         if not self._tasks:
             await self._call(self._reader, _close_connection)
 
@@ -168,6 +167,15 @@ class Feed:
 
     async def _call(self, threads: ThreadPoolExecutor, work: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(threads, work, *args)
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: what awaits asyncio.wait_for in Python 3.11 may overhear it once."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SEC)
 
 
 def _limits() -> tuple[int, int, int]:

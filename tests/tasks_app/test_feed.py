@@ -275,4 +275,4 @@ async def test_a_client_that_leaves_while_the_reader_is_woken_leaves_at_once():
             outbox.offer(await reader.catch_up(outbox))
         await asyncio.sleep(0.02)
         reader._woken.set()
-        await asyncio.wait_for(reader.leave(outbox), 2)
+        await asyncio.wait_for(reader.leave(outbox), 10)

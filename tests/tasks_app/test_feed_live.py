@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import threading
 import time
 
@@ -21,6 +20,7 @@ from tasks_app.wakeups import Publisher
 from tests.daphne_server import serving
 from tests.tasks_app.listeners import in_thread, listening
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
+from tests.tasks_app.slow_writers import write_for_a_while
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -52,24 +52,6 @@ async def test_a_real_web_process_sends_what_other_processes_commit(live_environ
             with pytest.raises(websockets.ConnectionClosed):
                 await asyncio.wait_for(client.recv(), 5)
             assert client.close_code == 4401
-
-
-def write_for_a_while(number: int, until: float) -> None:
-    """Spawn in transactions that dawdle before and after their events, and roll a fifth of them back."""
-    dice = random.Random(number)
-    try:
-        while time.monotonic() < until:
-            try:
-                with transaction.atomic():
-                    for _ in range(dice.randint(1, 3)):
-                        spawn_note()
-                        time.sleep(dice.random() * 0.02)
-                    if dice.random() < 0.2:
-                        raise InterruptedError
-            except InterruptedError:
-                continue
-    finally:
-        connection.close()
 
 
 async def test_with_many_slow_writers_no_event_is_lost_doubled_or_out_of_order():

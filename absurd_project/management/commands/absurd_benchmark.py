@@ -19,6 +19,7 @@ from absurd_project import embedded
 from absurd_project.benchmark import (
     churn,
     comparison,
+    fanout,
     feed,
     large,
     noop,
@@ -111,6 +112,7 @@ class Command(BaseCommand):
                 report.print_profile(name, answer, self.console)
             pickup.measure(scratch, sizes, figures, progress)
             feed.measure(scratch, sizes, figures, progress)
+            fanout.measure(scratch, sizes, figures, progress)
             large.measure(hands, scratch, sizes, figures, progress)
             churn.measure(hands, self.churn_sec or sizes.churn_sec, figures, progress)
         self._measure_workers(scratch, sizes, progress)

@@ -83,7 +83,6 @@ class FeedView(APIView):
                 "types", str, enum=sorted(feed_messages.KINDS), many=True, description="Only these kinds of messages."
             ),
             OpenApiParameter("log", OpenApiTypes.UUID, many=True, description="Also what these tasks log."),
-            OpenApiParameter("ticket", str, description="In place of a key or a login."),
         ],
         responses={(200, MEDIA_TYPE): OpenApiTypes.STR},
     )
