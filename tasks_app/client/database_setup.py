@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -104,14 +105,16 @@ def _configure(url: str) -> None:
 
 @contextlib.contextmanager
 def _environment(wanted: dict[str, str]) -> Iterator[None]:
+    """Change the environment for a while; Django sets the time zone of the process, which is not ours to set."""
     before = dict(os.environ)
     os.environ.update(wanted)
     try:
         yield
     finally:
-        for name in wanted.keys() - before.keys():
-            os.environ.pop(name, None)
-        os.environ.update({name: before[name] for name in wanted.keys() & before.keys()})
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+        time.tzset()
 
 
 def _check_same_database(url: str) -> None:
