@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from tasks_app import statements
@@ -49,4 +49,5 @@ class Due:
 def look() -> Due:
     """Look, in one statement over partial indexes."""
     *found, seen_at = statements.run(_LOOK, {})[0]
-    return Due(*map(bool, found), seen_at=seen_at)
+    names = (each.name for each in fields(Due))
+    return Due(seen_at=seen_at, **dict(zip(names, map(bool, found), strict=False)))

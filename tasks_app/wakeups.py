@@ -7,6 +7,7 @@ NOTIFY. Both only save waiting: readers and workers look by themselves as well.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import threading
 import time
@@ -23,6 +24,7 @@ WORK_QUIET_SEC = 0.02
 GROUP = "feed"
 MESSAGE = {"type": "feed.wake"}
 SEND_LIMIT_SEC = 0.1
+FINISH_MOST_SEC = 5.0
 SEND_GAP_SEC = 0.01
 """A busy process sends no more often: the readers take in all that was committed in between at once."""
 
@@ -34,6 +36,7 @@ class Publisher:
 
     def __init__(self) -> None:
         self._wanted = threading.Event()
+        self._ending = False
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._failing = False
@@ -43,9 +46,23 @@ class Publisher:
         """Ask for a wake-up to be sent soon; several requests may share one message."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
+                self._ending = False
                 self._thread = threading.Thread(target=self._run, name="feed-publisher", daemon=True)
                 self._thread.start()
+                atexit.unregister(self.finish)
+                atexit.register(self.finish)
         self._wanted.set()
+
+    def finish(self) -> None:
+        """Send what is still to be sent and end the thread; a later announcement begins another.
+
+        A process that ends soon after its commit would otherwise announce nothing, and abort when its interpreter ends
+        while the thread is inside a library written in C++.
+        """
+        self._ending = True
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join(FINISH_MOST_SEC)
 
     def _run(self) -> None:
         loop = asyncio.new_event_loop()
@@ -59,11 +76,13 @@ class Publisher:
                 self._say(failing=True, text=f"not sent, readers fall back to polling: {error or type(error).__name__}")
             else:
                 self._say(failing=False, text="sent again")
+            if self._ending and not self._wanted.is_set():
+                return
             time.sleep(SEND_GAP_SEC)
 
     def _say(self, *, failing: bool, text: str) -> None:
         """Log the beginning and the end of an outage, not every message of it."""
-        if failing != self._failing:
+        if failing != self._failing and not self._ending:
             self._failing = failing
             logger.warning("feed wake-ups are %s", text)
 

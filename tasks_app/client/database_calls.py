@@ -23,8 +23,8 @@ from tasks_app.actions import reprioritize as reprioritizing
 from tasks_app.actions import retry as retrying
 from tasks_app.actions.spawn import SpawnRequest
 from tasks_app.actions.spawn import spawn_many as spawn_all
+from tasks_app.api.choosing import tasks_where
 from tasks_app.api.errors import flatten
-from tasks_app.api.filters import apply_filters
 from tasks_app.api.parsers import JsonObjectParser
 from tasks_app.api.serializers import (
     ERROR_SUMMARY_CHARS,
@@ -38,9 +38,7 @@ from tasks_app.api.views.tasks import detail_of
 from tasks_app.client.faults import RequestRefused
 from tasks_app.client.transport import Document
 from tasks_app.errors import ParamsInvalid, QueueNotFound, TaskNotFound
-from tasks_app.models import Queue, Task
-
-LIMIT_MOST = 500
+from tasks_app.models import Queue
 
 
 def actor() -> str:
@@ -105,10 +103,7 @@ def page(filters: Mapping[str, Any], cursor: str | None, limit: int) -> tuple[li
     query = QueryDict(mutable=True)
     for name, value in filters.items():
         query.setlist(name, value if isinstance(value, list) else [value])
-    rows, problems = apply_filters(Task.objects.all(), query)
-    if problems:
-        raise ParamsInvalid(problems)
-    rows = rows.select_related("worker", "run").order_by("-id")
+    rows = tasks_where(query).select_related("worker", "run").order_by("-id")
     rows = rows.defer("result", "error").annotate(error_head=Left("error", ERROR_SUMMARY_CHARS))
     if cursor is not None:
         rows = rows.filter(id__lt=int(cursor))

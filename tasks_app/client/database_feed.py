@@ -7,8 +7,8 @@ from uuid import UUID
 
 from tasks_app.client.transport import Choice, Document
 from tasks_app.event_window import readable_limit
-from tasks_app.feed import read_after
-from tasks_app.feed_messages import Wanted, messages_for
+from tasks_app.feed.messages import Message, Wanted, queue_stats_update, resync, selected
+from tasks_app.feed.reader import read_after
 
 
 def position_now() -> int:
@@ -20,10 +20,17 @@ def read(position: int, choice: Choice) -> tuple[list[Document], int, bool]:
     """Return the messages after a position, the position behind them, and whether there are more at once."""
     batch = read_after(position)
     if batch.restarted:
-        return [{"type": "resync", "event_id": batch.position}], batch.position, False
+        return [_document(resync(batch.position))], batch.position, False
     wanted = Wanted(
         queues=frozenset(choice.queues),
         task_ids=frozenset(map(UUID, choice.task_ids)),
         runs=frozenset(map(UUID, choice.runs)),
     )
-    return [json.loads(text) for text in messages_for(wanted, batch.events)], batch.position, batch.more
+    told, changed = selected(wanted, batch.events)
+    messages = [*(each.message for each in told), *map(queue_stats_update, changed)]
+    return [_document(message) for message in messages if message is not None], batch.position, batch.more
+
+
+def _document(message: Message) -> Document:
+    found: Document = json.loads(message.text)
+    return found

@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -13,9 +14,12 @@ import django
 import psycopg
 from django.apps import apps
 from django.conf import settings
+from django.core.management import call_command
 from django.db import DatabaseError, DataError, InterfaceError, OperationalError, connection
 from django.db.backends.postgresql.base import DatabaseWrapper
+from django.db.migrations.executor import MigrationExecutor
 
+from tasks_app import wakeups
 from tasks_app.client.config import AbsurdConfig, without_password
 from tasks_app.client.faults import DatabaseNotReady, RequestRefused, ServerFault, Unavailable
 from tasks_app.errors import AbsurdError
@@ -23,6 +27,7 @@ from tasks_app.errors import AbsurdError
 SETTINGS = "absurd_project.settings"
 MIGRATING = 0x4162_7375_7264
 """Key of the advisory lock under which one client migrates while others wait."""
+OURS = "tasks_app"
 _lock = threading.Lock()
 _configured_here = False
 _open_clients = 0
@@ -56,6 +61,7 @@ def let_go() -> None:
         _open_clients -= 1
         connection.close()
         if _configured_here and not _open_clients:
+            wakeups.publisher.finish()
             cast(DatabaseWrapper, connection).close_pool()
 
 
@@ -104,14 +110,16 @@ def _configure(url: str) -> None:
 
 @contextlib.contextmanager
 def _environment(wanted: dict[str, str]) -> Iterator[None]:
+    """Change the environment for a while; Django sets the time zone of the process, which is not ours to set."""
     before = dict(os.environ)
     os.environ.update(wanted)
     try:
         yield
     finally:
-        for name in wanted.keys() - before.keys():
-            os.environ.pop(name, None)
-        os.environ.update({name: before[name] for name in wanted.keys() & before.keys()})
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+        time.tzset()
 
 
 def _check_same_database(url: str) -> None:
@@ -128,39 +136,48 @@ def _check_same_database(url: str) -> None:
 
 
 def _check_schema() -> None:
-    if not connection.introspection.table_names():
-        _create()
-        return
-    from django.db.migrations.executor import MigrationExecutor
+    with _migrations_held("pg_advisory_lock_shared", "pg_advisory_unlock_shared"):
+        is_empty = not connection.introspection.table_names()
+    if is_empty:
+        _check_may_create()
+        with _migrations_held("pg_advisory_lock", "pg_advisory_unlock"):
+            if not connection.introspection.table_names():
+                call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
+    _check_migrations()
 
+
+@contextlib.contextmanager
+def _migrations_held(lock: str, unlock: str) -> Iterator[None]:
+    """Wait for another client that makes the tables, and keep others from beginning."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {lock}(%s)", [MIGRATING])
+        try:
+            yield
+        finally:
+            cursor.execute(f"SELECT {unlock}(%s)", [MIGRATING])
+
+
+def _check_migrations() -> None:
     executor = MigrationExecutor(connection)
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if missing:
         count = len(missing)
         message = f"the database lacks {count} migration{'s' if count > 1 else ''} of this version"
         raise DatabaseNotReady(message, "run manage.py migrate, if it is the right database")
-    ours = {config.label for config in apps.get_app_configs() if config.name.split(".")[0] in ("tasks_app",)}
-    unknown = [key for key in executor.loader.applied_migrations if key[0] in ours]
-    newer = sorted(name for label, name in unknown if (label, name) not in executor.loader.disk_migrations)
+    loader = executor.loader
+    newer = sorted(key[1] for key in loader.applied_migrations if key[0] == OURS and key not in loader.disk_migrations)
     if newer:
         message = f"the database belongs to a newer version of Absurd (it has {newer[-1]})"
         raise DatabaseNotReady(message, "install that version here too, or use a server's address")
 
 
-def _create() -> None:
-    from django.core.management import call_command
-
+def _check_may_create() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_user, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)")
         role, may_create = cursor.fetchone()
-        if not may_create:
-            message = f"the database is empty and the role {role!r} may not make tables"
-            raise DatabaseNotReady(message, "run manage.py absurd_setup as a role that may")
-        cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATING])
-        try:
-            call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
-        finally:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATING])
+    if not may_create:
+        message = f"the database is empty and the role {role!r} may not make tables"
+        raise DatabaseNotReady(message, "run manage.py absurd_setup as a role that may")
 
 
 def _first_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks_app.actions import lookup
+from tasks_app.attempt_logs import start_of_tail
 from tasks_app.models import Attempt, Task
 
 POLL_SEC = 0.5
@@ -23,13 +24,9 @@ def readable(attempt: Attempt) -> Path | None:
 def last_lines(path: Path, lines: int) -> tuple[str, int]:
     """Return the last lines of a log, and the position behind them."""
     with path.open("rb") as log:
-        end = position = log.seek(0, os.SEEK_END)
-        found = b""
-        while position > 0 and found.count(b"\n") <= lines:
-            position = max(0, position - CHUNK_BYTES)
-            log.seek(position)
-            found = log.read(end - position)
-    return "".join(found.decode(errors="replace").splitlines(keepends=True)[-lines:]), end
+        log.seek(start_of_tail(log, lines))
+        found = log.read()
+        return found.decode(errors="replace"), log.tell()
 
 
 def new_text(path: Path, position: int, attempt: Attempt) -> Iterator[str]:

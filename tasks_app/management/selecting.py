@@ -12,7 +12,6 @@ from tasks_app import clock
 from tasks_app.errors import ParamsInvalid
 from tasks_app.management.arguments import ago, moment, whole
 from tasks_app.management.finding import find_run
-from tasks_app.models import Task
 from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
 from tasks_app.querysets import TaskQuerySet
 
@@ -57,7 +56,7 @@ def has_conditions(options: dict[str, Any]) -> bool:
 
 def selected(options: dict[str, Any]) -> TaskQuerySet:
     """Return the tasks that fulfil all conditions. Raises ParamsInvalid, naming each bad one, and RunNotFound."""
-    from tasks_app.api.filters import apply_filters  # here, because it loads the API's libraries
+    from tasks_app.api.choosing import tasks_where  # here, because it loads the API's libraries
 
     query = QueryDict(mutable=True)
     for name, parameter in _PARAMETER_OF.items():
@@ -68,8 +67,8 @@ def selected(options: dict[str, Any]) -> TaskQuerySet:
             query.setlist(parameter, value)
         elif value:
             query[parameter] = clock.stamp(ago(value)) if isinstance(value, (datetime, timedelta)) else str(value)
-    tasks, problems = apply_filters(Task.objects.all(), query)
-    if problems:
+    try:
+        return tasks_where(query)
+    except ParamsInvalid as fault:
         named = {parameter: f"--{name.replace('_', '-')}" for name, parameter in _PARAMETER_OF.items()}
-        raise ParamsInvalid([{**each, "path": named.get(each["path"], each["path"])} for each in problems])
-    return tasks
+        raise ParamsInvalid([{**each, "path": named[each["path"]]} for each in fault.problems]) from None

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import InterfaceError, OperationalError, ProgrammingError
 
-from tasks_app import errors
+from tasks_app import errors, wakeups
 
 FAILED, USAGE, NOT_FOUND, ILLEGAL_STATE, UNHEALTHY, TRY_LATER = 1, 2, 3, 4, 5, 75
 INTERRUPTED, PIPE_CLOSED = 130, 141
@@ -78,6 +78,8 @@ class ShellCommand(BaseCommand, ABC):
             # Whoever read has read enough; what is still buffered must not fail at the interpreter's end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(PIPE_CLOSED) from None
+        finally:
+            wakeups.publisher.finish()
 
     @abstractmethod
     def act(self, options: dict[str, Any]) -> None:

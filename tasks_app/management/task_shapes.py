@@ -6,16 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from tasks_app import archive
-from tasks_app.models import Attempt, Task, TaskDependency, TaskEvent
+from tasks_app.models import Attempt, Task, TaskEvent
 
 
 def detail_of(task: Task) -> dict[str, Any]:
     """Return the full representation."""
-    from tasks_app.api.serializers import TaskDetailSerializer  # here, because it loads the API's libraries
+    from tasks_app.api.views.tasks import detail_of as shape_of  # here, because it loads the API's libraries
 
-    parents = TaskDependency.objects.filter(child_task_id=task.task_id).order_by("id")
-    task.depends_on = list(parents.values_list("parent_task_id", flat=True))  # type: ignore[attr-defined]
-    return dict(TaskDetailSerializer(task).data)
+    return shape_of(task)
 
 
 def summaries_of(tasks: Iterable[Task]) -> list[dict[str, Any]]:

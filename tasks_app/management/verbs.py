@@ -5,7 +5,6 @@ Each task changes in a transaction of its own, so that an interrupted command ha
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from django.db.models import Count
 
+from tasks_app.actions import bulk
 from tasks_app.errors import AbsurdError, InvalidTransition
 from tasks_app.management.finding import find_task_id
 from tasks_app.management.printing import table, tracked
@@ -44,13 +44,10 @@ class TaskVerb(ShellCommand):
     """One verb over tasks."""
 
     verb: ClassVar[str]
+    """One of `bulk.VERBS`."""
     statuses: ClassVar[tuple[str, ...]]
     """Statuses of the tasks that conditions choose unless --status is among them."""
     children_first: ClassVar[bool] = False
-
-    @abstractmethod
-    def apply(self, task_id: UUID, options: dict[str, Any]) -> tuple[Task, str]:
-        """Do it to one task; return the task and a word for what was done."""
 
     def add_options(self, parser: CommandParser) -> None:
         """Declare what only this verb knows."""
@@ -109,11 +106,12 @@ class TaskVerb(ShellCommand):
             self.stdout.write(f"would {self.verb} {count(number, 'task')} (dry run: nothing was done)")
 
     def _carry_out(self, ids: list[UUID], options: dict[str, Any]) -> Outcome:
-        outcome = Outcome()
+        outcome, verb = Outcome(), bulk.VERBS[self.verb]
         for task_id in tracked(ids, self.verb):
             try:
                 with transaction.atomic():
-                    task, word = self.apply(task_id, {**options, "actor": actor()})
+                    task = verb.act(task_id, actor(), options)
+                    word = verb.outcome(task)
                     if options["dry_run"]:
                         transaction.set_rollback(True)
             except AbsurdError as error:

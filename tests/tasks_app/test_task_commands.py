@@ -142,7 +142,7 @@ def test_an_id_whose_status_forbids_it_is_exit_code_4_and_the_others_are_done():
 def test_a_dry_run_by_id_checks_all_and_changes_nothing():
     task, done = failed_note(), make_task("note", {"text": "a"}, status="completed")
     events = TaskEvent.objects.count()
-    assert says("absurd_retry", task.task_id, "--dry-run") == ("1 returned to the queue (dry run: nothing was done)\n")
+    assert says("absurd_retry", task.task_id, "--dry-run") == ("1 back in the queue (dry run: nothing was done)\n")
     assert refused("absurd_retry", done.task_id, "--dry-run")[0] == 4
     task.refresh_from_db()
     assert (task.status, TaskEvent.objects.count()) == ("failed", events)
@@ -196,9 +196,9 @@ def test_retry_chooses_failed_tasks_and_cancelled_ones_only_when_told():
 
 def test_reprioritize_gives_each_its_new_priority():
     task = spawn_note()
-    assert says("absurd_reprioritize", task.task_id, "--priority", 15) == "1 now of priority 15\n"
+    assert says("absurd_reprioritize", task.task_id, "--priority", 15) == "1 given priority 15\n"
     assert json_of("absurd_reprioritize", "--priority-min", 15, "--priority", 3, "--yes")["counts"] == {
-        "now of priority 3": 1
+        "given priority 3": 1
     }
     task.refresh_from_db()
     assert task.priority == 3
@@ -215,7 +215,7 @@ def test_requeue_chooses_claims_that_are_stalled_or_whose_worker_is_gone(worker)
     gone.save()
     assert json_of("absurd_requeue", "--all", "--dry-run")["selected"] == 2
     assert refused("absurd_requeue", healthy.task_id)[0] == 4
-    assert says("absurd_requeue", "--all", "--yes") == "2 returned to the queue\n"
+    assert says("absurd_requeue", "--all", "--yes") == "2 back in the queue\n"
     healthy.refresh_from_db()
     assert healthy.status == "claimed"
     assert json_of("absurd_requeue", "--all", "--force", "--yes", "--reason", "hung")["done"] == 1

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-from uuid import UUID
-
 from django.core.management.base import CommandParser
 
-from tasks_app.actions.reprioritize import reprioritize
 from tasks_app.management.arguments import whole
 from tasks_app.management.verbs import CODES, TaskVerb
-from tasks_app.models import Task
 from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
 
 
@@ -26,8 +21,3 @@ class Command(TaskVerb):
         """Add the new priority."""
         priority = whole(PRIORITY_LEAST, PRIORITY_MOST)
         parser.add_argument("--priority", type=priority, required=True, metavar="N", help="the new priority")
-
-    def apply(self, task_id: UUID, options: dict[str, Any]) -> tuple[Task, str]:
-        """Give one its new priority."""
-        task = reprioritize(task_id, options["priority"], actor=options["actor"], reason=options["reason"])
-        return task, f"now of priority {task.priority}"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.core.management.base import CommandParser
 
 from tasks_app import clock
-from tasks_app.actions.requeue import claim_holds, requeue
+from tasks_app.actions.requeue import claim_holds
 from tasks_app.management.verbs import CODES, TaskVerb
-from tasks_app.models import Task
 from tasks_app.querysets import TaskQuerySet
 
 
@@ -36,8 +34,3 @@ class Command(TaskVerb):
         moment = clock.now()
         held = claimed.filter(status="claimed").select_related("worker").defer("params", "result")
         return claimed.filter(pk__in=[task.pk for task in held if not claim_holds(task, moment)])
-
-    def apply(self, task_id: UUID, options: dict[str, Any]) -> tuple[Task, str]:
-        """Requeue one."""
-        task = requeue(task_id, actor=options["actor"], reason=options["reason"], force=options["force"])
-        return task, "failed, having no retry left" if task.is_finished else "returned to the queue"

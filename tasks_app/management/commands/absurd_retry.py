@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-from uuid import UUID
-
-from tasks_app.actions.retry import retry
 from tasks_app.management.verbs import CODES, TaskVerb
-from tasks_app.models import Task
 
 
 class Command(TaskVerb):
@@ -17,7 +12,3 @@ class Command(TaskVerb):
     )
     verb = "retry"
     statuses = ("failed",)
-
-    def apply(self, task_id: UUID, options: dict[str, Any]) -> tuple[Task, str]:
-        """Retry one."""
-        return retry(task_id, actor=options["actor"], reason=options["reason"]), "returned to the queue"
