@@ -171,6 +171,8 @@ SPECTACULAR_SETTINGS = {
 }
 
 # Security
+# Whose X-Forwarded-For is believed; see tasks_app.peer.
+ABSURD_PROXIES = env.networks("ABSURD_PROXIES", "unix")
 ALLOWED_HOSTS = [h for h in env.text("ABSURD_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1]").split(",") if h]
 CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS] if PRODUCTION else []
 AUTH_PASSWORD_VALIDATORS = [

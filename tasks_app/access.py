@@ -63,9 +63,11 @@ def is_local_reader(address: str | None, host: str) -> bool:
     if settings.ABSURD_MODE != "local" or not address or _without_port(host).lower() not in LOCAL_HOSTS:
         return False
     try:
-        return ip_address(address).is_loopback
+        found = ip_address(address)
     except ValueError:
         return False
+    # What listens on IPv6 and IPv4 at once sees a caller over IPv4 under such an address.
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 def _without_port(host: str) -> str:
