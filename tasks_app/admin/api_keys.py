@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from rest_framework_api_key.admin import APIKeyModelAdmin
-from rest_framework_api_key.models import APIKey
+from rest_framework_api_key.models import AbstractAPIKey, APIKey
 
 from tasks_app import transitions
 from tasks_app.access import actor_of
@@ -48,13 +48,13 @@ class ApiKeyAdmin(APIKeyModelAdmin):
     list_select_related = ("owner",)
     raw_id_fields = ("owner",)
 
-    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any = None, change: bool = False) -> None:
+    def save_model(self, request: HttpRequest, obj: AbstractAPIKey, form: Any = None, change: bool = False) -> None:
         """Save the key, and leave an event about it: who, from where, and which scopes."""
         with transaction.atomic():
             super().save_model(request, obj, form, change)
             revoked = change and obj.revoked and "revoked" in form.changed_data
             verb = "key_revoked" if revoked else "key_changed" if change else "key_made"
-            self._announce(request, verb, obj)
+            self._announce(request, verb, cast(ApiKey, obj))
 
     def delete_model(self, request: HttpRequest, obj: ApiKey) -> None:
         with transaction.atomic():
