@@ -6,6 +6,7 @@ import difflib
 import os
 import secrets
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -123,6 +124,18 @@ def paths(name: str, default: str) -> tuple[Path, ...]:
         if not path.is_absolute():
             raise BadSetting(name, value, f"{path} is not an absolute path")
     return found
+
+
+def networks(name: str, word: str) -> tuple[IPv4Network | IPv6Network | str, ...]:
+    """Return a comma-separated list of addresses and networks; `word` stands for something without an address."""
+    value = text(name)
+    found: list[IPv4Network | IPv6Network | str] = []
+    for part in value.replace(",", " ").split():
+        try:
+            found.append(part if part == word else ip_network(part))
+        except ValueError:
+            raise BadSetting(name, value, f"{part} is no address, no network and not {word!r}") from None
+    return tuple(found)
 
 
 def url(name: str, schemes: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Two headers on every answer: the request's id, and what a page may load."""
+"""Headers on every answer, the request's id and what a page may load; and from where what happens was caused."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
+
+from tasks_app import peer
 
 REQUEST_ID = "X-Request-ID"
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -43,17 +45,19 @@ def _finish(response: HttpResponseBase, request_id: str) -> HttpResponseBase:
 
 @sync_and_async_middleware
 def answer_headers(get_response: GetResponse) -> GetResponse:
-    """Take over the caller's X-Request-ID or make one, and forbid pages everything but our own files."""
+    """Take over the caller's X-Request-ID or make one, forbid pages all but our own files, and note the caller."""
     if iscoroutinefunction(get_response):
 
         async def asynchronous(request: HttpRequest) -> HttpResponseBase:
             request_id = _mark(request)
-            return _finish(await get_response(request), request_id)
+            with peer.noted(request.META):
+                return _finish(await get_response(request), request_id)
 
         return asynchronous
 
     def synchronous(request: HttpRequest) -> HttpResponseBase:
         request_id = _mark(request)
-        return _finish(get_response(request), request_id)  # type: ignore[arg-type]
+        with peer.noted(request.META):
+            return _finish(get_response(request), request_id)  # type: ignore[arg-type]
 
     return synchronous

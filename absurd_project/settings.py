@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -89,6 +90,17 @@ CHANNEL_LAYERS = {
     }
 }
 
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "shared": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": ABSURD_REDIS_URL,
+        "KEY_PREFIX": env.text("ABSURD_CHANNEL_PREFIX", "absurd"),
+        # Asked by every request, so it must not keep one waiting.
+        "OPTIONS": {"socket_connect_timeout": 0.25, "socket_timeout": 0.25},
+    },
+}
+
 # Applications: `channels` stays out, because its only use there is a runworker command that would fight ours.
 # Daphne's application only replaces runserver, and its import of twisted would slow every other command.
 INSTALLED_APPS = [
@@ -101,6 +113,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework_api_key",
+    "axes",
     "django_filters",
     "drf_spectacular",
     "workers",
@@ -118,6 +131,11 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
 ]
 ROOT_URLCONF = "absurd_project.urls"
 ASGI_APPLICATION = "absurd_project.asgi.application"
@@ -143,6 +161,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["tasks_app.api.permissions.ScopedAccess"],
+    "DEFAULT_THROTTLE_CLASSES": ["tasks_app.api.throttling.CallerThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["tasks_app.api.parsers.JsonObjectParser"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
@@ -171,12 +190,30 @@ SPECTACULAR_SETTINGS = {
 }
 
 # Security
+# Whose X-Forwarded-For is believed; see tasks_app.peer.
+ABSURD_PROXIES = env.networks("ABSURD_PROXIES", "unix")
+# Requests a minute; 0 lets all pass. `refused` are those that an address gets a 401 for.
+ABSURD_THROTTLE = env.numbers(
+    "ABSURD_THROTTLE",
+    {"key_per_min": 6000, "person_per_min": 6000, "address_per_min": 1200, "refused_per_min": 300},
+)
 ALLOWED_HOSTS = [h for h in env.text("ABSURD_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1]").split(",") if h]
 CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS] if PRODUCTION else []
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+# Logins that fail lock out the pair of name and address; see absurd_project.lockout.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = env.integer("ABSURD_LOGIN_FAILURES", 5, least=1)
+AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("ABSURD_LOGIN_LOCKOUT_SEC", 900.0, least=1.0))
+AXES_USE_ATTEMPT_EXPIRATION = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_ENABLE_ACCESS_FAILURE_LOG = True
+AXES_CLIENT_IP_CALLABLE = "tasks_app.peer.client_address"
+AXES_LOCKOUT_CALLABLE = "absurd_project.lockout.answer"
+AXES_SENSITIVE_PARAMETERS = ["csrfmiddlewaretoken"]  # besides the password
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = PRODUCTION
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if PRODUCTION else None
@@ -199,7 +236,13 @@ SERVESTATIC_AUTOREFRESH = False
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname:<7} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "absurd_project.log_lines.OneLine",
+            "format": "{asctime} {levelname:<7} {name}: {message}",
+            "style": "{",
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("ABSURD_LOG_LEVEL", "INFO").upper()},
     # Without Redis it writes a traceback a second; the feed says once that it polls.

@@ -1,4 +1,4 @@
-"""The queue's sweeps, run beside the web server."""
+"""The queue's sweeps, and the cleaning up after logins, run beside the web server."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import time
 
 from django.db import connection
 
+from absurd_project import lockout
 from tasks_app.sweeper import Sweeper
 
 INTERVAL_SEC = 0.5
+CLEANING_SEC = 3600.0
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +25,14 @@ def start() -> threading.Thread:
 
 
 def _sweep_on() -> None:
-    sweeper, failing = Sweeper(), False
+    sweeper, failing, next_cleaning = Sweeper(), False, 0.0
     while True:
         time.sleep(INTERVAL_SEC)
         try:
             sweeper.sweep()
+            if time.monotonic() >= next_cleaning:
+                next_cleaning = time.monotonic() + CLEANING_SEC
+                lockout.clean_up()
         except Exception as error:  # sweeping must outlive any outage; each kind of trouble is told once
             if not failing:
                 logger.warning("sweeps fail and are tried again: %s", error)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 
+from tasks_app import key_use
 from tasks_app.models import ApiKey
 from tasks_app.models.api_key import SCOPES
 
@@ -27,6 +28,8 @@ class KeyHolder:
 
     name: str
     scopes: frozenset[str]
+    prefix: str = ""
+    """What is public of a key that is kept in the database, and no other key has."""
 
     @property
     def actor(self) -> str:
@@ -47,7 +50,8 @@ def holder_of(key: str) -> KeyHolder | None:
         return None
     if found.has_expired or (found.owner is not None and not found.owner.is_active):
         return None
-    return KeyHolder(name=found.name, scopes=frozenset(found.scopes) & frozenset(SCOPES))
+    key_use.note(found)
+    return KeyHolder(name=found.name, scopes=frozenset(found.scopes) & frozenset(SCOPES), prefix=found.prefix)
 
 
 def is_local_reader(address: str | None, host: str) -> bool:
@@ -59,9 +63,11 @@ def is_local_reader(address: str | None, host: str) -> bool:
     if settings.ABSURD_MODE != "local" or not address or _without_port(host).lower() not in LOCAL_HOSTS:
         return False
     try:
-        return ip_address(address).is_loopback
+        found = ip_address(address)
     except ValueError:
         return False
+    # What listens on IPv6 and IPv4 at once sees a caller over IPv4 under such an address.
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 def _without_port(host: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 
 
 class TasksConfig(AppConfig):
@@ -14,8 +14,9 @@ class TasksConfig(AppConfig):
 
     def ready(self) -> None:
         from tasks_app.django_tasks_backend import call
-        from tasks_app.roles import make_groups
+        from tasks_app.roles import make_groups, note_permissions
 
+        pre_migrate.connect(note_permissions, sender=self)
         post_migrate.connect(make_groups, sender=self)
         if call.is_configured():
             call.register()

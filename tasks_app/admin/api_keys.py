@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from rest_framework_api_key.admin import APIKeyModelAdmin
-from rest_framework_api_key.models import APIKey
+from rest_framework_api_key.models import AbstractAPIKey, APIKey
 
+from tasks_app import transitions
+from tasks_app.access import actor_of
 from tasks_app.models import ApiKey
 from tasks_app.models.api_key import SCOPES
+from tasks_app.transitions import Act
 
 MEANING = {
     "read": "read: look at everything",
@@ -37,10 +43,31 @@ class ApiKeyAdmin(APIKeyModelAdmin):
     """Keys; a lost one is revoked and replaced, never read back."""
 
     form = ApiKeyForm
-    list_display: Any = ("prefix", "name", "owner", "opens", "created", "expiry_date", "revoked")
+    list_display: Any = ("prefix", "name", "owner", "opens", "created", "last_used_at", "expiry_date", "revoked")
     list_filter = ("revoked",)
     list_select_related = ("owner",)
     raw_id_fields = ("owner",)
+
+    def save_model(self, request: HttpRequest, obj: AbstractAPIKey, form: Any = None, change: bool = False) -> None:
+        """Save the key, and leave an event about it: who, from where, and which scopes."""
+        with transaction.atomic():
+            super().save_model(request, obj, form, change)
+            revoked = change and obj.revoked and "revoked" in form.changed_data
+            verb = "key_revoked" if revoked else "key_changed" if change else "key_made"
+            self._announce(request, verb, cast(ApiKey, obj))
+
+    def delete_model(self, request: HttpRequest, obj: ApiKey) -> None:
+        with transaction.atomic():
+            self._announce(request, "key_deleted", obj)
+            super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        for key in queryset:
+            self.delete_model(request, key)
+
+    def _announce(self, request: HttpRequest, verb: str, key: ApiKey) -> None:
+        detail = {"key": key.prefix, "name": key.name, "scopes": key.scopes, "owner": str(key.owner or "")}
+        transitions.announce(Act(verb=verb, actor=actor_of(request.user, None), detail=detail))
 
     @admin.display(description="scopes")
     def opens(self, key: ApiKey) -> str:

@@ -19,7 +19,7 @@ from tasks_app.models import TaskEvent
 class TaskEventAdmin(ReadOnlyAdmin):
     """Events, the last first."""
 
-    list_display = ("id", "at", "verb", "move", "task", "queue_name", "actor", "attempt", "why")
+    list_display = ("id", "at", "verb", "move", "task", "queue_name", "actor", "whence", "attempt", "why")
     list_filter = (VerbFilter, EventQueueFilter, SinceFilter)
     search_fields = ("actor",)
     search_help_text = "The beginning of a task id (4 digits or more), or exactly an actor such as user:alice"
@@ -53,6 +53,11 @@ class TaskEventAdmin(ReadOnlyAdmin):
             return ""
         address = reverse("admin:tasks_app_task_change", args=[event.task_id])
         return format_html('<a href="{}"><code>{}</code></a>', address, str(event.task_id)[:8])
+
+    @admin.display(description="from")
+    def whence(self, event: TaskEvent) -> str:
+        """The address of whoever caused it by a request."""
+        return str(event.detail.get("address", ""))
 
     @admin.display(description="why")
     def why(self, event: TaskEvent) -> str:

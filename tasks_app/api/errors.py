@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import DatabaseError, DataError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions
@@ -15,6 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import errors
+from tasks_app.api import throttling
 
 MEDIA_TYPE = "application/problem+json"
 API_ROOT = "/api/"
@@ -53,6 +56,7 @@ _REMEDY_OF = {
     "idempotency_conflict": "Send a new Idempotency-Key, or repeat the first request unchanged.",
     "not_authenticated": "Send the header X-API-Key, or log in to the console.",
     "bad_api_key": "Ask an administrator for a new key.",
+    "throttled": "Wait for as long as Retry-After says; ABSURD_THROTTLE sets how many requests a minute pass.",
     "permission_denied": "Ask an administrator for the scope or permission named in the detail.",
     "database_unavailable": "Try again shortly; if it lasts, start PostgreSQL or mend ABSURD_DATABASE_URL.",
     "internal_error": "Report the request id to whoever runs this server; its log has the cause.",
@@ -95,6 +99,8 @@ def problem(request: Any, status: int, code: str, detail: str, **extra: Any) -> 
 def problem_response(exception: Exception, context: Mapping[str, Any]) -> Response:
     """Turn whatever a view raised into a problem; nothing of an unexpected error's text leaves the server."""
     request: Request = context["request"]
+    if isinstance(exception, (exceptions.NotAuthenticated, exceptions.AuthenticationFailed)):
+        exception = throttling.instead_of_refusal(request) or exception
     body, headers = _describe(exception, request)
     return Response(body, status=body["status"], headers=headers, content_type=MEDIA_TYPE)
 
@@ -108,6 +114,10 @@ def _describe(exception: Exception, request: Request) -> tuple[dict[str, Any], d
         exception = exceptions.PermissionDenied(str(exception) or None)
     if isinstance(exception, exceptions.APIException):
         return _describe_framework(exception, request)
+    if isinstance(exception, RequestDataTooBig):
+        return problem(request, 413, "body_too_large", "the body is larger than this server reads"), {}
+    if isinstance(exception, SuspiciousOperation):
+        return problem(request, 400, "bad_request", "the request is malformed"), {}
     if isinstance(exception, DataError):
         return problem(request, 422, "not_storable", "a value of the request cannot be stored"), {}
     logger.error("request %s failed", getattr(request, "request_id", ""), exc_info=exception)
@@ -141,7 +151,7 @@ def _describe_framework(error: exceptions.APIException, request: Request) -> tup
     if scheme := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = scheme
     if wait_sec := getattr(error, "wait", None):
-        headers["Retry-After"] = str(round(wait_sec))
+        headers["Retry-After"] = str(math.ceil(wait_sec))
     if isinstance(error, exceptions.ValidationError):
         raised: UnprocessableContent = UnprocessableContent(list(flatten(error.detail)))
         return problem(request, 422, raised.default_code, str(raised.detail), errors=raised.problems), headers

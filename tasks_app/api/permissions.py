@@ -9,6 +9,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
+from tasks_app import peer
 from tasks_app.access import KeyHolder, Scope, is_local_reader, user_may
 
 if TYPE_CHECKING:
@@ -67,8 +68,10 @@ def check(request: Request, need: Need) -> None:
 
 
 def may_read_locally(request: Request) -> bool:
-    """Whether the request comes from this machine in local mode."""
-    return is_local_reader(request.META.get("REMOTE_ADDR"), request.META.get("HTTP_HOST", ""))
+    """Whether the request comes from this machine in local mode, and nobody passed it on."""
+    return not peer.is_forwarded(request.META) and is_local_reader(
+        request.META.get("REMOTE_ADDR"), request.META.get("HTTP_HOST", "")
+    )
 
 
 def may_read(request: Request) -> bool:

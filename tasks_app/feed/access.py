@@ -19,6 +19,8 @@ from tasks_app.api.permissions import READ
 from tasks_app.models import ApiKey
 
 NOT_LOGGED_IN, NOT_PERMITTED = 4401, 4403
+FORWARDING = {b"x-forwarded-for", b"forwarded", b"x-real-ip"}
+"""Headers of whoever passes a connection on, whose other end is then not the client."""
 RECHECK_SEC = 60.0
 
 
@@ -54,7 +56,7 @@ def listener_of(scope: Any) -> Listener:
     return Listener(
         key=headers.get(b"x-api-key", ""),
         session_key=scope["session"].session_key or "" if "session" in scope else "",
-        address=(scope.get("client") or (None,))[0],
+        address=None if FORWARDING & headers.keys() else (scope.get("client") or (None,))[0],
         host=headers.get(b"host", ""),
     )
 

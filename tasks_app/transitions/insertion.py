@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import transaction
 
-from tasks_app import statements, wakeups
+from tasks_app import peer, statements, wakeups
 from tasks_app.models import Task
 from tasks_app.transitions.events import ENTERED
 from tasks_app.transitions.moving import Act
@@ -86,7 +86,7 @@ def insert(tasks: Sequence[Task], act: Act) -> None:
     for name in ("params", "bindings"):
         columns[name] = [json.dumps(value) if value else "{}" for value in columns[name]]
     sql, params = _insert_statement(columns)
-    detail = json.dumps(dict(act.detail))
+    detail = json.dumps({**peer.detail(), **act.detail})
     made = statements.run(sql, params | {"actor": act.actor, "verb": act.verb, "reason": act.reason, "detail": detail})
     stored = {task_id: (pk, created_at) for task_id, pk, created_at in made}
     for task in tasks:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks_app import archive, clock, dependencies, event_window, limits, statements, wakeups
+from tasks_app import archive, clock, dependencies, event_window, limits, peer, statements, wakeups
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Attempt, Hold, Task, TaskEvent, TaskStatus
 from tasks_app.models.task import FINISHED, FailureClass
@@ -44,7 +44,7 @@ def record(
         actor=act.actor,
         reason=act.reason,
         attempt=task.claim_epoch,
-        detail={**act.detail, "update": dict(update or {})},
+        detail={**peer.detail(), **act.detail, "update": dict(update or {})},
         created_at=clock.DatabaseNow(),
     )
     transaction.on_commit(wakeups.publisher.announce)
@@ -59,7 +59,7 @@ def announce(act: Act, *, queue_name: str = "", run_id: UUID | None = None) -> N
         verb=act.verb,
         actor=act.actor,
         reason=act.reason,
-        detail=dict(act.detail),
+        detail={**peer.detail(), **act.detail},
         created_at=clock.DatabaseNow(),
     )
     transaction.on_commit(wakeups.publisher.announce)

@@ -75,7 +75,7 @@ def test_every_list_opens_for_viewers_with_rows_in_it(name, worker):
 def test_no_page_holds_a_script_or_style_that_the_policy_would_stop(worker):
     task = spawn_note()
     claim_one(worker)
-    operator = log_in("Operator")
+    person = log_in("Administrator")
     addresses = [
         "/admin/", "/admin/tasks_app/task/", "/admin/tasks_app/queue/", "/admin/tasks_app/worker/",
         reverse("admin:tasks_app_task_change", args=[task.task_id]),
@@ -85,7 +85,7 @@ def test_no_page_holds_a_script_or_style_that_the_policy_would_stop(worker):
         "/admin/tasks_app/freeze/", "/admin/tasks_app/limit/add/", "/admin/tasks_app/schedule/",
     ]  # fmt: skip
     for address in addresses:
-        text = page(operator, address)
+        text = page(person, address)
         assert re.findall(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)[^>]*>", text) == [], address
         assert re.findall(r"\s(?:style|onclick|onload|onchange)=", text) == [], address
         assert re.findall(r"(?:src|href)=\"(?:https?:)?//", text) == [], address

@@ -62,25 +62,25 @@ def test_a_viewer_sees_the_freeze_and_cannot_change_it():
     assert current() is not None
 
 
-def test_an_operator_sets_resizes_and_removes_a_limit(worker):
+def test_an_administrator_sets_resizes_and_removes_a_limit(worker):
     spawn_note(), spawn_note()
-    operator = log_in("Operator")
+    administrator = log_in("Administrator")
     add = reverse("admin:tasks_app_limit_add")
-    operator.post(add, {"scope": "queue", "name": QUEUE, "size": "1", "reason": "one GPU"})
+    administrator.post(add, {"scope": "queue", "name": QUEUE, "size": "1", "reason": "one GPU"})
     limit = Limit.objects.get()
     claim_one(worker)
     assert claiming.claim(worker, limit=5) == []
-    text = page(operator, reverse("admin:tasks_app_limit_changelist"))
+    text = page(administrator, reverse("admin:tasks_app_limit_changelist"))
     assert "1 of 1" in text and "somebody" in text
     change = reverse("admin:tasks_app_limit_change", args=[limit.pk])
-    assert str(Task.objects.get(status="claimed")) in page(operator, change)
-    operator.post(change, {"size": "2", "reason": "a second GPU"})
+    assert str(Task.objects.get(status="claimed")) in page(administrator, change)
+    administrator.post(change, {"size": "2", "reason": "a second GPU"})
     assert Limit.objects.get().size == 2
     assert len(claiming.claim(worker, limit=5)) == 1
     assert [e.reason for e in TaskEvent.objects.filter(verb="limit_set").order_by("id")] == ["one GPU", "a second GPU"]
     delete = reverse("admin:tasks_app_limit_delete", args=[limit.pk])
-    assert "all its tasks may run at once" in page(operator, delete)
-    confirm(operator, delete, reason="no GPU needed")
+    assert "all its tasks may run at once" in page(administrator, delete)
+    confirm(administrator, delete, reason="no GPU needed")
     assert not Limit.objects.exists()
     assert TaskEvent.objects.get(verb="limit_removed").reason == "no GPU needed"
 
@@ -93,7 +93,7 @@ def test_an_operator_sets_resizes_and_removes_a_limit(worker):
 def test_a_limit_that_would_limit_nothing_is_refused_in_the_form(wrong):
     spawn_note()
     fields = {"scope": "queue", "name": QUEUE, "size": "1", "reason": "one GPU"} | wrong
-    answer = log_in("Operator").post(reverse("admin:tasks_app_limit_add"), fields)
+    answer = log_in("Administrator").post(reverse("admin:tasks_app_limit_add"), fields)
     assert "errorlist" in answer.content.decode()
     assert not Limit.objects.exists()
 

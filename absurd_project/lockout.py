@@ -1,0 +1,54 @@
+"""What somebody sees whose name and address are locked out after failed logins, and the cleaning up after logins."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
+from axes.helpers import get_client_ip_address
+from axes.models import AccessAttempt, AccessAttemptExpiration, AccessFailureLog, AccessLog
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.sessions.models import Session
+from django.db.models import Max
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+
+from tasks_app import clock
+from tasks_app.api.errors import MEDIA_TYPE, problem
+
+KEPT_DAYS = 90
+"""For how long it can be looked up who logged in, and who tried."""
+
+
+def answer(request: HttpRequest, *_: Any) -> HttpResponse:
+    """Say that, and until when, no login is tried for this name from this address."""
+    name = request.POST.get("username", "")
+    until = _ends_at(name, get_client_ip_address(request))
+    wait_sec = max(1, math.ceil((until - clock.now()).total_seconds()))
+    told = f"too many failed logins as this user from this address; try again after {until:%Y-%m-%d %H:%M:%S}Z"
+    headers = {"Retry-After": str(wait_sec), "Cache-Control": "no-store"}
+    if "json" in request.headers.get("Accept", ""):
+        body = problem(request, 429, "locked_out", told, remedy="Wait, or ask an administrator to delete the attempt.")
+        return JsonResponse(body, status=429, headers=headers, content_type=MEDIA_TYPE)
+    context = {**admin.site.each_context(request), "title": "Locked out", "told": told}
+    response = render(request, "admin/locked_out.html", context, status=429)
+    for header, value in headers.items():
+        response[header] = value
+    return response
+
+
+def clean_up() -> None:
+    """Forget attempts whose lockout is over, old records of logins, and sessions that have expired."""
+    moment = clock.now()
+    AccessAttempt.objects.filter(expiration__expires_at__lt=moment).delete()
+    for records in (AccessLog, AccessFailureLog):
+        records.objects.filter(attempt_time__lt=moment - timedelta(days=KEPT_DAYS)).delete()
+    Session.objects.filter(expire_date__lt=moment).delete()
+
+
+def _ends_at(name: str, address: str | None) -> datetime:
+    of_them = AccessAttemptExpiration.objects.filter(access_attempt__username=name, access_attempt__ip_address=address)
+    found: datetime | None = of_them.aggregate(last=Max("expires_at"))["last"]
+    return found or clock.now() + settings.AXES_COOLOFF_TIME

@@ -1,0 +1,84 @@
+"""From where a request comes: its address, as far as it may be believed, for events, throttles and lockouts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from ipaddress import ip_address
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+
+UNIX = "unix"
+"""Stands in ABSURD_PROXIES for a proxy that connects over a Unix socket, and so has no address."""
+FORWARDING = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP")
+
+_current: ContextVar[str] = ContextVar("absurd_peer", default="")
+
+
+def address_of(meta: Mapping[str, Any]) -> str:
+    """Return the address of whoever sent a request, by its headers and connection; empty when there is none.
+
+    That is the other end of the connection. Only where that is one of ABSURD_PROXIES is X-Forwarded-For believed,
+    from its end on, up to the first address that is not one of them as well.
+    """
+    peer = str(meta.get("REMOTE_ADDR") or "")
+    if not _is_proxy(peer):
+        return peer
+    for part in reversed(str(meta.get("HTTP_X_FORWARDED_FOR", "")).split(",")):
+        told = part.strip()
+        if not _is_address(told):
+            break
+        peer = told
+        if not _is_proxy(told):
+            break
+    return peer
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """Return the address that failed logins are counted under."""
+    found = address_of(request.META)
+    return found if _is_address(found) else None
+
+
+def is_forwarded(meta: Mapping[str, Any]) -> bool:
+    """Whether somebody passed the request on, so that the other end of the connection is not its sender."""
+    return any(meta.get(name) for name in FORWARDING)
+
+
+@contextmanager
+def noted(meta: Mapping[str, Any]) -> Iterator[None]:
+    """Have all events of the block say from where they were caused."""
+    token = _current.set(address_of(meta))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def detail() -> dict[str, str]:
+    """Return what events say of where they were caused; nothing outside a request."""
+    address = _current.get()
+    return {"address": address} if address else {}
+
+
+def _is_proxy(address: str) -> bool:
+    if not settings.ABSURD_PROXIES:
+        return False
+    if not address:
+        return UNIX in settings.ABSURD_PROXIES
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    return any(each != UNIX and found in each for each in settings.ABSURD_PROXIES)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
