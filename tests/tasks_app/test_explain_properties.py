@@ -106,14 +106,17 @@ class World:
             )
             made.append(spawn(request, actor="user:test"))
 
-    def take(self, *, slots: int | None = None) -> set[UUID]:
-        """Let every worker that claims at all claim into its free slots, or into so many."""
+    def claiming_workers(self) -> list[Worker]:
+        """Return the workers that claim at all."""
+        alive = clock.now() - timedelta(seconds=30)
+        return list(Worker.objects.filter(stopped_at=None, draining=False, heartbeat_at__gte=alive).order_by("label"))
+
+    def take(self) -> set[UUID]:
+        """Let every worker that claims at all claim into its free slots."""
         taken = set()
-        for worker in Worker.objects.filter(stopped_at=None, draining=False).order_by("label"):
-            if worker.heartbeat_at < clock.now() - timedelta(seconds=30):
-                continue
+        for worker in self.claiming_workers():
             mine = sum(1 for holder, _ in self.claims if holder == worker.pk)
-            for claim in claim_for(worker, worker.concurrency - mine if slots is None else slots):
+            for claim in claim_for(worker, worker.concurrency - mine):
                 self.claims.append((worker.pk, claim))
                 taken.add(claim.task_id)
         return taken
@@ -127,12 +130,15 @@ class World:
 
     def would_take(self, task_id: UUID) -> bool:
         """Try whether some worker would claim the task now if it had a free slot and nothing came before it."""
-        claims, savepoint = list(self.claims), transaction.savepoint()
+        return any(self._would_take(worker, task_id) for worker in self.claiming_workers())
+
+    def _would_take(self, worker: Worker, task_id: UUID) -> bool:
+        savepoint = transaction.savepoint()
         Task.objects.filter(task_id=task_id).update(rank=-(2**62))
-        taken = self.take(slots=1)
+        # What room is kept for goes first, whatever its rank.
+        taken = claim_for(worker, 2 if Reservation.objects.exists() else 1)
         transaction.savepoint_rollback(savepoint)
-        self.claims = claims
-        return task_id in taken
+        return task_id in {claim.task_id for claim in taken}
 
     def do(self, act: str) -> None:
         """Let one thing happen."""
