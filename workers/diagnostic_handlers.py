@@ -194,10 +194,11 @@ def burn(params: BurnParams, context: Context) -> dict[str, float]:
         subprocess.run([sys.executable, "-c", code], check=True)
     else:
         path.write_bytes(bytes(params.write_mb << 20))
-    began, rounds = time.process_time(), 0
-    while (used_sec := time.process_time() - began) < params.cpu_sec:
-        if rounds % 1000 == 0:
-            context.progress(used_sec / params.cpu_sec, "calculating", rounds=rounds)
+    began, rounds, told = time.process_time(), 0, -1.0
+    while (done := (time.process_time() - began) / max(params.cpu_sec, 1e-9)) < 1:
+        if done >= told + 0.05:
+            context.progress(done, "calculating", rounds=rounds)
+            told = done
         rounds += bool(sum(range(1000)))
     return {"rounds": rounds, "cpu_sec": time.process_time()}
 
