@@ -5,28 +5,38 @@ from __future__ import annotations
 import os
 
 
-def parents() -> tuple[dict[int, list[int]], set[int]]:
-    """Return the children of every process on the host, and which processes are zombies."""
+def pids() -> set[int]:
+    """Return all processes of the host."""
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208
+
+
+def state_and_parent(pid: int) -> tuple[bytes, int]:
+    """Return in which state a process is and whose child. Raises OSError when it is gone."""
+    with open(f"/proc/{pid}/stat", "rb", buffering=0) as stat:  # noqa: PTH123 - pathlib would be loaded for this alone
+        state, parent = stat.read(512).rpartition(b")")[2].split(None, 2)[:2]
+    return state, int(parent)
+
+
+def children_of(parents: dict[int, int]) -> dict[int, list[int]]:
+    """Turn around who is whose child."""
     children: dict[int, list[int]] = {}
-    zombies = set()
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as stat:  # noqa: PTH123 - pathlib would be loaded for this alone
-                state, parent = stat.read().rpartition(b")")[2].split(None, 2)[:2]
-        except OSError:
-            continue
-        children.setdefault(int(parent), []).append(int(name))
-        if state in b"ZX":
-            zombies.add(int(name))
-    return children, zombies
+    for pid, parent in parents.items():
+        children.setdefault(parent, []).append(pid)
+    return children
 
 
 def descendants(root: int) -> set[int]:
     """Return the pids of all living descendants of a process, zombies left out."""
-    children, zombies = parents()
-    return below(root, children) - zombies
+    parents: dict[int, int] = {}
+    zombies = set()
+    for pid in pids():
+        try:
+            state, parents[pid] = state_and_parent(pid)
+        except OSError:
+            continue
+        if state in b"ZX":
+            zombies.add(pid)
+    return below(root, children_of(parents)) - zombies
 
 
 def below(root: int, children: dict[int, list[int]]) -> set[int]:

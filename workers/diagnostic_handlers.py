@@ -179,9 +179,9 @@ def fill_disk(params: FillDiskParams, context: Context) -> dict[str, float]:
 
 
 class BurnParams(Params):
-    """For how long to keep a processor busy, and how much to write to the disk first, by a helper process or not."""
+    """How much processor time to use, and how much to write to the disk first, by a helper process or not."""
 
-    seconds: float = Field(default=10.0, ge=0)
+    cpu_sec: float = Field(default=10.0, ge=0)
     write_mb: int = Field(default=0, ge=0)
     helper: bool = False
 
@@ -194,10 +194,11 @@ def burn(params: BurnParams, context: Context) -> dict[str, float]:
         subprocess.run([sys.executable, "-c", code], check=True)
     else:
         path.write_bytes(bytes(params.write_mb << 20))
-    began, rounds = time.monotonic(), 0
-    while (passed_sec := time.monotonic() - began) < params.seconds:
-        if rounds % 1000 == 0:
-            context.progress(passed_sec / params.seconds, "calculating", rounds=rounds)
+    began, rounds, told = time.process_time(), 0, -1.0
+    while (done := (time.process_time() - began) / max(params.cpu_sec, 1e-9)) < 1:
+        if done >= told + 0.05:
+            context.progress(done, "calculating", rounds=rounds)
+            told = done
         rounds += bool(sum(range(1000)))
     return {"rounds": rounds, "cpu_sec": time.process_time()}
 

@@ -66,6 +66,11 @@ def sweep_state(var: Path, *, log_days: int) -> int:
     return removed
 
 
+def sweep_state_aside(var: Path, *, log_days: int) -> None:
+    """Do the same in a thread: there may be many logs, and the worker has leases to renew."""
+    threading.Thread(target=sweep_state, args=(var,), kwargs={"log_days": log_days}, name="logs", daemon=True).start()
+
+
 def _remove(directories: list[Path]) -> None:
     for directory in reversed(directories):
         shutil.rmtree(directory, ignore_errors=True)

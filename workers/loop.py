@@ -12,7 +12,7 @@ import time
 from django.conf import settings
 from django.db import DatabaseError
 
-from tasks_app import claiming, registry
+from tasks_app import claiming, full_disk, registry
 from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
 from tasks_app.models import Task, WorkerOrder
 from tasks_app.sweeper import Sweeper
@@ -192,7 +192,9 @@ class Loop:
         except link.OUTAGE:
             raise
         except (OSError, DatabaseError) as error:
-            execution.fail_to_start(f"the attempt could not be started: {error}")
+            execution.fail_to_start(
+                f"the attempt could not be started: {full_disk.explain(error, self._root) or error}"
+            )
 
     def _forget(self, execution: Execution) -> None:
         self._executions.remove(execution)
@@ -342,7 +344,7 @@ class Loop:
             self._sweeper.sweep()
             if self._leftovers.due():
                 leftovers.sweep(self._root)
-                leftovers.sweep_state(settings.ABSURD_VAR, log_days=settings.ABSURD_LOG_DAYS)
+                leftovers.sweep_state_aside(settings.ABSURD_VAR, log_days=settings.ABSURD_LOG_DAYS)
         except link.OUTAGE:
             raise
         except (DatabaseError, OSError):

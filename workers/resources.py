@@ -1,4 +1,4 @@
-"""What the processes of an attempt use, read from /proc: a few small files each, and one walk for all attempts.
+"""What the processes of an attempt use, read from /proc: a few small files each.
 
 What a process has used counts on after its end in the parent that waited for it, so nothing is lost when a helper of
 the handler ends. The final figures are the kernel's own account, which the guardian reports (`getrusage`).
@@ -6,6 +6,7 @@ the handler ends. The final figures are the kernel's own account, which the guar
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass, replace
@@ -14,7 +15,8 @@ from workers import descent
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS_PER_SEC = os.sysconf("SC_CLK_TCK")
-WALK_AGAIN_SEC = 0.5
+LOOK_AGAIN_SEC = 0.5
+READ_AGAIN_SEC = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +41,35 @@ class Usage:
 
 
 class ProcessTree:
-    """Who descends from whom; all attempts that are looked at together share one walk."""
+    """Who descends from whom; all attempts that are looked at together share one look.
+
+    Only new processes are read, and those that have lost their parent; now and then all of them are, because a number
+    may have gone to another process in between.
+    """
 
     def __init__(self) -> None:
+        self._parents: dict[int, int] = {}
         self._children: dict[int, list[int]] = {}
-        self._walked_at = float("-inf")
+        self._looked_at = self._read_at = float("-inf")
 
     def below(self, root: int) -> set[int]:
         """Return the pids of all descendants."""
-        if time.monotonic() - self._walked_at > WALK_AGAIN_SEC:
-            self._children, _ = descent.parents()
-            self._walked_at = time.monotonic()
+        now = time.monotonic()
+        if now - self._looked_at > LOOK_AGAIN_SEC:
+            self._look(anew=now - self._read_at > READ_AGAIN_SEC)
+            self._looked_at = now
         return descent.below(root, self._children)
+
+    def _look(self, *, anew: bool) -> None:
+        if anew:
+            self._parents.clear()
+            self._read_at = time.monotonic()
+        alive = descent.pids()
+        known = {pid: parent for pid, parent in self._parents.items() if pid in alive and parent in alive}
+        for pid in alive - known.keys():
+            with contextlib.suppress(OSError):
+                known[pid] = descent.state_and_parent(pid)[1]
+        self._parents, self._children = known, descent.children_of(known)
 
 
 _tree = ProcessTree()
@@ -84,5 +103,5 @@ def _ticks(pid: int, *, ended_only: bool = False) -> int:
 
 
 def _content(path: str) -> bytes:
-    with open(path, "rb") as file:  # noqa: PTH123 - hundreds of times a second, and Path.read_bytes costs twice as much
-        return file.read()
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - every second for each process: Path costs twice as much
+        return file.read(4096)

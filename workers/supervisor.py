@@ -24,6 +24,9 @@ from workers.resources import Usage
 from workers.silence import Silence
 from workers.spare import Bench, Kind
 
+BEGIN_WITHIN_SEC = 10.0
+"""A spare that has not begun its attempt by then hangs; the attempt is started cold."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -218,6 +221,9 @@ class ProcessExecution(Execution):
         if ran_sec > self.claim.timeout_sec:
             message = f"ran for {ran_sec:.0f} s, longer than its timeout of {self.claim.timeout_sec} s"
             self.stop(Stop(failure_class="timeout", message=message), grace_sec=grace_sec)
+        enclosure = self._enclosure
+        if enclosure is not None and enclosure.was_spare and not self._begun and ran_sec > BEGIN_WITHIN_SEC:
+            enclosure.order("kill")
         usage = self._sample()
         silent_sec = self._silence.look(usage.cpu_sec)
         if self.claim.silence_sec is not None and silent_sec > self.claim.silence_sec:

@@ -35,7 +35,7 @@ class ClaimContext(LocalContext):
 
     def progress(self, fraction: float | None, message: str, **metrics: float) -> None:
         super().progress(fraction, message, **metrics)
-        claiming.report_progress(self._claim, fraction=fraction, message=_clean(message))
+        claiming.report_progress(self._claim, fraction=fraction, message=_clean(message), metrics=metrics)
 
 
 def run_claim(claim: Claim, place: Path, data_roots: tuple[Path, ...] = ()) -> LocalAttempt:

@@ -14,21 +14,21 @@ pytestmark = pytest.mark.chaos
 
 
 def test_the_use_of_resources_is_shown_while_an_attempt_runs_and_kept_after_it(workers):
-    task = spawn_one("burn", {"seconds": 9, "write_mb": 40, "helper": True})
+    task = spawn_one("burn", {"cpu_sec": 6, "write_mb": 40, "helper": True})
     workers.start()
     with_progress(task)
 
     def sampled() -> Attempt | None:
         (attempt,) = attempts(task)
-        return attempt if (attempt.cpu_sec or 0) > 2 else None
+        return attempt if (attempt.cpu_sec or 0) > 0.5 else None
 
-    live = wait_for(sampled, 15)
+    live = wait_for(sampled)
     assert live.ended_at is None and live.sampled_at > live.started_at
     assert live.peak_rss_bytes > 10e6
     assert live.write_bytes >= 40e6  # most of it written by a helper process that has ended since
     finished(task)
     (ended,) = attempts(task)
-    assert ended.cpu_sec > live.cpu_sec and ended.cpu_sec > 6
+    assert ended.cpu_sec > live.cpu_sec and ended.cpu_sec >= 6
     assert ended.write_bytes >= live.write_bytes
     assert ended.read_bytes is not None and ended.peak_rss_bytes > 10e6
 
