@@ -14,7 +14,7 @@ from workers.gameday.targets import WINDOW_SEC, WINDOWS
 SLEEP_SEC = 0.4
 SLOTS = 4
 """What a worker of the game has (ABSURD_WORKER_CONCURRENCY's default)."""
-LASTS_SEC = 30.0
+LASTS_SEC = 24.0
 
 
 class Stream:
