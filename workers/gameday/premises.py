@@ -28,5 +28,5 @@ def refusal(terms: Terms) -> str:
     if Queue.objects.filter(name=name).exclude(paused_at=None).exists():
         return f"queue {name!r} is paused: resume it first"
     if Freeze.objects.exists():
-        return "everything is frozen, so nothing would be claimed: absurd_thaw first"
+        return "everything is frozen and nothing would be claimed: absurd_thaw first"
     return ""

@@ -8,33 +8,54 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
+
+import psutil
 
 from workers.environment import CHECKOUT
 from workers.gameday.catalogue import Scenario
 from workers.gameday.game import PREFIX, Terms
 from workers.gameday.report import Check, Report
 
+OWN = f"{PREFIX}own-"
 PLAY_LIMIT_SEC = 600.0
 CLEAR_AWAY_SEC = 60.0
 
 
 def play(scenario: Scenario, terms: Terms) -> Report:
     """Start a private PostgreSQL and Valkey in a directory of their own, play there, and remove all of it."""
-    directory = tempfile.mkdtemp(prefix=f"{PREFIX}own-")
+    _remove_abandoned()
+    directory = tempfile.mkdtemp(prefix=f"{OWN}{os.getpid()}-")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ABSURD_", "PG", "DJANGO_"))}
-    environment = inherited | {"ABSURD_VAR": directory, "ABSURD_ENABLED": "true", "ABSURD_MODE": "local"}
+    environment = inherited | _state(directory)
     try:
         _run(["manage.py", "migrate", "--verbosity", "0"], environment)
         told, fault = _run(["manage.py", "absurd_gameday", *_options(scenario, terms)], environment)
     finally:
-        _run(["-m", "absurd_project.stack", "purge", "--yes"], environment)
-        shutil.rmtree(directory, ignore_errors=True)
+        _remove(directory, environment)
     if told:
         return read(json.loads(told)["scenarios"][0])
     report = Report(name=scenario.name, title=scenario.title)
     report.expect("the game on servers of its own was played", False, fault)
     return report
+
+
+def _state(directory: str) -> dict[str, str]:
+    return {"ABSURD_VAR": directory, "ABSURD_ENABLED": "true", "ABSURD_MODE": "local"}
+
+
+def _remove(directory: str, environment: dict[str, str]) -> None:
+    _run(["-m", "absurd_project.stack", "purge", "--yes"], environment)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    """Stop the servers of games that were killed, and remove what they have left."""
+    for path in Path(tempfile.gettempdir()).glob(f"{OWN}*-*"):
+        pid = path.name.removeprefix(OWN).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)) and path.stat().st_uid == os.geteuid():
+            _remove(str(path), dict(os.environ) | _state(str(path)))
 
 
 def _options(scenario: Scenario, terms: Terms) -> list[str]:

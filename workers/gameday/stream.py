@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from statistics import median
 
 from tasks_app import clock
-from tasks_app.models import Task
+from tasks_app.models import Attempt, Task
 from workers.gameday.game import Game, pause
 from workers.gameday.looking import wait_for
 from workers.gameday.targets import WINDOW_SEC, WINDOWS
@@ -14,7 +14,7 @@ from workers.gameday.targets import WINDOW_SEC, WINDOWS
 SLEEP_SEC = 0.4
 SLOTS = 4
 """What a worker of the game has (ABSURD_WORKER_CONCURRENCY's default)."""
-LASTS_SEC = 30.0
+LASTS_SEC = 24.0
 
 
 class Stream:
@@ -43,13 +43,15 @@ class Stream:
         pause(WINDOWS * WINDOW_SEC)
         self._game.report.throughput(self.before, self._rate(began))
 
-    def first_end_after(self, moment: datetime) -> datetime:
-        """Return when the first task after a moment completed, as soon as one has."""
-        rows = Task.objects.filter(task_id__in=self.task_ids, completed_at__gt=moment)
-        first: datetime = wait_for(
-            "a completed task", lambda: rows.order_by("completed_at").values_list("completed_at", flat=True).first()
-        )
-        return first
+    def all_at_work_after(self, moment: datetime) -> datetime:
+        """Return by when every worker of the game has completed a task again after a moment, as soon as each has."""
+        return max(self._first_end(hand.label, moment) for hand in self._game.crew.hands)
+
+    def _first_end(self, label: str, moment: datetime) -> datetime:
+        rows = Attempt.objects.filter(task_id__in=self.task_ids, worker__label=label, outcome="completed")
+        ends = rows.filter(ended_at__gt=moment).order_by("ended_at").values_list("ended_at", flat=True)
+        found: datetime = wait_for(f"a task completed by {label}", ends.first)
+        return found
 
     def end(self) -> None:
         """Cancel what is left."""
