@@ -46,19 +46,20 @@ def test_slow_clients_cost_neither_memory_nor_database_connections(live_environm
     key = make_key("read")
     path = Path(live_environment["ABSURD_DATA_ROOTS"]) / "large.fits"
     product = publish(path, SIZE)
-    with serving(live_environment) as port:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": key}, timeout=20) as client:
+    key_header = {"X-API-Key": key}
+    with (
+        serving(live_environment) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=key_header, timeout=20) as client,
+    ):
+        client.get("/api/absurd/queues").raise_for_status()
+        before = rss()
+        clients = [ask(port, key, product) for _ in range(CLIENTS)]
+        try:
+            time.sleep(3)
             client.get("/api/absurd/queues").raise_for_status()
-            before = rss()
-            clients = [ask(port, key, product) for _ in range(CLIENTS)]
-            try:
-                time.sleep(3)
-                client.get("/api/absurd/queues").raise_for_status()
-                assert rss() - before < GROWTH_MOST
-            finally:
-                for each in clients:
-                    each.close()
-            whole = client.get(
-                f"/api/absurd/pipeline/products/{publish(path.with_name('small.fits'), 5 << 20).pk}/file"
-            )
-            assert len(whole.content) == 5 << 20
+            assert rss() - before < GROWTH_MOST
+        finally:
+            for each in clients:
+                each.close()
+        whole = client.get(f"/api/absurd/pipeline/products/{publish(path.with_name('small.fits'), 5 << 20).pk}/file")
+        assert len(whole.content) == 5 << 20
