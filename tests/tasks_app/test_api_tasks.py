@@ -244,7 +244,7 @@ def test_the_number_of_queries_does_not_grow_with_the_list(api, worker, django_a
         spawn_note()
     claiming.claim(worker, limit=20)
     with django_assert_max_num_queries(7):  # the key, the page, its count, and a time limit in a savepoint
-        assert len(api.get("tasks").body["tasks"]) == 20
+        assert len(api.get("tasks?limit=20").body["tasks"]) == 20
 
 
 def test_a_spawn_may_say_how_long_to_wait_for_whom_and_under_which_limit(api):
