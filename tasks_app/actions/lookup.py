@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.db.models.expressions import RawSQL
+
 from tasks_app import archive
 from tasks_app.errors import TaskArchived, TaskNotFound
 from tasks_app.models import ArchivedTask, Task
 
+VERSION = RawSQL('"tasks_app_task".xmin::text || "tasks_app_task".ctid::text', [])
+"""Every update of a row makes a new version of it, by another transaction or at another place."""
+
 
 def find(task_id: UUID) -> Task:
-    """Return the task with its worker and run, also from the archive. Raises TaskNotFound."""
+    """Return the task with its worker, its run and its row's version, also from the archive. Raises TaskNotFound."""
     # In this order, because tasks go to the archive and never come back.
-    live: Task | None = Task.objects.select_related("worker", "run").filter(task_id=task_id).first()
+    rows = Task.objects.select_related("worker", "run").annotate(version=VERSION)
+    live: Task | None = rows.filter(task_id=task_id).first()
     task = live or archive.find_task(task_id)
     if task is None:
         raise TaskNotFound(task_id)

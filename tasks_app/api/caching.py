@@ -16,6 +16,8 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from tasks_app import archive
+from tasks_app.actions.lookup import VERSION
 from tasks_app.errors import TaskNotFound
 from tasks_app.models import ArchivedTask, Task, Worker
 from tasks_app.worker_states import WorkerReport
@@ -23,23 +25,23 @@ from tasks_app.worker_states import WorkerReport
 IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match", str, OpenApiParameter.HEADER, description="An ETag from before: 304 where nothing has changed."
 )
-# Every update of a row makes a new version of it, at another place or by another transaction.
-_TASK_VERSION = RawSQL('"tasks_app_task".xmin::text || "tasks_app_task".ctid::text', [])
 _WORKER_VERSION = RawSQL('"tasks_app_worker".xmin::text || "tasks_app_worker".ctid::text', [])
 
 
 def task_tag(task_id: UUID) -> str:
-    """Return the tag of a task, without loading what is large of it; an archived one changes no more.
-
-    Raises TaskNotFound.
-    """
-    rows = Task.objects.filter(task_id=task_id).annotate(version=_TASK_VERSION)
+    """Return the tag of a task, without loading what is large of it. Raises TaskNotFound."""
+    rows = Task.objects.filter(task_id=task_id).annotate(version=VERSION)
     task = rows.only("status", "cancel_requested_at", "quarantined_at", "lease_until", "hold", "retry_count").first()
-    if task is not None:
-        return _tag(task_id, task.version, task.display_status)
-    if not ArchivedTask.objects.filter(task_id=task_id).exists():
+    if task is None and not ArchivedTask.objects.filter(task_id=task_id).exists():
         raise TaskNotFound(task_id)
-    return _tag(task_id, "archived")
+    return _tag(task_id, "archived") if task is None else tag_of(task)
+
+
+def tag_of(task: Task) -> str:
+    """Return the tag of a task that was looked up; an archived one changes no more."""
+    if archive.is_archived(task):
+        return _tag(task.task_id, "archived")
+    return _tag(task.task_id, task.version, task.display_status)  # type: ignore[attr-defined]
 
 
 def worker_tag(report: WorkerReport) -> str:
@@ -55,6 +57,11 @@ def content_tag(data: Any) -> str:
 
 def _tag(*parts: object) -> str:
     return f'W/"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
+
+
+def asks(request: Request) -> bool:
+    """Whether the caller has an answer from before."""
+    return "If-None-Match" in request.headers
 
 
 def unchanged(request: Request, tag: str) -> Response | None:

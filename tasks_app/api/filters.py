@@ -43,7 +43,7 @@ class TaskFilter(django_filters.FilterSet):
     task_name = django_filters.CharFilter()
     run_id = django_filters.UUIDFilter(field_name="run__run_id")
     stage = django_filters.CharFilter()
-    worker_id = django_filters.CharFilter(field_name="worker__label")
+    worker_id = django_filters.CharFilter(method="by_label", help_text="The label of the last worker that claimed it.")
     created_by = django_filters.CharFilter(help_text="Such as key:ingest or user:alice.")
     limit_key = django_filters.CharFilter()
     failure_class = django_filters.ChoiceFilter(choices=FailureClass.choices)
@@ -61,6 +61,11 @@ class TaskFilter(django_filters.FilterSet):
     class Meta:
         model = Task
         fields: list[str] = []
+
+    def by_label(self, rows: Any, name: str, value: str) -> Any:
+        """Return the tasks of all workers that were started under the label."""
+        # Looked up first: joined, the label would be compared for every task.
+        return rows.filter(worker__in=list(Worker.objects.filter(label=value).values_list("pk", flat=True)))
 
     def by_lease(self, rows: Any, name: str, value: bool) -> Any:
         """Return the claims that have outlived their lease, or all others."""

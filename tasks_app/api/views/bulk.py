@@ -11,17 +11,17 @@ from django.http import QueryDict
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import ValidationError
 from rest_framework.views import APIView
 
 from tasks_app.actions import bulk
 from tasks_app.api.bounds import bounded
 from tasks_app.api.bulk_serializers import BulkResultSerializer, BulkSerializer
-from tasks_app.api.filters import TaskFilter
+from tasks_app.api.choosing import tasks_where
 from tasks_app.api.permissions import BULK, Need, check
 from tasks_app.api.views.request import actor_of, body_of
-from tasks_app.errors import ConfirmationRefused, SelectionGrew
+from tasks_app.errors import ConfirmationRefused, ParamsInvalid, SelectionGrew
 from tasks_app.models import Task
+from tasks_app.querysets import TaskQuerySet
 
 TOKEN_SEC = 600
 SAMPLE = 20
@@ -67,19 +67,15 @@ class BulkView(APIView):
         return Response(BulkResultSerializer(told).data)
 
 
-def _selected(conditions: Mapping[str, Any]) -> Any:
-    """Return the tasks that fit. Raises ValidationError with the path of each bad condition."""
-    unknown = sorted(set(conditions) - set(TaskFilter.base_filters))
-    if unknown:
-        known = ", ".join(TaskFilter.base_filters)
-        raise ValidationError({"filter": dict.fromkeys(unknown, f"unknown; known are {known}")})
+def _selected(conditions: Mapping[str, Any]) -> TaskQuerySet:
+    """Return the tasks that fit. Raises ParamsInvalid with the path of each bad condition."""
     query = QueryDict(mutable=True)
     for name, value in conditions.items():
         query.setlist(name, [str(each) for each in (value if isinstance(value, list) else [value])])
-    found = TaskFilter(query, queryset=Task.objects.all())
-    if not found.is_valid():
-        raise ValidationError({"filter": dict(found.errors)})
-    return found.qs
+    try:
+        return tasks_where(query)
+    except ParamsInvalid as fault:
+        raise ParamsInvalid([{**each, "path": f"filter.{each['path']}"} for each in fault.problems]) from None
 
 
 def _sample(verb: bulk.Verb, tasks: Any) -> list[Task]:

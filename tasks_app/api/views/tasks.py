@@ -17,7 +17,7 @@ from tasks_app.actions.cancel import cancel
 from tasks_app.actions.lookup import find
 from tasks_app.actions.spawn import SpawnRequest, spawn
 from tasks_app.api.bounds import bounded
-from tasks_app.api.caching import IF_NONE_MATCH, tagged, task_tag, unchanged
+from tasks_app.api.caching import IF_NONE_MATCH, asks, tag_of, tagged, task_tag, unchanged
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.filters import PAGE_PARAMETERS, ArchivedTaskFilter, TaskFilter, narrowed, parameters
 from tasks_app.api.pagination import capped_count, flag, paged
@@ -72,10 +72,10 @@ class TaskListView(APIView):
         only = _fields_of(request.query_params.get("fields"))
         with bounded():
             if flag(request.query_params, ARCHIVED.name):
-                return _page(*_archived(request), only)
+                return _page(request, *_archived(request), only)
             selected = narrowed(TaskFilter, Task.objects.all(), request, beside=BESIDE)
             found, following = paged(_without_heavy(selected, only), request)
-            return _page(selected, found, following, only)
+            return _page(request, selected, found, following, only)
 
     @extend_schema(
         operation_id="spawn_task",
@@ -90,8 +90,11 @@ class TaskListView(APIView):
         return spawned(spawn(wanted, actor=actor_of(request)).task_id, status=200 if repeated else 201)
 
 
-def _page(selected: Any, found: list[Task], following: str | None, only: list[str] | None) -> Response:
-    total, exact = capped_count(selected)
+def _page(
+    request: Request, selected: Any, found: list[Task], following: str | None, only: list[str] | None
+) -> Response:
+    is_all = following is None and not request.query_params.get("cursor")
+    total, exact = (len(found), True) if is_all else capped_count(selected)
     shape = TaskSummarySerializer if only is None else TaskSerializer
     tasks = shape(found, many=True, only=only).data
     return Response({"tasks": tasks, "total": total, "total_is_exact": exact, "next": following})
@@ -136,8 +139,11 @@ class TaskView(APIView):
 
     @extend_schema(operation_id="get_task", parameters=[IF_NONE_MATCH], responses=TaskDetailSerializer)
     def get(self, request: Request, task_id: str) -> Response:
-        tag = task_tag(task_id_of(task_id))
-        return unchanged(request, tag) or tagged(Response(detail_of(find_task(task_id))), tag)
+        known = unchanged(request, task_tag(task_id_of(task_id))) if asks(request) else None
+        if known is not None:
+            return known
+        task = find_task(task_id)
+        return tagged(Response(detail_of(task)), tag_of(task))
 
     @extend_schema(
         operation_id="cancel_task",
