@@ -118,4 +118,6 @@ async def listen(port: int, clients: int, messages: int, seconds: float) -> list
 
 if __name__ == "__main__":
     port, clients, messages, seconds = (int(text) for text in sys.argv[1:5])
-    json.dump([asdict(heard) for heard in asyncio.run(listen(port, clients, messages, seconds))], sys.stdout)
+    sys.stdout.write(
+        json.dumps([asdict(heard) for heard in asyncio.run(listen(port, clients, messages, seconds))]) + "\n"
+    )

@@ -37,7 +37,7 @@ class Audience:
 
     def heard(self) -> list[Heard]:
         """Wait for the clients to have heard enough. Raises TimeoutError."""
-        _, _, told = _wait_for(self.scratch, "]", CONNECT_SEC + PATIENCE_SEC).partition("ready\n")
+        _, _, told = _wait_for(self.scratch, "]\n", CONNECT_SEC + PATIENCE_SEC).partition("ready\n")
         return [Heard(**each) for each in json.loads(told)]
 
 

@@ -29,6 +29,8 @@ from tasks_app.feed.pacing import Pace
 MESSAGES_MOST = 10_000
 CHARACTERS_MOST = 16 * 1024 * 1024
 STATS_GAP_SEC = 0.25
+IN_A_ROW_MOST = 16
+"""A client that has much to be sent lets the others and the API have a turn after so many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,7 @@ class Outbox:
         """Set once the client has been told of the past, which need not take as long as it took to happen."""
         self._pace = Pace()
         self._filled = asyncio.Event()
+        self._in_a_row = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -113,8 +116,13 @@ class Outbox:
 
     async def next(self) -> Message:
         """Return the next message, waiting for one."""
+        self._in_a_row += 1
+        if self._in_a_row > IN_A_ROW_MOST:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
         while True:
             while not self._waiting:
+                self._in_a_row = 0
                 self._filled.clear()
                 await self._filled.wait()
             number, message = next(iter(self._waiting.items()))

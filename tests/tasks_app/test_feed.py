@@ -190,6 +190,21 @@ async def test_a_socket_that_does_not_keep_up_is_told_to_start_again():
     assert [m for m in messages[1:] if m.isdigit()] == [str(n) for n in range(at + 1, 12_501)]
 
 
+async def test_a_client_with_much_to_be_sent_lets_others_have_a_turn():
+    outbox, turns = Outbox(Wanted(), position=0), 0
+    outbox.offer(Batch(events=[told(n) for n in range(1, 3_001)], position=3_000))
+
+    async def send() -> None:
+        while len(outbox):
+            await outbox.next()
+
+    sending = asyncio.create_task(send())
+    while not sending.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 100
+
+
 async def test_a_socket_ahead_of_its_reader_gets_nothing_twice():
     socket = Outbox(Wanted(), position=7)
     socket.offer(Batch(events=[told(n) for n in range(5, 10)], position=9))

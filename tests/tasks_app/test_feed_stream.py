@@ -247,6 +247,20 @@ async def test_a_stream_ends_when_its_key_opens_nothing_any_more(monkeypatch, en
     await client.wait(5)
 
 
+async def test_one_who_came_through_a_proxy_of_this_machine_does_not_go_on_as_a_local_reader(monkeypatch):
+    def log_in() -> str:
+        caller = Caller()
+        caller.client.force_login(make_user("vera", "Viewer"))
+        return caller.client.cookies["sessionid"].value
+
+    monkeypatch.setattr("tasks_app.feed.access.RECHECK_SEC", 0.3)
+    scope = scope_of(cookie=f"sessionid={await in_thread(log_in)()}", x_forwarded_for=ELSEWHERE)
+    client = await opened({**scope, "client": ("127.0.0.1", 1)})
+    await in_thread(log_out)()
+    assert not (await client.receive_output(5))["more_body"]
+    await client.wait(5)
+
+
 @pytest.mark.parametrize(("end", "code"), [(log_out, 4401), (lose_permission, 4403), (remove_owner, 4401)])
 async def test_a_socket_opened_by_a_ticket_ends_with_the_login_behind_it(monkeypatch, end, code):
     monkeypatch.setattr("tasks_app.feed.access.RECHECK_SEC", 0.3)

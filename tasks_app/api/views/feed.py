@@ -20,6 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from tasks_app import peer
 from tasks_app.access import KeyHolder
 from tasks_app.api.authentication import HEADER
 from tasks_app.api.errors import BadQuery
@@ -150,6 +151,6 @@ def _listener_of(request: Request) -> Listener:
     return Listener(
         key=request.headers.get(HEADER, ""),
         session_key=request.session.session_key or "",
-        address=request.META.get("REMOTE_ADDR"),
+        address=None if peer.is_forwarded(request.META) else request.META.get("REMOTE_ADDR"),
         host=request.META.get("HTTP_HOST", ""),
     )
