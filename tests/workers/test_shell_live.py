@@ -90,6 +90,30 @@ def test_the_emergency_stop_ends_what_runs_and_the_recovery_runs_it_again(worker
     wait_for(Task.objects.filter(pk=task.pk, status="claimed", claim_epoch=2).exists)
 
 
+def test_the_monitor_and_the_watch_go_on_until_they_are_interrupted(workers: LiveWorkers):
+    url = workers.environment.pop("ABSURD_DATABASE_URL")
+    guide = ["absurd_monitor", "--database-url", url, "--queue-name", "dsa110-pipeline", "--interval", "0.3"]
+    watch = ["absurd_stats", "--watch", "0.3", "--json"]
+    for arguments, wanted in ((guide, 8), (watch, 2)):
+        environment = workers.environment | ({} if arguments is guide else {"ABSURD_DATABASE_URL": url})
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        lines = [process.stdout.readline() for _ in range(wanted)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        process.stdout.close()
+        if arguments is guide:
+            assert [line.split("] ")[1].split(":")[0] for line in lines] == 2 * [
+                "Queue Health",
+                "Throughput",
+                "Queue Depth",
+                "Workers",
+            ]
+        else:
+            assert [json.loads(line)["queues"][0]["total"] for line in lines] == [0, 0]
+
+
 def test_a_worker_told_to_drain_ends(workers: LiveWorkers):
     process = workers.start()
     wait_for(Worker.objects.filter(label="worker-1").exists)
