@@ -210,6 +210,7 @@ AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("ABSURD_LOGIN_LOCKOUT_SEC", 90
 AXES_USE_ATTEMPT_EXPIRATION = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
+AXES_VERBOSE = False  # it would greet on standard error whoever runs a command
 AXES_ENABLE_ACCESS_FAILURE_LOG = True
 AXES_CLIENT_IP_CALLABLE = "tasks_app.peer.client_address"
 AXES_LOCKOUT_CALLABLE = "absurd_project.lockout.answer"

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
-import getpass
-import json
-import socket
-import sys
 import time
-from typing import IO, Any, NoReturn, cast
+from typing import IO, Any, cast
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from tasks_app.actions.prune import Pruned, preview, prune
 from tasks_app.archiving import BATCH
-from tasks_app.errors import QueueNotFound
+from tasks_app.management.arguments import whole
+from tasks_app.management.printing import bar
+from tasks_app.management.shell import ShellCommand, actor
 from tasks_app.retention import Policy
 
-USAGE, NOT_FOUND = 2, 3
 BATCH_MOST = 10_000
 DAYS_MOST = 36_500
 
 
-class Command(BaseCommand):
+class Command(ShellCommand):
     """Shows what the policy says, and does it."""
 
     help = (
@@ -37,11 +32,10 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.error = _complain  # type: ignore[method-assign]
         parser.add_argument("--dry-run", action="store_true", help="only say what would move")
         parser.add_argument(
             "--older-than-days",
-            type=_whole(0, DAYS_MOST),
+            type=whole(0, DAYS_MOST),
             metavar="N",
             help="archive what finished so long ago, failures too, instead of by the policy",
         )
@@ -50,34 +44,26 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--batch",
-            type=_whole(1, BATCH_MOST),
+            type=whole(1, BATCH_MOST),
             default=BATCH,
             metavar="N",
             help="tasks at once (default %(default)s)",
         )
         parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def act(self, options: dict[str, Any]) -> None:
+        """Show what is due, move it, tell."""
         policy = Policy.configured().narrowed(older_than_days=options["older_than_days"], queue_name=options["queue"])
         began_at = time.monotonic()
-        try:
-            found = preview(policy)
-            if not options["dry_run"]:
-                found = self._prune(policy, options["batch"], found.moved.total())
-        except QueueNotFound as fault:
-            raise CommandError(str(fault), returncode=NOT_FOUND) from fault
+        found = preview(policy)
+        if not options["dry_run"]:
+            with bar("archiving", found.moved.total()) as tell:
+                found = prune(policy, actor=actor(), batch=options["batch"], tell=tell)
         took_sec = time.monotonic() - began_at
         if options["json"]:
-            self.stdout.write(json.dumps(_summary(policy, found, dry_run=options["dry_run"], took_sec=took_sec)))
+            self.write_json(_summary(policy, found, dry_run=options["dry_run"], took_sec=took_sec))
         else:
             self._print(policy, found, dry_run=options["dry_run"], took_sec=took_sec)
-
-    def _prune(self, policy: Policy, batch: int, expected: int) -> Pruned:
-        columns = (TextColumn("archiving"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-            task = bar.add_task("", total=expected)
-            actor = f"cli:{getpass.getuser()}@{socket.gethostname()}"
-            return prune(policy, actor=actor, batch=batch, tell=lambda moved: bar.advance(task, moved))
 
     def _print(self, policy: Policy, found: Pruned, *, dry_run: bool, took_sec: float) -> None:
         screen = Console(file=cast(IO[str], self.stdout), highlight=False)
@@ -114,17 +100,3 @@ def _summary(policy: Policy, found: Pruned, *, dry_run: bool, took_sec: float) -
         "forgotten": {"keys": found.forgotten.keys, "tasks": found.forgotten.tasks, "edges": found.forgotten.edges},
         "took_sec": round(took_sec, 3),
     }
-
-
-def _complain(message: str) -> NoReturn:
-    sys.stderr.write(f"absurd_prune: {message}\n")
-    raise SystemExit(USAGE)
-
-
-def _whole(least: int, most: int) -> Any:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"write {least} to {most}, not {text!r}")
-        return int(text)
-
-    return read
