@@ -22,7 +22,9 @@ def test_every_operation_answers_as_the_schema_says(live_environment, tmp_path):
     environment = live_environment | {"ABSURD_THROTTLE": "key_per_min=0,address_per_min=0,refused_per_min=0"}
     with daphne_server.serving(environment) as port:
         spawn = {"task_name": "echo", "params": {"value": "a"}}
-        httpx.post(f"http://127.0.0.1:{port}/api/absurd/tasks", json=spawn, headers={"X-API-Key": key}).raise_for_status()
+        httpx.post(
+            f"http://127.0.0.1:{port}/api/absurd/tasks", json=spawn, headers={"X-API-Key": key}
+        ).raise_for_status()
         done = subprocess.run(
             [
                 Path(sys.executable).with_name("schemathesis"),

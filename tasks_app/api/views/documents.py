@@ -10,6 +10,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from tasks_app import content_policy
 from tasks_app.api.negotiation import AnythingAccepted
 
 
@@ -39,3 +40,8 @@ class RedocView(_Page, SpectacularRedocView):
     """Redoc, to read."""
 
     template_name = "api/redoc.html"
+
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response: HttpResponseBase = super().get(request, *args, **kwargs)
+        response[content_policy.HEADER] = content_policy.policy(style=content_policy.EMPTY_STYLE)
+        return response
