@@ -43,5 +43,6 @@ class RedocView(_Page, SpectacularRedocView):
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response: HttpResponseBase = super().get(request, *args, **kwargs)
-        response[content_policy.HEADER] = content_policy.policy(style=content_policy.EMPTY_STYLE)
+        styles = f"{content_policy.EMPTY_STYLE} {content_policy.REDOC_STYLE}"
+        response[content_policy.HEADER] = content_policy.policy(style=styles)
         return response
