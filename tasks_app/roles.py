@@ -48,7 +48,7 @@ def make_groups(*, using: str, **_: Any) -> None:
         create_permissions(config, verbosity=0, using=using)
     everything = Permission.objects.using(using).all()
     ours = everything.filter(content_type__app_label__in=("tasks_app", "pipeline_app"))
-    view = ours.filter(codename__startswith="view_")
+    view = ours.filter(codename__startswith="view_").exclude(codename="view_apikey")
     grants = {
         "Viewer": view,
         "Operator": view | ours.filter(codename__in=OPERATOR_VERBS),

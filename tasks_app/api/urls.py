@@ -9,6 +9,7 @@ from rest_framework.views import APIView
 from tasks_app.api import schema as schema  # registers the key's description
 from tasks_app.api.routes import with_and_without_slash
 from tasks_app.api.views.bulk import BulkView
+from tasks_app.api.views.documents import RedocView, SwaggerView
 from tasks_app.api.views.explanations import TaskExplainView
 from tasks_app.api.views.feed import FeedSchemaView, FeedTicketView, FeedView
 from tasks_app.api.views.freezing import FreezeView, ThawView
@@ -97,6 +98,8 @@ VIEWS: dict[str, type[APIView]] = {
 
 urlpatterns = [
     *(pattern for route, view in VIEWS.items() for pattern in with_and_without_slash(route, view)),
+    *(path(f"docs{slash}", SwaggerView.as_view(), name=f"docs{slash}") for slash in ("/", "")),
+    *(path(f"redoc{slash}", RedocView.as_view(), name=f"redoc{slash}") for slash in ("/", "")),
     path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
     re_path(r"^.*$", UnknownRouteView.as_view()),
 ]

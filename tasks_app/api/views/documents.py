@@ -1,0 +1,48 @@
+"""The API's description for people: Swagger UI and Redoc, from our own files, without a script or style in the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponseBase
+from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from tasks_app import content_policy
+from tasks_app.api.negotiation import AnythingAccepted
+
+
+class _Page(APIView):
+    """A page whose refusals are problems all the same."""
+
+    schema = None
+    url_name = "absurd_api:schema"
+    content_negotiation_class = AnythingAccepted
+
+    def finalize_response(
+        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        """Render a refusal as JSON: the page's renderer knows only its template."""
+        if getattr(response, "exception", False):
+            request.accepted_renderer = JSONRenderer()
+        return super().finalize_response(request, response, *args, **kwargs)
+
+
+class SwaggerView(_Page, SpectacularSwaggerSplitView):
+    """Swagger UI, in which requests can be tried."""
+
+    template_name = "api/swagger_ui.html"
+
+
+class RedocView(_Page, SpectacularRedocView):
+    """Redoc, to read."""
+
+    template_name = "api/redoc.html"
+
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response: HttpResponseBase = super().get(request, *args, **kwargs)
+        styles = f"{content_policy.EMPTY_STYLE} {content_policy.REDOC_STYLE}"
+        response[content_policy.HEADER] = content_policy.policy(style=styles)
+        return response
