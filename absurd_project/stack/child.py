@@ -30,6 +30,7 @@ class Child:
         self._started_at = 0.0
         self._start_at = 0.0
         self._delay_sec = FIRST_DELAY_SEC
+        self._done = False
 
     @property
     def pid(self) -> int | None:
@@ -66,6 +67,10 @@ class Child:
             if self.alive():
                 return
             code = self._bury()
+            if code == 0 and self.process.may_end:
+                self._done = True
+                self._output.say(self.process.name, "[stack] has ended as it was told to")
+                return
             if now - self._started_at > WELL_AFTER_SEC:
                 self._delay_sec = FIRST_DELAY_SEC
             self._start_at = now + self._delay_sec
@@ -73,7 +78,7 @@ class Child:
                 self.process.name, f"[stack] ended with {_in_words(code)}; again in {self._delay_sec:.0f} s"
             )
             self._delay_sec = min(2 * self._delay_sec, LONGEST_DELAY_SEC)
-        elif now >= self._start_at:
+        elif now >= self._start_at and not self._done:
             self.restarts += 1
             self.start()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -19,6 +19,8 @@ class Process:
     name: str
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    may_end: bool = False
+    """Whether it is left alone after it has ended well: somebody wished it."""
 
 
 def web_process(port: int) -> Process:
@@ -31,7 +33,8 @@ def worker_process(number: int, *, concurrency: int | None = None, options: tupl
     """Return worker `worker-<number>`; `options` are further options of runworker."""
     label = f"worker-{number}"
     slots = concurrency or default_concurrency()
-    return _manage(label, "runworker", "--worker-id", label, "--concurrency", str(slots), *options)
+    worker = _manage(label, "runworker", "--worker-id", label, "--concurrency", str(slots), *options)
+    return replace(worker, may_end=True)
 
 
 def ingest_process(directory: Path) -> Process:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,17 @@ def test_a_process_that_keeps_dying_is_started_with_growing_patience(tmp_path, m
     assert gaps[3] > gaps[1] > 0.2
     assert gaps[3] > 0.8
     assert sum("ended with exit code 3" in line for line in lines) >= 4
+
+
+def test_a_process_that_may_end_is_left_alone_when_it_ended_well_and_started_again_when_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(child_module, "FIRST_DELAY_SEC", 0.1)
+    codes = {"drained": 0, "crashed": 3}
+    processes = [replace(script(name, f"raise SystemExit({code})"), may_end=True) for name, code in codes.items()]
+    with Stack(processes, var=tmp_path) as stack:
+        drained, crashed = stack.children
+        poll_until(stack, lambda: crashed.restarts >= 2)
+        assert drained.restarts == 0
+    assert "has ended as it was told to" in log_of(tmp_path, "drained")
 
 
 def test_stopping_ends_every_process_and_everything_they_started(tmp_path):
