@@ -93,7 +93,7 @@ def test_the_key_of_another_caller_is_another_key(api):
     task = spawn_note(idempotency_key="tile-7")
     body = {"task_name": "note", "params": {"text": "hello"}}
     first, again = (api.post("tasks", body, **{"Idempotency-Key": "tile-7"}) for _ in range(2))
-    assert first.status_code == again.status_code == 200
+    assert (first.status_code, again.status_code) == (201, 200)
     assert first.body["task_id"] == again.body["task_id"] != str(task.task_id)
 
 
