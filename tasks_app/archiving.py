@@ -20,6 +20,8 @@ from tasks_app.archive import HELD_BY
 from tasks_app.retention import Policy
 
 BATCH = 500
+PROGRESS_BATCH = 20_000
+"""Sixty tasks that report each second make so many in six minutes; a round comes each minute."""
 SWEEP_SEC = 0.25
 """A sweep begins no further batch after this: whoever runs it has other things to do."""
 
@@ -193,5 +195,6 @@ class RetentionSweep:
             if batch.place is None or time.monotonic() - began_at > SWEEP_SEC:
                 break
         purging.purge_keys(policy, limit)
+        purging.purge_progress(PROGRESS_BATCH)
         purging.purge_archive(policy, limit)
         return moved

@@ -1,4 +1,4 @@
-"""Forgetting for good: idempotency keys, and what has been in the archive for as long as it is kept."""
+"""Forgetting for good: idempotency keys, reports of progress, and what was archived long enough ago."""
 
 from __future__ import annotations
 
@@ -56,6 +56,17 @@ WHERE (child_task_id = ANY(%(gone)s::uuid[]) OR parent_task_id = ANY(%(gone)s::u
 """
 
 
+PROGRESS_DAYS = 1
+"""How far a task was at some moment is of no interest for longer; reports come once a second."""
+_PURGE_PROGRESS = f"""
+DELETE FROM tasks_app_taskevent WHERE id = ANY(ARRAY(
+    SELECT id FROM tasks_app_taskevent
+    WHERE verb = 'progress' AND created_at < absurd_now() - interval '{PROGRESS_DAYS} day'
+    ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+))
+"""  # noqa: S608 - a constant
+
+
 @dataclass(frozen=True, kw_only=True)
 class Forgotten:
     """How much was forgotten, or would be."""
@@ -83,6 +94,13 @@ def purge_keys(policy: Policy, limit: int) -> int:
     """Forget up to `limit` idempotency keys that are old enough; return how many."""
     with connection.cursor() as cursor:
         cursor.execute(_PURGE_KEYS, {"key_days": policy.key_days, "limit": limit})
+        return int(cursor.rowcount)
+
+
+def purge_progress(limit: int) -> int:
+    """Forget up to `limit` old reports of progress; return how many. The feed replays none of them any more."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PURGE_PROGRESS, {"limit": limit})
         return int(cursor.rowcount)
 
 

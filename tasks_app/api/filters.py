@@ -8,6 +8,7 @@ from typing import Any
 import django_filters  # type: ignore[import-untyped]
 from django import forms
 from django.db.models import Q
+from django.http import QueryDict
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
@@ -164,11 +165,32 @@ def narrowed(
     """Return the rows that the query selects. Raises BadQuery, also for names that neither it nor `beside` knows."""
     query = request.query_params
     refuse_unknown(query, {*beside, *shape.base_filters})
+    _refuse_vague(shape, query)
     found = shape(query, queryset=rows)
     if not found.is_valid():
         faults = [(str(name), str(text)) for name, texts in found.errors.items() for text in texts]
         raise BadQuery([{"path": name, "message": text} for name, text in faults])
     return found.qs
+
+
+BOOLEANS = frozenset({"true", "false", "1", "0"})
+
+
+def _refuse_vague(shape: type[django_filters.FilterSet], query: QueryDict) -> None:
+    """Refuse what a filter would pass over in silence, as if it had not been asked for at all. Raises BadQuery."""
+    problems = []
+    for name in query.keys() & shape.base_filters.keys():
+        kind, values = shape.base_filters[name], query.getlist(name)
+        if isinstance(kind, django_filters.MultipleChoiceFilter):
+            continue
+        if len(values) > 1:
+            problems.append({"path": name, "message": "write it once"})
+        elif isinstance(kind, django_filters.BooleanFilter) and values[0].lower() not in BOOLEANS:
+            problems.append({"path": name, "message": "write true or false"})
+        elif not values[0] and not isinstance(kind, django_filters.CharFilter):
+            problems.append({"path": name, "message": "write a value, or leave it out"})
+    if problems:
+        raise BadQuery(problems)
 
 
 def parameters(

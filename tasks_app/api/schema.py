@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
 from tasks_app.api.authentication import HEADER
+from tasks_app.api.pagination import LIMIT_MOST
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -47,4 +48,7 @@ def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     for path in result["paths"].values():
         for operation in path.values():
             operation["responses"].setdefault("default", {"description": "An error", "content": content})
+            for parameter in operation.get("parameters", ()):
+                if (parameter["in"], parameter["name"]) == ("query", "limit"):
+                    parameter["schema"] |= {"type": "integer", "minimum": 1, "maximum": LIMIT_MOST}
     return result

@@ -33,6 +33,7 @@ class Code(StrEnum):
     MEMORY_TOO_BIG = "memory_too_big"
     MEMORY_BUSY = "memory_busy"
     CORES_BUSY = "cores_busy"
+    DISK_LOW = "disk_low"
     SLOTS_BUSY = "slots_busy"
     BEHIND = "behind"
     CLAIMABLE = "claimable"

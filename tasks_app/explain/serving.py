@@ -25,7 +25,7 @@ WORKERS_MOST = 500
 # Room is counted over all workers of a host, also over those that serve other queues or are not heard of any more.
 _LIVE = f"""
 WITH live AS (
-    SELECT id, label, host, host_id, concurrency, memory_gb, cores, heartbeat_at,
+    SELECT id, label, host, host_id, concurrency, memory_gb, cores, disk_gb, heartbeat_at,
         draining OR ordered <> '' AS draining FROM tasks_app_worker
     WHERE stopped_at IS NULL AND queues @> %(queue)s::jsonb
         AND heartbeat_at > %(as_of)s::timestamptz - {STALE_AFTER_HEARTBEATS} * heartbeat_sec * interval '1 second'
@@ -40,8 +40,8 @@ WITH live AS (
 SELECT live.id, live.label, live.host, live.concurrency, live.memory_gb, live.draining,
     coalesce(held.n, 0)::integer AS running, held.oldest,
     live.memory_gb - of_host.gb - coalesce(kept.memory_gb, 0) AS free_gb, of_host.n::integer AS host_running,
-    live.cores, (live.cores - of_host.cores - coalesce(least(kept.cores, live.cores), 0))::integer AS free_cores,
-    kept.task_id AS kept_for
+    live.cores, (live.cores - of_host.cores - least(coalesce(kept.cores, 0), live.cores))::integer AS free_cores,
+    kept.task_id AS kept_for, live.disk_gb
 FROM live
 LEFT JOIN held ON held.id = live.id
 CROSS JOIN LATERAL (
@@ -74,6 +74,8 @@ class Server:
     free_cores: int
     kept_for: UUID | None
     """Another task that the host keeps room for."""
+    disk_gb: float
+    """Free space where it writes; 0 where it has not said."""
 
     def __str__(self) -> str:
         return f"{self.label}@{self.host}"
@@ -82,6 +84,11 @@ class Server:
     def free_slots(self) -> int:
         """How many more attempts it would run."""
         return max(0, self.concurrency - self.running)
+
+    @property
+    def disk_is_low(self) -> bool:
+        """Whether it claims nothing, because what it wrote might not find room."""
+        return 0 < self.disk_gb < settings.ABSURD_DISK_FLOOR_GB
 
     def has_memory(self, task: Task) -> bool:
         """Whether the worker looks for tasks of this one's memory class now, and finds it small enough."""
@@ -106,6 +113,8 @@ def lasting(case: Case, servers: Sequence[Server]) -> list[Finding]:
     found = []
     if all(server.draining for server in servers):
         found.append(_all_paused(servers))
+    elif all(server.draining or server.disk_is_low for server in servers):
+        found.append(_disks_full([server for server in servers if server.disk_is_low]))
     most = max(servers, key=lambda server: server.memory_gb)
     if case.task.memory_gb > most.memory_gb:
         found.append(_too_big(case, most))
@@ -114,7 +123,7 @@ def lasting(case: Case, servers: Sequence[Server]) -> list[Finding]:
 
 def passing(case: Case, servers: Sequence[Server]) -> list[Finding]:
     """What keeps workers from the task until some attempt ends: memory, slots."""
-    able = [server for server in servers if not server.draining]
+    able = [server for server in servers if not server.draining and not server.disk_is_low]
     roomy = [server for server in able if server.fits(case.task)]
     if able and not roomy:
         narrow = [server for server in able if server.has_memory(case.task)]
@@ -126,7 +135,8 @@ def passing(case: Case, servers: Sequence[Server]) -> list[Finding]:
 
 def free_slots(case: Case, servers: Sequence[Server]) -> int:
     """How many slots could take the task at once."""
-    return sum(server.free_slots for server in servers if not server.draining and server.fits(case.task))
+    able = [server for server in servers if not server.draining and not server.disk_is_low]
+    return sum(server.free_slots for server in able if server.fits(case.task))
 
 
 def _nobody(case: Case) -> Finding:
@@ -165,6 +175,19 @@ def _all_paused(servers: Sequence[Server]) -> Finding:
         text=f"{subject} told to claim nothing: {_listed(servers)}.",
         do="Let one claim again, or start another.",
         detail={"workers": [{"worker": server.label, "host": server.host} for server in servers[:SHOWN]]},
+    )
+
+
+def _disks_full(servers: Sequence[Server]) -> Finding:
+    least = settings.ABSURD_DISK_FLOOR_GB
+    each = ", ".join(f"{server} has {server.disk_gb:.3g} GB" for server in servers[:SHOWN])
+    return Finding(
+        code=Code.DISK_LOW,
+        weight="blocks",
+        text=f"The live workers of this queue claim nothing, because less than {least:g} GB is free where they write: "
+        f"{each}.",
+        do="Make room on their disks; outputs of failed attempts are below .attempts of the first data root.",
+        detail={"floor_gb": least, "workers": [{"worker": s.label, "disk_gb": s.disk_gb} for s in servers[:SHOWN]]},
     )
 
 

@@ -27,6 +27,7 @@ class TaskEvent(models.Model):
             models.Index(fields=["task_id", "id"], name="event_task"),
             models.Index(fields=["run_id", "id"], name="event_run", condition=models.Q(run_id__isnull=False)),
             models.Index(fields=["created_at"], name="event_of_no_task", condition=models.Q(task_id__isnull=True)),
+            models.Index(fields=["created_at"], name="event_progress", condition=models.Q(verb="progress")),
             models.Index(fields=["created_at"], name="event_refused", condition=models.Q(verb="refused")),
         ]
 

@@ -43,7 +43,7 @@ def test_the_list_takes_a_fixed_number_of_queries(operator, worker, django_asser
     for _ in range(12):
         begin(diamond())
     break_(claim_all(worker)["top"])
-    operator.get("queues")  # notes that the key was used
+    operator.get("queues")  # writes when the key was last used, for a minute
     with django_assert_max_num_queries(5):
         assert len(operator.get("runs").body["runs"]) == 12
 

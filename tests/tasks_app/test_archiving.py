@@ -218,7 +218,7 @@ def test_what_may_not_go_does_not_stop_what_may():
 
 def test_a_sweep_with_nothing_to_do_asks_little(django_assert_max_num_queries):
     completed(10)
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(9):
         assert RetentionSweep().sweep() == 0
 
 
@@ -331,3 +331,17 @@ def test_a_prune_that_is_rolled_back_moves_nothing():
         raise ZeroDivisionError
     assert not is_archived(task)
     assert Attempt.objects.count() == 1
+
+
+def test_reports_of_progress_are_forgotten_after_a_day_and_nothing_else_is():
+    worker = make_worker()
+    with days_ago(2):
+        spawn_note()
+        claiming.report_progress(claim_one(worker), fraction=0.1, message="old")
+    spawn_note()
+    claiming.report_progress(claim_one(worker), fraction=0.2, message="young")
+    before = set(TaskEvent.objects.exclude(verb="progress").values_list("id", flat=True))
+    RetentionSweep().sweep()
+    left = TaskEvent.objects.filter(verb="progress")
+    assert [event.detail["update"]["progress_message"] for event in left] == ["young"]
+    assert set(TaskEvent.objects.exclude(verb="progress").values_list("id", flat=True)) == before

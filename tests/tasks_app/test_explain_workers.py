@@ -11,7 +11,7 @@ from django.db import connection
 from tasks_app import claiming, clock, registry
 from tasks_app.actions.spawn import SpawnRequest, spawn, spawn_many
 from tasks_app.explain import explain, line
-from tasks_app.models import Attempt, Task, Worker
+from tasks_app.models import Attempt, Reservation, Task, Worker
 from tests.tasks_app.explained import QUEUE, blocking, codes, finding, pass_time, ready_worker
 from tests.tasks_app.notes import NOTE, REPORT, claim_one, spawn_note
 from tests.tasks_app.test_claim_cost import fill
@@ -101,6 +101,35 @@ def test_memory_that_other_workers_of_the_host_have_taken_is_not_free(spawn_heav
     assert found.detail["workers"] == [{"worker": "worker-1", "host": "test", "free_gb": 2.0, "memory_gb": 8.0}]
     assert claim_for(worker, 4) == []
     assert blocking(task) == ["memory_busy"]
+
+
+def test_workers_with_full_disks_claim_nothing_and_that_is_said(settings):
+    settings.ABSURD_DISK_FLOOR_GB = 5.0
+    ready_worker(label="worker-2", disk_gb=3.25)
+    ready_worker(label="worker-3", ordered="pause")
+    task = spawn_note()
+    found = finding(task, "disk_low")
+    assert "less than 5 GB is free where they write: worker-2@test has 3.25 GB." in found.text
+    assert blocking(task) == ["disk_low"]
+    Worker.objects.filter(label="worker-2").update(disk_gb=5.5)
+    assert blocking(task) == []
+
+
+def test_a_task_that_needs_more_cores_than_are_free_says_so(monkeypatch):
+    worker = ready_worker(cores=4)
+    monkeypatch.setitem(registry._specs, "wide", replace(NOTE, name="wide", cores=3))
+    wide = [spawn(SpawnRequest(task_name="wide", params={"text": "a"}), actor="user:test") for _ in range(2)]
+    assert len(claim_for(worker, 2)) == 1
+    found = finding(wide[1], "cores_busy")
+    assert "It needs 3 cores" in found.text and "worker-1@test has 1 of 4" in found.text
+
+
+def test_room_kept_for_another_task_is_named(spawn_heavy):
+    ready_worker()
+    other, task = spawn_heavy(7.5, priority=20), spawn_note()
+    Reservation.objects.create(host_id="test", task_id=other.task_id, memory_gb=7.5, cores=1)
+    found = finding(task, "memory_busy")
+    assert f"kept for task {other.task_id}" in found.text
 
 
 def test_a_task_that_would_fit_waits_for_the_room_of_its_class(spawn_heavy):
