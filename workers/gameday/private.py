@@ -30,8 +30,9 @@ def play(scenario: Scenario, terms: Terms) -> Report:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ABSURD_", "PG", "DJANGO_"))}
     environment = inherited | _state(directory)
     try:
-        _run(["manage.py", "migrate", "--verbosity", "0"], environment)
-        told, fault = _run(["manage.py", "absurd_gameday", *_options(scenario, terms)], environment)
+        code, told, fault = _run(["manage.py", "migrate", "--verbosity", "0"], environment)
+        if code == 0:
+            _, told, fault = _run(["manage.py", "absurd_gameday", *_options(scenario, terms)], environment)
     finally:
         _remove(directory, environment)
     if told:
@@ -63,8 +64,8 @@ def _options(scenario: Scenario, terms: Terms) -> list[str]:
     return [*options, "--lease-sec", str(terms.lease_sec), "--grace-sec", str(terms.grace_sec)]
 
 
-def _run(argv: list[str], environment: dict[str, str]) -> tuple[str, str]:
-    """Run a process of ours; return its output and the end of its complaints.
+def _run(argv: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+    """Run a process of ours; return its exit code, its output and the end of its complaints.
 
     Whatever ends this function, the process is given the time to clear away what it has started.
     """
@@ -89,7 +90,7 @@ def _run(argv: list[str], environment: dict[str, str]) -> tuple[str, str]:
         if not isinstance(error, subprocess.TimeoutExpired):
             raise
         told, fault = "", str(error)
-    return told, fault.strip()[-500:]
+    return process.returncode, told, fault.strip()[-500:]
 
 
 def read(content: dict[str, Any]) -> Report:
