@@ -8,6 +8,7 @@ from typing import Any
 import django_filters  # type: ignore[import-untyped]
 from django import forms
 from django.db.models import Q
+from django.http import QueryDict
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
@@ -164,6 +165,7 @@ def narrowed(
     """Return the rows that the query selects. Raises BadQuery, also for names that neither it nor `beside` knows."""
     query = request.query_params
     refuse_unknown(query, {*beside, *shape.base_filters})
+    _refuse_vague(shape, query)
     found = shape(query, queryset=rows)
     if not found.is_valid():
         faults = [(str(name), str(text)) for name, texts in found.errors.items() for text in texts]
@@ -171,12 +173,32 @@ def narrowed(
     return found.qs
 
 
+BOOLEANS = frozenset({"true", "false", "1", "0"})
+
+
+def _refuse_vague(shape: type[django_filters.FilterSet], query: QueryDict) -> None:
+    """Refuse what a filter would pass over in silence, as if it had not been asked for at all. Raises BadQuery."""
+    problems = []
+    for name in query.keys() & shape.base_filters.keys():
+        kind, values = shape.base_filters[name], query.getlist(name)
+        if isinstance(kind, django_filters.MultipleChoiceFilter):
+            continue
+        if len(values) > 1:
+            problems.append({"path": name, "message": "write it once"})
+        elif isinstance(kind, django_filters.BooleanFilter) and values[0].lower() not in BOOLEANS:
+            problems.append({"path": name, "message": "write true or false"})
+        elif not values[0] and not isinstance(kind, django_filters.CharFilter):
+            problems.append({"path": name, "message": "write a value, or leave it out"})
+    if problems:
+        raise BadQuery(problems)
+
+
 def parameters(
     shape: type[django_filters.FilterSet], *others: OpenApiParameter, paged: bool = True
 ) -> list[OpenApiParameter]:
     """Return how the schema describes the query of a list."""
     filters = [
-        OpenApiParameter(name, _type_of(each), description=str(each.extra.get("help_text", "")))
+        OpenApiParameter(name, _type_of(each), description=str(each.extra.get("help_text", "")), **_choices_of(each))
         for name, each in shape.base_filters.items()
     ]
     paging = [
@@ -184,6 +206,14 @@ def parameters(
         OpenApiParameter("cursor", str, description="Taken from `next`"),
     ]
     return [*(paging if paged else ()), *others, *filters]
+
+
+def _choices_of(each: django_filters.Filter) -> dict[str, Any]:
+    """Return how the schema tells what may be chosen; of what is separated by commas it cannot."""
+    if not isinstance(each, django_filters.ChoiceFilter) or isinstance(each, StatusFilter):
+        return {}
+    values = [str(value) for value, _ in each.extra["choices"]]
+    return {"enum": values, "many": isinstance(each, django_filters.MultipleChoiceFilter)}
 
 
 def _type_of(each: django_filters.Filter) -> Any:

@@ -7,6 +7,12 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
 from tasks_app.api.authentication import HEADER
+from tasks_app.api.pagination import LIMIT_MOST
+
+_BOUNDS: dict[tuple[str, str], dict[str, Any]] = {
+    ("query", "limit"): {"type": "integer", "minimum": 1, "maximum": LIMIT_MOST},
+    ("query", "cursor"): {"type": "string", "pattern": "^[0-9]{0,15}$"},
+}
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -47,4 +53,8 @@ def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     for path in result["paths"].values():
         for operation in path.values():
             operation["responses"].setdefault("default", {"description": "An error", "content": content})
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] |= _BOUNDS.get((parameter["in"], parameter["name"]), {})
+                if parameter["name"] == "If-None-Match":
+                    operation["responses"]["304"] = {"description": "Nothing has changed."}
     return result

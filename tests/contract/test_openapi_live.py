@@ -30,6 +30,8 @@ def test_every_operation_answers_as_the_schema_says(live_environment, tmp_path):
                 Path(sys.executable).with_name("schemathesis"),
                 *("--config-file", CONFIG, "--no-color", "run", f"http://127.0.0.1:{port}/api/absurd/schema"),
                 *("-H", f"X-API-Key: {key}"),
+                # Passed on, and so not from this machine: without a key it must be refused.
+                *("-H", "X-Forwarded-For: 192.0.2.7"),
                 *os.environ.get("EXTRA", "").split(),
             ],
             cwd=tmp_path,

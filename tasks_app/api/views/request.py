@@ -11,6 +11,7 @@ from rest_framework.serializers import BaseSerializer
 from tasks_app import access
 from tasks_app.access import KeyHolder
 from tasks_app.actions import lookup
+from tasks_app.api.exactness import refuse_coerced
 from tasks_app.api.pagination import refuse_unknown
 from tasks_app.api.serializers import REASON_CHARS, ReasonSerializer
 from tasks_app.errors import QueueNotFound, TaskNotFound
@@ -27,6 +28,7 @@ def body_of(request: Request, shape: type[BaseSerializer[Any]], *, partial: bool
 
     Raises DRF's ValidationError.
     """
+    refuse_coerced(shape(), request.data or {})
     serializer = shape(data=request.data or {}, partial=partial)
     serializer.is_valid(raise_exception=True)
     fields: dict[str, Any] = serializer.validated_data
