@@ -9,7 +9,7 @@ JOBS ?= 2
 unexport DJANGO_SETTINGS_MODULE PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help ready demo up down test lint clean purge
+.PHONY: help ready demo up down test lint audit clean purge
 
 help:  ## Show this list
 	@echo "make demo    simulate raw tiles, run the whole pipeline on them, compare with the truth (1 to 2 minutes on two cores)"
@@ -17,6 +17,7 @@ help:  ## Show this list
 	@echo "make down    stop everything that runs on the state directory (ABSURD_VAR, default var/)"
 	@echo "make test    run the tests"
 	@echo "make lint    run the checks: ruff, mypy, import contracts, migrations, deployment settings"
+	@echo "make audit   look the locked packages up among known vulnerabilities, where the service can be reached"
 	@echo "make clean   remove .venv and caches, never the state directory"
 	@echo "make purge   remove the state directory: database, products, accounts (asks first; YES=1 does not ask)"
 
@@ -46,6 +47,11 @@ lint: ready
 	$(PY) manage.py makemigrations --check --dry-run && \
 	ABSURD_MODE=production ABSURD_HOSTS=absurd.example.org SECRET_KEY="$$(head -c 48 /dev/urandom | base64 -w0)" \
 	$(PY) manage.py check --deploy --fail-level WARNING
+
+audit: ready
+	@told="$$($(PY) -m pip_audit -r requirements.lock --no-deps --disable-pip --progress-spinner off 2>&1)"; code=$$?; echo "$$told" | tail -n 60; \
+	if [ $$code -ne 0 ] && echo "$$told" | grep -qiE 'connection|max retries|timed out|could not connect|ServiceError'; then \
+	echo "make audit: the advisory service cannot be reached, so nothing was looked up" >&2; exit 0; fi; exit $$code
 
 clean:
 	@if $(ANY_PY) -m absurd_project.stack running; then echo "make: the system is running: make down first" >&2; exit 1; fi

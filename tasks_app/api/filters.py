@@ -198,7 +198,7 @@ def parameters(
 ) -> list[OpenApiParameter]:
     """Return how the schema describes the query of a list."""
     filters = [
-        OpenApiParameter(name, _type_of(each), description=str(each.extra.get("help_text", "")))
+        OpenApiParameter(name, _type_of(each), description=str(each.extra.get("help_text", "")), **_choices_of(each))
         for name, each in shape.base_filters.items()
     ]
     paging = [
@@ -206,6 +206,14 @@ def parameters(
         OpenApiParameter("cursor", str, description="Taken from `next`"),
     ]
     return [*(paging if paged else ()), *others, *filters]
+
+
+def _choices_of(each: django_filters.Filter) -> dict[str, Any]:
+    """Return how the schema tells what may be chosen; of what is separated by commas it cannot."""
+    if not isinstance(each, django_filters.ChoiceFilter) or isinstance(each, StatusFilter):
+        return {}
+    values = [str(value) for value, _ in each.extra["choices"]]
+    return {"enum": values, "many": isinstance(each, django_filters.MultipleChoiceFilter)}
 
 
 def _type_of(each: django_filters.Filter) -> Any:

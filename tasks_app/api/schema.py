@@ -9,6 +9,13 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from tasks_app.api.authentication import HEADER
 from tasks_app.api.pagination import LIMIT_MOST
 
+NAMED_CURSORS = frozenset({"list_sources"})
+"""Operations whose cursor is a name."""
+_NUMBER = {"type": "string", "pattern": "^[0-9]{0,15}$"}
+_BOUNDS: dict[tuple[str, str], dict[str, Any]] = {
+    ("query", "limit"): {"type": "integer", "minimum": 1, "maximum": LIMIT_MOST},
+}
+
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """How the schema describes the key."""
@@ -49,6 +56,9 @@ def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
         for operation in path.values():
             operation["responses"].setdefault("default", {"description": "An error", "content": content})
             for parameter in operation.get("parameters", ()):
-                if (parameter["in"], parameter["name"]) == ("query", "limit"):
-                    parameter["schema"] |= {"type": "integer", "minimum": 1, "maximum": LIMIT_MOST}
+                parameter["schema"] |= _BOUNDS.get((parameter["in"], parameter["name"]), {})
+                if parameter["name"] == "cursor" and operation["operationId"] not in NAMED_CURSORS:
+                    parameter["schema"] |= _NUMBER
+                if parameter["name"] == "If-None-Match":
+                    operation["responses"]["304"] = {"description": "Nothing has changed."}
     return result
