@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpResponseBase
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import content_policy
@@ -21,9 +21,7 @@ class _Page(APIView):
     url_name = "absurd_api:schema"
     content_negotiation_class = AnythingAccepted
 
-    def finalize_response(
-        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         """Render a refusal as JSON: the page's renderer knows only its template."""
         if getattr(response, "exception", False):
             request.accepted_renderer = JSONRenderer()
@@ -41,8 +39,8 @@ class RedocView(_Page, SpectacularRedocView):
 
     template_name = "api/redoc.html"
 
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response: HttpResponseBase = super().get(request, *args, **kwargs)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        response: Response = super().get(request, *args, **kwargs)  # type: ignore[no-untyped-call]
         styles = f"{content_policy.EMPTY_STYLE} {content_policy.REDOC_STYLE}"
         response[content_policy.HEADER] = content_policy.policy(style=styles)
         return response
