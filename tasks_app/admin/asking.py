@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from django import forms
 from django.contrib import admin, messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 
 from tasks_app.access import actor_of
 from tasks_app.admin.verbs import ReasonForm
@@ -31,6 +32,30 @@ class Question:
     dangerous: bool = False
     hidden: Iterable[tuple[str, Any]] = ()
     """Further fields that come back with the answer."""
+
+
+class Named(Protocol):
+    """What a verb of any kind has."""
+
+    @property
+    def name(self) -> str:
+        """Its word in addresses."""
+
+
+def verb_urls(
+    owner: admin.ModelAdmin[Any], verbs: Iterable[Named], view: Callable[..., HttpResponse]
+) -> list[URLPattern]:
+    """Return the address of each verb below an object's page; `view` is called with the object's id and the verb."""
+    label = f"{owner.opts.app_label}_{owner.opts.model_name}"
+    return [
+        path(
+            f"<path:object_id>/{verb.name}/",
+            owner.admin_site.admin_view(view),
+            {"verb": verb},
+            name=f"{label}_{verb.name}",
+        )
+        for verb in verbs
+    ]
 
 
 def is_confirmed(request: HttpRequest) -> bool:

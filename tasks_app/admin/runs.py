@@ -11,11 +11,12 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import display
+from tasks_app.admin.asking import verb_urls
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.admin.run_verbs import VERBS, RunVerb, ask_or_act, refusal_of
 from tasks_app.models import Run
@@ -75,16 +76,7 @@ class RunAdmin(ReadOnlyAdmin):
         return format_html('<a href="{}?run__id__exact={}">tasks</a>', address, run.pk)
 
     def get_urls(self) -> list[Any]:
-        own = [
-            path(
-                f"<path:object_id>/{verb.name}/",
-                self.admin_site.admin_view(self.verb_view),
-                {"verb": verb},
-                name=f"tasks_app_run_{verb.name}",
-            )
-            for verb in VERBS
-        ]
-        return [*own, *super().get_urls()]
+        return [*verb_urls(self, VERBS, self.verb_view), *super().get_urls()]
 
     def verb_view(self, request: HttpRequest, object_id: str, verb: RunVerb) -> HttpResponse:
         """Do one thing to the run: GET asks, POST acts."""

@@ -12,7 +12,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import path, reverse
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -20,7 +20,7 @@ from tasks_app import clock, schedules
 from tasks_app.access import actor_of
 from tasks_app.actions.schedules import FIELDS, delete, run_now, save, set_enabled
 from tasks_app.admin import display
-from tasks_app.admin.asking import Question, ask_and_act
+from tasks_app.admin.asking import Question, ask_and_act, verb_urls
 from tasks_app.admin.reading import ConsoleAdmin
 from tasks_app.admin.schedule_form import ScheduleForm
 from tasks_app.models import Schedule
@@ -116,16 +116,7 @@ class ScheduleAdmin(ConsoleAdmin):
         obj.pk = save(obj.name, values, actor=actor, reason=form.cleaned_data["reason"]).pk
 
     def get_urls(self) -> list[Any]:
-        own = [
-            path(
-                f"<path:object_id>/{verb.name}/",
-                self.admin_site.admin_view(self.verb_view),
-                {"verb": verb},
-                name=f"tasks_app_schedule_{verb.name}",
-            )
-            for verb in VERBS
-        ]
-        return [*own, *super().get_urls()]
+        return [*verb_urls(self, VERBS, self.verb_view), *super().get_urls()]
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         context["verbs"] = VERBS if self.has_run_permission(request) else ()

@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 from tasks_app.actions.lookup import find
 from tasks_app.admin import display, panels, relatives, respawning
 from tasks_app.admin.archive import archived_page
+from tasks_app.admin.asking import verb_urls
 from tasks_app.admin.confirmation import ask_or_act
 from tasks_app.admin.filters import BandFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range
@@ -148,15 +149,7 @@ class TaskAdmin(ReadOnlyAdmin):
         return format_html('{}<div class="quiet">{}</div>', display.ago(task.created_at), took)
 
     def get_urls(self) -> list[Any]:
-        own = [
-            path(
-                f"<path:object_id>/{verb.name}/",
-                self.admin_site.admin_view(self.verb_view),
-                {"verb": verb},
-                name=f"tasks_app_task_{verb.name}",
-            )
-            for verb in VERBS.values()
-        ]
+        own = verb_urls(self, VERBS.values(), self.verb_view)
         again = self.admin_site.admin_view(self.respawn_view)
         return [path("<path:object_id>/respawn/", again, name="tasks_app_task_respawn"), *own, *super().get_urls()]
 

@@ -12,12 +12,13 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import display
+from tasks_app.admin.asking import verb_urls
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.admin.worker_verbs import PERMISSION, VERBS, WorkerVerb, ask_and_order
 from tasks_app.models import Attempt, Task, TaskEvent, TaskStatus, Worker
@@ -51,16 +52,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         return request.user.has_perm(PERMISSION)
 
     def get_urls(self) -> list[Any]:
-        own = [
-            path(
-                f"<path:object_id>/{verb.name}/",
-                self.admin_site.admin_view(self.verb_view),
-                {"verb": verb},
-                name=f"tasks_app_worker_{verb.name}",
-            )
-            for verb in VERBS
-        ]
-        return [*own, *super().get_urls()]
+        return [*verb_urls(self, VERBS, self.verb_view), *super().get_urls()]
 
     def verb_view(self, request: HttpRequest, object_id: str, verb: WorkerVerb) -> HttpResponse:
         """Give one order to one worker: GET asks, POST orders."""
