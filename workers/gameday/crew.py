@@ -124,7 +124,7 @@ class Crew:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_die_with_the_game,
+                preexec_fn=die_with_the_game,
             )
 
     def logs(self) -> str:
@@ -149,9 +149,9 @@ class Crew:
         rows.filter(pid__in=[hand.popen.pid for hand in self.hands]).update(stopped_at=Now())
 
 
-def _die_with_the_game() -> None:
+def die_with_the_game(number: int = signal.SIGKILL) -> None:
     """Let nothing outlive a game that is killed; the guardians then end what the workers had started."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def own_environment(directory: Path, urls: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:

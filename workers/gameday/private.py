@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import psutil
 
 from workers.environment import CHECKOUT
 from workers.gameday.catalogue import Scenario
+from workers.gameday.crew import die_with_the_game
 from workers.gameday.game import PREFIX, Terms
 from workers.gameday.report import Check, Report
 
@@ -77,6 +79,7 @@ def _run(argv: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: die_with_the_game(signal.SIGTERM),
     )
     try:
         told, fault = process.communicate(timeout=PLAY_LIMIT_SEC)
