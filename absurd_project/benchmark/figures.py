@@ -60,6 +60,8 @@ class Figures:
             f"{name}_p{percent}": (name, percent) for name in ("pickup", "feed", "feed_fanout") for percent in (50, 99)
         }
         wanted["stats"] = ("stats", 50)
+        for what in ("detail", "list"):
+            wanted[f"api_{what}_p99"] = (f"api_{what}_large", 99)
         return {
             key: percentile(self.distributions[name], percent)
             for key, (name, percent) in wanted.items()

@@ -1,4 +1,4 @@
-"""With a million finished and a hundred thousand pending tasks: claims, statistics, the first pages."""
+"""With a million finished and a hundred thousand pending tasks: claims, statistics, the first pages, readers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 
-from absurd_project.benchmark import noop, tables
+from absurd_project.benchmark import api_load, noop, tables
 from absurd_project.benchmark.crew import Crew, crew
 from absurd_project.benchmark.figures import Figures, percentile
 from absurd_project.benchmark.progress import Progress, Step
@@ -20,7 +20,7 @@ from absurd_project.benchmark.servers import web
 from absurd_project.benchmark.sizes import Sizes
 from tasks_app import stats
 
-SMALL_PENDING = 1_000
+SMALL_PENDING = SMALL_FINISHED = 1_000
 FILLS = 10
 TURNS = 8
 EXPLAINED = 25
@@ -36,7 +36,13 @@ PAGES = {
 def measure(whole: Crew, scratch: Scratch, sizes: Sizes, figures: Figures, progress: Progress) -> None:
     """Fill the tables, claim there and in a database that has little by turns, then count and load pages."""
     chunk = max(1, sizes.finished // FILLS)
-    with progress.part("large tables", FILLS + TURNS + len(PAGES)) as step:
+    with progress.part("large tables", FILLS + TURNS + len(PAGES) + 2) as step:
+        tables.truncate()
+        tables.add_finished(SMALL_FINISHED)
+        tables.vacuum()
+        with web(scratch) as port:
+            api_load.measure(port, sizes.api_load_sec, figures, size="small")
+        step()
         tables.truncate()
         for _ in range(sizes.finished // chunk):
             tables.add_finished(chunk)
@@ -50,6 +56,9 @@ def measure(whole: Crew, scratch: Scratch, sizes: Sizes, figures: Figures, progr
             for name, path in PAGES.items():
                 figures.add_distribution(name, _fetch(port, path, sizes.page_loads))
                 step()
+            api_load.measure(port, sizes.api_load_sec, figures, size="large")
+            step()
+        api_load.compare(figures)
         tables.truncate()
 
 

@@ -33,6 +33,7 @@ class Sizes:
     peer_share: float = 1.0
     peer_pickups: int = 100
     stage_runs: int = 5
+    api_load_sec: float = 30.0
 
 
 FULL = Sizes()
@@ -59,4 +60,5 @@ QUICK = Sizes(
     peer_share=0.3,
     peer_pickups=20,
     stage_runs=2,
+    api_load_sec=3.0,
 )

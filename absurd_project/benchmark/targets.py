@@ -30,13 +30,15 @@ OTHERS_AT_LEAST = {
     "feed_flood_complete": 1.0,
 }
 OTHERS_AT_MOST = {"worker_pss_mb_ours": 120.0, "stage_overhead_cpu": 0.02}
-RATIOS_AT_MOST = {"claim_full_vs_small": 1.5}
+RATIOS_AT_MOST = {"claim_full_vs_small": 1.5, "api_list_large_vs_small": 1.3}
 LATENCIES_BELOW_MS = {
     "pickup_p50": 10.0,
     "pickup_p99": 50.0,
     "stats": 20.0,
     "feed_fanout_p50": 25.0,
     "feed_fanout_p99": 100.0,
+    "api_detail_p99": 50.0,
+    "api_list_p99": 120.0,
 }
 
 

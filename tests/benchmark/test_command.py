@@ -28,12 +28,13 @@ sizes.QUICK = dataclasses.replace(
     sizes.QUICK, rounds=1, spawn_one_sec=0.1, spawn_many=50, spawn_many_calls=1, drain_sec=0.1, drain_pending=500,
     fanout_clients=3, fanout_events=5, flood_clients=3, flood_events=150,
     profile_sec=0.1, pickups=5, feed_events=5, finished=2_000, pending=200, claims=20, stats_calls=1, page_loads=2,
-    churn_sec=2, worker_tasks=100, worker_sec=5.0, peer_share=0.05, peer_pickups=2,
+    api_load_sec=1.0, churn_sec=2, worker_tasks=100, worker_sec=5.0, peer_share=0.05, peer_pickups=2,
 )
 from django.core.management import execute_from_command_line
 execute_from_command_line(["manage.py", "absurd_benchmark", *sys.argv[1:]])
 """
-LATENCIES = {"pickup_p50", "pickup_p99", "feed_p50", "feed_p99", "feed_fanout_p50", "feed_fanout_p99", "stats"}
+LATENCIES = {"pickup_p50", "pickup_p99", "feed_p50", "feed_p99", "feed_fanout_p50", "feed_fanout_p99", "stats",
+             "api_detail_p99", "api_list_p99"}  # fmt: skip
 RATES = {
     "spawn_one_ours", "spawn_one_raw", "spawn_one_bare", "spawn_many_ours", "spawn_many_raw", "spawn_many_bare",
     *(f"claim_complete_b{batch}_p{processes}_{who}"
@@ -83,7 +84,9 @@ def test_it_measures_everything_and_leaves_nothing_behind(live_environment, tmp_
     figures = json.loads(report.read_text())
     assert figures.keys() == {"rates", "ratios", "latency_ms"}
     assert figures["rates"].keys() == RATES
-    assert figures["ratios"].keys() == {"spawn_many_vs_raw", "claim_complete_b10_vs_raw", "claim_full_vs_small"}
+    assert figures["ratios"].keys() == {
+        "spawn_many_vs_raw", "claim_complete_b10_vs_raw", "claim_full_vs_small", "api_list_large_vs_small"
+    }  # fmt: skip
     assert figures["latency_ms"].keys() == LATENCIES
     assert all(value > 0 for group in figures.values() for value in group.values())
     for title in ("Throughput", "Where the time goes", "Real workers", "Latencies", "Targets"):

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,6 +42,7 @@ from absurd_project.processing.tables import console_for
 
 FAILED, USAGE = 1, 2
 SOAK_SEC = 600
+PARTS = ("throughput", "large", "churn", "pickup", "feed", "workers")
 
 PeerMeasurement = Callable[[Peer, Scratch, Sizes, Figures, Progress], None]
 
@@ -59,8 +60,9 @@ class Command(BaseCommand):
         parser.add_argument("--quick", action="store_true", help="smaller and less exact, in a minute or two")
         parser.add_argument("--soak", action="store_true", help=f"let the churn go on for {SOAK_SEC // 60} minutes")
         parser.add_argument(
-            "--stage", action="store_true", help="measure only what a real CASA stage costs in a worker"
-        )
+            "--only", action="append", choices=[*PARTS, "stage"], metavar="PART",
+            help=f"measure only this ({', '.join(PARTS)}; stage: a CASA stage in a worker); may be given several times",
+        )  # fmt: skip
         parser.add_argument("--peers", action="store_true", help="measure other queues beside ours (extra `bench`)")
         parser.add_argument(
             "--peers-python", metavar="PATH", help="the interpreter that has them (default: this one); implies --peers"
@@ -84,8 +86,7 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
         try:
             with scratch_database() as scratch:
-                measure = self._measure_stage if options["stage"] else self._measure
-                measure(scratch, QUICK if options["quick"] else FULL)
+                self._measure(scratch, QUICK if options["quick"] else FULL, options["only"] or PARTS)
         except (NoScratchDatabase, HandFailed, DoesNotStart, TimeoutError) as fault:
             raise CommandError(str(fault), returncode=FAILED) from None
         except KeyboardInterrupt:
@@ -95,7 +96,7 @@ class Command(BaseCommand):
             embedded.stop_started(settings.ABSURD_VAR)
         self._write(path)
 
-    def _measure(self, scratch: Scratch, sizes: Sizes) -> None:
+    def _measure(self, scratch: Scratch, sizes: Sizes, parts: Collection[str]) -> None:
         settings.ABSURD_ENABLED = True
         layer: dict[str, Any] = settings.CHANNEL_LAYERS["default"]
         layer["CONFIG"]["prefix"] = channel_prefix()
@@ -103,30 +104,36 @@ class Command(BaseCommand):
         tables.prepare()
         report.print_conditions(self.console)
         progress, figures = Progress(self.console), self.figures
-        with crew(scratch) as hands:
-            throughput.measure_spawning(hands, sizes, figures, progress)
-            throughput.measure_draining(hands, sizes, figures, progress)
-            profiles = throughput.profile_calls(hands, sizes)
-            report.print_throughput(figures, self.console)
-            for name, answer in profiles.items():
-                report.print_profile(name, answer, self.console)
+        if not {"throughput", "large", "churn"}.isdisjoint(parts):
+            self._measure_calls(scratch, sizes, parts, progress)
+        if "pickup" in parts:
             pickup.measure(scratch, sizes, figures, progress)
+        if "feed" in parts:
             feed.measure(scratch, sizes, figures, progress)
             fanout.measure(scratch, sizes, figures, progress)
-            large.measure(hands, scratch, sizes, figures, progress)
-            churn.measure(hands, self.churn_sec or sizes.churn_sec, figures, progress)
-        self._measure_workers(scratch, sizes, progress)
-        report.print_workers(figures, self.console)
+        if "workers" in parts:
+            self._measure_workers(scratch, sizes, progress)
+            report.print_workers(figures, self.console)
+        if "stage" in parts:
+            report.print_stage(stage.measure(scratch, sizes, figures, progress), self.console)
         report.print_latencies(figures, self.console)
         report.print_targets(figures, self.console)
 
-    def _measure_stage(self, scratch: Scratch, sizes: Sizes) -> None:
-        """Measure what it costs a real stage to be run by a worker."""
-        settings.ABSURD_ENABLED = True
-        report.print_conditions(self.console)
-        costs = stage.measure(scratch, sizes, self.figures, Progress(self.console))
-        report.print_stage(costs, self.console)
-        report.print_targets(self.figures, self.console)
+    def _measure_calls(self, scratch: Scratch, sizes: Sizes, parts: Collection[str], progress: Progress) -> None:
+        """Measure what needs processes that call the queue's functions."""
+        figures = self.figures
+        with crew(scratch) as hands:
+            if "throughput" in parts:
+                throughput.measure_spawning(hands, sizes, figures, progress)
+                throughput.measure_draining(hands, sizes, figures, progress)
+                profiles = throughput.profile_calls(hands, sizes)
+                report.print_throughput(figures, self.console)
+                for name, answer in profiles.items():
+                    report.print_profile(name, answer, self.console)
+            if "large" in parts:
+                large.measure(hands, scratch, sizes, figures, progress)
+            if "churn" in parts:
+                churn.measure(hands, self.churn_sec or sizes.churn_sec, figures, progress)
 
     def _measure_workers(self, scratch: Scratch, sizes: Sizes, progress: Progress) -> None:
         """Measure our real workers and the peers' in turn, round after round."""
