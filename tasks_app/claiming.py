@@ -69,6 +69,7 @@ def claim(
     queues: Sequence[str] | None = None,
     memory_classes: Sequence[int] = MEMORY_CLASSES,
     room: Room = Room(),  # noqa: B008 - it is immutable
+    only: UUID | None = None,
 ) -> list[Claim]:
     """Claim up to `limit` tasks that find room, from the worker's queues or some of them, most urgent first."""
     claims: list[Claim] = []
@@ -81,6 +82,7 @@ def claim(
             room=room,
             limit=limit - len(claims),
             narrow=room.cores < registry.most_cores() or room.disk_gb < registry.most_disk_gb(),
+            only=only,
         )
         fresh = _claims_of(found.rows, worker.label)
         claims += fresh

@@ -76,16 +76,21 @@ class Admission:
             claims: list[Claim] = []
             if kept is not None:
                 if room.holds(**kept.need) and kept.queue_name in worker.queues:
-                    claims = _fill(worker, room, 1, [kept.queue_name], [kept.memory_class])
-                    room = claiming.left_of(room, claims)
-                if any(claim.task_id == kept.task_id for claim in claims):
+                    claims = claiming.claim(
+                        worker,
+                        limit=1,
+                        queues=[kept.queue_name],
+                        memory_classes=[kept.memory_class],
+                        room=room,
+                        only=kept.task_id,
+                    )
+                if claims:
                     reservations.drop(worker.host_id)
-                else:
-                    room = room.without(**kept.need)
-            claims += self._by_share(worker, room, slots - len(claims))
+                room = room.without(**kept.need)
+            others = self._by_share(worker, room, slots - len(claims))
             if kept is None and self.considers:
-                self._consider(worker, claiming.left_of(room, claims))
-        return claims
+                self._consider(worker, claiming.left_of(room, others))
+        return claims + others
 
     def _room(self, worker: Worker) -> tuple[Room, bool]:
         """Return what is free on the host, and whether room is kept for a task."""
@@ -117,13 +122,11 @@ class Admission:
             logger.info("keeping room for task=%s, which has waited long for more than is free", task_id)
 
 
-def _fill(
-    worker: Worker, room: Room, slots: int, queues: Sequence[str], classes: Sequence[int] = claiming.MEMORY_CLASSES
-) -> list[Claim]:
+def _fill(worker: Worker, room: Room, slots: int, queues: Sequence[str]) -> list[Claim]:
     """Claim round after round: each time only tasks that fit by themselves are looked at."""
     claims: list[Claim] = []
     while len(claims) < slots:
-        open_now = [n for n in classes if class_is_open(n, room.memory_gb, worker.memory_gb)]
+        open_now = [n for n in claiming.MEMORY_CLASSES if class_is_open(n, room.memory_gb, worker.memory_gb)]
         fresh = claiming.claim(worker, limit=slots - len(claims), queues=queues, memory_classes=open_now, room=room)
         claims += fresh
         room = claiming.left_of(room, fresh)

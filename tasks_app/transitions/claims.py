@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from django.db import transaction
@@ -47,6 +47,9 @@ _NARROW = f"""AND id = ANY(ARRAY(
             ) AS front
             WHERE least(cores, %(host_cores)s::smallint) <= %(free_cores)s::integer
                 AND disk_gb <= %(free_disk_gb)s::float8))"""  # noqa: S608 - constants
+
+Kind = Literal["usual", "narrow", "only"]
+_CONDITIONS: dict[Kind, str] = {"usual": "", "narrow": _NARROW, "only": "AND task_id = %(only)s::uuid"}
 
 # `granted` are the ids of the chosen that are claimed, `turned_away` how many a limit did not let through.
 _TAKE = """
@@ -129,12 +132,12 @@ CLAIM_LIMITED = f"""
 """  # noqa: S608 - constants
 
 
-def written(statement: str, limit: int, *, narrow: bool = False) -> str:
+def written(statement: str, limit: int, kind: Kind = "usual") -> str:
     """Return a claim's text for so many tasks.
 
     The limit is written into it: a generic plan for an unknown one would expect a tenth of the table.
     """
-    return statement.replace("LIMIT_N", str(int(limit))).replace("NARROW", _NARROW if narrow else "")
+    return statement.replace("LIMIT_N", str(int(limit))).replace("NARROW", _CONDITIONS[kind])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +158,12 @@ def claim(
     room: Room,
     limit: int,
     narrow: bool = False,
+    only: UUID | None = None,
 ) -> Claimed:
     """Claim up to `limit` tasks that together find room, in one statement.
 
-    `narrow` passes over those at the front that need more cores or disk than there are.
+    `narrow` passes over those at the front that need more cores or disk than there are; `only` is the one that may be
+    claimed.
     """
     params = {
         "queues": list(queues),
@@ -170,10 +175,12 @@ def claim(
         "worker": worker_pk,
         "label": label,
         "actor": f"worker:{label}",
+        "only": only,
     }
-    found = statements.run(written(CLAIM_FREE, limit, narrow=narrow), params)
+    kind: Kind = "only" if only is not None else "narrow" if narrow else "usual"
+    found = statements.run(written(CLAIM_FREE, limit, kind), params)
     if found[0][0]:
-        found = statements.run(written(CLAIM_LIMITED, limit, narrow=narrow), params)
+        found = statements.run(written(CLAIM_LIMITED, limit, kind), params)
     rows = [row[1:] for row in found if row[1] is not None]
     if rows:
         transaction.on_commit(wakeups.publisher.announce)

@@ -41,7 +41,7 @@ def buffers(worker: Worker, statement: str, *, narrow: bool = False) -> int:
     """Return how many pages one claim of a task touches, as PostgreSQL tells it."""
     params = {"queues": worker.queues, "memory_classes": [0, 1, 2], "free_gb": 1e9, "worker": worker.pk}
     params |= {"free_cores": 1, "free_disk_gb": 1e9, "host_cores": 4}
-    sql = claims.written(statement, 1, narrow=narrow)
+    sql = claims.written(statement, 1, "narrow" if narrow else "usual")
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", {**params, "label": "w", "actor": "worker:w"})
         found = cursor.fetchone()[0]

@@ -166,7 +166,8 @@ async def test_counts_are_told_of_at_once_and_then_four_times_a_second():
         while not await listener.communicator.receive_nothing(0.4, 0.02):
             assert (await listener.next())["type"] == "queue_stats_update"
             heard += 1
-        assert 2 <= heard <= 2 + took_sec / 0.25
+        # What was read at once is told of once.
+        assert 1 <= heard <= 2 + took_sec / 0.25
 
 
 async def test_a_ping_is_answered_with_the_number_up_to_which_all_was_sent(live_environment):

@@ -51,7 +51,7 @@ async def test_a_browser_goes_on_where_it_was_cut_off(live_environment):
         async with stream(port, "types=task_update&since=0", Last_Event_ID=str(last)) as client:
             await client.next()
             assert (await client.next())["event_id"] == told[-1]["event_id"] + 1
-        async with stream(port, "since=999999999") as client:
+        async with stream(port, f"since={10**17}") as client:
             await client.next()
             assert (await client.next())["type"] == "resync"
 

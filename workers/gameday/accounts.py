@@ -9,8 +9,9 @@ from django.db.models import Count, Q
 
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.models.task import FINISHED
+from workers import leftovers
 from workers.gameday.game import Game
-from workers.gameday.looking import NothingCame, all_finished, leftovers_below
+from workers.gameday.looking import NothingCame, all_finished, leftovers_below, wait_for
 
 SETTLE_SEC = 60.0
 
@@ -28,6 +29,7 @@ def settle(game: Game, patience_sec: float = SETTLE_SEC) -> None:
     report.expect("every accepted task has ended", sum(report.ended.values()) == len(task_ids), dict(statuses))
     report.ended_twice = _ended_twice(game)
     report.expect("no task has ended twice", report.ended_twice == 0, report.ended_twice)
+    _sweep(game)
     report.refused_products = len(_refused_products(game))
     report.expect("no product of a refused attempt", report.refused_products == 0, _refused_products(game))
     missing = _missing_products(game)
@@ -44,6 +46,13 @@ def _ended_twice(game: Game) -> int:
     completed = Attempt.objects.filter(task_id__in=game.task_ids, outcome="completed")
     twice |= set(completed.values("task_id").annotate(n=Count("id")).filter(n__gt=1).values_list("task_id", flat=True))
     return len(twice)
+
+
+def _sweep(game: Game) -> None:
+    """Let the workers' sweep do at once what it does after an hour: a worker that was killed between the renaming of an
+    output and the commit has left it where nobody looks for it."""
+    doomed = leftovers.sweep(game.data, old_after_sec=0.0, kept=0)
+    wait_for("the end of what the sweep removes", lambda: not any(directory.exists() for directory in doomed))
 
 
 def _refused_products(game: Game) -> list[str]:
