@@ -15,7 +15,7 @@ from rich.table import Table
 from absurd_project.benchmark.figures import Figures, percentile
 from absurd_project.benchmark.peer_processes import NAMES
 from absurd_project.benchmark.real_workers import CONCURRENCY, rate_name
-from absurd_project.benchmark.stage import Cost
+from absurd_project.benchmark.stage import WARM, Cost
 from absurd_project.benchmark.targets import verdicts
 from absurd_project.benchmark.throughput import BATCHES, PROCESSES, drain_name
 
@@ -83,7 +83,7 @@ def print_workers(figures: Figures, console: Console) -> None:
 def print_stage(costs: Mapping[str, Cost], console: Console) -> None:
     """Print what a CASA stage takes by itself and in the hands of a worker."""
     table = Table(
-        "seconds", "wall, median", "wall, least and most", "stage's processor", "worker's", "guardians'", "overhead",
+        "seconds", "wall, median", "wall, least and most", "stage's processor", "worker's", "guardians' and spares'", "overhead",
         box=box.SIMPLE, title="A CASA stage (conversion of a small tile)",
     )  # fmt: skip
     for name, cost in costs.items():
@@ -93,7 +93,7 @@ def print_stage(costs: Mapping[str, Cost], console: Console) -> None:
             f"{cost.wall_sec:.2f}",
             f"{min(cost.walls_sec):.2f} – {max(cost.walls_sec):.2f}",
             *(f"{each:.2f}" for each in (cost.stage_cpu_sec, cost.worker_cpu_sec, cost.guardians_cpu_sec)),
-            f"{overhead:.1%}",
+            f"{overhead:.1%}" if name != WARM else "",  # spares were imported that nobody used
         )
     console.print(table)
 

@@ -31,6 +31,7 @@ from tasks_app.models import Attempt, Task
 
 QUEUE = "benchmark-stage"
 TASK_NAME = "convert-uvh5-to-ms"
+PLAIN_SCRIPT, COLD, WARM = "plain script", "worker, cold", "worker, warm"
 WARM_SEC = 20.0
 """So long a worker is given to import CASA into its spare."""
 LIMIT_SEC = 300.0
@@ -80,10 +81,10 @@ def measure(scratch: Scratch, sizes: Sizes, figures: Figures, progress: Progress
     with progress.part("a CASA stage", 1 + 3 * sizes.stage_runs) as step:
         paths = _simulate(data / "raw", scratch)
         step()
-        costs = {"plain script": _plain(paths, scratch, sizes.stage_runs, step)}
-        for name, options in (("worker, cold", ("--no-warm",)), ("worker, warm", ())):
+        costs = {PLAIN_SCRIPT: _plain(paths, scratch, sizes.stage_runs, step)}
+        for name, options in ((COLD, ("--no-warm",)), (WARM, ())):
             costs[name] = _by_worker(paths, scratch, sizes.stage_runs, step, options)
-    cold, warm, plain = costs["worker, cold"], costs["worker, warm"], costs["plain script"]
+    cold, warm, plain = costs[COLD], costs[WARM], costs[PLAIN_SCRIPT]
     figures.others["stage_wall_vs_script"] = cold.wall_sec / plain.wall_sec
     figures.others["stage_warm_vs_cold"] = warm.wall_sec / cold.wall_sec
     figures.others["stage_overhead_cpu"] = (cold.worker_cpu_sec + cold.guardians_cpu_sec) / cold.stage_cpu_sec
