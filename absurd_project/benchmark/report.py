@@ -83,8 +83,8 @@ def print_workers(figures: Figures, console: Console) -> None:
 def print_stage(costs: Mapping[str, Cost], console: Console) -> None:
     """Print what a CASA stage takes by itself and in the hands of a worker."""
     table = Table(
-        "seconds", "wall, median", "wall, least and most", "stage's processor", "worker's", "guardians' and spares'", "overhead",
-        box=box.SIMPLE, title="A CASA stage (conversion of a small tile)",
+        "seconds", "wall, median", "wall, least and most", "stage's processor", "worker's", "guardians' and spares'",
+        "overhead", box=box.SIMPLE, title="A CASA stage (conversion of a small tile)",
     )  # fmt: skip
     for name, cost in costs.items():
         overhead = (cost.worker_cpu_sec + cost.guardians_cpu_sec) / cost.stage_cpu_sec
