@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from tasks_app.management.arguments import whole
 from workers import admission
 
 CONCURRENCY_MOST = 256
@@ -53,12 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="serve this queue; may be given several times. Without weights the most urgent task of all queues goes "
         "first; with them claims are divided in proportion, and what one queue does not use goes to the others",
     )
-    add("--concurrency", type=_whole(1, CONCURRENCY_MOST), metavar="N", help="attempts at once")
+    add("--concurrency", type=whole(1, CONCURRENCY_MOST), metavar="N", help="attempts at once")
     add("--worker-id", type=_label, metavar="LABEL", help="the name shown to operators (default: host and pid)")
     add("--database-url", metavar="URL", help="use this database instead of ABSURD_DATABASE_URL")
     add("--poll-interval", type=_number(0.01), metavar="SEC", help="seconds between looks into an empty queue")
     add("--burst", action="store_true", help="exit when nothing is left to do")
-    add("--max-tasks", type=_whole(1, 10**9), metavar="N", help="exit after so many attempts")
+    add("--max-tasks", type=whole(1, 10**9), metavar="N", help="exit after so many attempts")
     add("--max-age", type=_number(1.0), metavar="SEC", help="after so long, finish what runs and start anew")
     add(
         "--max-rss-gb",
@@ -82,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--cores",
-        type=_whole(1, 4096),
+        type=whole(1, 4096),
         metavar="N",
         help="cores for the tasks of all workers of this host (default: all, but no fewer than --concurrency)",
     )
@@ -112,15 +113,6 @@ def from_parsed(parsed: dict[str, object]) -> Options:
         "max_rss_gb": parsed.get("max_rss_gb"),
     }
     return Options(**values)  # type: ignore[arg-type]
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"write a whole number from {least} to {most}, not {text!r}")
-        return int(text)
-
-    return read
 
 
 def _number(least: float) -> Callable[[str], float]:
