@@ -84,7 +84,7 @@ def main() -> NoReturn:
     warm = os.environ.pop(protocol.WARM, "")
     module = importlib.import_module(warm) if warm else None
     if module is not None:
-        channel.send(Ready())
+        channel.send(Ready(pid=os.getpid()))
     request = receive(request_fd)
     settle_in(request)
     if module is not None:

@@ -55,6 +55,7 @@ class Ready(Message):
     """A spare has imported what it should and waits for its request."""
 
     type: Literal["ready"] = "ready"
+    pid: int
 
 
 class Begun(Message):

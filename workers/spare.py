@@ -70,8 +70,14 @@ class Spare:
         """Take in whether it is ready; return whether it lives."""
         with contextlib.suppress(ValueError):
             for line in self.enclosure.replies.read():
-                self.ready = self.ready or isinstance(protocol.decode(line), protocol.Ready)
+                self._hear(protocol.decode(line))
         return not self.enclosure.replies.at_end and self.enclosure.guardian.poll() is None
+
+    def _hear(self, message: protocol.Said) -> None:
+        if isinstance(message, protocol.Ready):
+            self.ready = True
+            took_sec = time.monotonic() - self.began_at
+            logger.info("warm spare is ready pid=%d module=%s after_sec=%.1f", message.pid, self.kind.module, took_sec)
 
     def forget_log(self) -> None:
         """Let go of what it printed while it was a spare."""
