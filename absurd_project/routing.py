@@ -8,9 +8,9 @@ from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import WebsocketDenier
 from django.conf import settings
-from django.core.asgi import get_asgi_application
 from django.http.request import split_domain_port, validate_host
 
+from absurd_project.handling import OneThreadHandler
 from absurd_project.patience import Patient
 from tasks_app.feed.connection import WithConnection
 from tasks_app.feed.streams import EventStreams
@@ -43,4 +43,4 @@ def is_own_page(origin: str | None, host: str) -> bool:
 def make_application() -> ProtocolTypeRouter:
     """Return the ASGI application."""
     sockets = WithConnection(OwnPagesOnly(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))))
-    return ProtocolTypeRouter({"http": EventStreams(Patient(get_asgi_application())), "websocket": sockets})
+    return ProtocolTypeRouter({"http": EventStreams(Patient(OneThreadHandler())), "websocket": sockets})

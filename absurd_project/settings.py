@@ -83,23 +83,14 @@ def _database(url: str) -> dict[str, object]:
 
 DATABASES = {"default": _database(ABSURD_DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+ABSURD_CHANNEL_PREFIX = env.text("ABSURD_CHANNEL_PREFIX", "absurd")
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [ABSURD_REDIS_URL], "prefix": env.text("ABSURD_CHANNEL_PREFIX", "absurd")},
+        "CONFIG": {"hosts": [ABSURD_REDIS_URL], "prefix": ABSURD_CHANNEL_PREFIX},
     }
 }
-
-CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
-    "shared": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": ABSURD_REDIS_URL,
-        "KEY_PREFIX": env.text("ABSURD_CHANNEL_PREFIX", "absurd"),
-        # Asked by every request, so it must not keep one waiting.
-        "OPTIONS": {"socket_connect_timeout": 0.25, "socket_timeout": 0.25},
-    },
-}
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 # Applications: `channels` stays out, because its only use there is a runworker command that would fight ours.
 # Daphne's application only replaces runserver, and its import of twisted would slow every other command.
@@ -125,7 +116,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "absurd_project.middleware.answer_headers",
     "django.middleware.security.SecurityMiddleware",
-    "servestatic.middleware.ServeStaticMiddleware",
+    "absurd_project.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from tasks_app import worker_states
 from tasks_app.actions.spawn import Join
+from tasks_app.api.prepared import PreparedSerializer
 from tasks_app.models import Task, WorkerOrder
 from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
 from tasks_app.worker_states import WorkerReport
@@ -61,7 +62,7 @@ class QueueSerializer(serializers.Serializer[Any]):
     description = serializers.CharField()
 
 
-class TaskSerializer(serializers.ModelSerializer[Task]):
+class TaskSerializer(PreparedSerializer[Task]):
     """A task in full."""
 
     queue_name = serializers.CharField(source="queue_id")
@@ -114,12 +115,6 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
             "result",
             "error",
         )
-
-    def __init__(self, *args: Any, only: list[str] | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if only is not None:
-            for name in set(self.fields) - set(only):
-                self.fields.pop(name)
 
     def get_error_summary(self, task: Task) -> str | None:
         text: str | None = getattr(task, "error_head", None) or (task.error if "error" in task.__dict__ else None)
