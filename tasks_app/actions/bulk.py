@@ -140,7 +140,7 @@ class Deed:
     def _together(self, task_ids: Sequence[UUID]) -> dict[UUID, Done]:
         """Do it to those that nobody else holds, unless that takes waiting."""
         try:
-            with transaction.atomic(durable=True):
+            with transaction.atomic():
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{PATIENCE_MS}ms"])
                 free = locked_now(task_ids)
@@ -158,7 +158,7 @@ class Deed:
             return {}
 
         try:
-            with transaction.atomic(durable=True):
+            with transaction.atomic():
                 do_to_one(task_id, act)
         except AbsurdError as error:
             return Done(task_id=task_id, refusal=error)

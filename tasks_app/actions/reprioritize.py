@@ -12,7 +12,7 @@ from tasks_app.actions.lookup import Refusals, do_to_one
 from tasks_app.errors import InvalidTransition, ParamsInvalid
 from tasks_app.models import Task
 from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
-from tasks_app.transitions import Act, Record, record_many
+from tasks_app.transitions import Act, Record, record_many, set_ranks
 
 
 @transaction.atomic
@@ -34,7 +34,7 @@ def reprioritize_locked(tasks: Sequence[Task], priority: int, *, actor: str, rea
         act = Act(verb="reprioritized", actor=actor, reason=reason, detail={"from": task.priority, "to": priority})
         records.append(Record(task=task, act=act, to_status=task.status, update={"priority": priority}))
         task.priority, task.rank = priority, policies.rank(priority, task.runnable_at)
-    Task.objects.bulk_update(changed, ["priority", "rank"])
+    set_ranks(changed)
     record_many(records)
     return {
         task.task_id: InvalidTransition(task.task_id, task.status, "reprioritise") for task in tasks if task.is_finished

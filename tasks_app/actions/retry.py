@@ -7,10 +7,10 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks_app import clock, dependencies, policies
+from tasks_app import clock, dependencies, policies, wakeups
 from tasks_app.actions.lookup import Refusals, do_to_one
 from tasks_app.errors import InvalidTransition
-from tasks_app.models import Hold, Task, TaskStatus
+from tasks_app.models import Hold, Task, TaskDependency, TaskStatus
 from tasks_app.transitions import Act, Move, move_many
 
 RETRIED = (TaskStatus.FAILED, TaskStatus.CANCELLED)
@@ -56,8 +56,8 @@ def _retry(tasks: Sequence[Task], act: Act) -> None:
     if not tasks:
         return
     moment = clock.now()
-    never_joined = [task for task in tasks if task.joined_at is None]
-    waiting = {task.pk for task in never_joined} - {task.pk for task in dependencies.satisfied(never_joined)}
+    waiting = _with_parents([task for task in tasks if task.joined_at is None])
+    held = {task.pk for task in waiting}
     fresh = {
         "runnable_at": moment,
         "retry_count": 0,
@@ -78,10 +78,25 @@ def _retry(tasks: Sequence[Task], act: Act) -> None:
                 act=act,
                 fields={
                     **fresh,
-                    "hold": Hold.DEPENDENCY if task.pk in waiting else 0,
+                    "hold": Hold.DEPENDENCY if task.pk in held else 0,
                     "rank": policies.rank(task.priority, moment),
                 },
             )
             for task in tasks
         ]
     )
+    # Asked only now, because parents that go back to the queue with them are to be waited for.
+    _let_go(dependencies.satisfied(waiting) if waiting else [])
+
+
+def _with_parents(tasks: Sequence[Task]) -> list[Task]:
+    edges = TaskDependency.objects.filter(child_task_id__in=[task.task_id for task in tasks])
+    children = set(edges.values_list("child_task_id", flat=True))
+    return [task for task in tasks if task.task_id in children]
+
+
+def _let_go(tasks: Sequence[Task]) -> None:
+    Task.objects.filter(pk__in=[task.pk for task in tasks]).update(hold=0)
+    for task in tasks:
+        task.hold = 0
+    wakeups.wake_workers({task.queue_id for task in tasks})

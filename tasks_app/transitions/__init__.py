@@ -8,7 +8,7 @@ statements as one: a claim, a completion and an insertion is one, a move of any 
 from tasks_app.transitions.claims import Claimed, claim
 from tasks_app.transitions.completion import Ended, complete
 from tasks_app.transitions.insertion import insert
-from tasks_app.transitions.moving import Move, admit, condemn, move, move_many, release, settle
+from tasks_app.transitions.moving import Move, admit, condemn, move, move_many, release, set_ranks, settle
 from tasks_app.transitions.recording import Act, Record, announce, record, record_many
 from tasks_app.transitions.table import LEGAL
 
@@ -30,5 +30,6 @@ __all__ = [
     "record",
     "record_many",
     "release",
+    "set_ranks",
     "settle",
 ]

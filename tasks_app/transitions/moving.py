@@ -37,6 +37,10 @@ _MOVE = """
 UPDATE tasks_app_task AS task SET status = %(to)s, CHANGES FROM GIVEN
 WHERE task.id = given.key AND task.id = ANY(%(keys)s::bigint[])
 """
+_SET = """
+UPDATE tasks_app_task AS task SET CHANGES FROM GIVEN
+WHERE task.id = given.key AND task.id = ANY(%(keys)s::bigint[])
+"""
 _CLOSE = """
 UPDATE tasks_app_attempt AS attempt SET CHANGES FROM GIVEN
 WHERE attempt.claim_token = given.key AND attempt.claim_token = ANY(%(keys)s::uuid[])
@@ -93,6 +97,12 @@ def move_many(moves: Sequence[Move]) -> None:
     again = [each.task for each, before in zip(moves, befores, strict=True) if (before, each.to) == (FAILED, PENDING)]
     if again:
         _revive_children(again, roots)
+
+
+def set_ranks(tasks: Sequence[Task]) -> None:
+    """Store the priorities and ranks that locked tasks have been given."""
+    if tasks:
+        write(_SET, Task, [(task.pk, {"priority": task.priority, "rank": task.rank}) for task in tasks])
 
 
 _Rows = list[tuple[Any, Mapping[str, Any]]]
