@@ -7,7 +7,7 @@ inserted before their children, so everybody who needs both goes the same way.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -117,11 +117,26 @@ def lock_waiting_children(task_ids: Collection[UUID]) -> list[Task]:
     return [child for child in locked if child.hold & Hold.DEPENDENCY and child.joined_at is None]
 
 
-def lock_unrunnable_children(task_id: UUID, because: UUID) -> list[Task]:
-    """Lock and return the children that failed only because the ancestor `because` did."""
-    children = TaskDependency.objects.filter(parent_task_id=task_id).values("child_task_id")
-    failed = Task.objects.filter(task_id__in=children, status=TaskStatus.FAILED, unrunnable_because=because)
-    return list(failed.select_for_update(of=("self",)).select_related("run").order_by("id"))
+def lock_unrunnable_children(roots: Mapping[UUID, UUID]) -> list[tuple[Task, UUID]]:
+    """Lock the children of the tasks that `roots` names which failed only because of the ancestor named with each.
+
+    Return each with the first parent for which that is so.
+    """
+    parents: dict[UUID, set[UUID]] = {}
+    edges = TaskDependency.objects.filter(parent_task_id__in=list(roots))
+    for child_id, parent_id in edges.values_list("child_task_id", "parent_task_id"):
+        parents.setdefault(child_id, set()).add(parent_id)
+    if not parents:
+        return []
+    failed = Task.objects.filter(
+        task_id__in=list(parents), status=TaskStatus.FAILED, unrunnable_because__in=set(roots.values())
+    )
+    found, places = [], {task_id: place for place, task_id in enumerate(roots)}
+    for child in failed.select_for_update(of=("self",)).select_related("run").order_by("id"):
+        why = [parent for parent in parents[child.task_id] if roots[parent] == child.unrunnable_because]
+        if why:
+            found.append((child, min(why, key=places.__getitem__)))
+    return found
 
 
 _LOCK_PARENTS = "SELECT task_id, status FROM tasks_app_task WHERE task_id = ANY(%s) ORDER BY id FOR SHARE"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -11,7 +12,7 @@ from django.conf import settings
 from tasks_app import clock, policies, registry
 from tasks_app.models import Hold, Task, TaskStatus, Worker
 from tasks_app.policies import Verdict
-from tasks_app.transitions import Act, move
+from tasks_app.transitions import Act, Move, move_many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,21 +34,34 @@ class AttemptReport:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A locked claimed task whose attempt did not complete, and how."""
+
+    task: Task
+    failure_class: str
+    message: str
+    report: AttemptReport = field(default_factory=AttemptReport)
+
+
 def settle_failure(task: Task, failure_class: str, message: str, *, actor: str, report: AttemptReport) -> None:
     """Apply the retry policy to a locked claimed task whose attempt did not complete."""
-    spec = registry.find(task.task_name)
-    verdict = policies.judge(
-        failure_class,
-        retry_count=task.retry_count,
-        max_retries=task.max_retries,
-        crash_count=task.crash_count,
-        cancel_requested=task.cancel_requested_at is not None,
-        retried=policies.RETRIED if spec is None or spec.retried is None else spec.retried,
-    )
+    settle_failures([Failure(task=task, failure_class=failure_class, message=message, report=report)], actor=actor)
+
+
+def settle_failures(failures: Sequence[Failure], *, actor: str) -> None:
+    """Apply the retry policies to locked claimed tasks, many at once."""
+    moment = clock.now()
+    move_many([_settled(each, actor, moment) for each in failures])
+
+
+def _settled(failure: Failure, actor: str, moment: datetime) -> Move:
+    task, failure_class, message = failure.task, failure.failure_class, failure.message
+    verdict = _verdict(task, failure_class)
     fields: dict[str, Any] = {}
     if verdict.to == "pending":
-        fields = _next_try(task, failure_class, counted=verdict.counts_as_retry)
-        if task.deadline_at is not None and fields.get("runnable_at", clock.now()) >= task.deadline_at:
+        fields = _next_try(task, failure_class, moment, counted=verdict.counts_as_retry)
+        if task.deadline_at is not None and fields.get("runnable_at", moment) >= task.deadline_at:
             verdict, fields = Verdict(to="failed", counts_as_crash=verdict.counts_as_crash), {}
             message = f"{message}\nnot tried again: its total budget ends at {clock.stamp(task.deadline_at)}"
     if verdict.to == "cancelled":
@@ -60,18 +74,30 @@ def settle_failure(task: Task, failure_class: str, message: str, *, actor: str, 
         failure_class=ended_as,
     )
     if verdict.quarantined:
-        fields["quarantined_at"] = clock.now()
+        fields["quarantined_at"] = moment
     verb = {"pending": "returned" if failure_class == "drained" else "retrying"}.get(verdict.to, verdict.to)
     reason = task.cancel_reason if verdict.to == "cancelled" else message.split("\n", 1)[0][:500]
     detail: dict[str, Any] = {"failure_class": failure_class, "quarantined": verdict.quarantined}
     if "runnable_at" in fields:
         detail["next_try_at"] = clock.stamp(fields["runnable_at"])
-    move(
-        task,
-        TaskStatus(verdict.to),
-        Act(verb=verb, actor=actor, reason=reason, detail=detail),
-        attempt={"outcome": ended_as, "error": message, **report.columns()},
-        **fields,
+    return Move(
+        task=task,
+        to=TaskStatus(verdict.to),
+        act=Act(verb=verb, actor=actor, reason=reason, detail=detail),
+        fields=fields,
+        attempt={"outcome": ended_as, "error": message, **failure.report.columns()},
+    )
+
+
+def _verdict(task: Task, failure_class: str) -> Verdict:
+    spec = registry.find(task.task_name)
+    return policies.judge(
+        failure_class,
+        retry_count=task.retry_count,
+        max_retries=task.max_retries,
+        crash_count=task.crash_count,
+        cancel_requested=task.cancel_requested_at is not None,
+        retried=policies.RETRIED if spec is None or spec.retried is None else spec.retried,
     )
 
 
@@ -89,10 +115,10 @@ def cancelled_by(task: Task) -> str:
     return f"cancelled by {task.cancel_requested_by}{reason}"
 
 
-def _next_try(task: Task, failure_class: str, *, counted: bool) -> dict[str, Any]:
+def _next_try(task: Task, failure_class: str, moment: datetime, *, counted: bool) -> dict[str, Any]:
     if not counted:
         return {"hold": 0}
-    runnable_at = clock.now() + timedelta(seconds=_backoff_sec(task))
+    runnable_at = moment + timedelta(seconds=_backoff_sec(task))
     fields = {"hold": Hold.FUTURE, "runnable_at": runnable_at, "rank": policies.rank(task.priority, runnable_at)}
     if failure_class == "memory":
         memory_gb = _more_memory_gb(task)

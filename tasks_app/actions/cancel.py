@@ -1,16 +1,17 @@
-"""Cancel a task: a pending one at once, a claimed one as soon as its worker has stopped it."""
+"""Cancel tasks: pending ones at once, claimed ones as soon as their workers have stopped them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.db import transaction
 
 from tasks_app import clock
-from tasks_app.actions.lookup import locked
+from tasks_app.actions.lookup import Refusals, do_to_one
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Task, TaskStatus
-from tasks_app.transitions import Act, move, record
+from tasks_app.transitions import Act, Move, Record, move_many, record_many
 
 
 @transaction.atomic
@@ -19,24 +20,30 @@ def cancel(task_id: UUID, *, actor: str, reason: str = "") -> Task:
 
     Raises TaskNotFound, or InvalidTransition when the task has already finished.
     """
-    return cancel_locked(locked(task_id), actor=actor, reason=reason)
+    return do_to_one(task_id, lambda tasks: cancel_locked(tasks, actor=actor, reason=reason))
 
 
-def cancel_locked(task: Task, *, actor: str, reason: str) -> Task:
-    """Cancel a task that is locked already, or ask its worker to stop it. Raises InvalidTransition."""
-    if task.status == TaskStatus.PENDING:
-        move(task, TaskStatus.CANCELLED, Act(verb="cancelled", actor=actor, reason=reason), hold=0)
-    elif task.status != TaskStatus.CLAIMED:
-        raise InvalidTransition(task.task_id, task.status, "cancel")
-    elif task.cancel_requested_at is None:
-        task.cancel_requested_at = clock.now()
-        task.cancel_requested_by = actor
-        task.cancel_reason = reason
-        task.save(update_fields=["cancel_requested_at", "cancel_requested_by", "cancel_reason"])
-        record(
-            task,
-            Act(verb="cancel_requested", actor=actor, reason=reason),
-            to_status=TaskStatus.CLAIMED,
-            update={"cancel_requested_at": clock.stamp(task.cancel_requested_at)},
-        )
-    return task
+def cancel_locked(tasks: Sequence[Task], *, actor: str, reason: str) -> Refusals:
+    """Cancel locked tasks, or ask their workers to stop them; return why not of those that have finished."""
+    pending = [task for task in tasks if task.status == TaskStatus.PENDING]
+    claimed = [task for task in tasks if task.status == TaskStatus.CLAIMED]
+    finished = [task for task in tasks if task.is_finished]
+    act = Act(verb="cancelled", actor=actor, reason=reason)
+    move_many([Move(task=task, to=TaskStatus.CANCELLED, act=act, fields={"hold": 0}) for task in pending])
+    _ask([task for task in claimed if task.cancel_requested_at is None], actor, reason)
+    return {task.task_id: InvalidTransition(task.task_id, task.status, "cancel") for task in finished}
+
+
+def _ask(tasks: Sequence[Task], actor: str, reason: str) -> None:
+    """Have the tasks' workers hear that they should stop them."""
+    if not tasks:
+        return
+    moment = clock.now()
+    columns = {"cancel_requested_at": moment, "cancel_requested_by": actor, "cancel_reason": reason}
+    Task.objects.filter(pk__in=[task.pk for task in tasks]).update(**columns)
+    for task in tasks:
+        for name, value in columns.items():
+            setattr(task, name, value)
+    act = Act(verb="cancel_requested", actor=actor, reason=reason)
+    told = {"cancel_requested_at": clock.stamp(moment)}
+    record_many([Record(task=task, act=act, to_status=TaskStatus.CLAIMED, update=told) for task in tasks])

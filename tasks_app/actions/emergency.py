@@ -10,16 +10,16 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
 from tasks_app import transitions
-from tasks_app.actions.cancel import cancel
+from tasks_app.actions import bulk
 from tasks_app.actions.freeze import current, freeze, thaw
 from tasks_app.actions.reasons import check_reason
-from tasks_app.actions.retry import retry
 from tasks_app.actions.workers import RESUME, order_worker
 from tasks_app.errors import AbsurdError, AlreadyFrozen, NotFrozen
 from tasks_app.models import Task, TaskEvent, TaskStatus, Worker, WorkerOrder
@@ -63,28 +63,25 @@ def stop_preview() -> StopCounts:
 
 
 def stop(wish: StopWish, *, actor: str, reason: str, tell: Tell = _tell_nobody) -> StopCounts:
-    """Freeze everything first, then stop what is wished; `tell` hears of every task.
+    """Freeze everything first, then stop what is wished; `tell` hears of the tasks.
 
     Raises ParamsInvalid without a reason. What refuses, because it ended in that moment, is counted.
     """
     check_reason(reason)
-    given = {"actor": actor, "reason": f"{MARK}{reason}"}
+    given = {"reason": f"{MARK}{reason}"}
     with contextlib.suppress(AlreadyFrozen):
         freeze(actor=actor, reason=reason)
-    refused, workers, running, pending = 0, 0, 0, 0
+    refused, workers = 0, 0
     for worker in _up() if wish.drain_workers else ():
         workers += 1
-        refused += not _done(order_worker, worker.pk, WorkerOrder.DRAIN, **given)
-    for task_id in _ids("claimed") if wish.stop_running else ():
-        running += 1
-        refused += not _done(cancel, task_id, **given)
-        tell(1)
+        refused += not _done(order_worker, worker.pk, WorkerOrder.DRAIN, actor=actor, **given)
+    cancel = partial(bulk.carry_out, bulk.CANCEL, actor=actor, given=given, tell=tell)
+    running = _ids("claimed") if wish.stop_running else []
+    refused += cancel(running).refused.total()
     # Children first, so that none is released by the end of its parents only to be cancelled itself.
-    for task_id in reversed(_ids("pending")) if wish.cancel_pending else ():
-        pending += 1
-        refused += not _done(cancel, task_id, **given)
-        tell(1)
-    counts = StopCounts(pending=pending, running=running, workers=workers, refused=refused)
+    pending = _ids("pending")[::-1] if wish.cancel_pending else []
+    refused += cancel(pending).refused.total()
+    counts = StopCounts(pending=len(pending), running=len(running), workers=workers, refused=refused)
     _announce("emergency_stop", actor, reason, counts)
     return counts
 
@@ -111,10 +108,9 @@ def recover(
     failed: TaskQuerySet, cancelled: Sequence[UUID], *, actor: str, reason: str = "", tell: Tell = _tell_nobody
 ) -> RecoverCounts:
     """Retry the tasks, let the workers claim again, and thaw last: a recovery that breaks off leaves all safe."""
-    refused, again = 0, list(failed.order_by("id").values_list("task_id", flat=True))
-    for task_id in (*again, *cancelled):
-        refused += not _done(retry, task_id, actor=actor, reason=reason)
-        tell(1)
+    again = list(failed.order_by("id").values_list("task_id", flat=True))
+    retried = bulk.carry_out(bulk.RETRY, [*again, *cancelled], actor=actor, given={"reason": reason}, tell=tell)
+    refused = retried.refused.total()
     workers = _ordered()
     for worker in workers:
         refused += not _done(order_worker, worker.pk, RESUME, actor=actor, reason=reason)

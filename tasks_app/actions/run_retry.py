@@ -19,15 +19,13 @@ from django.db import transaction
 
 from tasks_app import transitions
 from tasks_app.actions.cancel import cancel_locked
-from tasks_app.actions.retry import retry
+from tasks_app.actions.retry import RETRIED, retry_locked
 from tasks_app.actions.runs import found_run, locked_run
 from tasks_app.actions.spawn import Binding, Gather, Join, SpawnRequest, spawn_many
 from tasks_app.errors import ParamsInvalid, RunRefuses
 from tasks_app.models import Hold, Run, Task, TaskDependency, TaskStatus
 from tasks_app.run_states import SUPERSEDED
-from tasks_app.transitions import Act, record
-
-RETRIED = (TaskStatus.FAILED, TaskStatus.CANCELLED)
+from tasks_app.transitions import Act, Record, record_many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +58,7 @@ def retry_run(
     decision.check()
     counts = decision.counts
     if not dry_run:
-        for task in decision.retried:
-            retry(task.task_id, actor=actor, reason=reason)
+        retry_locked(decision.retried, actor=actor, reason=reason)
         _replace(run, decision.copied, decision.edges, actor=actor, reason=reason)
         detail = {**asdict(counts), **({"from_stage": from_stage} if from_stage else {})}
         transitions.announce(Act(verb="run_retried", actor=actor, reason=reason, detail=detail), run_id=run.run_id)
@@ -168,15 +165,18 @@ def _replace(
         return
     copies = {task.task_id: uuid4() for task in tasks}
     numbers = _numbers(run)
-    for task in reversed(tasks):
-        # A retried parent may have revived it meanwhile.
-        task.refresh_from_db(fields=["status", "hold"])
-        if task.status == TaskStatus.PENDING:
-            cancel_locked(task, actor=actor, reason=reason)
-        stage = f"{task.stage[:90]}{SUPERSEDED}{numbers.get(task.stage, 0) + 1}"
-        Task.objects.filter(pk=task.pk).update(stage=stage)
-        act = Act(verb="superseded", actor=actor, reason=reason, detail={"by": str(copies[task.task_id])})
-        record(task, act)
+    # A retried parent may have revived some meanwhile.
+    revived = Task.objects.filter(pk__in=[task.pk for task in tasks], status=TaskStatus.PENDING).select_related("run")
+    cancel_locked(list(revived.order_by("-id")), actor=actor, reason=reason)
+    for stage in {task.stage for task in tasks}:
+        mine = [task.pk for task in tasks if task.stage == stage]
+        old = f"{stage[:90]}{SUPERSEDED}{numbers.get(stage, 0) + 1}"
+        Task.objects.filter(pk__in=mine).update(stage=old)
+    acts = {
+        task.pk: Act(verb="superseded", actor=actor, reason=reason, detail={"by": str(copies[task.task_id])})
+        for task in tasks
+    }
+    record_many([Record(task=task, act=acts[task.pk]) for task in reversed(tasks)])
     spawn_many([_copy(task, parents[task.task_id], copies, run) for task in tasks], actor=actor)
 
 

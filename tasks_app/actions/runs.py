@@ -80,13 +80,13 @@ def cancel_run(run_id: UUID, *, actor: str, reason: str = "", dry_run: bool = Fa
     if dry_run:
         tasks = list(unfinished.only("id", "status"))
     else:
-        tasks = list(unfinished.select_for_update(of=("self",)).select_related("run"))
+        rows = unfinished.defer("params", "bindings", "result").select_related("run")
+        tasks = list(rows.select_for_update(of=("self",)))
     claimed = sum(task.status == TaskStatus.CLAIMED for task in tasks)
     counts = CancelCounts(cancelled=len(tasks) - claimed, stopping=claimed, finished=mine.count() - len(tasks))
     if tasks and not dry_run:
         # Children first, so that none is released by the end of its parents only to be cancelled itself.
-        for task in reversed(tasks):
-            cancel_locked(task, actor=actor, reason=reason)
+        cancel_locked(tasks[::-1], actor=actor, reason=reason)
         act = Act(verb="run_cancelled", actor=actor, reason=reason, detail=asdict(counts))
         transitions.announce(act, run_id=run.run_id)
     return counts

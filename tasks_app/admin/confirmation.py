@@ -31,7 +31,7 @@ def ask_or_act(
     confirmed = request.method == "POST" and "confirmed" in request.POST
     form = verb.form(request.POST if confirmed else None, initial={"priority": _common_priority(tasks)})
     if confirmed and form.is_valid() and _still_meant(request, count):
-        carry_out(verb, tasks, request, form.cleaned_data, owner.log_change)
+        carry_out(verb, tasks, request, form.cleaned_data)
         return None
     across = request.POST.get("select_across") == "1"
     chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)

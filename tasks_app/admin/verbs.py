@@ -1,13 +1,15 @@
-"""What operators do to tasks from the console: asked first, then done one by one, each recorded."""
+"""What operators do to tasks from the console: asked first, then done, each recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -101,21 +103,26 @@ REQUEUE = Verb(
 VERBS = {verb.name: verb for verb in (CANCEL, RETRY, REPRIORITIZE, REQUEUE)}
 
 
-def carry_out(
-    verb: Verb,
-    tasks: QuerySet[Task],
-    request: HttpRequest,
-    given: dict[str, Any],
-    log: Callable[[HttpRequest, Task, str], object],
-) -> None:
+def carry_out(verb: Verb, tasks: QuerySet[Task], request: HttpRequest, given: dict[str, Any]) -> None:
     """Do it to each task, write who did it and why, and tell how each went."""
 
-    def also(task: Task, outcome: str) -> None:
-        log(request, task, f"{verb.label}: {outcome}. Reason: {given['reason']}")
+    def also(done: Sequence[bulk.Done]) -> None:
+        for outcome, alike in groupby(sorted(done, key=_outcome), key=_outcome):
+            LogEntry.objects.log_actions(
+                request.user.pk or 0,
+                [each.task for each in alike if each.task is not None],
+                CHANGE,
+                f"{verb.label}: {outcome}. Reason: {given['reason']}",
+            )
 
     actor = actor_of(request.user, None)
-    done = bulk.carry_out(verb.deed, bulk.ids_of(tasks), actor=actor, given=given, also=also)
+    ids = bulk.ids_of(tasks, children_first=verb.deed.children_first)
+    done = bulk.carry_out(verb.deed, ids, actor=actor, given=given, also=also)
     told = [f"{count} {outcome}" for outcome, count in done.outcomes.items()]
     told += [f"{count} refused: {why}" for why, count in done.refused.items()]
     level = messages.WARNING if done.refused else messages.SUCCESS
     messages.add_message(request, level, ", ".join(told) or "nothing was selected")
+
+
+def _outcome(done: bulk.Done) -> str:
+    return done.outcome

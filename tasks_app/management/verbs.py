@@ -1,6 +1,6 @@
-"""What cancel, retry, reprioritize and requeue share: tasks by id or by conditions, previewed, then one by one.
+"""What cancel, retry, reprioritize and requeue share: tasks by id or by conditions, previewed, then done.
 
-Each task changes in a transaction of its own, so that an interrupted command has done what it says and no more.
+They change in chunks, each a transaction of its own, so that an interrupted command has done whole tasks and no halves.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import transaction
 from django.db.models import Count
 
 from tasks_app.actions import bulk
 from tasks_app.errors import AbsurdError, InvalidTransition
 from tasks_app.management.finding import find_task_id
-from tasks_app.management.printing import table, tracked
+from tasks_app.management.printing import bar, table
 from tasks_app.management.selecting import add_conditions, has_conditions, selected
 from tasks_app.management.shell import ShellCommand, actor, exit_code_of, refuse
 from tasks_app.models import Task
@@ -39,6 +38,16 @@ class Outcome:
     refused: list[tuple[UUID, AbsurdError]] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
 
+    def add(self, chunk: Iterable[bulk.Done], *, named: bool) -> None:
+        """Note how it went; of tasks that were named also the tasks."""
+        for each in chunk:
+            if each.refusal is not None:
+                self.refused.append((each.task_id, each.refusal))
+                continue
+            self.words[each.outcome] += 1
+            if named and each.task is not None:
+                self.tasks.append(each.task)
+
 
 class TaskVerb(ShellCommand):
     """One verb over tasks."""
@@ -47,7 +56,6 @@ class TaskVerb(ShellCommand):
     """One of `bulk.VERBS`."""
     statuses: ClassVar[tuple[str, ...]]
     """Statuses of the tasks that conditions choose unless --status is among them."""
-    children_first: ClassVar[bool] = False
 
     def add_options(self, parser: CommandParser) -> None:
         """Declare what only this verb knows."""
@@ -81,7 +89,8 @@ class TaskVerb(ShellCommand):
 
     def _by_conditions(self, options: dict[str, Any]) -> None:
         rows = self.narrow(selected(options), options)
-        ids = list(rows.order_by("-id" if self.children_first else "id").values_list("task_id", flat=True))
+        children_first = bulk.VERBS[self.verb].children_first
+        ids = list(rows.order_by("-id" if children_first else "id").values_list("task_id", flat=True))
         if options["dry_run"] or not options["yes"]:
             self._preview(rows, len(ids), options)
         if options["dry_run"]:
@@ -106,20 +115,13 @@ class TaskVerb(ShellCommand):
             self.stdout.write(f"would {self.verb} {count(number, 'task')} (dry run: nothing was done)")
 
     def _carry_out(self, ids: list[UUID], options: dict[str, Any]) -> Outcome:
-        outcome, verb = Outcome(), bulk.VERBS[self.verb]
-        for task_id in tracked(ids, self.verb):
-            try:
-                with transaction.atomic():
-                    task = verb.act(task_id, actor(), options)
-                    word = verb.outcome(task)
-                    if options["dry_run"]:
-                        transaction.set_rollback(True)
-            except AbsurdError as error:
-                outcome.refused.append((task_id, error))
-            else:
-                outcome.words[word] += 1
-                if options["task_ids"]:
-                    outcome.tasks.append(task)
+        outcome = Outcome()
+        verb = bulk.VERBS[self.verb]
+        deed = bulk.Deed(verb=verb, actor=actor(), given=options, rehearsed=options["dry_run"])
+        with bar(self.verb, len(ids)) as tell:
+            for chunk in deed.each(ids):
+                outcome.add(chunk, named=bool(options["task_ids"]))
+                tell(len(chunk))
         return outcome
 
     def _tell(self, ids: list[UUID], outcome: Outcome, options: dict[str, Any]) -> None:

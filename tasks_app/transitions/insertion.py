@@ -11,7 +11,7 @@ from django.db import transaction
 from tasks_app import peer, statements, wakeups
 from tasks_app.models import Task
 from tasks_app.transitions.events import ENTERED
-from tasks_app.transitions.moving import Act
+from tasks_app.transitions.recording import Act
 from tasks_app.transitions.table import PENDING
 
 INSERTED = {

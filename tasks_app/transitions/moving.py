@@ -1,68 +1,60 @@
-"""One task at a time from one status to another, with all that follows from it."""
+"""Tasks from one status to another, one or many in the same few statements, with all that follows from it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-
-from tasks_app import archive, clock, dependencies, event_window, limits, peer, statements, wakeups
+from tasks_app import archive, clock, dependencies, limits, statements, wakeups
 from tasks_app.errors import InvalidTransition
-from tasks_app.models import Attempt, Hold, Task, TaskEvent, TaskStatus
+from tasks_app.models import Attempt, Hold, Task, TaskStatus
 from tasks_app.models.task import FINISHED, FailureClass
+from tasks_app.transitions.recording import Act, Record, record_many
 from tasks_app.transitions.table import CLAIMED, COMPLETED, FAILED, LEGAL, PENDING
+from tasks_app.transitions.writing import write
 
 RESULT_IN_EVENT_CHARS = 8_000
 """Larger results are left out of the event; a reader fetches the task."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Act:
-    """Who does what to a task, and why."""
+class Move:
+    """A locked task, where it goes, and who has it go there."""
 
-    verb: str
-    actor: str
-    reason: str = ""
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-
-def record(
-    task: Task, act: Act, *, from_status: str = "", to_status: str = "", update: Mapping[str, Any] | None = None
-) -> None:
-    """Write one event about the task in the current transaction and have the feed told after the commit."""
-    event_window.enter()
-    TaskEvent.objects.create(
-        task_id=task.task_id,
-        queue_name=task.queue_id,
-        run_id=task.run.run_id if task.run else None,
-        verb=act.verb,
-        from_status=from_status,
-        to_status=to_status,
-        actor=act.actor,
-        reason=act.reason,
-        attempt=task.claim_epoch,
-        detail={**peer.detail(), **act.detail, "update": dict(update or {})},
-        created_at=clock.DatabaseNow(),
-    )
-    transaction.on_commit(wakeups.publisher.announce)
+    task: Task
+    to: TaskStatus
+    act: Act
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Further columns to set."""
+    attempt: Mapping[str, Any] = field(default_factory=dict)
+    """Columns with which its open attempt is closed."""
 
 
-def announce(act: Act, *, queue_name: str = "", run_id: UUID | None = None) -> None:
-    """Write one event that is about no single task: a queue, a limit, a schedule, a run or everything."""
-    event_window.enter()
-    TaskEvent.objects.create(
-        queue_name=queue_name,
-        run_id=run_id,
-        verb=act.verb,
-        actor=act.actor,
-        reason=act.reason,
-        detail={**peer.detail(), **act.detail},
-        created_at=clock.DatabaseNow(),
-    )
-    transaction.on_commit(wakeups.publisher.announce)
+_MOVE = """
+UPDATE tasks_app_task AS task SET status = %(to)s, CHANGES FROM GIVEN
+WHERE task.id = given.key AND task.id = ANY(%(keys)s::bigint[])
+"""
+_SET = """
+UPDATE tasks_app_task AS task SET CHANGES FROM GIVEN
+WHERE task.id = given.key AND task.id = ANY(%(keys)s::bigint[])
+"""
+_CLOSE = """
+UPDATE tasks_app_attempt AS attempt SET CHANGES FROM GIVEN
+WHERE attempt.claim_token = given.key AND attempt.claim_token = ANY(%(keys)s::uuid[])
+"""
+_UNCLAIMED: Mapping[str, Any] = {
+    "claim_token": None,
+    "lease_until": None,
+    "progress": None,
+    "progress_message": "",
+    "progress_metrics": {},
+    "cancel_requested_at": None,
+    "cancel_requested_by": "",
+    "cancel_reason": "",
+}
 
 
 def move(task: Task, to: TaskStatus, act: Act, *, attempt: Mapping[str, Any] | None = None, **fields: Any) -> None:
@@ -71,27 +63,79 @@ def move(task: Task, to: TaskStatus, act: Act, *, attempt: Mapping[str, Any] | N
     `fields` are further columns to set; `attempt` closes the open attempt with these columns.
     Raises InvalidTransition when the table has no such move.
     """
-    before = TaskStatus(task.status)
-    if (before, to) not in LEGAL:
-        raise InvalidTransition(task.task_id, before, act.verb)
-    root = task.unrunnable_because or task.task_id
+    move_many([Move(task=task, to=to, act=act, fields=fields, attempt=attempt or {})])
+
+
+def move_many(moves: Sequence[Move]) -> None:
+    """Move locked tasks, each once, in the order given as far as events tell of it; they share a moment.
+
+    Raises InvalidTransition before anything has changed when the table has no such move.
+    """
+    if not moves:
+        return
+    befores = [TaskStatus(each.task.status) for each in moves]
+    for each, before in zip(moves, befores, strict=True):
+        if (before, each.to) not in LEGAL:
+            raise InvalidTransition(each.task.task_id, before, each.act.verb)
+    roots = {each.task.task_id: each.task.unrunnable_because or each.task.task_id for each in moves}
     moment = clock.now()
-    if task.claim_token is not None:
-        Attempt.objects.filter(claim_token=task.claim_token).update(ended_at=moment, **(attempt or {}))
-        fields.update(claim_token=None, lease_until=None, progress=None, progress_message="", progress_metrics={})
-        fields.update(cancel_requested_at=None, cancel_requested_by="", cancel_reason="")
-    fields["completed_at"] = moment if to in FINISHED else None
-    if to == PENDING:
-        fields["claimed_at"] = None
-    Task.objects.filter(pk=task.pk).update(status=to, **fields)
-    for name, value in {"status": to, **fields}.items():
-        setattr(task, name, value)
-    record(task, act, from_status=before, to_status=to, update=_update_of(task))
-    if before == CLAIMED:
-        admit(limits.free([task.task_id]))
-    if to == PENDING and task.hold == 0:
-        wakeups.wake_workers([task.queue_id])
-    _settle_children(task, before, root)
+    _close_attempts(moves, moment)
+    _write(moves, moment)
+    record_many(
+        [
+            Record(task=each.task, act=each.act, from_status=before, to_status=each.to, update=_update_of(each.task))
+            for each, before in zip(moves, befores, strict=True)
+        ]
+    )
+    unclaimed = [each.task.task_id for each, before in zip(moves, befores, strict=True) if before == CLAIMED]
+    if unclaimed:
+        admit(limits.free(unclaimed))
+    wakeups.wake_workers({each.task.queue_id for each in moves if each.to == PENDING and each.task.hold == 0})
+    finished = [each.task.task_id for each in moves if each.to in FINISHED]
+    if finished:
+        settle(dependencies.lock_waiting_children(finished))
+    again = [each.task for each, before in zip(moves, befores, strict=True) if (before, each.to) == (FAILED, PENDING)]
+    if again:
+        _revive_children(again, roots)
+
+
+def set_ranks(tasks: Sequence[Task]) -> None:
+    """Store the priorities and ranks that locked tasks have been given."""
+    if tasks:
+        write(_SET, Task, [(task.pk, {"priority": task.priority, "rank": task.rank}) for task in tasks])
+
+
+_Rows = list[tuple[Any, Mapping[str, Any]]]
+"""Keys of rows, each with the columns to set."""
+
+
+def _close_attempts(moves: Iterable[Move], moment: datetime) -> None:
+    held = [each for each in moves if each.task.claim_token is not None]
+    for rows in _alike([(each.task.claim_token, {"ended_at": moment, **each.attempt}) for each in held]):
+        write(_CLOSE, Attempt, rows)
+
+
+def _write(moves: Iterable[Move], moment: datetime) -> None:
+    by_status: dict[TaskStatus, _Rows] = {}
+    for each in moves:
+        columns = {**each.fields, **(_UNCLAIMED if each.task.claim_token is not None else {})}
+        columns["completed_at"] = moment if each.to in FINISHED else None
+        if each.to == PENDING:
+            columns["claimed_at"] = None
+        by_status.setdefault(each.to, []).append((each.task.pk, columns))
+        for name, value in {"status": each.to, **columns}.items():
+            setattr(each.task, name, value)
+    for to, changed in by_status.items():
+        for rows in _alike(changed):
+            write(_MOVE, Task, rows, to=str(to))
+
+
+def _alike(rows: _Rows) -> Collection[_Rows]:
+    """Return the rows in groups that set the same columns."""
+    groups: dict[tuple[str, ...], _Rows] = {}
+    for key, columns in rows:
+        groups.setdefault(tuple(columns), []).append((key, columns))
+    return groups.values()
 
 
 def admit(limit_ids: Collection[int] | None = None) -> None:
@@ -113,14 +157,21 @@ def _update_of(task: Task) -> dict[str, Any]:
     return update
 
 
-def _settle_children(task: Task, before: TaskStatus, root: UUID) -> None:
-    """Release, condemn or revive the tasks that depend on this one; `root` is the failure it descends from."""
-    if task.status in FINISHED:
-        settle(dependencies.lock_waiting_children([task.task_id]))
-    elif task.status == PENDING and before == FAILED:
-        for child in dependencies.lock_unrunnable_children(task.task_id, root):
-            act = Act(verb="revived", actor="queue", reason=f"{task.task_name} {task.task_id} is tried again")
-            move(child, PENDING, act, hold=Hold.DEPENDENCY, error=None, failure_class="", unrunnable_because=None)
+def _revive_children(parents: Sequence[Task], roots: Mapping[UUID, UUID]) -> None:
+    """Have those wait again that failed only because of what these descend from; `roots` are those failures."""
+    names = {parent.task_id: parent.task_name for parent in parents}
+    found = dependencies.lock_unrunnable_children({task_id: roots[task_id] for task_id in names})
+    move_many(
+        [
+            Move(
+                task=child,
+                to=PENDING,
+                act=Act(verb="revived", actor="queue", reason=f"{names[parent]} {parent} is tried again"),
+                fields={"hold": Hold.DEPENDENCY, "error": None, "failure_class": "", "unrunnable_because": None},
+            )
+            for child, parent in found
+        ]
+    )
 
 
 def settle(waiting: Collection[Task]) -> int:
@@ -132,10 +183,10 @@ def settle(waiting: Collection[Task]) -> int:
         return 0
     done = dependencies.satisfied(waiting)
     release(done)
-    left = [child for child in waiting if child not in done]
+    gone_on = {child.pk for child in done}
+    left = [child for child in waiting if child.pk not in gone_on]
     lost = dependencies.hopeless(left) if left else []
-    for child in lost:
-        condemn(child, dependencies.first_hopeless_parent(child))
+    move_many([_condemned(child, dependencies.first_hopeless_parent(child)) for child in lost])
     return len(left) - len(lost)
 
 
@@ -151,10 +202,13 @@ def release(children: Collection[Task]) -> None:
     if not children:
         return
     rows = {row[0]: row for row in statements.run(_RELEASE, {"ids": [child.pk for child in children]})}
+    records = []
     for child in children:
         _, child.hold, _, _, child.joined_at = rows[child.pk]
         reason = "every task it waited for has completed" if child.join_quorum is None else "enough have completed"
-        record(child, Act(verb="released", actor="queue", reason=reason), to_status=PENDING)
+        act = Act(verb="released", actor="queue", reason=reason)
+        records.append(Record(task=child, act=act, to_status=PENDING))
+    record_many(records)
     if any(child.hold & Hold.LIMIT for child in children):
         admit()
     wakeups.wake_workers({child.queue_id for child in children if child.hold == 0})
@@ -162,14 +216,20 @@ def release(children: Collection[Task]) -> None:
 
 def condemn(child: Task, parent: Task) -> None:
     """Fail a locked pending task that can never run, because its parent failed for good."""
+    move_many([_condemned(child, parent)])
+
+
+def _condemned(child: Task, parent: Task) -> Move:
     told = parent.error or ""
     how = f"is archived as {parent.status}" if archive.is_archived(parent) else "failed as invalid"
     reason = told if parent.unrunnable_because else f"{parent} {how}: {told}"
-    move(
-        child,
-        FAILED,
-        Act(verb="unrunnable", actor="queue", reason=reason[:1000]),
-        error=reason,
-        failure_class=FailureClass.INVALID,
-        unrunnable_because=parent.unrunnable_because or parent.task_id,
+    return Move(
+        task=child,
+        to=FAILED,
+        act=Act(verb="unrunnable", actor="queue", reason=reason[:1000]),
+        fields={
+            "error": reason,
+            "failure_class": FailureClass.INVALID,
+            "unrunnable_because": parent.unrunnable_because or parent.task_id,
+        },
     )

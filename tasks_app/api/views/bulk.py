@@ -62,7 +62,7 @@ class BulkView(APIView):
             told["sample"] = _sample(verb, tasks)
         else:
             _check_agreed(wanted["token"], agreed, count)
-            ids = bulk.ids_of(tasks)
+            ids = bulk.ids_of(tasks, children_first=verb.children_first)
             told |= vars(bulk.carry_out(verb, ids, actor=actor, given=wanted, limit_sec=LIMIT_SEC))
         return Response(BulkResultSerializer(told).data)
 

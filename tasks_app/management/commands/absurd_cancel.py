@@ -9,4 +9,3 @@ class Command(TaskVerb):
     help = f"Cancel pending tasks at once and have the workers of claimed ones stop them. {CODES}"
     verb = "cancel"
     statuses = ("pending", "claimed")
-    children_first = True
