@@ -85,8 +85,8 @@ def postgres_away(game: Game) -> None:
     away_sec = OUTAGE_SEC if game.terms.full else game.terms.lease_sec + 3
     game.report.notes.append(f"away for {away_sec:g} s")
     game.crew.start_ready()
-    ends_meanwhile, goes_on = game.spawn("sleep", {"seconds": 3}), game.spawn("sleep", {"seconds": away_sec + 6})
-    with_product = game.spawn("echo", {"outputs": {"image.fits": "pixels"}, "then_sleep_sec": 3})
+    ends_meanwhile, goes_on = game.spawn("sleep", {"seconds": 6}), game.spawn("sleep", {"seconds": away_sec + 10})
+    with_product = game.spawn("echo", {"outputs": {"image.fits": "pixels"}, "then_sleep_sec": 6})
     looking.child_of(ends_meanwhile), looking.child_of(with_product)
     child = looking.child_of(goes_on)
     servers.stop_postgres(signal.SIGINT)
