@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -12,6 +13,8 @@ from tasks_app.actions import schedules
 from tasks_app.watch import Watch
 
 Sweep = Callable[[], object]
+
+logger = logging.getLogger(__name__)
 
 
 class Sweeper:
@@ -36,6 +39,7 @@ class Sweeper:
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT 1")
                 self._watch = Watch()
+                logger.info("sweeps have begun: tasks of dead workers are returned once their whole lease was watched")
             self._do_seldom()
             due = glance.look()
             self._watch.note(due.seen_at)

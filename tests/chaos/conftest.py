@@ -9,5 +9,5 @@ from workers.gameday.game import Terms
 
 @pytest.fixture
 def terms() -> Terms:
-    """Short leases; CHAOS_FULL=1 plays what is endurance at full length."""
+    """Short leases; CHAOS_FULL=1 makes outages as long as what is promised of them."""
     return Terms(full=os.environ.get("CHAOS_FULL") == "1")

@@ -9,7 +9,7 @@ from workers.gameday.catalogue import catalogue
 from workers.gameday.game import Terms
 from workers.gameday.report import Report
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 
 # The long ones first, so that no process is left with one of them at the end.
 EVERY = sorted(catalogue().values(), key=lambda scenario: not scenario.endurance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 
 from django.db import connection, transaction
@@ -10,11 +11,11 @@ from django.db import connection, transaction
 from tests.tasks_app.notes import spawn_note
 
 
-def write_for_a_while(number: int, until: float) -> None:
+def write_until(number: int, enough: threading.Event) -> None:
     """Spawn in transactions that dawdle before and after their events, and roll a fifth of them back."""
     dice = random.Random(number)
     try:
-        while time.monotonic() < until:
+        while not enough.is_set():
             try:
                 with transaction.atomic():
                     for _ in range(dice.randint(1, 3)):

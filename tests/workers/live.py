@@ -109,6 +109,7 @@ def with_progress(task: Task) -> Task:
 
     def look() -> Task | None:
         task.refresh_from_db()
+        assert not task.is_finished, f"it has ended before its progress was seen: {task.status}"
         return task if task.progress_message else None
 
     return wait_for(look)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.chaos
 
 def test_told_once_to_stop_it_drains_and_told_twice_it_returns_tasks_free_of_charge(workers):
     worker = workers.start("--concurrency", "2")
-    short, long = spawn_one("sleep", {"seconds": 3, "steps": 2}), spawn_one("hang-in-c")
+    short, long = spawn_one("sleep", {"seconds": 8, "steps": 2}), spawn_one("hang-in-c")
     child = child_of(long)
     with_progress(short), with_progress(long)
     waiting = spawn_one("echo")
@@ -37,7 +37,7 @@ def test_told_once_to_stop_it_drains_and_told_twice_it_returns_tasks_free_of_cha
     waiting.refresh_from_db()
     assert (waiting.status, worker.poll()) == ("pending", None)
     worker.send_signal(signal.SIGINT)
-    assert worker.wait(10) == 0
+    assert worker.wait(60) == 0
     long.refresh_from_db()
     assert gone(child.pid)
     assert (long.status, long.retry_count, outcomes(long)) == ("pending", 0, ["drained"])
@@ -50,7 +50,7 @@ def test_after_the_drain_timeout_attempts_are_stopped_and_returned(workers):
     worker = workers.start("--drain-timeout", "0.5")
     with_progress(task)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
+    assert worker.wait(60) == 0
     task.refresh_from_db()
     assert (task.status, task.retry_count, outcomes(task)) == ("pending", 0, ["drained"])
 

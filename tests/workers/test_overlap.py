@@ -16,8 +16,8 @@ def test_a_running_worker_goes_on_when_a_newer_version_adds_a_column(workers):
         cursor.execute("ALTER TABLE tasks_app_task ADD COLUMN of_the_future text")
     try:
         for _ in range(3):
-            assert finished(spawn_one("noop"), timeout_sec=20).status == "completed"
-        assert finished(spawn_one("echo", {"value": 1}), timeout_sec=30).result["value"] == 1
+            assert finished(spawn_one("noop")).status == "completed"
+        assert finished(spawn_one("echo", {"value": 1})).result["value"] == 1
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE tasks_app_task DROP COLUMN of_the_future")

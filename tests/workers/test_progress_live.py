@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
 from tasks_app.models import Task, TaskEvent
 from tests.workers.live import attempts, finished, spawn_one, wait_for
-from workers.pace import Pace
+from workers.pace import EVERY_SEC, Pace
 from workers.protocol import Progress
 
 pytestmark = pytest.mark.chaos
 
 
 def test_a_flood_of_reports_costs_little_and_the_last_one_is_shown(workers):
-    task = spawn_one("chatter", {"reports": 20_000, "then_sleep_sec": 4})
+    task = spawn_one("chatter", {"reports": 20_000, "then_sleep_sec": 6})
     workers.start()
 
     def last() -> Task | None:
@@ -24,12 +23,13 @@ def test_a_flood_of_reports_costs_little_and_the_last_one_is_shown(workers):
 
     shown = wait_for(last)
     assert (shown.progress, shown.progress_metrics) == (1.0, {"number": 20_000.0})
-    assert finished(task).result["reporting_sec"] < 2.0  # ten thousand a second and more
+    assert finished(task).result["reporting_cpu_sec"] < 2.0  # ten thousand a second and more
     assert (task.progress, task.progress_metrics) == (None, {})
     told = TaskEvent.objects.filter(task_id=task.task_id, verb="progress")
-    assert told.count() <= 5
+    (attempt,) = attempts(task)
+    assert told.count() <= 2 + attempt.wall_sec  # one a second
     assert told.last().detail["update"]["progress_metrics"] == {"number": 20_000.0}
-    assert Path(attempts(task)[0].log_path).read_text().count("report") < 50
+    assert Path(attempt.log_path).read_text().count("report") <= 2 + attempt.wall_sec / EVERY_SEC
 
 
 def test_reports_are_brought_within_bounds():
@@ -45,7 +45,5 @@ def test_the_first_report_is_passed_on_at_once_and_of_many_the_newest_a_little_l
     for message in ("first", "second", "third"):
         pace.report(None, message, {})
     assert passed == ["first"]
-    deadline = time.monotonic() + 5
-    while len(passed) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: len(passed) == 2)
     assert passed == ["first", "third"]

@@ -38,7 +38,7 @@ def test_a_stop_is_announced_with_the_time_by_which_the_slot_is_free(workers, se
     workers.start(ABSURD_STOP_GRACE_SEC="4")
     with_progress(task)
     cancel(task.task_id, actor="user:ada", reason="wrong tile")
-    stopping = wait_for(lambda: Attempt.objects.filter(task_id=task.task_id, stop_asked_at__isnull=False).first(), 5)
+    stopping = wait_for(lambda: Attempt.objects.filter(task_id=task.task_id, stop_asked_at__isnull=False).first())
     assert stopping.ended_at is None
     assert (stopping.stop_due_at - stopping.stop_asked_at).total_seconds() == pytest.approx(6.0)
     assert stopping.stop_reason == "cancelled by user:ada: wrong tile"

@@ -10,9 +10,9 @@ pytestmark = pytest.mark.chaos
 
 
 def test_a_hang_is_told_from_slow_work(workers):
-    hangs = spawn_one("hang-in-c", {}, silence_sec=2, max_retries=0)
-    reports = spawn_one("sleep", {"seconds": 5, "steps": 10}, silence_sec=2)
-    patient = spawn_one("sleep", {"seconds": 4, "steps": 1})
+    hangs = spawn_one("hang-in-c", {}, silence_sec=4, max_retries=0)
+    reports = spawn_one("sleep", {"seconds": 8, "steps": 16}, silence_sec=4)
+    patient = spawn_one("sleep", {"seconds": 8, "steps": 1})
     workers.burst("--concurrency", "3")
     for task in (hangs, reports, patient):
         task.refresh_from_db()

@@ -23,7 +23,7 @@ class Scenario:
     servers: bool = False
     """Whether it stops or kills servers, and therefore needs its own."""
     endurance: bool = False
-    """Whether it is long, and longer with --full."""
+    """Whether it takes minutes, always or with --full."""
 
 
 _scenarios: dict[str, Scenario] = {}

@@ -21,6 +21,8 @@ from workers.environment import CHECKOUT
 from workers.gameday.looking import wait_for
 
 START_SEC = 60.0
+SWEEPS = "sweeps have begun"
+"""What web processes and workers log once they watch over the leases of all tasks claimed from now on."""
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None)
@@ -85,18 +87,18 @@ class Crew:
         return hand
 
     def start_ready(self, *options: str, environment: Mapping[str, str] | None = None) -> Hand:
-        """Start a worker and wait until it is registered."""
+        """Start a worker and wait until it is ready."""
         hand = self.start(*options, environment=environment)
         self.wait_ready(hand)
         return hand
 
     def wait_ready(self, hand: Hand) -> None:
-        """Wait until the worker is registered. Raises NothingCame with its last words."""
+        """Wait until the worker is registered and sweeps. Raises NothingCame with its last words."""
 
         def look() -> bool:
             if not hand.alive:
                 raise RuntimeError(f"worker {hand.label} ended: {hand.log.read_text()[-500:]}")
-            return Worker.objects.filter(label=hand.label).exists()
+            return SWEEPS in hand.log.read_text() and Worker.objects.filter(label=hand.label).exists()
 
         wait_for(f"worker {hand.label}", look, START_SEC)
 
@@ -110,7 +112,7 @@ class Crew:
         def look() -> bool:
             if web.poll() is not None:
                 raise RuntimeError(f"the web process ended: {log.read_text()[-500:]}")
-            return path.exists()
+            return path.exists() and SWEEPS in log.read_text()
 
         wait_for("the web process", look, START_SEC)
 

@@ -39,7 +39,7 @@ class Terms:
     lease_sec: int = 5
     grace_sec: float = 1.0
     full: bool = False
-    """Endurance scenarios at full length."""
+    """Outages as long as what is promised of them: ten minutes instead of seconds."""
     servers: bool = False
     """Whether the database and Valkey that this process is connected to may be stopped and killed."""
 

@@ -75,6 +75,8 @@ def with_progress(task: Task, message: str = "") -> Task:
 
     def look() -> Task | None:
         found = fresh(task)
+        if found.is_finished:
+            raise NothingCame(f"progress {message!r} of {task}: it is {found.status} already")
         return found if found.progress_message and message in found.progress_message else None
 
     return wait_for(f"progress {message!r} of {task}", look)

@@ -21,7 +21,7 @@ from workers.gameday.game import PREFIX, Terms
 from workers.gameday.report import Check, Report
 
 OWN = f"{PREFIX}own-"
-PLAY_LIMIT_SEC = 600.0
+PLAY_LIMIT_SEC = 1200.0
 CLEAR_AWAY_SEC = 60.0
 
 
@@ -63,7 +63,8 @@ def _remove_abandoned() -> None:
 
 def _options(scenario: Scenario, terms: Terms) -> list[str]:
     options = ["--stop-servers", "--yes", "--json", "--only", scenario.name, "--queue-name", terms.queue_name]
-    return [*options, "--lease-sec", str(terms.lease_sec), "--grace-sec", str(terms.grace_sec)]
+    options += ["--lease-sec", str(terms.lease_sec), "--grace-sec", str(terms.grace_sec)]
+    return [*options, "--full"] if terms.full else options
 
 
 def _run(argv: list[str], environment: dict[str, str]) -> tuple[int, str, str]:

@@ -20,9 +20,9 @@ LASTS_SEC = 24.0
 class Stream:
     """Enough tasks in the queue to keep every slot busy; the slots, not the processors, set the rate."""
 
-    def __init__(self, game: Game, workers: int = 2) -> None:
+    def __init__(self, game: Game, workers: int = 2, lasts_sec: float = LASTS_SEC) -> None:
         self._game = game
-        count = int(workers * SLOTS / SLEEP_SEC * LASTS_SEC)
+        count = int(workers * SLOTS / SLEEP_SEC * lasts_sec)
         # Not all of the same length, or a worker's slots would fall into step.
         lengths = [SLEEP_SEC * (0.75, 1.0, 1.25)[number % 3] for number in range(count)]
         tasks = game.spawn_many("thread-sleep", [{"seconds": seconds, "steps": 1} for seconds in lengths])

@@ -16,5 +16,7 @@ WINDOWS = 5
 WINDOW_SEC = 1.0
 MEMORY_KEPT = 1.10
 """A worker's memory after many tasks is at most so many times that after a tenth of them."""
+OUTAGE_SEC = 600.0
+"""So long a database or Valkey may be away, and nothing is lost. --full waits for all of it."""
 SLACK_SEC = 1.0
 """Granted on top of every bound in seconds, because other programs run on the same cores."""

@@ -17,12 +17,13 @@ from workers.gameday.crew import Hand
 from workers.gameday.game import Game, pause
 from workers.gameday.targets import MEMORY_KEPT
 
-SHORT, FULL = (1500, 30), (5000, 120)
+TASKS, KILLING_SEC = 5000, 120
 """Tasks, and seconds in which they arrive and something is killed each second."""
 WORKERS = 2
 ONE_IN = 10
 """Of so many tasks one runs in a process of its own and writes a product."""
-WEIGHED_SHORT, WEIGHED_FULL = 400, 1000
+WEIGHED = 1000
+"""After so many tasks a worker is weighed for the first time, and again after MORE times as many."""
 MORE = 10
 LONG_SEC = 300.0
 
@@ -30,9 +31,8 @@ LONG_SEC = 300.0
 @scenario("random-kills", endurance=True)
 def random_kills(game: Game) -> None:
     """Short tasks while a worker or a child is killed every second."""
-    count, seconds = FULL if game.terms.full else SHORT
     seed = random.randrange(10**6)  # noqa: S311 - chance, not a secret
-    game.report.notes.append(f"{count} tasks in {seconds} s, seed {seed}")
+    game.report.notes.append(f"{TASKS} tasks in {KILLING_SEC} s, seed {seed}")
     chance = random.Random(seed)  # noqa: S311
     game.crew.start_web()
     hands = [game.crew.start("--concurrency", "8") for _ in range(WORKERS)]
@@ -40,9 +40,9 @@ def random_kills(game: Game) -> None:
         game.crew.wait_ready(hand)
     killed: dict[str, datetime] = {}
     children = 0
-    for tick in range(seconds):
+    for tick in range(KILLING_SEC):
         began = time.monotonic()
-        _spawn_some(game, count * (tick + 1) // seconds - count * tick // seconds)
+        _spawn_some(game, TASKS * (tick + 1) // KILLING_SEC - TASKS * tick // KILLING_SEC)
         if chance.random() < 0.5:
             victim = chance.randrange(WORKERS)
             if hands[victim].alive:
@@ -98,17 +98,16 @@ def _slowest_recovery(game: Game, killed: dict[str, datetime]) -> float:
 @scenario("bookkeeping", endurance=True)
 def bookkeeping(game: Game) -> None:
     """A worker's memory after thousands of tasks in its threads."""
-    first = WEIGHED_FULL if game.terms.full else WEIGHED_SHORT
     worker = game.crew.start_ready()
     process = psutil.Process(worker.popen.pid)
     weights = []
     began = clock.now()
-    for count in (first, (MORE - 1) * first):
+    for count in (WEIGHED, (MORE - 1) * WEIGHED):
         game.spawn_many("noop", [{}] * count)
         looking.all_finished(game.task_ids, LONG_SEC)
         weights.append(process.memory_info().rss)
-    rate = MORE * first / looking.since(began)
+    rate = MORE * WEIGHED / looking.since(began)
     before, after = weights
-    game.report.notes.append(f"{MORE * first} tasks, {rate:.0f} a second, {after / 1e6:.1f} MB")
-    what = f"after {MORE * first} tasks at most {MEMORY_KEPT - 1:.0%} more memory than after {first}"
+    game.report.notes.append(f"{MORE * WEIGHED} tasks, {rate:.0f} a second, {after / 1e6:.1f} MB")
+    what = f"after {MORE * WEIGHED} tasks at most {MEMORY_KEPT - 1:.0%} more memory than after {WEIGHED}"
     game.expect(what, after <= MEMORY_KEPT * before, f"{before / 1e6:.1f} MB, then {after / 1e6:.1f} MB")

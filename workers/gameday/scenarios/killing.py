@@ -9,18 +9,13 @@ from tasks_app import clock
 from tasks_app.models import Task
 from workers.gameday import looking
 from workers.gameday.catalogue import scenario
-from workers.gameday.game import Game, pause
+from workers.gameday.game import Game
 from workers.gameday.stream import Stream
 from workers.gameday.targets import GONE_WITHIN_SEC, RETRY_WITHIN_SEC
 
 JUST_NOW = timedelta(seconds=0.1)
 """What was claimed so short a time ago will not have ended before its worker is killed."""
 TRIED_AGAIN = ("spawned", "claimed", "retrying", "claimed", "completed")
-
-
-def let_the_web_watch(game: Game) -> None:
-    """A sweeper believes a lease expired only after it has watched for as long; leave it that time before the fault."""
-    pause(game.terms.lease_sec / 3 + 1.0)
 
 
 def renewals_of(tasks: list[Task]) -> list[datetime]:
@@ -32,7 +27,7 @@ def renewals_of(tasks: list[Task]) -> list[datetime]:
 def kill_child(game: Game) -> None:
     """SIGKILL of a child."""
     game.crew.start_ready()
-    task = game.spawn("sleep", {"seconds": 1.5})
+    task = game.spawn("sleep", {"seconds": 5})
     looking.with_progress(task)
     child, moment = looking.child_of(task), clock.now()
     child.kill()
@@ -67,8 +62,7 @@ def kill_worker(game: Game) -> None:
     """SIGKILL of the only worker; a web process returns its tasks, a new worker runs them."""
     game.crew.start_web()
     worker = game.crew.start_ready()
-    let_the_web_watch(game)
-    tasks = [game.spawn("sleep", {"seconds": 2}), game.spawn("spawn-orphan", {"seconds": 2})]
+    tasks = [game.spawn("sleep", {"seconds": 6}), game.spawn("spawn-orphan", {"seconds": 6})]
     for task in tasks:
         looking.with_progress(task)
     attempts = [looking.last_attempt(task) for task in tasks]
@@ -111,8 +105,7 @@ def kill_all(game: Game) -> None:
     workers = [game.crew.start("--concurrency", "2"), game.crew.start("--concurrency", "2")]
     for worker in workers:
         game.crew.wait_ready(worker)
-    let_the_web_watch(game)
-    tasks = game.spawn_many("sleep", [{"seconds": 3}] * 6)
+    tasks = game.spawn_many("sleep", [{"seconds": 6}] * 6)
     looking.wait_for("four running attempts", lambda: _running(tasks) == 4)
     for worker in workers:
         worker.popen.kill()
@@ -136,8 +129,7 @@ def freeze_worker(game: Game) -> None:
     workers = {hand.label: hand for hand in (game.crew.start(), game.crew.start())}
     for hand in workers.values():
         game.crew.wait_ready(hand)
-    let_the_web_watch(game)
-    task = game.spawn("echo", {"value": 1, "outputs": {"image.fits": "pixels"}, "then_sleep_sec": 2.0})
+    task = game.spawn("echo", {"value": 1, "outputs": {"image.fits": "pixels"}, "then_sleep_sec": 4.0})
     looking.child_of(task)
     first = looking.last_attempt(task)
     frozen = workers[first.worker.label if first.worker else ""]

@@ -65,7 +65,7 @@ def hang_in_c(game: Game) -> None:
 def memory_ceiling(game: Game) -> None:
     """An allocation past the ceiling: stopped as memory, the next attempt may take more."""
     game.crew.start_ready()
-    task = game.spawn("eat-memory", {"memory_gb": TOO_MUCH_GB, "hold_sec": 2.0})
+    task = game.spawn("eat-memory", {"memory_gb": TOO_MUCH_GB, "hold_sec": 5.0})
     declared_gb = task.memory_gb
     task = looking.finished(task)
     game.expect_outcomes(task, ["memory", "completed"])

@@ -8,17 +8,18 @@ from tasks_app import clock
 from workers.gameday import looking, servers
 from workers.gameday.catalogue import scenario
 from workers.gameday.game import Game, pause
-from workers.gameday.stream import Stream
+from workers.gameday.stream import LASTS_SEC, Stream
+from workers.gameday.targets import OUTAGE_SEC
 
 AWAY_SEC = 2.0
 EXHAUSTED_SEC = 4.0
 
 
-def under_stream(game: Game) -> Stream:
+def under_stream(game: Game, lasts_sec: float = LASTS_SEC) -> Stream:
     """Start two workers and a stream of tasks, and measure how it goes."""
     for hand in (game.crew.start(), game.crew.start()):
         game.crew.wait_ready(hand)
-    stream = Stream(game)
+    stream = Stream(game, lasts_sec=lasts_sec)
     stream.watch_before()
     return stream
 
@@ -78,15 +79,19 @@ def postgres_frozen(game: Game) -> None:
     expect_workers_to_live(game)
 
 
-@scenario("postgres-away", servers=True)
+@scenario("postgres-away", servers=True, endurance=True)
 def postgres_away(game: Game) -> None:
     """PostgreSQL away for longer than a lease: no attempt is lost, nothing is done twice."""
+    away_sec = OUTAGE_SEC if game.terms.full else game.terms.lease_sec + 3
+    game.report.notes.append(f"away for {away_sec:g} s")
     game.crew.start_ready()
-    ends_meanwhile, goes_on = game.spawn("sleep", {"seconds": 3}), game.spawn("sleep", {"seconds": 14})
-    with_product = game.spawn("echo", {"outputs": {"image.fits": "pixels"}, "then_sleep_sec": 3})
-    looking.with_progress(ends_meanwhile), looking.with_progress(goes_on), looking.child_of(with_product)
+    ends_meanwhile, goes_on = game.spawn("sleep", {"seconds": 6}), game.spawn("sleep", {"seconds": away_sec + 10})
+    with_product = game.spawn("echo", {"outputs": {"image.fits": "pixels"}, "then_sleep_sec": 6})
+    looking.child_of(ends_meanwhile), looking.child_of(with_product)
+    child = looking.child_of(goes_on)
     servers.stop_postgres(signal.SIGINT)
-    pause(game.terms.lease_sec + 3)
+    pause(away_sec)
+    game.expect("the child of the longest attempt lives on", child.is_running())
     back_at = servers.bring_up()
     done = looking.finished(ends_meanwhile)
     if done.completed_at is not None:
@@ -131,12 +136,14 @@ def connections_exhausted(game: Game) -> None:
     stream.end()
 
 
-@scenario("valkey-stopped", servers=True)
+@scenario("valkey-stopped", servers=True, endurance=True)
 def valkey_stopped(game: Game) -> None:
     """Valkey stopped, and started again: work goes on, only live messages are late."""
+    away_sec = OUTAGE_SEC if game.terms.full else 0.0
     game.crew.start_web()
-    stream = under_stream(game)
+    stream = under_stream(game, lasts_sec=LASTS_SEC + away_sec)
     servers.stop_valkey()
+    pause(away_sec)
     moment = clock.now()
     seconds = (stream.all_at_work_after(moment) - moment).total_seconds()
     game.report.recovered("every worker completes tasks without it", seconds, game.recovery_bound_sec)

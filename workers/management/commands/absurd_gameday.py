@@ -39,7 +39,7 @@ class Command(ShellCommand):
         add("--queue-name", default=Terms.queue_name, metavar="NAME", help="the staging queue (default: %(default)s)")
         add("--lease-sec", type=int, default=Terms.lease_sec, metavar="SEC", help="lease (default: %(default)s)")
         add("--grace-sec", type=float, default=Terms.grace_sec, metavar="SEC", help="grace (default: %(default)s)")
-        add("--full", action="store_true", help="endurance scenarios at full length: some minutes more")
+        add("--full", action="store_true", help="outages of ten minutes instead of seconds")
         add(
             "--stop-servers",
             action="store_true",
