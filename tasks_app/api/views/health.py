@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import health
+from tasks_app.api import examples
 from tasks_app.api.permissions import may_read
 from tasks_app.api.serializers import CheckSerializer, HealthSerializer
 
@@ -41,6 +42,7 @@ class HealthView(APIView):
             OpenApiParameter("checks", bool, description="Tell readers of every check, not of faults only"),
         ],
         responses={200: HealthSerializer, 503: HealthSerializer},
+        examples=examples.OF_HEALTH,
     )
     def get(self, request: Request) -> Response:
         if not self._database_answers:

@@ -16,6 +16,7 @@ from tasks_app import archive
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.lookup import find
 from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.api import examples
 from tasks_app.api.bounds import bounded
 from tasks_app.api.caching import IF_NONE_MATCH, asks, tag_of, tagged, task_tag, unchanged
 from tasks_app.api.errors import BadQuery
@@ -67,6 +68,7 @@ class TaskListView(APIView):
         operation_id="list_tasks",
         parameters=parameters(TaskFilter, FIELDS, ARCHIVED),
         responses=TaskListSerializer,
+        examples=examples.OF_LIST,
     )
     def get(self, request: Request) -> Response:
         only = _fields_of(request.query_params.get("fields"))
@@ -82,6 +84,7 @@ class TaskListView(APIView):
         parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)],
         request=SpawnSerializer,
         responses={201: SpawnedSerializer, 200: SpawnedSerializer},
+        examples=examples.OF_SPAWN,
     )
     def post(self, request: Request) -> Response:
         key = request.headers.get("Idempotency-Key") or None
@@ -137,7 +140,12 @@ class TaskView(APIView):
 
     needs = {"DELETE": CANCEL}
 
-    @extend_schema(operation_id="get_task", parameters=[IF_NONE_MATCH], responses=TaskDetailSerializer)
+    @extend_schema(
+        operation_id="get_task",
+        parameters=[IF_NONE_MATCH],
+        responses=TaskDetailSerializer,
+        examples=examples.OF_DETAIL,
+    )
     def get(self, request: Request, task_id: str) -> Response:
         known = unchanged(request, task_tag(task_id_of(task_id))) if asks(request) else None
         if known is not None:
@@ -149,6 +157,7 @@ class TaskView(APIView):
         operation_id="cancel_task",
         parameters=[OpenApiParameter("reason", str)],
         responses={200: TaskDetailSerializer, 202: TaskDetailSerializer},
+        examples=examples.OF_CANCEL,
         description="200: cancelled. 202: its worker has been asked to stop it. 409: it has already finished.",
     )
     def delete(self, request: Request, task_id: str) -> Response:
