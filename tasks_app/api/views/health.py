@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 
 from tasks_app import health
 from tasks_app.api import examples
+from tasks_app.api.pagination import flag
 from tasks_app.api.permissions import may_read
 from tasks_app.api.serializers import CheckSerializer, HealthSerializer
 
@@ -48,8 +49,9 @@ class HealthView(APIView):
         if not self._database_answers:
             return _answer(health.unavailable(), told=True)
         query, reader = request.query_params, may_read(request)
+        checks = flag(query, "checks")
         found = health.check(query.get("queue") or None if reader else None)
-        return _answer(found, told=reader, checks=query.get("checks", "").lower() in ("1", "true"))
+        return _answer(found, told=reader, checks=checks)
 
 
 def _answer(found: health.Health, *, told: bool, checks: bool = False) -> Response:
