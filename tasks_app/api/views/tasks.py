@@ -33,7 +33,15 @@ from tasks_app.api.serializers import (
     TaskSerializer,
     TaskSummarySerializer,
 )
-from tasks_app.api.views.request import actor_of, body_of, find_task, reason_of_deletion, task_id_of
+from tasks_app.api.views.request import (
+    IDEMPOTENCY_KEY,
+    actor_of,
+    body_of,
+    find_task,
+    idempotency_key_of,
+    reason_of_deletion,
+    task_id_of,
+)
 from tasks_app.models import ArchivedTask, IdempotencyKey, Queue, Task, TaskDependency, TaskStatus
 
 ARCHIVED = OpenApiParameter(
@@ -81,13 +89,13 @@ class TaskListView(APIView):
 
     @extend_schema(
         operation_id="spawn_task",
-        parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)],
+        parameters=[IDEMPOTENCY_KEY],
         request=SpawnSerializer,
         responses={201: SpawnedSerializer, 200: SpawnedSerializer},
         examples=examples.OF_SPAWN,
     )
     def post(self, request: Request) -> Response:
-        key = request.headers.get("Idempotency-Key") or None
+        key = idempotency_key_of(request)
         repeated = key is not None and IdempotencyKey.objects.filter(caller=actor_of(request), key=key).exists()
         wanted = SpawnRequest(**body_of(request, SpawnSerializer), idempotency_key=key)
         return spawned(spawn(wanted, actor=actor_of(request)).task_id, status=200 if repeated else 201)
