@@ -13,6 +13,7 @@ from django.http.request import split_domain_port, validate_host
 from absurd_project.handling import OneThreadHandler
 from absurd_project.patience import Patient
 from tasks_app.feed.connection import WithConnection
+from tasks_app.feed.refusals import refused_too_often
 from tasks_app.feed.streams import EventStreams
 from tasks_app.routing import websocket_urlpatterns
 
@@ -30,6 +31,8 @@ class OwnPagesOnly:
         """Serve one connection."""
         headers = {name.lower(): value.decode("latin1").lower() for name, value in scope["headers"]}
         allowed = is_own_page(headers.get(b"origin"), headers.get(b"host", ""))
+        if not allowed:
+            await refused_too_often(scope)
         await (self._application if allowed else WebsocketDenier())(scope, receive, send)
 
 

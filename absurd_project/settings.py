@@ -173,6 +173,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "tasks_app.api.schema.add_problems",
+        "tasks_app.api.links.add_links",
     ],
     "ENUM_NAME_OVERRIDES": {
         "TaskStatusEnum": "tasks_app.models.task.TaskStatus",

@@ -15,6 +15,7 @@ from tasks_app.feed import tickets
 from tasks_app.feed.access import NOT_LOGGED_IN, Listener, listener_of, refusal, refused
 from tasks_app.feed.connection import SCOPE_KEY, Connection, Stalled
 from tasks_app.feed.query import Asked, read_query
+from tasks_app.feed.refusals import TOO_OFTEN, refused_too_often
 from tasks_app.feed.subscription import Subscription
 
 BAD_QUERY, UNKNOWN_PATH, STALLED, FAULT = 4400, 4404, 4408, 1011
@@ -53,7 +54,8 @@ class StatusConsumer(AsyncWebsocketConsumer):
         listener = await _redeemed(asked.ticket) if asked.ticket else listener_of(self.scope)
         code = NOT_LOGGED_IN if listener is None else await refusal(listener)
         if listener is None or code is not None:
-            await self.close(code)
+            too_often = code == NOT_LOGGED_IN and await refused_too_often(self.scope)
+            await self.close(TOO_OFTEN if too_often else code)
             return
         self.tasks = [asyncio.create_task(self._run(asked)), asyncio.create_task(self._recheck(listener))]
 

@@ -37,6 +37,13 @@ def address_of(meta: Mapping[str, Any]) -> str:
     return peer
 
 
+def address_of_scope(scope: Mapping[str, Any]) -> str:
+    """Return the same of whoever opened a connection, by its ASGI scope."""
+    told = [value.decode("latin1") for name, value in scope["headers"] if name.lower() == b"x-forwarded-for"]
+    peer = (scope.get("client") or ("",))[0]
+    return address_of({"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": ",".join(told)})
+
+
 def client_address(request: HttpRequest) -> str | None:
     """Return the address that failed logins are counted under."""
     found = address_of(request.META)

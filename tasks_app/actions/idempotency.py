@@ -1,21 +1,23 @@
-"""Keys by which a repeated spawn finds the task that it made before."""
+"""Keys by which a repeated spawn finds the task, or the run, that it made before."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from django.db import connection
+from django.db import connection, transaction
 
 from tasks_app.actions import lookup
-from tasks_app.errors import IdempotencyConflict
+from tasks_app.errors import IdempotencyConflict, ParamsInvalid
 from tasks_app.models import IdempotencyKey, Task
 
 if TYPE_CHECKING:
     from tasks_app.actions.spawn import SpawnRequest
+
+KEY_CHARS = 200
 
 # Waits for whoever is about to commit the same key, so that afterwards the key is known for certain.
 _RESERVE = """
@@ -37,13 +39,7 @@ def reserve(wanted: Sequence[tuple[str | None, str, Task]], *, caller: str) -> d
     keyed = [(key, print_, task) for key, print_, task in wanted if key is not None]
     if not keyed:
         return {}
-    keys = [key for key, _, _ in keyed]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _RESERVE, [caller, keys, [print_ for _, print_, _ in keyed], [task.task_id for _, _, task in keyed]]
-        )
-        cursor.fetchall()
-    stored = {row.key: row for row in IdempotencyKey.objects.filter(caller=caller, key__in=keys)}
+    stored = _take(caller, [(key, print_, task.task_id) for key, print_, task in keyed])
     own = {task.task_id: task for _, _, task in keyed}
     found: dict[UUID, Task] = {}
     for key, print_, task in keyed:
@@ -53,6 +49,44 @@ def reserve(wanted: Sequence[tuple[str | None, str, Task]], *, caller: str) -> d
         if row.task_id != task.task_id:
             found[task.task_id] = own.get(row.task_id) or lookup.find(row.task_id)
     return found
+
+
+@transaction.atomic
+def once(key: str, content: object, *, caller: str, make: Callable[[], UUID]) -> tuple[UUID, bool]:
+    """Make something under the caller's key; or return what the key made before, and True.
+
+    `content` is what was asked for, as JSON. A second caller waits until the first has made it or given up. Raises
+    ParamsInvalid for what is no key, IdempotencyConflict, and what `make` raises.
+    """
+    check_key(key)
+    print_, mark = _digest(content), uuid4()
+    row = _take(caller, [(key, print_, mark)])[key]
+    if row.fingerprint != print_:
+        raise IdempotencyConflict(key)
+    if row.task_id != mark:
+        return row.task_id, True
+    made = make()
+    IdempotencyKey.objects.filter(pk=row.pk).update(task_id=made)
+    return made, False
+
+
+def check_key(key: str) -> None:
+    """Raise ParamsInvalid for what cannot be a key."""
+    if not 1 <= len(key) <= KEY_CHARS:
+        raise ParamsInvalid([{"path": "idempotency_key", "message": f"write 1 to {KEY_CHARS} characters"}])
+
+
+def _take(caller: str, wanted: Sequence[tuple[str, str, UUID]]) -> dict[str, IdempotencyKey]:
+    """Store the keys that are new, with their fingerprints and what they find; return the rows of all."""
+    keys = [key for key, _, _ in wanted]
+    with connection.cursor() as cursor:
+        cursor.execute(_RESERVE, [caller, keys, [print_ for _, print_, _ in wanted], [found for _, _, found in wanted]])
+        cursor.fetchall()
+    return {row.key: row for row in IdempotencyKey.objects.filter(caller=caller, key__in=keys)}
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def fingerprint(request: SpawnRequest) -> str:
@@ -77,4 +111,4 @@ def fingerprint(request: SpawnRequest) -> str:
         "runs_after": sorted(map(str, request.runs_after)),
         "join": None if request.join is None else [request.join.quorum, request.join.deadline_sec],
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return _digest(content)

@@ -275,8 +275,8 @@ def check_options(request: SpawnRequest) -> None:
         within("join.deadline_sec", request.join.deadline_sec, 0, WAIT_MOST_SEC, " seconds")
         if request.join.deadline_sec is not None and request.join.quorum is None:
             problems.append({"path": "join.quorum", "message": "a join with a deadline needs a quorum"})
-    if request.idempotency_key is not None and not 1 <= len(request.idempotency_key) <= 200:
-        problems.append({"path": "idempotency_key", "message": "write 1 to 200 characters"})
+    if request.idempotency_key is not None and not 1 <= len(request.idempotency_key) <= idempotency.KEY_CHARS:
+        problems.append({"path": "idempotency_key", "message": f"write 1 to {idempotency.KEY_CHARS} characters"})
     if len(request.limit_key) > 200 or (request.limit_key and not request.limit_key.isprintable()):
         problems.append({"path": "limit_key", "message": "write at most 200 printable characters"})
     if problems:

@@ -167,6 +167,8 @@ def flatten(detail: Any, path: str = "") -> list[dict[str, str]]:
         parts = [(f"{path}.{name}" if path else str(name), inner) for name, inner in detail.items()]
         return [fault for inner_path, inner in parts for fault in flatten(inner, inner_path)]
     if isinstance(detail, list):
+        if any(isinstance(inner, Mapping) for inner in detail):
+            return flatten({str(number): inner for number, inner in enumerate(detail)}, path)
         return [fault for inner in detail for fault in flatten(inner, path)]
     own = path.removesuffix("non_field_errors").rstrip(".")
     return [{"path": own or "body", "message": str(detail)}]

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from tasks_app.api.errors import BadQuery
 
 LIMIT_DEFAULT, LIMIT_MOST = 100, 500
+DIGITS_MOST = 18
 COUNT_MOST = 10_000
 
 
@@ -40,9 +41,14 @@ def whole(query: QueryDict, name: str, default: int | None) -> int | None:
     text = query.get(name)
     if text is None or text == "":
         return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS_MOST):
         raise BadQuery([{"path": name, "message": "write a whole number"}])
     return int(text)
+
+
+def whole_schema(least: int, most: int = 10**DIGITS_MOST - 1) -> dict[str, Any]:
+    """Return how the schema describes such a parameter."""
+    return {"type": "integer", "minimum": least, "maximum": most}
 
 
 def flag(query: QueryDict, name: str) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
+from rest_framework.serializers import CharField
 
 from tasks_app.api.authentication import HEADER
 from tasks_app.api.pagination import LIMIT_MOST
@@ -35,6 +36,20 @@ class TicketScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
         return {"type": "apiKey", "in": "query", "name": "ticket"}
+
+
+class StrictShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """How the schema says that a body has no other fields, and which of its texts must not be blank."""
+
+    target_class = "tasks_app.api.serializers.Strict"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        shape: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        for name, field in self.target.fields.items():
+            if type(field) is CharField and not field.allow_blank:
+                shape["properties"][name].setdefault("pattern", r"\S")
+        return {**shape, "additionalProperties": False}
 
 
 def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from rest_framework.views import APIView
 
 from tasks_app.api import schema as schema  # registers the key's description
 from tasks_app.api.routes import with_and_without_slash
+from tasks_app.api.views.batch import BatchView
 from tasks_app.api.views.bulk import BulkView
 from tasks_app.api.views.documents import RedocView, SwaggerView
 from tasks_app.api.views.explanations import TaskExplainView
@@ -55,6 +56,7 @@ VIEWS: dict[str, type[APIView]] = {
     "queues/<str:queue_name>/pause": QueuePauseView,
     "queues/<str:queue_name>/resume": QueueResumeView,
     "tasks": TaskListView,
+    "tasks/batch": BatchView,
     "tasks/bulk": BulkView,
     "tasks/<str:task_id>": TaskView,
     "tasks/<str:task_id>/priority": TaskPriorityView,

@@ -86,7 +86,10 @@ class AbsurdClient:
         return _task(await self._persist(lambda: self._transport.spawn(body, new.idempotency_key)))
 
     async def spawn_many(self, tasks: Sequence[NewTask]) -> list[TaskInfo]:
-        """Spawn several: on a database all or none, by a server each for itself. The same NewTask is spawned once."""
+        """Spawn several: on a database all or none, by a server in batches of up to 500, each all or none.
+
+        The same NewTask is spawned once. Raises ParamsInvalid with paths such as `tasks.7.params.ms_path`.
+        """
         wanted = [(new.body(self.config.queue_name), new.idempotency_key) for new in tasks]
         return [_task(each) for each in await self._persist(lambda: self._transport.spawn_many(wanted))]
 

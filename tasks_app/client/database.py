@@ -56,8 +56,7 @@ class DatabaseTransport:
         return await self._ask(_calls().queue_stats, queue)
 
     async def spawn(self, body: Document, key: str) -> Document:
-        (task,) = await self.spawn_many([(body, key)])
-        return task
+        return await self._ask(_calls().spawn, body, key)
 
     async def spawn_many(self, wanted: Sequence[tuple[Document, str]]) -> list[Document]:
         """Spawn all or none."""

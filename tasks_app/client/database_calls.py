@@ -22,7 +22,8 @@ from tasks_app.actions import lookup
 from tasks_app.actions import reprioritize as reprioritizing
 from tasks_app.actions import retry as retrying
 from tasks_app.actions.spawn import SpawnRequest
-from tasks_app.actions.spawn import spawn_many as spawn_all
+from tasks_app.actions.spawn import spawn as spawn_one
+from tasks_app.actions.spawn_batch import spawn_batch
 from tasks_app.api.choosing import tasks_where
 from tasks_app.api.errors import flatten
 from tasks_app.api.parsers import JsonObjectParser
@@ -69,10 +70,21 @@ def queue_stats(queue: str) -> Document:
     return dict(stats.queue_stats([queue])[0])
 
 
+def spawn(body: Document, key: str) -> Document:
+    """Spawn a task."""
+    return _spawned(spawn_one(_request(body, key), actor=actor()).task_id)
+
+
 def spawn_many(wanted: Sequence[tuple[Document, str]]) -> list[Document]:
-    """Spawn all or none."""
-    requests = [_request(body, key) for body, key in wanted]
-    return [_spawned(task.task_id) for task in spawn_all(requests, actor=actor())]
+    """Spawn all or none. Raises ParamsInvalid with the place of each bad task before its field."""
+    requests = []
+    for number, (body, key) in enumerate(wanted):
+        try:
+            requests.append(_request(body, key))
+        except ParamsInvalid as fault:
+            raise ParamsInvalid([{**p, "path": f"tasks.{number}.{p['path']}"} for p in fault.problems]) from None
+    tasks, _ = spawn_batch(requests, actor=actor())
+    return [_spawned(task.task_id) for task in tasks]
 
 
 def task(task_id: str) -> Document:

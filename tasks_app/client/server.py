@@ -9,13 +9,14 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import httpx
 
+from tasks_app.client.batches import batches, renumbered
 from tasks_app.client.config import AbsurdConfig
 from tasks_app.client.faults import NotConnected, ServerFault, Unavailable, from_problem
 from tasks_app.client.sockets import SocketFeed
 from tasks_app.client.transport import Choice, Document, Page
+from tasks_app.errors import ParamsInvalid
 
 API_ROOT = "/api/absurd"
-SPAWNS_AT_ONCE = 8
 
 
 class ServerTransport:
@@ -58,18 +59,15 @@ class ServerTransport:
         return await self._ask("POST", "tasks", body, {"Idempotency-Key": key})
 
     async def spawn_many(self, wanted: Sequence[tuple[Document, str]]) -> list[Document]:
-        """Spawn each by itself, several at once; the first that is refused is told of, others may be done."""
-        gate = asyncio.Semaphore(SPAWNS_AT_ONCE)
-
-        async def one(body: Document, key: str) -> Document:
-            async with gate:
-                return await self.spawn(body, key)
-
-        found = await asyncio.gather(*(one(body, key) for body, key in wanted), return_exceptions=True)
-        for each in found:
-            if isinstance(each, BaseException):
-                raise each
-        return [each for each in found if not isinstance(each, BaseException)]
+        """Spawn them in batches, one after the other, each all or none; what was spawned before a refusal stays."""
+        spawned: list[Document] = []
+        for batch in batches([{**body, "idempotency_key": key} for body, key in wanted]):
+            try:
+                answer = await self._ask("POST", "tasks/batch", {"tasks": batch})
+            except ParamsInvalid as fault:
+                raise renumbered(fault, len(spawned)) from None
+            spawned += answer["tasks"]
+        return spawned
 
     async def task(self, task_id: str) -> Document:
         return await self._ask("GET", f"tasks/{quote(task_id, safe='')}")

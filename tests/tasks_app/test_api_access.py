@@ -27,6 +27,11 @@ def test_health_is_open_but_terse():
     assert "runworker" not in response.body["message"]
 
 
+def test_health_refuses_a_question_that_it_does_not_understand():
+    answer = Caller().get("health?checks=perhaps")
+    assert (answer.status_code, answer.body["errors"][0]["path"]) == (400, "checks")
+
+
 def test_health_tells_a_reader_the_reasons():
     spawn_note()
     response = Caller(make_key("read")).get("health")

@@ -144,5 +144,31 @@ def test_a_workflow_that_cannot_be_begun_is_refused(api, single, body, path):
     assert not Run.objects.exists()
 
 
+def test_the_same_idempotency_key_begins_one_run(api, single):
+    key = {"Idempotency-Key": "night-7"}
+    first, again = api.post("runs", MOSAIC, **key), api.post("runs", {**MOSAIC}, **key)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.body["run_id"] == again.body["run_id"]
+    assert first.headers["Location"] == again.headers["Location"]
+    changed = api.post("runs", {**MOSAIC, "label": "2025-11-19"}, **key)
+    assert (changed.status_code, changed.body["code"]) == (409, "idempotency_conflict")
+    task = api.post("tasks", {"task_name": "note", "params": {"text": "a"}}, **key)
+    assert (task.status_code, task.body["code"]) == (409, "idempotency_conflict")
+    other = Caller(make_key("spawn", name="other")).post("runs", MOSAIC, **key)
+    assert (other.status_code, Run.objects.count()) == (201, 2)
+    begun = api.post("runs", {"workflow": "single", "params": {"text": "b"}}, **{"Idempotency-Key": "b"})
+    same = {"workflow": "single", "label": "", "params": {"text": "b"}}
+    assert api.post("runs", same, **{"Idempotency-Key": "b"}).body["run_id"] == begun.body["run_id"]
+
+
+def test_an_idempotency_key_of_a_run_that_was_refused_is_not_used_up(api):
+    key, stage = {"Idempotency-Key": "night-8"}, {"name": "a", "task_name": "note", "params": {}}
+    assert api.post("runs", {"workflow": "mine", "stages": [stage]}, **key).status_code == 422
+    right = {"workflow": "mine", "stages": [{**stage, "params": {"text": "a"}}]}
+    assert api.post("runs", right, **key).status_code == 201
+    long = api.post("runs", right, **{"Idempotency-Key": "k" * 201})
+    assert (long.status_code, long.body["errors"][0]["path"]) == (422, "idempotency_key")
+
+
 def test_runs_are_spawned_by_keys_that_may_spawn():
     assert Caller(make_key("read", "operate")).post("runs", MOSAIC).status_code == 403

@@ -127,6 +127,33 @@ async def test_wait_gives_up_in_time_and_the_task_goes_on(config: AbsurdConfig):
         assert (await client.get(task.task_id)).status == "pending"
 
 
+async def test_one_bad_task_among_many_is_named_and_none_is_spawned(config: AbsurdConfig, monkeypatch):
+    async with AbsurdClient(config) as client:
+        good = NewTask(task_name="echo", params={"value": 1})
+        bad = [NewTask(task_name="sleep", params={"seconds": "long"}), NewTask(task_name="eccho")]
+        fault = await fails_with(ParamsInvalid, client.spawn_many([good, *bad, good]))
+        assert [problem["path"] for problem in fault.problems] == ["tasks.1.params.seconds", "tasks.2.task_name"]
+        option = await fails_with(ParamsInvalid, client.spawn_many([good, NewTask(task_name="echo", priority=21)]))
+        assert option.problems[0]["path"] == "tasks.1.priority"
+        assert await in_thread(Task.objects.count)() == 0
+        assert await client.spawn_many([]) == []
+
+
+async def test_by_a_server_many_tasks_take_few_requests_and_faults_are_numbered_over_all(environment, monkeypatch):
+    monkeypatch.setattr("tasks_app.client.batches.TASKS_MOST", 40)
+    with serving(environment) as port:
+        async with AbsurdClient(f"http://127.0.0.1:{port}", api_key=KEY) as client:
+            wanted = [NewTask(task_name="echo", params={"value": n}) for n in range(100)]
+            spawned = await client.spawn_many(wanted)
+            assert [task.params["value"] for task in spawned] == list(range(100))
+            fault = await fails_with(
+                ParamsInvalid, client.spawn_many([*wanted[:60], NewTask(task_name="sleep", params={"seconds": "long"})])
+            )
+            assert [problem["path"] for problem in fault.problems] == ["tasks.60.params.seconds"]
+    address = in_thread(lambda: TaskEvent.objects.filter(verb="spawned").values("created_at").distinct().count())
+    assert await address() <= 3
+
+
 async def test_many_tasks_are_spawned_once_and_listed_page_by_page(config: AbsurdConfig, monkeypatch):
     monkeypatch.setattr("tasks_app.client.client.PAGE_TASKS", 3)
     async with AbsurdClient(config) as client:

@@ -11,7 +11,8 @@ from django.db import connection, transaction
 
 from tasks_app import claiming
 from tasks_app.errors import LostClaim
-from tasks_app.models import Attempt, IdempotencyKey, Task, TaskEvent
+from tasks_app.models import Attempt, IdempotencyKey, Run, Task, TaskEvent
+from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note, verbs
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,6 +64,17 @@ def test_the_same_key_from_two_callers_makes_one_task():
         tasks = together(*[lambda key=f"tile-{n}": spawn_note(idempotency_key=key)] * 3)
         assert len({task.task_id for task in tasks}) == 1
     assert (Task.objects.count(), IdempotencyKey.objects.count()) == (10, 10)
+
+
+def test_the_same_key_with_two_requests_at_once_begins_one_run():
+    key = make_key("spawn")
+    body = {"workflow": "mine", "stages": [{"name": "a", "task_name": "note", "params": {"text": "a"}}]}
+    for n in range(10):
+        callers = [Caller(key, **{"Idempotency-Key": f"night-{n}"}) for _ in range(3)]
+        answers = together(*(lambda c=caller: c.post("runs", body) for caller in callers))
+        assert sorted(answer.status_code for answer in answers) == [200, 200, 201]
+        assert len({answer.body["run_id"] for answer in answers}) == 1
+    assert (Run.objects.count(), Task.objects.count(), IdempotencyKey.objects.count()) == (10, 10, 10)
 
 
 def test_one_of_two_ends_of_the_same_claim_wins():

@@ -10,6 +10,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import health
+from tasks_app.api import examples
+from tasks_app.api.pagination import flag
 from tasks_app.api.permissions import may_read
 from tasks_app.api.serializers import CheckSerializer, HealthSerializer
 
@@ -41,13 +43,15 @@ class HealthView(APIView):
             OpenApiParameter("checks", bool, description="Tell readers of every check, not of faults only"),
         ],
         responses={200: HealthSerializer, 503: HealthSerializer},
+        examples=examples.OF_HEALTH,
     )
     def get(self, request: Request) -> Response:
         if not self._database_answers:
             return _answer(health.unavailable(), told=True)
         query, reader = request.query_params, may_read(request)
+        checks = flag(query, "checks")
         found = health.check(query.get("queue") or None if reader else None)
-        return _answer(found, told=reader, checks=query.get("checks", "").lower() in ("1", "true"))
+        return _answer(found, told=reader, checks=checks)
 
 
 def _answer(found: health.Health, *, told: bool, checks: bool = False) -> Response:

@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 from tasks_app import archive, attempt_logs
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.negotiation import AnythingAccepted
-from tasks_app.api.pagination import flag, refuse_unknown, whole
+from tasks_app.api.pagination import flag, refuse_unknown, whole, whole_schema
 from tasks_app.api.views.request import find_task
 from tasks_app.models import Attempt, Task
 from tasks_app.streaming import Window, open_file, send_file, send_window, streamed
@@ -28,8 +28,10 @@ LINES_MOST = 100_000
 COME_AGAIN_SEC = 30
 SIZE, KEPT, HOST = "X-Absurd-Log-Size", "X-Absurd-Log-Kept", "X-Absurd-Log-Host"
 PARAMETERS = [
-    OpenApiParameter("tail", int, description="The last so many lines."),
-    OpenApiParameter("offset", int, description="From this byte on, to follow again where one was cut off."),
+    OpenApiParameter("tail", whole_schema(1, LINES_MOST), description="The last so many lines."),
+    OpenApiParameter(
+        "offset", whole_schema(0), description="From this byte on, to follow again where one was cut off."
+    ),
     OpenApiParameter("follow", bool, description="Go on with what is written until the attempt ends, or ten minutes."),
     OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="bytes=…, one range."),
 ]

@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 
 from tasks_app import stats
 from tasks_app.actions import pause
+from tasks_app.api import examples
 from tasks_app.api.permissions import PAUSE
 from tasks_app.api.serializers import QueueSerializer, QueueStatsSerializer, ReasonSerializer, StopSerializer
 from tasks_app.api.views.request import actor_of, body_of, queue_name_of
@@ -26,7 +27,11 @@ def queue_names() -> list[str]:
 class QueueListView(APIView):
     """The names of all queues."""
 
-    @extend_schema(operation_id="queue_names", responses=serializers.ListSerializer(child=serializers.CharField()))
+    @extend_schema(
+        operation_id="queue_names",
+        responses=serializers.ListSerializer(child=serializers.CharField()),
+        examples=examples.OF_QUEUES,
+    )
     def get(self, request: Request) -> Response:
         return Response(queue_names())
 
@@ -34,7 +39,9 @@ class QueueListView(APIView):
 class AllQueueStatsView(APIView):
     """The counts of every queue."""
 
-    @extend_schema(operation_id="all_queue_stats", responses=QueueStatsSerializer(many=True))
+    @extend_schema(
+        operation_id="all_queue_stats", responses=QueueStatsSerializer(many=True), examples=examples.OF_STATS
+    )
     def get(self, request: Request) -> Response:
         return Response(QueueStatsSerializer(stats.queue_stats(queue_names()), many=True).data)
 
@@ -42,7 +49,7 @@ class AllQueueStatsView(APIView):
 class QueueStatsView(APIView):
     """The counts of one queue."""
 
-    @extend_schema(operation_id="queue_stats", responses=QueueStatsSerializer)
+    @extend_schema(operation_id="queue_stats", responses=QueueStatsSerializer, examples=examples.OF_STATS)
     def get(self, request: Request, queue_name: str) -> Response:
         if queue_name not in queue_names():
             raise QueueNotFound(queue_name)

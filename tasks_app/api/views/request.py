@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
@@ -17,10 +18,19 @@ from tasks_app.api.serializers import REASON_CHARS, ReasonSerializer
 from tasks_app.errors import QueueNotFound, TaskNotFound
 from tasks_app.models import Task
 
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeated with it, the request finds what it made."
+)
+
 
 def actor_of(request: Request) -> str:
     """Return how events name the caller."""
     return access.actor_of(request.user, request.auth if isinstance(request.auth, KeyHolder) else None)
+
+
+def idempotency_key_of(request: Request) -> str | None:
+    """Return the key under which a repeated request finds what the first one made."""
+    return request.headers.get(IDEMPOTENCY_KEY.name) or None
 
 
 def body_of(request: Request, shape: type[BaseSerializer[Any]], *, partial: bool = False) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import workflows
+from tasks_app.actions.idempotency import once
 from tasks_app.actions.run_retry import retry_run
 from tasks_app.actions.runs import cancel_run, found_run, start
 from tasks_app.api.caching import IF_NONE_MATCH, content_tag, tagged, unchanged
@@ -31,7 +32,7 @@ from tasks_app.api.run_serializers import (
     RunVerbSerializer,
 )
 from tasks_app.api.shown import Shown
-from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.api.views.request import IDEMPOTENCY_KEY, actor_of, body_of, idempotency_key_of
 from tasks_app.errors import RunNotFound
 from tasks_app.models import Run
 from tasks_app.run_graphs import graph_of
@@ -64,19 +65,31 @@ class RunListView(APIView):
 
     @extend_schema(
         operation_id="spawn_run",
+        parameters=[IDEMPOTENCY_KEY],
         request=RunSpawnSerializer,
-        responses={201: RunSerializer},
-        description="A run of a registered workflow by its params, or one of one's own by its stages.",
+        responses={201: RunSerializer, 200: RunSerializer},
+        description=(
+            "A run of a registered workflow by its params, or one of one's own by its stages. "
+            "200: the Idempotency-Key was used before, and this is the run that it began."
+        ),
     )
     def post(self, request: Request) -> Response:
-        wanted, actor = body_of(request, RunSpawnSerializer), actor_of(request)
-        if "stages" in wanted:
-            run = start(plan_of(wanted), actor)
+        wanted, actor, key = body_of(request, RunSpawnSerializer), actor_of(request), idempotency_key_of(request)
+        if key is None:
+            run, repeated = _begun(wanted, actor), False
         else:
-            run = workflows.start(wanted["workflow"], wanted["params"], actor=actor)
+            asked = {"params": {}, "label": "", **dict(request.data)}
+            run_id, repeated = once(key, asked, caller=actor, make=lambda: _begun(wanted, actor).run_id)
+            run = found_run(run_id)
         told = RunSerializer(Shown(run=run, state=state_of(run))).data
         address = reverse("absurd_api:Run", kwargs={"run_id": str(run.run_id)})
-        return Response(told, status=201, headers={"Location": address})
+        return Response(told, status=200 if repeated else 201, headers={"Location": address})
+
+
+def _begun(wanted: dict[str, Any], actor: str) -> Run:
+    if "stages" in wanted:
+        return start(plan_of(wanted), actor)
+    return workflows.start(wanted["workflow"], wanted["params"], actor=actor)
 
 
 class RunGraphView(APIView):

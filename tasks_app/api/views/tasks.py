@@ -16,6 +16,7 @@ from tasks_app import archive
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.lookup import find
 from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.api import examples
 from tasks_app.api.bounds import bounded
 from tasks_app.api.caching import IF_NONE_MATCH, asks, tag_of, tagged, task_tag, unchanged
 from tasks_app.api.errors import BadQuery
@@ -32,7 +33,15 @@ from tasks_app.api.serializers import (
     TaskSerializer,
     TaskSummarySerializer,
 )
-from tasks_app.api.views.request import actor_of, body_of, find_task, reason_of_deletion, task_id_of
+from tasks_app.api.views.request import (
+    IDEMPOTENCY_KEY,
+    actor_of,
+    body_of,
+    find_task,
+    idempotency_key_of,
+    reason_of_deletion,
+    task_id_of,
+)
 from tasks_app.models import ArchivedTask, IdempotencyKey, Queue, Task, TaskDependency, TaskStatus
 
 ARCHIVED = OpenApiParameter(
@@ -67,6 +76,7 @@ class TaskListView(APIView):
         operation_id="list_tasks",
         parameters=parameters(TaskFilter, FIELDS, ARCHIVED),
         responses=TaskListSerializer,
+        examples=examples.OF_LIST,
     )
     def get(self, request: Request) -> Response:
         only = _fields_of(request.query_params.get("fields"))
@@ -79,12 +89,13 @@ class TaskListView(APIView):
 
     @extend_schema(
         operation_id="spawn_task",
-        parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)],
+        parameters=[IDEMPOTENCY_KEY],
         request=SpawnSerializer,
         responses={201: SpawnedSerializer, 200: SpawnedSerializer},
+        examples=examples.OF_SPAWN,
     )
     def post(self, request: Request) -> Response:
-        key = request.headers.get("Idempotency-Key") or None
+        key = idempotency_key_of(request)
         repeated = key is not None and IdempotencyKey.objects.filter(caller=actor_of(request), key=key).exists()
         wanted = SpawnRequest(**body_of(request, SpawnSerializer), idempotency_key=key)
         return spawned(spawn(wanted, actor=actor_of(request)).task_id, status=200 if repeated else 201)
@@ -137,7 +148,12 @@ class TaskView(APIView):
 
     needs = {"DELETE": CANCEL}
 
-    @extend_schema(operation_id="get_task", parameters=[IF_NONE_MATCH], responses=TaskDetailSerializer)
+    @extend_schema(
+        operation_id="get_task",
+        parameters=[IF_NONE_MATCH],
+        responses=TaskDetailSerializer,
+        examples=examples.OF_DETAIL,
+    )
     def get(self, request: Request, task_id: str) -> Response:
         known = unchanged(request, task_tag(task_id_of(task_id))) if asks(request) else None
         if known is not None:
@@ -149,6 +165,7 @@ class TaskView(APIView):
         operation_id="cancel_task",
         parameters=[OpenApiParameter("reason", str)],
         responses={200: TaskDetailSerializer, 202: TaskDetailSerializer},
+        examples=examples.OF_CANCEL,
         description="200: cancelled. 202: its worker has been asked to stop it. 409: it has already finished.",
     )
     def delete(self, request: Request, task_id: str) -> Response:

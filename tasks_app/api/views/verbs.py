@@ -11,6 +11,7 @@ from tasks_app.actions.reprioritize import reprioritize
 from tasks_app.actions.requeue import requeue
 from tasks_app.actions.respawn import respawn
 from tasks_app.actions.retry import retry
+from tasks_app.api import examples
 from tasks_app.api.permissions import REPRIORITIZE, REQUEUE, RESPAWN, RETRY
 from tasks_app.api.serializers import (
     PrioritySerializer,
@@ -29,7 +30,12 @@ class TaskPriorityView(APIView):
 
     needs = {"POST": REPRIORITIZE}
 
-    @extend_schema(operation_id="reprioritize_task", request=PrioritySerializer, responses=TaskDetailSerializer)
+    @extend_schema(
+        operation_id="reprioritize_task",
+        request=PrioritySerializer,
+        responses=TaskDetailSerializer,
+        examples=examples.OF_PRIORITY,
+    )
     def post(self, request: Request, task_id: str) -> Response:
         wanted = body_of(request, PrioritySerializer)
         reprioritize(task_id_of(task_id), wanted["priority"], actor=actor_of(request), reason=wanted["reason"])
