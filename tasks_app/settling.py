@@ -33,8 +33,10 @@ class AttemptReport:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def settle_failure(task: Task, failure_class: str, message: str, *, actor: str, report: AttemptReport) -> None:
-    """Apply the retry policy to a locked claimed task whose attempt did not complete."""
+def settle_failure(
+    task: Task, failure_class: str, message: str, *, actor: str, report: AttemptReport, final: bool = False
+) -> None:
+    """Apply the retry policy to a locked claimed task whose attempt did not complete; `final`: it is not retried."""
     spec = registry.find(task.task_name)
     verdict = policies.judge(
         failure_class,
@@ -42,7 +44,7 @@ def settle_failure(task: Task, failure_class: str, message: str, *, actor: str, 
         max_retries=task.max_retries,
         crash_count=task.crash_count,
         cancel_requested=task.cancel_requested_at is not None,
-        retried=policies.RETRIED if spec is None or spec.retried is None else spec.retried,
+        retried=() if final else policies.RETRIED if spec is None or spec.retried is None else spec.retried,
     )
     fields: dict[str, Any] = {}
     if verdict.to == "pending":

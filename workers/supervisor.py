@@ -15,7 +15,7 @@ from django.conf import settings
 from tasks_app import registry
 from tasks_app.claiming import AttemptReport, Claim
 from tasks_app.usage import Used
-from workers import cores, environment, logs, protocol, publication, strays
+from workers import confinement, cores, environment, logs, protocol, publication, strays
 from workers.enclosure import Enclosure, Surroundings
 from workers.execution import Execution
 from workers.outcome import CRASHES, Exit, Memory, Stop, clean, judge, signal_name
@@ -42,6 +42,7 @@ class ProcessExecution(Execution):
         data_roots: tuple[Path, ...],
         host_memory_gb: float,
         bench: Bench | None = None,
+        confined: bool = False,
     ) -> None:
         super().__init__(claim, root=root)
         self.ceiling_gb = memory_ceiling_gb(claim, host_memory_gb)
@@ -50,6 +51,7 @@ class ProcessExecution(Execution):
         self._var = var
         self._data_roots = data_roots
         self._bench = bench
+        self._confined = confined
         self._enclosure: Enclosure | None = None
         self._begun = False
         self._reply: Reply | None = None
@@ -108,6 +110,7 @@ class ProcessExecution(Execution):
 
     def _request(self, handler: str) -> Request:
         spec = registry.find(self.claim.task_name)
+        own = (self.places.attempt_dir, self._log, *environment.shared(self._var))
         return Request(
             task_id=str(self.claim.task_id),
             attempt=self.claim.attempt,
@@ -121,6 +124,8 @@ class ProcessExecution(Execution):
             benign_severe=spec.benign_severe if spec and spec.severe_is_failure else None,
             cores=self.claim.cores,
             memory_gb=self.claim.memory_gb,
+            watch_inputs=spec is None or spec.stable_inputs,
+            writable=confinement.places(own, self._data_roots) if self._confined else None,
             environment=environment.of_attempt(scratch=self.places.scratch_dir, log_path=self._log),
         )
 
