@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 from django.conf import settings
 
 from tasks_app import registry
@@ -26,6 +27,8 @@ from workers.spare import Bench, Kind
 
 BEGIN_WITHIN_SEC = 10.0
 """A spare that has not begun its attempt by then hangs; the attempt is started cold."""
+FREE_FOR_STACKS_BYTES = 2_000_000_000
+"""Taking the stacks may need 0.3 s, in which a greedy attempt can touch another gigabyte."""
 
 logger = logging.getLogger(__name__)
 
@@ -238,7 +241,14 @@ class ProcessExecution(Execution):
         if taken_gb > self.ceiling_gb:
             message = f"took {taken_gb:.2f} GB, more than the {self.ceiling_gb:.2f} GB allowed to attempt "
             message += f"{self.claim.attempt} of a task name that declares {self.claim.memory_gb:g} GB"
-            self.kill(Stop(failure_class="memory", message=message))
+            self._end_for_memory(Stop(failure_class="memory", message=message))
+
+    def _end_for_memory(self, stop: Stop) -> None:
+        """Have it killed, with a moment for its stacks first where the host can bear what it may take meanwhile."""
+        if self.stop_asked is None and psutil.virtual_memory().available > FREE_FOR_STACKS_BYTES:
+            self.stop(stop, grace_sec=0.0)
+        else:
+            self.kill(stop)
 
     def _sample(self) -> Usage:
         if self._enclosure is not None:
