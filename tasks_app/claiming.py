@@ -282,13 +282,14 @@ def complete(
     raise LostClaim(claim.task_id, "completion")
 
 
-def fail(claim: Claim, failure_class: str, message: str, report: AttemptReport) -> Task:
+def fail(claim: Claim, failure_class: str, message: str, report: AttemptReport, *, final: bool = False) -> Task:
     """End the attempt with a failure class; policy decides whether the task is retried, failed, cancelled or returned.
 
+    A `final` failure is not retried, whatever its class.
     Raises LostClaim when another claim holds the task.
     """
     with _fenced(claim, failure_class) as task:
-        settle_failure(task, failure_class, message, actor=claim.actor, report=report)
+        settle_failure(task, failure_class, message, actor=claim.actor, report=report, final=final)
     return task
 
 

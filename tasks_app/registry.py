@@ -50,6 +50,8 @@ class TaskSpec:
     """Whether an attempt in a process has failed when CASA wrote SEVERE into its log, although the handler returned."""
     benign_severe: tuple[str, ...] = ()
     """Patterns of severe messages that mean nothing."""
+    stable_inputs: bool = True
+    """Whether an attempt in a process has failed when what its params name by absolute paths changed while it ran."""
     check_params: Callable[[BaseModel], list[Problem]] | None = None
     """Called at spawn with the params that were given, for what a model alone cannot know. Fields that parents fill in
     later are not set."""

@@ -42,11 +42,16 @@ class Failure:
     failure_class: str
     message: str
     report: AttemptReport = field(default_factory=AttemptReport)
+    final: bool = False
+    """Not tried again, whatever the policies say."""
 
 
-def settle_failure(task: Task, failure_class: str, message: str, *, actor: str, report: AttemptReport) -> None:
-    """Apply the retry policy to a locked claimed task whose attempt did not complete."""
-    settle_failures([Failure(task=task, failure_class=failure_class, message=message, report=report)], actor=actor)
+def settle_failure(
+    task: Task, failure_class: str, message: str, *, actor: str, report: AttemptReport, final: bool = False
+) -> None:
+    """Apply the retry policy to a locked claimed task whose attempt did not complete; `final`: it is not retried."""
+    failure = Failure(task=task, failure_class=failure_class, message=message, report=report, final=final)
+    settle_failures([failure], actor=actor)
 
 
 def settle_failures(failures: Sequence[Failure], *, actor: str) -> None:
@@ -57,7 +62,7 @@ def settle_failures(failures: Sequence[Failure], *, actor: str) -> None:
 
 def _settled(failure: Failure, actor: str, moment: datetime) -> Move:
     task, failure_class, message = failure.task, failure.failure_class, failure.message
-    verdict = _verdict(task, failure_class)
+    verdict = _verdict(failure)
     fields: dict[str, Any] = {}
     if verdict.to == "pending":
         fields = _next_try(task, failure_class, moment, counted=verdict.counts_as_retry)
@@ -89,15 +94,16 @@ def _settled(failure: Failure, actor: str, moment: datetime) -> Move:
     )
 
 
-def _verdict(task: Task, failure_class: str) -> Verdict:
+def _verdict(failure: Failure) -> Verdict:
+    task = failure.task
     spec = registry.find(task.task_name)
     return policies.judge(
-        failure_class,
+        failure.failure_class,
         retry_count=task.retry_count,
         max_retries=task.max_retries,
         crash_count=task.crash_count,
         cancel_requested=task.cancel_requested_at is not None,
-        retried=policies.RETRIED if spec is None or spec.retried is None else spec.retried,
+        retried=() if failure.final else policies.RETRIED if spec is None or spec.retried is None else spec.retried,
     )
 
 

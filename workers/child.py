@@ -6,6 +6,8 @@ environment imports, whose `hand_over` is called when there is an attempt.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import faulthandler
 import gc
 import importlib
@@ -19,12 +21,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from tasks_app import calling
 from tasks_app.handler import DirectoryContext
-from workers import protocol, severe
+from workers import confinement, inputs, protocol, severe
 from workers.pace import Pace
 from workers.protocol import Begun, Failure, Progress, Ready, Reply, Request, Result, Said
 from workers.running import plain_result, product_notes, run_handler
 from workers.stacks import STACK_FD
+
+DENIED = os.strerror(errno.EACCES)
 
 
 class Channel:
@@ -86,10 +91,12 @@ def main() -> NoReturn:
     if module is not None:
         channel.send(Ready(pid=os.getpid()))
     request = receive(request_fd)
+    began_in = str(Path.cwd())
     settle_in(request)
     if module is not None:
         module.hand_over()
     channel.send(Begun())
+    confine(request, began_in)
     channel.send(execute(request, ChildContext(request, channel)))
     sys.stdout.flush()
     sys.stderr.flush()
@@ -117,6 +124,21 @@ def settle_in(request: Request) -> None:
     os.chdir(Path(request.attempt_dir) / "scratch")
 
 
+def confine(request: Request, began_in: str) -> None:
+    """Have the kernel refuse writes elsewhere, once the handler is imported: Python may store what it compiles.
+
+    A spare keeps the directory that it began in.
+    """
+    if request.writable is None:
+        return
+    with contextlib.suppress(BaseException):  # said again when it is called
+        calling.load(request.handler)
+    try:
+        confinement.enter([*request.writable, began_in])
+    except OSError as error:
+        sys.stderr.write(f"the kernel does not confine this attempt: {error}\n")
+
+
 def execute(request: Request, context: ChildContext) -> Reply:
     """Run the handler and say how it went; raises nothing."""
     log = Path(request.log_path)
@@ -129,8 +151,15 @@ def execute(request: Request, context: ChildContext) -> Reply:
             severe.refuse(log, request.benign_severe, offset=begun_at)
         return Result(result=plain_result(outcome), products=product_notes(context))
 
+    given = inputs.find(request.params if request.watch_inputs else {}, context.attempt_dir)
+    for path in given.unwatched:
+        sys.stderr.write(f"input {path} has more than {inputs.FILES_MOST} files, which are not watched for changes\n")
     reply = run_handler(request.handler, request.params, context, finish)
     context.finish_reporting()
+    if changed := given.changed():
+        reply = inputs.refuse(reply, changed)
+    elif isinstance(reply, Failure) and request.writable is not None and DENIED in reply.message:
+        reply = reply.model_copy(update={"message": f"{reply.message} ({confinement.HINT})"})
     if isinstance(reply, Failure):
         sys.stderr.write(reply.traceback)
     return reply

@@ -88,7 +88,7 @@ def deliver(execution: Execution) -> bool:
 def _store(execution: Execution, outcome: Outcome) -> None:
     claim, report = execution.claim, execution.report()
     if outcome.failure_class is not None:
-        claiming.fail(claim, outcome.failure_class, outcome.message, report)
+        claiming.fail(claim, outcome.failure_class, outcome.message, report, final=outcome.final)
     elif outcome.result is not None:
         publication.publish(execution.places)
         products = published_products(outcome.result.products, str(execution.places.published_dir))

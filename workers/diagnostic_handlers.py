@@ -178,6 +178,23 @@ def fill_disk(params: FillDiskParams, context: Context) -> dict[str, float]:
     return {"write_gb": params.write_gb}
 
 
+class OverwriteParams(Params):
+    """Which file, below a data root."""
+
+    path: str
+
+
+def overwrite(params: OverwriteParams, context: Context) -> dict[str, str]:
+    """Write a file's first byte over itself, which makes it no other file but one that was written to."""
+    if not any(Path(params.path).resolve().is_relative_to(root.resolve()) for root in context.data_roots):
+        raise InvalidInput(f"{params.path} is not below a data root")
+    with Path(params.path).open("r+b") as stream:
+        first = stream.read(1)
+        stream.seek(0)
+        stream.write(first)
+    return {"path": params.path}
+
+
 class BurnParams(Params):
     """How much processor time to use, and how much to write to the disk first, by a helper process or not."""
 

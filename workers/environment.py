@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -14,12 +15,12 @@ THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "
 
 def of_child(*, mark: str, cores: int, scratch: Path, log_path: Path, var: Path) -> dict[str, str]:
     """Return the whole environment of a child; what numba and matplotlib compile once is shared by all attempts."""
-    cache = var / "cache"
+    cache, casa_data = shared(var)
     own = {
         "NUMBA_CACHE_DIR": str(cache / "numba"),
         "MPLCONFIGDIR": str(cache / "matplotlib"),
         "MPLBACKEND": "Agg",
-        "ABSURD_CASA_DATA": os.environ.get("ABSURD_CASA_DATA") or str(var / "casa-data"),
+        "ABSURD_CASA_DATA": str(casa_data),
         strays.MARK: mark,
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONUNBUFFERED": "1",
@@ -39,7 +40,14 @@ def of_attempt(*, scratch: Path, log_path: Path) -> dict[str, str]:
     }
 
 
-def make_caches(var: Path) -> None:
-    """Make the directories that all children share."""
+def shared(var: Path) -> tuple[Path, ...]:
+    """Return the directories into which all children write: what is compiled once, and CASA's measures."""
+    return (var / "cache", Path(os.environ.get("ABSURD_CASA_DATA") or var / "casa-data").absolute())
+
+
+def make_shared(var: Path) -> None:
+    """Make the directories that all children share; CASA's may be somebody else's."""
     for name in ("numba", "matplotlib"):
         (var / "cache" / name).mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):
+        shared(var)[1].mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from tasks_app import claiming, full_disk, registry
 from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
 from tasks_app.models import Task, WorkerOrder
 from tasks_app.sweeper import Sweeper
-from workers import backlog, deliveries, environment, identity, leftovers, link, publication
+from workers import backlog, confinement, deliveries, environment, identity, leftovers, link, publication
 from workers.admission import Admission
 from workers.disk import DiskFloor
 from workers.execution import Execution
@@ -78,24 +78,28 @@ class Loop:
         self._gathering = Gathering()
         self._reporter = Reporter()
         self._bench = Bench(settings.ABSURD_VAR, enabled=options.warm, log_bytes_most=settings.ABSURD_LOG_MAX_MB << 20)
+        self._confined = options.confine and confinement.abi() > 0
         self._disk = DiskFloor(self._root, settings.ABSURD_DISK_FLOOR_GB)
         self._timers = (self._claims, self._renewals, self._heartbeats, self._sweeps, self._limits, self._watch)
 
     def run(self) -> bool:
         """Work until the end; return whether a fresh process is to go on in this one's place."""
         link.use_single_connection()
-        environment.make_caches(settings.ABSURD_VAR)
+        environment.make_shared(settings.ABSURD_VAR)
         self._orders.catch()
         self._selector.register(self._orders.reader, selectors.EVENT_READ, self._orders.drain_reader)
         self._selector.register(self._crew.fd, selectors.EVENT_READ, self._crew.collect)
         logger.info(
-            "worker %s starts: queues=%s concurrency=%d memory_gb=%.1f pid=%d",
+            "worker %s starts: queues=%s concurrency=%d memory_gb=%.1f confined=%s pid=%d",
             self._options.worker_id,
             ",".join(self._options.queue_names),
             self._options.concurrency,
             self._options.memory_gb,
+            "yes" if self._confined else "no",
             os.getpid(),
         )
+        if self._options.confine and not self._confined:
+            logger.warning("this kernel cannot confine attempts: that they wrote into an input shows only afterwards")
         while not self._finished():
             self._turn()
         self._leave()
@@ -336,6 +340,7 @@ class Loop:
             data_roots=settings.ABSURD_DATA_ROOTS,
             host_memory_gb=self._options.memory_gb,
             bench=self._bench,
+            confined=self._confined,
         )
 
     def _sweep(self) -> None:

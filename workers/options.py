@@ -36,6 +36,8 @@ class Options:
     max_rss_gb: float | None
     warm: bool = True
     """Whether a spare child with CASA imported is kept."""
+    confine: bool = True
+    """Whether attempts may write into their own directories only, where the kernel can see to that."""
 
     @property
     def queue_names(self) -> tuple[str, ...]:
@@ -76,6 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--no-warm", dest="warm", action="store_false", help="keep no spare child with CASA imported")
     add(
+        "--no-confine",
+        dest="confine",
+        action="store_false",
+        help="let attempts write wherever this account may; by default they may write into their own directories only",
+    )
+    add(
         "--memory-gb",
         type=_number(0.1),
         metavar="GB",
@@ -107,6 +115,7 @@ def from_parsed(parsed: dict[str, object]) -> Options:
         "max_tasks": parsed.get("max_tasks"),
         "drain_timeout_sec": given("drain_timeout", DRAIN_TIMEOUT_SEC),
         "warm": bool(given("warm", True)),
+        "confine": bool(given("confine", True)),
         "memory_gb": given("memory_gb", admission.default_memory_gb()),
         "cores": given("cores", admission.default_cores(concurrency)),  # type: ignore[arg-type]
         "max_age_sec": parsed.get("max_age"),

@@ -52,6 +52,8 @@ class Outcome:
     message: str = ""
     traceback: str = ""
     result: Result | None = None
+    final: bool = False
+    """Whether the task is not tried again, whatever the policy says of the class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,9 @@ def judge(
         message = clean(reply.message)
         if reply.failure_class == "memory" and memory is not None:
             message = f"{message} ({memory.told})"
-        return Outcome(failure_class=reply.failure_class, message=message, traceback=clean(reply.traceback))
+        return Outcome(
+            failure_class=reply.failure_class, message=message, traceback=clean(reply.traceback), final=reply.final
+        )
     return _silent_end(exit, memory or Memory(), core_hint)
 
 

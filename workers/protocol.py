@@ -47,6 +47,10 @@ class Request(Message):
     """Patterns of CASA's severe messages that mean nothing; None: none of them means anything."""
     cores: int
     memory_gb: float
+    watch_inputs: bool = True
+    """Whether the attempt has failed when a file that its params name changed while it ran."""
+    writable: tuple[str, ...] | None = None
+    """The only places where it may write; None: wherever its account may."""
     environment: dict[str, str] = Field(default_factory=dict)
     """What differs from attempt to attempt, for a child that was started before there was one."""
 
@@ -113,6 +117,8 @@ class Failure(Message):
     failure_class: ReplyClass
     message: str
     traceback: str = ""
+    final: bool = False
+    """Whether it is not to be tried again, whatever the policy says of its class."""
 
 
 Reply = Result | Failure

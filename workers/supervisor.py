@@ -10,12 +10,13 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 from django.conf import settings
 
 from tasks_app import registry
 from tasks_app.claiming import AttemptReport, Claim
 from tasks_app.usage import Used
-from workers import cores, environment, logs, protocol, publication, strays
+from workers import confinement, cores, environment, logs, protocol, publication, strays
 from workers.enclosure import Enclosure, Surroundings
 from workers.execution import Execution
 from workers.outcome import CRASHES, Exit, Memory, Stop, clean, judge, signal_name
@@ -26,6 +27,8 @@ from workers.spare import Bench, Kind
 
 BEGIN_WITHIN_SEC = 10.0
 """A spare that has not begun its attempt by then hangs; the attempt is started cold."""
+FREE_FOR_STACKS_BYTES = 2_000_000_000
+"""Taking the stacks may need 0.3 s, in which a greedy attempt can touch another gigabyte."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class ProcessExecution(Execution):
         data_roots: tuple[Path, ...],
         host_memory_gb: float,
         bench: Bench | None = None,
+        confined: bool = False,
     ) -> None:
         super().__init__(claim, root=root)
         self.ceiling_gb = memory_ceiling_gb(claim, host_memory_gb)
@@ -50,6 +54,7 @@ class ProcessExecution(Execution):
         self._var = var
         self._data_roots = data_roots
         self._bench = bench
+        self._confined = confined
         self._enclosure: Enclosure | None = None
         self._begun = False
         self._reply: Reply | None = None
@@ -108,6 +113,7 @@ class ProcessExecution(Execution):
 
     def _request(self, handler: str) -> Request:
         spec = registry.find(self.claim.task_name)
+        own = (self.places.attempt_dir, self._log, *environment.shared(self._var))
         return Request(
             task_id=str(self.claim.task_id),
             attempt=self.claim.attempt,
@@ -121,6 +127,8 @@ class ProcessExecution(Execution):
             benign_severe=spec.benign_severe if spec and spec.severe_is_failure else None,
             cores=self.claim.cores,
             memory_gb=self.claim.memory_gb,
+            watch_inputs=spec is None or spec.stable_inputs,
+            writable=confinement.places(own, self._data_roots) if self._confined else None,
             environment=environment.of_attempt(scratch=self.places.scratch_dir, log_path=self._log),
         )
 
@@ -233,7 +241,14 @@ class ProcessExecution(Execution):
         if taken_gb > self.ceiling_gb:
             message = f"took {taken_gb:.2f} GB, more than the {self.ceiling_gb:.2f} GB allowed to attempt "
             message += f"{self.claim.attempt} of a task name that declares {self.claim.memory_gb:g} GB"
-            self.kill(Stop(failure_class="memory", message=message))
+            self._end_for_memory(Stop(failure_class="memory", message=message))
+
+    def _end_for_memory(self, stop: Stop) -> None:
+        """Have it killed, with a moment for its stacks first where the host can bear what it may take meanwhile."""
+        if self.stop_asked is None and psutil.virtual_memory().available > FREE_FOR_STACKS_BYTES:
+            self.stop(stop, grace_sec=0.0)
+        else:
+            self.kill(stop)
 
     def _sample(self) -> Usage:
         if self._enclosure is not None:

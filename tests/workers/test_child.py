@@ -39,12 +39,14 @@ def writes(params: Params, context: Context) -> dict[str, str]:
     return {"path": context.published(table)}
 
 
-def run(directory: Path, function: str, **params: object) -> tuple[Result | Failure, list[Progress]]:
+def run(
+    directory: Path, function: str, *, module: str = __name__, **params: object
+) -> tuple[Result | Failure, list[Progress]]:
     request = Request(
         task_id="t",
         attempt=1,
         task_name="test",
-        handler=f"{__name__}:{function}",
+        handler=f"{module}:{function}",
         params=params,
         attempt_dir=str(directory),
         published_dir="/published/test.12345678",

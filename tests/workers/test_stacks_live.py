@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from tasks_app.actions.cancel import cancel
-from tests.workers.live import attempts, finished, spawn_one, with_progress
-from workers import stacks
+from tests.tasks_app.notes import make_worker
+from tests.workers.live import attempts, claim_for, finished, outcomes, spawn_one, wait_for, with_progress
+from workers import environment, stacks, supervisor
+from workers.supervisor import ProcessExecution
 
 pytestmark = pytest.mark.chaos
 
@@ -18,8 +20,9 @@ def test_the_stacks_of_stopped_and_crashed_attempts_are_kept(workers):
     silent = spawn_one("hang-in-c", {}, silence_sec=5, max_retries=0)
     crashed = spawn_one("segfault", {}, max_retries=0)
     cancelled = spawn_one("sleep", {"seconds": 60})
+    greedy = spawn_one("eat-memory", {"memory_gb": 0.8}, max_retries=0)
     well = spawn_one("echo", {})
-    workers.start("--concurrency", "5")
+    workers.start("--concurrency", "6")
     with_progress(cancelled)
     cancel(cancelled.task_id, actor="user:test", reason="wrong tile")
     for task, function in (
@@ -27,6 +30,7 @@ def test_the_stacks_of_stopped_and_crashed_attempts_are_kept(workers):
         (silent, "in hang_in_c"),
         (crashed, "in segfault"),
         (cancelled, "in sleep"),
+        (greedy, "in eat_memory"),
     ):
         finished(task)
         (attempt,) = attempts(task)
@@ -36,7 +40,32 @@ def test_the_stacks_of_stopped_and_crashed_attempts_are_kept(workers):
         assert len(attempt.stack.encode()) <= 40_000
     assert "Segmentation fault" in attempts(crashed)[0].stack
     assert "nanosleep" in attempts(timed_out)[0].stack  # where in the kernel it hung
+    assert outcomes(greedy) == ["memory"]
     assert attempts(finished(well))[0].stack == ""
+
+
+def test_on_a_host_that_runs_out_of_memory_no_moment_is_lost_for_stacks(workers, monkeypatch):
+    monkeypatch.setattr(supervisor, "FREE_FOR_STACKS_BYTES", 2**62)
+    spawn_one("eat-memory", {"memory_gb": 0.8})
+    (claim,) = claim_for(make_worker(memory_gb=16.0), 1)
+    var = workers.data.parent / "var"
+    environment.make_shared(var)
+    execution = ProcessExecution(
+        claim, root=workers.data, var=var, data_roots=(workers.data,), host_memory_gb=claim.memory_gb
+    )
+    execution.start("workers.diagnostic_handlers:eat_memory")
+
+    def ended() -> bool:
+        execution.listen()
+        if execution.running:
+            execution.check_limits(grace_sec=10.0)
+        return execution.outcome is not None
+
+    wait_for(ended)
+    guardian = execution.close()
+    assert guardian is not None and guardian.wait(10) == 0
+    assert execution.outcome is not None and execution.outcome.failure_class == "memory"
+    assert execution.report().stack == ""
 
 
 def test_a_long_dump_keeps_its_head_and_its_tail():
