@@ -24,4 +24,4 @@ def statements(work: Callable[[], object]) -> int:
             wire.untrace()
             os.close(descriptor)
         messages = [line.split("\t") for line in told.read().splitlines()]
-    return sum("F" in message[:2] and QUERY[0] in message[:5] or QUERY[1] in message[:5] for message in messages)
+    return sum(("F" in message[:2] and QUERY[0] in message[:5]) or QUERY[1] in message[:5] for message in messages)
