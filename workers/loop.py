@@ -16,7 +16,7 @@ from tasks_app import claiming, full_disk, registry
 from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
 from tasks_app.models import Task, WorkerOrder
 from tasks_app.sweeper import Sweeper
-from workers import backlog, confinement, deliveries, environment, identity, leftovers, link, publication
+from workers import backlog, confinement, deliveries, environment, identity, leftovers, link, publication, warming
 from workers.admission import Admission
 from workers.disk import DiskFloor
 from workers.execution import Execution
@@ -100,10 +100,17 @@ class Loop:
         )
         if self._options.confine and not self._confined:
             logger.warning("this kernel cannot confine attempts: that they wrote into an input shows only afterwards")
+        self._warm_up()
         while not self._finished():
             self._turn()
         self._leave()
         return bool(self._recycling.because) and not self._orders.drain
+
+    def _warm_up(self) -> None:
+        """Expect more of what the queues ran last; not when it is to end soon anyway."""
+        if self._options.warm and not self._options.burst:
+            with self._link.guarded():
+                self._bench.expect(warming.kind_used_last(self._options.queue_names))
 
     @property
     def _ending(self) -> bool:

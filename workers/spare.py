@@ -113,6 +113,10 @@ class Bench:
         spare.forget_log()
         return spare.enclosure
 
+    def expect(self, kind: Kind | None) -> None:
+        """Have a spare of this kind made ready before an attempt asks for one."""
+        self._wanted = self._wanted or kind
+
     def tend(self, *, wanted: bool) -> None:
         """Start, replace or end the spare, as it is needed; none is needed while the worker drains."""
         self._ending = [guardian for guardian in self._ending if guardian.poll() is None]

@@ -84,6 +84,18 @@ def test_a_spare_that_hangs_or_dies_costs_no_attempt(workers):
     assert finished(spawn_one("casa-trial"), 100).status == "completed"
 
 
+def test_a_worker_that_starts_again_has_a_spare_ready_for_its_first_attempt(workers):
+    worker = workers.start()
+    cold = finished(spawn_one("casa-trial"), 100)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    label = workers.start().args[-1]
+    wait_for(lambda: "warm spare is ready" in workers.log_of(label).read_text(), 100)
+    (waiting,) = wait_for(lambda: spares(Path(workers.environment["ABSURD_VAR"])))
+    first = finished(spawn_one("casa-trial"), 100)
+    assert first.result["pid"] == waiting.pid != cold.result["pid"]
+
+
 def test_no_spare_is_kept_where_none_is_wanted(workers):
     workers.start("--no-warm")
     finished(spawn_one("casa-trial"), 100)
