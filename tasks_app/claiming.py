@@ -213,6 +213,21 @@ def note_stop(claim: Claim, *, failure_class: str, reason: str, asked_ago_sec: f
         )
 
 
+def note_held(claim: Claim, processes: str) -> None:
+    """Note that processes of an attempt that is being stopped outlive SIGKILL, and its slot with them.
+
+    Raises LostClaim.
+    """
+    with _fenced(claim, "stop"):
+        attempt = Attempt.objects.select_for_update().get(claim_token=claim.claim_token)
+        held = (
+            f"since {clock.stamp(clock.now())} the kernel holds what was killed (pid, state, where, name): {processes}"
+        )
+        attempt.stop_reason = f"{attempt.stop_reason[:250]}; {held}"[:500]
+        attempt.stop_due_at = None
+        attempt.save(update_fields=["stop_reason", "stop_due_at"])
+
+
 def start_attempt(claim: Claim, *, directory: str, log_path: str) -> None:
     """Note where the attempt works and writes its log. Raises LostClaim."""
     with _fenced(claim, "start"):

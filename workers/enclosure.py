@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers import guardian, resources
+from workers import descent, guardian, resources, stacks
 from workers.pipes import Lines
 from workers.protocol import Request
 from workers.resources import Usage
@@ -89,6 +89,11 @@ class Enclosure:
     def measure(self) -> Usage:
         """Return what has been used since it was given its attempt, and the memory held now."""
         return resources.measure(self.guardian.pid).since(self.base)
+
+    def survivors(self) -> list[str]:
+        """Return what still lives below the guardian: pid, state, place in the kernel and name of each."""
+        alive = sorted(descent.descendants(self.guardian.pid))
+        return [line for pid in alive if (line := stacks.wait_of(f"/proc/{pid}"))]
 
     def close(self) -> subprocess.Popen[bytes]:
         """Close the pipes, at which the guardian ends everybody; return it, to be reaped later."""

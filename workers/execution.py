@@ -26,6 +26,8 @@ class Execution(ABC):
         self.stop_grace_sec = 0.0
         self.stop_told = False
         """Whether the database knows of the stop."""
+        self.held_told = False
+        """Whether the database knows that the kernel does not let it end."""
         self._stop_asked_at = 0.0
         self.outcome: Outcome | None = None
         self.news: Progress | None = None
@@ -67,6 +69,10 @@ class Execution(ABC):
     @abstractmethod
     def check_limits(self, *, grace_sec: float) -> None:
         """Stop the attempt when it has run or grown beyond what it may."""
+
+    def survivors(self) -> list[str]:
+        """Return its processes that still live, a line each, where it has any."""
+        return []
 
     def used(self) -> Used | None:
         """Return what it has used so far, where that can be told."""

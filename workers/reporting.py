@@ -1,7 +1,8 @@
-"""What the database is told of running attempts beside their progress: that they are being stopped, what they use."""
+"""What the database is told of running attempts beside progress: that they are being stopped or held, what they use."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from tasks_app import claiming, usage
@@ -12,7 +13,10 @@ from workers.timer import Timer
 
 USAGE_SEC = 5.0
 SLOT_FREE_AFTER_SEC = 2.0
-"""So long after the grace the slot is free at the latest."""
+"""So long after the grace the slot is free, unless the kernel holds a process that was killed."""
+SURVIVORS_MOST = 3
+
+logger = logging.getLogger(__name__)
 
 
 class Reporter:
@@ -27,8 +31,29 @@ class Reporter:
         for execution in running:
             if execution.stop_asked is not None and not execution.stop_told:
                 _tell_stop(execution)
+            elif _is_held(execution):
+                _tell_held(execution)
         if self._usage.due():
             usage.store([used for execution in running if (used := execution.used()) is not None])
+
+
+def _is_held(execution: Execution) -> bool:
+    """Whether it lives on although it should have been killed by now."""
+    overdue = execution.stop_ago_sec > execution.stop_grace_sec + SLOT_FREE_AFTER_SEC
+    return execution.stop_told and not execution.held_told and overdue
+
+
+def _tell_held(execution: Execution) -> None:
+    survivors = execution.survivors()
+    if not survivors:
+        return
+    processes = "; ".join(survivors[:SURVIVORS_MOST])
+    logger.warning("the kernel holds processes of %s: %s", execution.named, processes)
+    try:
+        claiming.note_held(execution.claim, processes)
+    except (LostClaim, TaskNotFound):
+        execution.kill(LOST)
+    execution.held_told = True
 
 
 def _tell_stop(execution: Execution) -> None:

@@ -63,16 +63,17 @@ def _waits(child: int, others: set[int]) -> str:
     """Return what the child's threads and the attempt's other processes wait for in the kernel, a line each."""
     places = [f"/proc/{child}/task/{name}" for name in _listing(f"/proc/{child}/task")]
     places += [f"/proc/{pid}" for pid in sorted(others - {child})]
-    lines = [line for place in places[:THREADS_MOST] if (line := _wait(place))]
+    lines = [f"  {line}" for place in places[:THREADS_MOST] if (line := wait_of(place))]
     return "\n".join(["Threads and processes (pid, state, waiting in the kernel at, name):", *lines]) if lines else ""
 
 
-def _wait(place: str) -> str:
+def wait_of(place: str) -> str:
+    """Return pid, state, place in the kernel and name of a process or thread, given its directory in /proc."""
     try:
         with open(f"{place}/stat", "rb") as stat, open(f"{place}/wchan", "rb") as wchan:  # noqa: PTH123
             head, _, rest = stat.read().decode(errors="replace").rpartition(")")
             pid, _, name = head.partition(" (")
-            return f"  {pid} {rest.split(None, 1)[0]} {wchan.read().decode(errors='replace').strip('0') or '-'} {name}"
+            return f"{pid} {rest.split(None, 1)[0]} {wchan.read().decode(errors='replace').strip('0') or '-'} {name}"
     except (OSError, IndexError):
         return ""
 

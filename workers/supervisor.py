@@ -256,6 +256,9 @@ class ProcessExecution(Execution):
             self._peak_rss_bytes = max(self._peak_rss_bytes, self._usage.rss_bytes)
         return self._usage
 
+    def survivors(self) -> list[str]:
+        return [] if self._enclosure is None else self._enclosure.survivors()
+
     def used(self) -> Used:
         return Used(
             claim_token=self.claim.claim_token,

@@ -51,11 +51,15 @@ def _cancelling(case: Case) -> list[Finding]:
 
 def _stopping(case: Case) -> list[Finding]:
     """The worker ends the attempt of its own accord: it ran too long, was silent, or filled the disk."""
-    if case.task.cancel_requested_at is not None or case.task.claim_token is None:
+    if case.task.claim_token is None:
         return []
     stopping = Attempt.objects.filter(claim_token=case.task.claim_token, stop_asked_at__isnull=False)
     attempt = stopping.only("stop_asked_at", "stop_due_at", "stop_reason").first()
-    if attempt is None or attempt.stop_due_at is None:
+    if attempt is None or attempt.stop_asked_at is None:
+        return []
+    if attempt.stop_due_at is None:
+        return [_held(attempt.stop_asked_at, attempt.stop_reason)]
+    if case.task.cancel_requested_at is not None:
         return []
     text = f"Its worker has been ending the attempt since {case.since(attempt.stop_asked_at)}: {attempt.stop_reason}."
     detail = {
@@ -66,6 +70,14 @@ def _stopping(case: Case) -> list[Finding]:
     }
     remedy = f"Nothing to do: its slot is free {case.until(attempt.stop_due_at)}, by force if need be."
     return [Finding(code=Code.STOPPING, text=text, do=remedy, detail=detail)]
+
+
+def _held(stop_asked_at: datetime, reason: str) -> Finding:
+    """What was killed lives on: a process that waits for a disk or a network file system cannot be ended."""
+    text = f"Its worker killed it, but it does not end, and keeps its slot and its memory: {reason}."
+    remedy = "State D waits for a device or file system: see whether that answers (`dmesg`, `df`); a reboot ends it."
+    detail = {"since": stamp(stop_asked_at), "reason": reason}
+    return Finding(code=Code.STOPPING, text=text, do=remedy, detail=detail)
 
 
 def _stalled(case: Case) -> list[Finding]:

@@ -79,3 +79,8 @@ def test_an_attempt_that_is_being_stopped_shows_by_when_its_slot_is_free():
         text = page(viewer, shown)
         assert f'data-due="{due.isoformat()}"' in text and "slot free" in text
     assert "ending the attempt since" in text and "ran for 90 s" in text
+    claiming.note_held(claim, "123 D nfs_wait python")
+    for shown in (address(worker), reverse("admin:tasks_app_task_change", args=[task.task_id])):
+        text = page(viewer, shown)
+        assert "data-due=" not in text and "stopping: ran for 90 s; since " in text and "123 D nfs_wait python" in text
+    assert "does not end, and keeps its slot" in text

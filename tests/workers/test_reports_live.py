@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
 import pytest
 
 from tasks_app import claiming, usage
 from tasks_app.actions.cancel import cancel
+from tasks_app.explain import explain
 from tasks_app.models import Attempt, Task
 from tests.tasks_app.notes import make_worker
-from tests.workers.live import attempts, finished, spawn_one, wait_for, with_progress
+from tests.workers.live import attempts, child_of, finished, outcomes, spawn_one, wait_for, with_progress
 
 pytestmark = pytest.mark.chaos
 
@@ -46,6 +51,62 @@ def test_a_stop_is_announced_with_the_time_by_which_the_slot_is_free(workers, se
     (ended,) = attempts(task)
     assert ended.stop_asked_at < ended.ended_at <= ended.stop_due_at
     assert (task.status, task.error) == ("cancelled", "cancelled by user:ada: wrong tile")
+
+
+TRACER = """
+import ctypes, sys, time
+libc = ctypes.CDLL(None)
+libc.ptrace.argtypes = [ctypes.c_long] * 4
+SEIZE, TRACE_EXIT = 0x4206, 1 << 6
+sys.exit(1) if libc.ptrace(SEIZE, int(sys.argv[1]), 0, TRACE_EXIT) else print("traced", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def unkillable() -> Iterator[Callable[[int], Callable[[], None]]]:
+    """Yield a way to make a process outlive SIGKILL, as one does whose disk does not answer; it returns its undoing."""
+    tracers: list[subprocess.Popen[bytes]] = []
+
+    def hold(pid: int) -> Callable[[], None]:
+        tracer = subprocess.Popen([sys.executable, "-c", TRACER, str(pid)], stdout=subprocess.PIPE)
+        tracers.append(tracer)
+        assert tracer.stdout is not None
+        with tracer.stdout as told:
+            assert told.readline() == b"traced\n"
+
+        def release() -> None:
+            tracer.kill()
+            tracer.wait()
+
+        return release
+
+    yield hold
+    for tracer in tracers:
+        tracer.kill()
+        tracer.wait()
+
+
+def test_an_attempt_that_the_kernel_holds_keeps_its_slot_and_says_so(workers, unkillable):
+    task = spawn_one("sleep", {"seconds": 600}, timeout_sec=3, max_retries=0)
+    workers.start()
+    with_progress(task)
+    child = child_of(task)
+
+    def held() -> Attempt | None:
+        (attempt,) = attempts(task)
+        return attempt if f": {child.pid} t " in attempt.stop_reason else None
+
+    release = unkillable(child.pid)
+    attempt = wait_for(held)
+    assert attempt.stop_due_at is None and attempt.ended_at is None and "longer than its timeout" in attempt.stop_reason
+    task.refresh_from_db()
+    assert task.status == "claimed"
+    (finding,) = [each for each in explain(task).findings if each.code == "stopping"]
+    assert "does not end" in finding.text and str(child.pid) in finding.text
+    release()
+    assert finished(task).status == "failed"
+    assert outcomes(task) == ["timeout"]
 
 
 @pytest.mark.django_db
