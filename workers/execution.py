@@ -66,6 +66,12 @@ class Execution(ABC):
     def kill(self, stop: Stop | None = None) -> None:
         """Have it ended at once."""
 
+    def check_timeout(self, ran_sec: float, *, grace_sec: float) -> None:
+        """Stop the attempt when it has run for too long."""
+        if ran_sec > self.claim.timeout_sec:
+            message = f"ran for {ran_sec:.0f} s, longer than its timeout of {self.claim.timeout_sec} s"
+            self.stop(Stop(failure_class="timeout", message=message), grace_sec=grace_sec)
+
     @abstractmethod
     def check_limits(self, *, grace_sec: float) -> None:
         """Stop the attempt when it has run or grown beyond what it may."""

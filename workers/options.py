@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.conf import settings
 
-from tasks_app.management.arguments import whole
+from tasks_app.management.arguments import number, whole
 from workers import admission
 
 CONCURRENCY_MOST = 256
@@ -59,19 +57,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--concurrency", type=whole(1, CONCURRENCY_MOST), metavar="N", help="attempts at once")
     add("--worker-id", type=_label, metavar="LABEL", help="the name shown to operators (default: host and pid)")
     add("--database-url", metavar="URL", help="use this database instead of ABSURD_DATABASE_URL")
-    add("--poll-interval", type=_number(0.01), metavar="SEC", help="seconds between looks into an empty queue")
+    add("--poll-interval", type=number(0.01), metavar="SEC", help="seconds between looks into an empty queue")
     add("--burst", action="store_true", help="exit when nothing is left to do")
     add("--max-tasks", type=whole(1, 10**9), metavar="N", help="exit after so many attempts")
-    add("--max-age", type=_number(1.0), metavar="SEC", help="after so long, finish what runs and start anew")
+    add("--max-age", type=number(1.0), metavar="SEC", help="after so long, finish what runs and start anew")
     add(
         "--max-rss-gb",
-        type=_number(0.01),
+        type=number(0.01),
         metavar="GB",
         help="when the worker itself holds so much memory, finish what runs and start anew",
     )
     add(
         "--drain-timeout",
-        type=_number(0.0),
+        type=number(0.0),
         default=DRAIN_TIMEOUT_SEC,
         metavar="SEC",
         help="how long attempts may go on after SIGTERM before they are stopped and returned (default: %(default)g)",
@@ -85,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--memory-gb",
-        type=_number(0.1),
+        type=number(0.1),
         metavar="GB",
         help="memory for the tasks of all workers of this host (default: three quarters)",
     )
@@ -122,19 +120,6 @@ def from_parsed(parsed: dict[str, object]) -> Options:
         "max_rss_gb": parsed.get("max_rss_gb"),
     }
     return Options(**values)  # type: ignore[arg-type]
-
-
-def _number(least: float) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value < math.inf:
-            raise argparse.ArgumentTypeError(f"write a number not below {least:g}, not {text!r}")
-        return value
-
-    return read
 
 
 def _weighted_queue(text: str) -> tuple[str, int]:

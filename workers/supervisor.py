@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -10,13 +9,12 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
 from django.conf import settings
 
 from tasks_app import registry
 from tasks_app.claiming import AttemptReport, Claim
 from tasks_app.usage import Used
-from workers import confinement, cores, environment, logs, protocol, publication, strays
+from workers import confinement, cores, environment, logs, memory, protocol, publication, strays
 from workers.enclosure import Enclosure, Surroundings
 from workers.execution import Execution
 from workers.outcome import CRASHES, Exit, Memory, Stop, clean, judge, signal_name
@@ -27,8 +25,6 @@ from workers.spare import Bench, Kind
 
 BEGIN_WITHIN_SEC = 10.0
 """A spare that has not begun its attempt by then hangs; the attempt is started cold."""
-FREE_FOR_STACKS_BYTES = 2_000_000_000
-"""Taking the stacks may need 0.3 s, in which a greedy attempt can touch another gigabyte."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +44,7 @@ class ProcessExecution(Execution):
         confined: bool = False,
     ) -> None:
         super().__init__(claim, root=root)
-        self.ceiling_gb = memory_ceiling_gb(claim, host_memory_gb)
+        self.ceiling_gb = memory.ceiling_gb(claim, host_memory_gb)
         self._log = self.log_path = logs.path_of(var, claim)
         self._silence = Silence(self._log)
         self._var = var
@@ -74,7 +70,7 @@ class ProcessExecution(Execution):
         """Give the attempt to a spare or to a child of its own; return the descriptors to listen to. Raises OSError."""
         publication.prepare(self.claim, self.places)
         request = self._request(handler)
-        self._oom_kills_before = oom_kills()
+        self._oom_kills_before = memory.oom_kills()
         log_fd = logs.open_for_append(self._log)
         try:
             self._enclosure = self._warm(request, log_fd) or self._cold(request, log_fd)
@@ -187,14 +183,14 @@ class ProcessExecution(Execution):
             self._exit = Exit()
             if self._enclosure is not None:
                 strays.kill(self._enclosure.mark)
-        memory = Memory(
+        known = Memory(
             peak_bytes=self.peak_rss_bytes,
             limit_gb=self.ceiling_gb,
-            oom_kills=oom_kills() - self._oom_kills_before,
+            oom_kills=memory.oom_kills() - self._oom_kills_before,
         )
         core_hint = cores.hint(self._exit.core_dumped) if self._exit.signal in CRASHES else ""
         self.outcome = judge(
-            reply=self._reply, exit=self._exit, stop=self.stop_asked, memory=memory, core_hint=core_hint
+            reply=self._reply, exit=self._exit, stop=self.stop_asked, memory=known, core_hint=core_hint
         )
         logger.info(
             "attempt ended %s as=%s wall_sec=%.1f peak_rss_mb=%.0f %s",
@@ -226,9 +222,7 @@ class ProcessExecution(Execution):
     def check_limits(self, *, grace_sec: float) -> None:
         """Stop the attempt when it has run or grown beyond what it may."""
         ran_sec = time.monotonic() - self._started_at
-        if ran_sec > self.claim.timeout_sec:
-            message = f"ran for {ran_sec:.0f} s, longer than its timeout of {self.claim.timeout_sec} s"
-            self.stop(Stop(failure_class="timeout", message=message), grace_sec=grace_sec)
+        self.check_timeout(ran_sec, grace_sec=grace_sec)
         enclosure = self._enclosure
         if enclosure is not None and enclosure.was_spare and not self._begun and ran_sec > BEGIN_WITHIN_SEC:
             enclosure.order("kill")
@@ -245,7 +239,7 @@ class ProcessExecution(Execution):
 
     def _end_for_memory(self, stop: Stop) -> None:
         """Have it killed, with a moment for its stacks first where the host can bear what it may take meanwhile."""
-        if self.stop_asked is None and psutil.virtual_memory().available > FREE_FOR_STACKS_BYTES:
+        if self.stop_asked is None and memory.stacks_can_be_taken():
             self.stop(stop, grace_sec=0.0)
         else:
             self.kill(stop)
@@ -295,22 +289,3 @@ class ProcessExecution(Execution):
     def close(self) -> subprocess.Popen[bytes] | None:
         """Close the pipes; return the guardian, which may still be clearing away and is to be reaped later."""
         return None if self._enclosure is None else self._enclosure.close()
-
-
-def memory_ceiling_gb(claim: Claim, host_memory_gb: float) -> float:
-    """Return the memory at which an attempt is stopped.
-
-    A declaration is for admission and an estimate: the first attempt may take twice as much, each further one twice as
-    much as the last, up to the host's share.
-    """
-    return max(claim.memory_gb, min(host_memory_gb, claim.memory_gb * 2.0**claim.attempt))
-
-
-def oom_kills() -> int:
-    """Return how many processes the kernel has killed on this host for want of memory."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
-                return int(count)
-    return 0

@@ -172,10 +172,7 @@ class ThreadExecution(Execution):
         self._crew.replace_one()
 
     def check_limits(self, *, grace_sec: float) -> None:
-        ran_sec = time.monotonic() - self._started_at
-        if ran_sec > self.claim.timeout_sec:
-            message = f"ran for {ran_sec:.0f} s, longer than its timeout of {self.claim.timeout_sec} s"
-            self.stop(Stop(failure_class="timeout", message=message), grace_sec=grace_sec)
+        self.check_timeout(time.monotonic() - self._started_at, grace_sec=grace_sec)
         if self._give_up_at is not None and time.monotonic() > self._give_up_at and self.outcome is None:
             self._give_up()
 

@@ -26,6 +26,11 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 def seconds(least: float) -> Callable[[str], float]:
     """Return a reader of durations in seconds."""
+    return number(least, of=" of seconds")
+
+
+def number(least: float, *, of: str = "") -> Callable[[str], float]:
+    """Return a reader of finite numbers; `of` says in what they count."""
 
     def read(text: str) -> float:
         try:
@@ -33,7 +38,7 @@ def seconds(least: float) -> Callable[[str], float]:
         except ValueError:
             value = math.nan
         if not least <= value < math.inf:
-            raise argparse.ArgumentTypeError(f"write a number of seconds not below {least:g}, not {text!r}")
+            raise argparse.ArgumentTypeError(f"write a number{of} not below {least:g}, not {text!r}")
         return value
 
     return read

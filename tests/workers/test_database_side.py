@@ -17,10 +17,10 @@ from tasks_app.errors import LostClaim
 from tasks_app.models import Task, TaskStatus, Worker
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import claim_for, outcomes, spawn_one, verbs
-from workers import backlog, deliveries, leftovers, publication
+from workers import backlog, deliveries, leftovers, memory, publication
 from workers.outcome import Outcome
 from workers.protocol import Result
-from workers.supervisor import ProcessExecution, memory_ceiling_gb
+from workers.supervisor import ProcessExecution
 
 pytestmark = pytest.mark.django_db
 DONE = Outcome(failure_class=None, result=Result(result={"value": 1}))
@@ -117,7 +117,7 @@ def test_each_attempt_may_take_twice_the_memory_of_the_last_up_to_the_hosts_shar
     spawn_one("echo")
     (claim,) = claiming.claim(worker, limit=1)
     sizes = [
-        memory_ceiling_gb(replace(claim, memory_gb=3.0, attempt=attempt), host_gb)
+        memory.ceiling_gb(replace(claim, memory_gb=3.0, attempt=attempt), host_gb)
         for attempt, host_gb in ((1, 18.0), (2, 18.0), (3, 18.0), (1, 2.0))
     ]
     assert sizes == [6.0, 12.0, 18.0, 3.0]
