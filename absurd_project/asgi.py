@@ -6,14 +6,18 @@ import os
 
 import django
 
-from absurd_project import embedded
+from absurd_project import embedded, pauses
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "absurd_project.settings")
 embedded.ensure()
 django.setup()
 
-from absurd_project import sweeping  # noqa: E402 - these need Django set up
+from django.urls import get_resolver  # noqa: E402 - these need Django set up
+
+from absurd_project import sweeping  # noqa: E402
 from absurd_project.routing import make_application  # noqa: E402
 
 application = make_application()
+get_resolver().url_patterns  # noqa: B018 - loads every view now, rather than in the first request
+pauses.shorten()
 sweeping.start()

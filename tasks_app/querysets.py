@@ -16,6 +16,10 @@ FUTURES, WAITINGS = (1, 3, 5, 7), (2, 3, 6, 7)
 class TaskQuerySet(models.QuerySet[Any]):
     """Selections of tasks. The row type stays open, because the model is defined on top of this class."""
 
+    def with_names(self) -> Self:
+        """Bring the names of their worker and their run along, without loading either."""
+        return self.annotate(worker_label=models.F("worker__label"), run_uuid=models.F("run__run_id"))
+
     def in_queue(self, name: str) -> Self:
         """Tasks of one queue."""
         return self.filter(queue_id=name)

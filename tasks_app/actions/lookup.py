@@ -18,14 +18,17 @@ VERSION = RawSQL('"tasks_app_task".xmin::text || "tasks_app_task".ctid::text', [
 
 
 def find(task_id: UUID) -> Task:
-    """Return the task with its worker, its run and its row's version, also from the archive. Raises TaskNotFound."""
+    """Return the task with the names of worker and run and its row's version, also archived. Raises TaskNotFound."""
     # In this order, because tasks go to the archive and never come back.
-    rows = Task.objects.select_related("worker", "run").annotate(version=VERSION)
-    live: Task | None = rows.filter(task_id=task_id).first()
-    task = live or archive.find_task(task_id)
-    if task is None:
-        raise TaskNotFound(task_id)
-    return task
+    rows = Task.objects.with_names().annotate(version=VERSION)
+    try:
+        live: Task = rows.get(task_id=task_id)
+    except Task.DoesNotExist:
+        archived = archive.find_task(task_id)
+        if archived is None:
+            raise TaskNotFound(task_id) from None
+        return archived
+    return live
 
 
 def locked(task_id: UUID) -> Task:

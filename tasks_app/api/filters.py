@@ -167,6 +167,7 @@ def narrowed(
     refuse_unknown(query, {*beside, *shape.base_filters})
     _refuse_vague(shape, query)
     found = shape(query, queryset=rows)
+    found.filters = {name: each for name, each in found.filters.items() if name in query}  # a form of all costs more
     if not found.is_valid():
         faults = [(str(name), str(text)) for name, texts in found.errors.items() for text in texts]
         raise BadQuery([{"path": name, "message": text} for name, text in faults])

@@ -69,8 +69,8 @@ class TaskSerializer(PreparedSerializer[Task]):
     display_status = serializers.CharField(help_text="waiting, scheduled, retrying, cancelling, quarantined or status")
     duration_sec = serializers.FloatField(allow_null=True)
     attempt = serializers.IntegerField(source="claim_epoch", help_text="Attempts begun so far.")
-    worker_id = serializers.CharField(source="worker.label", default=None, allow_null=True)
-    run_id = serializers.UUIDField(source="run.run_id", default=None, allow_null=True)
+    worker_id = serializers.CharField(source="worker_label", default=None, allow_null=True)
+    run_id = serializers.UUIDField(source="run_uuid", default=None, allow_null=True)
     error_summary = serializers.SerializerMethodField(help_text="First line of the error.")
 
     class Meta:

@@ -115,7 +115,7 @@ def page(filters: Mapping[str, Any], cursor: str | None, limit: int) -> tuple[li
     query = QueryDict(mutable=True)
     for name, value in filters.items():
         query.setlist(name, value if isinstance(value, list) else [value])
-    rows = tasks_where(query).select_related("worker", "run").order_by("-id")
+    rows = tasks_where(query).with_names().order_by("-id")
     rows = rows.defer("result", "error").annotate(error_head=Left("error", ERROR_SUMMARY_CHARS))
     if cursor is not None:
         rows = rows.filter(id__lt=int(cursor))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.functional import cached_property
 
 from tasks_app.models.queue import Queue
 from tasks_app.models.run import Run
@@ -220,6 +221,16 @@ class Task(models.Model):
 
     def __str__(self) -> str:
         return f"{self.task_name} {str(self.task_id)[:8]}"
+
+    @cached_property
+    def worker_label(self) -> str | None:
+        """The label of the last worker that claimed the task; `with_names()` brings it along."""
+        return None if self.worker is None else self.worker.label
+
+    @cached_property
+    def run_uuid(self) -> uuid.UUID | None:
+        """The id under which its run is known; `with_names()` brings it along."""
+        return None if self.run is None else self.run.run_id
 
     @property
     def is_finished(self) -> bool:

@@ -114,9 +114,7 @@ def _page(
 def _without_heavy(rows: Any, only: list[str] | None) -> Any:
     """Have the rows come without the columns that may be large and are not asked for."""
     asked = set(TaskSummarySerializer.Meta.fields if only is None else only)
-    rows = rows.select_related("worker", "run").defer(
-        *(name for name in (*HEAVY_FIELDS, "params") if name not in asked)
-    )
+    rows = rows.with_names().defer(*(name for name in (*HEAVY_FIELDS, "params") if name not in asked))
     if "error_summary" in asked and "error" not in asked:
         rows = rows.annotate(error_head=Left("error", ERROR_SUMMARY_CHARS))
     return rows
