@@ -11,10 +11,11 @@ from workers.gameday.game import Game, pause
 from workers.gameday.looking import wait_for
 from workers.gameday.targets import WINDOW_SEC, WINDOWS
 
-SLEEP_SEC = 0.4
+SLEEP_SEC = 0.8
+"""Long beside what a busy machine takes to give a free slot its next task, or the rate would tell of other programs."""
 SLOTS = 4
 """What a worker of the game has (ABSURD_WORKER_CONCURRENCY's default)."""
-LASTS_SEC = 24.0
+LASTS_SEC = 45.0
 
 
 class Stream:

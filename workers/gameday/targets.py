@@ -13,7 +13,7 @@ RETRY_WITHIN_SEC = 2.0
 THROUGHPUT_KEPT = 0.8
 """After a fault so much of the throughput before it is back, medians of WINDOWS windows."""
 WINDOWS = 5
-WINDOW_SEC = 1.0
+WINDOW_SEC = 2.0
 MEMORY_KEPT = 1.10
 """A worker's memory after many tasks is at most so many times that after a tenth of them."""
 OUTAGE_SEC = 600.0
