@@ -128,7 +128,7 @@ def test_the_command_exits_1_when_a_scenario_fails(live_environment):
         "PYTHONPATH": str(CHECKOUT),
     }
     argv = [sys.executable, "-c", FAILING, "--yes", "--json"]
-    done = subprocess.run(argv, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(argv, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 1, done.stderr
     told = json.loads(done.stdout)
     passed = {scenario["name"]: scenario["passed"] for scenario in told["scenarios"]}

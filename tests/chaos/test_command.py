@@ -43,7 +43,7 @@ def begin(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]
 
 def run(environment: dict[str, str], *arguments: str) -> tuple[int, str, str]:
     process = begin(environment, *arguments)
-    told, complaint = process.communicate(timeout=120)
+    told, complaint = process.communicate(timeout=240)
     return process.returncode, told, complaint
 
 
