@@ -51,7 +51,6 @@ VERBS: dict[str, Callable[[claiming.Claim], object]] = {
     "retry the child": lambda claim: retry_children(claim),
     "cancel all": lambda claim: do_to_all(bulk.CANCEL),
     "retry all": lambda claim: do_to_all(bulk.RETRY),
-    "requeue all": lambda claim: do_to_all(bulk.REQUEUE, force=True),
 }
 
 
