@@ -1,8 +1,9 @@
-"""Forgetting for good: idempotency keys, reports of progress, and what was archived long enough ago."""
+"""Forgetting for good: idempotency keys, reports of progress, workers, and what was archived long enough ago."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.db import connection, transaction
 
@@ -66,6 +67,27 @@ DELETE FROM tasks_app_taskevent WHERE id = ANY(ARRAY(
 ))
 """  # noqa: S608 - a constant
 
+# The last worker of its queues stays, so that it can be told who served them last.
+_OLD_WORKERS = """
+SELECT id FROM (
+    SELECT id, coalesce(stopped_at, heartbeat_at) AS ended_at,
+        row_number() OVER (PARTITION BY queues ORDER BY heartbeat_at DESC, id) AS place
+    FROM tasks_app_worker
+) AS worker
+WHERE ended_at < absurd_now() - make_interval(days => %(worker_days)s) AND place > 1
+ORDER BY ended_at
+"""
+# No index leads from a worker to its attempts, since each claim would pay for it: all are looked through once.
+_NAMED = """
+SELECT worker_id FROM tasks_app_task WHERE worker_id = ANY(%(old)s::uuid[])
+UNION SELECT worker_id FROM tasks_app_attempt WHERE worker_id = ANY(%(old)s::uuid[])
+"""
+_PURGE_WORKERS = """
+DELETE FROM tasks_app_worker WHERE id = ANY(ARRAY(
+    SELECT id FROM tasks_app_worker WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED
+))
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Forgotten:
@@ -74,20 +96,27 @@ class Forgotten:
     keys: int = 0
     tasks: int = 0
     edges: int = 0
+    workers: int = 0
 
     def __add__(self, other: Forgotten) -> Forgotten:
-        return Forgotten(keys=self.keys + other.keys, tasks=self.tasks + other.tasks, edges=self.edges + other.edges)
+        return Forgotten(
+            keys=self.keys + other.keys,
+            tasks=self.tasks + other.tasks,
+            edges=self.edges + other.edges,
+            workers=self.workers + other.workers,
+        )
 
 
 def count_due(policy: Policy) -> Forgotten:
-    """Return how many keys and archived tasks would be forgotten now."""
+    """Return how many keys, workers and archived tasks would be forgotten now."""
+    workers = len(_due_workers(policy))
     with connection.cursor() as cursor:
         cursor.execute(_COUNT_KEYS, {"key_days": policy.key_days})
         keys = cursor.fetchone()[0]
         if policy.archive_days == 0:
-            return Forgotten(keys=keys)
+            return Forgotten(keys=keys, workers=workers)
         cursor.execute(_COUNT_FORGOTTEN, {"archive_days": policy.archive_days})
-        return Forgotten(keys=keys, tasks=cursor.fetchone()[0])
+        return Forgotten(keys=keys, tasks=cursor.fetchone()[0], workers=workers)
 
 
 def purge_keys(policy: Policy, limit: int) -> int:
@@ -102,6 +131,41 @@ def purge_progress(limit: int) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_PURGE_PROGRESS, {"limit": limit})
         return int(cursor.rowcount)
+
+
+def _due_workers(policy: Policy) -> list[UUID]:
+    """Return the workers that ended long enough ago and that no task or attempt names, longest ended first."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OLD_WORKERS, {"worker_days": policy.worker_days})
+        old = [pk for (pk,) in cursor.fetchall()]
+        if not old:
+            return []
+        cursor.execute(_NAMED, {"old": old})
+        named = {pk for (pk,) in cursor.fetchall()}
+    return [pk for pk in old if pk not in named]
+
+
+@transaction.atomic
+def purge_workers(policy: Policy, limit: int) -> int:
+    """Forget up to `limit` workers that ended long enough ago and that nothing names; return how many.
+
+    One that comes back after all registers anew.
+    """
+    due = _due_workers(policy)[:limit]
+    if not due:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(_PURGE_WORKERS, {"ids": due})
+        return int(cursor.rowcount)
+
+
+WORKERS_A_SWEEP = 2
+"""For each one removed the database looks through all tasks and attempts again, to be sure that nothing names it."""
+
+
+def sweep_workers() -> int:
+    """Forget a few workers by the policy of the settings; return how many."""
+    return purge_workers(Policy.configured(), WORKERS_A_SWEEP)
 
 
 @transaction.atomic

@@ -11,13 +11,15 @@ from django.conf import settings
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """After how many days something moves on; all are counted from the end of the task, keys from their first use."""
+    """After how many days something moves on; all are counted from the end, keys from their first use."""
 
     task_days: int
     failed_days: int
     archive_days: int
     """When an archived task is forgotten; zero: never."""
     key_days: int
+    worker_days: int
+    """When a worker that stopped or fell silent is forgotten, unless a task or an attempt still names it."""
     queue_name: str | None = None
     """Only tasks of this queue are archived."""
 
@@ -29,6 +31,7 @@ class Policy:
             failed_days=settings.ABSURD_FAILED_RETENTION_DAYS,
             archive_days=settings.ABSURD_ARCHIVE_DAYS,
             key_days=settings.ABSURD_KEY_RETENTION_DAYS,
+            worker_days=settings.ABSURD_RETENTION_DAYS,
         )
 
     def narrowed(self, *, older_than_days: int | None = None, queue_name: str | None = None) -> Self:

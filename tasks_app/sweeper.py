@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from django.db import DatabaseError, connection
 
-from tasks_app import archiving, counts, glance, limits, maintenance, transitions
+from tasks_app import archiving, counts, glance, limits, maintenance, purging, transitions
 from tasks_app.actions import schedules
 from tasks_app.watch import Watch
 
@@ -29,6 +29,7 @@ class Sweeper:
             (60.0, archiving.RetentionSweep().sweep),
             (600.0, limits.unpark_strays),
             (600.0, limits.remove_unused),
+            (3600.0, purging.sweep_workers),
         ]
         self._next = [0.0 for _ in self._seldom]
 

@@ -15,6 +15,8 @@ from tasks_app.purging import Forgotten
 from tasks_app.retention import Policy
 from tasks_app.transitions import Act, announce
 
+WORKERS_AT_ONCE = 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
@@ -37,7 +39,7 @@ def prune(policy: Policy, *, actor: str, batch: int = BATCH, tell: Callable[[int
     Safe to interrupt, and to run twice at once. Raises QueueNotFound.
     """
     _check_queue(policy)
-    moved: Counts = Counts()
+    forgotten, moved = _forget_workers(policy), Counts()
     step = archiving.archive_batch(policy, limit=batch)
     while True:
         moved += step.moved
@@ -48,7 +50,15 @@ def prune(policy: Policy, *, actor: str, batch: int = BATCH, tell: Callable[[int
         step = archiving.archive_batch(policy, after=step.place, limit=batch)
     if moved:
         _record(policy, moved, actor)
-    return Pruned(moved=moved, forgotten=_forget(policy, batch))
+    return Pruned(moved=moved, forgotten=forgotten + _forget(policy, batch))
+
+
+def _forget_workers(policy: Policy) -> Forgotten:
+    """Forget those that nothing names before anything moves, as the preview counts them."""
+    forgotten = Forgotten()
+    while workers := purging.purge_workers(policy, WORKERS_AT_ONCE):
+        forgotten += Forgotten(workers=workers)
+    return forgotten
 
 
 def _forget(policy: Policy, batch: int) -> Forgotten:

@@ -14,7 +14,7 @@ from tasks_app.models import Task
 from tasks_app.retention import Policy
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 
-POLICY = Policy(task_days=30, failed_days=90, archive_days=365, key_days=30)
+POLICY = Policy(task_days=30, failed_days=90, archive_days=365, key_days=30, worker_days=30)
 
 
 @contextmanager

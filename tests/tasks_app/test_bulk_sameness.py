@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Max
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,6 +25,7 @@ from tasks_app.actions.retry import retry
 from tasks_app.actions.spawn import Join, SpawnRequest, spawn
 from tasks_app.errors import AbsurdError
 from tasks_app.models import Attempt, LimitSlot, Run, Task, TaskEvent, Worker
+from tasks_app.testing import frozen_clock
 from tests.tasks_app.notes import REPORT, make_worker
 
 pytestmark = pytest.mark.django_db
@@ -146,9 +147,7 @@ def result_of(
 
 @pytest.mark.parametrize("wish", WISHES, ids=lambda wish: "-".join(map(str, wish.values())))
 def test_many_at_once_become_what_each_would_alone(wish):
-    freeze_clock()
-
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
     @given(seed=st.integers(0, 10**6))
     def check(seed):
         with undone():
@@ -165,9 +164,5 @@ def test_many_at_once_become_what_each_would_alone(wish):
             for name, rows in alone.items():
                 assert together[name] == rows, name
 
-    check()
-
-
-def freeze_clock() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('absurd.now', absurd_now()::text, true)")
+    with frozen_clock():
+        check()

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from tasks_app import claiming, clock, maintenance
+from tasks_app.actions import bulk
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.reprioritize import reprioritize
 from tasks_app.actions.retry import retry
@@ -48,7 +49,14 @@ VERBS: dict[str, Callable[[claiming.Claim], object]] = {
     "sweep": lambda claim: maintenance.return_lost(watched_sec=60.0),
     "spawn a child": lambda claim: spawn_note(depends_on=[claim.task_id], limit_key="same"),
     "retry the child": lambda claim: retry_children(claim),
+    "cancel all": lambda claim: do_to_all(bulk.CANCEL),
+    "retry all": lambda claim: do_to_all(bulk.RETRY),
 }
+
+
+def do_to_all(verb: bulk.Verb, **given: object) -> None:
+    ids = bulk.ids_of(Task.objects.all(), children_first=verb.children_first)
+    bulk.carry_out(verb, ids, actor="user:test", given={"reason": "all of them", **given})
 
 
 def retry_children(claim: claiming.Claim) -> None:

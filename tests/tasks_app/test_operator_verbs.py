@@ -113,3 +113,12 @@ def test_a_task_cancelled_while_it_waits_for_its_retry_has_no_duration(worker):
     cancel(task.task_id, **ALICE)
     task.refresh_from_db()
     assert (task.status, task.claimed_at, task.duration_sec) == ("cancelled", None, None)
+
+
+def test_what_failed_by_two_ways_at_once_fails_once_and_is_revived_once(worker):
+    parent = spawn_note()
+    between = spawn_note(depends_on=[parent.task_id])
+    last = spawn_note(depends_on=[parent.task_id, between.task_id])
+    claiming.fail(claim_one(worker), "invalid", "no such file", REPORT)
+    retry(parent.task_id, **ALICE)
+    assert verbs(between) == verbs(last) == ["spawned", "unrunnable", "revived"]

@@ -1,4 +1,4 @@
-"""What goes over the connection to the server, however it was sent."""
+"""What goes over the connection to the server, however it is sent."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Callable
 
 from django.db import connection
 
-QUERY = ("Query", "Execute")
-
 
 def statements(work: Callable[[], object]) -> int:
     """Return how many statements the work sends, those of transactions included."""
@@ -18,10 +16,11 @@ def statements(work: Callable[[], object]) -> int:
     with tempfile.NamedTemporaryFile("r") as told:
         descriptor = os.open(told.name, os.O_WRONLY)
         wire.trace(descriptor)
+        wire.set_trace_flags(1)  # no times
         try:
             work()
         finally:
             wire.untrace()
             os.close(descriptor)
-        messages = [line.split("\t") for line in told.read().splitlines()]
-    return sum(("F" in message[:2] and QUERY[0] in message[:5]) or QUERY[1] in message[:5] for message in messages)
+        kinds = [line.split("\t")[2] for line in told.read().splitlines() if line.startswith("F\t")]
+    return kinds.count("Query") + kinds.count("Execute")

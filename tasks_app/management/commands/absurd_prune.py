@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import IO, Any, cast
 
 from django.core.management.base import CommandParser
@@ -27,8 +28,9 @@ class Command(ShellCommand):
     help = (
         "Move finished tasks that are older than the policy (ABSURD_RETENTION_DAYS, ABSURD_FAILED_RETENTION_DAYS) with "
         "their attempts and events to the archive, where the API and the console still find them; then forget old "
-        "idempotency keys, and archived tasks after ABSURD_ARCHIVE_DAYS. The tasks of a run move together. Workers "
-        "and web processes do the same by themselves, little by little. Exit codes: 0 ok, 2 usage, 3 no such queue."
+        "idempotency keys, workers that ended long ago, and archived tasks after ABSURD_ARCHIVE_DAYS. The tasks of a "
+        "run move together. Workers and web processes do the same by themselves, little by little. Exit codes: 0 ok, "
+        "2 usage, 3 no such queue."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -80,8 +82,9 @@ class Command(ShellCommand):
         )
         screen.print(f"{total:,} tasks {verb} archived (finished more than {age} ago), in {took_sec:.1f} s")
         gone = found.forgotten
-        if gone.keys or gone.tasks:
-            screen.print(f"{gone.keys:,} idempotency keys and {gone.tasks:,} archived tasks {verb} forgotten")
+        if gone.keys or gone.tasks or gone.workers:
+            told = f"{gone.keys:,} idempotency keys, {gone.tasks:,} archived tasks and {gone.workers:,} workers"
+            screen.print(f"{told} {verb} forgotten")
 
 
 def _summary(policy: Policy, found: Pruned, *, dry_run: bool, took_sec: float) -> dict[str, Any]:
@@ -97,6 +100,6 @@ def _summary(policy: Policy, found: Pruned, *, dry_run: bool, took_sec: float) -
             {"queue_name": queue_name, "status": status, "tasks": count}
             for (queue_name, status), count in sorted(found.moved.items())
         ],
-        "forgotten": {"keys": found.forgotten.keys, "tasks": found.forgotten.tasks, "edges": found.forgotten.edges},
+        "forgotten": asdict(found.forgotten),
         "took_sec": round(took_sec, 3),
     }
