@@ -63,7 +63,9 @@ class StoppedSerializer(serializers.Serializer[Any]):
     running = serializers.IntegerField()
     workers = serializers.IntegerField()
     refused = serializers.IntegerField(help_text="Of these, those that ended in that moment.")
-    left = serializers.IntegerField(help_text="Tasks not reached within the time of a request; repeat it from a look.")
+    left = serializers.IntegerField(
+        help_text="Of these, those not reached within the time of a request; repeat it from a look."
+    )
     token = serializers.CharField(required=False, help_text="Of a dry run: valid for ten minutes.")
 
 

@@ -127,7 +127,7 @@ def test_what_is_not_reached_in_time_is_left_and_keeps_all_frozen(api, monkeypat
     spawn_note(), spawn_note()
     monkeypatch.setattr("tasks_app.api.views.emergency.LIMIT_SEC", 0.0)
     stopped = confirmed(api, "emergency/stop", {**WHY, "cancel_pending": True}).body
-    assert (stopped["pending"], stopped["left"], stopped["frozen"]) == (0, 2, True)
+    assert (stopped["pending"], stopped["left"], stopped["frozen"]) == (2, 2, True)
     monkeypatch.setattr("tasks_app.api.views.emergency.LIMIT_SEC", 25.0)
     confirmed(api, "emergency/stop", {**WHY, "cancel_pending": True})
     monkeypatch.setattr("tasks_app.api.views.emergency.LIMIT_SEC", 0.0)
