@@ -7,10 +7,10 @@ Each may be repeated: what has been done already is not done again.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -54,6 +54,8 @@ class StopCounts:
     running: int
     workers: int
     refused: int = 0
+    left: int = 0
+    """Of these tasks, those that were not reached in time; the stop may be repeated for them."""
 
 
 def stop_preview() -> StopCounts:
@@ -62,26 +64,31 @@ def stop_preview() -> StopCounts:
     return StopCounts(pending=pending, running=running, workers=len(_up()))
 
 
-def stop(wish: StopWish, *, actor: str, reason: str, tell: Tell = _tell_nobody) -> StopCounts:
+def stop(
+    wish: StopWish, *, actor: str, reason: str, tell: Tell = _tell_nobody, limit_sec: float | None = None
+) -> StopCounts:
     """Freeze everything first, then stop what is wished; `tell` hears of the tasks.
 
-    Raises ParamsInvalid without a reason. What refuses, because it ended in that moment, is counted.
+    Raises ParamsInvalid without a reason. What refuses, because it ended in that moment, is counted, and so is what is
+    not reached within `limit_sec`.
     """
+    began = time.monotonic()
     check_reason(reason)
     given = {"reason": f"{MARK}{reason}"}
     with contextlib.suppress(AlreadyFrozen):
         freeze(actor=actor, reason=reason)
-    refused, workers = 0, 0
+    refused, workers, left = 0, 0, 0
     for worker in _up() if wish.drain_workers else ():
         workers += 1
         refused += not _done(order_worker, worker.pk, WorkerOrder.DRAIN, actor=actor, **given)
-    cancel = partial(bulk.carry_out, bulk.CANCEL, actor=actor, given=given, tell=tell)
     running = _ids("claimed") if wish.stop_running else []
-    refused += cancel(running).refused.total()
     # Children first, so that none is released by the end of its parents only to be cancelled itself.
     pending = _ids("pending")[::-1] if wish.cancel_pending else []
-    refused += cancel(pending).refused.total()
-    counts = StopCounts(pending=len(pending), running=len(running), workers=workers, refused=refused)
+    for tasks in (running, pending):
+        within = None if limit_sec is None else max(0.0, began + limit_sec - time.monotonic())
+        done = bulk.carry_out(bulk.CANCEL, tasks, actor=actor, given=given, tell=tell, limit_sec=within)
+        refused, left = refused + done.refused.total(), left + done.left
+    counts = StopCounts(pending=len(pending), running=len(running), workers=workers, refused=refused, left=left)
     _announce("emergency_stop", actor, reason, counts)
     return counts
 
@@ -95,6 +102,8 @@ class RecoverCounts:
     workers: int
     thawed: bool
     refused: int = 0
+    left: int = 0
+    """Of these tasks, those that were not reached in time; nothing resumes until the recovery is repeated."""
 
 
 def recover_preview(failed: TaskQuerySet, cancelled: Sequence[UUID]) -> RecoverCounts:
@@ -105,22 +114,28 @@ def recover_preview(failed: TaskQuerySet, cancelled: Sequence[UUID]) -> RecoverC
 
 
 def recover(
-    failed: TaskQuerySet, cancelled: Sequence[UUID], *, actor: str, reason: str = "", tell: Tell = _tell_nobody
+    failed: TaskQuerySet,
+    cancelled: Sequence[UUID],
+    *,
+    actor: str,
+    reason: str = "",
+    tell: Tell = _tell_nobody,
+    limit_sec: float | None = None,
 ) -> RecoverCounts:
     """Retry the tasks, let the workers claim again, and thaw last: a recovery that breaks off leaves all safe."""
-    again = list(failed.order_by("id").values_list("task_id", flat=True))
-    retried = bulk.carry_out(bulk.RETRY, [*again, *cancelled], actor=actor, given={"reason": reason}, tell=tell)
+    again, given = list(failed.order_by("id").values_list("task_id", flat=True)), {"reason": reason}
+    retried = bulk.carry_out(bulk.RETRY, [*again, *cancelled], actor=actor, given=given, tell=tell, limit_sec=limit_sec)
     refused = retried.refused.total()
-    workers = _ordered()
+    workers = [] if retried.left else _ordered()
     for worker in workers:
         refused += not _done(order_worker, worker.pk, RESUME, actor=actor, reason=reason)
-    try:
-        thaw(actor=actor, reason=reason)
-        thawed = True
-    except NotFrozen:
-        thawed = False
     counts = RecoverCounts(
-        failed=len(again), cancelled=len(cancelled), workers=len(workers), thawed=thawed, refused=refused
+        failed=len(again),
+        cancelled=len(cancelled),
+        workers=len(workers),
+        thawed=not retried.left and _thawed(actor, reason),
+        refused=refused,
+        left=retried.left,
     )
     _announce("emergency_recovery", actor, reason, counts)
     return counts
@@ -148,6 +163,14 @@ def _up() -> list[Worker]:
 def _ordered() -> list[Worker]:
     """Return the workers that were told to pause and can be told to resume."""
     return [worker for worker in _up() if worker.ordered == WorkerOrder.PAUSE and not worker.draining]
+
+
+def _thawed(actor: str, reason: str) -> bool:
+    try:
+        thaw(actor=actor, reason=reason)
+    except NotFrozen:
+        return False
+    return True
 
 
 def _done(verb: Callable[..., Any], *arguments: Any, **given: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.http import QueryDict
 
 from tasks_app.api.filters import TaskFilter
@@ -22,3 +25,14 @@ def tasks_where(query: QueryDict) -> TaskQuerySet:
         raise ParamsInvalid([{"path": name, "message": text} for name, text in faults])
     tasks: TaskQuerySet = found.qs
     return tasks
+
+
+def tasks_that_fit(conditions: Mapping[str, Any]) -> TaskQuerySet:
+    """Return the tasks that fit the conditions of a body. Raises ParamsInvalid with the path of each bad one."""
+    query = QueryDict(mutable=True)
+    for name, value in conditions.items():
+        query.setlist(name, [str(each) for each in (value if isinstance(value, list) else [value])])
+    try:
+        return tasks_where(query)
+    except ParamsInvalid as fault:
+        raise ParamsInvalid([{**each, "path": f"filter.{each['path']}"} for each in fault.problems]) from None

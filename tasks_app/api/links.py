@@ -49,6 +49,8 @@ WAYS = (
     Way(("delete_schedule",), ("get_schedule", "save_schedule"), {"name": "$request.path.name"}),
     Way(("list_workers",), ("get_worker", *_WORKER_VERBS), {"worker_id": "$response.body#/workers/0/boot_id"}),
     Way(("get_worker", *_WORKER_VERBS), ("get_worker", *_WORKER_VERBS), {"worker_id": "$response.body#/boot_id"}),
+    Way(("emergency_stop",), ("emergency_stop",), {}, _CONFIRMED),
+    Way(("emergency_recover",), ("emergency_recover",), {}, _CONFIRMED),
     Way(("bulk",), ("bulk",), {}, {"verb": "$request.body#/verb", "filter": "$request.body#/filter", **_CONFIRMED}),
 )
 

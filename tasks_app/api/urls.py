@@ -11,6 +11,7 @@ from tasks_app.api.routes import with_and_without_slash
 from tasks_app.api.views.batch import BatchView
 from tasks_app.api.views.bulk import BulkView
 from tasks_app.api.views.documents import RedocView, SwaggerView
+from tasks_app.api.views.emergency import EmergencyRecoveryView, EmergencyStopView
 from tasks_app.api.views.explanations import TaskExplainView
 from tasks_app.api.views.feed import FeedSchemaView, FeedTicketView, FeedView
 from tasks_app.api.views.freezing import FreezeView, ThawView
@@ -89,6 +90,8 @@ VIEWS: dict[str, type[APIView]] = {
     "workers/<str:worker_id>/recycle": WorkerRecycleView,
     "freeze": FreezeView,
     "thaw": ThawView,
+    "emergency/stop": EmergencyStopView,
+    "emergency/recover": EmergencyRecoveryView,
     "limits": LimitListView,
     "limits/<str:scope>/<path:name>": LimitView,
     "metrics": MetricsView,

@@ -24,11 +24,17 @@ RIGHT: dict[str, dict[str, Any]] = {
     "change_schedule": {"cron": "30 9 * * *", "task_name": "echo", "params": {"value": "e"}, "time_zone": "UTC"},
     "retry_run": {"from_stage": "last"},
     "bulk": {"verb": "retry", "filter": {"task_name": "echo"}, "dry_run": True, "reason": "a walk"},
+    "emergency_stop": {"dry_run": True, "reason": "a walk"},
+    "emergency_recover": {"dry_run": True, "reason": "a walk"},
 }
 """Bodies by operation; what else was made up for them stays."""
 LEFT_OUT = {"queue_name", "depends_on", "runs_after", "join", "run_after", "expires_at", "label"}
 """Fields that made-up values of the right type hardly ever suit."""
-LEFT_OUT_OF = {"bulk": {"priority", "force"}}
+LEFT_OUT_OF = {
+    "bulk": {"priority", "force"},
+    "emergency_stop": {"cancel_pending", "stop_running", "drain_workers"},
+    "emergency_recover": {"retry_failed", "filter", "retry_cancelled", "since"},
+}
 """Fields that do not go with what stands there of an operation's body."""
 
 

@@ -18,11 +18,11 @@ from tests import daphne_server
 from tests.tasks_app.callers import make_key
 from tests.tasks_app.notes import REPORT, make_worker
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(1200)]
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 WALKS = 2
-LINKS_WALKED = 25
+LINKS_WALKED = 15
 """So many links of the schema at least are followed by the walks, and lead to an answer that is no refusal."""
 
 
@@ -50,7 +50,7 @@ class Schemathesis:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=600,
         )
         assert done.returncode == 0, done.stdout[-200_000:] + done.stderr[-2000:]
 

@@ -5,28 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
 from django.db.models import Count
-from django.http import QueryDict
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.actions import bulk
+from tasks_app.api import confirming
 from tasks_app.api.bounds import bounded
 from tasks_app.api.bulk_serializers import BulkResultSerializer, BulkSerializer
-from tasks_app.api.choosing import tasks_where
+from tasks_app.api.choosing import tasks_that_fit
 from tasks_app.api.permissions import BULK, Need, check
 from tasks_app.api.views.request import actor_of, body_of
-from tasks_app.errors import ConfirmationRefused, ParamsInvalid, SelectionGrew
 from tasks_app.models import Task
-from tasks_app.querysets import TaskQuerySet
 
-TOKEN_SEC = 600
+SALT = "tasks_app.bulk"
 SAMPLE = 20
-SPARE = 2
-"""So many tasks more than were agreed to do not matter."""
 LIMIT_SEC = 25.0
 """What is not reached by then is left, so that the answer comes before a proxy gives up."""
 
@@ -50,7 +45,7 @@ class BulkView(APIView):
         wanted = body_of(request, BulkSerializer)
         verb = bulk.VERBS[wanted["verb"]]
         check(request, Need(scope="operate", permission=verb.permission))
-        tasks = _selected(wanted["filter"])
+        tasks = tasks_that_fit(wanted["filter"])
         with bounded():
             by_status = tasks.order_by().values_list("status").annotate(n=Count("pk"))
             statuses: dict[str, int] = dict(sorted(by_status))
@@ -58,24 +53,13 @@ class BulkView(APIView):
         told: dict[str, Any] = {"dry_run": wanted["dry_run"], "verb": verb.name, "count": count, "statuses": statuses}
         agreed = _agreement(wanted, actor)
         if wanted["dry_run"]:
-            told["token"] = _signer().sign_object({**agreed, "count": count})
+            told["token"] = confirming.token_of(SALT, agreed, count)
             told["sample"] = _sample(verb, tasks)
         else:
-            _check_agreed(wanted["token"], agreed, count)
+            confirming.check(SALT, wanted["token"], agreed, count)
             ids = bulk.ids_of(tasks, children_first=verb.children_first)
             told |= vars(bulk.carry_out(verb, ids, actor=actor, given=wanted, limit_sec=LIMIT_SEC))
         return Response(BulkResultSerializer(told).data)
-
-
-def _selected(conditions: Mapping[str, Any]) -> TaskQuerySet:
-    """Return the tasks that fit. Raises ParamsInvalid with the path of each bad condition."""
-    query = QueryDict(mutable=True)
-    for name, value in conditions.items():
-        query.setlist(name, [str(each) for each in (value if isinstance(value, list) else [value])])
-    try:
-        return tasks_where(query)
-    except ParamsInvalid as fault:
-        raise ParamsInvalid([{**each, "path": f"filter.{each['path']}"} for each in fault.problems]) from None
 
 
 def _sample(verb: bulk.Verb, tasks: Any) -> list[Task]:
@@ -89,22 +73,3 @@ def _agreement(wanted: Mapping[str, Any], actor: str) -> dict[str, Any]:
     """Return all that must be the same in the dry run and in the deed."""
     said = {name: wanted.get(name) for name in ("verb", "filter", "priority", "force")}
     return {**said, "caller": actor}
-
-
-def _signer() -> TimestampSigner:
-    return TimestampSigner(salt="tasks_app.bulk")
-
-
-def _check_agreed(token: str, agreed: Mapping[str, Any], count: int) -> None:
-    try:
-        said = _signer().unsign_object(token, max_age=TOKEN_SEC)
-    except SignatureExpired:
-        raise ConfirmationRefused("has expired") from None
-    except (BadSignature, ValueError):
-        raise ConfirmationRefused("is not one of this server's") from None
-    expected = said.pop("count")
-    if said != agreed:
-        differing = ", ".join(sorted(name for name in agreed if said.get(name) != agreed[name]))
-        raise ConfirmationRefused(f"was given for another {differing}")
-    if bulk.has_grown(expected, count, spare=SPARE):
-        raise SelectionGrew(expected, count)
