@@ -19,7 +19,8 @@ from pipeline_app.models import Observation, ObservationState
 from pipeline_app.registration import APPLY, CONVERT, IMAGING, PHOTOMETRY, SOLVE
 from pipeline_app.stages.photometry import Position
 from pipeline_app.telescope import REFERENCE_FREQ_HZ, angular_separation_deg, power_beam
-from tasks_app.actions.spawn import Binding, SpawnRequest, spawn_many
+from tasks_app.actions.spawn import spawn_many
+from tasks_app.actions.spawn_request import Binding, SpawnRequest
 from tasks_app.models import Run
 
 WORKFLOW = "standard-pipeline"

@@ -18,7 +18,8 @@ from typing import Any, Self
 from uuid import UUID, uuid4
 
 from tasks_app import registry
-from tasks_app.actions.spawn import Binding, Gather, Join, SpawnRequest, check_options
+from tasks_app.actions.spawn import check_options
+from tasks_app.actions.spawn_request import Binding, Gather, Join, SpawnRequest
 from tasks_app.errors import ParamsInvalid, UnknownTaskName
 from tasks_app.registry import Problem
 from tasks_app.run_states import SUPERSEDED

@@ -17,7 +17,8 @@ from absurd_project.benchmark.progress import Progress, Step
 from absurd_project.benchmark.scratch import Scratch
 from absurd_project.benchmark.servers import web
 from absurd_project.benchmark.sizes import Sizes
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import SpawnRequest
 
 PAUSE_SEC = (0.02, 0.1)
 LONGEST_SEC = 10.0

@@ -26,7 +26,8 @@ from absurd_project.benchmark.scratch import Scratch
 from absurd_project.benchmark.servers import DoesNotStart, workers
 from absurd_project.benchmark.sizes import Sizes
 from absurd_project.stack.processes import CHECKOUT
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.models import Attempt, Task
 
 QUEUE = "benchmark-stage"

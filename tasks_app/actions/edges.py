@@ -12,7 +12,7 @@ from tasks_app.errors import ParamsInvalid
 from tasks_app.models import Hold, Run, Task, TaskDependency, TaskStatus
 
 if TYPE_CHECKING:
-    from tasks_app.actions.spawn import SpawnRequest
+    from tasks_app.actions.spawn_request import SpawnRequest
 
 
 def connect(built: Sequence[tuple[SpawnRequest, Task]]) -> list[Task]:

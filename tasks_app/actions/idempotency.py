@@ -15,8 +15,7 @@ from tasks_app.errors import IdempotencyConflict, ParamsInvalid
 from tasks_app.models import IdempotencyKey, Task
 
 if TYPE_CHECKING:
-    from tasks_app.actions.spawn import SpawnRequest
-
+    from tasks_app.actions.spawn_request import SpawnRequest
 KEY_CHARS = 200
 
 # Waits for whoever is about to commit the same key, so that afterwards the key is known for certain.

@@ -10,7 +10,8 @@ from django.db import transaction
 
 from tasks_app import archive
 from tasks_app.actions.lookup import find
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.claiming import with_bindings
 from tasks_app.models import Task
 from tasks_app.transitions import Act, record

@@ -21,7 +21,8 @@ from tasks_app import transitions
 from tasks_app.actions.cancel import cancel_locked
 from tasks_app.actions.retry import RETRIED, retry_locked
 from tasks_app.actions.runs import found_run, locked_run
-from tasks_app.actions.spawn import Binding, Gather, Join, SpawnRequest, spawn_many
+from tasks_app.actions.spawn import spawn_many
+from tasks_app.actions.spawn_request import Binding, Gather, Join, SpawnRequest
 from tasks_app.errors import ParamsInvalid, RunRefuses
 from tasks_app.models import Hold, Run, Task, TaskDependency, TaskStatus
 from tasks_app.run_states import SUPERSEDED

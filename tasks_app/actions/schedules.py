@@ -16,7 +16,8 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import QuerySet
 
 from tasks_app import clock, registry, schedules, transitions
-from tasks_app.actions.spawn import SpawnRequest, spawn, spawn_many
+from tasks_app.actions.spawn import spawn, spawn_many
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.errors import AbsurdError, Disabled, ParamsInvalid, ScheduleNotFound
 from tasks_app.models import CatchUp, Schedule, Task
 from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST

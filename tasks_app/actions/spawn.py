@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from django.conf import settings
 from django.db import transaction
@@ -14,89 +14,15 @@ from django.db.models.base import ModelState
 
 from tasks_app import dependencies, limits, policies, registry, statements, transitions
 from tasks_app.actions import edges, idempotency
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.errors import Disabled, ParamsInvalid
-from tasks_app.models import Hold, Queue, Run, Task
-from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.models import Hold, Queue, Task
+from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
 from tasks_app.registry import TaskSpec
 from tasks_app.transitions import Act
 
 TIMEOUT_MOST_SEC = 7 * 86_400
 WAIT_MOST_SEC = 366 * 86_400
-
-
-@dataclass(frozen=True, kw_only=True)
-class Binding:
-    """A param that takes its value from a field of a parent's result; the parent becomes a dependency."""
-
-    task_id: UUID
-    field: str
-
-    @property
-    def parents(self) -> tuple[UUID, ...]:
-        """Whose results are needed."""
-        return (self.task_id,)
-
-    def stored(self) -> dict[str, Any]:
-        """The binding as the task's row keeps it."""
-        return {"task_id": str(self.task_id), "field": self.field}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gather:
-    """A param that takes the list of a field of several parents' results, of those that have completed, in order."""
-
-    task_ids: Sequence[UUID]
-    field: str
-
-    @property
-    def parents(self) -> tuple[UUID, ...]:
-        """Whose results are needed."""
-        return tuple(self.task_ids)
-
-    def stored(self) -> dict[str, Any]:
-        """The binding as the task's row keeps it."""
-        return {"task_ids": [str(task_id) for task_id in self.task_ids], "field": self.field}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Join:
-    """When a task stops waiting for those it depends on: "all 12, or after 20 min at least 9".
-
-    Without a quorum it waits for all. A quorum alone is enough at once; with a deadline, from the deadline on, or as
-    soon as no parent is still to come.
-    """
-
-    quorum: int | None = None
-    deadline_sec: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpawnRequest:
-    """Everything that can be said of a new task."""
-
-    task_name: str
-    params: Mapping[str, Any] = field(default_factory=dict)
-    queue_name: str | None = None
-    priority: int = PRIORITY_DEFAULT
-    timeout_sec: int | None = None
-    max_retries: int | None = None
-    run_after: datetime | None = None
-    expires_at: datetime | None = None
-    max_wait_sec: float | None = None
-    """Fails if no attempt has begun by then."""
-    budget_sec: float | None = None
-    """No attempt begins or goes on after this, counted from the spawn or from `run_after`."""
-    silence_sec: int | None = None
-    limit_key: str = ""
-    depends_on: Sequence[UUID] = ()
-    runs_after: Sequence[UUID] = ()
-    """Runs all of whose present tasks must have completed."""
-    join: Join | None = None
-    bindings: Mapping[str, Binding | Gather] = field(default_factory=dict)
-    idempotency_key: str | None = None
-    run: Run | None = None
-    stage: str = ""
-    task_id: UUID | None = None
 
 
 def spawn(request: SpawnRequest, *, actor: str) -> Task:

@@ -9,7 +9,8 @@ from typing import Any
 from django.db import transaction
 
 from tasks_app.actions import idempotency
-from tasks_app.actions.spawn import SpawnRequest, spawn, spawn_many
+from tasks_app.actions.spawn import spawn, spawn_many
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.errors import ParamsInvalid, UnknownTaskName
 from tasks_app.models import Task
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from tasks_app.actions.spawn import Binding, Gather
+from tasks_app.actions.spawn_request import Binding, Gather
 from tasks_app.api.serializers import SpawnSerializer, Strict
 from tasks_app.runs import STAGE_NAME_CHARS, TASKS_MOST, All, One, RunPlan, Source, Stage
 

@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from tasks_app import worker_states
-from tasks_app.actions.spawn import Join
+from tasks_app.actions.spawn_request import Join
 from tasks_app.api.prepared import PreparedSerializer
 from tasks_app.models import Task, WorkerOrder
 from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST

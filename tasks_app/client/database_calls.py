@@ -21,9 +21,9 @@ from tasks_app.actions import cancel as cancelling
 from tasks_app.actions import lookup
 from tasks_app.actions import reprioritize as reprioritizing
 from tasks_app.actions import retry as retrying
-from tasks_app.actions.spawn import SpawnRequest
 from tasks_app.actions.spawn import spawn as spawn_one
 from tasks_app.actions.spawn_batch import spawn_batch
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.api.choosing import tasks_where
 from tasks_app.api.errors import flatten
 from tasks_app.api.parsers import JsonObjectParser

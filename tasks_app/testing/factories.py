@@ -10,7 +10,8 @@ from django.conf import settings
 
 from tasks_app import claiming, registry
 from tasks_app.actions.cancel import cancel
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.claiming import AttemptReport
 from tasks_app.models import Run, Task, TaskStatus, Worker
 from tasks_app.registry import TaskSpec

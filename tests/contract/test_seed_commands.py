@@ -20,7 +20,8 @@ import pytest
 from django.conf import settings
 
 from tasks_app import claiming, registry
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.models import ApiKey, Task
 from tests.daphne_server import serving
 from tests.tasks_app.notes import REPORT, make_worker

@@ -7,7 +7,8 @@ import pytest
 from pipeline_app.models import Calibration, Measurement, Product
 from pipeline_app.workflows import Options, Plan, start
 from tasks_app import claiming
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.claiming import AttemptReport
 from tasks_app.errors import LostClaim
 from tasks_app.models import Task, Worker

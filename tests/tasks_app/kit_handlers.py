@@ -8,7 +8,8 @@ from typing import Any, Literal
 from django.db import connection
 from pydantic import BaseModel
 
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.claiming import Claim
 from tasks_app.handler import Context, InvalidInput, NoWork
 from tasks_app.models import Task

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app import claiming, registry
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.handler import Context
 from tasks_app.models import Task, TaskEvent, Worker
 from tasks_app.testing import make_worker

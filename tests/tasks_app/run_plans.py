@@ -8,7 +8,7 @@ from django.db import connection
 
 from tasks_app import claiming, clock
 from tasks_app.actions.runs import start
-from tasks_app.actions.spawn import Join
+from tasks_app.actions.spawn_request import Join
 from tasks_app.models import Run, Task, Worker
 from tasks_app.run_states import RunState, state_of
 from tasks_app.runs import All, One, RunPlan

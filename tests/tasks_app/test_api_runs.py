@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.actions.spawn import Join
+from tasks_app.actions.spawn_request import Join
 from tasks_app.models import Run, Task, TaskEvent
 from tasks_app.runs import RunPlan
 from tests.tasks_app.callers import Caller, make_key

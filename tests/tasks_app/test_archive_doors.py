@@ -19,7 +19,7 @@ from absurd_project import env
 from tasks_app import archive, claiming, clock, purging
 from tasks_app.actions.prune import prune
 from tasks_app.actions.retry import retry
-from tasks_app.actions.spawn import Binding
+from tasks_app.actions.spawn_request import Binding
 from tasks_app.archiving import RetentionSweep
 from tasks_app.errors import IdempotencyConflict
 from tasks_app.models import ArchivedTask, IdempotencyKey, Queue, Run, Task, TaskDependency, TaskEvent

@@ -11,7 +11,8 @@ from tasks_app import claiming
 from tasks_app.actions import bulk
 from tasks_app.actions.run_retry import retry_run
 from tasks_app.actions.runs import cancel_run
-from tasks_app.actions.spawn import SpawnRequest, spawn_many
+from tasks_app.actions.spawn import spawn_many
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.models import Task
 from tests.tasks_app.notes import REPORT, make_worker
 from tests.tasks_app.run_plans import begin, fan

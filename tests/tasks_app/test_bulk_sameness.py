@@ -22,7 +22,8 @@ from tasks_app.actions.limit import set_limit
 from tasks_app.actions.reprioritize import reprioritize
 from tasks_app.actions.requeue import requeue
 from tasks_app.actions.retry import retry
-from tasks_app.actions.spawn import Join, SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import Join, SpawnRequest
 from tasks_app.errors import AbsurdError
 from tasks_app.models import Attempt, LimitSlot, Run, Task, TaskEvent, Worker
 from tasks_app.testing import frozen_clock

@@ -339,8 +339,8 @@ async def test_the_feed_goes_on_over_a_restart_of_the_server_without_gaps_or_rep
 
 
 def spawn_echo() -> None:
-    from tasks_app.actions.spawn import SpawnRequest
     from tasks_app.actions.spawn import spawn as spawn_now
+    from tasks_app.actions.spawn_request import SpawnRequest
 
     spawn_now(SpawnRequest(task_name="echo", params={"value": 1}), actor="user:test")
 

@@ -13,7 +13,8 @@ from tasks_app.actions import bulk
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.reprioritize import reprioritize
 from tasks_app.actions.retry import retry
-from tasks_app.actions.spawn import SpawnRequest, spawn_many
+from tasks_app.actions.spawn import spawn_many
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.errors import AbsurdError
 from tasks_app.models import Attempt, Task, TaskEvent
 from tests.tasks_app import claimers

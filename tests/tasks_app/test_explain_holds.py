@@ -12,7 +12,8 @@ from tasks_app.actions.freeze import freeze, thaw
 from tasks_app.actions.limit import set_limit
 from tasks_app.actions.pause import pause, resume
 from tasks_app.actions.retry import retry
-from tasks_app.actions.spawn import Join, SpawnRequest, spawn_many
+from tasks_app.actions.spawn import spawn_many
+from tasks_app.actions.spawn_request import Join, SpawnRequest
 from tasks_app.explain import explain
 from tasks_app.maintenance import release_due
 from tasks_app.models import Task

@@ -19,7 +19,8 @@ from tasks_app import claiming, clock, registry
 from tasks_app.actions.freeze import freeze
 from tasks_app.actions.limit import set_limit
 from tasks_app.actions.pause import pause
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.explain import Code, explain
 from tasks_app.models import Queue, Reservation, Task, Worker
 from tasks_app.sweeper import Sweeper

@@ -9,7 +9,8 @@ from django.conf import settings
 from django.db import connection
 
 from tasks_app import claiming, clock, registry
-from tasks_app.actions.spawn import SpawnRequest, spawn, spawn_many
+from tasks_app.actions.spawn import spawn, spawn_many
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.explain import explain, line
 from tasks_app.models import Attempt, Reservation, Task, Worker
 from tests.tasks_app.explained import QUEUE, blocking, codes, finding, pass_time, ready_worker

@@ -8,7 +8,8 @@ from django.db import connection
 
 from tasks_app import claiming
 from tasks_app.actions.cancel import cancel
-from tasks_app.actions.spawn import SpawnRequest, spawn_many
+from tasks_app.actions.spawn import spawn_many
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.errors import LostClaim
 from tasks_app.feed import feed
 from tasks_app.feed.messages import Message, Told, Wanted

@@ -12,7 +12,7 @@ from tasks_app.actions.limit import remove_limit, set_limit
 from tasks_app.actions.pause import pause, resume
 from tasks_app.actions.requeue import requeue
 from tasks_app.actions.respawn import respawn
-from tasks_app.actions.spawn import Binding
+from tasks_app.actions.spawn_request import Binding
 from tasks_app.errors import AlreadyFrozen, InvalidTransition, LimitNotFound, LostClaim, NotFrozen, ParamsInvalid
 from tasks_app.models import LimitSlot, Task, TaskEvent
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note, verbs

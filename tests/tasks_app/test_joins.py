@@ -9,7 +9,8 @@ from django.db import connection
 
 from tasks_app import claiming, clock
 from tasks_app.actions.retry import retry
-from tasks_app.actions.spawn import Gather, Join, SpawnRequest, spawn_many
+from tasks_app.actions.spawn import spawn_many
+from tasks_app.actions.spawn_request import Gather, Join, SpawnRequest
 from tasks_app.errors import ParamsInvalid
 from tasks_app.maintenance import fire_joins
 from tasks_app.models import Run, Task

@@ -6,7 +6,8 @@ import pytest
 
 from tasks_app import claiming, limits
 from tasks_app.actions.retry import retry
-from tasks_app.actions.spawn import SpawnRequest, spawn_many
+from tasks_app.actions.spawn import spawn_many
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.models import Hold, Limit, LimitSlot, Task
 from tasks_app.sweeper import Sweeper
 from tests.tasks_app import claimers

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tasks_app import claiming, clock, maintenance
-from tasks_app.actions.spawn import SpawnRequest, spawn_many
+from tasks_app.actions.spawn import spawn_many
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.models import Task, TaskEvent
 from tasks_app.testing import frozen_clock, registered
 from tests.tasks_app.notes import NOTE, REPORT, claim_one, make_worker, spawn_note

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tasks_app import claiming
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.run_retry import retry_run
-from tasks_app.actions.spawn import Join
+from tasks_app.actions.spawn_request import Join
 from tasks_app.maintenance import fire_joins
 from tasks_app.models import Hold, Run, Task, TaskDependency
 from tasks_app.models.task import FINISHED

@@ -7,7 +7,7 @@ import pytest
 from tasks_app import claiming
 from tasks_app.actions.run_retry import retry_run
 from tasks_app.actions.runs import cancel_run
-from tasks_app.actions.spawn import Join
+from tasks_app.actions.spawn_request import Join
 from tasks_app.errors import RunRefuses
 from tasks_app.models import Task
 from tests.tasks_app.notes import make_worker, verbs

@@ -7,7 +7,7 @@ import pytest
 from tasks_app import claiming
 from tasks_app.actions.run_retry import RetryCounts, retry_run
 from tasks_app.actions.runs import CancelCounts, cancel_run
-from tasks_app.actions.spawn import Join
+from tasks_app.actions.spawn_request import Join
 from tasks_app.errors import ParamsInvalid, RunNotFound, RunRefuses
 from tasks_app.models import Task, TaskEvent
 from tasks_app.runs import RunPlan

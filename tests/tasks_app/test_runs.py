@@ -9,7 +9,7 @@ from tasks_app import claiming
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.retry import retry
 from tasks_app.actions.runs import start
-from tasks_app.actions.spawn import Join
+from tasks_app.actions.spawn_request import Join
 from tasks_app.errors import Disabled, ParamsInvalid
 from tasks_app.maintenance import fire_joins
 from tasks_app.models import Run, Task, TaskEvent

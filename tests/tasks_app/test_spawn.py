@@ -7,7 +7,8 @@ import pytest
 
 from tasks_app import claiming, clock
 from tasks_app.actions.pause import pause, resume
-from tasks_app.actions.spawn import Binding, SpawnRequest, spawn_many
+from tasks_app.actions.spawn import spawn_many
+from tasks_app.actions.spawn_request import Binding, SpawnRequest
 from tasks_app.errors import Disabled, IdempotencyConflict, ParamsInvalid, UnknownTaskName
 from tasks_app.models import Queue, Task, TaskEvent
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs

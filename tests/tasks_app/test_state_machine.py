@@ -23,7 +23,7 @@ from tasks_app import claiming, maintenance, stats, transitions
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.reprioritize import reprioritize
 from tasks_app.actions.retry import retry
-from tasks_app.actions.spawn import Join
+from tasks_app.actions.spawn_request import Join
 from tasks_app.errors import InvalidTransition, LostClaim
 from tasks_app.models import Attempt, Limit, LimitSlot, Task, TaskDependency, TaskEvent, Worker
 from tasks_app.models.task import FINISHED, FailureClass

@@ -13,7 +13,8 @@ from uuid import UUID
 
 import psutil
 
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.claiming import Claim
 from tasks_app.models import Attempt, Task, TaskEvent, Worker
 from workers.admission import Admission

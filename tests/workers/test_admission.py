@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 
 from tasks_app import claiming, clock, registry
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.models import Reservation, Task
 from tests.tasks_app.notes import NOTE, REPORT, make_worker
 from tests.workers.live import ROOT, claim_for

@@ -16,7 +16,8 @@ from django.conf import settings
 from django.db import connection
 
 from tasks_app.actions.cancel import cancel
-from tasks_app.actions.spawn import SpawnRequest, spawn_many
+from tasks_app.actions.spawn import spawn_many
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.models.task import FINISHED

@@ -6,7 +6,8 @@ from typing import Any
 
 from absurd_project.benchmark import noop
 from tasks_app import claiming
-from tasks_app.actions.spawn import SpawnRequest, spawn, spawn_many
+from tasks_app.actions.spawn import spawn, spawn_many
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.models import Worker
 
 

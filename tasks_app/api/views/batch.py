@@ -13,8 +13,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.actions import lookup
-from tasks_app.actions.spawn import SpawnRequest
 from tasks_app.actions.spawn_batch import TASKS_MOST, spawn_batch
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.api.batch_serializers import BatchSerializer, BatchSpawnedSerializer
 from tasks_app.api.permissions import SPAWN
 from tasks_app.api.views.request import IDEMPOTENCY_KEY, actor_of, body_of, idempotency_key_of

@@ -15,7 +15,8 @@ from rest_framework.views import APIView
 from tasks_app import archive
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.lookup import find
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.api import examples
 from tasks_app.api.bounds import bounded
 from tasks_app.api.caching import IF_NONE_MATCH, asks, tag_of, tagged, task_tag, unchanged

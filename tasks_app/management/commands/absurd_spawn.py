@@ -8,7 +8,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from tasks_app.actions import lookup
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.actions.spawn import spawn
+from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.management.arguments import hence, moment, seconds, whole
 from tasks_app.management.finding import find_task_id
 from tasks_app.management.following import follow, state_line
