@@ -9,7 +9,7 @@ import time
 from django.db import connection
 
 from absurd_project import lockout
-from tasks_app.sweeper import Sweeper
+from tasks_app.sweeping.sweeper import Sweeper
 
 INTERVAL_SEC = 0.5
 CLEANING_SEC = 3600.0

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.errors import ParamsInvalid
 from tasks_app.handler import InvalidInput
-from tasks_app.workflows import WorkflowSpec, register
+from tasks_app.runs.workflows import WorkflowSpec, register
 
 if TYPE_CHECKING:
     from tasks_app.models import Run

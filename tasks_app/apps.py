@@ -13,8 +13,8 @@ class TasksConfig(AppConfig):
     verbose_name = "Queue"
 
     def ready(self) -> None:
+        from tasks_app.access.roles import make_groups, note_permissions
         from tasks_app.django_tasks_backend import call
-        from tasks_app.roles import make_groups, note_permissions
 
         pre_migrate.connect(note_permissions, sender=self)
         post_migrate.connect(make_groups, sender=self)

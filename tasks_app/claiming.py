@@ -16,9 +16,9 @@ from django.db import connection, transaction
 
 from tasks_app import archive, clock, limits, registry, transitions
 from tasks_app.errors import LostClaim, TaskNotFound
+from tasks_app.hosts.room import Room
 from tasks_app.models import Attempt, Task, TaskStatus, Worker
 from tasks_app.models.task import FailureClass
-from tasks_app.room import Room
 from tasks_app.settling import AttemptReport, cancelled_by, settle_failure
 from tasks_app.transitions import Act, Ended, record
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import psutil
 from django.db import transaction
 
-from tasks_app import claiming, registry, reservations, statements
+from tasks_app import claiming, registry, statements
 from tasks_app.claiming import Claim
+from tasks_app.hosts import reservations
+from tasks_app.hosts.room import Room, class_is_open
 from tasks_app.models import Worker
-from tasks_app.room import Room, class_is_open
 from workers.weights import Shares
 
 LOCK_SPACE = 0x41425344

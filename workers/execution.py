@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from tasks_app.claiming import AttemptReport, Claim
-from tasks_app.usage import Used
+from tasks_app.hosts.usage import Used
 from workers import logs, publication
 from workers.outcome import Exit, Outcome, Stop, judge
 from workers.protocol import Progress

@@ -15,7 +15,7 @@ from django.db import DatabaseError
 from tasks_app import claiming, full_disk, registry
 from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
 from tasks_app.models import Task, WorkerOrder
-from tasks_app.sweeper import Sweeper
+from tasks_app.sweeping.sweeper import Sweeper
 from workers import backlog, confinement, deliveries, environment, identity, leftovers, link, publication, warming
 from workers.admission import Admission
 from workers.disk import DiskFloor

@@ -13,9 +13,9 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from tasks_app import transitions
+from tasks_app.hosts.worker_states import told
 from tasks_app.models import Worker
 from tasks_app.transitions import Act
-from tasks_app.worker_states import told
 
 SKEW_WORTH_A_WARNING_SEC = 2.0
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from tasks_app import claiming, usage
+from tasks_app import claiming
 from tasks_app.errors import LostClaim, TaskNotFound
+from tasks_app.hosts import usage
 from workers.execution import Execution
 from workers.outcome import LOST
 from workers.timer import Timer

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from tasks_app import registry
 from tasks_app.claiming import AttemptReport, Claim
-from tasks_app.usage import Used
+from tasks_app.hosts.usage import Used
 from workers import confinement, cores, environment, logs, memory, protocol, publication, strays
 from workers.enclosure import Enclosure, Surroundings
 from workers.execution import Execution

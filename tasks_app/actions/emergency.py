@@ -22,10 +22,10 @@ from tasks_app.actions.freeze import current, freeze, thaw
 from tasks_app.actions.reasons import check_reason
 from tasks_app.actions.workers import RESUME, order_worker
 from tasks_app.errors import AbsurdError, AlreadyFrozen, NotFrozen
+from tasks_app.hosts.worker_states import recent_workers
 from tasks_app.models import Task, TaskEvent, TaskStatus, Worker, WorkerOrder
 from tasks_app.querysets import TaskQuerySet
 from tasks_app.transitions import Act
-from tasks_app.worker_states import recent_workers
 
 MARK = "emergency stop: "
 """What the reason of everything begins with that an emergency stop did."""

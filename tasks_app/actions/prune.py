@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from django.db import transaction
 
-from tasks_app import archiving, purging
-from tasks_app.archiving import BATCH, Counts
 from tasks_app.errors import QueueNotFound
 from tasks_app.models import Queue
-from tasks_app.purging import Forgotten
-from tasks_app.retention import Policy
+from tasks_app.retention import archiving, purging
+from tasks_app.retention.archiving import BATCH, Counts
+from tasks_app.retention.periods import Policy
+from tasks_app.retention.purging import Forgotten
 from tasks_app.transitions import Act, announce
 
 WORKERS_AT_ONCE = 20

@@ -11,10 +11,10 @@ from django.db import transaction
 from tasks_app import clock
 from tasks_app.actions.lookup import Refusals, do_to_one
 from tasks_app.errors import InvalidTransition
+from tasks_app.hosts.worker_states import state_of
 from tasks_app.models import Task, TaskStatus
 from tasks_app.models.task import FailureClass
 from tasks_app.settling import Failure, settle_failures
-from tasks_app.worker_states import state_of
 
 GONE = ("lost", "stopped")
 """States of a worker from which nothing is to be expected, however long its lease."""

@@ -25,7 +25,7 @@ from tasks_app.actions.spawn import spawn_many
 from tasks_app.actions.spawn_request import Binding, Gather, Join, SpawnRequest
 from tasks_app.errors import ParamsInvalid, RunRefuses
 from tasks_app.models import Hold, Run, Task, TaskDependency, TaskStatus
-from tasks_app.run_states import SUPERSEDED
+from tasks_app.runs.states import SUPERSEDED
 from tasks_app.transitions import Act, Record, record_many
 
 

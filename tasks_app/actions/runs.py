@@ -13,8 +13,8 @@ from tasks_app.actions.spawn import spawn_many
 from tasks_app.errors import RunNotFound
 from tasks_app.models import Run, Task, TaskStatus
 from tasks_app.models.task import FINISHED
-from tasks_app.run_states import SUPERSEDED
-from tasks_app.runs import RunPlan
+from tasks_app.runs.plans import RunPlan
+from tasks_app.runs.states import SUPERSEDED
 from tasks_app.transitions import Act
 
 

@@ -9,9 +9,9 @@ from django.db import transaction
 from tasks_app import clock, transitions
 from tasks_app.actions.reasons import check_reason
 from tasks_app.errors import ParamsInvalid, WorkerNotFound, WorkerRefuses
+from tasks_app.hosts.worker_states import state_of, told
 from tasks_app.models import Worker, WorkerOrder
 from tasks_app.transitions import Act
-from tasks_app.worker_states import state_of, told
 
 RESUME = ""
 """The order that takes back the last one."""

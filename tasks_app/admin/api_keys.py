@@ -13,7 +13,7 @@ from rest_framework_api_key.admin import APIKeyModelAdmin
 from rest_framework_api_key.models import AbstractAPIKey, APIKey
 
 from tasks_app import transitions
-from tasks_app.access import actor_of
+from tasks_app.access.keys import actor_of
 from tasks_app.models import ApiKey
 from tasks_app.models.api_key import SCOPES
 from tasks_app.transitions import Act

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from tasks_app.access import actor_of
+from tasks_app.access.keys import actor_of
 from tasks_app.actions.freeze import current, freeze, thaw
 from tasks_app.admin.asking import Question, ask, is_confirmed
 from tasks_app.admin.reading import ReadOnlyAdmin

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from tasks_app.access import actor_of
+from tasks_app.access.keys import actor_of
 from tasks_app.actions.limit import SIZE_MOST, remove_limit, set_limit
 from tasks_app.admin import display
 from tasks_app.admin.asking import Question, ask_and_act

@@ -17,7 +17,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app import clock, schedules
-from tasks_app.access import actor_of
+from tasks_app.access.keys import actor_of
 from tasks_app.actions.schedules import FIELDS, delete, run_now, save, set_enabled
 from tasks_app.admin import display
 from tasks_app.admin.asking import Question, ask_and_act, verb_urls

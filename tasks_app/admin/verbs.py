@@ -13,7 +13,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from tasks_app.access import actor_of
+from tasks_app.access.keys import actor_of
 from tasks_app.actions import bulk
 from tasks_app.models import Task
 from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST

@@ -9,8 +9,8 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from tasks_app import peer
-from tasks_app.access import KeyHolder, Scope, is_local_reader, user_may
+from tasks_app.access import peer
+from tasks_app.access.keys import KeyHolder, Scope, is_local_reader, user_may
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView  # which imports this module through the settings

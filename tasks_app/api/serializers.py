@@ -6,12 +6,12 @@ from typing import Any
 
 from rest_framework import serializers
 
-from tasks_app import worker_states
 from tasks_app.actions.spawn_request import Join
 from tasks_app.api.prepared import PreparedSerializer
+from tasks_app.hosts import worker_states
+from tasks_app.hosts.worker_states import WorkerReport
 from tasks_app.models import Task, WorkerOrder
 from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
-from tasks_app.worker_states import WorkerReport
 
 HEAVY_FIELDS = ("result", "error", "bindings")
 ERROR_SUMMARY_CHARS = 300

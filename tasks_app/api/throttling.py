@@ -9,8 +9,8 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from tasks_app import peer, tally
-from tasks_app.access import KeyHolder
+from tasks_app.access import peer, tally
+from tasks_app.access.keys import KeyHolder
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView

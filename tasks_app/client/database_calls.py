@@ -16,7 +16,6 @@ from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.renderers import JSONRenderer
 
 from tasks_app import health as looking
-from tasks_app import stats
 from tasks_app.actions import cancel as cancelling
 from tasks_app.actions import lookup
 from tasks_app.actions import reprioritize as reprioritizing
@@ -39,6 +38,7 @@ from tasks_app.api.views.tasks import detail_of
 from tasks_app.client.faults import RequestRefused
 from tasks_app.client.transport import Document
 from tasks_app.errors import ParamsInvalid, QueueNotFound, TaskNotFound
+from tasks_app.figures import stats
 from tasks_app.models import Queue
 
 

@@ -9,9 +9,9 @@ from django.conf import settings
 from tasks_app import policies, registry, wording
 from tasks_app.explain import holds
 from tasks_app.explain.findings import Case, Code, Finding, stamp
+from tasks_app.hosts.worker_states import state_of
 from tasks_app.models import Attempt, TaskEvent
 from tasks_app.models.task import FailureClass
-from tasks_app.worker_states import state_of
 
 EVENTS_LOOKED_AT = 100
 

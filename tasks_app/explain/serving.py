@@ -12,12 +12,13 @@ from uuid import UUID
 
 from django.conf import settings
 
-from tasks_app import reservations, wording
+from tasks_app import wording
 from tasks_app.explain.findings import Case, Code, Finding, stamp
 from tasks_app.explain.reading import select
+from tasks_app.figures.stats import STALE_AFTER_HEARTBEATS
+from tasks_app.hosts import reservations
+from tasks_app.hosts.room import class_is_open
 from tasks_app.models import Task, Worker
-from tasks_app.room import class_is_open
-from tasks_app.stats import STALE_AFTER_HEARTBEATS
 
 SHOWN = 5
 WORKERS_MOST = 500

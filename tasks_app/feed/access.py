@@ -14,7 +14,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
-from tasks_app.access import holder_of, is_local_reader, user_may
+from tasks_app.access.keys import holder_of, is_local_reader, user_may
 from tasks_app.api.permissions import READ
 from tasks_app.models import ApiKey
 

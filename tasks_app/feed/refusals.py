@@ -7,7 +7,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from tasks_app import peer
+from tasks_app.access import peer
 from tasks_app.api import throttling
 
 TOO_OFTEN = 4429

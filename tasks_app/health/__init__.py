@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_app.freshness import Fresh
+from tasks_app.figures.freshness import Fresh
 from tasks_app.health.checking import Check, Health, State, Status, limit
 from tasks_app.health.examination import check, database_answers, examine, unavailable
 

@@ -12,7 +12,8 @@ from django.db import connection, models
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from tasks_app import clock, counts, feed, upkeep
+from tasks_app import clock, feed
+from tasks_app.figures import counts, upkeep
 from tasks_app.health.checking import Check, State, above, duration, limit
 
 COUNT_TRIGGERS = {"task_count_inserted", "task_count_updated", "task_count_deleted", "task_count_truncated"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from tasks_app import clock, counts, stats
+from tasks_app import clock
+from tasks_app.figures import counts, stats
 from tasks_app.health.checking import Check, State, above, duration, limit
 from tasks_app.models import Freeze, Queue, Task, Worker
 

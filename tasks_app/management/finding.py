@@ -7,8 +7,8 @@ from uuid import UUID
 from tasks_app import clock
 from tasks_app.actions.runs import found_run
 from tasks_app.errors import ParamsInvalid, RunNotFound, TaskNotFound, WorkerNotFound
+from tasks_app.hosts.worker_states import state_of
 from tasks_app.models import Run, Task, Worker
-from tasks_app.worker_states import state_of
 
 DIGITS_LEAST = 4
 

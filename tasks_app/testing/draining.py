@@ -10,8 +10,9 @@ from pathlib import Path
 
 from django.db.models import Q
 
-from tasks_app import clock, maintenance
+from tasks_app import clock
 from tasks_app.models import Queue, Task, Worker
+from tasks_app.sweeping import maintenance
 from tasks_app.testing.attempts import LocalAttempt
 from tasks_app.testing.claims import run_claim
 from tasks_app.testing.contexts import fresh_directory

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app import statements, wakeups
-from tasks_app.room import Room
+from tasks_app.hosts.room import Room
 from tasks_app.transitions.events import ENTERED, stamp
 
 _CANDIDATES = f"""

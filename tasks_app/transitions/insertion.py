@@ -8,7 +8,8 @@ from typing import Any
 
 from django.db import transaction
 
-from tasks_app import peer, statements, wakeups
+from tasks_app import statements, wakeups
+from tasks_app.access import peer
 from tasks_app.models import Task
 from tasks_app.transitions.events import ENTERED
 from tasks_app.transitions.recording import Act

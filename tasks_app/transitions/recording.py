@@ -10,7 +10,8 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks_app import peer, statements, wakeups
+from tasks_app import statements, wakeups
+from tasks_app.access import peer
 from tasks_app.models import Task
 from tasks_app.transitions.events import ENTERED
 

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from absurd_project import env
-from tasks_app import peer
+from tasks_app.access import peer
 from tasks_app.actions.cancel import cancel
 from tasks_app.models import TaskEvent
 from tests.tasks_app.callers import ELSEWHERE, Caller, log_in, make_key

@@ -11,7 +11,7 @@ from django.db import connection
 
 from tasks_app import claiming, clock
 from tasks_app.models import Task
-from tasks_app.retention import Policy
+from tasks_app.retention.periods import Policy
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 
 POLICY = Policy(task_days=30, failed_days=90, archive_days=365, key_days=30, worker_days=30)

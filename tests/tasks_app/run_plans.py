@@ -10,8 +10,8 @@ from tasks_app import claiming, clock
 from tasks_app.actions.runs import start
 from tasks_app.actions.spawn_request import Join
 from tasks_app.models import Run, Task, Worker
-from tasks_app.run_states import RunState, state_of
-from tasks_app.runs import All, One, RunPlan
+from tasks_app.runs.plans import All, One, RunPlan
+from tasks_app.runs.states import RunState, state_of
 from tests.tasks_app.notes import REPORT
 
 ACTOR = "user:test"

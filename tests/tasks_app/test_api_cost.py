@@ -21,7 +21,8 @@ from rest_framework.renderers import JSONRenderer
 from absurd_project import embedded
 from absurd_project.routing import make_application
 from absurd_project.stack.processes import CHECKOUT
-from tasks_app import claiming, clock, key_use
+from tasks_app import claiming, clock
+from tasks_app.access import key_use
 from tasks_app.actions import lookup
 from tasks_app.api.serializers import TaskDetailSerializer, TaskSerializer, TaskSummarySerializer
 from tasks_app.models import Run, Task

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks_app import claiming, workflows
+from tasks_app import claiming
 from tasks_app.actions.runs import start
 from tasks_app.models import Run, Task, TaskDependency, TaskEvent
-from tasks_app.runs import RunPlan
+from tasks_app.runs import workflows
+from tasks_app.runs.plans import RunPlan
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.notes import REPORT, NoteParams, spawn_note
 

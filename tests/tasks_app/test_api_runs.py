@@ -4,7 +4,7 @@ import pytest
 
 from tasks_app.actions.spawn_request import Join
 from tasks_app.models import Run, Task, TaskEvent
-from tasks_app.runs import RunPlan
+from tasks_app.runs.plans import RunPlan
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.run_plans import HELLO, begin, break_, claim_all, diamond, fan, finish, finish_all, linear, task_of
 

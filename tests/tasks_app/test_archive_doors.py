@@ -16,13 +16,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from absurd_project import env
-from tasks_app import archive, claiming, clock, purging
+from tasks_app import archive, claiming, clock
 from tasks_app.actions.prune import prune
 from tasks_app.actions.retry import retry
 from tasks_app.actions.spawn_request import Binding
-from tasks_app.archiving import RetentionSweep
 from tasks_app.errors import IdempotencyConflict
 from tasks_app.models import ArchivedTask, IdempotencyKey, Queue, Run, Task, TaskDependency, TaskEvent
+from tasks_app.retention import purging
+from tasks_app.retention.archiving import RetentionSweep
 from tests.tasks_app.callers import Caller, make_key, make_user
 from tests.tasks_app.finished import POLICY, completed, days_ago, failed
 from tests.tasks_app.listeners import Listener, in_thread, listening

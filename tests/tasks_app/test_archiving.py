@@ -10,12 +10,14 @@ from uuid import uuid4
 import pytest
 from django.db import connection, transaction
 
-from tasks_app import archive, archiving, claiming, stats
+from tasks_app import archive, claiming
 from tasks_app.actions.prune import preview, prune
 from tasks_app.actions.retry import retry
-from tasks_app.archiving import RetentionSweep, archive_batch
 from tasks_app.errors import TaskArchived
+from tasks_app.figures import stats
 from tasks_app.models import ArchivedTask, Attempt, Run, Task, TaskDependency, TaskEvent, Worker
+from tasks_app.retention import archiving
+from tasks_app.retention.archiving import RetentionSweep, archive_batch
 from tests.tasks_app.finished import POLICY, completed, days_ago, failed
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 from tests.tasks_app.test_races import together

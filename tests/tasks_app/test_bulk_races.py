@@ -11,12 +11,13 @@ from uuid import UUID
 import pytest
 from django.db import connection, transaction
 
-from tasks_app import claiming, maintenance
+from tasks_app import claiming
 from tasks_app.actions import bulk
 from tasks_app.actions.run_retry import retry_run
 from tasks_app.actions.runs import cancel_run
 from tasks_app.errors import AbsurdError
 from tasks_app.models import Task, TaskEvent
+from tasks_app.sweeping import maintenance
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note, verbs
 from tests.tasks_app.run_plans import begin, diamond
 from tests.tasks_app.test_races import together

@@ -15,7 +15,7 @@ from django.db.models import Max
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks_app import claiming, clock, counts
+from tasks_app import claiming, clock
 from tasks_app.actions import bulk
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.limit import set_limit
@@ -25,6 +25,7 @@ from tasks_app.actions.retry import retry
 from tasks_app.actions.spawn import spawn
 from tasks_app.actions.spawn_request import Join, SpawnRequest
 from tasks_app.errors import AbsurdError
+from tasks_app.figures import counts
 from tasks_app.models import Attempt, LimitSlot, Run, Task, TaskEvent, Worker
 from tasks_app.testing import frozen_clock
 from tests.tasks_app.notes import REPORT, make_worker

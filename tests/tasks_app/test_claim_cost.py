@@ -9,7 +9,7 @@ from django.db import connection
 
 from tasks_app import clock
 from tasks_app.models import Hold, Limit, LimitSlot, Queue, Worker
-from tasks_app.sweeper import Sweeper
+from tasks_app.sweeping.sweeper import Sweeper
 from tasks_app.transitions import claims
 from tasks_app.transitions.claims import CLAIM_FREE, CLAIM_LIMITED
 from tests.tasks_app.notes import make_worker, spawn_note

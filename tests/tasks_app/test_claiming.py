@@ -7,8 +7,8 @@ import pytest
 
 from tasks_app import claiming, clock
 from tasks_app.errors import LostClaim
-from tasks_app.maintenance import return_lost
 from tasks_app.models import Attempt, Task, TaskEvent
+from tasks_app.sweeping.maintenance import return_lost
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note, verbs
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app import claiming, clock, maintenance
+from tasks_app import claiming, clock
 from tasks_app.actions import bulk
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.reprioritize import reprioritize
@@ -17,6 +17,7 @@ from tasks_app.actions.spawn import spawn_many
 from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.errors import AbsurdError
 from tasks_app.models import Attempt, Task, TaskEvent
+from tasks_app.sweeping import maintenance
 from tests.tasks_app import claimers
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note
 from tests.tasks_app.test_races import together

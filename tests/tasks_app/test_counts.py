@@ -10,9 +10,10 @@ from collections import Counter
 import pytest
 from django.db import connection, transaction
 
-from tasks_app import claiming, counts, stats
+from tasks_app import claiming
 from tasks_app.actions.cancel import cancel
 from tasks_app.errors import AbsurdError
+from tasks_app.figures import counts, stats
 from tasks_app.models import CountDelta, QueueCount, Task, TaskStatus
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 from tests.tasks_app.test_races import together

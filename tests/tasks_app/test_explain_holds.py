@@ -15,9 +15,9 @@ from tasks_app.actions.retry import retry
 from tasks_app.actions.spawn import spawn_many
 from tasks_app.actions.spawn_request import Join, SpawnRequest
 from tasks_app.explain import explain
-from tasks_app.maintenance import release_due
 from tasks_app.models import Task
-from tasks_app.sweeper import Sweeper
+from tasks_app.sweeping.maintenance import release_due
+from tasks_app.sweeping.sweeper import Sweeper
 from tests.tasks_app.explained import QUEUE, blocking, codes, finding, pass_time, ready_worker
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
 

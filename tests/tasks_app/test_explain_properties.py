@@ -23,7 +23,7 @@ from tasks_app.actions.spawn import spawn
 from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.explain import Code, explain
 from tasks_app.models import Queue, Reservation, Task, Worker
-from tasks_app.sweeper import Sweeper
+from tasks_app.sweeping.sweeper import Sweeper
 from tests.tasks_app.explained import ready_worker
 from tests.tasks_app.notes import NOTE, REPORT
 from tests.workers.live import claim_for

@@ -10,8 +10,8 @@ from tasks_app.actions.cancel import cancel
 from tasks_app.actions.retry import retry
 from tasks_app.errors import TaskNotFound
 from tasks_app.explain import explain, explain_id
-from tasks_app.maintenance import fail_overdue, fail_past_deadline
 from tasks_app.models import ArchivedTask, Task, Worker
+from tasks_app.sweeping.maintenance import fail_overdue, fail_past_deadline
 from tests.tasks_app.explained import codes, finding, pass_time, ready_worker
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
 

@@ -12,9 +12,9 @@ from tasks_app.actions.retry import retry
 from tasks_app.actions.spawn import spawn_many
 from tasks_app.actions.spawn_request import Gather, Join, SpawnRequest
 from tasks_app.errors import ParamsInvalid
-from tasks_app.maintenance import fire_joins
 from tasks_app.models import Run, Task
-from tasks_app.sweeper import Sweeper
+from tasks_app.sweeping.maintenance import fire_joins
+from tasks_app.sweeping.sweeper import Sweeper
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
 
 pytestmark = pytest.mark.django_db

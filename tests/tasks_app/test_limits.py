@@ -9,7 +9,7 @@ from tasks_app.actions.retry import retry
 from tasks_app.actions.spawn import spawn_many
 from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.models import Hold, Limit, LimitSlot, Task
-from tasks_app.sweeper import Sweeper
+from tasks_app.sweeping.sweeper import Sweeper
 from tests.tasks_app import claimers
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
 

@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from tasks_app import claiming, clock, maintenance
+from tasks_app import claiming, clock
 from tasks_app.models import Hold, Task
-from tasks_app.sweeper import Sweeper
+from tasks_app.sweeping import maintenance
+from tasks_app.sweeping.sweeper import Sweeper
 from tasks_app.testing import frozen_clock
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
 
@@ -54,7 +55,7 @@ def sweep_until_lost(sweeper: Sweeper, task: Task, patience_sec: float = 60) -> 
 
 
 def test_an_outage_starts_the_watch_over_leases_anew(worker, caplog):
-    caplog.set_level("INFO", "tasks_app.sweeper")
+    caplog.set_level("INFO", "tasks_app.sweeping.sweeper")
     task = spawn_note()
     claim_one(worker)
     sweeper = Sweeper()

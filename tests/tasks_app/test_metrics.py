@@ -9,8 +9,9 @@ from datetime import timedelta
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tasks_app import claiming, clock, metrics
-from tasks_app.freshness import Fresh
+from tasks_app import claiming, clock
+from tasks_app.figures import metrics
+from tasks_app.figures.freshness import Fresh
 from tasks_app.models import Freeze, Queue, Worker
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
@@ -128,7 +129,7 @@ def test_a_snapshot_is_kept_for_two_seconds_and_no_longer(db, monkeypatch):
     assert metrics.snapshot() is before
     assert metrics.snapshot(fresh=True).queues[0].tasks["pending"] == 1
     moment = time.monotonic()
-    monkeypatch.setattr("tasks_app.freshness.time.monotonic", lambda: moment + metrics.KEPT_SEC)
+    monkeypatch.setattr("tasks_app.figures.freshness.time.monotonic", lambda: moment + metrics.KEPT_SEC)
     spawn_note()
     assert metrics.snapshot().queues[0].tasks["pending"] == 2
     assert metrics.KEPT_SEC <= 2

@@ -9,7 +9,8 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from tasks_app import claiming, stats
+from tasks_app import claiming
+from tasks_app.figures import stats
 from tasks_app.models import CountDelta, QueueCount, Task
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note
 

@@ -9,7 +9,7 @@ import pytest
 from tasks_app import archive, claiming, clock
 from tasks_app.actions.prune import preview, prune
 from tasks_app.models import Attempt, Worker
-from tasks_app.sweeper import Sweeper
+from tasks_app.sweeping.sweeper import Sweeper
 from tests.tasks_app.commands import json_of, says
 from tests.tasks_app.finished import POLICY, days_ago
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from tasks_app import claiming, clock, maintenance
+from tasks_app import claiming, clock
 from tasks_app.actions.spawn import spawn_many
 from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.models import Task, TaskEvent
+from tasks_app.sweeping import maintenance
 from tasks_app.testing import frozen_clock, registered
 from tests.tasks_app.notes import NOTE, REPORT, claim_one, make_worker, spawn_note
 

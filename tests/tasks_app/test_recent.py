@@ -8,9 +8,10 @@ from statistics import quantiles
 import pytest
 from django.db import connection
 
-from tasks_app import claiming, clock, counts, recent, stats
+from tasks_app import claiming, clock
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.retry import retry
+from tasks_app.figures import counts, recent, stats
 from tasks_app.models import Task
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
 

@@ -13,11 +13,11 @@ from tasks_app import claiming
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.run_retry import retry_run
 from tasks_app.actions.spawn_request import Join
-from tasks_app.maintenance import fire_joins
 from tasks_app.models import Hold, Run, Task, TaskDependency
 from tasks_app.models.task import FINISHED
-from tasks_app.run_graphs import graph_of
-from tasks_app.runs import RunPlan
+from tasks_app.runs.graphs import graph_of
+from tasks_app.runs.plans import RunPlan
+from tasks_app.sweeping.maintenance import fire_joins
 from tests.tasks_app.notes import make_worker
 from tests.tasks_app.run_plans import HELLO, begin, break_, finish, finish_all, pass_time, state
 

@@ -8,7 +8,7 @@ import pytest
 
 from tasks_app.actions.spawn_request import Binding, Gather, Join
 from tasks_app.errors import ParamsInvalid
-from tasks_app.runs import EDGES_MOST, TASKS_MOST, All, One, RunPlan, parents_of
+from tasks_app.runs.plans import EDGES_MOST, TASKS_MOST, All, One, RunPlan, parents_of
 from tests.tasks_app.run_plans import HELLO, diamond, fan, linear
 
 

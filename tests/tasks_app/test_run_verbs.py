@@ -10,7 +10,7 @@ from tasks_app.actions.runs import CancelCounts, cancel_run
 from tasks_app.actions.spawn_request import Join
 from tasks_app.errors import ParamsInvalid, RunNotFound, RunRefuses
 from tasks_app.models import Task, TaskEvent
-from tasks_app.runs import RunPlan
+from tasks_app.runs.plans import RunPlan
 from tests.tasks_app.notes import verbs
 from tests.tasks_app.run_plans import (
     HELLO,

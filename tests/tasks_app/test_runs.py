@@ -11,11 +11,11 @@ from tasks_app.actions.retry import retry
 from tasks_app.actions.runs import start
 from tasks_app.actions.spawn_request import Join
 from tasks_app.errors import Disabled, ParamsInvalid
-from tasks_app.maintenance import fire_joins
 from tasks_app.models import Run, Task, TaskEvent
-from tasks_app.run_graphs import graph_of
-from tasks_app.run_states import states_of
-from tasks_app.runs import RunPlan
+from tasks_app.runs.graphs import graph_of
+from tasks_app.runs.plans import RunPlan
+from tasks_app.runs.states import states_of
+from tasks_app.sweeping.maintenance import fire_joins
 from tests.tasks_app.notes import REPORT, spawn_note
 from tests.tasks_app.run_plans import (
     HELLO,

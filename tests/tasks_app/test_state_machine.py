@@ -19,14 +19,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tasks_app import claiming, maintenance, stats, transitions
+from tasks_app import claiming, transitions
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.reprioritize import reprioritize
 from tasks_app.actions.retry import retry
 from tasks_app.actions.spawn_request import Join
 from tasks_app.errors import InvalidTransition, LostClaim
+from tasks_app.figures import stats
 from tasks_app.models import Attempt, Limit, LimitSlot, Task, TaskDependency, TaskEvent, Worker
 from tasks_app.models.task import FINISHED, FailureClass
+from tasks_app.sweeping import maintenance
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note
 
 LEASE_SEC = 2

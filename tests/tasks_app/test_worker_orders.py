@@ -9,8 +9,8 @@ import pytest
 from tasks_app import clock
 from tasks_app.actions.workers import order_worker
 from tasks_app.errors import ParamsInvalid, WorkerNotFound, WorkerRefuses
+from tasks_app.hosts.worker_states import state_of
 from tasks_app.models import TaskEvent
-from tasks_app.worker_states import state_of
 from tests.tasks_app.notes import make_worker
 
 pytestmark = pytest.mark.django_db

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tasks_app import claiming, usage
+from tasks_app import claiming
 from tasks_app.actions.cancel import cancel
 from tasks_app.explain import explain
+from tasks_app.hosts import usage
 from tasks_app.models import Attempt, Task
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import attempts, child_of, finished, outcomes, spawn_one, wait_for, with_progress

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.conf import settings
 
+from tasks_app.hosts.worker_states import recent_workers
 from tasks_app.models import Freeze, Queue, Task
-from tasks_app.worker_states import recent_workers
 from workers.gameday import leftovers
 from workers.gameday.game import Terms
 

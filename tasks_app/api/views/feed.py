@@ -20,8 +20,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app import peer
-from tasks_app.access import KeyHolder
+from tasks_app.access import peer
+from tasks_app.access.keys import KeyHolder
 from tasks_app.api.authentication import HEADER
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.permissions import READ, ScopedAccess

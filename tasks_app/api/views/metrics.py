@@ -13,10 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app import metrics
 from tasks_app.api.metrics_shapes import MetricsSerializer
 from tasks_app.api.pagination import refuse_unknown
-from tasks_app.exposition import exposition
+from tasks_app.figures import metrics
+from tasks_app.figures.exposition import exposition
 
 
 class PrometheusRenderer(BaseRenderer):

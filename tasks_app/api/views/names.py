@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app import registry, workflows
+from tasks_app import registry
 from tasks_app.api.name_serializers import (
     TaskNameDetailSerializer,
     TaskNameListSerializer,
@@ -18,6 +18,7 @@ from tasks_app.api.name_serializers import (
 )
 from tasks_app.api.pagination import refuse_unknown
 from tasks_app.errors import UnknownTaskName
+from tasks_app.runs import workflows
 
 
 class TaskNameListView(APIView):

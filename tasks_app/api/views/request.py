@@ -9,8 +9,8 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
-from tasks_app import access
-from tasks_app.access import KeyHolder
+from tasks_app.access import keys
+from tasks_app.access.keys import KeyHolder
 from tasks_app.actions import lookup
 from tasks_app.api.exactness import refuse_coerced
 from tasks_app.api.pagination import refuse_unknown
@@ -25,7 +25,7 @@ IDEMPOTENCY_KEY = OpenApiParameter(
 
 def actor_of(request: Request) -> str:
     """Return how events name the caller."""
-    return access.actor_of(request.user, request.auth if isinstance(request.auth, KeyHolder) else None)
+    return keys.actor_of(request.user, request.auth if isinstance(request.auth, KeyHolder) else None)
 
 
 def idempotency_key_of(request: Request) -> str | None:

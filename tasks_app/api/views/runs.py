@@ -12,7 +12,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app import workflows
 from tasks_app.actions.idempotency import once
 from tasks_app.actions.run_retry import retry_run
 from tasks_app.actions.runs import cancel_run, found_run, start
@@ -35,8 +34,9 @@ from tasks_app.api.shown import Shown
 from tasks_app.api.views.request import IDEMPOTENCY_KEY, actor_of, body_of, idempotency_key_of
 from tasks_app.errors import RunNotFound
 from tasks_app.models import Run
-from tasks_app.run_graphs import graph_of
-from tasks_app.run_states import state_of, states_of
+from tasks_app.runs import workflows
+from tasks_app.runs.graphs import graph_of
+from tasks_app.runs.states import state_of, states_of
 
 
 def run_id_of(text: str) -> UUID:

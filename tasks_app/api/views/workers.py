@@ -17,8 +17,8 @@ from tasks_app.api.permissions import ORDER_WORKER
 from tasks_app.api.serializers import ReasonSerializer, StopSerializer, WorkerListSerializer, WorkerSerializer
 from tasks_app.api.views.request import actor_of, body_of
 from tasks_app.errors import WorkerNotFound
+from tasks_app.hosts.worker_states import SHOWN_MOST, WorkerReport, recent, report_on, sorted_reports
 from tasks_app.models import Worker, WorkerOrder
-from tasks_app.worker_states import SHOWN_MOST, WorkerReport, recent, report_on, sorted_reports
 
 
 def find_worker(text: str) -> Worker:

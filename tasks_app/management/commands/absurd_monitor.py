@@ -10,11 +10,12 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 from django.db import DatabaseError, connection
 
-from tasks_app import clock, health, recent, stats
+from tasks_app import clock, health
+from tasks_app.figures import recent, stats
+from tasks_app.hosts.worker_states import recent_workers
 from tasks_app.management.arguments import seconds
 from tasks_app.management.repeating import rounds
 from tasks_app.management.shell import UNHEALTHY, ShellCommand, refuse
-from tasks_app.worker_states import recent_workers
 
 INTERVAL_SEC = 30.0
 UP = ("active", "idle", "draining", "paused")

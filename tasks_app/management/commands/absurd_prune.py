@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks_app.actions.prune import Pruned, preview, prune
-from tasks_app.archiving import BATCH
 from tasks_app.management.arguments import whole
 from tasks_app.management.printing import bar
 from tasks_app.management.shell import ShellCommand, actor
-from tasks_app.retention import Policy
+from tasks_app.retention.archiving import BATCH
+from tasks_app.retention.periods import Policy
 
 BATCH_MOST = 10_000
 DAYS_MOST = 36_500

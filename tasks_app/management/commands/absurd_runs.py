@@ -14,8 +14,8 @@ from tasks_app.management.arguments import whole
 from tasks_app.management.finding import find_run
 from tasks_app.management.shell import ShellCommand, actor, refuse
 from tasks_app.models import Run
-from tasks_app.run_graphs import graph_of
-from tasks_app.run_states import RunState, state_of, states_of
+from tasks_app.runs.graphs import graph_of
+from tasks_app.runs.states import RunState, state_of, states_of
 
 LISTED, LISTED_MOST = 20, 10_000
 

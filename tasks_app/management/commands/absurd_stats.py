@@ -7,13 +7,14 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from tasks_app import clock, metrics
+from tasks_app import clock
 from tasks_app.errors import QueueNotFound
+from tasks_app.figures import metrics
+from tasks_app.figures.metrics import Metrics, QueueFigures
 from tasks_app.management.arguments import seconds
 from tasks_app.management.printing import table
 from tasks_app.management.repeating import rounds
 from tasks_app.management.shell import ShellCommand
-from tasks_app.metrics import Metrics, QueueFigures
 from tasks_app.models import TaskStatus
 from tasks_app.wording import duration, moment
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from tasks_app import clock, purging
+from tasks_app import clock
 from tasks_app.archive import HELD_BY
-from tasks_app.retention import Policy
+from tasks_app.retention import purging
+from tasks_app.retention.periods import Policy
 
 BATCH = 500
 PROGRESS_BATCH = 20_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 
-from tasks_app import key_use
+from tasks_app.access import key_use
 from tasks_app.models import ApiKey
 from tasks_app.models.api_key import SCOPES
 

@@ -8,13 +8,14 @@ from datetime import datetime
 
 from django.conf import settings
 
-from tasks_app import clock, counts, recent, stats, upkeep
-from tasks_app.freshness import Fresh
+from tasks_app import clock
+from tasks_app.figures import counts, recent, stats, upkeep
+from tasks_app.figures.freshness import Fresh
+from tasks_app.figures.recent import Attempts, Finished, Percentiles, Throughput
+from tasks_app.figures.stats import QueueStats
+from tasks_app.hosts.worker_states import recent_workers
 from tasks_app.models import Freeze, Queue
-from tasks_app.recent import Attempts, Finished, Percentiles, Throughput
-from tasks_app.stats import QueueStats
 from tasks_app.wakeups import publisher
-from tasks_app.worker_states import recent_workers
 
 KEPT_SEC = 2.0
 UNFOLDED_MOST = 1_000_000

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from django.db.models import QuerySet
 
 from tasks_app import clock
+from tasks_app.figures.stats import STALE_AFTER_HEARTBEATS
 from tasks_app.models import Task, TaskStatus, Worker, WorkerOrder
-from tasks_app.stats import STALE_AFTER_HEARTBEATS
 
 WorkerState = Literal["active", "idle", "draining", "paused", "stale", "lost", "stopped"]
 STATES: tuple[WorkerState, ...] = ("active", "idle", "draining", "paused", "stale", "lost", "stopped")

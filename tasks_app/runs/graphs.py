@@ -14,8 +14,8 @@ from django.db.models.functions import Left
 from tasks_app import clock
 from tasks_app.models import ArchivedTask, Run, Task, TaskDependency, TaskStatus
 from tasks_app.querysets import TaskQuerySet
-from tasks_app.run_states import ERROR_CHARS, SUPERSEDED
-from tasks_app.runs import EDGES_MOST, TASKS_MOST
+from tasks_app.runs.plans import EDGES_MOST, TASKS_MOST
+from tasks_app.runs.states import ERROR_CHARS, SUPERSEDED
 
 WAITING = "waiting"
 

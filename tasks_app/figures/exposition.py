@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tasks_app.metrics import Metrics
+from tasks_app.figures.metrics import Metrics
+from tasks_app.figures.recent import Percentiles
 from tasks_app.models import TaskStatus
-from tasks_app.recent import Percentiles
 
 QUANTILES = {"0.5": "p50", "0.95": "p95", "0.99": "p99"}
 Sample = tuple[list[str], float | None]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from tasks_app.retention import Policy
+from tasks_app.retention.periods import Policy
 
 
 def awaited(row: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TypedDict
 
-from tasks_app import clock, counts, statements
+from tasks_app import clock, statements
+from tasks_app.figures import counts
 from tasks_app.models import Queue, TaskStatus, Worker
 from tasks_app.models.task import PRIORITY_MOST
 from tasks_app.policies import CRITICAL_BAND_MS, CRITICAL_FROM

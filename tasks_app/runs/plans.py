@@ -22,7 +22,7 @@ from tasks_app.actions.spawn import check_options
 from tasks_app.actions.spawn_request import Binding, Gather, Join, SpawnRequest
 from tasks_app.errors import ParamsInvalid, UnknownTaskName
 from tasks_app.registry import Problem
-from tasks_app.run_states import SUPERSEDED
+from tasks_app.runs.states import SUPERSEDED
 
 TASKS_MOST, EDGES_MOST = 2_000, 50_000
 STAGE_NAME_CHARS = 80

@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from tasks_app import claiming, statements
+from tasks_app.figures.stats import STALE_AFTER_HEARTBEATS
+from tasks_app.hosts.room import Room
 from tasks_app.models import Reservation, Worker
-from tasks_app.room import Room
-from tasks_app.stats import STALE_AFTER_HEARTBEATS
 
 RESERVE_AFTER_SEC = 60
 """A claimable task that has waited so long while others were claimed gets room of its own."""

@@ -8,8 +8,11 @@ from collections.abc import Callable
 
 from django.db import DatabaseError, connection
 
-from tasks_app import archiving, counts, glance, limits, maintenance, purging, transitions
+from tasks_app import limits, transitions
 from tasks_app.actions import schedules
+from tasks_app.figures import counts
+from tasks_app.retention import archiving, purging
+from tasks_app.sweeping import glance, maintenance
 from tasks_app.watch import Watch
 
 Sweep = Callable[[], object]

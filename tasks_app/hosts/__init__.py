@@ -1,0 +1,1 @@
+"""What workers and their hosts are doing and have left."""

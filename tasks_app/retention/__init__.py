@@ -1,0 +1,1 @@
+"""How long what has finished is kept, and where."""

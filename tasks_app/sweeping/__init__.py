@@ -1,0 +1,1 @@
+"""What is put right as time passes, by whichever process comes by."""
