@@ -16,7 +16,7 @@ from tasks_app.models import Task
 from tests.contract import guide
 from tests.contract.test_seed_commands import SECRET, stage
 from tests.daphne_server import serving
-from tests.tasks_app.feed_clients import VALIDATOR, socket
+from tests.tasks_app.feed.feed_clients import VALIDATOR, socket
 from tests.tasks_app.listeners import in_thread
 from tests.tasks_app.notes import REPORT, make_worker
 

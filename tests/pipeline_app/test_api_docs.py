@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pipeline_app.api import filters, urls
-from tests.tasks_app.test_api_docs import TEXT, routes_told
+from tests.tasks_app.api.test_docs import TEXT, routes_told
 
 
 @pytest.mark.parametrize("route", sorted(urls.VIEWS))

@@ -18,7 +18,7 @@ from tasks_app.models import ApiKey, Limit, Queue, Schedule, TaskEvent
 from tests.security.routes import patterns
 from tests.tasks_app.callers import make_key, make_user
 from tests.tasks_app.notes import spawn_note
-from tests.tasks_app.run_plans import ACTOR, linear
+from tests.tasks_app.runs.run_plans import ACTOR, linear
 
 pytestmark = pytest.mark.django_db
 

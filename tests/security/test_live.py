@@ -12,7 +12,7 @@ import websockets
 
 from tests import daphne_server
 from tests.tasks_app.callers import make_key, make_user
-from tests.tasks_app.feed_clients import socket
+from tests.tasks_app.feed.feed_clients import socket
 from tests.tasks_app.listeners import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)

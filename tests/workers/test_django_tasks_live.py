@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django_tasks import TaskResultStatus
 
-from tests.tasks_app import django_functions as functions
+from tests.tasks_app.django_tasks_backend import django_functions as functions
 from tests.workers.live import LiveWorkers
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -14,7 +14,7 @@ import pytest
 
 from tasks_app.models import Task, Worker
 from tests.daphne_server import serving
-from tests.tasks_app.commands import run
+from tests.tasks_app.management.commands import run
 from tests.workers.live import LiveWorkers, finished, spawn_one, wait_for, with_progress
 
 pytestmark = pytest.mark.django_db(transaction=True)

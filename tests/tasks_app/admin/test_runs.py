@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+
+from tasks_app.models import Task, TaskEvent
+from tests.tasks_app.callers import make_user
+from tests.tasks_app.runs.run_plans import begin, break_, claim_all, diamond, finish, finish_all, linear, state, task_of
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/tasks_app/run/"
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    client = Client()
+    client.force_login(make_user("operator", "Operator"))
+    return client
+
+
+def page_of(client: Client, run) -> str:
+    return client.get(reverse("admin:tasks_app_run_change", args=[run.pk])).content.decode()
+
+
+def address(verb: str, run) -> str:
+    return reverse(f"admin:tasks_app_run_{verb}", args=[run.pk])
+
+
+def told(response) -> list[str]:
+    return [str(message) for message in response.context["messages"]]
+
+
+def test_the_list_shows_how_each_run_stands(operator, worker, django_assert_max_num_queries):
+    for _ in range(10):
+        begin(linear())
+    break_(claim_all(worker)["convert"], "invalid", "no such file")
+    operator.get(LIST)  # the light of the header is looked up once for two seconds
+    with django_assert_max_num_queries(25):
+        page = operator.get(LIST).content.decode()
+    for part in ("pill-failed", "pill-running", "0 / 3", "convert failed (invalid): no such file"):
+        assert part in page
+
+
+def test_the_page_shows_what_holds_the_run_up(operator, worker):
+    run = begin(diamond())
+    Task.objects.filter(run=run).update(max_retries=0)
+    finish(claim_all(worker)["top"])
+    claims = claim_all(worker)
+    finish(claims["left"])
+    break_(claims["right"], "error", "no space <left>")
+    page = page_of(operator, run)
+    for part in ("pill-stalled", "right failed (error): no space &lt;left&gt;", "2 of 4 tasks", "1 task<",
+                 "waits for 1 of 2: right (failed)"):  # fmt: skip
+        assert part in page
+    assert page.count("<form") == 1  # to log out
+
+
+def test_cancel_shows_the_counts_asks_why_and_does_it(operator, worker):
+    run = begin(diamond())
+    claim_all(worker)
+    page = operator.get(address("cancel", run)).content.decode()
+    assert "Cancel diamond?" in page
+    assert "3 tasks" in page
+    assert state(run).cancelled == 0
+    form = {"confirmed": "yes", "expected": ":4"}
+    assert "This field is required" in operator.post(address("cancel", run), form).content.decode()
+    response = operator.post(address("cancel", run), {**form, "reason": "wrong field"}, follow=True)
+    assert told(response) == ["diamond: 3 cancelled at once, 1 stopped by their workers"]
+    event = TaskEvent.objects.get(verb="run_cancelled")
+    assert (event.actor, event.reason) == ("user:operator", "wrong field")
+    assert "wrong field" in LogEntry.objects.get().change_message
+    assert state(run).cancelled == 3
+
+
+def test_more_than_was_shown_is_shown_again(operator):
+    run = begin(linear())
+    form = {"confirmed": "yes", "expected": ":2", "reason": "wrong field"}
+    assert "look again" in operator.post(address("cancel", run), form).content.decode()
+    assert state(run).cancelled == 0
+
+
+def test_retry_goes_on_from_the_chosen_stage(operator, worker):
+    run = begin(linear())
+    finish_all(worker)
+    page = operator.get(address("retry", run)).content.decode()
+    assert "none of its tasks has failed" in page
+    assert "Retry the run" not in page
+    look = operator.post(address("retry", run), {"look": "yes", "from_stage": "image"}).content.decode()
+    assert "done again by fresh copies" in look
+    assert "This field is required" not in look
+    assert 'value="image:2"' in look
+    form = {"confirmed": "yes", "expected": "image:2", "from_stage": "image", "reason": "better mask"}
+    response = operator.post(address("retry", run), form, follow=True)
+    assert told(response) == ["linear tile: 2 done again by fresh copies"]
+    assert state(run).superseded == 2
+    assert "image~1" in page_of(operator, run)
+    assert task_of(run, "image").status == "pending"
+
+
+def test_retry_of_what_failed(operator, worker):
+    run = begin(linear())
+    break_(claim_all(worker)["convert"])
+    operator.post(
+        address("retry", run), {"confirmed": "yes", "expected": ":3", "from_stage": "", "reason": "file is back"}
+    )
+    assert finish_all(worker) == ["convert", "image", "measure"]
+
+
+def test_a_button_that_can_do_nothing_says_why(operator, worker):
+    run = begin(linear())
+    finish_all(worker)
+    assert "Cannot cancel: nothing is left to cancel" in page_of(operator, run)
+
+
+def test_a_viewer_sees_the_run_and_can_change_nothing():
+    viewer = Client()
+    viewer.force_login(make_user("viewer", "Viewer"))
+    run = begin(linear())
+    assert "Cancel…" not in page_of(viewer, run)
+    for verb in ("cancel", "retry"):
+        assert viewer.get(address(verb, run)).status_code == 403
+        form = {"confirmed": "yes", "expected": ":3", "reason": "x"}
+        assert viewer.post(address(verb, run), form).status_code == 403
+    assert state(run).cancelled == 0

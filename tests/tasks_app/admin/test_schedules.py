@@ -1,0 +1,146 @@
+"""Schedules in the console."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.urls import reverse
+
+from tasks_app.actions import schedules as actions
+from tasks_app.models import Schedule, Task, TaskEvent
+from tests.tasks_app.admin.test_pages import log_in, page
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/tasks_app/schedule/"
+FIELDS = {
+    "name": "nightly",
+    "cron": "30 2 * * *",
+    "time_zone": "America/Los_Angeles",
+    "task_name": "note",
+    "params": '{"text": "a"}',
+    "queue_name": "",
+    "priority": "5",
+    "enabled": "on",
+    "catch_up": "one",
+    "jitter_sec": "0",
+    "reason": "asked by the observers",
+}
+
+
+def make(name: str = "nightly") -> Schedule:
+    wanted = {"cron": "0 3 * * *", "task_name": "note", "params": {"text": "a"}}
+    return actions.save(name, wanted, actor="user:alice")
+
+
+def address(schedule: Schedule, page_name: str = "change") -> str:
+    return reverse(f"admin:tasks_app_schedule_{page_name}", args=[schedule.pk])
+
+
+def test_an_administrator_makes_changes_and_deletes_a_schedule():
+    admin = log_in("Administrator")
+    assert "reason" in page(admin, f"{LIST}add/")
+    admin.post(f"{LIST}add/", FIELDS)
+    schedule = Schedule.objects.get()
+    assert (schedule.created_by, schedule.next_run_at is not None) == ("user:someone", True)
+    text = page(admin, address(schedule))
+    assert "02:30 P" in text and text.count('class="quiet">') >= 5
+    admin.post(address(schedule), FIELDS | {"cron": "0 4 * * *", "reason": "later"})
+    schedule.refresh_from_db()
+    assert schedule.cron == "0 4 * * *"
+    assert "stay" in page(admin, address(schedule, "delete"))
+    admin.post(address(schedule, "delete"), {"confirmed": "yes", "reason": "no longer needed"})
+    assert not Schedule.objects.exists()
+    told = list(TaskEvent.objects.order_by("id").values_list("verb", "actor", "reason"))
+    assert told == [
+        ("schedule_made", "user:someone", "asked by the observers"),
+        ("schedule_changed", "user:someone", "later"),
+        ("schedule_deleted", "user:someone", "no longer needed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"cron": "61 * * * *"}, "no cron expression"),
+        ({"time_zone": "America/Los_Angelos"}, "did you mean America/Los_Angeles"),
+        ({"params": "{}"}, "text: Field required"),
+        ({"task_name": "notes"}, "Select a valid choice"),
+        ({"priority": "21"}, "write 1 to 20"),
+        ({"queue_name": "a/b"}, "without a slash"),
+        ({"reason": ""}, "This field is required"),
+    ],
+    ids=["cron", "zone", "params", "task", "priority", "queue", "reason"],
+)
+def test_what_could_never_run_is_told_beside_its_field(wrong, told):
+    text = log_in("Administrator").post(f"{LIST}add/", FIELDS | wrong).content.decode()
+    assert told in text
+    assert not Schedule.objects.exists()
+
+
+def test_adding_a_name_that_exists_changes_nothing():
+    make()
+    text = log_in("Administrator").post(f"{LIST}add/", FIELDS).content.decode()
+    assert "already exists" in text
+    assert Schedule.objects.get().cron == "0 3 * * *"
+
+
+def test_the_list_shows_the_next_run_and_the_last_refusal():
+    schedule = make()
+    actions.run_now("nightly", actor="user:alice")
+    Schedule.objects.update(last_error="no task is called 'gone'")
+    schedule.refresh_from_db()
+    text = page(log_in("Viewer"), LIST)
+    assert f"{schedule.next_run_at:%Y-%m-%d} 03:00:00Z" in text
+    assert str(schedule.last_task_id) in text and "no task is called" in text and "pill-enabled" in text
+
+
+def test_an_operator_runs_and_switches_one_schedule_with_a_reason():
+    schedule = make()
+    operator = log_in("Operator")
+    assert "../run/" in page(operator, address(schedule))
+    assert "spawned at once" in page(operator, address(schedule, "run"))
+    operator.post(address(schedule, "run"), {"confirmed": "yes", "reason": ""})
+    assert not Task.objects.exists()
+    operator.post(address(schedule, "run"), {"confirmed": "yes", "reason": "after repair"})
+    assert Task.objects.get().created_by == "user:someone"
+    operator.post(address(schedule, "disable"), {"confirmed": "yes", "reason": "storm"})
+    assert not Schedule.objects.get().enabled
+    operator.post(address(schedule, "enable"), {"confirmed": "yes", "reason": "over"})
+    assert Schedule.objects.get().next_run_at is not None
+    told = list(TaskEvent.objects.filter(verb__startswith="schedule_").order_by("id").values_list("verb", "reason"))
+    assert told[1:] == [
+        ("schedule_run", "after repair"), ("schedule_disabled", "storm"), ("schedule_enabled", "over")
+    ]  # fmt: skip
+    assert LogEntry.objects.filter(change_message="Disable. Reason: storm").exists()
+
+
+def test_an_operator_disables_several_from_the_list():
+    chosen = [make("a"), make("b")]
+    make("c")
+    operator = log_in("Operator")
+    fields = {"action": "disable_schedules", "_selected_action": [str(each.pk) for each in chosen]}
+    asked = operator.post(LIST, fields).content.decode()
+    assert "Disable: a, b?" in asked and Schedule.objects.filter(enabled=False).count() == 0
+    operator.post(LIST, fields | {"confirmed": "yes", "reason": "storm"})
+    assert list(Schedule.objects.filter(enabled=False).values_list("name", flat=True)) == ["a", "b"]
+
+
+def test_a_refused_run_is_told_and_leaves_nothing():
+    schedule = make()
+    Schedule.objects.update(task_name="gone")
+    answer = log_in("Operator").post(address(schedule, "run"), {"confirmed": "yes", "reason": "try"}, follow=True)
+    assert "No task is called" in answer.content.decode()
+    assert not TaskEvent.objects.filter(verb="schedule_run").exists()
+
+
+def test_an_operator_may_run_but_not_change_and_a_viewer_may_only_look():
+    schedule = make()
+    operator = log_in("Operator")
+    assert operator.post(address(schedule), FIELDS).status_code == 403
+    assert operator.get(address(schedule, "delete")).status_code == 403
+    assert "0 3 * * *" in page(operator, address(schedule))
+    viewer = log_in("Viewer", name="looker")
+    assert "../run/" not in page(viewer, address(schedule))
+    assert "disable_schedules" not in page(viewer, LIST)
+    for verb in ("run", "enable", "disable"):
+        assert viewer.post(address(schedule, verb), {"confirmed": "yes", "reason": "x"}).status_code == 403

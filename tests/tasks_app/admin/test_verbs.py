@@ -1,0 +1,184 @@
+"""The operator's heavier verbs in the console: freeze, limits, requeue, respawn."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+
+from tasks_app import claiming, clock
+from tasks_app.actions.freeze import current, freeze
+from tasks_app.actions.limit import set_limit
+from tasks_app.models import Limit, Task, TaskEvent
+from tests.tasks_app.admin.test_pages import log_in, page
+from tests.tasks_app.finished import completed
+from tests.tasks_app.notes import claim_one, spawn_note, verbs
+from tests.tasks_app.retention.test_archive_doors import archive_all
+
+pytestmark = pytest.mark.django_db
+SWITCH = "/admin/tasks_app/freeze/"
+QUEUE = "dsa110-pipeline"
+BY = {"actor": "user:alice", "reason": "disk is full"}
+
+
+def confirm(client, address, **fields):
+    return client.post(address, {"confirmed": "yes", **fields}, follow=True)
+
+
+def test_an_operator_freezes_everything_with_a_reason_and_thaws_it(worker):
+    spawn_note()
+    operator = log_in("Operator")
+    assert SWITCH in page(operator, "/admin/")
+    assert "No task of any queue will be claimed" in page(operator, SWITCH)
+    confirm(operator, SWITCH, verb="freeze", reason="")
+    assert current() is None
+    confirm(operator, SWITCH, verb="freeze", reason="disk is full")
+    assert (current().frozen_by, current().reason) == ("user:someone", "disk is full")
+    assert claiming.claim(worker, limit=1) == []
+    for address in ("/admin/", "/admin/tasks_app/task/"):
+        assert "Nothing is claimed" in page(operator, address)
+    confirm(operator, SWITCH, verb="thaw", reason="cleaned up")
+    assert "Nothing is claimed" not in page(operator, "/admin/")
+    assert len(claiming.claim(worker, limit=1)) == 1
+    assert TaskEvent.objects.get(verb="thawed").reason == "cleaned up"
+
+
+def test_a_freeze_asked_for_twice_is_not_thawed_by_the_second():
+    freeze(**BY)
+    answer = confirm(log_in("Operator"), SWITCH, verb="freeze", reason="me too")
+    assert "frozen already" in answer.content.decode()
+    assert current().reason == "disk is full"
+    assert confirm(log_in("Operator", name="another"), SWITCH, verb="melt", reason="what").status_code == 403
+    assert current() is not None
+
+
+def test_a_viewer_sees_the_freeze_and_cannot_change_it():
+    freeze(**BY)
+    viewer = log_in("Viewer")
+    assert "user:alice: disk is full" in page(viewer, "/admin/")
+    assert '<form method="post" class="confirm"' not in page(viewer, SWITCH)
+    assert viewer.post(SWITCH, {"confirmed": "yes", "verb": "thaw", "reason": "no"}).status_code == 403
+    assert current() is not None
+
+
+def test_an_administrator_sets_resizes_and_removes_a_limit(worker):
+    spawn_note(), spawn_note()
+    administrator = log_in("Administrator")
+    add = reverse("admin:tasks_app_limit_add")
+    administrator.post(add, {"scope": "queue", "name": QUEUE, "size": "1", "reason": "one GPU"})
+    limit = Limit.objects.get()
+    claim_one(worker)
+    assert claiming.claim(worker, limit=5) == []
+    text = page(administrator, reverse("admin:tasks_app_limit_changelist"))
+    assert "1 of 1" in text and "somebody" in text
+    change = reverse("admin:tasks_app_limit_change", args=[limit.pk])
+    assert str(Task.objects.get(status="claimed")) in page(administrator, change)
+    administrator.post(change, {"size": "2", "reason": "a second GPU"})
+    assert Limit.objects.get().size == 2
+    assert len(claiming.claim(worker, limit=5)) == 1
+    assert [e.reason for e in TaskEvent.objects.filter(verb="limit_set").order_by("id")] == ["one GPU", "a second GPU"]
+    delete = reverse("admin:tasks_app_limit_delete", args=[limit.pk])
+    assert "all its tasks may run at once" in page(administrator, delete)
+    confirm(administrator, delete, reason="no GPU needed")
+    assert not Limit.objects.exists()
+    assert TaskEvent.objects.get(verb="limit_removed").reason == "no GPU needed"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": "0"}, {"reason": ""}, {"name": "no-such-queue"}, {"scope": "host"}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_limit_that_would_limit_nothing_is_refused_in_the_form(wrong):
+    spawn_note()
+    fields = {"scope": "queue", "name": QUEUE, "size": "1", "reason": "one GPU"} | wrong
+    answer = log_in("Administrator").post(reverse("admin:tasks_app_limit_add"), fields)
+    assert "errorlist" in answer.content.decode()
+    assert not Limit.objects.exists()
+
+
+def test_a_viewer_looks_at_limits_and_changes_none():
+    set_limit("key", "disk-a", 2, **BY)
+    spawn_note(limit_key="disk-b")
+    implicit = Limit.objects.get(explicit=False)
+    viewer = log_in("Viewer")
+    assert "disk-a" in page(viewer, reverse("admin:tasks_app_limit_changelist"))
+    change = reverse("admin:tasks_app_limit_change", args=[implicit.pk])
+    assert "disk-b" in page(viewer, change)
+    assert viewer.post(change, {"size": "9", "reason": "x"}).status_code == 403
+    assert viewer.get(reverse("admin:tasks_app_limit_delete", args=[implicit.pk])).status_code == 403
+
+
+def test_a_claim_whose_lease_holds_is_requeued_only_when_forced(worker):
+    task = spawn_note()
+    claim_one(worker)
+    operator = log_in("Operator")
+    address = reverse("admin:tasks_app_task_requeue", args=[task.task_id])
+    answer = confirm(operator, address, expected="1", reason="stuck")
+    assert "its lease holds until" in answer.content.decode()
+    confirm(operator, address, expected="1", reason="stuck", force="on")
+    task.refresh_from_db()
+    assert task.status == "pending" and "although its lease held" in task.error
+    assert verbs(task) == ["spawned", "claimed", "retrying"]
+
+
+def test_a_stalled_claim_is_requeued_from_the_page(worker):
+    task = spawn_note()
+    claim_one(worker)
+    Task.objects.filter(pk=task.pk).update(lease_until=clock.now() - timedelta(seconds=1))
+    operator = log_in("Operator")
+    assert "../requeue/" in page(operator, reverse("admin:tasks_app_task_change", args=[task.task_id]))
+    confirm(operator, reverse("admin:tasks_app_task_requeue", args=[task.task_id]), expected="1", reason="stuck")
+    assert Task.objects.get(pk=task.pk).status == "pending"
+
+
+def test_a_task_is_respawned_with_edited_params():
+    old = spawn_note()
+    operator = log_in("Operator")
+    assert "../respawn/" in page(operator, reverse("admin:tasks_app_task_change", args=[old.task_id]))
+    address = reverse("admin:tasks_app_task_respawn", args=[old.task_id])
+    assert "hello" in page(operator, address)
+    fields = {"params": '{"text": "again"}', "priority": "12", "timeout_sec": "60", "reason": "typing error"}
+    confirm(operator, address, **fields)
+    fresh = Task.objects.exclude(pk=old.pk).get()
+    assert (fresh.params, fresh.priority, fresh.timeout_sec) == ({"text": "again"}, 12, 60)
+    event = TaskEvent.objects.get(verb="respawned")
+    assert (event.detail["as"], event.actor, event.reason) == (str(fresh.task_id), "user:someone", "typing error")
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [('{"text": "a", "copies": 99}', "params.copies"), ("[1]", "write an object"), ("{", "Enter a valid JSON")],
+    ids=["refused", "list", "no JSON"],
+)
+def test_a_respawn_that_is_refused_keeps_what_was_typed(params, told):
+    old = spawn_note()
+    address = reverse("admin:tasks_app_task_respawn", args=[old.task_id])
+    fields = {"params": params, "priority": "12", "timeout_sec": "60", "reason": "typing error"}
+    text = confirm(log_in("Operator"), address, **fields).content.decode()
+    assert told in text and "typing error" in text
+    assert Task.objects.count() == 1
+
+
+def test_a_viewer_can_neither_requeue_nor_respawn(worker):
+    task = spawn_note()
+    claim_one(worker)
+    viewer = log_in("Viewer")
+    text = page(viewer, reverse("admin:tasks_app_task_change", args=[task.task_id]))
+    assert "../requeue/" not in text and "../respawn/" not in text
+    for verb in ("requeue", "respawn"):
+        address = reverse(f"admin:tasks_app_task_{verb}", args=[task.task_id])
+        assert viewer.post(address, {"confirmed": "yes", "reason": "x"}).status_code == 403
+
+
+def test_an_archived_task_is_respawned_from_its_page():
+    old = completed(40)
+    archive_all()
+    operator = log_in("Operator")
+    address = reverse("admin:tasks_app_task_respawn", args=[old.task_id])
+    archived = reverse("admin:tasks_app_archivedtask_change", args=[old.task_id])
+    assert address in page(operator, archived)
+    fields = {"params": '{"text": "again"}', "priority": "5", "timeout_sec": "60", "reason": "the disk was full"}
+    assert "was spawned as a copy" in confirm(operator, address, **fields).content.decode()
+    assert TaskEvent.objects.get(verb="copied", task_id=Task.objects.get().task_id).detail["from"] == str(old.task_id)

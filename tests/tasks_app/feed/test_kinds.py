@@ -1,0 +1,190 @@
+"""What the feed of a real web process says: of workers, progress and counts, to whom, and how often."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import transaction
+
+from tasks_app import claiming, transitions
+from tasks_app.actions.pause import pause
+from tasks_app.actions.reprioritize import reprioritize
+from tasks_app.actions.workers import order_worker
+from tasks_app.models import Run, TaskEvent
+from tasks_app.transitions import Act
+from tests.daphne_server import serving
+from tests.tasks_app.feed.feed_clients import socket
+from tests.tasks_app.listeners import in_thread, listening
+from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def announce(verb: str, **worker: object) -> None:
+    with transaction.atomic():
+        transitions.announce(Act(verb=verb, actor="worker:w1", detail={"worker": worker}))
+
+
+async def test_what_happens_to_workers_is_told(live_environment):
+    with serving(live_environment) as port:
+        async with socket(port) as client:
+            await client.next()
+            worker = await in_thread(make_worker)()
+            await in_thread(order_worker)(worker.pk, "pause", actor="user:olga", reason="noisy disk")
+            told = await client.next()
+            assert (told["type"], told["verb"], told["actor"]) == ("worker_update", "worker_ordered", "user:olga")
+            assert told["reason"] == "noisy disk"
+            assert told["worker"]["boot_id"] == str(worker.pk)
+            assert told["event_id"] == await in_thread(lambda: TaskEvent.objects.latest("id").pk)()
+            await in_thread(announce)("worker_stopped", worker_id="w1", queues=["night"])
+            stopped = await client.next()
+            assert (stopped["verb"], stopped["worker"]["worker_id"]) == ("worker_stopped", "w1")
+        async with socket(port, f"since={told['event_id']}") as client:
+            await client.next()
+            assert await client.next() == stopped
+
+
+async def test_a_worker_is_of_the_queues_that_it_serves_and_of_no_task_or_run():
+    await in_thread(announce)("worker_registered", worker_id="w1", queues=["night", "day"])
+    for query, heard in (
+        ("queue=day", True),
+        ("queue=dusk", False),
+        (f"task_id={uuid4()}", False),
+        (f"run={uuid4()}", False),
+        ("types=worker_update", True),
+        ("types=task_update,progress", False),
+    ):
+        async with listening(f"since=0&{query}") as listener:
+            if heard:
+                assert (await listener.next())["verb"] == "worker_registered"
+            else:
+                assert await listener.communicator.receive_nothing(0.2, 0.02)
+
+
+async def test_other_events_of_no_task_are_not_told():
+    def story() -> None:
+        pause(queue.queue_id, actor="user:olga", reason="wind")
+        spawn_note()
+
+    queue = await in_thread(spawn_note)()
+    async with listening() as listener:
+        await in_thread(story)()
+        assert (await listener.next())["type"] == "task_update"
+
+
+def claim_and_progress(*fractions: float) -> claiming.Claim:
+    claim = claim_one(make_worker())
+    for fraction in fractions:
+        claiming.report_progress(claim, fraction=fraction, message=f"at {fraction}")
+    return claim
+
+
+async def test_the_kinds_can_be_chosen(live_environment):
+    def story() -> None:
+        claiming.complete(claim_and_progress(0.5), {}, REPORT)
+
+    await in_thread(spawn_note)()
+    with serving(live_environment) as port:
+        async with socket(port, "types=progress") as some, socket(port, "types=queue_stats_update&types=log") as counts:
+            await some.next()
+            await counts.next()
+            await in_thread(story)()
+            told = await some.next()
+            assert (told["type"], told["progress"], told["progress_message"]) == ("progress", 0.5, "at 0.5")
+            assert await some.silence(0.5)
+            assert (await counts.next())["type"] == "queue_stats_update"
+        async with socket(port, "types=task_update,gossip") as client:
+            assert await client.close_code() == 4400
+
+
+async def test_of_past_progress_only_the_latest_is_replayed():
+    await in_thread(spawn_note)()
+    await in_thread(claim_and_progress)(0.1, 0.2, 0.9)
+    async with listening("since=0&types=progress,task_update") as listener:
+        told = [await listener.next() for _ in range(3)]
+        assert [(each["type"], each.get("progress")) for each in told] == [
+            ("task_update", None),
+            ("task_update", None),
+            ("progress", 0.9),
+        ]
+        assert await listener.communicator.receive_nothing(0.2, 0.02)
+
+
+async def test_a_task_is_told_of_ten_times_a_second_and_what_is_merged_is_not_lost(live_environment):
+    def loop(task_id: UUID) -> tuple[str, float]:
+        for turn in range(150):
+            reprioritize(task_id, 1 + turn % 20, actor="user:test")
+        return str(spawn_note().task_id), time.monotonic()
+
+    noisy = await in_thread(spawn_note)()
+    heard: list[tuple[float, dict[str, Any]]] = []
+    with serving(live_environment) as port:
+        async with socket(port, "types=task_update") as client:
+            await client.next()
+            looping = asyncio.create_task(in_thread(loop)(noisy.task_id))
+            while not looping.done() or looping.result()[0] not in {each["task_id"] for _, each in heard}:
+                message = await client.next()
+                heard.append((time.monotonic(), message))
+    of_noisy = [(at, each) for at, each in heard if each["task_id"] == str(noisy.task_id)]
+    for at, _ in of_noisy:
+        assert sum(at <= other < at + 0.9 for other, _ in of_noisy) <= 10
+    assert len(of_noisy) < 150
+    assert of_noisy[-1][1]["update"] == {"status": "pending", "priority": 1 + 149 % 20}
+    assert heard[-1][0] - looping.result()[1] < 1.5, "a noisy task must not hold up the others"
+    numbers = [each["event_id"] for _, each in heard]
+    assert numbers == sorted(numbers)
+
+
+async def test_changes_of_status_are_all_told_however_many_there_are(live_environment):
+    def loop() -> None:
+        worker = make_worker()
+        for _ in range(8):
+            claiming.fail(claim_one(worker), "drained", "the worker stops", REPORT)
+
+    task = await in_thread(spawn_note)()
+    with serving(live_environment) as port:
+        async with socket(port, "types=task_update") as client:
+            await client.next()
+            await in_thread(loop)()
+            statuses = [(await client.next())["update"]["status"] for _ in range(16)]
+    assert statuses == ["claimed", "pending"] * 8
+    assert task.task_id
+
+
+async def test_counts_are_told_of_at_once_and_then_four_times_a_second():
+    async with listening("types=queue_stats_update") as listener:
+        started = time.monotonic()
+        for _ in range(20):
+            await in_thread(spawn_note)()
+        took_sec = time.monotonic() - started
+        heard = 0
+        while not await listener.communicator.receive_nothing(0.4, 0.02):
+            assert (await listener.next())["type"] == "queue_stats_update"
+            heard += 1
+        # What was read at once is told of once.
+        assert 1 <= heard <= 2 + took_sec / 0.25
+
+
+async def test_a_ping_is_answered_with_the_number_up_to_which_all_was_sent(live_environment):
+    run = await in_thread(Run.objects.create)(workflow="standard-pipeline")
+    with serving(live_environment) as port:
+        async with socket(port, f"run={run.run_id}") as client:
+            hello = await client.next()
+            await client.socket.send(json.dumps({"type": "ping"}))
+            assert await client.next() == {"type": "pong", "event_id": hello["event_id"]}
+            await in_thread(spawn_note)()
+            last = await in_thread(lambda: TaskEvent.objects.latest("id").pk)()
+            async with asyncio.timeout(5):
+                while True:
+                    await client.socket.send(json.dumps({"type": "ping"}))
+                    if (await client.next())["event_id"] == last:
+                        break
+            for nonsense in ("", "ping", "[]", '{"type": 7}', "{" * 5_000, b"\x00\xff"):
+                await client.socket.send(nonsense)
+            await client.socket.send(json.dumps({"type": "ping"}))
+            assert (await client.next())["type"] == "pong"
