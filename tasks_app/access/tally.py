@@ -22,6 +22,15 @@ logger = logging.getLogger(__name__)
 _away_until = 0.0
 
 
+def wait_sec(kind: str, name: str) -> int | None:
+    """Count one of a kind under a name; return in how many seconds to come back, or None for one within the limit."""
+    most = settings.ABSURD_THROTTLE.get(f"{kind}_per_min", 0)
+    if not most:
+        return None
+    number, left_sec = count(f"{kind}:{name}")
+    return left_sec if number > most else None
+
+
 def count(name: str) -> tuple[int, int]:
     """Count once more under a name; return how often that was in this minute, and in how many seconds it ends."""
     global _away_until

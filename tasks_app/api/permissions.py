@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rest_framework.exceptions import PermissionDenied
@@ -10,39 +9,11 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from tasks_app.access import peer
-from tasks_app.access.keys import KeyHolder, Scope, is_local_reader, user_may
+from tasks_app.access.keys import KeyHolder, is_local_reader, user_may
+from tasks_app.access.needs import READ, Need
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView  # which imports this module through the settings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Need:
-    """The scope that a key must have, and the Django permission that a person must have."""
-
-    scope: Scope
-    permission: str
-
-
-READ = Need(scope="read", permission="tasks_app.view_task")
-SPAWN = Need(scope="spawn", permission="tasks_app.spawn_task")
-CANCEL = Need(scope="operate", permission="tasks_app.cancel_task")
-RETRY = Need(scope="operate", permission="tasks_app.retry_task")
-REPRIORITIZE = Need(scope="operate", permission="tasks_app.reprioritize_task")
-PAUSE = Need(scope="operate", permission="tasks_app.pause_queue")
-CANCEL_RUN = Need(scope="operate", permission="tasks_app.cancel_run")
-RETRY_RUN = Need(scope="operate", permission="tasks_app.retry_run")
-BULK = Need(scope="operate", permission="tasks_app.retry_task")
-"""The verb itself needs its own permission as well."""
-RESPAWN = Need(scope="spawn", permission="tasks_app.respawn_task")
-REQUEUE = Need(scope="operate", permission="tasks_app.requeue_task")
-FREEZE = Need(scope="operate", permission="tasks_app.freeze_everything")
-EMERGENCY = Need(scope="admin", permission="tasks_app.change_freeze")
-SET_LIMIT = Need(scope="admin", permission="tasks_app.set_limit")
-CHANGE_SCHEDULE = Need(scope="admin", permission="tasks_app.change_schedule")
-DELETE_SCHEDULE = Need(scope="admin", permission="tasks_app.delete_schedule")
-ORDER_WORKER = Need(scope="operate", permission="tasks_app.order_worker")
-RUN_SCHEDULE = Need(scope="operate", permission="tasks_app.run_schedule")
 
 
 class ScopedAccess(BasePermission):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.conf import settings
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
@@ -23,7 +22,7 @@ class CallerThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         kind, name = _caller(request)
-        self._wait_sec = wait_sec(kind, name)
+        self._wait_sec = tally.wait_sec(kind, name)
         return self._wait_sec is None
 
     def wait(self) -> float | None:
@@ -35,17 +34,8 @@ def instead_of_refusal(request: Request) -> exceptions.Throttled | None:
 
     The view's throttles come after authentication, so those who fail it never meet them.
     """
-    waiting = wait_sec("refused", _address(request))
+    waiting = tally.wait_sec("refused", _address(request))
     return None if waiting is None else exceptions.Throttled(waiting)
-
-
-def wait_sec(kind: str, name: str) -> int | None:
-    """Count one of a kind under a name; return in how many seconds to come back, or None for one within the limit."""
-    most = settings.ABSURD_THROTTLE.get(f"{kind}_per_min", 0)
-    if not most:
-        return None
-    number, left_sec = tally.count(f"{kind}:{name}")
-    return left_sec if number > most else None
 
 
 def _caller(request: Request) -> tuple[str, str]:

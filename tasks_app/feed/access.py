@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
 from tasks_app.access.keys import holder_of, is_local_reader, user_may
-from tasks_app.api.permissions import READ
+from tasks_app.access.needs import READ
 from tasks_app.models import ApiKey
 
 NOT_LOGGED_IN, NOT_PERMITTED = 4401, 4403

@@ -7,8 +7,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from tasks_app.access import peer
-from tasks_app.api import throttling
+from tasks_app.access import peer, tally
 
 TOO_OFTEN = 4429
 
@@ -19,4 +18,4 @@ async def refused_too_often(scope: Mapping[str, Any]) -> bool:
 
 
 def _is_one_too_many(address: str) -> bool:
-    return throttling.wait_sec("refused", address) is not None
+    return tally.wait_sec("refused", address) is not None

@@ -12,7 +12,8 @@ from django.urls import URLPattern, get_resolver
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.views import APIView
 
-from tasks_app.api.permissions import READ, Need, ScopedAccess
+from tasks_app.access.needs import READ, Need
+from tasks_app.api.permissions import ScopedAccess
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 API = "api/absurd/"

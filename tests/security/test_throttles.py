@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tasks_app.access import tally
-from tasks_app.api.throttling import wait_sec
+from tasks_app.access.tally import wait_sec
 from tests.tasks_app.callers import Caller, log_in, make_key
 
 pytestmark = pytest.mark.django_db

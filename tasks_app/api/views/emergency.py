@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import clock
+from tasks_app.access.needs import EMERGENCY
 from tasks_app.actions import emergency
 from tasks_app.actions.freeze import current
 from tasks_app.api import confirming
@@ -25,7 +26,6 @@ from tasks_app.api.emergency_serializers import (
     RecoveredSerializer,
     StoppedSerializer,
 )
-from tasks_app.api.permissions import EMERGENCY
 from tasks_app.api.views.request import actor_of, body_of
 from tasks_app.errors import ParamsInvalid
 from tasks_app.models import Task

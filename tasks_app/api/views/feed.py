@@ -22,9 +22,10 @@ from rest_framework.views import APIView
 
 from tasks_app.access import peer
 from tasks_app.access.keys import KeyHolder
+from tasks_app.access.needs import READ
 from tasks_app.api.authentication import HEADER
 from tasks_app.api.errors import BadQuery
-from tasks_app.api.permissions import READ, ScopedAccess
+from tasks_app.api.permissions import ScopedAccess
 from tasks_app.feed import messages as feed_messages
 from tasks_app.feed import tickets
 from tasks_app.feed.access import Listener

@@ -9,9 +9,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from tasks_app.access.needs import PAUSE
 from tasks_app.actions import pause
 from tasks_app.api import examples
-from tasks_app.api.permissions import PAUSE
 from tasks_app.api.serializers import QueueSerializer, QueueStatsSerializer, ReasonSerializer, StopSerializer
 from tasks_app.api.views.request import actor_of, body_of, queue_name_of
 from tasks_app.errors import QueueNotFound

@@ -12,13 +12,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from tasks_app.access.needs import CANCEL_RUN, RETRY_RUN, SPAWN
 from tasks_app.actions.idempotency import once
 from tasks_app.actions.run_retry import retry_run
 from tasks_app.actions.runs import cancel_run, found_run, start
 from tasks_app.api.caching import IF_NONE_MATCH, content_tag, tagged, unchanged
 from tasks_app.api.filters import RunFilter, narrowed, parameters
 from tasks_app.api.pagination import paged
-from tasks_app.api.permissions import CANCEL_RUN, RETRY_RUN, SPAWN
 from tasks_app.api.plan_serializers import RunSpawnSerializer, plan_of
 from tasks_app.api.run_serializers import (
     GraphSerializer,

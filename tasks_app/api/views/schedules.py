@@ -10,10 +10,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import clock
+from tasks_app.access.needs import CHANGE_SCHEDULE, DELETE_SCHEDULE, RUN_SCHEDULE
 from tasks_app.actions import schedules
 from tasks_app.api.filters import ScheduleFilter, narrowed, parameters
 from tasks_app.api.pagination import paged
-from tasks_app.api.permissions import CHANGE_SCHEDULE, DELETE_SCHEDULE, RUN_SCHEDULE
 from tasks_app.api.schedule_serializers import (
     SaveScheduleSerializer,
     ScheduleDetailSerializer,

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import archive
+from tasks_app.access.needs import CANCEL, SPAWN
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.lookup import find
 from tasks_app.actions.spawn import spawn
@@ -23,7 +24,6 @@ from tasks_app.api.caching import IF_NONE_MATCH, asks, tag_of, tagged, task_tag,
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.filters import PAGE_PARAMETERS, ArchivedTaskFilter, TaskFilter, narrowed, parameters
 from tasks_app.api.pagination import capped_count, flag, paged
-from tasks_app.api.permissions import CANCEL, SPAWN
 from tasks_app.api.serializers import (
     ERROR_SUMMARY_CHARS,
     HEAVY_FIELDS,

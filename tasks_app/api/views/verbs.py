@@ -7,12 +7,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from tasks_app.access.needs import REPRIORITIZE, REQUEUE, RESPAWN, RETRY
 from tasks_app.actions.reprioritize import reprioritize
 from tasks_app.actions.requeue import requeue
 from tasks_app.actions.respawn import respawn
 from tasks_app.actions.retry import retry
 from tasks_app.api import examples
-from tasks_app.api.permissions import REPRIORITIZE, REQUEUE, RESPAWN, RETRY
 from tasks_app.api.serializers import (
     PrioritySerializer,
     ReasonSerializer,

@@ -10,10 +10,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import clock
+from tasks_app.access.needs import ORDER_WORKER
 from tasks_app.actions.workers import RESUME, order_worker
 from tasks_app.api.caching import IF_NONE_MATCH, tagged, unchanged, worker_tag
 from tasks_app.api.filters import WorkerFilter, narrowed, parameters
-from tasks_app.api.permissions import ORDER_WORKER
 from tasks_app.api.serializers import ReasonSerializer, StopSerializer, WorkerListSerializer, WorkerSerializer
 from tasks_app.api.views.request import actor_of, body_of
 from tasks_app.errors import WorkerNotFound
