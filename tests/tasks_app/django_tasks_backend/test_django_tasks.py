@@ -448,7 +448,7 @@ def test_an_archived_task_has_the_result_that_it_had():
 def test_functions_can_be_decorated_before_the_applications_are_loaded(live_environment):
     code = (
         "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'absurd_project.settings'\n"
-        "from tests.tasks_app import django_functions\n"
+        "from tests.tasks_app.django_tasks_backend import django_functions\n"
         "import django; django.setup()\n"
         "from tasks_app import registry; print(registry.find('django-task').isolation)"
     )
