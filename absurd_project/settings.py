@@ -242,6 +242,10 @@ LOGGING = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("ABSURD_LOG_LEVEL", "INFO").upper()},
-    # Without Redis it writes a traceback a second; the feed says once that it polls.
-    "loggers": {"channels_redis.pubsub": {"level": "CRITICAL"}},
+    "loggers": {
+        # Without Redis it writes a traceback a second; the feed says once that it polls.
+        "channels_redis.pubsub": {"level": "CRITICAL"},
+        # It tells of every request.
+        "httpx": {"level": "WARNING"},
+    },
 }
