@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from servestatic.middleware import ServeStaticMiddleware  # type: ignore[import-untyped]
@@ -18,13 +18,9 @@ class StaticFiles:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
-        self._static = ServeStaticMiddleware(_nothing)
+        self._static = ServeStaticMiddleware(sync_to_async(get_response))
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Serve one request."""
         file = self._static.files.get(request.path_info)
         return self._get_response(request) if file is None else async_to_sync(self._static.aserve)(file, request)
-
-
-async def _nothing(request: HttpRequest) -> HttpResponseBase:
-    raise NotImplementedError

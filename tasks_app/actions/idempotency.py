@@ -16,6 +16,7 @@ from tasks_app.models import IdempotencyKey, Task
 
 if TYPE_CHECKING:
     from tasks_app.actions.spawn_request import SpawnRequest
+
 KEY_CHARS = 200
 
 # Waits for whoever is about to commit the same key, so that afterwards the key is known for certain.

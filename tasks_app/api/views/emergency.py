@@ -18,7 +18,7 @@ from tasks_app.access.needs import EMERGENCY
 from tasks_app.actions import emergency
 from tasks_app.actions.freeze import current
 from tasks_app.api import confirming
-from tasks_app.api.bounds import bounded
+from tasks_app.api.bounds import DEED_SEC, bounded
 from tasks_app.api.choosing import tasks_that_fit
 from tasks_app.api.emergency_serializers import (
     EmergencyRecoverySerializer,
@@ -32,8 +32,6 @@ from tasks_app.models import Task
 from tasks_app.querysets import TaskQuerySet
 
 STOP, RECOVER = "tasks_app.emergency_stop", "tasks_app.emergency_recover"
-LIMIT_SEC = 25.0
-"""What is not reached by then is left, so that the answer comes before a proxy gives up."""
 WISHES = ("cancel_pending", "stop_running", "drain_workers")
 
 
@@ -61,7 +59,7 @@ class EmergencyStopView(APIView):
             told = {**asdict(there), "token": confirming.token_of(STOP, agreed, count)}
         else:
             confirming.check(STOP, wanted["token"], agreed, count)
-            told = asdict(emergency.stop(wish, actor=actor, reason=wanted["reason"], limit_sec=LIMIT_SEC))
+            told = asdict(emergency.stop(wish, actor=actor, reason=wanted["reason"], limit_sec=DEED_SEC))
         return Response(StoppedSerializer(_with_state(told, wanted)).data)
 
 
@@ -88,7 +86,7 @@ class EmergencyRecoveryView(APIView):
             told = {**asdict(there), "token": confirming.token_of(RECOVER, agreed, count)}
         else:
             confirming.check(RECOVER, wanted["token"], agreed, count)
-            done = emergency.recover(failed, cancelled, actor=actor, reason=wanted["reason"], limit_sec=LIMIT_SEC)
+            done = emergency.recover(failed, cancelled, actor=actor, reason=wanted["reason"], limit_sec=DEED_SEC)
             told = asdict(done)
         return Response(RecoveredSerializer(_with_state(told, wanted)).data)
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from tasks_app.actions.spawn_batch import TASKS_MOST
+from tasks_app.client import batches
 from tasks_app.models import IdempotencyKey, Task, TaskEvent
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.notes import claim_one, spawn_note
@@ -44,6 +45,7 @@ def test_five_hundred_take_one_request_and_few_queries(api, django_assert_max_nu
         answer = api.post("tasks/batch", {"tasks": notes(TASKS_MOST)})
     assert (answer.status_code, len(answer.body["tasks"])) == (201, TASKS_MOST)
     assert Task.objects.count() == TASKS_MOST + 1
+    assert batches.TASKS_MOST == TASKS_MOST  # the client imports nothing of the server's
 
 
 @pytest.mark.parametrize(

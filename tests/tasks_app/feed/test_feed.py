@@ -156,8 +156,9 @@ async def test_after_the_last_listener_left_a_new_one_hears_again():
         await in_thread(spawn_note)()
         await listener.updates(1)
     async with listening() as listener:
-        await in_thread(spawn_note)()
-        await listener.updates(1)
+        task = await in_thread(spawn_note)()
+        (told,) = await listener.updates(1)
+    assert told["task_id"] == str(task.task_id)
 
 
 async def test_numbers_beyond_32_bits_work():

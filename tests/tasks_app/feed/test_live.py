@@ -97,8 +97,9 @@ async def test_a_lock_in_another_database_of_the_cluster_holds_nothing_back():
     with psycopg.connect(**other) as stranger:
         stranger.execute("SELECT pg_advisory_lock_shared(%s)", [NAMESPACE << 48])
         async with listening() as listener:
-            await in_thread(spawn_note)()
-            await listener.updates(1, timeout=3)
+            task = await in_thread(spawn_note)()
+            (told,) = await listener.updates(1, timeout=3)
+    assert told["task_id"] == str(task.task_id)
 
 
 @pytest.fixture
