@@ -36,8 +36,8 @@ class BulkView(APIView):
         responses=BulkResultSerializer,
         description=(
             "A dry run, which is the default, counts the tasks and returns a token. The same request with that token "
-            "and `dry_run: false` does it, a hundred tasks at a time; it is refused with 409 when more than a tenth and "
-            "more than two tasks have come to fit the filter meanwhile."
+            "and `dry_run: false` does it, a hundred tasks at a time; it is refused with 409 when more than a tenth "
+            "and more than two tasks have come to fit the filter meanwhile."
         ),
     )
     def post(self, request: Request) -> Response:
