@@ -54,10 +54,10 @@ def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyRes
     flag_bad_data(info)
     context.progress(0.4, "applying the calibration")
     amplitude_jy = apply_gains(info, solutions)
-    count, smearing = channels_to_average(info, max_smearing=params.max_smearing)
-    context.progress(0.7, f"averaging {count} channels")
+    averaging = channels_to_average(info, max_smearing=params.max_smearing)
+    context.progress(0.7, f"averaging {averaging.channels} channels")
     output = context.output(f"{original.path.stem}.calibrated.ms")
-    _average(copy, output, count)
+    _average(copy, output, averaging.channels)
     shutil.rmtree(copy)
     averaged = measurement_set.read_info(output)
     noise = weights.write_weights(averaged)
@@ -67,9 +67,9 @@ def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyRes
         calibrator=match.record.calibrator or "",
         calibration_age_hours=match.age_hours,
         declination_difference_deg=match.declination_difference_deg,
-        channels_averaged=count,
+        channels_averaged=averaging.channels,
         n_channels=len(averaged.freqs_hz),
-        smearing=smearing,
+        smearing=averaging.band_loss,
         flagged_fraction=measurement_set.flagged_fraction(averaged),
         amplitude_median_jy=amplitude_jy,
         noise_median_jy=float(np.median(noise)),

@@ -23,9 +23,10 @@ class CalibrationApplyParams(BaseModel):
         Field(
             ge=0,
             lt=0.5,
-            description="Peak loss allowed to channel averaging at the half-power radius of the primary beam",
+            description="Mean loss over the baselines, weighted as in the image, that the width of averaged channels"
+            " may cause at the half-power radius of the primary beam",
         ),
-    ] = 0.005
+    ] = 0.007
 
 
 class CalibrationApplyResult(BaseModel):
@@ -41,7 +42,7 @@ class CalibrationApplyResult(BaseModel):
     channels_averaged: int
     n_channels: int
     smearing: float
-    """Peak loss to channel averaging at the half-power radius, on the longest baselines."""
+    """Mean loss to the width of the averaged channels at the half-power radius, weighted as the image is."""
     flagged_fraction: float
     """Fraction of the cross-correlations flagged in the new Measurement Set."""
     amplitude_median_jy: float
