@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class Enclosure:
         request_socket, childs_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         reply_read, reply_write = os.pipe()
         handed = (childs_socket.fileno(), reply_write)
+        # Until it ignores them, a signal meant for the worker must not end the guardian: it inherits the mask.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, guardian.STOP_SIGNALS)
         try:
             self.guardian: subprocess.Popen[bytes] = subprocess.Popen(
                 [*guardian.COMMAND, *map(str, handed), str(surroundings.scratch), str(surroundings.log_bytes_most)],
@@ -56,6 +59,7 @@ class Enclosure:
             request_socket.close()
             raise
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(reply_write)
             childs_socket.close()
         assert self.guardian.stdout is not None  # noqa: S101 - it is a pipe, as asked for above

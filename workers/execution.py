@@ -76,6 +76,9 @@ class Execution(ABC):
     def check_limits(self, *, grace_sec: float) -> None:
         """Stop the attempt when it has run or grown beyond what it may."""
 
+    def worker_stops(self) -> None:  # noqa: B027 - nothing to do for most
+        """Take into account that the worker has been sent a stop signal."""
+
     def survivors(self) -> list[str]:
         """Return its processes that still live, a line each, where it has any."""
         return []

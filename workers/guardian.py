@@ -31,6 +31,8 @@ COMMAND = (
     CHECKOUT,
 )
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What service managers, terminals and `docker stop` send, often to all processes of a worker together."""
 CHILD_OOM_SCORE = "500"
 """When memory runs out the kernel should take the child, not the worker or the database."""
 REAP_EVERY_SEC = 1.0
@@ -61,9 +63,10 @@ class Guardian:
     def start(self) -> None:
         """Start the child by fork and exec; this process has a single thread and has loaded nothing native."""
         libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self._claim_scratch()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        self._claim_scratch()
         me = os.getpid()
         self.child = os.fork()
         if self.child == 0:
@@ -90,7 +93,9 @@ class Guardian:
         if os.getppid() != guardian:
             os._exit(127)
         os.setsid()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        # SIGTERM is how this process asks the child to end. SIGINT and SIGHUP stay ignored: whoever sends them to all
+        # processes of the worker wants it to drain, and the attempt may finish.
+        for number in (signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         # Until faulthandler has it, a wish to see the stacks must not kill the child.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)

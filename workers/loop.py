@@ -178,6 +178,7 @@ class Loop:
                 execution.kill(DRAINED)
             elif self._orders.since_sec > self._options.drain_timeout_sec:
                 execution.stop(DRAINED, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
+            execution.worker_stops()
             if not execution.running and execution.outcome is None:
                 execution.give_up(DRAINED)
 

@@ -6,6 +6,7 @@ import signal
 from dataclasses import dataclass
 from typing import Literal
 
+from workers.guardian import STOP_SIGNALS
 from workers.protocol import Failure, ProductNote, Reply, Result
 
 StopClass = Literal["error", "timeout", "silent", "cancelled", "drained", "memory", "lost"]
@@ -42,6 +43,9 @@ class Stop:
 CANCELLED = Stop(failure_class="cancelled", message="cancelled on request")
 LOST = Stop(failure_class="lost", message="the claim was lost")
 DRAINED = Stop(failure_class="drained", message="the worker was stopped; the task costs no retry")
+DRAINED_TOGETHER = Stop(
+    failure_class="drained", message="a stop signal ended it together with its worker; the task costs no retry"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +106,7 @@ def _silent_end(exit: Exit, memory: Memory, core_hint: str) -> Outcome:
         hint = ""
         if exit.signal in CRASHES:
             hint = f", a crash in native code: its stack is kept and ends the log; {core_hint}".rstrip("; ")
-        elif exit.signal == signal.SIGKILL:
+        elif exit.signal in (signal.SIGKILL, *STOP_SIGNALS):
             hint = ", by somebody outside the queue"
         return Outcome(failure_class="killed", message=f"killed by {signal_name(exit.signal)}{hint}")
     if exit.exit_code is not None:

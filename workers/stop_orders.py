@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, counted: the first asks the worker to drain, the second to stop at once."""
+"""Stop signals: the first SIGTERM, SIGINT or SIGHUP asks the worker to drain, a later SIGTERM or SIGINT to stop at once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import signal
 import socket
 import time
 from types import FrameType
+
+from workers.guardian import STOP_SIGNALS
+
+SAME_ORDER_SEC = 1.0
+"""Signals that arrive so soon after the first belong to it: a service manager and a supervisor may both send one."""
 
 
 class StopOrders:
@@ -22,10 +27,14 @@ class StopOrders:
         self.reader.setblocking(False)
         self._writer.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
+        for number in STOP_SIGNALS:
+            # nohup starts a process with SIGHUP ignored, because it is to outlive its terminal.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.count and (number == signal.SIGHUP or self.since_sec < SAME_ORDER_SEC):
+            return
         self.count += 1
         self._last_at = time.monotonic()
 

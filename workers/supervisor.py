@@ -17,7 +17,8 @@ from tasks_app.hosts.usage import Used
 from workers import confinement, cores, environment, logs, memory, protocol, publication, strays
 from workers.enclosure import Enclosure, Surroundings
 from workers.execution import Execution
-from workers.outcome import CRASHES, Exit, Memory, Stop, clean, judge, signal_name
+from workers.guardian import STOP_SIGNALS
+from workers.outcome import CRASHES, DRAINED_TOGETHER, Exit, Memory, Stop, clean, judge, signal_name
 from workers.protocol import Begun, Progress, Ready, Reply, Request
 from workers.resources import Usage
 from workers.silence import Silence
@@ -25,6 +26,8 @@ from workers.spare import Bench, Kind
 
 BEGIN_WITHIN_SEC = 10.0
 """A spare that has not begun its attempt by then hangs; the attempt is started cold."""
+WORKER_STOPS_WITHIN_SEC = 3.0
+"""A stop signal sent to all processes of a worker may reach the worker this much later than the child."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +63,8 @@ class ProcessExecution(Execution):
         self._started_at = 0.0
         self._oom_kills_before = 0
         self._killed = False
+        self._signalled_at: float | None = None
+        """When a stop signal from outside was found to have ended the child, while it is open whether for the worker."""
 
     @property
     def running(self) -> bool:
@@ -179,19 +184,29 @@ class ProcessExecution(Execution):
             self._reply = message
 
     def _conclude(self) -> None:
+        """Judge the end, unless it is open whether the worker is being stopped too."""
         if self._exit is None:
             self._exit = Exit()
             if self._enclosure is not None:
                 strays.kill(self._enclosure.mark)
+        if self._exit.signal in STOP_SIGNALS and self._reply is None and self.stop_asked is None:
+            self._signalled_at = time.monotonic()
+        else:
+            self._judge(self._exit)
+
+    def worker_stops(self) -> None:
+        if self._signalled_at is not None and self._exit is not None and self.running:
+            self.begin_stop(DRAINED_TOGETHER, grace_sec=0.0)
+            self._judge(self._exit)
+
+    def _judge(self, exit: Exit) -> None:
         known = Memory(
             peak_bytes=self.peak_rss_bytes,
             limit_gb=self.ceiling_gb,
             oom_kills=memory.oom_kills() - self._oom_kills_before,
         )
-        core_hint = cores.hint(self._exit.core_dumped) if self._exit.signal in CRASHES else ""
-        self.outcome = judge(
-            reply=self._reply, exit=self._exit, stop=self.stop_asked, memory=known, core_hint=core_hint
-        )
+        core_hint = cores.hint(exit.core_dumped) if exit.signal in CRASHES else ""
+        self.outcome = judge(reply=self._reply, exit=exit, stop=self.stop_asked, memory=known, core_hint=core_hint)
         logger.info(
             "attempt ended %s as=%s wall_sec=%.1f peak_rss_mb=%.0f %s",
             self.named,
@@ -221,6 +236,10 @@ class ProcessExecution(Execution):
 
     def check_limits(self, *, grace_sec: float) -> None:
         """Stop the attempt when it has run or grown beyond what it may."""
+        if self._signalled_at is not None and self._exit is not None:
+            if self.stop_asked is not None or time.monotonic() > self._signalled_at + WORKER_STOPS_WITHIN_SEC:
+                self._judge(self._exit)
+            return
         ran_sec = time.monotonic() - self._started_at
         self.check_timeout(ran_sec, grace_sec=grace_sec)
         enclosure = self._enclosure

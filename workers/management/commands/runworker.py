@@ -22,7 +22,10 @@ def _complain(message: str) -> NoReturn:
 
 
 class Command(BaseCommand):
-    help = "Run a worker. The first SIGTERM or Ctrl-C lets running attempts finish, the second stops them at once."
+    help = (
+        "Run a worker. The first SIGTERM, SIGHUP or Ctrl-C lets running attempts finish; a second SIGTERM or Ctrl-C "
+        "stops them at once and returns their tasks free of charge."
+    )
 
     # All checks would load the console and the API, which a worker does not need.
     requires_system_checks = ["workers"]
