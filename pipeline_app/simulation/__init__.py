@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from pipeline_app.simulation.presets import demo_tiles, full_tiles, tiny_tiles
-from pipeline_app.simulation.spec import GainSpec, Source, TileSpec
+from pipeline_app.simulation.defects import AntennaFault, Burst, Carrier, Defects, LostSamples, WeakIntegration
+from pipeline_app.simulation.presets import demo_tiles, full_tiles, hour_tiles, tiny_tiles
+from pipeline_app.simulation.spec import FieldSpec, GainSpec, SmearingSpec, Source, TileSpec
 from pipeline_app.simulation.tile import simulate_tile
 from pipeline_app.simulation.truth import TileTruth
 
-__all__ = ["GainSpec", "Source", "TileSpec", "TileTruth", "demo_tiles", "full_tiles", "simulate_tile", "tiny_tiles"]
+__all__ = [
+    "AntennaFault",
+    "Burst",
+    "Carrier",
+    "Defects",
+    "FieldSpec",
+    "GainSpec",
+    "LostSamples",
+    "SmearingSpec",
+    "Source",
+    "TileSpec",
+    "TileTruth",
+    "WeakIntegration",
+    "demo_tiles",
+    "full_tiles",
+    "hour_tiles",
+    "simulate_tile",
+    "tiny_tiles",
+]

@@ -31,6 +31,13 @@ class Gains:
     """Shape (n_antennas, 2 polarisations XX YY, n_channels)."""
     delays_ns: NDArray[np.float64]
     """Shape (n_antennas, 2); the phase is 2 pi delay (freq - BAND_MIDDLE_HZ)."""
+    slopes_deg: NDArray[np.float64]
+    """Shape (n_antennas, 2): change of the phase from the start of the tile to its end; `values` are of the middle."""
+
+    def turns(self, n_times: int) -> NDArray[np.complex128]:
+        """Return the factor of `values` at the middle of each integration, shape (n_times, n_antennas, 2)."""
+        x = (np.arange(n_times) + 0.5) / n_times - 0.5
+        return np.exp(1j * np.radians(x[:, None, None] * self.slopes_deg))
 
 
 def make_gains(spec: GainSpec, pads: tuple[Station, ...], freqs_hz: NDArray, *, tile_seed: int) -> Gains:
@@ -45,6 +52,7 @@ def make_gains(spec: GainSpec, pads: tuple[Station, ...], freqs_hz: NDArray, *, 
     drift = np.random.default_rng((spec.seed, tile_seed))
     phase += np.radians(spec.drift_phase_deg) * drift.standard_normal(shape)
     amplitude *= 1 + spec.drift_amplitude * drift.standard_normal(shape)
+    slopes_deg = spec.slope_phase_deg * drift.standard_normal(shape)
 
     rows = np.array([pad.number - 1 for pad in pads])
     x = (freqs_hz - BAND_MIDDLE_HZ) / _BAND_WIDTH_HZ + 0.5
@@ -52,4 +60,4 @@ def make_gains(spec: GainSpec, pads: tuple[Station, ...], freqs_hz: NDArray, *, 
     ripple = (1 + spec.ripple_amplitude * waves[0]) * np.exp(1j * spec.ripple_phase_rad * waves[1])
     slope = np.exp(2j * np.pi * delay_sec[rows, :, None] * (freqs_hz - BAND_MIDDLE_HZ))
     flat = amplitude[rows, :, None] * np.exp(1j * phase[rows, :, None])
-    return Gains(values=flat * ripple * slope, delays_ns=delay_sec[rows] * 1e9)
+    return Gains(values=flat * ripple * slope, delays_ns=delay_sec[rows] * 1e9, slopes_deg=slopes_deg[rows])

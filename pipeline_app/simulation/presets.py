@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import numpy as np
-
 from pipeline_app.calibrators import calibrator
+from pipeline_app.simulation.fields import scatter
 from pipeline_app.simulation.geometry import pointing_icrs_deg, transit_before
-from pipeline_app.simulation.spec import GainSpec, Source, TileSpec
-from pipeline_app.telescope import TILE_DURATION_SEC
+from pipeline_app.simulation.spec import FieldSpec, GainSpec, Source, TileSpec
+from pipeline_app.telescope import TILE_DURATION_SEC, angular_separation_deg
 
 CALIBRATOR = "0834+555"
 DECLINATION_DEG = 54.6
 """A strip the DSA-110 observes; it passes a degree south of the calibrator."""
 TILES_BETWEEN = 12
 """From the calibrator's tile to the target's: far enough for the calibrator to have left the beam and its sidelobes."""
+TILES_OF_AN_HOUR = 12
+HOUR_TILES_BETWEEN = 5
+"""From the calibrator's tile to the first of an hour's targets: the calibrator is beyond the beam's first null."""
+HOUR_RADIUS_DEG = 1.6
+"""Sources further from a pointing than this are left out of an hour's tile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileSize:
+    """The shape of a tile that lasts as long as a real one."""
+
+    n_antennas: int
+    channels_per_subband: int
+    n_times: int
+    n_sources: int
+
+
+TINY = TileSize(n_antennas=12, channels_per_subband=1, n_times=4, n_sources=3)
+"""The smallest that calibration and imaging can work on: for tests."""
+DEMO = TileSize(n_antennas=28, channels_per_subband=4, n_times=8, n_sources=12)
+FULL = TileSize(n_antennas=96, channels_per_subband=48, n_times=24, n_sources=12)
+"""The real size: 2.3 GB."""
+SIZES = {"tiny": TINY, "demo": DEMO, "full": FULL}
 
 
 def demo_tiles(
@@ -26,86 +49,108 @@ def demo_tiles(
 
     Both last as long as a real tile; reduced in antennas, channels and integrations.
     """
-    return _pair(now, n_antennas=n_antennas, channels_per_subband=channels_per_subband, n_times=n_times, n_sources=12)
+    size = TileSize(n_antennas=n_antennas, channels_per_subband=channels_per_subband, n_times=n_times, n_sources=12)
+    return pair(now, size)
 
 
 def tiny_tiles(
     now: datetime, *, n_antennas: int = 12, channels_per_subband: int = 1, n_times: int = 4
 ) -> list[TileSpec]:
     """Return the smallest pair that calibration and imaging can work on: for tests."""
-    return _pair(now, n_antennas=n_antennas, channels_per_subband=channels_per_subband, n_times=n_times, n_sources=3)
+    size = TileSize(n_antennas=n_antennas, channels_per_subband=channels_per_subband, n_times=n_times, n_sources=3)
+    return pair(now, size)
 
 
 def full_tiles(now: datetime) -> list[TileSpec]:
     """Return the pair at the real size: 96 antennas, 768 channels, 24 integrations, 2.3 GB a tile."""
-    return _pair(now, n_antennas=96, channels_per_subband=48, n_times=24, n_sources=12)
+    return pair(now, FULL)
 
 
-def _pair(now: datetime, *, n_antennas: int, channels_per_subband: int, n_times: int, n_sources: int) -> list[TileSpec]:
-    """Make both specs; in the target tile the gains have drifted a little, as they do within an hour."""
-    known = calibrator(CALIBRATOR)
-    if known.flux_jy is None:
-        raise ValueError(f"{CALIBRATOR} needs a flux")
-    span = timedelta(seconds=(TILES_BETWEEN + 1) * TILE_DURATION_SEC)
-    transit = transit_before(known.ra_deg, known.dec_deg, now - span)
-    start = (transit - timedelta(seconds=TILE_DURATION_SEC / 2)).replace(microsecond=0)
-    bright = Source(
-        name=known.name, ra_deg=known.ra_deg, dec_deg=known.dec_deg, flux_jy=known.flux_jy, alpha=known.alpha or 0.0
-    )
-    target_start = start + timedelta(seconds=TILES_BETWEEN * TILE_DURATION_SEC)
-    calibrator_tile = TileSpec(
-        kind="calibrator",
-        start_time=start,
-        declination_deg=DECLINATION_DEG,
-        sources=(bright, *_field(start, seed=2, count=max(2, n_sources // 2), brightest_jy=0.3, avoid=(bright,))),
-        n_antennas=n_antennas,
-        channels_per_subband=channels_per_subband,
-        n_times=n_times,
-        integration_time_sec=TILE_DURATION_SEC / n_times,
-        gains=GainSpec(),
-        seed=11,
-    )
-    target_tile = dataclasses.replace(
-        calibrator_tile,
+def pair(now: datetime, size: TileSize, *, calibrator_factor: float = 1.0) -> list[TileSpec]:
+    """Return a calibrator's tile and a target's; in the latter the gains have drifted a little, as within an hour.
+
+    `calibrator_factor` is the calibrator's true flux over its value in the project's table.
+    """
+    first = _calibrator_tile(now, size, span_tiles=TILES_BETWEEN + 1, factor=calibrator_factor)
+    start = first.start_time + timedelta(seconds=TILES_BETWEEN * TILE_DURATION_SEC)
+    field = FieldSpec(count=size.n_sources, flux_jy=(0.05, 1.0), seed=5)
+    second = dataclasses.replace(
+        first,
         kind="target",
-        start_time=target_start,
-        sources=_field(target_start, seed=5, count=n_sources, brightest_jy=1.0),
+        start_time=start,
+        sources=scatter(field, _centre_deg(start)),
         gains=GainSpec(drift_phase_deg=0.5, drift_amplitude=0.003),
         seed=12,
     )
-    return [calibrator_tile, target_tile]
+    return [first, second]
 
 
-def _field(
-    start: datetime,
-    *,
-    seed: int,
-    count: int,
-    brightest_jy: float,
-    avoid: tuple[Source, ...] = (),
-    radius_deg: float = 0.95,
-    apart_deg: float = 0.12,
-) -> tuple[Source, ...]:
-    """Scatter sources of 50 mJy to `brightest_jy` within a radius of where the dishes point at mid-tile."""
-    rng = np.random.default_rng(seed)
-    ra0_deg, dec0_deg = pointing_icrs_deg(DECLINATION_DEG, start + timedelta(seconds=TILE_DURATION_SEC / 2))
-    places: list[tuple[float, float]] = [
-        ((s.ra_deg - ra0_deg) * float(np.cos(np.radians(s.dec_deg))), s.dec_deg - dec0_deg) for s in avoid
+def hour_tiles(now: datetime, size: TileSize, *, n_targets: int = TILES_OF_AN_HOUR) -> list[TileSpec]:
+    """Return a calibrator's tile and consecutive target tiles of the same strip, under one sky that drifts through.
+
+    The targets begin when the calibrator has left the beam. Gains drift a little from tile to tile.
+    """
+    first = _calibrator_tile(now, size, span_tiles=HOUR_TILES_BETWEEN + n_targets, factor=1.0)
+    starts = [
+        first.start_time + timedelta(seconds=(HOUR_TILES_BETWEEN + k) * TILE_DURATION_SEC) for k in range(n_targets)
     ]
-    n_avoided = len(places)
-    while len(places) < n_avoided + count:
-        x, y = rng.uniform(-radius_deg, radius_deg, 2)
-        if np.hypot(x, y) <= radius_deg and all(np.hypot(x - a, y - b) >= apart_deg for a, b in places):
-            places.append((float(x), float(y)))
-    fluxes_jy = rng.permutation(np.geomspace(0.05, brightest_jy, count))
-    alphas = rng.uniform(-0.9, -0.5, count)
-    return tuple(
-        Source(
-            name=f"S{index + 1:02d}",
-            ra_deg=float((ra0_deg + x / np.cos(np.radians(dec0_deg + y))) % 360),
-            dec_deg=float(dec0_deg + y),
-            flux_jy=round(float(flux_jy), 4),
-            alpha=round(float(alpha), 2),
+    sky: tuple[Source, ...] = ()
+    for index, start in enumerate(starts):
+        field = FieldSpec(count=size.n_sources, flux_jy=(0.05, 0.5), seed=100 + index, radius_deg=0.6)
+        sky += scatter(field, _centre_deg(start), avoid=sky, prefix=f"H{index + 1:02d}-")
+    targets = [
+        dataclasses.replace(
+            first,
+            kind="target",
+            start_time=start,
+            sources=_near(sky, _centre_deg(start)),
+            gains=GainSpec(drift_phase_deg=0.5, drift_amplitude=0.003),
+            seed=100 + index,
         )
-        for index, ((x, y), flux_jy, alpha) in enumerate(zip(places[n_avoided:], fluxes_jy, alphas, strict=True))
+        for index, start in enumerate(starts)
+    ]
+    return [first, *targets]
+
+
+def moved_to(spec: TileSpec, ra_deg: float, not_before: datetime) -> TileSpec:
+    """Return the tile at the first time after `not_before` at which it is centred on a right ascension; no sources."""
+    transit = transit_before(ra_deg, spec.declination_deg, not_before + timedelta(days=1))
+    start = transit - timedelta(seconds=spec.duration_sec / 2)
+    return dataclasses.replace(spec, start_time=start.replace(microsecond=0), sources=())
+
+
+def _calibrator_tile(now: datetime, size: TileSize, *, span_tiles: int, factor: float) -> TileSpec:
+    """Return the tile of the calibrator's last transit after which `span_tiles` tiles have passed before `now`."""
+    known = calibrator(CALIBRATOR)
+    if known.flux_jy is None:
+        raise ValueError(f"{CALIBRATOR} needs a flux")
+    transit = transit_before(known.ra_deg, known.dec_deg, now - timedelta(seconds=span_tiles * TILE_DURATION_SEC))
+    start = (transit - timedelta(seconds=TILE_DURATION_SEC / 2)).replace(microsecond=0)
+    bright = Source(
+        name=known.name,
+        ra_deg=known.ra_deg,
+        dec_deg=known.dec_deg,
+        flux_jy=known.flux_jy * factor,
+        alpha=known.alpha or 0.0,
     )
+    field = FieldSpec(count=max(2, size.n_sources // 2), flux_jy=(0.05, 0.3), seed=2)
+    return TileSpec(
+        kind="calibrator",
+        start_time=start,
+        declination_deg=DECLINATION_DEG,
+        sources=(bright, *scatter(field, _centre_deg(start), avoid=(bright,))),
+        n_antennas=size.n_antennas,
+        channels_per_subband=size.channels_per_subband,
+        n_times=size.n_times,
+        integration_time_sec=TILE_DURATION_SEC / size.n_times,
+        gains=GainSpec(),
+        seed=11,
+    )
+
+
+def _centre_deg(start: datetime) -> tuple[float, float]:
+    return pointing_icrs_deg(DECLINATION_DEG, start + timedelta(seconds=TILE_DURATION_SEC / 2))
+
+
+def _near(sky: tuple[Source, ...], centre_deg: tuple[float, float]) -> tuple[Source, ...]:
+    return tuple(s for s in sky if float(angular_separation_deg(s.ra_deg, s.dec_deg, *centre_deg)) <= HOUR_RADIUS_DEG)

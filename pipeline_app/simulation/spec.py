@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from pipeline_app.naming import tile_name
+from pipeline_app.simulation.defects import Defects
 from pipeline_app.telescope import (
+    CHANNEL_WIDTH_HZ,
     CHANNELS_PER_SUBBAND,
     INTEGRATION_TIME_SEC,
     INTEGRATIONS_PER_TILE,
@@ -50,6 +52,8 @@ class GainSpec:
     """Rms phase by which a station differs in this tile from the shared gains."""
     drift_amplitude: float = 0.0
     """Rms fractional amplitude of the same."""
+    slope_phase_deg: float = 0.0
+    """Rms change of a station's phase from the start of this tile to its end, linear in time, zero in the middle."""
 
     @classmethod
     def perfect(cls) -> GainSpec:
@@ -57,6 +61,38 @@ class GainSpec:
         return cls(
             amplitude_range=(1.0, 1.0), max_phase_deg=0.0, max_delay_ns=0.0, ripple_amplitude=0.0, ripple_phase_rad=0.0
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmearingSpec:
+    """Averaging within channels and integrations; None takes the tile's own width.
+
+    The correlator follows the sidereal motion of the phase centre within an integration, so that only sources away
+    from it lose amplitude.
+    """
+
+    channel_width_hz: float | None = None
+    integration_time_sec: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldSpec:
+    """Sources scattered within a radius of the pointing at mid-tile, with fluxes in equal ratios between two limits."""
+
+    count: int = 12
+    flux_jy: tuple[float, float] | None = (0.05, 1.0)
+    snr: tuple[float, float] | None = None
+    """In place of `flux_jy`: apparent flux over the thermal rms of the tile (`TileTruth.thermal_rms_jy`)."""
+    radius_deg: float = 0.95
+    apart_deg: float = 0.12
+    seed: int = 5
+
+    def __post_init__(self) -> None:
+        if (self.flux_jy is None) == (self.snr is None):
+            raise ValueError("give either flux_jy or snr of a field")
+        limits = self.flux_jy or self.snr or (0.0, 0.0)
+        if not 0 < limits[0] <= limits[1]:
+            raise ValueError(f"the limits of a field's fluxes must be positive and ascending (got {limits})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +114,9 @@ class TileSpec:
     """Zero makes noiseless data."""
     gains: GainSpec = field(default_factory=GainSpec)
     beam: bool = True
+    smearing: SmearingSpec | None = None
+    """None: channels and integrations are taken at their centres."""
+    defects: Defects = field(default_factory=Defects)
     seed: int = 1
     """Of the noise, the gain drift and the hosts' clocks."""
 
@@ -86,6 +125,7 @@ class TileSpec:
             raise ValueError("start_time needs a time zone")
         if self.n_antennas < 2 or self.n_times < 1:
             raise ValueError("a tile needs two antennas and one integration")
+        self.defects.check(n_times=self.n_times, subbands=self.subbands, channels_per_subband=self.channels_per_subband)
 
     @property
     def name(self) -> str:
@@ -96,6 +136,11 @@ class TileSpec:
     def duration_sec(self) -> float:
         """Length of the tile."""
         return self.n_times * self.integration_time_sec
+
+    @property
+    def channel_width_hz(self) -> float:
+        """Width of one channel."""
+        return CHANNEL_WIDTH_HZ * CHANNELS_PER_SUBBAND / self.channels_per_subband
 
     @property
     def mid_time(self) -> datetime:

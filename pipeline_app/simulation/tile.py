@@ -6,7 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pipeline_app.simulation.corruption import add_interference, scale_of, signal_of
 from pipeline_app.simulation.gains import N_POLARIZATIONS, Gains, make_gains
 from pipeline_app.simulation.geometry import (
     integration_times,
@@ -15,53 +17,63 @@ from pipeline_app.simulation.geometry import (
     pointing_icrs_deg,
     source_directions,
 )
-from pipeline_app.simulation.spec import TileSpec
+from pipeline_app.simulation.spec import SmearingSpec, TileSpec
 from pipeline_app.simulation.truth import TileTruth
-from pipeline_app.simulation.visibilities import Baselines, Sky, corrupt, noise_sigma_jy, sky_visibilities
+from pipeline_app.simulation.visibilities import Baselines, Corruption, Sky, noise_sigma_jy, subband_visibilities
 from pipeline_app.simulation.writer import TileHeader, write_subband
-from pipeline_app.telescope import CHANNEL_WIDTH_HZ, CHANNELS_PER_SUBBAND, Station, subband_freqs_hz
+from pipeline_app.telescope import Station, subband_freqs_hz
 
 _CORRELATOR_ORDER_SEED = 110
 _MAX_CLOCK_SPREAD_SEC = 11
+_INTERFERENCE_SEED = 1400
 
 
 def simulate_tile(directory: Path, spec: TileSpec) -> TileTruth:
     """Write the subband files of `spec` and its truth into `directory`, as the correlator would have."""
     directory.mkdir(parents=True, exist_ok=True)
     pads = pick_stations(spec.n_antennas)
-    channel_width_hz = CHANNEL_WIDTH_HZ * CHANNELS_PER_SUBBAND / spec.channels_per_subband
     freqs_hz = np.concatenate([subband_freqs_hz(k, spec.channels_per_subband) for k in spec.subbands])
     gains = make_gains(spec.gains, pads, freqs_hz, tile_seed=spec.seed)
-    sigma_jy = noise_sigma_jy(spec.sefd_jy, channel_width_hz, spec.integration_time_sec)
-    files = _write_files(directory, spec, pads, gains=gains, sigma_jy=sigma_jy, channel_width_hz=channel_width_hz)
-    truth = _truth(spec, pads, gains=gains, freqs_hz=freqs_hz, sigma_jy=sigma_jy, files=files)
+    files = _write_files(directory, spec, pads, gains)
+    truth = _truth(spec, pads, gains=gains, freqs_hz=freqs_hz, files=files)
     truth.save(directory)
     return truth
 
 
-def _write_files(
-    directory: Path,
-    spec: TileSpec,
-    pads: tuple[Station, ...],
-    *,
-    gains: Gains,
-    sigma_jy: float,
-    channel_width_hz: float,
-) -> tuple[str, ...]:
+def sigma_jy(spec: TileSpec) -> float:
+    """Return the noise of each part of one visibility before the gains."""
+    return noise_sigma_jy(spec.sefd_jy, spec.channel_width_hz, spec.integration_time_sec)
+
+
+def thermal_rms_jy(spec: TileSpec) -> float:
+    """Return the noise of a naturally weighted Stokes I image of the tile, from perfectly calibrated data."""
+    n_baselines = spec.n_antennas * (spec.n_antennas - 1) // 2
+    n_samples = n_baselines * spec.n_times * len(spec.subbands) * spec.channels_per_subband * N_POLARIZATIONS
+    return sigma_jy(spec) / float(np.sqrt(n_samples))
+
+
+def _write_files(directory: Path, spec: TileSpec, pads: tuple[Station, ...], gains: Gains) -> tuple[str, ...]:
     header, sky = _header(spec, pads), _sky(spec)
     rng = np.random.default_rng(spec.seed)
+    interference = np.random.default_rng((spec.seed, _INTERFERENCE_SEED))
     clocks_sec = rng.integers(0, _MAX_CLOCK_SPREAD_SEC + 1, len(spec.subbands))
+    smearing = spec.smearing and SmearingSpec(
+        channel_width_hz=spec.smearing.channel_width_hz or spec.channel_width_hz,
+        integration_time_sec=spec.smearing.integration_time_sec or spec.integration_time_sec,
+    )
     names = []
     for index, subband in enumerate(spec.subbands):
         own = slice(index * spec.channels_per_subband, (index + 1) * spec.channels_per_subband)
         freqs_hz = subband_freqs_hz(subband, spec.channels_per_subband)
-        data = corrupt(
-            sky_visibilities(sky, header.baselines.vectors_m, freqs_hz),
-            gains.values[:, :, own],
-            header.baselines,
-            sigma_jy=sigma_jy,
+        noise_jy = _noise(spec, len(header.baselines.first), rng)
+        add_interference(noise_jy, spec, subband, sigma_jy=sigma_jy(spec), rng=interference)
+        corruption = Corruption(
+            gains=gains.values[:, :, own],
+            turns=gains.turns(spec.n_times),
+            signal=signal_of(spec, pads, subband),
+            scale=scale_of(spec, pads),
+            noise_jy=noise_jy,
             sefd_jy=spec.sefd_jy,
-            rng=rng,
         )
         path = write_subband(
             directory,
@@ -69,11 +81,20 @@ def _write_files(
             subband=subband,
             host_time=spec.start_time + timedelta(seconds=int(clocks_sec[index])),
             freqs_hz=freqs_hz,
-            channel_width_hz=channel_width_hz,
-            visibilities=data,
+            channel_width_hz=spec.channel_width_hz,
+            visibilities=subband_visibilities(sky, header.baselines, freqs_hz, corruption, smearing=smearing),
+            lost_times=[lost.time_index for lost in spec.defects.lost if lost.subband == subband],
         )
         names.append(path.name)
     return tuple(names)
+
+
+def _noise(spec: TileSpec, n_baselines: int, rng: np.random.Generator) -> NDArray[np.complex64]:
+    """Draw the noise of one subband, shape (2, n_times, n_baselines, n_channels)."""
+    shape = (N_POLARIZATIONS, spec.n_times, n_baselines, spec.channels_per_subband, 2)
+    parts = rng.standard_normal(shape, dtype=np.float32)
+    parts *= np.float32(sigma_jy(spec))
+    return parts.view(np.complex64)[..., 0]
 
 
 def _header(spec: TileSpec, pads: tuple[Station, ...]) -> TileHeader:
@@ -103,12 +124,9 @@ def _truth(
     *,
     gains: Gains,
     freqs_hz: np.ndarray,
-    sigma_jy: float,
     files: tuple[str, ...],
 ) -> TileTruth:
     ascending = np.argsort(freqs_hz)
-    n_baselines = len(pads) * (len(pads) - 1) // 2
-    n_samples = n_baselines * spec.n_times * len(freqs_hz) * N_POLARIZATIONS
     pointing_ra_deg, pointing_dec_deg = pointing_icrs_deg(spec.declination_deg, spec.mid_time)
     times = integration_times(spec)
     return TileTruth(
@@ -122,10 +140,13 @@ def _truth(
         pointing_ra_deg=pointing_ra_deg,
         pointing_dec_deg=pointing_dec_deg,
         sources=spec.sources,
-        sigma_jy=sigma_jy,
-        thermal_rms_jy=sigma_jy / float(np.sqrt(n_samples)),
+        sigma_jy=sigma_jy(spec),
+        thermal_rms_jy=thermal_rms_jy(spec),
         antenna_names=tuple(str(pad.number) for pad in pads),
         freqs_hz=freqs_hz[ascending],
         delays_ns=gains.delays_ns,
         gains=gains.values[:, :, ascending],
+        phase_slopes_deg=gains.slopes_deg,
+        smearing=spec.smearing,
+        defects=spec.defects,
     )

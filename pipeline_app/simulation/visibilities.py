@@ -1,19 +1,18 @@
-"""The measurement equation: sky, beam, gains and noise into visibilities.
-
-Channels and integrations are taken at their centres: smearing within them is not simulated, so that tiles of reduced
-size, with their wide channels, have the same truth as real ones.
-"""
+"""The measurement equation: sky, beam, smearing, gains, noise and interference into the visibilities of one subband."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_app.simulation.spec import Source
-from pipeline_app.telescope import SPEED_OF_LIGHT_M_S, power_beam
+from pipeline_app.simulation.kernel import fill_times
+from pipeline_app.simulation.spec import SmearingSpec, Source
+from pipeline_app.telescope import SIDEREAL_RATE_DEG_PER_SEC, SPEED_OF_LIGHT_M_S, power_beam
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,56 +53,76 @@ class Sky:
         return flux * power_beam(np.degrees(2 * np.arcsin(chord / 2)), freq_hz)
 
 
-def sky_visibilities(sky: Sky, vectors_m: NDArray, freqs_hz: NDArray) -> NDArray[np.complex128]:
-    """Return the visibilities of a perfect array, shape (n_times, n_baselines, n_channels), Jy.
+@dataclass(frozen=True, kw_only=True)
+class Corruption:
+    """What happens to the signal of one subband on its way."""
 
-    The sign is that of pyuvdata and of the raw files: V = sum S exp(+2 pi i freq/c b.(s - s0)) with b = r2 - r1.
-    The channels must be evenly spaced.
+    gains: NDArray[np.complex128]
+    """Shape (n_antennas, 2, n_channels)."""
+    turns: NDArray[np.complex128]
+    """Factor of the gains by integration, shape (n_times, n_antennas, 2)."""
+    signal: NDArray[np.float32]
+    """1 where an antenna receives the sky and 0 where it only makes noise, shape (n_times, n_antennas, 2)."""
+    scale: NDArray[np.float32]
+    """Factor of signal and noise by integration and antenna, shape (n_times, n_antennas, 2): 0 for a dead antenna."""
+    noise_jy: NDArray[np.complex64]
+    """Noise and interference before the gains, shape (2, n_times, n_baselines, n_channels)."""
+    sefd_jy: float
+    """Power of the receivers, carried by the autocorrelations."""
+
+
+def subband_visibilities(
+    sky: Sky,
+    baselines: Baselines,
+    freqs_hz: NDArray[np.float64],
+    corruption: Corruption,
+    *,
+    smearing: SmearingSpec | None,
+) -> NDArray[np.complex64]:
+    """Return the visibilities of one subband, shape (n_times, n_baselines, n_channels, 2), Jy.
+
+    The sign is that of pyuvdata and the raw files: V = g1 conj(g2) sum S exp(+2 pi i freq/c b.(s - s0)), b = r2 - r1.
+    The channels must be evenly spaced. Within a channel and an integration the phase of a source is linear to 1e-3 rad,
+    so that averaging multiplies its amplitude by sinc(width x delay) sinc(freq x change of the delay); the second is
+    taken at the middle of the subband. Both widths of `smearing` must be given.
     """
     n_times, n_sources = sky.directions.shape[:2]
-    out = np.zeros((n_times, len(vectors_m), len(freqs_hz)), dtype=np.complex128)
-    if not n_sources:
-        return out
-    delays_sec = np.einsum("bx,tsx->tbs", vectors_m, sky.directions - sky.centre) / SPEED_OF_LIGHT_M_S
-    phasor = np.exp(2j * np.pi * freqs_hz[0] * delays_sec)
-    step = np.exp(2j * np.pi * (freqs_hz[1] - freqs_hz[0]) * delays_sec) if len(freqs_hz) > 1 else None
+    offsets = sky.directions - sky.centre
+    flux_jy = np.empty((n_times, len(freqs_hz), n_sources), dtype=np.float32)
     for channel, freq_hz in enumerate(freqs_hz):
-        if channel and step is not None:
-            phasor *= step
-        out[:, :, channel] = (phasor @ sky.apparent_flux_jy(freq_hz)[:, :, None].astype(complex))[:, :, 0]
+        flux_jy[:, channel] = sky.apparent_flux_jy(float(freq_hz))
+    width_hz = duration_sec = 0.0
+    if smearing is not None:
+        width_hz, duration_sec = smearing.channel_width_hz or 0.0, smearing.integration_time_sec or 0.0
+    out = np.empty((n_times, len(baselines.first), len(freqs_hz), 2), dtype=np.complex64)
+    gains = corruption.gains.transpose(0, 2, 1).astype(np.complex64)
+    antenna_factor = (corruption.turns * corruption.scale).astype(np.complex64)
+
+    def fill(times: NDArray[np.int64]) -> None:
+        fill_times(
+            out,
+            times,
+            baselines.first,
+            baselines.second,
+            baselines.vectors_m / SPEED_OF_LIGHT_M_S,
+            np.ascontiguousarray(offsets),
+            flux_jy,
+            np.ascontiguousarray(freqs_hz, dtype=np.float64),
+            width_hz,
+            np.radians(SIDEREAL_RATE_DEG_PER_SEC) * duration_sec,
+            np.ascontiguousarray(gains),
+            np.ascontiguousarray(antenna_factor),
+            np.ascontiguousarray(corruption.signal, dtype=np.float32),
+            corruption.noise_jy,
+            corruption.sefd_jy,
+        )
+
+    n_threads = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(fill, np.array_split(np.arange(n_times), n_threads)))
     return out
 
 
 def noise_sigma_jy(sefd_jy: float, channel_width_hz: float, integration_time_sec: float) -> float:
     """Return the rms of the real, and of the imaginary, part of one visibility (radiometer equation)."""
     return sefd_jy / float(np.sqrt(2 * channel_width_hz * integration_time_sec))
-
-
-def corrupt(
-    visibilities: NDArray[np.complex128],
-    gains: NDArray[np.complex128],
-    baselines: Baselines,
-    *,
-    sigma_jy: float,
-    sefd_jy: float,
-    rng: np.random.Generator,
-) -> NDArray[np.complex64]:
-    """Add noise and apply gains, shape (n_times, n_baselines, n_channels, 2).
-
-    Args:
-        visibilities: of a perfect array, shape (n_times, n_baselines, n_channels).
-        gains: shape (n_antennas, 2, n_channels).
-        baselines: which antennas each pair is of; the autocorrelations also carry the system's own power.
-        sigma_jy: noise of each part of a cross-correlation.
-        sefd_jy: power of the receivers.
-        rng: source of the noise.
-    """
-    autos = baselines.first == baselines.second
-    out = np.empty((*visibilities.shape, gains.shape[1]), dtype=np.complex64)
-    for polarization in range(gains.shape[1]):
-        noise = rng.standard_normal((*visibilities.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
-        seen = visibilities + sigma_jy * noise
-        seen[:, autos] = seen[:, autos].real + sefd_jy
-        gain = gains[:, polarization]
-        out[..., polarization] = seen * (gain[baselines.first] * gain[baselines.second].conj())
-    return out

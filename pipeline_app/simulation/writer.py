@@ -7,6 +7,7 @@ those with data; names carry each host's own clock; a file is written under an `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -63,6 +64,7 @@ def write_subband(
     freqs_hz: NDArray[np.float64],
     channel_width_hz: float,
     visibilities: NDArray[np.complex64],
+    lost_times: Sequence[int] = (),
 ) -> Path:
     """Write one file and return its path.
 
@@ -74,6 +76,7 @@ def write_subband(
         freqs_hz: descending, shape (n_channels,).
         channel_width_hz: positive.
         visibilities: shape (n_times, n_baselines, n_channels, 2).
+        lost_times: integrations of which `nsamples` says that nothing was received.
     """
     final = directory / str(RawName(host_time=host_time, subband=subband))
     partial = directory / str(RawName(host_time=host_time, subband=subband, incomplete=True))
@@ -88,7 +91,9 @@ def write_subband(
         data = file.create_group("Data")
         data["visdata"] = visibilities.reshape(layout)
         data["flags"] = np.zeros(layout, dtype=bool)
-        data["nsamples"] = np.ones(layout, dtype=np.float32)
+        nsamples = np.ones((n_times, n_baselines, n_channels, n_polarizations), dtype=np.float32)
+        nsamples[list(lost_times)] = 0
+        data["nsamples"] = nsamples.reshape(layout)
     return partial.rename(final)
 
 

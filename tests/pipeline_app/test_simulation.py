@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +15,28 @@ from django.core.management import CommandError, call_command
 from pipeline_app import telescope
 from pipeline_app.calibrators import beam_weighted_flux_jy, calibrator
 from pipeline_app.naming import parse_raw_name
-from pipeline_app.simulation import GainSpec, Source, TileSpec, TileTruth, demo_tiles, simulate_tile, tiny_tiles
-from pipeline_app.simulation.geometry import pick_stations, pointing_icrs_deg
+from pipeline_app.simulation import (
+    AntennaFault,
+    Burst,
+    Carrier,
+    Defects,
+    FieldSpec,
+    GainSpec,
+    LostSamples,
+    SmearingSpec,
+    Source,
+    TileSpec,
+    TileTruth,
+    WeakIntegration,
+    demo_tiles,
+    hour_tiles,
+    simulate_tile,
+    tiny_tiles,
+)
+from pipeline_app.simulation.fields import field_of
+from pipeline_app.simulation.geometry import meridian_direction, pick_stations, pointing_icrs_deg
+from pipeline_app.simulation.presets import SIZES
+from pipeline_app.simulation.tile import thermal_rms_jy
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 START = datetime(2026, 11, 23, 12, 17, 36, tzinfo=UTC)
@@ -231,6 +252,187 @@ def test_the_same_spec_gives_the_same_data(tmp_path):
     _, third = simulated(tmp_path / "3", dataclasses.replace(noisy, seed=9))
     assert (first == second).all()
     assert (first != third).any()
+
+
+def test_smearing_is_that_of_many_samples_within_a_channel_and_an_integration(tmp_path):
+    """96 antennas, and a source at half power: only the longest baselines lose enough to tell a wrong width."""
+    start = START + timedelta(seconds=10)
+    ra_deg, dec_deg = pointing_icrs_deg(54.6, START)
+    far = (Source(name="far", ra_deg=ra_deg + 2.2, dec_deg=dec_deg + 0.6, flux_jy=1.0),)
+    coarse = spec(
+        sources=far, beam=False, n_antennas=96, n_times=1, subbands=(0,), channels_per_subband=3, start_time=start
+    )
+    parts, per_channel = 9, 16
+    step_sec = coarse.integration_time_sec / parts
+    fine = dataclasses.replace(
+        coarse, n_times=parts, integration_time_sec=step_sec, channels_per_subband=3 * per_channel
+    )
+    file, smeared = simulated(tmp_path / "coarse", dataclasses.replace(coarse, smearing=SmearingSpec()))
+    _, unsmeared = simulated(tmp_path / "none", coarse)
+    fine_file, samples = simulated(tmp_path / "fine", fine)
+
+    # The correlator follows the phase centre through an integration; each fine one is stopped at hour angle 0.
+    positions = file["Header/antenna_positions"][()]
+    number_row = {int(number): row for row, number in enumerate(file["Header/antenna_numbers"][()])}
+    first, second = ([number_row[int(n)] for n in numbers] for numbers in pairs(file))
+    centre = meridian_direction(54.6)
+    turn_rad = np.radians(telescope.SIDEREAL_RATE_DEG_PER_SEC) * step_sec * (np.arange(parts) - (parts - 1) / 2)
+    moved = np.stack(
+        [
+            np.cos(turn_rad) * centre[0] + np.sin(turn_rad) * centre[1],
+            -np.sin(turn_rad) * centre[0] + np.cos(turn_rad) * centre[1],
+            np.full(parts, centre[2]),
+        ],
+        axis=-1,
+    )
+    delay_sec = (moved - centre) @ (positions[second] - positions[first]).T / telescope.SPEED_OF_LIGHT_M_S
+    freqs_hz = fine_file["Header/freq_array"][0]
+    followed = samples[..., 0] * np.exp(-2j * np.pi * delay_sec[..., None] * freqs_hz)
+    expected = followed.mean(axis=0).reshape(len(first), 3, per_channel).mean(axis=-1)
+
+    assert np.abs(np.abs(expected) - 1).max() > 0.1
+    assert np.abs(smeared[0, ..., 0] - expected).max() < 3e-3
+    assert np.abs(unsmeared[0, ..., 0] - expected).max() > 0.1
+
+
+def test_a_drift_within_the_tile_turns_the_phases_and_is_in_the_truth(tmp_path):
+    ra_deg, dec_deg = pointing_icrs_deg(54.6, START)
+    source = Source(name="a", ra_deg=ra_deg + 0.2, dec_deg=dec_deg, flux_jy=1.0)
+    file, steady = simulated(tmp_path / "steady", spec(sources=(source,)))
+    _, drifting = simulated(
+        tmp_path / "drift", spec(sources=(source,), gains=dataclasses.replace(GainSpec.perfect(), slope_phase_deg=30.0))
+    )
+    slopes_deg = TileTruth.load(tmp_path / "drift", "2026-11-23T12:17:36").phase_slopes_deg
+    names = TileTruth.load(tmp_path / "drift", "2026-11-23T12:17:36").antenna_names
+    row = {int(name) - 1: index for index, name in enumerate(names)}
+    first, second = ([row[number] for number in numbers] for numbers in pairs(file))
+    turned = drifting / steady
+    from_first_to_last_deg = np.degrees(np.angle(turned[2] / turned[0]))[:, 0]
+    # three integrations: from the middle of the first to the middle of the last is two thirds of the tile
+    assert from_first_to_last_deg == pytest.approx((slopes_deg[first] - slopes_deg[second]) * 2 / 3, abs=0.05)
+    assert np.abs(from_first_to_last_deg).max() > 10
+    assert turned[1] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_defects_are_where_they_were_asked_for_and_in_the_truth(tmp_path):
+    ra_deg, dec_deg = pointing_icrs_deg(54.6, START)
+    bright = Source(name="a", ra_deg=ra_deg, dec_deg=dec_deg, flux_jy=1000.0)
+    tile = spec(n_antennas=20, n_times=4, channels_per_subband=4, sources=(bright,), sefd_jy=6500.0)
+    noise_only, dead, one_hand = (pad.number for pad in pick_stations(20)[:3])
+    defects = Defects(
+        bursts=(Burst(time_index=1, subband=0, noise_multiple=50.0),),
+        carriers=(Carrier(subband=0, channel=2, noise_multiple=20.0),),
+        antennas=(
+            AntennaFault(station=noise_only),
+            AntennaFault(station=dead, kind="zero"),
+            AntennaFault(station=one_hand, polarization="YY"),
+        ),
+        weak=(WeakIntegration(time_index=2, factor=0.01),),
+        lost=(LostSamples(time_index=3, subband=0),),
+    )
+    _, clean = simulated(tmp_path / "clean", tile)
+    file, data = simulated(tmp_path / "bad", dataclasses.replace(tile, defects=defects))
+    first, second = pairs(file)
+    sigma_jy = TileTruth.load(tmp_path / "bad", "2026-11-23T12:17:36").sigma_jy
+
+    def rows(station: int) -> np.ndarray:
+        return ((first == station - 1) ^ (second == station - 1)) & (first != second)
+
+    healthy = ~(rows(noise_only) | rows(dead) | rows(one_hand)) & (first != second)
+    added = data - clean
+    assert np.abs(added[1][healthy][:, [0, 1, 3]]) == pytest.approx(50 * sigma_jy, rel=1e-4)
+    assert np.abs(added[0][healthy][:, 2]) == pytest.approx(20 * sigma_jy, rel=1e-4)
+    assert np.abs(added[0][healthy][:, [0, 1, 3]]).max() == 0
+    assert data[2][healthy][:, [0, 1, 3]] == pytest.approx(0.01 * clean[2][healthy][:, [0, 1, 3]], rel=1e-4)
+    assert (data[:, rows(dead)] == 0).all()
+    for station, hands in ((noise_only, [0, 1]), (one_hand, [1])):
+        assert np.abs(data[0][rows(station) & ~rows(dead)][:, :2][..., hands]).mean() < 3 * sigma_jy
+    seen = rows(one_hand) & ~rows(dead) & ~rows(noise_only)
+    assert data[0][seen][:, :2, 0] == pytest.approx(clean[0][seen][:, :2, 0])
+    nsamples = file["Data/nsamples"][:, 0].reshape(4, -1, 4, 2)
+    assert (nsamples[3] == 0).all()
+    assert (nsamples[:3] == 1).all()
+    assert np.abs(data[3][healthy]).mean() < 25 * sigma_jy < 900
+    assert h5py.File(next((tmp_path / "bad").glob("*_sb01.hdf5")))["Data/nsamples"][...].all()
+    assert TileTruth.load(tmp_path / "bad", "2026-11-23T12:17:36").defects == defects
+
+
+@pytest.mark.parametrize(
+    "defects",
+    [
+        Defects(bursts=(Burst(time_index=3, subband=0, noise_multiple=1.0),)),
+        Defects(carriers=(Carrier(subband=2, channel=0, noise_multiple=1.0),)),
+        Defects(carriers=(Carrier(subband=0, channel=2, noise_multiple=1.0),)),
+    ],
+)
+def test_a_defect_outside_the_tile_is_refused(defects):
+    with pytest.raises(ValueError, match=r"must be in|has no subband"):
+        spec(defects=defects)
+
+
+def test_a_faint_field_has_the_signal_to_noise_that_was_asked_for(tmp_path):
+    tile = demo_tiles(NOW)[1]
+    faint = field_of(tile, FieldSpec(count=40, flux_jy=None, snr=(5, 50)), thermal_rms_jy=thermal_rms_jy(tile))
+    ra_deg, dec_deg = pointing_icrs_deg(tile.declination_deg, tile.mid_time)
+    offsets_deg = telescope.angular_separation_deg(
+        [s.ra_deg for s in faint], [s.dec_deg for s in faint], ra_deg, dec_deg
+    )
+    apparent_jy = [s.flux_jy for s in faint] * telescope.power_beam(offsets_deg, telescope.REFERENCE_FREQ_HZ)
+    snr = sorted(apparent_jy / thermal_rms_jy(tile))
+    assert (snr[0], snr[-1]) == pytest.approx((5, 50), rel=0.01)
+    assert len(faint) == 40
+
+
+def test_tiles_of_an_hour_follow_each_other_under_one_sky():
+    first, *targets = hour_tiles(NOW, SIZES["tiny"])
+    assert len(targets) == 12
+    for one, next_one in itertools.pairwise(targets):
+        gap_sec = (next_one.start_time - one.start_time).total_seconds()
+        assert gap_sec == pytest.approx(telescope.TILE_DURATION_SEC, abs=1e-3)
+    assert targets[0].start_time > first.start_time
+    assert targets[-1].start_time + timedelta(seconds=targets[-1].duration_sec) <= NOW
+    shared = {s.name for s in targets[3].sources} & {s.name for s in targets[4].sources}
+    assert shared
+    places = {s.name: (s.ra_deg, s.dec_deg, s.flux_jy) for s in targets[3].sources}
+    assert all((s.ra_deg, s.dec_deg, s.flux_jy) == places[s.name] for s in targets[4].sources if s.name in shared)
+    known = calibrator("0834+555")
+    for target in targets:
+        ra_deg, dec_deg = pointing_icrs_deg(target.declination_deg, target.mid_time)
+        assert known.offset_deg(ra_deg, dec_deg) > 3.2
+
+
+def test_the_command_takes_defects_and_a_field_across_ra_zero(tmp_path):
+    raw = tmp_path / "raw"
+    arguments = ["--size", "tiny", "--before", "2026-11-24T02:00:00", "--target-ra-deg", "0", "--sources", "8"]
+    arguments += ["--burst", "1:2:5", "--noise-only", "20:XX", "--gain-phase-deg", "20", "--calibrator-factor", "1.1"]
+    call_command("absurd_simulate", str(raw), *arguments, "--smearing", stdout=io.StringIO())
+    first, second = (TileTruth.load(raw, path.name.removesuffix("_truth.json")) for path in sorted(raw.glob("*.json")))
+    assert first.sources[0].flux_jy == pytest.approx(1.1 * calibrator("0834+555").flux_jy)
+    assert second.pointing_ra_deg == pytest.approx(0, abs=0.01) or second.pointing_ra_deg > 359.99
+    sides = {source.ra_deg < 180 for source in second.sources}
+    assert sides == {True, False}
+    assert second.defects.bursts == (Burst(time_index=1, subband=2, noise_multiple=5.0),)
+    assert second.defects.antennas == (AntennaFault(station=20, polarization="XX"),)
+    assert first.defects == Defects()
+    assert second.smearing == SmearingSpec()
+    turned = np.angle((second.gains / first.gains).mean(axis=-1), deg=True)
+    assert 8 < turned.std() < 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dead", "5"], "station 5 is not in the tile"),
+        (["--burst", "9:2:3"], "time_index must be in 0..3"),
+        (["--flux-jy", "1", "2", "--snr", "1", "2"], "exclude each other"),
+        (["--hour", "--sources", "3"], "sky of its own"),
+    ],
+)
+def test_the_command_refuses_what_cannot_be_simulated_before_it_writes(tmp_path, arguments, message):
+    with pytest.raises(CommandError, match=message) as refused:
+        call_command("absurd_simulate", str(tmp_path / "raw"), "--size", "tiny", *arguments)
+    assert refused.value.returncode == 2
+    assert not (tmp_path / "raw").exists()
 
 
 def test_the_command_writes_both_tiles_their_truth_and_a_catalogue(tmp_path):
