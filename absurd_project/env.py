@@ -29,6 +29,15 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name) or default
 
 
+def names(name: str) -> tuple[str, ...]:
+    """Return the dotted names of a list separated by commas."""
+    found = tuple(each.strip() for each in text(name).split(",") if each.strip())
+    for each in found:
+        if not all(part.isidentifier() for part in each.split(".")):
+            raise BadSetting(name, each, "write names of modules, separated by commas")
+    return found
+
+
 def flag(name: str, default: bool) -> bool:
     """Return a boolean; anything but the usual words for true and false is refused."""
     value = os.environ.get(name)

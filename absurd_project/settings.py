@@ -45,6 +45,7 @@ ABSURD_HEALTH = env.numbers("ABSURD_HEALTH", thresholds.DEFAULTS)
 ABSURD_PORT = env.integer("ABSURD_PORT", 8000, least=1, most=65535)
 
 # Django's tasks go into the queue; its queue "default" is the one that workers serve unless told otherwise.
+ABSURD_DJANGO_TASK_MODULES = env.names("ABSURD_DJANGO_TASK_MODULES")
 TASKS = {
     "default": {
         "BACKEND": "tasks_app.django_tasks_backend.AbsurdBackend",

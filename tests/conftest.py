@@ -25,6 +25,9 @@ MUCH_ROLLED_BACK = "dead_rows_warn=1000000000"
 """Tests that roll back a hundred thousand rows leave them behind, which is no illness of the database."""
 
 
+DJANGO_TASK_MODULES = "tests.tasks_app.django_tasks_backend.django_functions"
+
+
 def _own_state_directory() -> Path:
     """Return the session's state directory: made by the first process, inherited by xdist's workers."""
     if XDIST_WORKER:
@@ -35,6 +38,7 @@ def _own_state_directory() -> Path:
     os.environ["ABSURD_VAR"] = str(directory)
     os.environ["ABSURD_ENABLED"] = "true"
     os.environ["ABSURD_HEALTH"] = MUCH_ROLLED_BACK
+    os.environ["ABSURD_DJANGO_TASK_MODULES"] = DJANGO_TASK_MODULES
     # A test may sit in its own transaction for as long as a CASA stage takes.
     os.environ["ABSURD_IDLE_TRANSACTION_SEC"] = "0"
     return directory
@@ -103,6 +107,7 @@ def live_environment(transactional_db: None, tmp_path: Path) -> dict[str, str]:
         "ABSURD_MODE": "local",
         "ABSURD_ENABLED": "true",
         "ABSURD_HEALTH": MUCH_ROLLED_BACK,
+        "ABSURD_DJANGO_TASK_MODULES": DJANGO_TASK_MODULES,
         "ABSURD_VAR": str(tmp_path / "var"),
         "ABSURD_DATA_ROOTS": str(tmp_path / "data"),
         "ABSURD_DATABASE_URL": f"postgresql://postgres@:5432/{database['NAME']}?host={database['HOST']}",

@@ -1,4 +1,4 @@
-"""Stop signals: the first SIGTERM, SIGINT or SIGHUP asks the worker to drain, a later SIGTERM or SIGINT to stop at once."""
+"""Stop signals: the first SIGTERM, SIGINT or SIGHUP orders a drain, a later SIGTERM or SIGINT a stop at once."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class ProcessExecution(Execution):
         self._oom_kills_before = 0
         self._killed = False
         self._signalled_at: float | None = None
-        """When a stop signal from outside was found to have ended the child, while it is open whether for the worker."""
+        """When a stop signal from outside ended the child, and it is open whether the worker gets one too."""
 
     @property
     def running(self) -> bool:

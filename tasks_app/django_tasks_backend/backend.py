@@ -11,7 +11,6 @@ from django.apps import apps
 from django.core import checks
 from django.db import connection
 from django.utils import timezone
-from django.utils.module_loading import import_string
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks_app import calling
@@ -118,14 +117,13 @@ class AbsurdBackend(BaseTaskBackend):
 
 def _check_path(task: Task[Any, Any]) -> None:
     """Refuse a task that a worker would not find again. Raises InvalidTask."""
-    try:
-        found = import_string(task.module_path)
-    except ImportError:
-        found = None
-    if task.func.__module__ == "__main__" or not isinstance(found, Task) or found.func is not task.func:
+    from tasks_app.django_tasks_backend import registered
+
+    found = registered.find(task.module_path)
+    if found is None or found.func is not task.func:
         raise InvalidTask(
             f"A worker cannot find this task as {task.module_path}: decorate the function with @task "
-            "where it is defined, in a module that can be imported."
+            f"where it is defined, and {registered.HOW}."
         )
 
 

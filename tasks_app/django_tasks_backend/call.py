@@ -8,7 +8,7 @@ from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app import registry
-from tasks_app.registry import TaskSpec
+from tasks_app.registry import Problem, TaskSpec
 
 NAME = "django-task"
 PACKAGE = "tasks_app.django_tasks_backend"
@@ -34,10 +34,22 @@ class Call(BaseModel):
         return self.model_dump(exclude_defaults=True)
 
 
+def check(params: BaseModel) -> list[Problem]:
+    """Return a problem when the function is no registered Django task."""
+    # The package that defines Django's tasks is loaded only where there are some.
+    from tasks_app.django_tasks_backend import registered
+
+    path = getattr(params, "function", None)
+    if path is None or registered.find(path) is not None:
+        return []
+    return [Problem(path="params.function", message=registered.unknown(path))]
+
+
 SPEC = TaskSpec(
     name=NAME,
     handler=f"{PACKAGE}.running:run",
     params_model=Call,
+    check_params=check,
     description="Calls a function that was decorated with Django's @task",
     isolation="thread",
     memory_gb=0.0,

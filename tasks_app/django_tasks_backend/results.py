@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.utils.module_loading import import_string
 from pydantic import BaseModel, ConfigDict
 
 from tasks_app import models
-from tasks_app.django_tasks_backend import failures
+from tasks_app.django_tasks_backend import failures, registered
 from tasks_app.django_tasks_backend.call import NAME, Call
 from tasks_app.django_tasks_backend.interface import Task, TaskError, TaskResult, TaskResultStatus
 from tasks_app.handler import InvalidInput
@@ -53,10 +52,10 @@ class AttemptRow(BaseModel):
 
 
 def task_of(call: Call) -> Task[Any, Any]:
-    """Return Django's Task as it was enqueued. Raises ImportError, or InvalidInput when the path leads to none."""
-    found = import_string(call.function)
-    if not isinstance(found, Task):
-        raise InvalidInput(f"{call.function} is not a Django task: decorate it with @task")
+    """Return Django's Task as it was enqueued. Raises InvalidInput when it is not registered in this process."""
+    found = registered.find(call.function)
+    if found is None:
+        raise InvalidInput(registered.unknown(call.function))
     run_after = datetime.fromisoformat(call.run_after) if call.run_after else None
     return found.using(priority=call.priority, queue_name=call.queue_name, run_after=run_after, backend=call.backend)
 

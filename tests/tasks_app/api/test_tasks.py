@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from uuid import UUID, uuid4
 
 import pytest
@@ -272,3 +273,12 @@ def test_a_spawn_may_say_how_long_to_wait_for_whom_and_under_which_limit(api):
     assert told["expires_at"] < told["join_deadline_at"]
     refused = api.post("tasks", body | {"join": {"quorum": 3}})
     assert (refused.status_code, refused.body["errors"][0]["path"]) == (422, "join.quorum")
+
+
+def test_a_django_task_that_is_not_registered_is_refused_and_its_module_is_not_imported(api):
+    params = {"function": "casatasks.__main__.main"}
+    answer = api.post("tasks", {"task_name": "django-task", "params": params})
+    assert answer.status_code == 422
+    assert "casatasks.__main__.main is not a registered Django task" in str(answer.body)
+    assert "casatasks" not in sys.modules
+    assert not Task.objects.exists()

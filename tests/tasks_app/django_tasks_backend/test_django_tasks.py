@@ -212,18 +212,24 @@ def test_arguments_that_cannot_be_stored_are_refused_where_they_are_given(argume
 
 
 @pytest.mark.parametrize(
-    ("path", "outcome"),
+    "path",
     [
-        ("subprocess.check_output", "invalid"),
-        ("tests.tasks_app.django_tasks_backend.django_functions.undecorated", "invalid"),
-        ("tests.tasks_app.django_tasks_backend.django_functions.missing", "error"),
-        ("no_such_module.function", "error"),
+        "subprocess.check_output",
+        "tests.tasks_app.django_tasks_backend.django_functions.undecorated",
+        "tests.tasks_app.django_tasks_backend.django_functions.missing",
+        "no_such_module.function",
+        "tests.tasks_app.django_tasks_backend.unlisted.add",
     ],
 )
-def test_a_path_that_leads_to_no_task_fails_without_being_called(path, outcome):
-    task = make_task(NAME, {"function": path}, max_retries=0)
-    assert drain().only.outcome == outcome
-    assert Task.objects.get(pk=task.pk).status == "failed"
+def test_a_path_that_leads_to_no_registered_task_is_refused_and_nothing_is_imported_for_it(path):
+    before = set(sys.modules)
+    with pytest.raises(ParamsInvalid, match=f"{path} is not a registered Django task"):
+        make_task(NAME, {"function": path})
+    task = make_task(NAME, {"function": functions.add.module_path}, max_retries=0)
+    Task.objects.filter(pk=task.pk).update(params={"function": path})  # as another version would have stored it
+    assert drain().only.outcome == "invalid"
+    assert "is not a registered Django task" in (Task.objects.get(pk=task.pk).error or "")
+    assert {name for name in set(sys.modules) - before if "unlisted" in name or "no_such" in name} == set()
 
 
 @pytest.mark.parametrize("path", ["add", "os;rm.x", "", ".add", "a..b"])

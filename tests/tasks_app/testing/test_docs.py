@@ -10,7 +10,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 BLOCK = re.compile(r'^```python title="(?P<name>[\w.]+)"\n(?P<code>.*?)^```$', re.MULTILINE | re.DOTALL)
-CONFTEST = "from tests.conftest import *\n"
+CONFTEST = """
+from tests.conftest import *
+from django.conf import settings
+settings.ABSURD_DJANGO_TASK_MODULES = ("letters",)
+"""
 
 
 def blocks(page: str) -> dict[str, str]:
