@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import Error, connection, transaction
 
 WORK_CHANNEL = "absurd_work"
 """The channel of NOTIFY; the payload is a queue's name."""
@@ -111,7 +111,7 @@ class WorkNotifier:
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_notify(%s, name) FROM unnest(%s::text[]) AS name", [WORK_CHANNEL, due])
-        except DatabaseError as error:
+        except Error as error:
             logger.warning("workers were not woken, they find the work by polling: %s", error)
 
 

@@ -6,16 +6,15 @@ import logging
 import traceback
 from collections.abc import Sequence
 
-from tasks_app import claiming, registry
+from tasks_app import claiming, outages, registry
 from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.models import Attempt
 from workers import publication
 from workers.execution import Execution
-from workers.link import OUTAGE
 from workers.outcome import Outcome, published_products
 
-TRIES_MOST = 10
-"""The database answers otherwise, yet this outcome cannot be stored: after so many tries it is the outcome's fault."""
+DISCONNECTS_MOST = 10
+"""So often the database answered and broke the connection when this outcome was sent: it is the outcome's fault."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +38,9 @@ def deliver_together(executions: Sequence[Execution]) -> list[Execution]:
         )
     try:
         refused = claiming.complete_many(completions)
-    except OUTAGE:
-        raise
-    except Exception:
+    except Exception as error:
+        if outages.is_outage(error):
+            raise
         logger.exception("outcomes could not be stored together and are stored one by one")
         return []
     for execution in simple:
@@ -75,11 +74,10 @@ def deliver(execution: Execution) -> bool:
         publication.withdraw(execution.places)
         _tidy(execution)
         return True
-    except OUTAGE as error:
-        if execution.delivery_tries < TRIES_MOST:
-            raise
-        return _cannot_be_stored(execution, error)
     except Exception as error:
+        execution.delivery_disconnects += outages.is_disconnect(error)
+        if outages.is_outage(error) and execution.delivery_disconnects < DISCONNECTS_MOST:
+            raise
         return _cannot_be_stored(execution, error)
     _tidy(execution)
     return True

@@ -32,6 +32,7 @@ class Execution(ABC):
         self.outcome: Outcome | None = None
         self.news: Progress | None = None
         self.delivery_tries = 0
+        self.delivery_disconnects = 0
 
     @property
     @abstractmethod

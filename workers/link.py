@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
-OUTAGE = (OperationalError, InterfaceError)
+from tasks_app import outages
+
 FIRST_DELAY_SEC = 0.2
 LONGEST_DELAY_SEC = 5.0
 CONNECT_LIMIT_SEC = 3
@@ -38,7 +39,9 @@ class Link:
         """Run database work; an outage ends it silently, is noted, and its repetition is the caller's business."""
         try:
             yield
-        except OUTAGE as error:
+        except Exception as error:
+            if not outages.is_outage(error):
+                raise
             self._lost(error)
         else:
             self._found()
@@ -50,7 +53,7 @@ class Link:
             self.up = False
             self._down_since = now
             self._delay_sec = FIRST_DELAY_SEC
-            logger.warning("database lost, attempts go on and outcomes are kept: %s", str(error).split("\n", 1)[0])
+            logger.warning("database lost, attempts go on and outcomes are kept: %s", outages.describe(error))
         self._retry_at = now + self._delay_sec * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
         self._delay_sec = min(LONGEST_DELAY_SEC, 2 * self._delay_sec)
 

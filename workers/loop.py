@@ -10,9 +10,9 @@ import subprocess
 import time
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 
-from tasks_app import claiming, full_disk, registry
+from tasks_app import claiming, full_disk, outages, registry
 from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
 from tasks_app.models import Task, WorkerOrder
 from tasks_app.sweeping.sweeper import Sweeper
@@ -201,9 +201,9 @@ class Loop:
             execution.give_up(LOST)
         except UnknownTaskName as error:
             execution.fail_to_start(f"worker {claim.worker_label} cannot run this task: {error}")
-        except link.OUTAGE:
-            raise
-        except (OSError, DatabaseError) as error:
+        except (OSError, Error) as error:
+            if outages.is_outage(error):
+                raise
             execution.fail_to_start(
                 f"the attempt could not be started: {full_disk.explain(error, self._root) or error}"
             )
@@ -358,9 +358,9 @@ class Loop:
             if self._leftovers.due():
                 leftovers.sweep(self._root)
                 leftovers.sweep_state_aside(settings.ABSURD_VAR, log_days=settings.ABSURD_LOG_DAYS)
-        except link.OUTAGE:
-            raise
-        except (DatabaseError, OSError):
+        except (Error, OSError) as error:
+            if outages.is_outage(error):
+                raise
             logger.exception("a sweep failed")
 
     def _leave(self) -> None:

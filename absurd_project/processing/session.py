@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from absurd_project.processing.following import Follower
 from absurd_project.processing.progress import Display, Step
@@ -15,6 +15,7 @@ from absurd_project.processing.serving import Serving
 from pipeline_app.calibration_choice import plan_set
 from pipeline_app.ingest import Ingested
 from pipeline_app.workflows import Options, start
+from tasks_app import outages
 from tasks_app.actions.cancel import cancel
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Hold, Queue, Run, Task, TaskStatus
@@ -56,9 +57,9 @@ class Session:
                 if self._look():
                     return
                 serving.poll()
-            except DatabaseError:
+            except Error as error:
                 connection.close()
-                self.display.say("the database does not answer; trying again")
+                self.display.say(f"{outages.describe(error)}; trying again")
                 time.sleep(2.0)
             if interrupted():
                 self.trouble = "interrupted"

@@ -6,7 +6,7 @@ import logging
 import time
 from datetime import timedelta
 
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 from django.db.models import Q
 
 from tasks_app import clock
@@ -31,7 +31,7 @@ def note(key: ApiKey) -> None:
     try:
         with transaction.atomic():
             ApiKey.objects.filter(pk__in=free.values("pk")).update(last_used_at=clock.DatabaseNow())
-    except DatabaseError as error:
+    except Error as error:
         logger.warning("the use of the key %s could not be noted: %s", key.prefix, error)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from cronsim import CronSimError
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 
-from tasks_app import clock, registry, schedules, transitions
+from tasks_app import clock, outages, registry, schedules, transitions
 from tasks_app.actions.spawn import spawn, spawn_many
 from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.errors import AbsurdError, Disabled, ParamsInvalid, ScheduleNotFound
@@ -139,9 +139,9 @@ def _fire(pk: int) -> int:
             with transaction.atomic():
                 wanted, following = _due_moments(schedule, moment)
                 tasks = spawn_many([_request(schedule, at) for at in wanted], actor=f"schedule:{schedule.name}")
-        except (OperationalError, InterfaceError):
-            raise
         except Exception as error:
+            if outages.is_outage(error):
+                raise
             # Nothing that is wrong with one schedule may hold up the others, or be tried again every half second.
             tasks, following = [], _after_refusal(schedule, error, moment)
         if tasks:

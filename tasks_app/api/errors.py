@@ -16,11 +16,12 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app import errors
+from tasks_app import errors, outages
 from tasks_app.api import throttling
 
 MEDIA_TYPE = "application/problem+json"
 API_ROOT = "/api/"
+RETRY_AFTER_SEC = "5"
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ _REMEDY_OF = {
     "throttled": "Wait for as long as Retry-After says; ABSURD_THROTTLE sets how many requests a minute pass.",
     "permission_denied": "Ask an administrator for the scope or permission named in the detail.",
     "database_unavailable": "Try again shortly; if it lasts, start PostgreSQL or mend ABSURD_DATABASE_URL.",
+    "database_refuses_writes": "Try again shortly; if it lasts, see the disk, privileges, and whether it is a standby.",
     "internal_error": "Report the request id to whoever runs this server; its log has the cause.",
 }
 
@@ -120,11 +122,21 @@ def _describe(exception: Exception, request: Request) -> tuple[dict[str, Any], d
         return problem(request, 400, "bad_request", "the request is malformed"), {}
     if isinstance(exception, DataError):
         return problem(request, 422, "not_storable", "a value of the request cannot be stored"), {}
+    if outages.is_outage(exception):
+        return database_outage(request, exception), {"Retry-After": RETRY_AFTER_SEC}
     logger.error("request %s failed", getattr(request, "request_id", ""), exc_info=exception)
     if isinstance(exception, DatabaseError):
         detail = "the database did not answer as it should"
-        return problem(request, 503, "database_unavailable", detail), {"Retry-After": "5"}
+        return problem(request, 503, "database_unavailable", detail), {"Retry-After": RETRY_AFTER_SEC}
     return problem(request, 500, "internal_error", "an unexpected error happened on the server"), {}
+
+
+def database_outage(request: Any, error: BaseException) -> dict[str, Any]:
+    """Return the problem for an outage of the database, and log one line on it; its text stays in the log."""
+    logger.error("request %s failed: %s", getattr(request, "request_id", ""), outages.describe(error))
+    if outages.refuses_writes(error):
+        return problem(request, 503, "database_refuses_writes", "the database answers and refuses writes")
+    return problem(request, 503, "database_unavailable", "the database did not answer as it should")
 
 
 def _describe_ours(error: errors.AbsurdError, request: Request) -> dict[str, Any]:

@@ -15,11 +15,11 @@ import psycopg
 from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
-from django.db import DatabaseError, DataError, InterfaceError, OperationalError, connection
+from django.db import DataError, Error, connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
-from tasks_app import wakeups
+from tasks_app import outages, wakeups
 from tasks_app.client.config import AbsurdConfig, without_password
 from tasks_app.client.faults import DatabaseNotReady, RequestRefused, ServerFault, Unavailable
 from tasks_app.errors import AbsurdError
@@ -75,11 +75,11 @@ def answered(call: Callable[..., Any], *arguments: object) -> Any:
 
             fault.remedy = problem(None, 500, fault.code, str(fault)).get("remedy", "")
         raise
-    except (OperationalError, InterfaceError) as error:
-        raise Unavailable(f"the database does not answer: {_first_line(error)}") from error
     except DataError as error:
         raise RequestRefused("a value of the request cannot be stored") from error
-    except DatabaseError as error:
+    except Error as error:
+        if outages.is_outage(error):
+            raise Unavailable(outages.describe(error)) from error
         raise ServerFault(f"the database did not answer as it should: {_first_line(error)}") from error
     finally:
         connection.close()

@@ -29,6 +29,7 @@ OF_QUEUE: dict[str, Callable[[str], Check]] = {
     "stops": of_queue.stops,
 }
 OF_DATABASE: dict[str, Callable[[], Check]] = {
+    "writes": of_database.writes,
     "migrations": of_database.migrations,
     "indexes": of_database.indexes,
     "counting": of_database.triggers,

@@ -92,6 +92,22 @@ def migrations() -> Check:
     return Check(name="migrations", state="ok", message="All migrations are applied", value=0, threshold=0)
 
 
+def writes() -> Check:
+    """Does the database take writes?"""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_read_only')::boolean, pg_is_in_recovery()")
+        read_only, standby = cursor.fetchone()
+    if not read_only:
+        return Check(name="writes", state="ok", message="The database takes writes")
+    why = "it is a standby" if standby else "default_transaction_read_only is on"
+    return Check(
+        name="writes",
+        state="bad",
+        message=f"The database refuses writes: {why}. Running attempts live on; nothing is claimed or stored",
+        remedy="see its disk and whether a failover goes on; point ABSURD_DATABASE_URL at the primary",
+    )
+
+
 _INDEXES = """
 SELECT class.relname, index.indisvalid AND index.indisready
 FROM pg_index AS index JOIN pg_class AS class ON class.oid = index.indexrelid

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import InterfaceError, OperationalError, ProgrammingError
+from django.db import Error, ProgrammingError
 
-from tasks_app import errors, wakeups
+from tasks_app import errors, outages, wakeups
 
 FAILED, USAGE, NOT_FOUND, ILLEGAL_STATE, UNHEALTHY, TRY_LATER = 1, 2, 3, 4, 5, 75
 INTERRUPTED, PIPE_CLOSED = 130, 141
@@ -66,10 +66,12 @@ class ShellCommand(BaseCommand, ABC):
             self.act(options)
         except errors.AbsurdError as error:
             raise CommandError(str(error), returncode=exit_code_of(error)) from error
-        except (OperationalError, InterfaceError) as error:
-            told = f"the database does not answer ({_first_line(error)}); see manage.py absurd_doctor"
-            raise CommandError(told, returncode=TRY_LATER) from error
-        except ProgrammingError as error:
+        except Error as error:
+            if outages.is_outage(error):
+                told = f"{outages.describe(error)}; see manage.py absurd_doctor"
+                raise CommandError(told, returncode=TRY_LATER) from error
+            if not isinstance(error, ProgrammingError):
+                raise
             told = f"the database does not fit this version, run manage.py migrate ({_first_line(error)})"
             raise CommandError(told, returncode=FAILED) from error
         except KeyboardInterrupt:

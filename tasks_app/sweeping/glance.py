@@ -25,6 +25,7 @@ SELECT
     (SELECT true FROM tasks_app_task WHERE status = 'pending' AND hold = 4
         ORDER BY queue_name, memory_class, rank, id LIMIT 1),
     (SELECT true FROM tasks_app_countdelta ORDER BY id LIMIT 1),
+    current_setting('transaction_read_only')::boolean,
     clock_timestamp()
 FROM (SELECT absurd_now() AS moment) AS present
 """  # noqa: S608 - a constant
@@ -42,6 +43,8 @@ class Due:
     leases: bool
     parked: bool
     counts: bool
+    read_only: bool
+    """The database takes no writes."""
     seen_at: datetime
     """When the database answered, by its own clock."""
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from tasks_app import limits, transitions
 from tasks_app.actions import schedules
@@ -46,9 +46,13 @@ class Sweeper:
                 logger.info("sweeps have begun: tasks of dead workers are returned once their whole lease was watched")
             self._do_seldom()
             due = glance.look()
+            if due.read_only:
+                # Nobody can renew a lease now, so none is believed expired until a whole one has passed.
+                self._watch = None
+                return 0
             self._watch.note(due.seen_at)
             return self._do_due(due, self._watch)
-        except DatabaseError:
+        except Error:
             self._watch = None
             raise
 

@@ -11,12 +11,11 @@ from typing import TypeVar
 from uuid import UUID
 
 import psutil
-from django.db import connection
+from django.db import Error, connection
 
-from tasks_app import clock
+from tasks_app import clock, outages
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.models.task import FINISHED
-from workers.link import OUTAGE
 
 T = TypeVar("T")
 LOOK_EVERY_SEC = 0.02
@@ -36,7 +35,9 @@ def wait_for(what: str, look: Callable[[], T | None], timeout_sec: float = PATIE
     while True:
         try:
             found = look()
-        except OUTAGE:
+        except Error as error:
+            if not outages.is_outage(error):
+                raise
             connection.close()
             found = None
         if found:

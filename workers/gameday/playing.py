@@ -8,15 +8,15 @@ import time
 import traceback
 from collections.abc import Iterator
 
-from django.db import connection
+from django.db import Error, connection
 
+from tasks_app import outages
 from workers import diagnostics
 from workers.gameday import accounts, leftovers
 from workers.gameday.catalogue import Scenario
 from workers.gameday.game import Game, Skipped, Terms
 from workers.gameday.looking import NothingCame
 from workers.gameday.report import Report
-from workers.link import OUTAGE
 
 
 def play(scenario: Scenario, terms: Terms) -> Report:
@@ -43,7 +43,9 @@ def _clear_away(game: Game) -> None:
         game.crew.end()
         leftovers.end(game.terms.queue_name)
         game.crew.sign_off()
-    except OUTAGE as error:
+    except Error as error:
+        if not outages.is_outage(error):
+            raise
         connection.close()
         game.report.notes.append(f"rows could not be cleared away: {error}")
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.utils import timezone
 
 from pipeline_app.calibration_choice import plan_set
@@ -19,6 +19,7 @@ from pipeline_app.ingest import ingest_directory, release
 from pipeline_app.models import Observation
 from pipeline_app.watching import QUIET_SEC, Watcher, WatchOptions
 from pipeline_app.workflows import Options, start
+from tasks_app import outages
 from tasks_app.errors import AbsurdError
 from tasks_app.handler import InvalidInput
 
@@ -109,8 +110,8 @@ class Command(BaseCommand):
                     watcher.remember()
                     remembered = True
                 watcher.look()
-            except DatabaseError as fault:
-                self.stderr.write(f"the database does not answer, trying again: {fault}".strip())
+            except Error as fault:
+                self.stderr.write(f"{outages.describe(fault)}; trying again")
                 connection.close()
                 patience_sec = PATIENCE_SEC
             stop.wait(patience_sec)

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from channels.db import database_sync_to_async
-from django.db import DatabaseError
+from django.db import Error
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -87,7 +87,7 @@ def _ended(task_id: UUID, number: int) -> Any:
     def has_ended() -> bool:
         try:
             return not Attempt.objects.filter(task_id=task_id, number=number, ended_at=None).exists()
-        except DatabaseError:
+        except Error:
             return False
 
     return has_ended

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandParser
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, Error, connection
 
 from tasks_app import clock, health
 from tasks_app.figures import recent, stats
@@ -75,7 +75,7 @@ def look(name: str) -> Reading:
         if not health.database_answers():
             raise DatabaseError
         return _measured(name, found)
-    except DatabaseError:
+    except Error:
         connection.close()
         return Reading(at=datetime.now(UTC), status=found.status, message=found.message)
 

@@ -73,7 +73,8 @@ def test_with_a_worker_and_nothing_to_do_all_is_well(worker):
     assert not [check.name for check in found.checks if check.remedy]
     assert {
         "database", "workers", "unserved queues", "depth", "oldest pending", "progress", "stalled claims", "stops",
-        "migrations", "indexes", "counting", "folding", "feed", "vacuum", "old transactions", "clock", "disk", "redis",
+        "writes", "migrations", "indexes", "counting", "folding", "feed", "vacuum", "old transactions", "clock", "disk",
+        "redis",
     } == {check.name for check in found.checks}  # fmt: skip
 
 
