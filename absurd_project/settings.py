@@ -60,6 +60,8 @@ ABSURD_REDIS_URL = env.url("ABSURD_REDIS_URL", ("redis", "rediss", "unix")) or e
 
 # A process frozen inside a transaction would keep its row locks, and so keep its tasks from ever being returned.
 IDLE_TRANSACTION_SEC = env.integer("ABSURD_IDLE_TRANSACTION_SEC", 15)
+# A server that went away without a word is noticed in seconds, not in the minutes that TCP takes by itself.
+NETWORK_LIMITS = {"connect_timeout": 3, "tcp_user_timeout": 5000, "keepalives_idle": 30}
 
 
 def _database(url: str) -> dict[str, object]:
@@ -67,17 +69,19 @@ def _database(url: str) -> dict[str, object]:
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     host = query.pop("host", "") or unquote(parts.hostname or "")
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "tasks_app.postgresql",
         "NAME": unquote(parts.path.lstrip("/")) or "absurd",
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": host,
         "PORT": str(parts.port or ""),
         "CONN_HEALTH_CHECKS": True,
+        "DISABLE_SERVER_SIDE_CURSORS": True,  # behind PgBouncer the next fetch may meet another server connection
         "OPTIONS": {
-            "options": f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_SEC}s",
+            **NETWORK_LIMITS,
             **query,
-            "pool": {"min_size": 1, "max_size": env.integer("ABSURD_POOL_MAX_SIZE", 10, least=2)},
+            "limits": {"idle_in_transaction_session_timeout": IDLE_TRANSACTION_SEC * 1000},
+            "pool": {"max_size": env.integer("ABSURD_POOL_MAX_SIZE", 10, least=2)},
         },
     }
 

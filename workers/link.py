@@ -72,5 +72,5 @@ def use_single_connection() -> None:
     options.pop("pool", None)
     options.setdefault("connect_timeout", CONNECT_LIMIT_SEC)
     options.setdefault("tcp_user_timeout", 10_000)
-    options.setdefault("options", f"-c statement_timeout={STATEMENT_LIMIT_MS}")
+    options.setdefault("limits", {})["statement_timeout"] = STATEMENT_LIMIT_MS
     connection.settings_dict["CONN_MAX_AGE"] = None

@@ -16,13 +16,13 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 from django.db import DataError, Error, connection
-from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 from tasks_app import outages, wakeups
 from tasks_app.client.config import AbsurdConfig, without_password
 from tasks_app.client.faults import DatabaseNotReady, RequestRefused, ServerFault, Unavailable
 from tasks_app.errors import AbsurdError
+from tasks_app.postgresql.base import DatabaseWrapper
 
 SETTINGS = "absurd_project.settings"
 MIGRATING = 0x4162_7375_7264
@@ -136,25 +136,29 @@ def _check_same_database(url: str) -> None:
 
 
 def _check_schema() -> None:
-    with _migrations_held("pg_advisory_lock_shared", "pg_advisory_unlock_shared"):
+    with _migrations_held("pg_advisory_xact_lock_shared"):
         is_empty = not connection.introspection.table_names()
     if is_empty:
         _check_may_create()
-        with _migrations_held("pg_advisory_lock", "pg_advisory_unlock"):
+        with _migrations_held("pg_advisory_xact_lock"):
             if not connection.introspection.table_names():
                 call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
     _check_migrations()
 
 
 @contextlib.contextmanager
-def _migrations_held(lock: str, unlock: str) -> Iterator[None]:
-    """Wait for another client that makes the tables, and keep others from beginning."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {lock}(%s)", [MIGRATING])
-        try:
-            yield
-        finally:
-            cursor.execute(f"SELECT {unlock}(%s)", [MIGRATING])
+def _migrations_held(lock: str) -> Iterator[None]:
+    """Wait for another client that makes the tables, and keep others from beginning.
+
+    In a transaction of a connection of its own: behind PgBouncer a lock of the session would stay with whichever
+    server connection took it.
+    """
+    params = cast(DatabaseWrapper, connection).get_connection_params()
+    wanted = {name: params[name] for name in params if name not in ("cursor_factory", "context")}
+    with connection.wrap_database_errors, psycopg.connect(**wanted) as session:
+        session.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        session.execute(f"SELECT {lock}(%s)", [MIGRATING])
+        yield
 
 
 def _check_migrations() -> None:

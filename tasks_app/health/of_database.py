@@ -17,7 +17,7 @@ from tasks_app.figures import counts, upkeep
 from tasks_app.health.checking import Check, State, above, duration, limit
 
 COUNT_TRIGGERS = {"task_count_inserted", "task_count_updated", "task_count_deleted", "task_count_truncated"}
-OURS_ALONE = {"pool", "assume_role", "isolation_level", "server_side_binding"}
+OURS_ALONE = {"pool", "limits", "assume_role", "isolation_level", "server_side_binding"}
 """Options of Django's, not of the connection."""
 
 

@@ -1,0 +1,76 @@
+"""The back end that `DATABASES` names: see `pool` for its pool.
+
+Limits of the server (`idle_in_transaction_session_timeout`, `statement_timeout`, `lock_timeout`; in ms) are given in
+OPTIONS["limits"]. They are set inside each transaction, in the message that opens it. PgBouncer in transaction mode
+refuses them as start-up options, and would hand a setting of the session to whoever gets the server connection next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar
+
+from django.db import transaction
+from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.backends.postgresql import base
+from django.db.backends.utils import debug_transaction
+
+from tasks_app.postgresql.pool import Pool
+
+POOL, LIMITS = "pool", "limits"
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """One thread's connection."""
+
+    _connection_pools: ClassVar[dict[str, Pool]] = {}
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.execute_wrappers.append(self._limited)
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits of this process, in ms; a change holds from the next transaction on."""
+        found: dict[str, int] = self.settings_dict["OPTIONS"].setdefault(LIMITS, {})
+        return found
+
+    @property
+    def pool(self) -> Pool | None:
+        """The pool of this process; None where OPTIONS["pool"] asks for none."""
+        options = self.settings_dict["OPTIONS"].get(POOL)
+        if self.alias == NO_DB_ALIAS or not options:
+            return None
+        return self._connection_pools.get(self.alias) or self._connection_pools.setdefault(
+            self.alias, Pool(self._connect, **options)
+        )
+
+    def _connect(self) -> Any:
+        connection = self.Database.connect(**{**self.get_connection_params(), "autocommit": True})
+        self._configure_connection(connection)
+        return connection
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Return what libpq is given: without our limits."""
+        found: dict[str, Any] = super().get_connection_params()
+        found.pop(LIMITS, None)
+        return found
+
+    def _start_transaction_under_autocommit(self) -> None:
+        """Begin a transaction and set its limits in one message to the server; Django's atomic() calls this."""
+        limits = "".join(f"; SET LOCAL {name} = {int(value)}" for name, value in self.limits.items())
+        with debug_transaction(self, "BEGIN"), self.wrap_database_errors:
+            self.connection.execute(f"BEGIN{limits}")
+
+    def _limited(
+        self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
+    ) -> Any:
+        with self.within_limits():
+            return execute(sql, params, many, context)
+
+    def within_limits(self) -> AbstractContextManager[Any]:
+        """Give a statement outside a transaction one of its own, where statements have a limit."""
+        if self.limits.get("statement_timeout") and self.get_autocommit() and not self.in_atomic_block:
+            return transaction.atomic(using=self.alias)
+        return nullcontext()
