@@ -25,7 +25,7 @@ from tests.workers.live import ROOT, LiveWorkers, attempts
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="pgbouncer is not installed: apt-get install pgbouncer"),
+    pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="apt-get install pgbouncer"),
 ]
 START_SEC = 20.0
 POOL_SIZE = 3
