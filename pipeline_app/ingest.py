@@ -5,22 +5,27 @@ Everything here is safe to run in several processes at the same time, and safe t
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Sequence
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from django.db import connection, transaction
-from django.db.models import F
+from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from pipeline_app.calibrators import brightest_in_beam
 from pipeline_app.models import Observation, ObservationState, SubbandFile, SubbandState
-from pipeline_app.naming import RAW_SUFFIXES, BadName, parse_raw_name, tile_name
+from pipeline_app.naming import BadName, parse_raw_name, tile_name
 from pipeline_app.pointing import meridian_icrs_deg
+from pipeline_app.raw_files import FileProblem, scan
+from pipeline_app.subband_choice import Choice, choose
 from pipeline_app.telescope import N_SUBBANDS
-from pipeline_app.uvh5_header import BadRawFile, UVH5Header, is_hdf5, read_uvh5_header
+from pipeline_app.uvh5_datasets import BadRawFile
+from pipeline_app.uvh5_header import FileBusy, RawHeader, read_header
+from tasks_app.plain_text import escaped
 
 FIRST_TIME_TOLERANCE_MS = 1
 """Files of one tile carry the same Julian date, which is good to 40 microseconds; rounding may differ by one."""
@@ -30,14 +35,10 @@ NAME_TOLERANCE = timedelta(seconds=120)
 """How far a file's name may be from its content before somebody is told: hosts' clocks differ by seconds."""
 INGEST_LOCK = 0x41425244
 """Key of the advisory lock that lets one process at a time place a file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileProblem:
-    """A file that was not used, and why."""
-
-    path: str
-    problem: str
+PATH_CHARS = 1000
+"""What the columns for paths hold."""
+PROBLEM_CHARS = 2000
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,32 +62,33 @@ class Ingested:
     problems: list[FileProblem] = field(default_factory=list)
 
 
-def candidate_files(directory: Path) -> Iterator[Path]:
-    """Yield the finished files under a directory that are, or claim to be, raw: by suffix or by content, in order."""
-    for place, folders, names in os.walk(directory):
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        for name in sorted(names):
-            path = Path(place, name)
-            if name.startswith(".") or "_incomplete" in name or not path.is_file():
-                continue
-            if name.endswith(RAW_SUFFIXES) or is_hdf5(path):
-                yield path
-
-
 def ingest_directory(directory: Path) -> Ingested:
     """Register every raw file under a directory that is taken as complete, and return its tiles in order of time.
 
-    Where the same subband is known from elsewhere, the file of this directory takes its place.
+    Where the same subband is known from elsewhere, the file of this directory takes its place. A file that cannot be
+    used is a problem by name; it costs no other file.
     """
-    batch = sorted({str(path.resolve()) for path in candidate_files(directory)})
     found = Ingested()
+    batch = set()
+    for each in scan(directory):
+        if isinstance(each, FileProblem):
+            found.problems.append(each)
+        else:
+            batch.add(str(each))
+    rows = []
+    for path in sorted(batch):
+        try:
+            rows.append(register(Path(path), batch=batch))
+        except FileBusy as fault:
+            found.problems.append(FileProblem(path=path, problem=str(fault)))
+    # A later file may have changed what became of an earlier one.
+    now = {row.pk: row for row in SubbandFile.objects.filter(pk__in=[row.pk for row in rows if row.pk])}
     accepted: dict[int, list[SubbandFile]] = {}
-    for path in batch:
-        file = register(Path(path), batch=batch)
-        if file.problem:
-            found.problems.append(FileProblem(path=path, problem=file.problem))
-        if file.state == SubbandState.ACCEPTED and file.observation_id is not None:
-            accepted.setdefault(file.observation_id, []).append(file)
+    for row in (now.get(row.pk, row) for row in rows):
+        if row.problem:
+            found.problems.append(FileProblem(path=row.path, problem=row.problem))
+        if row.state == SubbandState.ACCEPTED and row.observation_id is not None:
+            accepted.setdefault(row.observation_id, []).append(row)
     for observation in Observation.objects.filter(pk__in=accepted).order_by("start_mjd"):
         found.tiles.append(Tile(observation=observation, paths=_by_frequency(accepted[observation.pk])))
     return found
@@ -106,19 +108,55 @@ def _by_frequency(files: Sequence[SubbandFile]) -> tuple[str, ...]:
 def register(path: Path, *, batch: Collection[str] | None = None) -> SubbandFile:
     """Read a raw file and place it in its tile; return its row, whose state and problem say what became of it.
 
-    Without a `batch` the first file of a subband is kept as long as it exists; with one, a file that is not part of
-    the batch gives way. A file that cannot be used is recorded as such and raises nothing.
+    With a `batch`, a file that is not part of it gives way to one that is. A file that cannot be used is recorded as
+    such and raises nothing; the row is unsaved where the database cannot hold the path and where the file has vanished.
+
+    Raises:
+        FileBusy: another process is still writing the file.
+        DatabaseError: the database does not answer or takes no writes.
     """
-    status = path.stat()
-    seen = {"size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+    seen = {"size_bytes": 0, "mtime_ns": 0}
     try:
-        header = read_uvh5_header(path)
+        status = path.stat()
+        seen = {"size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+        _check_path(path)
+        return _read_and_place(path, seen, batch)
+    except FileNotFoundError:
+        return SubbandFile(path=escaped(path), state=SubbandState.INVALID, problem="it is gone", **seen)
+    except (DataError, IntegrityError) as fault:
+        return _refused(path, f"its header cannot be recorded: {fault}", seen)
+    except (DatabaseError, FileBusy):
+        raise
     except BadRawFile as fault:
-        row, _ = SubbandFile.objects.update_or_create(
-            path=str(path),
-            defaults={**seen, "observation": None, "state": SubbandState.INVALID, "problem": str(fault)},
-        )
-        return row
+        return _refused(path, str(fault), seen)
+    # Whatever else is wrong with one file must not cost the others.
+    except Exception as fault:
+        log.exception("could not ingest %s", escaped(path))
+        return _refused(path, f"{type(fault).__name__}: {fault}", seen)
+
+
+def _check_path(path: Path) -> None:
+    """Raise BadRawFile for a path that the database cannot hold."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise BadRawFile("its name is not UTF-8: rename it") from None
+    if len(str(path)) > PATH_CHARS:
+        raise BadRawFile(f"its path has {len(str(path))} characters, more than {PATH_CHARS}: move it")
+
+
+def _refused(path: Path, problem: str, seen: dict[str, int]) -> SubbandFile:
+    """Record a file that cannot be used; return its row, unsaved where the path cannot be recorded."""
+    values = {**seen, "observation": None, "state": SubbandState.INVALID, "problem": escaped(problem)[:PROBLEM_CHARS]}
+    try:
+        _check_path(path)
+    except BadRawFile:
+        return SubbandFile(path=escaped(path), **values)
+    return SubbandFile.objects.update_or_create(path=str(path), defaults=values)[0]
+
+
+def _read_and_place(path: Path, seen: dict[str, int], batch: Collection[str] | None) -> SubbandFile:
+    header = read_header(path)
     with transaction.atomic():
         _lock()
         observation = _observation_of(header, path)
@@ -131,15 +169,18 @@ def _lock() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [INGEST_LOCK])
 
 
-def _observation_of(header: UVH5Header, path: Path) -> Observation:
-    """Find the tile that the file belongs to, or make it; the caller holds the ingest lock."""
+def _observation_of(header: RawHeader, path: Path) -> Observation:
+    """Find the tile that the file belongs to, or make it; the caller holds the ingest lock.
+
+    A copy that was averaged in time has another first time, but the same start.
+    """
     declination_cdeg = round(header.declination_deg * 100)
+    time_ms, start = header.first_time_ms, header.start_mjd
+    start_tolerance = FIRST_TIME_TOLERANCE_MS / 86_400_000
     known = Observation.objects.filter(
+        Q(first_time_ms__range=(time_ms - FIRST_TIME_TOLERANCE_MS, time_ms + FIRST_TIME_TOLERANCE_MS))
+        | Q(start_mjd__range=(start - start_tolerance, start + start_tolerance)),
         telescope_name=header.telescope_name,
-        first_time_ms__range=(
-            header.first_time_ms - FIRST_TIME_TOLERANCE_MS,
-            header.first_time_ms + FIRST_TIME_TOLERANCE_MS,
-        ),
         declination_cdeg__range=(
             declination_cdeg - DECLINATION_TOLERANCE_CDEG,
             declination_cdeg + DECLINATION_TOLERANCE_CDEG,
@@ -147,46 +188,45 @@ def _observation_of(header: UVH5Header, path: Path) -> Observation:
     ).first()
     if known is not None:
         return known
-    ra_deg, dec_deg = header.phase_centre_deg or meridian_icrs_deg(header.mid_mjd, header.declination_deg)
-    brightest = brightest_in_beam(ra_deg, dec_deg)
     return Observation.objects.create(
-        name=tile_name(_start_time(header)),
         telescope_name=header.telescope_name,
-        first_time_ms=header.first_time_ms,
-        declination_cdeg=declination_cdeg,
-        start_mjd=header.start_mjd,
-        mid_mjd=header.mid_mjd,
-        duration_sec=header.duration_sec,
-        declination_deg=header.declination_deg,
-        ra_deg=ra_deg,
-        dec_deg=dec_deg,
         directory=str(path.parent),
         expected_subbands=N_SUBBANDS if header.is_dsa else None,
-        calibrator=brightest[0].name if brightest else "",
-        calibrator_apparent_flux_jy=brightest[1] if brightest else None,
+        **_description(header),
     )
 
 
-def _start_time(header: UVH5Header) -> datetime:
+def _description(header: RawHeader) -> dict[str, Any]:
+    """Return what one header says of its whole tile."""
+    ra_deg, dec_deg = header.phase_centre_deg or meridian_icrs_deg(
+        header.mid_mjd, header.declination_deg, header.site_deg_m
+    )
+    brightest = brightest_in_beam(ra_deg, dec_deg)
+    return {
+        "name": tile_name(_start_time(header)),
+        "first_time_ms": header.first_time_ms,
+        "declination_cdeg": round(header.declination_deg * 100),
+        "start_mjd": header.start_mjd,
+        "mid_mjd": header.mid_mjd,
+        "duration_sec": header.duration_sec,
+        "declination_deg": header.declination_deg,
+        "ra_deg": ra_deg,
+        "dec_deg": dec_deg,
+        "calibrator": brightest[0].name if brightest else "",
+        "calibrator_apparent_flux_jy": brightest[1] if brightest else None,
+    }
+
+
+def _start_time(header: RawHeader) -> datetime:
     middle = datetime.fromtimestamp(header.first_time_ms / 1000, tz=UTC)
     return middle - timedelta(seconds=header.integration_time_sec / 2)
 
 
 def _place(
-    path: Path, header: UVH5Header, observation: Observation, seen: dict[str, int], batch: Collection[str] | None
+    path: Path, header: RawHeader, observation: Observation, seen: dict[str, int], batch: Collection[str] | None
 ) -> SubbandFile:
-    state, problem = SubbandState.ACCEPTED, _misnamed(path, header)
-    if batch is None and observation.run_id is not None:
-        problem = "it came after the run of its tile had started, which goes on without it"
-    holder = (
-        observation.files.filter(state=SubbandState.ACCEPTED, freq_min_hz=round(header.freq_min_hz))
-        .exclude(path=str(path))
-        .first()
-    )
-    if holder is not None and _keeps_its_place(holder, batch):
-        state, problem = SubbandState.DUPLICATE, f"the same subband as {holder.path}, which is kept"
-    elif holder is not None:
-        SubbandFile.objects.filter(pk=holder.pk).update(state=SubbandState.SUPERSEDED, problem=f"replaced by {path}")
+    """Add a file to its tile and decide anew which files of the tile are used."""
+    late = batch is None and observation.run_id is not None
     row, _ = SubbandFile.objects.update_or_create(
         path=str(path),
         defaults={
@@ -197,22 +237,42 @@ def _place(
             "freq_max_hz": round(header.freq_max_hz),
             "n_channels": header.n_channels,
             "n_times": header.n_times,
-            "state": state,
-            "problem": problem,
+            "state": SubbandState.DUPLICATE,
+            "problem": "",
         },
     )
-    if state == SubbandState.ACCEPTED:
+    choice = choose(observation, batch=batch, frozen=late)
+    _record(choice, new=row, late=late)
+    row.refresh_from_db()
+    if not late and choice.longest is not None:
+        _describe_anew(observation, choice.longest)
+    if row.state == SubbandState.ACCEPTED:
         _gather(observation)
     return row
 
 
-def _keeps_its_place(holder: SubbandFile, batch: Collection[str] | None) -> bool:
-    if batch is not None and holder.path not in batch:
-        return False
-    return Path(holder.path).exists()
+def _record(choice: Choice, *, new: SubbandFile, late: bool) -> None:
+    """Write what was chosen; refusals first, because a subband has one accepted file at most."""
+    for row, state, problem in choice.refused:
+        SubbandFile.objects.filter(pk=row.pk).update(state=state, problem=problem)
+    for used in choice.used:
+        if used.is_used:
+            continue
+        problem = _misnamed(Path(used.row.path), used.header)
+        if late and used.row.pk == new.pk:
+            problem = "it came after the run of its tile had started, which goes on without it"
+        SubbandFile.objects.filter(pk=used.row.pk).update(state=SubbandState.ACCEPTED, problem=problem)
 
 
-def _misnamed(path: Path, header: UVH5Header) -> str:
+def _describe_anew(observation: Observation, header: RawHeader) -> None:
+    """Let the longest of the used files describe the tile, where the first that came was not like the others."""
+    told = (observation.start_mjd, observation.duration_sec, observation.declination_deg)
+    if told == (header.start_mjd, header.duration_sec, header.declination_deg):
+        return
+    Observation.objects.filter(pk=observation.pk).update(**_description(header))
+
+
+def _misnamed(path: Path, header: RawHeader) -> str:
     """Return a remark when the name contradicts the content, which is what counts."""
     try:
         name = parse_raw_name(path.name)

@@ -14,6 +14,8 @@ _RAW_NAME = re.compile(
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 RAW_SUFFIXES = (".hdf5", ".h5", ".uvh5")
 """What raw files may end in; only .hdf5 comes from the correlator."""
+INCOMPLETE_MARK = "_incomplete"
+"""In the name of a file that the correlator is still writing."""
 
 
 class BadName(ValueError):
@@ -30,7 +32,7 @@ class RawName:
     """Still being written by the correlator."""
 
     def __str__(self) -> str:
-        mark = "_incomplete" if self.incomplete else ""
+        mark = INCOMPLETE_MARK if self.incomplete else ""
         return f"{self.host_time.astimezone(UTC).strftime(_TIME_FORMAT)}_sb{self.subband:02d}{mark}.hdf5"
 
 
@@ -55,7 +57,7 @@ def parse_raw_name(file_name: str) -> RawName:
 
 def is_raw_file_name(file_name: str) -> bool:
     """Tell whether a finished raw file could have this name, whoever wrote it."""
-    return file_name.endswith(RAW_SUFFIXES) and "_incomplete" not in file_name and not file_name.startswith(".")
+    return file_name.endswith(RAW_SUFFIXES) and INCOMPLETE_MARK not in file_name and not file_name.startswith(".")
 
 
 def tile_name(start_time: datetime) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import astropy_iers_data
+import numpy as np
 from astropy import units
 from astropy.coordinates import TETE, EarthLocation, SkyCoord
 from astropy.time import Time
@@ -9,18 +13,34 @@ from astropy.utils import iers
 
 from pipeline_app.telescope import HEIGHT_M, LATITUDE_DEG, LONGITUDE_DEG
 
+ARRAY_SITE = (LATITUDE_DEG, LONGITUDE_DEG, HEIGHT_M)
+"""Latitude and longitude in degrees and height in metres of the DSA-110."""
+
 iers.conf.auto_download = False
 iers.conf.auto_max_age = None
 
 
-def meridian_icrs_deg(mid_mjd: float, declination_deg: float) -> tuple[float, float]:
+@cache
+def earth_orientation_range_mjd() -> tuple[float, float]:
+    """Return the first and the last day for which the installed IERS table knows the Earth's rotation."""
+    table = iers.IERS_A.open(astropy_iers_data.IERS_A_FILE)
+    known = np.isfinite(np.ma.filled(np.ma.asarray(table["UT1_UTC"].to_value(units.s)), np.nan))
+    days = np.asarray(table["MJD"].value, dtype=float)[known]
+    return float(days[0]), float(days[-1])
+
+
+def meridian_icrs_deg(
+    mid_mjd: float, declination_deg: float, site_deg_m: tuple[float, float, float] = ARRAY_SITE
+) -> tuple[float, float]:
     """Return the ICRS right ascension and declination in degrees of the meridian at an apparent declination.
 
     Args:
         mid_mjd: UTC.
         declination_deg: apparent (true equator and equinox of date).
+        site_deg_m: latitude and longitude in degrees and height in metres of the array.
     """
-    location = EarthLocation.from_geodetic(LONGITUDE_DEG * units.deg, LATITUDE_DEG * units.deg, HEIGHT_M * units.m)
+    latitude_deg, longitude_deg, height_m = site_deg_m
+    location = EarthLocation.from_geodetic(longitude_deg * units.deg, latitude_deg * units.deg, height_m * units.m)
     time = Time(mid_mjd, format="mjd", scale="utc", location=location)
     frame = TETE(obstime=time, location=location)
     direction = SkyCoord(time.sidereal_time("apparent"), declination_deg * units.deg, frame=frame).icrs

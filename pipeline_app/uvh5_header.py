@@ -1,4 +1,7 @@
-"""What the ingest needs to know of a raw UVH5 file, read from its header without CASA."""
+"""The header of a raw UVH5 file, read and checked once for all who use it: ingest, conversion, calibration.
+
+What is refused here no stage can use; what passes here every stage can read. No CASA, no pyuvdata, no Django.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
+from pipeline_app.pointing import earth_orientation_range_mjd
 from pipeline_app.telescope import (
     CHANNEL_WIDTH_HZ,
     CHANNELS_PER_SUBBAND,
@@ -16,37 +21,87 @@ from pipeline_app.telescope import (
     N_SUBBANDS,
     subband_freqs_hz,
 )
+from pipeline_app.uvh5_datasets import BadRawFile, first_number, numbers, text
+from pipeline_app.uvh5_pointing import read_pointing
 
 JD_OF_MJD_0 = 2_400_000.5
 JD_OF_1970 = 2_440_587.5
+GRID_TOLERANCE = 0.01
+"""How far a channel may lie from where it should, in channel widths."""
+
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_REQUIRED = (
+    *("telescope_name", "latitude", "longitude", "altitude", "instrument", "history", "Nants_telescope", "Nants_data"),
+    *("antenna_names", "antenna_numbers", "antenna_positions", "Nfreqs", "Npols", "Nspws", "Ntimes", "Nblts", "Nbls"),
+    *("ant_1_array", "ant_2_array", "time_array", "integration_time", "freq_array", "spw_array", "uvw_array"),
+    *("polarization_array", "channel_width"),
+)
+"""What the UVH5 format requires (pyuvdata memo 7), and pyuvdata refuses to do without."""
+_TELESCOPE_NAME_CHARS = 64
+_MAX_ROWS = 50_000_000
+_MAX_CHANNELS = 1_000_000
+_FREQ_RANGE_HZ = (1e6, 1e12)
+_LONGEST_INTEGRATION_SEC = 86_400.0
+_SPACING_TOLERANCE = 0.01
+"""Relative, between the spacing of the times and the integration time of a DSA-110 file."""
 
 
-class BadRawFile(Exception):
-    """The file cannot be used; the message says why, without naming the file."""
+class FileBusy(BadRawFile):
+    """Another process holds the file; it may be usable later."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class UVH5Header:
-    """The part of a header that tells which tile a file belongs to and which subband it is."""
+class RawHeader:
+    """What a file's header says of its place in a tile: time, spectrum, pointing, antennas."""
 
+    path: Path
     telescope_name: str
     first_time_jd: float
-    """First value of time_array: the middle of the first integration, UTC."""
+    """Earliest value of time_array: the middle of the first integration, UTC."""
     n_times: int
     integration_time_sec: float
-    freq_min_hz: float
-    freq_max_hz: float
-    n_channels: int
+    freqs_hz: NDArray[np.float64]
+    """Ascending, whatever the order in the file."""
+    channel_width_hz: float
+    """Spacing of the channels; of a single channel, its width."""
+    n_rows: int
+    polarizations: tuple[int, ...]
+    """AIPS codes in the order of the file: -5 XX, -6 YY."""
     declination_deg: float
     """Apparent declination of the pointing."""
     phase_centre_deg: tuple[float, float] | None
     """ICRS direction that was tracked; None for a drifting telescope, which points to the meridian."""
+    site_deg_m: tuple[float, float, float]
+    """Latitude and longitude in degrees and height in metres of the array."""
+    antenna_numbers: tuple[int, ...]
+    antenna_names: tuple[str, ...]
+    antenna_positions_m: NDArray[np.float64]
+    """From the array's position along the geocentric axes, shape (n_antennas, 3)."""
 
     @property
     def is_dsa(self) -> bool:
         """Whether the DSA-110 wrote it."""
         return self.telescope_name in DSA_NAMES
+
+    @property
+    def n_polarizations(self) -> int:
+        """How many polarisation products there are."""
+        return len(self.polarizations)
+
+    @property
+    def n_channels(self) -> int:
+        """How many channels there are."""
+        return len(self.freqs_hz)
+
+    @property
+    def freq_min_hz(self) -> float:
+        """Centre of the lowest channel."""
+        return float(self.freqs_hz[0])
+
+    @property
+    def freq_max_hz(self) -> float:
+        """Centre of the highest channel."""
+        return float(self.freqs_hz[-1])
 
     @property
     def first_time_ms(self) -> int:
@@ -84,99 +139,163 @@ def is_hdf5(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
-def read_uvh5_header(path: Path) -> UVH5Header:
+def read_header(path: Path) -> RawHeader:
     """Read and check the header of a raw file.
 
     Raises:
-        BadRawFile: the file is missing, truncated, not HDF5, or lacks a part of a UVH5 file.
+        FileBusy: another process has the file locked.
+        BadRawFile: the file is missing, truncated, not HDF5, lacks a part of a UVH5 file, or contradicts itself.
     """
     try:
         with h5py.File(path, "r") as file:
-            return _read(file)
+            return _read(path, file)
+    except BadRawFile:
+        raise
     except FileNotFoundError:
         raise BadRawFile("the file does not exist") from None
-    except (OSError, KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
-        raise BadRawFile(_in_words(error)) from error
+    # h5py raises nearly every class of exception for what can be wrong in a file.
+    except Exception as error:
+        raise _in_words(error) from error
 
 
-def _in_words(error: Exception) -> str:
-    text = str(error.args[0] if error.args else error)
-    if "truncated file" in text:
-        return "the file is truncated"
-    if "file signature not found" in text:
-        return "not an HDF5 file"
-    return f"not a readable UVH5 file: {text}"
+def _in_words(error: Exception) -> BadRawFile:
+    said = str((isinstance(error, OSError) and error.strerror) or (error.args[0] if error.args else error))
+    if "unable to lock file" in said:
+        return FileBusy("another process has it open for writing (HDF5 file lock)")
+    if "truncated file" in said:
+        return BadRawFile("the file is truncated")
+    if "file signature not found" in said:
+        return BadRawFile("not an HDF5 file")
+    return BadRawFile(f"not a readable UVH5 file: {said}")
 
 
-def _read(file: h5py.File) -> UVH5Header:
+def _read(path: Path, file: h5py.File) -> RawHeader:
     header, data = file["Header"], file["Data"]
-    times_jd = np.ravel(header["time_array"][()]).astype(float)
-    freqs_hz = np.ravel(header["freq_array"][()]).astype(float)
-    integration_time_sec = float(np.ravel(header["integration_time"][()])[0])
-    shape = data["visdata"].shape
-    if not len(times_jd) or shape[0] != len(times_jd) or shape[-2] != len(freqs_hz):
-        raise ValueError(f"data of shape {shape} for {len(times_jd)} rows and {len(freqs_hz)} channels")
-    for name in ("flags", "nsamples"):
-        if data[name].shape != shape:
-            raise ValueError(f"{name} of shape {data[name].shape} for data of shape {shape}")
-    if not np.isfinite(times_jd).all() or not np.isfinite(freqs_hz).all() or not integration_time_sec > 0:
-        raise ValueError("times, frequencies or the integration time are not finite numbers")
-    declination_deg, phase_centre_deg = _pointing(header)
-    return UVH5Header(
-        telescope_name=_text(header["telescope_name"][()]),
-        first_time_jd=float(times_jd.min()),
-        n_times=len(np.unique(times_jd)),
+    missing = [name for name in _REQUIRED if name not in header]
+    missing += [f"Data/{name}" for name in ("visdata", "flags", "nsamples") if name not in data]
+    if missing:
+        raise BadRawFile(f"the header lacks {', '.join(missing)}")
+    telescope_name = text(header["telescope_name"])
+    if not 1 <= len(telescope_name) <= _TELESCOPE_NAME_CHARS or not telescope_name.isprintable():
+        raise BadRawFile(f"telescope_name must be 1 to {_TELESCOPE_NAME_CHARS} printable characters")
+    is_dsa = telescope_name in DSA_NAMES
+    shape = _shape_of_data(header, data)
+    first_time_jd, n_times, integration_time_sec = _read_times(header, shape[0], is_dsa=is_dsa)
+    freqs_hz, channel_width_hz = _read_spectrum(header, shape[-2])
+    antennas = _read_antennas(header)
+    _check_baselines(header, shape[0], antennas[0])
+    site = tuple(first_number(header, name) for name in ("latitude", "longitude", "altitude"))
+    if abs(site[0]) > 90 or abs(site[1]) > 360 or abs(site[2]) > 1e5:
+        raise BadRawFile(f"the position of the array, {site[0]:g}°, {site[1]:g}°, {site[2]:g} m, is not on the Earth")
+    declination_deg, phase_centre_deg = read_pointing(header, is_dsa=is_dsa, latitude_deg=site[0])
+    return RawHeader(
+        path=path,
+        telescope_name=telescope_name,
+        first_time_jd=first_time_jd,
+        n_times=n_times,
         integration_time_sec=integration_time_sec,
-        freq_min_hz=float(freqs_hz.min()),
-        freq_max_hz=float(freqs_hz.max()),
-        n_channels=len(freqs_hz),
+        freqs_hz=freqs_hz,
+        channel_width_hz=channel_width_hz,
+        n_rows=shape[0],
+        polarizations=tuple(int(code) for code in numbers(header, "polarization_array", shape[-1])),
         declination_deg=declination_deg,
         phase_centre_deg=phase_centre_deg,
+        site_deg_m=(site[0], site[1], site[2]),
+        antenna_numbers=antennas[0],
+        antenna_names=antennas[1],
+        antenna_positions_m=antennas[2],
     )
 
 
-def _pointing(header: h5py.Group) -> tuple[float, tuple[float, float] | None]:
-    """Return the apparent declination in degrees and, unless the telescope drifts, the ICRS phase centre."""
-    extra: Any = header.get("extra_keywords", {})
-    declination_rad = _first(extra.get("phase_center_dec"))
-    if declination_rad is None:
-        declination_rad = _first(header.get("phase_center_app_dec"))
-    centre = None if _drifts(header) else _phase_centre_rad(header)
-    if declination_rad is None and centre is not None:
-        declination_rad = centre[1]
-    if declination_rad is None or not np.isfinite(declination_rad):
-        raise ValueError("the header does not say where the telescope pointed")
-    if centre is None:
-        return float(np.degrees(declination_rad)), None
-    return float(np.degrees(declination_rad)), (float(np.degrees(centre[0]) % 360), float(np.degrees(centre[1])))
+def _shape_of_data(header: h5py.Group, data: h5py.Group) -> tuple[int, ...]:
+    """Return the shape of visdata: rows, perhaps 1, channels, polarisations."""
+    shape = tuple(int(size) for size in data["visdata"].shape)
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[1] != 1) or 0 in shape:
+        raise BadRawFile(f"visdata has the shape {shape}, not (rows, channels, polarisations)")
+    if shape[0] > _MAX_ROWS or shape[-2] > _MAX_CHANNELS:
+        raise BadRawFile(f"visdata has the shape {shape}: more than {_MAX_ROWS} rows or {_MAX_CHANNELS} channels")
+    kind = data["visdata"].dtype
+    if kind.kind != "c" and set(kind.names or ()) != {"r", "i"}:
+        raise BadRawFile(f"visdata are of type {kind}, not complex")
+    for name in ("flags", "nsamples"):
+        if data[name].shape != shape:
+            raise BadRawFile(f"{name} have the shape {data[name].shape}, visdata {shape}")
+    for name, size in (("Nblts", shape[0]), ("Nfreqs", shape[-2]), ("Npols", shape[-1])):
+        if first_number(header, name) != size:
+            raise BadRawFile(f"{name} is {first_number(header, name):g}, but visdata have the shape {shape}")
+    if header["uvw_array"].shape != (shape[0], 3):
+        raise BadRawFile(f"uvw_array has the shape {header['uvw_array'].shape} for {shape[0]} rows")
+    return shape
 
 
-def _drifts(header: h5py.Group) -> bool:
-    if _text(header["telescope_name"][()]) in DSA_NAMES:
-        return True
-    return "phase_type" in header and _text(header["phase_type"][()]) == "drift"
+def _read_times(header: h5py.Group, n_rows: int, *, is_dsa: bool) -> tuple[float, int, float]:
+    """Return the first time (JD), the number of times and the integration time in seconds."""
+    times_jd = np.unique(numbers(header, "time_array", n_rows))
+    first_mjd, last_mjd = earth_orientation_range_mjd()
+    if times_jd[0] - JD_OF_MJD_0 < first_mjd or times_jd[-1] - JD_OF_MJD_0 > last_mjd:
+        raise BadRawFile(
+            f"time_array runs from MJD {times_jd[0] - JD_OF_MJD_0:.5f} to {times_jd[-1] - JD_OF_MJD_0:.5f}; the "
+            f"Earth's rotation is known from {first_mjd:.0f} to {last_mjd:.0f} (package astropy-iers-data)"
+        )
+    integrations_sec = numbers(header, "integration_time")
+    if len(integrations_sec) not in (1, n_rows):
+        raise BadRawFile(f"integration_time has {len(integrations_sec)} values for {n_rows} rows")
+    shortest_sec, longest_sec = float(integrations_sec.min()), float(integrations_sec.max())
+    if not 0 < shortest_sec <= longest_sec <= _LONGEST_INTEGRATION_SEC:
+        raise BadRawFile(f"integration_time is {shortest_sec:g} to {longest_sec:g} s")
+    if is_dsa and longest_sec > shortest_sec * (1 + _SPACING_TOLERANCE):
+        raise BadRawFile(f"integration_time varies from {shortest_sec:g} to {longest_sec:g} s")
+    integration_time_sec = float(np.median(integrations_sec))
+    if is_dsa and len(times_jd) > 1:
+        spacing_sec = float(np.median(np.diff(times_jd))) * 86_400
+        if abs(spacing_sec / integration_time_sec - 1) > _SPACING_TOLERANCE:
+            raise BadRawFile(f"integration_time is {integration_time_sec:g} s, but times are {spacing_sec:g} s apart")
+    return float(times_jd[0]), len(times_jd), integration_time_sec
 
 
-def _phase_centre_rad(header: h5py.Group) -> tuple[float, float] | None:
-    catalog = header.get("phase_center_catalog")
-    if catalog is not None and len(catalog):
-        key = str(int(_first(header.get("phase_center_id_array")) or 0))
-        entry = catalog[key if key in catalog else next(iter(catalog))]
-        ra, dec = _first(entry.get("cat_lon")), _first(entry.get("cat_lat"))
-    else:
-        ra, dec = _first(header.get("phase_center_ra")), _first(header.get("phase_center_dec"))
-    return None if ra is None or dec is None else (ra, dec)
+def _read_spectrum(header: h5py.Group, n_channels: int) -> tuple[NDArray[np.float64], float]:
+    """Return the ascending frequencies and their spacing in Hz."""
+    freqs_hz = np.sort(numbers(header, "freq_array", n_channels))
+    if freqs_hz[0] < _FREQ_RANGE_HZ[0] or freqs_hz[-1] > _FREQ_RANGE_HZ[1]:
+        raise BadRawFile(f"freq_array runs from {freqs_hz[0]:g} to {freqs_hz[-1]:g} Hz")
+    widths_hz = np.abs(numbers(header, "channel_width"))
+    if len(widths_hz) not in (1, n_channels) or not (widths_hz > 0).all():
+        raise BadRawFile("channel_width must be one positive number, or one a channel")
+    if n_channels == 1:
+        return freqs_hz, float(widths_hz[0])
+    width_hz = float(freqs_hz[-1] - freqs_hz[0]) / (n_channels - 1)
+    even_hz = freqs_hz[0] + width_hz * np.arange(n_channels)
+    if not width_hz or float(np.abs(freqs_hz - even_hz).max()) > GRID_TOLERANCE * width_hz:
+        raise BadRawFile("the channels of freq_array are not evenly spaced")
+    return freqs_hz, width_hz
 
 
-def _first(dataset: h5py.Dataset | None) -> float | None:
-    return None if dataset is None else float(np.ravel(dataset[()])[0])
+def _read_antennas(header: h5py.Group) -> tuple[tuple[int, ...], tuple[str, ...], NDArray[np.float64]]:
+    """Return numbers, names and positions of the antennas, as the header lists them."""
+    count = int(first_number(header, "Nants_telescope"))
+    antenna_numbers = tuple(int(number) for number in numbers(header, "antenna_numbers", count))
+    if len(set(antenna_numbers)) != count or min(antenna_numbers) < 0:
+        raise BadRawFile("antenna_numbers are negative or repeat themselves")
+    names: Any = np.ravel(header["antenna_names"][()])
+    if len(names) != count:
+        raise BadRawFile(f"antenna_names has {len(names)} entries for {count} antennas")
+    positions_m = numbers(header, "antenna_positions", 3 * count).reshape(-1, 3)
+    return antenna_numbers, tuple(text(name) for name in names), positions_m
 
 
-def _text(value: bytes | str | np.ndarray) -> str:
-    if isinstance(value, np.ndarray):
-        value = value.ravel()[0]
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _check_baselines(header: h5py.Group, n_rows: int, antenna_numbers: tuple[int, ...]) -> None:
+    """Raise BadRawFile unless each row is of two known antennas and no other row of the same time."""
+    first = numbers(header, "ant_1_array", n_rows).astype(np.int64)
+    second = numbers(header, "ant_2_array", n_rows).astype(np.int64)
+    unknown = np.setdiff1d(np.union1d(first, second), np.array(antenna_numbers))
+    if len(unknown):
+        raise BadRawFile(f"there are data of antenna {unknown[0]}, which antenna_numbers does not list")
+    _, times = np.unique(numbers(header, "time_array", n_rows), return_inverse=True)
+    span = max(antenna_numbers) + 1
+    keys = (times.astype(np.int64) * span + np.minimum(first, second)) * span + np.maximum(first, second)
+    if len(np.unique(keys)) != n_rows:
+        raise BadRawFile("a baseline is there twice at the same time")

@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F, Q
-from pydantic import ValidationError
 
 from pipeline_app.calibration_choice import MIN_APPARENT_FLUX_JY, plan_single
 from pipeline_app.catalogs import read_catalog
-from pipeline_app.ingest import age_out, candidate_files, register, tile_of
+from pipeline_app.ingest import age_out, register, tile_of
 from pipeline_app.models import Observation, ObservationState, SubbandFile
+from pipeline_app.raw_files import STILL_WRITTEN, FileProblem, scan
+from pipeline_app.uvh5_header import FileBusy
 from pipeline_app.workflows import AlreadyStarted, Options, Plan, start
 from tasks_app import registry
-from tasks_app.errors import AbsurdError
 from tasks_app.handler import InvalidInput
+from tasks_app.plain_text import escaped
 
 CATALOG_NAME = "catalog.csv"
 """Beside the raw files or in a directory above, up to the watched one: where to measure."""
@@ -52,6 +53,8 @@ class Watcher:
     _read: dict[str, tuple[int, int]] = field(default_factory=dict)
     _unsettled: dict[str, tuple[int, int]] = field(default_factory=dict)
     _faults: dict[int, str] = field(default_factory=dict)
+    _problems: dict[str, str] = field(default_factory=dict)
+    """What was said of files and folders that are left out, so that it is said once."""
 
     def remember(self) -> None:
         """Load what is known already of the files under the directory."""
@@ -64,8 +67,11 @@ class Watcher:
 
         Tiles from elsewhere are left alone: whoever registered them starts them.
         """
-        for path in candidate_files(self.directory):
-            self._look_at(path.resolve())
+        for found in scan(self.directory):
+            if isinstance(found, Path):
+                self._look_at(found)
+            elif found.problem != STILL_WRITTEN:
+                self._say_once(found)
         for observation in age_out(self.options.quiet_sec):
             if observation.state == ObservationState.INCOMPLETE:
                 self.say(f"{observation.name}: incomplete, {observation.reason}; release it to process it as it is")
@@ -81,7 +87,7 @@ class Watcher:
     def _look_at(self, path: Path) -> None:
         try:
             status = path.stat()
-        except FileNotFoundError:
+        except OSError:
             return
         key, seen = str(path), (status.st_size, status.st_mtime_ns)
         if self._read.get(key) == seen:
@@ -89,13 +95,23 @@ class Watcher:
         if self._unsettled.get(key) != seen:
             self._unsettled[key] = seen
             return
-        file = register(path)
+        try:
+            file = register(path)
+        except FileBusy as fault:
+            self._say_once(FileProblem(path=key, problem=str(fault)))
+            return
         self._read[key] = (file.size_bytes, file.mtime_ns)
         del self._unsettled[key]
+        self._problems.pop(key, None)
         if file.problem:
             self.say(f"{path.name}: {file.problem}")
         elif file.observation is not None:
             self._tell(file.observation)
+
+    def _say_once(self, found: FileProblem) -> None:
+        if self._problems.get(found.path) != found.problem:
+            self._problems[found.path] = found.problem
+            self.say(f"{found.path}: {found.problem}")
 
     def _tell(self, observation: Observation) -> None:
         observation.refresh_from_db()
@@ -111,8 +127,11 @@ class Watcher:
             start([plan], self._run_options(plan), actor=self.options.actor, again=False)
         except AlreadyStarted:
             return False
-        except (AbsurdError, InvalidInput, ValidationError) as fault:
-            self._complain(observation, str(fault))
+        except DatabaseError:
+            raise
+        # Whatever keeps one tile from starting must not keep the others.
+        except Exception as fault:
+            self._complain(observation, str(fault) or type(fault).__name__)
             return False
         self._faults.pop(observation.pk, None)
         self.say(f"{observation.name}: run started, {_origin(plan)}")
@@ -154,7 +173,7 @@ class Watcher:
         if self._faults.get(observation.pk) == fault:
             return
         self._faults[observation.pk] = fault
-        Observation.objects.filter(pk=observation.pk, run_id=None).update(reason=f"cannot start: {fault}")
+        Observation.objects.filter(pk=observation.pk, run_id=None).update(reason=escaped(f"cannot start: {fault}"))
         self.say(f"{observation.name}: cannot start: {fault}")
 
 

@@ -55,6 +55,8 @@ def read_subband(header: RawHeader) -> UVData:
     except (ValueError, KeyError, OSError, TypeError) as error:
         raise InvalidInput(f"{header.path} is not a readable UVH5 file: {error}") from error
     tile.uvw_array = tile.uvw_array.astype(np.float64)
+    if header.is_dsa and header.phase_centre_deg is None:
+        tile.extra_keywords["phase_center_dec"] = np.radians(header.declination_deg)
     with _quietly():
         tile.conjugate_bls("ant1<ant2")
         tile.reorder_freqs(channel_order="freq", run_check=False)

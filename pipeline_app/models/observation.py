@@ -68,7 +68,7 @@ class SubbandState(models.TextChoices):
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate", "another file holds the same subband"
     SUPERSEDED = "superseded", "replaced by another file of the same subband"
-    INVALID = "invalid", "not a usable UVH5 file"
+    INVALID = "invalid", "not a usable UVH5 file, or unlike the others of its tile"
 
 
 class SubbandFile(models.Model):
@@ -98,6 +98,11 @@ class SubbandFile(models.Model):
                 fields=["observation", "freq_min_hz"],
                 condition=models.Q(state="accepted"),
                 name="one_accepted_file_a_subband",
+            ),
+            models.UniqueConstraint(
+                fields=["observation", "subband"],
+                condition=models.Q(state="accepted", subband__isnull=False),
+                name="one_accepted_file_a_number",
             ),
             models.CheckConstraint(
                 name="only_invalid_files_lack_a_tile",

@@ -331,7 +331,7 @@ def test_it_refuses_a_missing_file_and_one_that_is_not_hdf5(files, tmp_path):
 
 def test_it_refuses_a_drift_file_that_does_not_tell_its_declination(files, tmp_path):
     with h5py.File(files[0], "r+") as file:
-        del file["Header/extra_keywords/phase_center_dec"]
+        del file["Header/extra_keywords/phase_center_dec"], file["Header/phase_center_app_dec"]
     with pytest.raises(InvalidInput, match="pointing is unknown"):
         convert(files[:1], tmp_path / "out")
 

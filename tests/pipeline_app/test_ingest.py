@@ -11,8 +11,9 @@ import pytest
 from django.db import connection
 
 from pipeline_app.calibrators import calibrator
-from pipeline_app.ingest import age_out, candidate_files, ingest_directory, register, release
+from pipeline_app.ingest import age_out, ingest_directory, register, release
 from pipeline_app.models import Observation, ObservationState, SubbandFile
+from pipeline_app.raw_files import scan
 from pipeline_app.simulation.geometry import transit_before
 from pipeline_app.telescope import subband_freqs_hz
 from tests.pipeline_app.tiles import START, copy_tile, make_raw_tile
@@ -68,14 +69,15 @@ def test_it_reads_a_raw_file_without_any_suffix_and_leaves_unfinished_ones(files
     files[0].rename(files[0].with_name("subband-zero"))
     files[1].rename(files[1].with_name(files[1].stem + "_incomplete.hdf5"))
     (tmp_path / "raw" / "notes.txt").write_text("not raw")
-    assert len(list(candidate_files(tmp_path))) == 15
+    assert sum(isinstance(found, Path) for found in scan(tmp_path)) == 15
     assert ingest_directory(tmp_path).tiles[0].n_subbands == 15
 
 
 def test_two_strips_at_the_same_time_are_two_tiles(files, tmp_path):
     for path in files[8:]:
         with h5py.File(path, "r+") as file:
-            file["Header/extra_keywords/phase_center_dec"][()] += 0.1
+            for key in ("extra_keywords/phase_center_dec", "phase_center_app_dec"):
+                file[f"Header/{key}"][()] += 0.1
     assert sorted(tile.n_subbands for tile in ingest_directory(tmp_path).tiles) == [8, 8]
 
 

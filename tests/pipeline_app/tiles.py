@@ -14,14 +14,20 @@ from pipeline_app.telescope import TILE_DURATION_SEC
 START = datetime(2026, 10, 1, 6, 0, tzinfo=UTC)
 
 
-def tile_spec(start: datetime = START, declination_deg: float = 16.1, kind: str = "target") -> TileSpec:
+def tile_spec(
+    start: datetime = START,
+    declination_deg: float = 16.1,
+    kind: str = "target",
+    n_antennas: int = 2,
+    channels_per_subband: int = 1,
+) -> TileSpec:
     return TileSpec(
         kind=kind,
         start_time=start,
         declination_deg=declination_deg,
         sources=(Source(name="S01", ra_deg=0.0, dec_deg=declination_deg, flux_jy=1.0),),
-        n_antennas=2,
-        channels_per_subband=1,
+        n_antennas=n_antennas,
+        channels_per_subband=channels_per_subband,
         n_times=2,
         integration_time_sec=TILE_DURATION_SEC / 2,
         gains=GainSpec.perfect(),
