@@ -84,7 +84,7 @@ def _record_measurements(task: Task, claim: Claim, observation: Observation | No
             image_path=claim.params["image_path"],
             mid_mjd=observation.mid_mjd if observation else None,
             freq_hz=result["freq_hz"],
-            **measured,
+            **measured | {"verdict": measured.get("verdict") or ""},
         )
         for measured in result["measurements"]
     )

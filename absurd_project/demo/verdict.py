@@ -61,7 +61,8 @@ def _result(tasks: Sequence[Task], tile: DemoTile, stage: str) -> dict[str, Any]
 
 def _measurements(tasks: Sequence[Task], tile: DemoTile) -> list[Measurement]:
     rows = MeasurementRow.objects.filter(task_id=_task(tasks, tile, PHOTOMETRY).task_id)
-    return [Measurement(**{name: getattr(row, name) for name in Measurement.model_fields}) for row in rows]
+    names = [name for name in Measurement.model_fields if name != "verdict"]
+    return [Measurement(**{name: getattr(row, name) for name in names}, verdict=row.verdict or None) for row in rows]
 
 
 def _sources(fluxes: FluxJudgement) -> list[dict[str, Any]]:

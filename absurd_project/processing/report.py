@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,21 +13,54 @@ from uuid import UUID
 from pipeline_app.ingest import Ingested, Tile
 from pipeline_app.models import Measurement, Product, SubbandFile
 from tasks_app import clock
-from tasks_app.models import Attempt, Run, Task
+from tasks_app.models import Attempt, Run, Task, TaskStatus
 
-FORMAT = 1
+FORMAT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How some runs ended: whether every task completed, and which verdicts say that the science failed."""
+
+    tasks_completed: bool
+    failed_verdicts: tuple[str, ...]
+    """One line for each task that completed with the verdict fail: tile, stage, reasons."""
+
+    @property
+    def science_ok(self) -> bool:
+        """Whether the fluxes may be used."""
+        return self.tasks_completed and not self.failed_verdicts
+
+
+def outcome_of(tasks: Sequence[Task]) -> Outcome:
+    """Return how the runs of some tasks ended; no task at all is not a success."""
+    failed = [
+        f"{task.run.label if task.run else ''} {task.task_name}: {'; '.join(_reasons(task)) or 'no reason given'}"
+        for task in tasks
+        if _verdict(task) == "fail"
+    ]
+    completed = bool(tasks) and all(task.status == TaskStatus.COMPLETED for task in tasks)
+    return Outcome(tasks_completed=completed, failed_verdicts=tuple(failed))
 
 
 def build(runs: Sequence[Run], found: Ingested, *, directory: Path, ok: bool, trouble: str = "") -> dict[str, Any]:
-    """Return the report: observations, tasks, products, measurements, verdicts, and the files that were not used."""
+    """Return the report: observations, tasks, products, measurements, verdicts, and the files that were not used.
+
+    `ok` says whether the call succeeded, `tasks_ok` whether every task completed, `science_ok` whether besides no task
+    completed with the verdict fail; `failed_verdicts` says which did and why.
+    """
     tasks = list(Task.objects.filter(run__in=runs).select_related("run").order_by("id"))
     labels = {task.task_id: task.run.label for task in tasks if task.run is not None}
     tiles = {tile.observation.pk: tile for tile in found.tiles}
+    outcome = outcome_of(tasks)
     observations = [_observation(run, tiles[run.params["observation_id"]], tasks) for run in runs]
     return {
         "format": FORMAT,
         "directory": str(directory),
         "ok": ok,
+        "tasks_ok": outcome.tasks_completed,
+        "science_ok": outcome.science_ok,
+        "failed_verdicts": list(outcome.failed_verdicts),
         "trouble": trouble,
         "observations": observations,
         "tasks": [_task(task) for task in tasks],
@@ -120,7 +154,7 @@ def products_of(labels: dict[UUID, str]) -> list[dict[str, Any]]:
 
 
 MEASURED = ("name", "ra_deg", "dec_deg", "flux_jy", "flux_err_jy", "snr", "offset_arcsec", "catalog_flux_jy")
-MEASURED_TOO = ("local_rms_jy", "primary_beam", "freq_hz", "mid_mjd", "image_path")
+MEASURED_TOO = ("local_rms_jy", "primary_beam", "freq_hz", "mid_mjd", "image_path", "verdict")
 
 
 def measurements_of(labels: dict[UUID, str]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from django.db import Error, connection
 
 from absurd_project.processing.following import Follower
 from absurd_project.processing.progress import Display, Step
+from absurd_project.processing.report import outcome_of
 from absurd_project.processing.serving import Serving
 from pipeline_app.calibration_choice import plan_set
 from pipeline_app.ingest import Ingested
@@ -97,11 +98,10 @@ class Session:
         if paused is not None:
             self.display.say(f"queue {queue_name} is paused by {paused.paused_by}; nothing starts until it is resumed")
 
-    @property
-    def ok(self) -> bool:
-        """Whether there were tasks and every one completed."""
-        tasks = self.tasks()
-        return bool(tasks) and all(task.status == TaskStatus.COMPLETED for task in tasks)
+    def ok(self, *, tasks_only: bool) -> bool:
+        """Whether every task completed and, unless only tasks count, none with the verdict fail."""
+        outcome = outcome_of(self.tasks())
+        return outcome.tasks_completed if tasks_only else outcome.science_ok
 
 
 def waits_in_vain(task: Task) -> bool:

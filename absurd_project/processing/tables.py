@@ -27,8 +27,15 @@ def print_report(report: dict[str, Any], stream: TextIO) -> None:
         console.print(_product(product), highlight=False, soft_wrap=True)
     for problem in report["problems"]:
         console.print(f"[yellow]not as expected[/] {problem['path']}: {problem['problem']}", highlight=False)
+    for line in report["failed_verdicts"]:
+        console.print(f"[red]failed[/] {line}", highlight=False, soft_wrap=True)
     done = sum(task["status"] == "completed" for task in report["tasks"])
-    verdict = "[green]all tasks completed" if report["ok"] else f"[red]{report['trouble'] or 'not all completed'}"
+    if not report["tasks_ok"]:
+        verdict = f"[red]{report['trouble'] or 'not all completed'}"
+    elif report["science_ok"]:
+        verdict = "[green]all tasks completed"
+    else:
+        verdict = "[red]all tasks completed, but the science failed: these fluxes are not to be used"
     console.print(f"{verdict}[/] ({done} of {len(report['tasks'])})", highlight=False)
 
 
@@ -50,7 +57,7 @@ def _tasks(report: dict[str, Any]) -> Table:
 
 
 def _measurements(report: dict[str, Any]) -> Table:
-    columns = ["source", "tile", "ra", "dec", "flux, mJy", "±", "S/N", "catalogue, mJy", "offset, ″"]
+    columns = ["source", "tile", "ra", "dec", "flux, mJy", "±", "S/N", "catalogue, mJy", "offset, ″", "verdict"]
     table = Table(*columns, box=box.SIMPLE, title="Stokes I at 1.405 GHz, corrected for the primary beam")
     for row in report["measurements"]:
         table.add_row(
@@ -63,6 +70,7 @@ def _measurements(report: dict[str, Any]) -> Table:
             f"{row['snr']:.1f}",
             "" if row["catalog_flux_jy"] is None else f"{row['catalog_flux_jy'] * 1e3:.2f}",
             "" if row["offset_arcsec"] is None else f"{row['offset_arcsec']:.2f}",
+            _coloured(row["verdict"]),
         )
     return table
 

@@ -61,7 +61,8 @@ class CalibrationAdmin(FromTaskAdmin):
 class MeasurementAdmin(FromTaskAdmin):
     """Fluxes."""
 
-    list_display = ["name", "observation", "flux", "snr", "catalog_flux_jy", "offset_arcsec", "created_at"]
+    list_display = ["name", "observation", "flux", "snr", "verdict", "catalog_flux_jy", "offset_arcsec", "created_at"]
+    list_filter = ["verdict"]
     list_select_related = ["observation"]
     search_fields = ["name", "observation__name", "task_id"]
     readonly_fields = ["task"]

@@ -64,6 +64,7 @@ class MeasurementFilter(django_filters.FilterSet):
 
     mjd_min = django_filters.NumberFilter(field_name="mid_mjd", lookup_expr="gte")
     mjd_max = django_filters.NumberFilter(field_name="mid_mjd", lookup_expr="lt")
+    verdict = django_filters.CharFilter()
     snr_min = django_filters.NumberFilter(field_name="snr", lookup_expr="gte")
 
     class Meta:

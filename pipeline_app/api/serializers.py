@@ -126,9 +126,10 @@ class SourceSerializer(serializers.Serializer[Any]):
     last_mjd = serializers.FloatField(allow_null=True)
     ra_deg = serializers.FloatField(help_text="ICRS.")
     dec_deg = serializers.FloatField(help_text="ICRS.")
-    mean_flux_jy = serializers.FloatField()
-    min_flux_jy = serializers.FloatField()
-    max_flux_jy = serializers.FloatField()
+    failed = serializers.IntegerField(help_text="Measurements with the verdict fail, left out of mean, min and max.")
+    mean_flux_jy = serializers.FloatField(allow_null=True)
+    min_flux_jy = serializers.FloatField(allow_null=True)
+    max_flux_jy = serializers.FloatField(allow_null=True)
     light_curve = serializers.SerializerMethodField(help_text="Where its light curve is.")
 
     def get_light_curve(self, source: dict[str, Any]) -> str:
@@ -158,6 +159,7 @@ class PointSerializer(serializers.Serializer[Any]):
     observation_id = serializers.IntegerField(allow_null=True)
     task_id = serializers.UUIDField()
     image_path = serializers.CharField()
+    verdict = serializers.CharField(help_text="pass, warn or fail; never better than that of its image.")
 
 
 class LightCurveSerializer(serializers.Serializer[Any]):

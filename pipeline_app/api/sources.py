@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any
 
-from django.db.models import Avg, Count, Max, Min
+from django.db.models import Avg, Count, Max, Min, Q
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
@@ -35,7 +35,9 @@ POINTS_MOST = 10_000
 COLUMNS = (
     "mid_mjd", "flux_jy", "flux_err_jy", "snr", "freq_hz", "local_rms_jy", "primary_beam", "offset_arcsec",
     "catalog_flux_jy", "observation__name", "observation_id", "task_id", "image_path",
+    "verdict",
 )  # fmt: skip
+FAILED = Q(verdict="fail")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With these a spreadsheet takes a text for something to be worked out."""
 
@@ -76,9 +78,10 @@ def _summed(rows: Any) -> Any:
             last_mjd=Max("mid_mjd"),
             ra_deg=Avg("ra_deg"),
             dec_deg=Avg("dec_deg"),
-            mean_flux_jy=Avg("flux_jy"),
-            min_flux_jy=Min("flux_jy"),
-            max_flux_jy=Max("flux_jy"),
+            failed=Count("pk", filter=FAILED),
+            mean_flux_jy=Avg("flux_jy", filter=~FAILED),
+            min_flux_jy=Min("flux_jy", filter=~FAILED),
+            max_flux_jy=Max("flux_jy", filter=~FAILED),
         )
         .order_by("name")
     )

@@ -19,6 +19,7 @@ from pipeline_app.casa.smearing import channels_to_average
 from pipeline_app.casa.solutions import GAINS_NPZ, Solutions
 from pipeline_app.stages.calibration_apply import CalibrationApplyParams, CalibrationApplyResult
 from pipeline_app.stages.calibration_solve import RECORD_NAME, CalibrationRecord
+from pipeline_app.verdicts import assess_warnings, inherit, record_of_calibration, write_record
 from tasks_app.handler import Context, InvalidInput
 
 OUTLIER_FACTOR = 8.0
@@ -60,6 +61,12 @@ def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyRes
     _average(copy, output, averaging.channels)
     shutil.rmtree(copy)
     averaged = measurement_set.read_info(output)
+    verdict = inherit(
+        "calibration-apply",
+        assess_warnings(_warnings(solutions)),
+        [record_of_calibration(match.record.verdict, match.record.reasons)],
+    )
+    write_record(output, verdict)
     noise = weights.write_weights(averaged)
     result = CalibrationApplyResult(
         ms_path=context.published(output),
@@ -73,13 +80,13 @@ def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyRes
         flagged_fraction=measurement_set.flagged_fraction(averaged),
         amplitude_median_jy=amplitude_jy,
         noise_median_jy=float(np.median(noise)),
-        warnings=_warnings(match.record, solutions),
+        warnings=verdict.all_reasons,
     )
     context.product(
         "calibrated-ms",
         output,
         metrics=result.model_dump(exclude={"ms_path", "calibration_path", "warnings"}),
-        verdict="warn" if result.warnings else "pass",
+        verdict=verdict.verdict,
         inputs=[str(original.path), str(calibration)],
     )
     context.progress(1.0, "calibrated")
@@ -173,9 +180,6 @@ def _average(copy: Path, output: Path, count: int) -> None:
     )
 
 
-def _warnings(record: CalibrationRecord, solutions: Solutions) -> list[str]:
-    warnings = [f"calibration: {reason}" for reason in record.reasons]
+def _warnings(solutions: Solutions) -> list[str]:
     names = [solutions.antenna_names[index] for index in np.flatnonzero(solutions.flags.all(axis=(1, 2)))]
-    if names:
-        warnings.append(f"{len(names)} antennas without a solution are flagged: {', '.join(names[:10])}")
-    return warnings
+    return [f"{len(names)} antennas without a solution are flagged: {', '.join(names[:10])}"] if names else []

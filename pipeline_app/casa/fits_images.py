@@ -11,6 +11,7 @@ from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
 from numpy.typing import NDArray
 
+from pipeline_app.verdicts import VerdictRecord, from_cards, to_cards
 from tasks_app.handler import InvalidInput
 
 
@@ -42,6 +43,11 @@ class SkyImage:
     def cell_arcsec(self) -> float:
         """Side of a pixel."""
         return abs(float(self.wcs.wcs.cdelt[1])) * 3600.0
+
+    @property
+    def verdict(self) -> VerdictRecord:
+        """What the stage that made the image said of it."""
+        return from_cards(self.header)
 
     @property
     def freq_hz(self) -> float | None:
@@ -81,9 +87,16 @@ def read_image(path: str | Path) -> SkyImage:
 
 
 def write_image(
-    path: Path, like: SkyImage, data: NDArray[np.float64], *, freq_hz: float, note: str, unit: str = "Jy/beam"
+    path: Path,
+    like: SkyImage,
+    data: NDArray[np.float64],
+    *,
+    freq_hz: float,
+    note: str,
+    unit: str = "Jy/beam",
+    verdict: VerdictRecord | None = None,
 ) -> None:
-    """Write a plane with the coordinates and beam of `like`, its frequency axis at `freq_hz`."""
+    """Write a plane with the coordinates and beam of `like`, its frequency axis at `freq_hz`, its verdict if given."""
     header = like.header.copy()
     for axis in range(1, header.get("NAXIS", 0) + 1):
         if str(header.get(f"CTYPE{axis}", "")).startswith("FREQ"):
@@ -92,6 +105,8 @@ def write_image(
     header["BUNIT"] = unit
     header["RESTFRQ"] = freq_hz
     header["COMMENT"] = note
+    if verdict is not None:
+        to_cards(verdict, header)
     shape = tuple(header[f"NAXIS{axis}"] for axis in range(header["NAXIS"], 0, -1))
     for key in ("DATAMAX", "DATAMIN"):
         header.remove(key, ignore_missing=True)

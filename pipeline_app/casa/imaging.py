@@ -20,6 +20,7 @@ from pipeline_app.casa.response import effective_response
 from pipeline_app.casa.weighting import ImagingWeights, imaging_weights
 from pipeline_app.quality import Assessment, ImageFigures, judge_image
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult
+from pipeline_app.verdicts import VerdictRecord, inherit, record_of_calibrated
 from tasks_app.handler import Context, InvalidInput
 
 PIXELS_PER_BEAM = 5.0
@@ -76,8 +77,10 @@ def run(params: ImagingParams, context: Context) -> ImagingResult:
     )
     paths = _Paths.of(context, Path(params.ms_path).name.removesuffix(".ms").removesuffix(".calibrated"))
     figures = measure(cleaned, response, weights)
-    assessment = judge_image(figures)
-    _write(cleaned.flat, response, paths, params, weights.effective_freq_hz(info.freqs_hz))
+    calibrated = record_of_calibrated(params.ms_path, calibrated_elsewhere=params.calibrated_elsewhere)
+    verdict = inherit("imaging", judge_image(figures), [calibrated])
+    assessment = Assessment(verdict=verdict.verdict, reasons=tuple(verdict.all_reasons))
+    _write(cleaned.flat, response, paths, params, weights.effective_freq_hz(info.freqs_hz), verdict)
     context.progress(0.9, "drawing the preview")
     _draw(cleaned.flat, response, paths.preview, info, figures, assessment)
     result = _result(context, paths, info, weights, grid, cleaned, figures, assessment)
@@ -130,12 +133,21 @@ def measure(cleaned: Cleaned, response: np.ndarray, weights: ImagingWeights) -> 
 
 
 def _write(
-    flat: SkyImage, response: np.ndarray, paths: _Paths, params: ImagingParams, effective_freq_hz: float
+    flat: SkyImage,
+    response: np.ndarray,
+    paths: _Paths,
+    params: ImagingParams,
+    effective_freq_hz: float,
+    verdict: VerdictRecord,
 ) -> None:
     corrected = np.where(response >= RESPONSE_CUTOFF, flat.data / np.maximum(response, RESPONSE_CUTOFF), np.nan)
     note = f"Stokes I at 1.405 GHz, primary-beam corrected, alpha {params.spectral_index:g}"
-    fits_images.write_image(paths.flat, flat, flat.data, freq_hz=effective_freq_hz, note="apparent Stokes I")
-    fits_images.write_image(paths.image, flat, corrected, freq_hz=telescope.REFERENCE_FREQ_HZ, note=note)
+    fits_images.write_image(
+        paths.flat, flat, flat.data, freq_hz=effective_freq_hz, note="apparent Stokes I", verdict=verdict
+    )
+    fits_images.write_image(
+        paths.image, flat, corrected, freq_hz=telescope.REFERENCE_FREQ_HZ, note=note, verdict=verdict
+    )
     fits_images.write_image(
         paths.response,
         flat,

@@ -14,6 +14,7 @@ from pipeline_app.casa.forced_fit import BeamShape, Fit, centroid_offset_pix, fi
 from pipeline_app.catalogs import read_catalog
 from pipeline_app.quality import PhotometryFigures, judge_photometry
 from pipeline_app.stages.photometry import Measurement, PhotometryParams, PhotometryResult, Position
+from pipeline_app.verdicts import VerdictRecord, inherit, read_record
 from tasks_app.handler import Context, InvalidInput
 
 MIN_SNR_OFFSET = 10.0
@@ -56,10 +57,23 @@ def run(params: PhotometryParams, context: Context) -> PhotometryResult:
     placed = [found for found in (place(p, sky, params.min_primary_beam) for p in positions) if found is not None]
     context.progress(0.3, f"measuring {len(placed)} of {len(positions)} positions")
     measurements = measure(placed, sky, params.fractional_error)
+    figures = _figures(measurements, placed, sky, n_outside=len(positions) - len(placed))
+    verdict = inherit("photometry", judge_photometry(figures), _inputs(params, sky))
+    measurements = [m.model_copy(update={"verdict": verdict.verdict}) for m in measurements]
     table = context.output(f"{Path(params.image_path).name.split('.')[0]}.photometry.csv")
     write_csv(table, measurements)
-    result = _result(context, table, measurements, placed, sky, params, n_outside=len(positions) - len(placed))
-    inputs = [path for path in (params.image_path, params.flat_image_path, params.pb_path, params.catalog_path) if path]
+    result = PhotometryResult(
+        measurements=measurements,
+        photometry_path=context.published(table),
+        n_outside=figures.n_outside,
+        flux_ratio_median=figures.flux_ratio_median,
+        offset_median_arcsec=_median_offset_arcsec(measurements),
+        freq_hz=params.reference_freq_hz,
+        verdict=verdict.verdict,
+        reasons=verdict.all_reasons,
+    )
+    paths = (params.image_path, params.flat_image_path, params.pb_path, params.catalog_path, params.validation_path)
+    inputs = [path for path in paths if path]
     context.product(
         "photometry",
         table,
@@ -157,41 +171,37 @@ def write_csv(path: Path, measurements: list[Measurement]) -> None:
             writer.writerow({k: "" if v is None else v for k, v in measurement.model_dump().items()})
 
 
-def _result(
-    context: Context,
-    table: Path,
-    measurements: list[Measurement],
-    placed: list[_Placed],
-    sky: _Sky,
-    params: PhotometryParams,
-    *,
-    n_outside: int,
-) -> PhotometryResult:
+def _inputs(params: PhotometryParams, sky: _Sky) -> list[VerdictRecord]:
+    """Return the verdicts of what is measured.
+
+    Raises:
+        InvalidInput: the record of the validation cannot be read.
+    """
+    if params.validation_path is None:
+        return [sky.flat.verdict]
+    validation = read_record(Path(params.validation_path).parent, Path(params.validation_path).name)
+    if validation is None:
+        raise InvalidInput(f"{params.validation_path} is not the record of a validation")
+    return [sky.flat.verdict, validation]
+
+
+def _figures(measurements: list[Measurement], placed: list[_Placed], sky: _Sky, *, n_outside: int) -> PhotometryFigures:
     ratios = [m.flux_jy / m.catalog_flux_jy for m in measurements if m.snr > MIN_SNR_OFFSET and m.catalog_flux_jy]
-    ratio = float(np.median(ratios)) if ratios else None
-    offsets = [m.offset_arcsec for m in measurements if m.offset_arcsec is not None]
-    offset_arcsec = float(np.median(offsets)) if offsets else None
+    offset_arcsec = _median_offset_arcsec(measurements)
     beam_arcsec = float(np.sqrt(sky.flat.beam.major_arcsec * sky.flat.beam.minor_arcsec))
-    assessment = judge_photometry(
-        PhotometryFigures(
-            n_measured=len(measurements),
-            n_outside=n_outside,
-            n_reference=len(ratios),
-            flux_ratio_median=ratio,
-            offset_median_beams=offset_arcsec / beam_arcsec if offset_arcsec is not None else None,
-            n_confused=_confused(placed, sky.shape),
-        )
-    )
-    return PhotometryResult(
-        measurements=measurements,
-        photometry_path=context.published(table),
+    return PhotometryFigures(
+        n_measured=len(measurements),
         n_outside=n_outside,
-        flux_ratio_median=ratio,
-        offset_median_arcsec=offset_arcsec,
-        freq_hz=params.reference_freq_hz,
-        verdict=assessment.verdict,
-        reasons=list(assessment.reasons),
+        n_reference=len(ratios),
+        flux_ratio_median=float(np.median(ratios)) if ratios else None,
+        offset_median_beams=offset_arcsec / beam_arcsec if offset_arcsec is not None else None,
+        n_confused=_confused(placed, sky.shape),
     )
+
+
+def _median_offset_arcsec(measurements: list[Measurement]) -> float | None:
+    offsets = [m.offset_arcsec for m in measurements if m.offset_arcsec is not None]
+    return float(np.median(offsets)) if offsets else None
 
 
 def _confused(placed: list[_Placed], shape: BeamShape) -> int:

@@ -28,6 +28,9 @@ class Measurement(models.Model):
     catalog_flux_jy = models.FloatField(null=True, blank=True)
     local_rms_jy = models.FloatField()
     primary_beam = models.FloatField()
+    verdict = models.CharField(
+        max_length=10, blank=True, help_text="Never better than that of the image; empty in rows from before verdicts."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -31,6 +31,10 @@ class ImagingParams(BaseModel):
     spectral_index: Annotated[
         float, Field(description="Assumed of every source when bringing fluxes to 1.405 GHz")
     ] = -0.7
+    calibrated_elsewhere: Annotated[
+        bool,
+        Field(description="Take a Measurement Set without a record of a calibration as calibrated, with a warning"),
+    ] = False
 
 
 class ImagingResult(BaseModel):

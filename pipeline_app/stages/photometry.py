@@ -28,6 +28,9 @@ class PhotometryParams(BaseModel):
     image_path: Annotated[str, Field(min_length=1, description="Primary-beam-corrected FITS of the imaging stage")]
     flat_image_path: Annotated[str | None, Field(description="Uncorrected FITS; none: image times primary beam")] = None
     pb_path: Annotated[str | None, Field(description="Effective response FITS; none: image over flat image")] = None
+    validation_path: Annotated[
+        str | None, Field(description="Published record of the validation stage, whose verdict the fluxes inherit")
+    ] = None
     positions: list[Position] = []
     catalog_path: Annotated[str | None, Field(description="CSV with columns name, ra_deg, dec_deg, flux_jy")] = None
     reference_freq_hz: Annotated[float, Field(gt=0)] = 1.405e9
@@ -64,6 +67,8 @@ class Measurement(BaseModel):
     local_rms_jy: float
     """Noise around the source in the uncorrected image."""
     primary_beam: float
+    verdict: Verdict | None = None
+    """Never better than that of the image and of its validation; None before it is judged."""
 
 
 class PhotometryResult(BaseModel):

@@ -118,6 +118,22 @@ def test_a_light_curve_is_in_order_of_time_as_json(api):
     assert [point["flux_jy"] for point in api.get(f"{address}?mjd_min=61314.5").body["points"]] == [0.6]
 
 
+def test_points_carry_their_verdict_and_failed_ones_count_in_no_mean(api):
+    for mjd, flux_jy, verdict in ((61314.0, 0.4, "pass"), (61315.0, 0.6, "warn"), (61316.0, 9.0, "fail")):
+        measure("S01", mjd, flux_jy, verdict=verdict)
+    measure("S02", 61314.0, 5.0, verdict="fail")
+    source = api.get(f"{ROOT}/sources/S01").body
+    assert (source["measurements"], source["failed"], source["last_mjd"]) == (3, 1, 61316.0)
+    assert (source["mean_flux_jy"], source["max_flux_jy"]) == (0.5, 0.6)
+    assert api.get(f"{ROOT}/sources/S02").body["mean_flux_jy"] is None
+    curve = api.get(source["light_curve"]).body
+    assert [point["verdict"] for point in curve["points"]] == ["pass", "warn", "fail"]
+    assert len(api.get(f"{source['light_curve']}?verdict=fail").body["points"]) == 1
+    response = api.get(f"{ROOT}/sources/S01/lightcurve.csv", Accept="text/csv")
+    rows = list(csv.DictReader(io.StringIO(response.content.decode())))
+    assert [row["verdict"] for row in rows] == ["pass", "warn", "fail"]
+
+
 def test_a_light_curve_is_fetched_as_csv(api):
     measure("J0542+4951/a", 61314.0, 0.4, image_path="=HYPERLINK(1)")
     response = api.get(f"{ROOT}/sources/J0542%2B4951%2Fa/lightcurve.csv", Accept="text/csv")

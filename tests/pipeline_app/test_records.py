@@ -39,6 +39,7 @@ MEASURED = {
     "catalog_flux_jy": 0.5,
     "local_rms_jy": 0.004,
     "primary_beam": 0.8,
+    "verdict": "warn",
 }
 RESULTS: dict[str, dict[str, Any]] = {
     "convert-uvh5-to-ms": {"ms_path": "/data/raw.ms"},
@@ -80,7 +81,7 @@ def test_a_whole_run_leaves_products_calibration_and_fluxes_with_their_origin():
     assert (calibration.observation, calibration.telescope_name) == (tile.observation, "OVRO_MMA")
     flux = Measurement.objects.get()
     assert (flux.name, flux.flux_jy, flux.task_id, flux.image_path) == ("S01", 0.51, photometry.task_id, "/data/i.fits")
-    assert flux.mid_mjd == tile.observation.mid_mjd
+    assert (flux.mid_mjd, flux.verdict) == (tile.observation.mid_mjd, "warn")
     assert convert.status == photometry.status == "completed"
 
 

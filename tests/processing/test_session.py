@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 
+from absurd_project.processing import report, tables
 from absurd_project.processing.progress import PlainDisplay
 from absurd_project.processing.serving import Serving
 from absurd_project.processing.session import Session
@@ -12,7 +13,7 @@ from pipeline_app.ingest import Ingested
 from pipeline_app.workflows import Options
 from tasks_app import claiming
 from tasks_app.models import Task, Worker
-from tests.pipeline_app.test_records import finish_next
+from tests.pipeline_app.test_records import RESULTS, finish_next
 from tests.pipeline_app.test_workflows import CATALOG, make_tile
 from tests.tasks_app.notes import REPORT, make_worker
 
@@ -57,15 +58,30 @@ def test_it_ends_well_when_every_task_has_completed(session, worker, tmp_path, s
     for _ in range(5):
         finish_next(worker)
     wait(session, tmp_path)
-    assert session.ok and session.trouble == ""
+    assert session.ok(tasks_only=False) and session.trouble == ""
     assert "photometry" in screen.getvalue() and "completed in" in screen.getvalue()
+
+
+def test_fluxes_with_the_verdict_fail_are_no_success_unless_only_tasks_count(session, worker, tmp_path, screen):
+    for _ in range(4):
+        finish_next(worker)
+    (claim,) = claiming.claim(worker, limit=1)
+    refused = {"verdict": "fail", "reasons": ["imaging: uncalibrated"]}
+    claiming.complete(claim, RESULTS["photometry"] | refused, REPORT, products=[])
+    wait(session, tmp_path)
+    assert (session.ok(tasks_only=False), session.ok(tasks_only=True)) == (False, True)
+    made = report.build(session.runs, session.found, directory=tmp_path, ok=False)
+    assert (made["tasks_ok"], made["science_ok"]) == (True, False)
+    assert made["failed_verdicts"] == ["bright photometry: imaging: uncalibrated"]
+    tables.print_report(made, screen)
+    assert "the science failed" in screen.getvalue() and "photometry: imaging: uncalibrated" in screen.getvalue()
 
 
 def test_it_does_not_wait_for_tasks_that_nobody_will_release(session, worker, tmp_path):
     (claim,) = claiming.claim(worker, limit=1)
     claiming.fail(claim, "error", "disk full", REPORT)
     wait(session, tmp_path, timeout_sec=None)
-    assert not session.ok and "a task failed" in session.trouble
+    assert not session.ok(tasks_only=True) and "a task failed" in session.trouble
     assert statuses(session) == ["failed", "cancelled", "cancelled", "cancelled", "cancelled"]
 
 

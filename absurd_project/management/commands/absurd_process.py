@@ -37,7 +37,8 @@ class Command(BaseCommand):
     help = (
         "Register the raw UVH5 files under DIR (taken as complete, any names), run the workflow on each tile through "
         "queue and workers, show progress, print the results. A worker is started when none serves the queue. Ctrl-C "
-        "cancels what has not finished. Exit codes: 0 every task completed, 1 not every one, 2 usage."
+        "cancels what has not finished. Exit codes: 0 every task completed and no verdict is fail, 1 otherwise (with "
+        "--tasks-only: not every task completed), 2 usage."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -48,6 +49,9 @@ class Command(BaseCommand):
         parser.add_argument("--json", type=Path, metavar="PATH", help="write the report here; - is standard output")
         parser.add_argument("--queue-name", default=settings.ABSURD_QUEUE_NAME, help="default: %(default)s")
         parser.add_argument("--timeout", type=float, metavar="SEC", help="cancel what has not finished by then")
+        parser.add_argument(
+            "--tasks-only", action="store_true", help="exit 0 when every task completed, whatever the verdicts say"
+        )
         parser.add_argument(
             "--set",
             action="append",
@@ -65,6 +69,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.json_path: Path | None = options["json"]
         self.directory: Path = options["directory"]
+        self.tasks_only: bool = options["tasks_only"]
         self.to_screen = sys.stderr if str(self.json_path) == "-" else sys.stdout
         try:
             self._check_places()
@@ -130,7 +135,7 @@ class Command(BaseCommand):
                 signal.signal(number, handler)
 
     def _conclude(self, session: Session) -> None:
-        ok = session.ok
+        ok = session.ok(tasks_only=self.tasks_only)
         made = report.build(
             session.runs, session.found, directory=self.directory.resolve(), ok=ok, trouble=session.trouble
         )
