@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('pipeline_app', '0001_pipeline'),
+        ('pipeline_app', '0002_one_file_a_subband'),
     ]
 
     operations = [
