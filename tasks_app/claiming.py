@@ -71,12 +71,17 @@ def claim(
     room: Room = Room(),  # noqa: B008 - it is immutable
     only: UUID | None = None,
 ) -> list[Claim]:
-    """Claim up to `limit` tasks that find room, from the worker's queues or some of them, most urgent first."""
+    """Claim up to `limit` tasks that find room, from the worker's queues or some of them, most urgent first.
+
+    Only task names that are registered in this process are claimed.
+    """
     claims: list[Claim] = []
     while limit > len(claims):
         found = transitions.claim(
             worker_pk=worker.pk,
             label=worker.label,
+            host_id=worker.host_id,
+            task_names=registry.names(),
             queues=worker.queues if queues is None else queues,
             memory_classes=memory_classes,
             room=room,

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline_app.versions import software_versions
+from tasks_app import registry
 from tasks_app.models import Worker
 from workers.options import Options
 
@@ -42,6 +43,7 @@ def describe(options: Options) -> Worker:
         pid=os.getpid(),
         version=_version(),
         queues=list(options.queue_names),
+        task_names=registry.names(),
         concurrency=options.concurrency,
         memory_gb=options.memory_gb,
         cores=options.cores,

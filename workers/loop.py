@@ -335,7 +335,7 @@ class Loop:
             self._renewals.at_most(claim.lease_sec / 3)
             self._executions.append(self._execution(claim))
         if self._options.burst and not self._executions:
-            self._exhausted = backlog.is_exhausted(self._options.queue_names)
+            self._exhausted = backlog.is_exhausted(self._options.queue_names, identity.host_id())
 
     def _execution(self, claim: claiming.Claim) -> Execution:
         spec = registry.find(claim.task_name)

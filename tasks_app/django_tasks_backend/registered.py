@@ -1,7 +1,7 @@
 """Which Django tasks may be called: those found in the modules that the site names, never in one that a caller names.
 
-The modules are `tasks` of every installed application and those of `ABSURD_DJANGO_TASK_MODULES`. They are imported when a
-Django task is first looked up.
+The modules are `tasks` of every installed application and those of `ABSURD_DJANGO_TASK_MODULES`. They are imported
+when a Django task is first looked up.
 """
 
 from __future__ import annotations

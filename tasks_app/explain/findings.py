@@ -34,6 +34,8 @@ class Code(StrEnum):
     MEMORY_BUSY = "memory_busy"
     CORES_BUSY = "cores_busy"
     DISK_LOW = "disk_low"
+    ROOTS_MISSING = "roots_missing"
+    UNAVAILABLE = "unavailable"
     SLOTS_BUSY = "slots_busy"
     BEHIND = "behind"
     CLAIMABLE = "claimable"

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from tasks_app import registry, wording
+from tasks_app import wording
 from tasks_app.explain.findings import Case, Code, Finding, stamp
 from tasks_app.models import Freeze, Hold
 from tasks_app.models.task import FailureClass
@@ -124,13 +124,3 @@ def _end(case: Case, code: Code, text: str, moment: datetime) -> Finding:
     left_sec = -case.sec_since(moment)
     remedy = "Nothing to do: the next sweep fails it; retry it then if it is still wanted." if left_sec <= 0 else ""
     return Finding(code=code, text=text, do=remedy, detail={"at": stamp(moment), "left_sec": round(left_sec, 1)})
-
-
-def unknown_name(case: Case) -> list[Finding]:
-    """A task name that this version does not know, so that its workers would fail it."""
-    name = case.task.task_name
-    if registry.find(name) is not None:
-        return []
-    text = f"No handler is registered here for {name}: a worker of this version fails the attempt."
-    remedy = "Deploy the version that has it, or cancel the task."
-    return [Finding(code=Code.UNKNOWN_TASK_NAME, text=text, do=remedy, detail={"task_name": name})]

@@ -22,4 +22,4 @@ def findings(case: Case) -> list[Finding]:
         passing = [] if blocked else serving.passing(case, servers)
         blocked = blocked or any(finding.weight == "blocks" for finding in passing)
         found += [*passing, *line.place(case, servers, blocked=blocked)]
-    return [*found, *holds.unknown_name(case), *holds.last_attempt(case), *holds.ends(case)]
+    return [*found, *holds.last_attempt(case), *holds.ends(case)]

@@ -22,7 +22,7 @@ def findings(case: Case) -> list[Finding]:
     if case.task.claimed_at is not None:
         found += [_running(case, case.task.claimed_at), _timeout(case, case.task.claimed_at)]
         found += [*holds.ends(case), *_lease(case), _silence(case, case.task.claimed_at)]
-    return [*found, *holds.unknown_name(case)]
+    return found
 
 
 def _cancelling(case: Case) -> list[Finding]:

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.conf import settings
 
 from tasks_app import wording
+from tasks_app.explain import eligibility
 from tasks_app.explain.findings import Case, Code, Finding, stamp
 from tasks_app.explain.reading import select
 from tasks_app.figures.stats import STALE_AFTER_HEARTBEATS
@@ -27,7 +28,8 @@ WORKERS_MOST = 500
 _LIVE = f"""
 WITH live AS (
     SELECT id, label, host, host_id, concurrency, memory_gb, cores, disk_gb, heartbeat_at,
-        draining OR ordered <> '' AS draining FROM tasks_app_worker
+        draining OR ordered <> '' AS draining, missing_roots,
+        task_names = '[]' OR task_names @> to_jsonb(%(task_name)s::text) AS knows_name FROM tasks_app_worker
     WHERE stopped_at IS NULL AND queues @> %(queue)s::jsonb
         AND heartbeat_at > %(as_of)s::timestamptz - {STALE_AFTER_HEARTBEATS} * heartbeat_sec * interval '1 second'
     ORDER BY heartbeat_at DESC LIMIT {WORKERS_MOST}
@@ -42,7 +44,7 @@ SELECT live.id, live.label, live.host, live.concurrency, live.memory_gb, live.dr
     coalesce(held.n, 0)::integer AS running, held.oldest,
     live.memory_gb - of_host.gb - coalesce(kept.memory_gb, 0) AS free_gb, of_host.n::integer AS host_running,
     live.cores, (live.cores - of_host.cores - least(coalesce(kept.cores, 0), live.cores))::integer AS free_cores,
-    kept.task_id AS kept_for, live.disk_gb
+    kept.task_id AS kept_for, live.disk_gb, live.host_id, live.knows_name, live.missing_roots::text
 FROM live
 LEFT JOIN held ON held.id = live.id
 CROSS JOIN LATERAL (
@@ -77,6 +79,11 @@ class Server:
     """Another task that the host keeps room for."""
     disk_gb: float
     """Free space where it writes; 0 where it has not said."""
+    host_id: str
+    knows_name: bool
+    """Whether it claims tasks of this name."""
+    missing_roots: list[str]
+    """Data roots that it does not see; while there are any it claims nothing."""
 
     def __str__(self) -> str:
         return f"{self.label}@{self.host}"
@@ -91,6 +98,11 @@ class Server:
         """Whether it claims nothing, because what it wrote might not find room."""
         return 0 < self.disk_gb < settings.ABSURD_DISK_FLOOR_GB
 
+    @property
+    def claims_nothing(self) -> bool:
+        """Whether it claims no task at all."""
+        return self.draining or self.disk_is_low or bool(self.missing_roots)
+
     def has_memory(self, task: Task) -> bool:
         """Whether the worker looks for tasks of this one's memory class now, and finds it small enough."""
         return task.memory_gb <= self.free_gb and class_is_open(task.memory_class, self.free_gb, self.memory_gb)
@@ -102,20 +114,28 @@ class Server:
 
 def live_servers(case: Case) -> list[Server]:
     """Return the live workers of the task's queue with what they hold."""
-    asked = {"queue": json.dumps([case.task.queue_id]), "as_of": case.as_of, "task_id": case.task.task_id}
-    rows = select(_LIVE, asked)
-    return [Server(**row) for row in rows]
+    task = case.task
+    asked = {"queue": json.dumps([task.queue_id]), "as_of": case.as_of, "task_id": task.task_id}
+    rows = select(_LIVE, {**asked, "task_name": task.task_name})
+    return [Server(**{**row, "missing_roots": json.loads(row["missing_roots"])}) for row in rows]
 
 
 def lasting(case: Case, servers: Sequence[Server]) -> list[Finding]:
-    """What keeps workers from the task until somebody acts: nobody there, all paused, all too small."""
+    """What keeps workers from the task until somebody acts: nobody there, all paused, none eligible, all too small."""
     if not servers:
         return [_nobody(case)]
     found = []
+    knowing = [server for server in servers if server.knows_name]
+    if not knowing:
+        return [eligibility.unknown_name(case, servers)]
     if all(server.draining for server in servers):
         found.append(_all_paused(servers))
     elif all(server.draining or server.disk_is_low for server in servers):
         found.append(_disks_full([server for server in servers if server.disk_is_low]))
+    elif all(server.claims_nothing for server in knowing):
+        found.append(eligibility.roots_missing([server for server in knowing if server.missing_roots]))
+    else:
+        found += eligibility.unavailable(case, [server for server in knowing if not server.claims_nothing])
     most = max(servers, key=lambda server: server.memory_gb)
     if case.task.memory_gb > most.memory_gb:
         found.append(_too_big(case, most))
@@ -124,7 +144,7 @@ def lasting(case: Case, servers: Sequence[Server]) -> list[Finding]:
 
 def passing(case: Case, servers: Sequence[Server]) -> list[Finding]:
     """What keeps workers from the task until some attempt ends: memory, slots."""
-    able = [server for server in servers if not server.draining and not server.disk_is_low]
+    able = _able(servers)
     roomy = [server for server in able if server.fits(case.task)]
     if able and not roomy:
         narrow = [server for server in able if server.has_memory(case.task)]
@@ -136,8 +156,11 @@ def passing(case: Case, servers: Sequence[Server]) -> list[Finding]:
 
 def free_slots(case: Case, servers: Sequence[Server]) -> int:
     """How many slots could take the task at once."""
-    able = [server for server in servers if not server.draining and not server.disk_is_low]
-    return sum(server.free_slots for server in able if server.fits(case.task))
+    return sum(server.free_slots for server in _able(servers) if server.fits(case.task))
+
+
+def _able(servers: Sequence[Server]) -> list[Server]:
+    return [server for server in servers if server.knows_name and not server.claims_nothing]
 
 
 def _nobody(case: Case) -> Finding:

@@ -13,7 +13,7 @@ import psycopg
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
-from tasks_app.health import of_database, of_host, of_queue
+from tasks_app.health import of_database, of_host, of_queue, of_workers
 from tasks_app.health.bounded import Bounded, wait
 from tasks_app.health.checking import DISABLED, UNAVAILABLE, Check, Health, limit, verdict
 
@@ -22,6 +22,8 @@ T = TypeVar("T")
 OF_QUEUE: dict[str, Callable[[str], Check]] = {
     "workers": of_queue.workers,
     "unserved queues": of_queue.unserved,
+    "task names": of_workers.task_names,
+    "data roots of workers": of_workers.data_roots,
     "depth": of_queue.depth,
     "oldest pending": of_queue.oldest_pending,
     "progress": of_queue.progress,

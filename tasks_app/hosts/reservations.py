@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from tasks_app import claiming, statements
+from tasks_app import claiming, registry, statements
 from tasks_app.figures.stats import STALE_AFTER_HEARTBEATS
 from tasks_app.hosts.room import Room
 from tasks_app.models import Reservation, Worker
+from tasks_app.transitions.claims import ELIGIBLE
 
 RESERVE_AFTER_SEC = 60
 """A claimable task that has waited so long while others were claimed gets room of its own."""
@@ -43,6 +44,7 @@ WHERE task.status = 'pending' AND task.hold = 0 AND queue.paused_at IS NULL AND 
     SELECT FROM tasks_app_worker AS worker
     WHERE worker.host_id = kept.host_id AND stopped_at IS NULL AND NOT draining AND ordered = ''
         AND queues @> jsonb_build_array(task.queue_name)
+        AND (task_names = '[]' OR task_names @> to_jsonb(task.task_name)) AND missing_roots = '[]'
         AND heartbeat_at > absurd_now() - {STALE_AFTER_HEARTBEATS} * heartbeat_sec * interval '1 second'
 )
 """  # noqa: S608 - a constant
@@ -72,7 +74,7 @@ CROSS JOIN unnest(%(memory_classes)s::smallint[]) AS class(n)
 CROSS JOIN LATERAL (
     SELECT task_id, rank, memory_gb, cores, disk_gb, greatest(runnable_at, joined_at) AS since FROM tasks_app_task
     WHERE queue_name = queue.name AND memory_class = class.n AND status = 'pending' AND hold = 0
-        AND memory_gb <= %(total_gb)s::float8
+        AND memory_gb <= %(total_gb)s::float8 AND {ELIGIBLE}
         AND NOT EXISTS (SELECT FROM tasks_app_reservation AS other WHERE other.task_id = tasks_app_task.task_id)
     ORDER BY rank, id LIMIT 1
 ) AS head
@@ -94,6 +96,7 @@ def make(worker: Worker, room: Room, queues: Sequence[str]) -> UUID | None:
     params = {
         "host_id": worker.host_id,
         "queues": list(queues),
+        "task_names": registry.names(),
         "memory_classes": list(claiming.MEMORY_CLASSES),
         "total_gb": worker.memory_gb,
         "free_gb": room.memory_gb,

@@ -17,7 +17,7 @@ class Attempt(models.Model):
     worker = models.ForeignKey(Worker, null=True, on_delete=models.PROTECT, related_name="attempts", db_index=False)
     started_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True, blank=True)
-    outcome = models.CharField(max_length=10, blank=True, help_text="completed, or the failure class.")
+    outcome = models.CharField(max_length=20, blank=True, help_text="completed, or the failure class.")
     error = models.TextField(blank=True)
     traceback = models.TextField(blank=True)
     exit_code = models.IntegerField(null=True, blank=True)

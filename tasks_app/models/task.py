@@ -47,6 +47,7 @@ class FailureClass(models.TextChoices):
     MEMORY = "memory"
     LOST = "lost"
     DRAINED = "drained"
+    UNAVAILABLE = "unavailable"
     CANCELLED = "cancelled"
 
 
@@ -120,7 +121,12 @@ class Task(models.Model):
 
     result = models.JSONField(null=True, blank=True)
     error = models.TextField(null=True, blank=True)  # noqa: DJ001 - null is what the API returns for "no error"
-    failure_class = models.CharField(max_length=10, choices=FailureClass, blank=True)
+    failure_class = models.CharField(max_length=20, choices=FailureClass, blank=True)
+    unavailable_on = models.JSONField(
+        default=dict,
+        db_default={},
+        help_text='Hosts that lacked what it needs: {host_id: {"host", "until", "times", "reason"}}.',
+    )
     unrunnable_because = models.UUIDField(
         null=True, blank=True, help_text="The failed ancestor without which this task can never run."
     )

@@ -26,6 +26,10 @@ class Worker(models.Model):
     pid = models.PositiveIntegerField()
     version = models.CharField(max_length=50, blank=True)
     queues = models.JSONField(default=list)
+    task_names = models.JSONField(default=list, db_default=[], help_text="The only task names that it claims.")
+    missing_roots = models.JSONField(
+        default=list, db_default=[], help_text="Data roots that it does not see; while there are any it claims nothing."
+    )
     concurrency = models.PositiveSmallIntegerField()
     memory_gb = models.FloatField(default=0)
     heartbeat_sec = models.PositiveSmallIntegerField(default=10, help_text="How often it promises to report.")
@@ -38,6 +42,9 @@ class Worker(models.Model):
     ordered_at = models.DateTimeField(null=True, blank=True)
     order_reason = models.TextField(blank=True, db_default="")
     draining = models.BooleanField(default=False, help_text="It claims no more and ends after its tasks.")
+    stop_signal_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it got a stop signal: what it does not return itself costs no retry."
+    )
     started_at = models.DateTimeField(db_default=Now(), editable=False)
     heartbeat_at = models.DateTimeField(db_default=Now())
     stopped_at = models.DateTimeField(null=True, blank=True)

@@ -13,6 +13,13 @@ from tasks_app import statements, wakeups
 from tasks_app.hosts.room import Room
 from tasks_app.transitions.events import ENTERED, stamp
 
+ELIGIBLE = """task_name = ANY(%(task_names)s::text[]) AND (unavailable_on = '{}'
+            OR coalesce((unavailable_on -> %(host_id)s::text ->> 'until')::timestamptz, '-infinity') <= absurd_now())"""
+"""SQL: whether the worker knows a claimable task by its name, and its host has not lately lacked what the task needs.
+
+Neither is part of the index: tasks in front that are not eligible are read and passed over.
+"""
+
 _CANDIDATES = f"""
 WITH {ENTERED}, merged AS (
     SELECT candidate.*, queue.name AS queue_name
@@ -22,7 +29,7 @@ WITH {ENTERED}, merged AS (
         SELECT id, rank, memory_gb, least(cores, %(host_cores)s::smallint) AS cores, disk_gb, limit_key
         FROM tasks_app_task
         WHERE queue_name = queue.name AND memory_class = class.n AND status = 'pending' AND hold = 0
-            AND memory_gb <= %(free_gb)s::float8 NARROW
+            AND memory_gb <= %(free_gb)s::float8 AND {ELIGIBLE} NARROW
         ORDER BY rank, id LIMIT LIMIT_N FOR UPDATE SKIP LOCKED
     ) AS candidate
     WHERE queue.name = ANY(%(queues)s::text[]) AND queue.paused_at IS NULL
@@ -43,6 +50,7 @@ _NARROW = f"""AND id = ANY(ARRAY(
             SELECT id FROM (
                 SELECT id, cores, disk_gb FROM tasks_app_task
                 WHERE queue_name = queue.name AND memory_class = class.n AND status = 'pending' AND hold = 0
+                    AND {ELIGIBLE}
                 ORDER BY rank, id LIMIT {_FRONT_ROWS}
             ) AS front
             WHERE least(cores, %(host_cores)s::smallint) <= %(free_cores)s::integer
@@ -153,6 +161,8 @@ def claim(
     *,
     worker_pk: UUID,
     label: str,
+    host_id: str,
+    task_names: Sequence[str],
     queues: Sequence[str],
     memory_classes: Sequence[int],
     room: Room,
@@ -160,7 +170,7 @@ def claim(
     narrow: bool = False,
     only: UUID | None = None,
 ) -> Claimed:
-    """Claim up to `limit` tasks that together find room, in one statement.
+    """Claim up to `limit` tasks of these names that together find room, in one statement.
 
     `narrow` passes over those at the front that need more cores or disk than there are; `only` is the one that may be
     claimed.
@@ -174,6 +184,8 @@ def claim(
         "host_cores": room.host_cores,
         "worker": worker_pk,
         "label": label,
+        "host_id": host_id,
+        "task_names": list(task_names),
         "actor": f"worker:{label}",
         "only": only,
     }

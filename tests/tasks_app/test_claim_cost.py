@@ -7,7 +7,7 @@ import json
 import pytest
 from django.db import connection
 
-from tasks_app import clock
+from tasks_app import clock, registry
 from tasks_app.models import Hold, Limit, LimitSlot, Queue, Worker
 from tasks_app.sweeping.sweeper import Sweeper
 from tasks_app.transitions import claims
@@ -40,6 +40,7 @@ def fill(n: int = BLOCKED // 5, **columns: object) -> None:
 def buffers(worker: Worker, statement: str, *, narrow: bool = False) -> int:
     """Return how many pages one claim of a task touches, as PostgreSQL tells it."""
     params = {"queues": worker.queues, "memory_classes": [0, 1, 2], "free_gb": 1e9, "worker": worker.pk}
+    params |= {"host_id": worker.host_id, "task_names": registry.names()}
     params |= {"free_cores": 1, "free_disk_gb": 1e9, "host_cores": 4}
     sql = claims.written(statement, 1, "narrow" if narrow else "usual")
     with connection.cursor() as cursor:
@@ -99,3 +100,16 @@ def test_a_usual_round_of_sweeps_reads_no_more_than_what_is_due(django_assert_ma
         cursor.execute("SELECT pg_stat_get_xact_tuples_returned('tasks_app_task'::regclass)")
         (scanned,) = cursor.fetchone()
     assert scanned - scanned_before < 1000
+
+
+def test_tasks_of_unknown_names_in_front_are_passed_over_in_the_order_of_the_index():
+    worker = make_worker()
+    for _ in range(20):
+        spawn_note()
+    before = [buffers(worker, CLAIM_FREE) for _ in range(3)][-1]
+    fill(n=2000)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE tasks_app_task SET task_name = 'of-tomorrow' WHERE rank < 0")
+        cursor.execute("ANALYZE tasks_app_task")
+    # Each is read once, from the index and from its page; nothing is sorted and no other index is walked.
+    assert [buffers(worker, CLAIM_FREE) for _ in range(3)][-1] - before < 2 * 2000

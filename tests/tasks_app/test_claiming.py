@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -9,7 +10,8 @@ from tasks_app import claiming, clock
 from tasks_app.errors import LostClaim
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.sweeping.maintenance import return_lost
-from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note, verbs
+from tasks_app.testing import make_task, registered
+from tests.tasks_app.notes import NOTE, REPORT, claim_one, make_worker, spawn_note, verbs
 
 pytestmark = pytest.mark.django_db
 
@@ -149,3 +151,14 @@ def test_a_claim_of_a_missing_task_is_told_so(worker):
     with pytest.raises(LostClaim):
         claiming.complete(stranger, {}, REPORT)
     assert verbs(Task.objects.get()) == ["spawned", "claimed", "refused"]
+
+
+def test_a_name_that_is_not_registered_is_left_for_others_however_urgent(worker, monkeypatch):
+    with registered(replace(NOTE, name="of-tomorrow")):
+        unknown = make_task("of-tomorrow", {"text": "a"}, priority=20)
+    known = spawn_note()
+    assert [claim.task_id for claim in claiming.claim(worker, limit=5)] == [known.task_id]
+    unknown.refresh_from_db()
+    assert (unknown.status, unknown.retry_count, unknown.claim_epoch) == ("pending", 0, 0)
+    with registered(replace(NOTE, name="of-tomorrow")):
+        assert claim_one(worker).task_id == unknown.task_id

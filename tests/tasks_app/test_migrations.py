@@ -15,7 +15,7 @@ from tasks_app.models import CountDelta, QueueCount, Task
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note
 
 FIRST = [("tasks_app", "0002_storage")]
-LATEST = [("tasks_app", "0006_progress_index")]
+LATEST = [("tasks_app", "0007_hosts_and_names")]
 
 OLD_INSERT = """
 INSERT INTO tasks_app_task (task_id, queue_name, task_name, params, bindings, priority, status, hold, rank,

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app import claiming, clock, registry
+from tasks_app import claiming, clock
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.freeze import freeze, thaw
 from tasks_app.actions.limit import set_limit
@@ -265,13 +265,6 @@ def test_ends_of_patience_are_told(worker):
     assert finding(task, "deadline").text.startswith("Its total budget ends in ")
     pass_time(601)
     assert "the next sweep fails it" in finding(task, "expires").do
-
-
-def test_a_task_name_that_is_not_known_any_more_is_pointed_out(worker, monkeypatch):
-    task = spawn_note()
-    monkeypatch.delitem(registry._specs, "note")
-    assert "No handler is registered here for note" in finding(task, "unknown_task_name").text
-    monkeypatch.undo()
 
 
 def test_the_decisive_cause_comes_first_and_the_others_follow():

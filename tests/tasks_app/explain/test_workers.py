@@ -263,3 +263,13 @@ def test_100000_tasks_before_it_are_not_read_to_explain_the_last():
     # Of each of twelve memory classes at most so many entries of the index as are counted; of the table nothing whole.
     assert returned("tasks_app_task") - before[0] == 0
     assert returned("task_claimable") - before[1] <= 12 * (line.COUNTED_MOST + 1)
+
+
+def test_a_task_name_that_no_live_worker_knows_blocks_until_one_does():
+    ready_worker(label="old", task_names=["echo"])
+    task = spawn_note()
+    found = finding(task, "unknown_task_name")
+    assert found.text == f"No live worker of the queue {QUEUE} knows the task name note, so none claims it: old@test."
+    assert blocking(task) == ["unknown_task_name"]
+    ready_worker(label="new", task_names=["echo", "note"])
+    assert blocking(task) == []

@@ -74,7 +74,7 @@ def test_with_a_worker_and_nothing_to_do_all_is_well(worker):
     assert {
         "database", "workers", "unserved queues", "depth", "oldest pending", "progress", "stalled claims", "stops",
         "writes", "migrations", "indexes", "counting", "folding", "feed", "vacuum", "old transactions", "clock", "disk",
-        "redis",
+        "redis", "task names", "data roots of workers",
     } == {check.name for check in found.checks}  # fmt: skip
 
 
@@ -455,3 +455,18 @@ def test_the_doctor_prints_a_line_a_check_and_exits_5_when_unhealthy(capsys, set
     call_command("absurd_doctor", "--queue", "dsa110-pipeline", "--json")
     told = json.loads(capsys.readouterr().out)
     assert (told["status"], {check["state"] for check in told["checks"]}) == ("disabled", {"ok"})
+
+
+@pytest.mark.django_db
+def test_tasks_of_names_that_no_live_worker_knows_are_told():
+    spawn_note()
+    old = make_worker(task_names=["echo"])
+    found = look("task names")
+    assert (found.state, found.value) == ("warn", 1)
+    assert found.message == "No live worker knows note: tasks of that name wait"
+    make_worker(task_names=["note"])
+    assert look("task names").state == "ok"
+    Worker.objects.filter(pk=old.pk).update(missing_roots=["/data"])
+    found = look("data roots of workers")
+    assert (found.state, found.value) == ("warn", 1)
+    assert found.message == "1 workers claim nothing: worker-1@test does not see /data"
