@@ -63,9 +63,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         with debug_transaction(self, "BEGIN"), self.wrap_database_errors:
             self.connection.execute(f"BEGIN{limits}")
 
-    def _limited(
-        self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
-    ) -> Any:
+    def _limited(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
         with self.within_limits():
             return execute(sql, params, many, context)
 

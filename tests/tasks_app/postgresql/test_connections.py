@@ -109,9 +109,7 @@ def test_an_open_transaction_does_not_come_back_with_its_connection(pool: Pool) 
     pool.putconn(again)
 
 
-def test_a_connection_that_nobody_used_for_long_is_not_handed_out(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_that_nobody_used_for_long_is_not_handed_out(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     old = pool.getconn()
     pool.putconn(old)
     monkeypatch.setattr(pools, "IDLE_MOST_SEC", -1.0)
@@ -122,9 +120,7 @@ def test_a_connection_that_nobody_used_for_long_is_not_handed_out(
 
 
 @pytest.mark.parametrize("path", [TASKS, "/admin/"])
-def test_who_gets_no_connection_is_asked_to_come_again(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
+def test_who_gets_no_connection_is_asked_to_come_again(pool: Pool, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(pools, "WAIT_SEC", 0.01)
     taken = take_all(pool)
     try:
