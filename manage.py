@@ -25,14 +25,15 @@ def main() -> None:
     """Start what the command needs, then hand over to Django; what cannot work is told in one line."""
     from absurd_project.embedded import EmbeddedServerError
     from absurd_project.env import BadSetting
+    from tasks_app.plain_text import escaped
 
     try:
         run()
     except BadSetting as fault:
-        print(f"manage.py: {fault}", file=sys.stderr)
+        print("manage.py:", escaped(fault, keep="\n"), file=sys.stderr)
         sys.exit(2)
     except EmbeddedServerError as fault:
-        print(f"manage.py: {fault}", file=sys.stderr)
+        print("manage.py:", escaped(fault, keep="\n"), file=sys.stderr)
         sys.exit(75)
 
 

@@ -31,7 +31,12 @@ class Progress:
             yield lambda: None
             self.console.print(f"{name}: {time.monotonic() - began:.0f} s", highlight=False)
             return
-        columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description:<28}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         with Bars(*columns, console=self.console, refresh_per_second=DRAWN_A_SECOND) as bars:
             task = bars.add_task(name, total=steps)
             yield lambda: bars.advance(task)

@@ -9,8 +9,8 @@ from typing import Any
 from django.db import connection
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from absurd_project.benchmark.figures import Figures, percentile
 from absurd_project.benchmark.peer_processes import NAMES
@@ -111,11 +111,11 @@ def print_targets(figures: Figures, console: Console) -> None:
     """Print which targets are met, and by how much the others are missed."""
     table = Table("target", "wanted", "measured", "", box=box.SIMPLE, title="Targets")
     for verdict in verdicts(figures):
-        mark = "[green]✓[/]" if verdict.met else "[red]✗ missed[/]"
+        mark = Text("✓", "green") if verdict.met else Text("✗ missed", "red")
         table.add_row(verdict.name, verdict.wanted, verdict.measured, mark)
     console.print(table)
     for note in figures.notes:
-        console.print(f"[yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
+        console.print(Text("note", "yellow"), note, soft_wrap=True)
 
 
 def _number(value: float | None) -> str:

@@ -6,29 +6,31 @@ from typing import Any, TextIO
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
-from absurd_project.processing.tables import console_for
+from tasks_app.management.printing import SafeConsole
 
 
 def print_judgement(judgement: dict[str, Any], stream: TextIO) -> None:
     """Print sources, image, gains and checks."""
-    console = console_for(stream)
+    console = SafeConsole(stream)
     console.print(_sources(judgement))
     image, gains = judgement["image"], judgement["gains"]
     console.print(
         f"image    rms {image['rms_jy'] * 1e3:.2f} mJy, expected of the noise {image['thermal_rms_jy'] * 1e3:.2f} mJy; "
         f"peak {image['peak_jy'] * 1e3:.0f} mJy; beam {image['beam_major_arcsec']:.1f}″ × "
         f"{image['beam_minor_arcsec']:.1f}″",
-        highlight=False,
     )
     console.print(
         f"gains    {gains['n_antennas']} antennas: amplitudes {gains['amplitude_rms']:.2%} rms and phases "
         f"{gains['phase_rms_deg']:.2f}° rms off the injected",
-        highlight=False,
     )
     for check in judgement["checks"]:
-        mark = "[green]✓[/]" if check["passed"] else "[red]✗[/]"
-        console.print(f"{mark} {check['name']}: {_figure(check)} ({check['limit']})", highlight=False)
+        console.print(_mark(check["passed"]), f"{check['name']}: {_figure(check)} ({check['limit']})")
+
+
+def _mark(good: bool) -> Text:
+    return Text("✓", "green") if good else Text("✗", "red")
 
 
 def _figure(check: dict[str, Any]) -> str:
@@ -51,14 +53,14 @@ def _sources(judgement: dict[str, Any]) -> Table:
             f"{row['error_jy'] * 1e3:.2f}" if measured else "",
             f"{row['ratio']:.3f}" if measured else "",
             "" if row["offset_arcsec"] is None else f"{row['offset_arcsec']:.2f}",
-            "[green]✓[/]" if row["within"] else "[red]✗[/]",
+            _mark(row["within"]),
         )
     return table
 
 
 def print_stages(tasks: list[dict[str, Any]], stream: TextIO) -> None:
     """Print how long each stage took."""
-    console = console_for(stream)
+    console = SafeConsole(stream)
     table = Table("stage", "tile", "status", "verdict", "time", "memory", box=box.SIMPLE, title="Stages")
     for task in tasks:
         table.add_row(
@@ -74,8 +76,8 @@ def print_stages(tasks: list[dict[str, Any]], stream: TextIO) -> None:
 
 def print_places(products: list[dict[str, Any]], lines: list[str], stream: TextIO) -> None:
     """Print where everything is."""
-    console = console_for(stream)
+    console = SafeConsole(stream)
     for product in products:
-        console.print(f"{product['kind']:<14} {product['path']}", highlight=False, soft_wrap=True)
+        console.print(f"{product['kind']:<14} {product['path']}", soft_wrap=True)
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)

@@ -17,6 +17,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from absurd_project.processing.following import Change
+from tasks_app.management.output import write_line
+from tasks_app.management.printing import SafeConsole
 
 QUIET_SEC = 5.0
 """A running stage writes a plain line this often at most."""
@@ -119,7 +121,7 @@ class PlainDisplay:
         return sentence(step)
 
     def say(self, line: str) -> None:
-        print(f"{datetime.now():%H:%M:%S}  {line}", file=self._stream, flush=True)
+        write_line(self._stream, f"{datetime.now():%H:%M:%S}  {line}")
 
     def end(self) -> None:
         return
@@ -144,7 +146,7 @@ class LiveDisplay:
                 step.take(change)
 
     def say(self, line: str) -> None:
-        self._console.print(line, highlight=False)
+        self._console.print(line)
 
     def end(self) -> None:
         self._live.stop()
@@ -182,7 +184,7 @@ def display_for(stream: TextIO | None = None) -> Display:
     """Return the display that suits the stream, by default standard output."""
     stream = stream or sys.stdout
     if stream.isatty():
-        return LiveDisplay(Console(file=stream))
+        return LiveDisplay(SafeConsole(stream))
     return PlainDisplay(stream)
 
 

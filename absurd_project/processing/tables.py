@@ -5,38 +5,35 @@ from __future__ import annotations
 from typing import Any, TextIO
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-PLAIN_WIDTH = 150
+from tasks_app.management.printing import SafeConsole
+
 VERDICT_STYLES = {"pass": "green", "warn": "yellow", "fail": "red", "completed": "green", "failed": "red"}
-
-
-def console_for(stream: TextIO) -> Console:
-    """Return a console; where the stream is no terminal it is wide enough to cut nothing."""
-    return Console(file=stream) if stream.isatty() else Console(file=stream, width=PLAIN_WIDTH)
 
 
 def print_report(report: dict[str, Any], stream: TextIO) -> None:
     """Print tables of tiles, tasks, fluxes and products."""
-    console = console_for(stream)
+    console = SafeConsole(stream)
     console.print(_tasks(report))
     if report["measurements"]:
         console.print(_measurements(report))
     for product in report["products"]:
-        console.print(_product(product), highlight=False, soft_wrap=True)
+        console.print(_product(product), soft_wrap=True)
     for problem in report["problems"]:
-        console.print(f"[yellow]not as expected[/] {problem['path']}: {problem['problem']}", highlight=False)
+        console.print(Text("not as expected", "yellow"), f"{problem['path']}: {problem['problem']}")
     for line in report["failed_verdicts"]:
-        console.print(f"[red]failed[/] {line}", highlight=False, soft_wrap=True)
+        console.print(Text("failed", "red"), line, soft_wrap=True)
     done = sum(task["status"] == "completed" for task in report["tasks"])
+    style = "red"
     if not report["tasks_ok"]:
-        verdict = f"[red]{report['trouble'] or 'not all completed'}"
+        verdict = report["trouble"] or "not all completed"
     elif report["science_ok"]:
-        verdict = "[green]all tasks completed"
+        verdict, style = "all tasks completed", "green"
     else:
-        verdict = "[red]all tasks completed, but the science failed: these fluxes are not to be used"
-    console.print(f"{verdict}[/] ({done} of {len(report['tasks'])})", highlight=False)
+        verdict = "all tasks completed, but the science failed: these fluxes are not to be used"
+    console.print(Text(verdict, style), f"({done} of {len(report['tasks'])})")
 
 
 def _tasks(report: dict[str, Any]) -> Table:
@@ -80,6 +77,5 @@ def _product(product: dict[str, Any]) -> str:
     return f"{product['kind']:<14} {product['path']}{rms}"
 
 
-def _coloured(word: str) -> str:
-    style = VERDICT_STYLES.get(word)
-    return f"[{style}]{word}[/]" if style else word
+def _coloured(word: str) -> Text:
+    return Text(word, VERDICT_STYLES.get(word, ""))

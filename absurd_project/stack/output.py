@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Protocol, TextIO
 
+from tasks_app.plain_text import escaped
+
 COLOURS = (36, 33, 32, 35, 34, 31)
 LOG_BYTES = 10_000_000
 WAITING_LINES = 10_000
@@ -58,8 +60,9 @@ class PrefixedLines:
         prefix = f"{name:<{self._width}} |"
         if self._stream.isatty() and name in self._colours:
             prefix = f"\x1b[{self._colours[name]}m{prefix}\x1b[0m"
+        shown = escaped(line, keep="\t")
         with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait(f"{prefix} {line}")
+            self._waiting.put_nowait(f"{prefix} {shown}")
 
     def close(self) -> None:
         deadline = time.monotonic() + LAST_LINES_SEC

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from tasks_app.actions import lookup
+from tasks_app.management.output import write_line
+from tasks_app.management.printing import SafeConsole
 from tasks_app.models import Task
 
 POLL_SEC = 0.5
@@ -23,8 +24,8 @@ def follow(task_id: UUID, *, timeout_sec: float | None = None) -> Task:
     """
     if not sys.stderr.isatty():
         return _watch(task_id, timeout_sec, _Lines())
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=SafeConsole(sys.stderr), transient=True) as bar:
         shown = bar.add_task("", total=1.0)
 
         def show(task: Task) -> None:
@@ -53,8 +54,7 @@ class _Lines:
         line = state_line(task)
         if line != self._last:
             self._last = line
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
+            write_line(sys.stderr, line)
 
 
 def _watch(task_id: UUID, timeout_sec: float | None, show: Callable[[Task], None]) -> Task:

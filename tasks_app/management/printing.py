@@ -6,15 +6,45 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TypeVar
+from typing import IO, Any, TextIO, TypeVar, cast
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.text import Text
 
 from tasks_app import wording
+from tasks_app.management.output import LINES, forget_reader
+from tasks_app.plain_text import escaped
 
 T = TypeVar("T")
 GAP = "  "
+PLAIN_WIDTH = 150
+
+
+class SafeConsole(Console):
+    """A rich console for text from outside: no markup in it, nothing unprintable, and a closed pipe is no fault.
+
+    Where the stream is no terminal it is wide enough to cut nothing. Colours come from `Text` objects and styles.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        width = None if file.isatty() else PLAIN_WIDTH
+        super().__init__(file=file, width=width, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a plain text, escaped, so that it is measured as it will be shown."""
+        return super().render_str(escaped(text, keep=LINES), **{**options, "markup": False, "emoji": False})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield segments, those of `Text` objects escaped too."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(escaped(segment.text, keep=LINES), segment.style)
+
+    def on_broken_pipe(self) -> None:
+        """Go on without a reader."""
+        self.quiet = True
+        forget_reader(cast(TextIO, self.file))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, right: Collection[str] = ()) -> list[str]:
@@ -35,14 +65,14 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, datetime):
         return wording.moment(value)
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value))
+    return escaped(value)
 
 
 @contextmanager
 def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yield a function that is told of every step done, and shows it where standard error is a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=SafeConsole(sys.stderr), transient=True, disable=not sys.stderr.isatty()) as shown:
         task = shown.add_task(label, total=total)
         yield lambda done: shown.advance(task, done)
 

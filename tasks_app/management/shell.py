@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import getpass
 import json
-import os
 import socket
 import sys
 from abc import ABC, abstractmethod
 from typing import Any, NoReturn
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error, ProgrammingError
 
 from tasks_app import errors, outages, wakeups
+from tasks_app.management.output import PrintingCommand
+from tasks_app.plain_text import escaped
 
 FAILED, USAGE, NOT_FOUND, ILLEGAL_STATE, UNHEALTHY, TRY_LATER = 1, 2, 3, 4, 5, 75
-INTERRUPTED, PIPE_CLOSED = 130, 141
+INTERRUPTED = 130
 _EXIT_OF: dict[type[errors.AbsurdError], int] = {
     errors.ScheduleNotFound: NOT_FOUND,
     errors.TaskNotFound: NOT_FOUND,
@@ -43,23 +43,12 @@ def exit_code_of(error: errors.AbsurdError) -> int:
     return next((_EXIT_OF[kind] for kind in type(error).__mro__ if kind in _EXIT_OF), FAILED)
 
 
-class ShellCommand(BaseCommand, ABC):
+class ShellCommand(PrintingCommand, ABC):
     """A command whose refusals are one line and an exit code."""
 
     # All checks would load the console and the API, and say nothing of what an operator wants to know.
     requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Make a usage error one line and exit code 2, also behind a verb."""
-        parser = super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
-
-        def complain(message: str) -> NoReturn:
-            sys.stderr.write(f"{subcommand}: {message}\n")
-            raise SystemExit(USAGE)
-
-        for each in (parser, *_behind_verbs(parser)):
-            each.error = complain  # type: ignore[method-assign]
-        return parser
+    stops_without_reader = True
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -76,10 +65,6 @@ class ShellCommand(BaseCommand, ABC):
             raise CommandError(told, returncode=FAILED) from error
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
-        except BrokenPipeError:
-            # Whoever read has read enough; what is still buffered must not fail at the interpreter's end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(PIPE_CLOSED) from None
         finally:
             wakeups.publisher.finish()
 
@@ -88,8 +73,11 @@ class ShellCommand(BaseCommand, ABC):
         """Do what the command is for."""
 
     def write_json(self, content: Any, *, indent: int | None = 2) -> None:
-        """Write one JSON document."""
-        self.stdout.write(json.dumps(content, indent=indent, ensure_ascii=False, cls=DjangoJSONEncoder))
+        """Write one JSON document; what is not printable stands in it as JSON's own escape."""
+        text = json.dumps(content, indent=indent, ensure_ascii=False, cls=DjangoJSONEncoder)
+        self.stdout.write(
+            "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+        )
 
     def confirm(self, question: str, options: dict[str, Any], *, typed: str = "") -> None:
         """Ask before going on, unless --yes was given; `typed` is a word that must be typed for a yes."""
@@ -98,6 +86,7 @@ class ShellCommand(BaseCommand, ABC):
         if not sys.stdin.isatty():
             raise CommandError("nobody is there to confirm; give --yes or --dry-run", returncode=USAGE)
         try:
+            question = escaped(question)
             answer = input(f"{question} Type {typed} to go on: " if typed else f"{question} [y/N] ").strip()
         except EOFError:
             answer = ""
@@ -117,12 +106,6 @@ def actor() -> str:
     except (KeyError, OSError):
         name = "unknown"
     return f"cli:{name}@{socket.gethostname()}"
-
-
-def _behind_verbs(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
-    """Return the parsers of the command's verbs, if it has any."""
-    found = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    return [each for choices in found for each in choices.values()]
 
 
 def _first_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from workers.gameday.catalogue import Scenario
 from workers.gameday.report import Report
@@ -23,8 +24,9 @@ def print_list(scenarios: Sequence[Scenario], console: Console) -> None:
 
 def print_line(report: Report, console: Console) -> None:
     """Print the result of one scenario, and what failed in it."""
-    word = "[yellow]skipped[/]" if report.skipped else "[green]passed[/]" if report.passed else "[red]FAILED[/]"
-    console.print(f"{word} {report.name} ({report.wall_sec:.0f} s) {report.skipped}", highlight=False)
+    passed = Text("passed", "green") if report.passed else Text("FAILED", "red")
+    word = Text("skipped", "yellow") if report.skipped else passed
+    console.print(word, f"{report.name} ({report.wall_sec:.0f} s) {report.skipped}")
     for check in report.failures:
         console.print(f"    {check.what}: {check.found or 'no'}", highlight=False, markup=False)
 

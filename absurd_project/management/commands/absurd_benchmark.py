@@ -9,10 +9,10 @@ import signal
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
 from absurd_project import embedded
@@ -38,7 +38,8 @@ from absurd_project.benchmark.progress import Progress
 from absurd_project.benchmark.scratch import NoScratchDatabase, Scratch, channel_prefix, scratch_database
 from absurd_project.benchmark.servers import DoesNotStart
 from absurd_project.benchmark.sizes import FULL, QUICK, Sizes
-from absurd_project.processing.tables import console_for
+from tasks_app.management.output import PrintingCommand
+from tasks_app.management.printing import SafeConsole
 
 FAILED, USAGE = 1, 2
 SOAK_SEC = 600
@@ -47,7 +48,7 @@ PARTS = ("throughput", "large", "churn", "pickup", "feed", "workers")
 PeerMeasurement = Callable[[Peer, Scratch, Sizes, Figures, Progress], None]
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     """Measures in a database of its own, made beside the connected one and dropped at the end."""
 
     help = (
@@ -69,17 +70,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures here; - is standard output")
 
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Make a usage error one line and exit code 2, as all of ours are."""
-        parser = super().create_parser(prog_name, subcommand, **kwargs)
-        parser.error = _complain  # type: ignore[method-assign,assignment]
-        return parser
-
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path | None = options["json"]
         if path is not None and str(path) != "-" and (path.is_dir() or not os.access(path.parent, os.W_OK)):
             raise CommandError(f"{path} cannot be written", returncode=USAGE)
-        self.console = console_for(sys.stderr if str(path) == "-" else sys.stdout)
+        self.console = SafeConsole(sys.stderr if str(path) == "-" else sys.stdout)
         self.figures = Figures()
         self.peers_python: str = options["peers_python"] or (sys.executable if options["peers"] else "")
         self.churn_sec = SOAK_SEC if options["soak"] else None
@@ -95,6 +90,10 @@ class Command(BaseCommand):
             connection.close()
             embedded.stop_started(settings.ABSURD_VAR)
         self._write(path)
+        report.print_latencies(self.figures, self.console)
+        report.print_targets(self.figures, self.console)
+        if path is not None and str(path) != "-":
+            self.console.print(f"figures in {path}", soft_wrap=True)
 
     def _measure(self, scratch: Scratch, sizes: Sizes, parts: Collection[str]) -> None:
         settings.ABSURD_ENABLED = True
@@ -116,8 +115,6 @@ class Command(BaseCommand):
             report.print_workers(figures, self.console)
         if "stage" in parts:
             report.print_stage(stage.measure(scratch, sizes, figures, progress), self.console)
-        report.print_latencies(figures, self.console)
-        report.print_targets(figures, self.console)
 
     def _measure_calls(self, scratch: Scratch, sizes: Sizes, parts: Collection[str], progress: Progress) -> None:
         """Measure what needs processes that call the queue's functions."""
@@ -176,9 +173,3 @@ class Command(BaseCommand):
             self.stdout.write(text)
             return
         path.write_text(text + "\n")
-        self.console.print(f"figures in {path}", highlight=False, soft_wrap=True)
-
-
-def _complain(message: str) -> NoReturn:
-    sys.stderr.write(f"absurd_benchmark: {message}\n")
-    raise SystemExit(USAGE)

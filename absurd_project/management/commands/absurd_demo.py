@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 from django.utils import timezone
 
@@ -25,12 +25,13 @@ from absurd_project.demo.verdict import NothingToJudge, judge
 from absurd_project.processing import report
 from absurd_project.processing.progress import display_for
 from absurd_project.processing.readiness import NotReady, make_ready
+from tasks_app.management.output import PrintingCommand, write_line
 
 FAILED = 1
 FEED_SEC = 30.0
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     """Simulates two tiles and sends them through web, queue, workers and ingest."""
 
     help = (
@@ -49,7 +50,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.began = time.monotonic()
-        self.to_screen: TextIO = sys.stderr if options["json"] == "-" else sys.stdout
+        self.json_place: str | None = options["json"]
+        self.to_screen: TextIO = sys.stderr if self.json_place == "-" else sys.stdout
         self.asked_to_stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: self.asked_to_stop.set())
@@ -86,7 +88,6 @@ class Command(BaseCommand):
                 display.end()
                 listener.stop()
             made = self._conclude(show)
-            self._write(made, options["json"])
             if options["keep"]:
                 self._keep(system)
         return bool(made["judgement"]["passed"])
@@ -95,10 +96,11 @@ class Command(BaseCommand):
         tasks = show.tasks()
         ok = all(task.status == "completed" for task in tasks)
         made = report.build(show.runs, show.found, directory=show.system.incoming, ok=ok)
-        printing.print_stages(made["tasks"], self.to_screen)
         calibrator, target = show.tiles
         made["judgement"] = judge(calibrator, target, tasks)
         made["duration_sec"] = time.monotonic() - self.began
+        self._write(made)
+        printing.print_stages(made["tasks"], self.to_screen)
         printing.print_judgement(made["judgement"], self.to_screen)
         printing.print_places(made["products"], self._places(show.system), self.to_screen)
         verdict = "passed" if made["judgement"]["passed"] else "FAILED"
@@ -122,11 +124,11 @@ class Command(BaseCommand):
         self._say("the system goes on running; Ctrl-C stops it")
         system.stack.run(self.asked_to_stop)
 
-    def _write(self, made: dict[str, Any], place: str | None) -> None:
-        if place == "-":
+    def _write(self, made: dict[str, Any]) -> None:
+        if self.json_place == "-":
             self.stdout.write(json.dumps(made, indent=1))
-        elif place is not None:
-            report.write(Path(place), made)
+        elif self.json_place is not None:
+            report.write(Path(self.json_place), made)
 
     def _say(self, line: str) -> None:
-        print(line, file=self.to_screen, flush=True)
+        write_line(self.to_screen, line)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from absurd_project import embedded
 from absurd_project.stack.down import take_down
+from tasks_app.management.output import PrintingCommand
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     """Stops everything that runs on the state directory."""
 
     help = "Stop web, workers and ingest if they run, then the private PostgreSQL and Valkey."

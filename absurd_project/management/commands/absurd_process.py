@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
 from absurd_project import embedded
@@ -27,11 +28,13 @@ from pipeline_app.watching import check_stage_params
 from pipeline_app.workflows import Options
 from tasks_app.errors import AbsurdError, ParamsInvalid
 from tasks_app.handler import InvalidInput
+from tasks_app.management.output import PrintingCommand, write_line
 
 FAILED, USAGE = 1, 2
+log = logging.getLogger(__name__)
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     """Processes a directory of raw files from beginning to end."""
 
     help = (
@@ -59,12 +62,6 @@ class Command(BaseCommand):
             metavar="TASK.PARAM=VALUE",
             help="another value for a param of a stage, such as imaging.niter=500; the value is JSON or plain text",
         )
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Make a usage error one line and exit code 2, as all of ours are."""
-        parser = super().create_parser(prog_name, subcommand, **kwargs)
-        parser.error = _complain  # type: ignore[method-assign,assignment]
-        return parser
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.json_path: Path | None = options["json"]
@@ -129,6 +126,10 @@ class Command(BaseCommand):
         except WorkersDoNotStart as fault:
             session.trouble = str(fault)
             session.cancel_unfinished(session.trouble)
+        # What has been measured until then is reported all the same.
+        except Exception as fault:
+            log.exception("could not follow the runs")
+            session.trouble = f"could not follow the runs: {type(fault).__name__}: {fault}"
         finally:
             session.display.end()
             for number, handler in before.items():
@@ -139,13 +140,16 @@ class Command(BaseCommand):
         made = report.build(
             session.runs, session.found, directory=self.directory.resolve(), ok=ok, trouble=session.trouble
         )
-        tables.print_report(made, self.to_screen)
+        # The report first: whatever the screen makes of the tables, an hour's work is written down.
         self._write(made)
+        tables.print_report(made, self.to_screen)
+        self._say_where()
         if not ok:
             sys.exit(FAILED)
 
     def _give_up(self, found: Ingested, trouble: str, code: int) -> NoReturn:
         self._write(report.empty(self.directory.resolve(), found, trouble))
+        self._say_where()
         raise CommandError(trouble, returncode=code)
 
     def _write(self, made: dict[str, Any]) -> None:
@@ -155,7 +159,10 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(made, indent=1))
             return
         report.write(self.json_path, made)
-        print(f"report in {self.json_path}", file=self.to_screen)
+
+    def _say_where(self) -> None:
+        if self.json_path is not None and str(self.json_path) != "-":
+            write_line(self.to_screen, f"report in {self.json_path}")
 
 
 def read_settings(pairs: list[str]) -> dict[str, dict[str, Any]]:
@@ -187,8 +194,3 @@ def _why(found: Ingested) -> str:
 
 def _actor() -> str:
     return f"cli:{getpass.getuser()}@{socket.gethostname()}"
-
-
-def _complain(message: str) -> NoReturn:
-    sys.stderr.write(f"absurd_process: {message}\n")
-    raise SystemExit(USAGE)

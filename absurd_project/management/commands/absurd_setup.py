@@ -6,12 +6,13 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from absurd_project import accounts
+from tasks_app.management.output import PrintingCommand
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     """Prepares the database for use."""
 
     help = "Migrate, create the operator account and an API key where they are missing."

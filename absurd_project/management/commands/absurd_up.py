@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 
@@ -34,12 +34,13 @@ from absurd_project.stack.down import STACK_SEC
 from absurd_project.stack.ports import is_open
 from absurd_project.stack.processes import CHECKOUT
 from absurd_project.stack.supervisor import POLL_SEC
+from tasks_app.management.output import PrintingCommand
 
 USAGE = 2
 DETACHED_START_SEC = 120.0
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     """Runs web, two workers and ingest under one supervisor."""
 
     help = "Run web, two workers and ingest; restart what dies; stop all on Ctrl-C."

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import signal
 import socket
 import threading
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import Error, connection
 from django.utils import timezone
 
@@ -22,13 +23,15 @@ from pipeline_app.workflows import Options, start
 from tasks_app import outages
 from tasks_app.errors import AbsurdError
 from tasks_app.handler import InvalidInput
+from tasks_app.management.output import PrintingCommand
 
 FAILED, USAGE, NOT_FOUND, ILLEGAL_STATE = 1, 2, 3, 4
+log = logging.getLogger(__name__)
 PATIENCE_SEC = 5.0
 """How long to wait before trying again when the database is away."""
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     """Ingests a directory once, or watches it."""
 
     help = (
@@ -83,7 +86,7 @@ class Command(BaseCommand):
         for problem in found.problems:
             self.stderr.write(f"{problem.path}: {problem.problem}")
         if not found.tiles:
-            raise CommandError(f"no UVH5 file under {directory}", returncode=USAGE)
+            raise CommandError(f"no usable UVH5 file under {directory}", returncode=USAGE)
         chosen = Options(catalog=catalog, queue_name=options["queue_name"])
         try:
             runs = start(plan_set(found.tiles), chosen, actor=_actor())
@@ -113,6 +116,11 @@ class Command(BaseCommand):
             except Error as fault:
                 self.stderr.write(f"{outages.describe(fault)}; trying again")
                 connection.close()
+                patience_sec = PATIENCE_SEC
+            # What one look met must not end the watch: nothing else would start tiles.
+            except Exception as fault:
+                self.stderr.write(f"could not look, trying again: {type(fault).__name__}: {fault}")
+                log.exception("the ingest could not look at %s", directory)
                 patience_sec = PATIENCE_SEC
             stop.wait(patience_sec)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
+
+from tasks_app.management.output import PrintingCommand
 
 if TYPE_CHECKING:
     from pipeline_app.simulation import TileTruth
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 USAGE = 2
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     """Simulate the calibrator's and the target's tile of the last pass of 0834+555."""
 
     help = (
@@ -28,12 +29,6 @@ class Command(BaseCommand):
         "numbered from 0; antennas by station. Exit codes: 0 written, 2 usage."
     )
     requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Make a usage error one line and exit code 2, as all of ours are."""
-        parser = super().create_parser(prog_name, subcommand, **kwargs)
-        parser.error = _complain  # type: ignore[method-assign,assignment]
-        return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         from pipeline_app.simulation.options import add_defect_options, add_sky_options
@@ -66,8 +61,3 @@ def write_catalog(path: Path, truths: Sequence[TileTruth]) -> None:
         rows = csv.writer(file)
         rows.writerow(["name", "ra_deg", "dec_deg", "flux_jy"])
         rows.writerows([s.name, f"{s.ra_deg:.7f}", f"{s.dec_deg:.7f}", s.flux_jy] for s in sources.values())
-
-
-def _complain(message: str) -> NoReturn:
-    sys.stderr.write(f"absurd_simulate: {message}\n")
-    raise SystemExit(USAGE)

@@ -8,12 +8,11 @@ from typing import IO, Any, cast
 
 from django.core.management.base import CommandParser
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from tasks_app.actions.prune import Pruned, preview, prune
 from tasks_app.management.arguments import whole
-from tasks_app.management.printing import bar
+from tasks_app.management.printing import SafeConsole, bar
 from tasks_app.management.shell import ShellCommand, actor
 from tasks_app.retention.archiving import BATCH
 from tasks_app.retention.periods import Policy
@@ -68,7 +67,7 @@ class Command(ShellCommand):
             self._print(policy, found, dry_run=options["dry_run"], took_sec=took_sec)
 
     def _print(self, policy: Policy, found: Pruned, *, dry_run: bool, took_sec: float) -> None:
-        screen = Console(file=cast(IO[str], self.stdout), highlight=False)
+        screen = SafeConsole(cast(IO[str], self.stdout))
         verb = "would be" if dry_run else "were"
         total = found.moved.total()
         if total:

@@ -48,7 +48,9 @@ class Command(ShellCommand):
 
     def _tell(self, found: Metrics, queues: list[QueueFigures], *, clear: bool) -> None:
         frozen = ", everything is frozen" if found.frozen else ""
-        self.stdout.write(f"{CLEAR if clear else ''}{moment(found.at)}{frozen}")
+        if clear:
+            self.stdout.write_raw(CLEAR)
+        self.stdout.write(f"{moment(found.at)}{frozen}")
         for line in table(COLUMNS, map(_row, queues), right=COLUMNS[1:-1]):
             self.stdout.write(line)
         states = ", ".join(f"{number} {state}" for state, number in found.workers.states.items() if number)

@@ -9,9 +9,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
-from rich.console import Console
 
 from tasks_app.errors import Disabled
+from tasks_app.management.printing import SafeConsole
 from tasks_app.management.shell import FAILED, USAGE, ShellCommand
 from workers.gameday import playing, premises, printing, private
 from workers.gameday.catalogue import Scenario, catalogue
@@ -49,7 +49,7 @@ class Command(ShellCommand):
         add("--yes", action="store_true", help="do not ask before")
 
     def act(self, options: dict[str, Any]) -> None:
-        self.console = _console(sys.stderr if options["json"] else sys.stdout)
+        self.console = SafeConsole(sys.stderr if options["json"] else sys.stdout)
         chosen = _chosen(options["only"])
         if options["list"]:
             self._list(chosen, options)
@@ -95,10 +95,6 @@ class Command(ShellCommand):
             self.write_json({"passed": passed, "scenarios": [report.as_dict() for report in reports]})
         else:
             printing.print_table(reports, self.console)
-
-
-def _console(stream: Any) -> Console:
-    return Console(file=stream) if stream.isatty() else Console(file=stream, width=PLAIN_WIDTH)
 
 
 def _chosen(names: list[str] | None) -> list[Scenario]:

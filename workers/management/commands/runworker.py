@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import Any, NoReturn
+from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 from django.db import ProgrammingError
 
+from tasks_app.management.output import PrintingCommand
 from workers import options
 from workers.loop import Loop
 from workers.publication import NoPublishRoot
 from workers.recycling import start_anew
 
 
-def _complain(message: str) -> NoReturn:
-    sys.stderr.write(f"runworker: {message}\n")
-    raise SystemExit(2)
-
-
-class Command(BaseCommand):
+class Command(PrintingCommand):
     help = (
         "Run a worker. The first SIGTERM, SIGHUP or Ctrl-C lets running attempts finish; a second SIGTERM or Ctrl-C "
         "stops them at once and returns their tasks free of charge."
@@ -29,12 +24,6 @@ class Command(BaseCommand):
 
     # All checks would load the console and the API, which a worker does not need.
     requires_system_checks = ["workers"]
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Make a usage error one line, as all of ours are."""
-        parser = super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
-        parser.error = _complain  # type: ignore[method-assign]
-        return parser
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_arguments(parser)
