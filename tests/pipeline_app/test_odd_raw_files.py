@@ -319,6 +319,7 @@ def test_a_locked_file_is_told_of_once_and_read_when_it_is_free(files, tmp_path)
         holder.communicate()
     assert sum("file lock" in line for line in said) == 1
     watch.look()
+    watch.look()
     assert SubbandFile.objects.get(path=str(files[0])).state == "accepted"
 
 
