@@ -26,7 +26,7 @@ class ConsoleSite(AdminSite):
         return {
             **super().each_context(request),
             "console_mode": settings.ABSURD_MODE,
-            "console_health": SimpleLazyObject(health.light.get),
+            "console_health": SimpleLazyObject(health.check),
             "console_freeze": SimpleLazyObject(current),
             "console_live": request.user.has_perm("tasks_app.view_task"),
         }

@@ -6,9 +6,11 @@ import logging
 import threading
 import time
 
+from django.conf import settings
 from django.db import connection
 
 from absurd_project import lockout
+from tasks_app import system_state
 from tasks_app.sweeping.sweeper import Sweeper
 
 INTERVAL_SEC = 0.5
@@ -25,10 +27,13 @@ def start() -> threading.Thread:
 
 
 def _sweep_on() -> None:
-    sweeper, failing, next_cleaning = Sweeper(), False, 0.0
+    sweeper, failing, next_cleaning, initialised = Sweeper(), False, 0.0, False
     while True:
         time.sleep(INTERVAL_SEC)
         try:
+            if not initialised:
+                system_state.initialise(enabled=settings.ABSURD_ENABLED)
+                initialised = True
             sweeper.sweep()
             if time.monotonic() >= next_cleaning:
                 next_cleaning = time.monotonic() + CLEANING_SEC

@@ -16,12 +16,12 @@ class AbsurdError(Exception):
 
 
 class Disabled(AbsurdError):
-    """The system is switched off by ABSURD_ENABLED."""
+    """The system is disabled: no task is accepted or claimed."""
 
     code = "disabled"
 
-    def __init__(self) -> None:
-        super().__init__("Absurd is disabled; set ABSURD_ENABLED=true and restart to accept tasks")
+    def __init__(self, message: str = "Absurd is disabled: run manage.py absurd_enable") -> None:
+        super().__init__(message)
 
 
 class TaskNotFound(AbsurdError):

@@ -11,7 +11,7 @@ DEFAULTS: dict[str, float] = {
     "oldest_pending_warn_sec": 600.0,
     "oldest_pending_bad_sec": 3600.0,
     "progress_bad_sec": 300.0,
-    "workers_up_warn_fraction": 0.5,
+    "failures_warn": 2.0,
     "workers_silent_sec": 3600.0,
     "feed_lag_warn_sec": 5.0,
     "withheld_warn_sec": 10.0,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import OutputWrapper
@@ -11,6 +9,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from absurd_project import accounts
+from tasks_app import system_state
 
 
 class NotReady(Exception):
@@ -18,21 +17,18 @@ class NotReady(Exception):
 
 
 def make_ready(out: OutputWrapper) -> None:
-    """Switch the system on for this process and those it starts, and bring the schema up to date.
+    """Bring the schema up to date and see that Absurd is enabled.
 
     On a single machine everything is prepared as `absurd_up` does. In production nothing is changed.
     Raises NotReady.
     """
-    if not settings.ABSURD_ENABLED:
-        if "ABSURD_ENABLED" in os.environ or settings.PRODUCTION:
-            raise NotReady("Absurd is disabled: set ABSURD_ENABLED=true")
-        os.environ["ABSURD_ENABLED"] = "true"
-        settings.ABSURD_ENABLED = True
     current = schema_is_current()
     if settings.PRODUCTION and not current:
         raise NotReady("the database's schema is not up to date: run manage.py absurd_setup")
     if not settings.PRODUCTION and not (current and accounts.api_key_file(settings.ABSURD_VAR).exists()):
         call_command("absurd_setup", stdout=out)
+    if not system_state.is_enabled():
+        raise NotReady(system_state.disabled_message(system_state.current()))
 
 
 def schema_is_current() -> bool:

@@ -25,6 +25,7 @@ OPERATOR_VERBS = (
     "order_worker",
     "freeze_everything",
     "run_schedule",
+    "add_acknowledgement",
     "release_observation",
 )
 

@@ -21,6 +21,7 @@ from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.errors import AbsurdError, Disabled, ParamsInvalid, ScheduleNotFound
 from tasks_app.models import CatchUp, Schedule, Task
 from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.system_state import is_enabled
 from tasks_app.transitions import Act
 
 CATCH_UP_MOST = 1000
@@ -109,10 +110,9 @@ def fire_due(limit: int = 100) -> int:
     """Spawn what the enabled schedules have due; return how many tasks.
 
     Safe to run anywhere at once: a schedule's row is locked while its tasks are spawned and its next moment is set, in
-    one transaction, and whoever comes second finds nothing due. A process in which Absurd is disabled leaves them to
-    others, or to the time when it is enabled again.
+    one transaction, and whoever comes second finds nothing due. While Absurd is disabled they wait.
     """
-    if not settings.ABSURD_ENABLED:
+    if not is_enabled():
         _note_disabled()
         return 0
     due = _due().order_by("next_run_at", "id").values_list("pk", flat=True)

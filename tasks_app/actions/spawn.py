@@ -19,6 +19,7 @@ from tasks_app.errors import Disabled, ParamsInvalid
 from tasks_app.models import Hold, Queue, Task
 from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
 from tasks_app.registry import TaskSpec
+from tasks_app.system_state import current, disabled_message
 from tasks_app.transitions import Act
 
 TIMEOUT_MOST_SEC = 7 * 86_400
@@ -39,8 +40,6 @@ def spawn_many(requests: Sequence[SpawnRequest], *, actor: str) -> list[Task]:
     A request whose idempotency key has been used for the same content gets the task of that time. The whole belongs to
     the caller's transaction, if there is one. Raises Disabled, UnknownTaskName, ParamsInvalid, IdempotencyConflict.
     """
-    if not settings.ABSURD_ENABLED:
-        raise Disabled
     with transaction.atomic():
         builder = _Builder(*_moment_and_queues({_queue_name(request) for request in requests}))
         built = [builder.build(request) for request in requests]
@@ -74,25 +73,28 @@ class _Queue:
 
 
 _LOOK = """
-SELECT absurd_now(), queue.name, default_timeout_sec, default_max_retries,
+SELECT coalesce((SELECT enabled FROM tasks_app_systemstate), %(initial)s::boolean), absurd_now(), queue.name,
+    default_timeout_sec, default_max_retries,
     EXISTS (SELECT FROM tasks_app_limit WHERE scope = 'queue' AND name = queue.name)
 FROM (VALUES (1)) AS once LEFT JOIN tasks_app_queue AS queue ON queue.name = ANY(%(names)s::text[])
 """
 
 
 def _moment_and_queues(names: Collection[str]) -> tuple[datetime, dict[str, _Queue]]:
-    """Return the present moment and the queues, making those that do not exist."""
+    """Return the present moment and the queues, making those that do not exist. Raises Disabled."""
     for name in names:
         if not name.strip() or len(name) > 100 or not name.isprintable() or "/" in name:
             message = "write 1 to 100 printable characters without a slash"
             raise ParamsInvalid([{"path": "queue_name", "message": message}])
-    rows = statements.run(_LOOK, {"names": sorted(names)})
-    known = {name: _Queue(name=name, **_columns(rest)) for _, name, *rest in rows if name is not None}
+    rows = statements.run(_LOOK, {"names": sorted(names), "initial": settings.ABSURD_ENABLED})
+    if not rows[0][0]:
+        raise Disabled(disabled_message(current()))
+    known = {name: _Queue(name=name, **_columns(rest)) for _, _, name, *rest in rows if name is not None}
     missing = sorted(set(names) - known.keys())
     if missing:
         Queue.objects.bulk_create([Queue(name=name) for name in missing], ignore_conflicts=True)
         return _moment_and_queues(names)
-    return rows[0][0], known
+    return rows[0][1], known
 
 
 def _columns(rest: Sequence[Any]) -> dict[str, Any]:

@@ -106,7 +106,8 @@ class VerbFilter(admin.SimpleListFilter):
     verbs = (
         "spawned", "claimed", "completed", "failed", "retrying", "returned", "cancel_requested", "cancelled", "retried",
         "reprioritized", "released", "revived", "unrunnable", "expired", "refused", "progress",
-        "respawned", "copied", "paused", "resumed", "frozen", "thawed", "limit_set", "limit_removed", "schedule_made",
+        "respawned", "copied", "paused", "resumed", "frozen", "thawed", "enabled", "disabled",
+        "limit_set", "limit_removed", "schedule_made",
         "schedule_changed", "schedule_deleted", "schedule_enabled", "schedule_disabled", "schedule_run",
         "schedule_refused",
     )  # fmt: skip

@@ -50,7 +50,7 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
 }
 
 _REMEDY_OF = {
-    "disabled": "Set ABSURD_ENABLED=true and restart the web process.",
+    "disabled": "Run manage.py absurd_enable on a host of the system.",
     "too_slow": "Narrow the query, by status, queue_name, run_id or a time of completion.",
     "unknown_task_name": "Use one of the registered task names.",
     "task_archived": "Respawn it: spawn a new task with its task_name and params.",

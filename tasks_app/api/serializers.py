@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from tasks_app.actions.acknowledge import FINDINGS
 from tasks_app.actions.spawn_request import Join
 from tasks_app.api.prepared import PreparedSerializer
 from tasks_app.hosts import worker_states
@@ -37,6 +38,16 @@ class HealthSerializer(serializers.Serializer[Any]):
     queue = serializers.CharField()
     reasons = serializers.ListField(child=serializers.CharField(), required=False)
     checks = CheckSerializer(many=True, required=False)
+    checked_at = serializers.DateTimeField(required=False, allow_null=True, help_text="When the look ended.")
+
+
+class AcknowledgementSerializer(serializers.Serializer[Any]):
+    """A finding that has been seen: what it reported until then no longer counts."""
+
+    finding = serializers.CharField()
+    acknowledged_at = serializers.DateTimeField()
+    acknowledged_by = serializers.CharField()
+    reason = serializers.CharField(allow_blank=True)
 
 
 class QueueStatsSerializer(serializers.Serializer[Any]):
@@ -214,6 +225,12 @@ class ReasonSerializer(Strict):
     """Why an operator does something."""
 
     reason = serializers.CharField(required=False, default="", allow_blank=True, max_length=REASON_CHARS)
+
+
+class AcknowledgeSerializer(ReasonSerializer):
+    """Which finding of health has been seen, and why it needs no further attention."""
+
+    finding = serializers.ChoiceField(choices=FINDINGS)
 
 
 class StopSerializer(Strict):

@@ -15,7 +15,7 @@ from tasks_app.api.views.emergency import EmergencyRecoveryView, EmergencyStopVi
 from tasks_app.api.views.explanations import TaskExplainView
 from tasks_app.api.views.feed import FeedSchemaView, FeedTicketView, FeedView
 from tasks_app.api.views.freezing import FreezeView, ThawView
-from tasks_app.api.views.health import HealthView, UnknownRouteView
+from tasks_app.api.views.health import AcknowledgeView, HealthView, UnknownRouteView
 from tasks_app.api.views.histories import TaskAttemptsView, TaskEventsView
 from tasks_app.api.views.limits import LimitListView, LimitView
 from tasks_app.api.views.logs import AttemptLogView, TaskLogView
@@ -88,6 +88,7 @@ VIEWS: dict[str, type[APIView]] = {
     "workers/<str:worker_id>/drain": WorkerDrainView,
     "workers/<str:worker_id>/resume": WorkerResumeView,
     "workers/<str:worker_id>/recycle": WorkerRecycleView,
+    "health/acknowledge": AcknowledgeView,
     "freeze": FreezeView,
     "thaw": ThawView,
     "emergency/stop": EmergencyStopView,

@@ -20,6 +20,7 @@ from tasks_app.figures.stats import STALE_AFTER_HEARTBEATS
 from tasks_app.hosts import reservations
 from tasks_app.hosts.room import class_is_open
 from tasks_app.models import Task, Worker
+from tasks_app.system_state import is_enabled
 
 SHOWN = 5
 WORKERS_MOST = 500
@@ -179,7 +180,7 @@ def _nobody(case: Case) -> Finding:
             "heartbeat_at": stamp(last.heartbeat_at),
             "stopped_at": stamp(last.stopped_at),
         }
-    switch = "" if settings.ABSURD_ENABLED else "Absurd is disabled: set ABSURD_ENABLED=true first. "
+    switch = "" if is_enabled() else "Absurd is disabled: run manage.py absurd_enable first. "
     command = f"manage.py runworker --queue-name {shlex.quote(queue)}"
     detail["command"] = command
     return Finding(code=Code.NO_WORKER, weight="blocks", text=text, do=f"{switch}Start one: {command}", detail=detail)

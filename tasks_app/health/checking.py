@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from django.conf import settings
 
 State = Literal["ok", "warn", "bad"]
 Status = Literal["healthy", "degraded", "unhealthy", "disabled"]
-
-DISABLED = "Absurd is disabled: set ABSURD_ENABLED=true and restart"
-UNAVAILABLE = "Database unavailable: start PostgreSQL or mend its URL"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +39,18 @@ class Health:
     queue: str
     reasons: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
+    checked_at: datetime
+    """When the look ended."""
+
+    @property
+    def age_sec(self) -> float:
+        """Seconds since the look ended."""
+        return (datetime.now(UTC) - self.checked_at).total_seconds()
+
+    @property
+    def database_answers(self) -> bool:
+        """Whether the database answered when it was looked at."""
+        return not any(check.name == "database" and check.state == "bad" for check in self.checks)
 
 
 def limit(name: str) -> float:
@@ -67,17 +77,18 @@ def below(name: str, value: float, message: str, remedy: str, *, warn: str, bad:
     return Check(name=name, state="ok", message=message, value=value, threshold=limit(warn))
 
 
-def verdict(queue: str, checks: Sequence[Check]) -> Health:
-    """Return what the checks say together."""
+def verdict(queue: str, checks: Sequence[Check], *, disabled: str) -> Health:
+    """Return what the checks say together; `disabled` says why the system is disabled, empty if it is not."""
     faults = [each for state in ("bad", "warn") for each in checks if each.state == state]
     reasons = tuple(each.reason for each in faults)
     status: Status = "healthy"
     if faults:
         status = "unhealthy" if faults[0].state == "bad" else "degraded"
-    if status != "unhealthy" and not settings.ABSURD_ENABLED:
-        return Health(status="disabled", message=DISABLED, queue=queue, reasons=reasons, checks=tuple(checks))
     message = "; ".join(reasons) or "Absurd is operational"
-    return Health(status=status, message=message, queue=queue, reasons=reasons, checks=tuple(checks))
+    if disabled:
+        status, message = "disabled", disabled
+    moment = datetime.now(UTC)
+    return Health(status=status, message=message, queue=queue, reasons=reasons, checks=tuple(checks), checked_at=moment)
 
 
 def duration(sec: float) -> str:

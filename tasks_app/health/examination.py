@@ -13,9 +13,11 @@ import psycopg
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
-from tasks_app.health import of_database, of_host, of_queue, of_workers
+from tasks_app import system_state
+from tasks_app.health import of_database, of_faults, of_host, of_queue, of_workers
 from tasks_app.health.bounded import Bounded, wait
-from tasks_app.health.checking import DISABLED, UNAVAILABLE, Check, Health, limit, verdict
+from tasks_app.health.checking import Check, Health, limit, verdict
+from tasks_app.health.latest import Latest
 
 T = TypeVar("T")
 
@@ -29,6 +31,7 @@ OF_QUEUE: dict[str, Callable[[str], Check]] = {
     "progress": of_queue.progress,
     "stalled claims": of_queue.stalled,
     "stops": of_queue.stops,
+    **of_faults.CHECKS,
 }
 OF_DATABASE: dict[str, Callable[[], Check]] = {
     "writes": of_database.writes,
@@ -42,52 +45,57 @@ OF_DATABASE: dict[str, Callable[[], Check]] = {
     "clock": of_database.clock_skew,
 }
 
+LATEST_MARGIN_SEC = 2.0
+
 _database, _redis = Bounded("the database"), Bounded("Redis")
 _disks: dict[Path, Bounded] = {}
 
 
-def unavailable() -> Health:
-    """Return the answer for when the database does not give any."""
-    name = settings.ABSURD_QUEUE_NAME
-    if not settings.ABSURD_ENABLED:
-        return Health(status="disabled", message=DISABLED, queue=name)
-    return Health(status="unhealthy", message=UNAVAILABLE, queue=name)
-
-
 def check(queue: str | None = None) -> Health:
-    """Look at the queue and all that it needs; the answer comes in bounded time. Disabled, nothing is looked at."""
-    if not settings.ABSURD_ENABLED:
-        return Health(status="disabled", message=DISABLED, queue=queue or settings.ABSURD_QUEUE_NAME)
-    return examine(queue)
+    """Return the last look at the default queue, about a second old and shared by all who ask.
+
+    Another queue is looked at now; so is the default one within a transaction, where what the caller wrote counts.
+    """
+    name = queue or settings.ABSURD_QUEUE_NAME
+    if connection.in_atomic_block or name != settings.ABSURD_QUEUE_NAME:
+        return examine(name)
+    return _latest.get(wait_sec=limit("limit_sec") + LATEST_MARGIN_SEC)
+
+
+def forget() -> None:
+    """Have the next asker wait for a new look."""
+    _latest.forget()
+
+
+def _overdue(waited_sec: float) -> Health:
+    """Return the answer for when a look has not ended in time: nothing is known of the database or the disks."""
+    fault = Check(
+        name="health",
+        state="bad",
+        message=f"No look at health has ended within {waited_sec:.0f} s",
+        remedy="this web process gets no processor time: see what else its host is doing",
+    )
+    return verdict(settings.ABSURD_QUEUE_NAME, [fault], disabled="")
 
 
 def examine(queue: str | None = None) -> Health:
-    """Look at everything, also while disabled."""
+    """Look at everything now."""
     name = queue or settings.ABSURD_QUEUE_NAME
     deadline = time.monotonic() + limit("limit_sec")
     redis = _redis.start(of_host.messages, deadline)
-    # Within a transaction the caller's eyes are wanted: what it has written counts, and its connection works.
     own = None if connection.in_atomic_block else _database.start(partial(_through_an_own_connection, name), deadline)
     disks = _start_disks(deadline)
     if own is None:
         found = _through_the_callers_connection(name)
     else:
-        found = _settle(own, deadline, lambda error: [of_database.unreachable(error)])
-    found += _settle_disks(disks, deadline)
-    found.append(_settle(redis, deadline, of_host.silent_messages))
-    return verdict(name, found)
+        found = _settle(own, deadline, lambda error: ([of_database.unreachable(error)], ""))
+    checks, disabled = found
+    checks += _settle_disks(disks, deadline)
+    checks.append(_settle(redis, deadline, of_host.silent_messages))
+    return verdict(name, checks, disabled=disabled)
 
 
-def database_answers() -> bool:
-    """Return whether the database answers, in bounded time."""
-    if connection.in_atomic_block:
-        return True
-    deadline = time.monotonic() + limit("limit_sec")
-    try:
-        wait(_database.start(of_database.reach, deadline), deadline)
-    except (psycopg.Error, TimeoutError):
-        return False
-    return True
+_latest = Latest(examine, _overdue)
 
 
 def _settle(future: Future[T], deadline: float, otherwise: Callable[[Exception], T]) -> T:
@@ -97,26 +105,31 @@ def _settle(future: Future[T], deadline: float, otherwise: Callable[[Exception],
         return otherwise(error)
 
 
-def _through_an_own_connection(name: str) -> list[Check]:
-    latency = of_database.latency(of_database.reach())
+def _through_an_own_connection(name: str) -> tuple[list[Check], str]:
+    of_database.connect_outside_the_pool()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{limit('limit_sec'):.3f}s"])
-        return [latency, *_look(name)]
+        return _look(name)
 
 
-def _through_the_callers_connection(name: str) -> list[Check]:
+def _through_the_callers_connection(name: str) -> tuple[list[Check], str]:
     try:
-        began = time.perf_counter()
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-        return [of_database.latency((time.perf_counter() - began) * 1000), *_look(name)]
+        return _look(name)
     except DatabaseError as error:
-        return [of_database.unreachable(error)]
+        return [of_database.unreachable(error)], ""
 
 
-def _look(name: str) -> list[Check]:
+def _look(name: str) -> tuple[list[Check], str]:
+    checks = [of_database.latency(of_database.round_trip_ms())]
     works = [(title, partial(work, name)) for title, work in OF_QUEUE.items()] + list(OF_DATABASE.items())
-    return [_alone(title, work) for title, work in works]
+    checks += [_alone(title, work) for title, work in works]
+    try:
+        with transaction.atomic():
+            state = system_state.current()
+            disabled = "" if system_state.is_enabled() else system_state.disabled_message(state)
+    except DatabaseError:
+        disabled = ""
+    return checks, disabled
 
 
 def _alone(title: str, work: Callable[[], Check]) -> Check:

@@ -12,10 +12,12 @@ from tasks_app.models.queue import Queue
 from tasks_app.models.reservation import Reservation
 from tasks_app.models.run import Run, TaskDependency
 from tasks_app.models.schedule import CatchUp, Schedule
+from tasks_app.models.system import Acknowledgement, SystemState
 from tasks_app.models.task import Hold, Task, TaskStatus
 from tasks_app.models.worker import Worker, WorkerOrder
 
 __all__ = [
+    "Acknowledgement",
     "ApiKey",
     "ArchivedTask",
     "Attempt",
@@ -31,6 +33,7 @@ __all__ = [
     "Reservation",
     "Run",
     "Schedule",
+    "SystemState",
     "Task",
     "TaskDependency",
     "TaskEvent",

@@ -195,6 +195,10 @@ class Task(models.Model):
             models.Index(
                 fields=["completed_at", "id"], name="task_finished", condition=models.Q(completed_at__isnull=False)
             ),
+            models.Index(fields=["completed_at"], name="task_failed", condition=models.Q(status="failed")),
+            models.Index(
+                fields=["quarantined_at"], name="task_quarantined", condition=models.Q(quarantined_at__isnull=False)
+            ),
             models.Index(fields=["queue", "status", "id"], name="task_queue_status"),
             models.Index(fields=["status", "id"], name="task_status"),
         ]

@@ -34,6 +34,7 @@ WITH {ENTERED}, merged AS (
     ) AS candidate
     WHERE queue.name = ANY(%(queues)s::text[]) AND queue.paused_at IS NULL
         AND NOT EXISTS (SELECT FROM tasks_app_freeze)
+        AND NOT EXISTS (SELECT FROM tasks_app_systemstate WHERE NOT enabled)
 ), placed AS (
     SELECT *, row_number() OVER by_rank AS place, sum(memory_gb) OVER by_rank AS needed_gb,
         sum(cores) OVER by_rank AS needed_cores, sum(disk_gb) OVER by_rank AS needed_disk_gb

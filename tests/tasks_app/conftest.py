@@ -18,7 +18,7 @@ def notes_are_registered() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def health_is_fresh() -> None:
-    health.light.forget()
+    health.forget()
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ from absurd_project.benchmark.progress import Progress
 from absurd_project.benchmark.scratch import NoScratchDatabase, Scratch, channel_prefix, scratch_database
 from absurd_project.benchmark.servers import DoesNotStart
 from absurd_project.benchmark.sizes import FULL, QUICK, Sizes
+from tasks_app import system_state
 from tasks_app.management.output import PrintingCommand
 from tasks_app.management.printing import SafeConsole
 
@@ -96,7 +97,7 @@ class Command(PrintingCommand):
             self.console.print(f"figures in {path}", soft_wrap=True)
 
     def _measure(self, scratch: Scratch, sizes: Sizes, parts: Collection[str]) -> None:
-        settings.ABSURD_ENABLED = True
+        system_state.initialise(enabled=True)
         layer: dict[str, Any] = settings.CHANNEL_LAYERS["default"]
         layer["CONFIG"]["prefix"] = channel_prefix()
         noop.register()

@@ -9,13 +9,14 @@ from django.core.management import call_command
 from django.core.management.base import CommandParser
 
 from absurd_project import accounts
+from tasks_app import system_state
 from tasks_app.management.output import PrintingCommand
 
 
 class Command(PrintingCommand):
     """Prepares the database for use."""
 
-    help = "Migrate, create the operator account and an API key where they are missing."
+    help = "Migrate, store the initial state (ABSURD_ENABLED), create the operator account and an API key if missing."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -25,6 +26,7 @@ class Command(PrintingCommand):
         var = settings.ABSURD_VAR
         var.mkdir(parents=True, exist_ok=True)
         call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
+        system_state.initialise(enabled=system_state.initially_enabled())
         made = accounts.prepare(var, new_password=options["new_password"])
         if made.password:
             self.stdout.write(f"operator account: user {accounts.OPERATOR}, password {made.password}")

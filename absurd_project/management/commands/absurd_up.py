@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -74,7 +73,6 @@ class Command(PrintingCommand):
             raise CommandError(str(refusal), returncode=USAGE) from refusal
 
     def _run(self, port: int, var: Path) -> None:
-        os.environ.setdefault("ABSURD_ENABLED", "true")
         incoming = var / "incoming"
         incoming.mkdir(parents=True, exist_ok=True)
         processes = default_processes(port, incoming)

@@ -1,4 +1,4 @@
-"""Is the queue well?"""
+"""Health, and the acknowledgement of its findings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,20 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app import health
+from tasks_app.access.needs import ACKNOWLEDGE
+from tasks_app.actions.acknowledge import acknowledge
 from tasks_app.api import examples
 from tasks_app.api.pagination import flag
 from tasks_app.api.permissions import may_read
-from tasks_app.api.serializers import CheckSerializer, HealthSerializer
+from tasks_app.api.serializers import (
+    AcknowledgementSerializer,
+    AcknowledgeSerializer,
+    CheckSerializer,
+    HealthSerializer,
+)
+from tasks_app.api.views.request import actor_of, body_of
 
+UNAVAILABLE = "Database unavailable: start PostgreSQL or correct ABSURD_DATABASE_URL"
 TERSE = {
     "healthy": "Absurd is operational",
     "degraded": "Absurd works but needs attention; ask with a key for the reasons",
@@ -28,43 +37,58 @@ class HealthView(APIView):
 
     permission_classes = [AllowAny]
     throttle_classes = []
-    _database_answers = True
+    _found: health.Health
 
     def perform_authentication(self, request: Request) -> None:
-        """Look whether the database answers first: keys and sessions are in it, and asking may take for ever."""
-        self._database_answers = health.database_answers()
-        if self._database_answers:
+        """Look up the caller only if the database answers: keys and sessions are in it."""
+        self._found = health.check()
+        if self._found.database_answers:
             super().perform_authentication(request)
 
     @extend_schema(
         operation_id="health",
         parameters=[
             OpenApiParameter("queue", str),
-            OpenApiParameter("checks", bool, description="Tell readers of every check, not of faults only"),
+            OpenApiParameter("checks", bool, description="For readers: return every check, not only the faults"),
         ],
         responses={200: HealthSerializer, 503: HealthSerializer},
         examples=examples.OF_HEALTH,
     )
     def get(self, request: Request) -> Response:
-        if not self._database_answers:
-            return _answer(health.unavailable(), told=True)
-        query, reader = request.query_params, may_read(request)
-        checks = flag(query, "checks")
-        found = health.check(query.get("queue") or None if reader else None)
-        return _answer(found, told=reader, checks=checks)
+        query = request.query_params
+        if not self._found.database_answers:
+            return Response({"status": "unhealthy", "message": UNAVAILABLE, "queue": self._found.queue}, status=503)
+        reader, checks = may_read(request), flag(query, "checks")
+        queue = query.get("queue")
+        found = health.check(queue) if queue and reader else self._found
+        return _answer(found, reader=reader, checks=checks)
 
 
-def _answer(found: health.Health, *, told: bool, checks: bool = False) -> Response:
+def _answer(found: health.Health, *, reader: bool, checks: bool = False) -> Response:
     body: dict[str, object] = {
         "status": found.status,
-        "message": found.message if told else TERSE[found.status],
+        "message": found.message if reader else TERSE[found.status],
         "queue": found.queue,
     }
-    if told and found.reasons:
+    if reader and found.reasons:
         body["reasons"] = list(found.reasons)
-    if told and checks:
+    if reader and checks:
+        body["checked_at"] = found.checked_at
         body["checks"] = CheckSerializer(found.checks, many=True).data
-    return Response(body, status=503 if found.status in ("unhealthy", "disabled") else 200)
+    headers = {"Age": str(round(found.age_sec))}
+    return Response(body, status=503 if found.status in ("unhealthy", "disabled") else 200, headers=headers)
+
+
+class AcknowledgeView(APIView):
+    """Hides what a finding of health has reported until now; later faults of the same kind show again."""
+
+    needs = {"POST": ACKNOWLEDGE}
+
+    @extend_schema(operation_id="acknowledge", request=AcknowledgeSerializer, responses=AcknowledgementSerializer)
+    def post(self, request: Request) -> Response:
+        body = body_of(request, AcknowledgeSerializer)
+        seen = acknowledge(body["finding"], actor=actor_of(request), reason=body["reason"])
+        return Response(AcknowledgementSerializer(seen).data)
 
 
 class UnknownRouteView(APIView):

@@ -32,7 +32,7 @@ class Command(ShellCommand):
             self.write_json(asdict(found))
         else:
             self._tell(found)
-        if found.status == "unhealthy":
+        if any(check.state == "bad" for check in found.checks):
             raise SystemExit(UNHEALTHY)
 
     def _tell(self, found: health.Health) -> None:
@@ -42,5 +42,5 @@ class Command(ShellCommand):
             self.stdout.write(f"{styles[check.state](WORDS[check.state])}  {check.name:<{width}}  {check.message}")
             if check.remedy:
                 self.stdout.write(f"{'':{width + 8}}{check.remedy}")
-        disabled = "" if settings.ABSURD_ENABLED else "; ABSURD_ENABLED is not true here"
-        self.stdout.write(f"queue {found.queue} is {found.status}{disabled}")
+        reason = f": {found.message}" if found.status == "disabled" else ""
+        self.stdout.write(f"queue {found.queue} is {found.status}{reason}")

@@ -72,7 +72,7 @@ def look(name: str) -> Reading:
     """Take one reading of a queue, also while the database does not answer."""
     found = health.examine(name)
     try:
-        if not health.database_answers():
+        if not found.database_answers:
             raise DatabaseError
         return _measured(name, found)
     except Error:

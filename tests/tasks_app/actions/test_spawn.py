@@ -49,7 +49,7 @@ def test_it_refuses_an_unknown_name_and_offers_the_nearest():
 
 def test_it_refuses_everything_while_disabled(settings):
     settings.ABSURD_ENABLED = False
-    with pytest.raises(Disabled, match="ABSURD_ENABLED"):
+    with pytest.raises(Disabled, match="absurd_enable"):
         spawn_note()
 
 

@@ -63,7 +63,7 @@ def test_the_last_worker_of_a_queue_is_named_with_when_it_was_seen():
 def test_where_absurd_is_disabled_the_remedy_begins_with_that(monkeypatch):
     task = spawn_note()
     monkeypatch.setattr(settings, "ABSURD_ENABLED", False)
-    assert finding(task, "no_worker").do.startswith("Absurd is disabled: set ABSURD_ENABLED=true first. Start one:")
+    assert finding(task, "no_worker").do.startswith("Absurd is disabled: run manage.py absurd_enable first. Start one:")
 
 
 def test_workers_that_are_told_to_claim_nothing_are_listed():

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import ProgrammingError
 
+from tasks_app import system_state
 from tasks_app.management.output import PrintingCommand
 from workers import options
 from workers.loop import Loop
@@ -29,11 +30,10 @@ class Command(PrintingCommand):
         options.add_arguments(parser)
 
     def handle(self, *args: object, **parsed: Any) -> None:
-        if not settings.ABSURD_ENABLED:
-            raise CommandError("Absurd is disabled: set ABSURD_ENABLED=true to let workers run")
         if parsed["database_url"] not in (None, settings.ABSURD_DATABASE_URL):
             raise CommandError("--database-url only works on the command line, where manage.py reads it first")
         try:
+            self._refuse_while_disabled()
             if Loop(options.from_parsed(parsed)).run():
                 start_anew()
         except NoPublishRoot as error:
@@ -41,3 +41,12 @@ class Command(PrintingCommand):
         except ProgrammingError as error:
             fault = str(error).split("\n", 1)[0]
             raise CommandError(f"the database does not fit this version, run manage.py migrate: {fault}") from error
+
+    def _refuse_while_disabled(self) -> None:
+        """Raise CommandError as long as nobody has enabled the system; one that was disabled later is waited for."""
+        system_state.initialise(enabled=settings.ABSURD_ENABLED)
+        state = system_state.current()
+        if state is None:
+            raise CommandError(system_state.disabled_message(None))
+        if not state.enabled:
+            self.stderr.write(f"{system_state.disabled_message(state)}. This worker claims nothing until then.")

@@ -1,0 +1,32 @@
+"""`manage.py absurd_acknowledge`: hide what a finding of health has reported until now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from tasks_app import clock
+from tasks_app.actions.acknowledge import FINDINGS, acknowledge
+from tasks_app.management.shell import ShellCommand, actor
+
+
+class Command(ShellCommand):
+    help = (
+        "Acknowledge a finding of health: what it has reported until now no longer makes the system degraded, later "
+        "faults of the same kind do. Exit codes: 0 ok, 2 usage."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("finding", choices=FINDINGS, metavar="FINDING", help=", ".join(FINDINGS))
+        parser.add_argument("--reason", default="", help="why it needs no further attention; recorded")
+        parser.add_argument("--json", action="store_true", help="write JSON")
+
+    def act(self, options: dict[str, Any]) -> None:
+        """Record the acknowledgement."""
+        seen = acknowledge(options["finding"], actor=actor(), reason=options["reason"])
+        if options["json"]:
+            at = clock.stamp(seen.acknowledged_at)
+            self.write_json({"finding": options["finding"], "acknowledged_at": at, "by": seen.acknowledged_by})
+        else:
+            self.stdout.write(f"{seen.finding}: acknowledged until {clock.stamp(seen.acknowledged_at)}")
