@@ -23,7 +23,7 @@ from tasks_app.feed.messages import Wanted
 from tasks_app.feed.outbox import Outbox
 from tasks_app.health import examination
 from tasks_app.health.bounded import Bounded, wait
-from tasks_app.models import Freeze, Queue, Task
+from tasks_app.models import Freeze, Queue, Task, Worker
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.listeners import in_thread
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
