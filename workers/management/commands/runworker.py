@@ -7,9 +7,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
-from django.db import ProgrammingError
+from django.db import DatabaseError, ProgrammingError
 
-from tasks_app import system_state
+from tasks_app import outages, system_state
 from tasks_app.management.output import PrintingCommand
 from workers import options
 from workers.loop import Loop
@@ -44,8 +44,13 @@ class Command(PrintingCommand):
 
     def _refuse_while_disabled(self) -> None:
         """Raise CommandError as long as nobody has enabled the system; one that was disabled later is waited for."""
-        system_state.initialise(enabled=settings.ABSURD_ENABLED)
-        state = system_state.current()
+        try:
+            system_state.initialise(enabled=settings.ABSURD_ENABLED)
+            state = system_state.current()
+        except DatabaseError as error:
+            if outages.is_outage(error):  # which the worker waits for
+                return
+            raise
         if state is None:
             raise CommandError(system_state.disabled_message(None))
         if not state.enabled:
