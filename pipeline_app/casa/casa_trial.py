@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import casatasks
@@ -22,6 +23,7 @@ def run(params: CasaTrialParams, context: Context) -> CasaTrialResult:
     casatasks.casalog.post("CASA is there", "INFO", "casa_trial")
     if params.severe:
         casatasks.casalog.post(params.severe, "SEVERE", "casa_trial")
+    time.sleep(params.then_sleep_sec)
     return CasaTrialResult(
         version=casatasks.version_string(),
         position=(position["m0"]["value"], position["m1"]["value"]),

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_app.benign import BENIGN_SEVERE
-from pipeline_app.casa import measures
+from pipeline_app.casa import listeners, measures
 
 _SITE_CONFIG = Path(__file__).parent / "site" / "casasiteconfig.py"
 _SEVERE = re.compile(r"\tSEVERE\t")
@@ -42,6 +42,7 @@ def configure() -> None:
     if "casatools" in sys.modules or "casaconfig" in sys.modules:
         raise RuntimeError("CASA was imported before pipeline_app.casa could configure it")
     _forbid_downloads()
+    listeners.forbid()
     warnings.filterwarnings("ignore", message='"is not" with', category=SyntaxWarning)  # casatasks 6.7, when compiled
     own = Path(tempfile.mkdtemp(prefix="absurd-casa-"))
     atexit.register(shutil.rmtree, own, ignore_errors=True)

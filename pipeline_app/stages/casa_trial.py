@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class CasaTrialParams(BaseModel):
-    """A message to log as SEVERE before returning as if nothing had happened; empty: none."""
+    """What to do besides."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     severe: str = ""
+    """A message to log as SEVERE before returning as if nothing had happened; empty: none."""
+    then_sleep_sec: float = Field(default=0.0, ge=0)
 
 
 class CasaTrialResult(BaseModel):

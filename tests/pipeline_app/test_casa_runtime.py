@@ -24,7 +24,7 @@ def refuse(*arguments, **named):
 socket.socket.connect = refuse
 socket.getaddrinfo = refuse
 import pipeline_app.casa
-from pipeline_app.casa import runtime
+from pipeline_app.casa import listeners, runtime
 from pathlib import Path
 import casatasks, casatools
 from casatasks import casalog
@@ -46,6 +46,7 @@ report = {
     "raised": complaint(casatasks.listobs, vis="/nothing.ms"),
     "returned_false": complaint(lambda: False),
     "afterwards": runtime.checked(lambda: 7),
+    "listening": listeners.listening(),
     "moved": "something broke" in Path("elsewhere.log").read_text(),
 }
 sys.stdout.write("REPORT" + json.dumps(report))
@@ -235,3 +236,7 @@ def _date(directory: Path) -> str:
 
     with tables.table(str(directory / "TAI_UTC"), ack=False) as table:
         return str(table.getkeyword("VS_DATE"))
+
+
+def test_it_listens_on_no_port(report):
+    assert report["listening"] == []

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tasks_app.models import Attempt
-from tests.workers.live import LiveWorkers, attempts, finished, gone, spawn_one, wait_for
+from tests.workers.live import LiveWorkers, attempts, finished, gone, spawn_one, wait_for, with_progress
 from workers import spare
 
 pytestmark = [pytest.mark.chaos, pytest.mark.casa]
@@ -144,3 +144,14 @@ def test_an_idle_spare_is_ended_and_one_that_fails_is_not_started_again_at_once(
     idle.tend(wanted=True)
     assert list(kept.iterdir()) == []
     idle.close()
+
+
+def test_a_child_with_casa_listens_on_no_port_while_it_waits_and_while_it_works(workers):
+    worker = workers.start()
+    finished(spawn_one("casa-trial"), 100)
+    one_ready(workers)
+    with_progress(spawn_one("casa-trial", {"then_sleep_sec": 300}))
+    everyone = psutil.Process(worker.pid).children(recursive=True)
+    assert sum(is_child(process) for process in everyone) >= 1
+    open_ports = [c for p in everyone for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert open_ports == []
