@@ -9,12 +9,14 @@ from pipeline_app.stages.calibration_solve import CalibrationSolveParams
 from pipeline_app.stages.convert import ConvertParams
 from pipeline_app.stages.imaging import ImagingParams
 from pipeline_app.stages.photometry import PhotometryParams
+from pipeline_app.stages.validation import ValidationParams
 from tasks_app.registry import TaskSpec, register
 
 CONVERT = "convert-uvh5-to-ms"
 SOLVE = "calibration-solve"
 APPLY = "calibration-apply"
 IMAGING = "imaging"
+VALIDATION = "validation"
 PHOTOMETRY = "photometry"
 
 RECORD = "pipeline_app.records:record"
@@ -65,6 +67,18 @@ STAGES = (
         description="Cleaned, primary-beam-corrected image with a preview",
         timeout_sec=1800,
         memory_gb=2.0,
+        check_params=check_paths,
+        on_complete=RECORD,
+        benign_severe=BENIGN_SEVERE,
+        warm=WARM,
+    ),
+    TaskSpec(
+        name=VALIDATION,
+        handler="pipeline_app.casa.validation:run",
+        params_model=ValidationParams,
+        description="Flux scale and astrometry against the sources that a catalogue says should be seen",
+        timeout_sec=600,
+        memory_gb=1.0,
         check_params=check_paths,
         on_complete=RECORD,
         benign_severe=BENIGN_SEVERE,

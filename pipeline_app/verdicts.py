@@ -53,9 +53,9 @@ def inherit(stage: str, own: Assessment, inputs: Sequence[VerdictRecord]) -> Ver
     return VerdictRecord(stage=stage, verdict=verdict, reasons=own.reasons, inherited=tuple(inherited))
 
 
-def write_record(directory: Path, record: VerdictRecord) -> None:
-    """Put the record into the directory of a Measurement Set."""
-    (directory / RECORD_NAME).write_text(record.model_dump_json(indent=1), encoding="utf-8")
+def write_record(directory: Path, record: VerdictRecord, name: str = RECORD_NAME) -> None:
+    """Put the record into a directory, such as that of a Measurement Set."""
+    (directory / name).write_text(record.model_dump_json(indent=1), encoding="utf-8")
 
 
 def read_record(directory: str | Path, name: str = RECORD_NAME) -> VerdictRecord | None:

@@ -1,7 +1,7 @@
 """The workflow `standard-pipeline`: which tasks a tile needs, and how one's result becomes another's input.
 
-A calibrator's tile: convert → calibration-solve → calibration-apply → imaging → photometry.
-A target's tile: convert → calibration-apply (with the calibrator's solution) → imaging → photometry.
+A calibrator's tile: convert → calibration-solve → calibration-apply → imaging → validation → photometry.
+A target's tile: convert → calibration-apply (with the calibrator's solution) → imaging → validation → photometry.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.db import transaction
 from pipeline_app.calibrators import calibrators
 from pipeline_app.ingest import Tile
 from pipeline_app.models import Observation, ObservationState
-from pipeline_app.registration import APPLY, CONVERT, IMAGING, PHOTOMETRY, SOLVE
+from pipeline_app.registration import APPLY, CONVERT, IMAGING, PHOTOMETRY, SOLVE, VALIDATION
 from pipeline_app.stages.photometry import Position
 from pipeline_app.telescope import REFERENCE_FREQ_HZ, angular_separation_deg, power_beam
 from tasks_app.actions.spawn import spawn_many
@@ -124,7 +124,11 @@ def requests_of(plan: Plan, run: Run, options: Options) -> list[SpawnRequest]:
     positions = positions_for(plan.tile.observation, plan.role, options.catalog)
     if positions:
         images = {name: Binding(task_id=imaging, field=name) for name in ("image_path", "flat_image_path", "pb_path")}
-        chain.append((PHOTOMETRY, uuid4(), {"positions": [p.model_dump() for p in positions]}, images))
+        where = {"positions": [position.model_dump() for position in positions]}
+        validation = uuid4()
+        chain.append((VALIDATION, validation, where, images))
+        validated = {"validation_path": Binding(task_id=validation, field="record_path")}
+        chain.append((PHOTOMETRY, uuid4(), where, images | validated))
     return [
         SpawnRequest(
             task_name=name,

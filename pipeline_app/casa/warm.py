@@ -9,7 +9,8 @@ import pipeline_app.casa.calibration_apply
 import pipeline_app.casa.calibration_solve
 import pipeline_app.casa.convert
 import pipeline_app.casa.imaging
-import pipeline_app.casa.photometry  # noqa: F401 - loaded for those who come
+import pipeline_app.casa.photometry
+import pipeline_app.casa.validation  # noqa: F401 - loaded for those who come
 from pipeline_app.casa import runtime
 
 

@@ -9,6 +9,7 @@ from astropy.io import fits
 from pydantic import ValidationError
 from scipy.signal import fftconvolve
 
+from pipeline_app import verdicts
 from pipeline_app.stages.photometry import PhotometryParams, PhotometryResult, Position
 from tasks_app.handler import InvalidInput
 from tasks_app.testing import LocalContext
@@ -28,7 +29,9 @@ def header() -> fits.Header:
         "BMAJ": MAJOR_ARCSEC / 3600, "BMIN": MINOR_ARCSEC / 3600, "BPA": PA_DEG, "BUNIT": "Jy/beam",
         "RADESYS": "ICRS",
     }  # fmt: skip
-    return fits.Header(cards)
+    made = fits.Header(cards)
+    verdicts.to_cards(verdicts.VerdictRecord(stage="imaging", verdict="pass"), made)
+    return made
 
 
 WHOLE = (slice(0, SIZE), slice(0, SIZE))

@@ -1,0 +1,81 @@
+"""`self-calibration`: a target's phases against its own model, and how coherent its calibration is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline_app.quality import Verdict
+from pipeline_app.stages.imaging import ImagingParams, ImagingResult
+
+RECORD_NAME = "self-calibration.json"
+"""Published file that holds the verdict of the stage, for the stages after it."""
+
+
+class SelfCalibrationParams(BaseModel):
+    """What to self-calibrate, on which model, and when it is worth it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ms_path: Annotated[str, Field(min_length=1, description="Calibrated Measurement Set; never written to")]
+    model_path: Annotated[str, Field(min_length=1, description="Clean components of its image: the imaging stage's")]
+    image_path: Annotated[str, Field(min_length=1, description="First image, kept where a second would be no better")]
+    flat_image_path: Annotated[str, Field(min_length=1, description="Its uncorrected image")]
+    pb_path: Annotated[str, Field(min_length=1, description="Its effective response")]
+    imaging: Annotated[
+        dict[str, Any], Field(description="Params of the imaging stage for the second image, without ms_path")
+    ] = {}
+    target_phase_error_deg: Annotated[
+        float, Field(gt=0, description="Phases are solved as often as this error of one of them allows")
+    ] = 3.0
+    max_phase_error_deg: Annotated[
+        float, Field(gt=0, description="Phases with a larger error, even over the whole tile, are not applied")
+    ] = 8.0
+    min_improvement: Annotated[
+        float,
+        Field(
+            ge=1,
+            description="Amplitude of data that were not solved on, after over before, from which phases are applied",
+        ),
+    ] = 1.003
+
+    @model_validator(mode="after")
+    def _checks_imaging(self) -> SelfCalibrationParams:
+        if "ms_path" in self.imaging:
+            raise ValueError("imaging.ms_path is chosen by the stage: leave it out")
+        ImagingParams(ms_path=self.ms_path, **self.imaging)
+        return self
+
+
+class SelfCalibrationResult(BaseModel):
+    """The images to measure on: the second ones where phases were applied, else the first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    applied: bool
+    ms_path: str
+    image_path: str
+    flat_image_path: str
+    pb_path: str
+    record_path: str
+    """Published verdict, for validation and photometry."""
+    gains_path: str | None
+    """Solved phases (npz); None where there is nothing to solve on."""
+    second_image: ImagingResult | None
+    """What the second imaging measured."""
+    n_intervals: int
+    """In which phases were solved; 0 where there is nothing to solve on."""
+    phase_error_deg: float | None
+    """Rms error of one solved phase."""
+    phase_rms_deg: float | None
+    """Rms by which the antennas' phases differ from the calibration."""
+    coherence: float | None
+    """Factor on a flux before self-calibration; 1 is a calibration that fits."""
+    coherence_error: float | None
+    coherence_after: float | None
+    """The same after it; None when it was not applied."""
+    improvement: float | None
+    """Amplitude of data that were not solved on, after over before."""
+    verdict: Verdict
+    reasons: list[str]

@@ -1,0 +1,74 @@
+"""`validation`: flux scale and astrometry of an image against catalogue sources that the catalogue chooses."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline_app.quality import Verdict
+from pipeline_app.stages.photometry import Position
+
+RECORD_NAME = "validation.json"
+"""Published file that holds the verdict and the sources, for photometry to inherit."""
+
+
+class ValidationParams(BaseModel):
+    """What to validate, and against which sources."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_path: Annotated[str, Field(min_length=1, description="Primary-beam-corrected FITS of the imaging stage")]
+    flat_image_path: Annotated[str, Field(min_length=1, description="Uncorrected FITS")]
+    pb_path: Annotated[str, Field(min_length=1, description="Effective response FITS")]
+    self_calibration_path: Annotated[
+        str | None, Field(description="Published record of the self-calibration stage, whose verdict is inherited")
+    ] = None
+    positions: list[Position] = []
+    catalog_path: Annotated[str | None, Field(description="CSV with columns name, ra_deg, dec_deg, flux_jy")] = None
+    min_snr: Annotated[
+        float, Field(gt=0, description="Catalogue flux through the beam over the image's noise, from which it counts")
+    ] = 10.0
+    min_primary_beam: Annotated[float, Field(gt=0, lt=1, description="Sources with less response do not count")] = 0.2
+
+    @model_validator(mode="after")
+    def _needs_sources(self) -> ValidationParams:
+        if not self.positions and self.catalog_path is None:
+            raise ValueError("give positions, catalog_path, or both")
+        return self
+
+
+class ValidatedSource(BaseModel):
+    """One source that the catalogue says should be seen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    catalog_flux_jy: float
+    predicted_snr: float
+    flux_jy: float
+    ratio: float
+    snr: float
+    offset_arcsec: float | None
+    detected: bool
+
+
+class ValidationResult(BaseModel):
+    """What the image is worth against the catalogue."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    record_path: str
+    """Published verdict, for photometry."""
+    rms_jy: float
+    """Of the flat image."""
+    n_catalog: int
+    n_expected: int
+    n_missing: int
+    flux_ratio_median: float | None
+    """Measured over catalogue flux, missing sources included."""
+    flux_ratio_error: float | None
+    offset_median_arcsec: float | None
+    sources: list[ValidatedSource]
+    verdict: Verdict
+    reasons: list[str]
