@@ -62,7 +62,7 @@ def test_an_observation_is_shown_with_its_files_run_products_and_calibrations(ap
     assert len(body["missing_subbands"]) == 16
     assert [product["path"] for product in body["products"]] == ["/data/new.fits"]
     assert (body["run"]["run_id"], body["run"]["workflow"], body["run"]["total"]) == (
-        str(run.run_id), "standard-pipeline", 5,
+        str(run.run_id), "standard-pipeline", 6,
     )  # fmt: skip
     assert body["calibrations"] == []
 

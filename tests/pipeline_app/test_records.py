@@ -46,6 +46,7 @@ RESULTS: dict[str, dict[str, Any]] = {
     "calibration-solve": SOLVED,
     "calibration-apply": {"ms_path": "/data/calibrated.ms"},
     "imaging": {"image_path": "/data/i.fits", "flat_image_path": "/data/f.fits", "pb_path": "/data/p.fits"},
+    "validation": {"record_path": "/data/validation.json", "verdict": "pass", "reasons": []},
     "photometry": {"freq_hz": 1.405e9, "measurements": [MEASURED]},
 }
 
@@ -64,6 +65,7 @@ def test_a_whole_run_leaves_products_calibration_and_fluxes_with_their_origin():
     finish_next(worker)
     finish_next(worker)
     imaging = finish_next(worker, [image | {"inputs": ["/data/calibrated.ms"], "size_bytes": 7, "checksum": "abc"}])
+    finish_next(worker)
     photometry = finish_next(worker)
 
     product = Product.objects.get()

@@ -17,8 +17,15 @@ from tasks_app.models import Run, Task, TaskDependency
 pytestmark = pytest.mark.django_db
 SOURCE = Position(name="S01", ra_deg=10.0, dec_deg=16.0, flux_jy=0.5)
 CATALOG = Options(catalog=(SOURCE,))
-CALIBRATOR_STAGES = ["convert-uvh5-to-ms", "calibration-solve", "calibration-apply", "imaging", "photometry"]
-TARGET_STAGES = ["convert-uvh5-to-ms", "calibration-apply", "imaging", "photometry"]
+CALIBRATOR_STAGES = [
+    "convert-uvh5-to-ms",
+    "calibration-solve",
+    "calibration-apply",
+    "imaging",
+    "validation",
+    "photometry",
+]
+TARGET_STAGES = ["convert-uvh5-to-ms", "calibration-apply", "imaging", "validation", "photometry"]
 
 
 def make_tile(name: str, *, mid_mjd: float = 61314.25, flux_jy: float | None = None, declination_deg=16.1) -> Tile:
@@ -70,8 +77,11 @@ def test_the_calibrators_tile_is_solved_and_its_solution_bound_to_both():
     assert parents_of(tied[1]) == [("calibration-solve", "bright"), ("convert-uvh5-to-ms", "target")]
     assert parents_of(tied[2]) == [("calibration-apply", "target")]
     assert set(tied[3].bindings) == {"image_path", "flat_image_path", "pb_path"}
-    assert tied[3].params["positions"] == [SOURCE.model_dump()]
-    assert [task.display_status for task in tied] == ["pending", "waiting", "waiting", "waiting"]
+    validation, photometry = tied[3:]
+    assert set(photometry.bindings) == {*validation.bindings, "validation_path"}
+    assert photometry.bindings["validation_path"] == {"task_id": str(validation.task_id), "field": "record_path"}
+    assert validation.params["positions"] == photometry.params["positions"] == [SOURCE.model_dump()]
+    assert [task.display_status for task in tied] == ["pending", *["waiting"] * (len(tied) - 1)]
     assert tied[0].params == {"paths": list(target.paths), "name": "target"}
     assert (target.observation.state, target.observation.role) == ("started", "target")
 
@@ -110,7 +120,7 @@ def test_a_run_is_started_once_unless_asked_again():
 def test_without_a_catalogue_the_calibrators_in_the_beam_are_measured_or_nothing():
     tile = make_tile("empty")
     start([Plan.calibrator(tile)], Options(), actor="cli:test")
-    assert [task.stage for task in stages_of(tile)] == CALIBRATOR_STAGES[:-1]
+    assert [task.stage for task in stages_of(tile)] == CALIBRATOR_STAGES[:-2]
     near = Observation(ra_deg=343.5, dec_deg=16.2)
     assert [position.name for position in positions_for(near, "target", None)] == ["3C454.3"]
 

@@ -14,10 +14,11 @@ from pipeline_app.workflows import Options
 from tasks_app import claiming
 from tasks_app.models import Task, Worker
 from tests.pipeline_app.test_records import RESULTS, finish_next
-from tests.pipeline_app.test_workflows import CATALOG, make_tile
+from tests.pipeline_app.test_workflows import CALIBRATOR_STAGES, CATALOG, make_tile
 from tests.tasks_app.notes import REPORT, make_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
+N_TASKS = len(CALIBRATOR_STAGES)
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +56,7 @@ def statuses(session: Session) -> list[str]:
 
 
 def test_it_ends_well_when_every_task_has_completed(session, worker, tmp_path, screen):
-    for _ in range(5):
+    for _ in range(N_TASKS):
         finish_next(worker)
     wait(session, tmp_path)
     assert session.ok(tasks_only=False) and session.trouble == ""
@@ -63,7 +64,7 @@ def test_it_ends_well_when_every_task_has_completed(session, worker, tmp_path, s
 
 
 def test_fluxes_with_the_verdict_fail_are_no_success_unless_only_tasks_count(session, worker, tmp_path, screen):
-    for _ in range(4):
+    for _ in range(N_TASKS - 1):
         finish_next(worker)
     (claim,) = claiming.claim(worker, limit=1)
     refused = {"verdict": "fail", "reasons": ["imaging: uncalibrated"]}
@@ -82,14 +83,14 @@ def test_it_does_not_wait_for_tasks_that_nobody_will_release(session, worker, tm
     claiming.fail(claim, "error", "disk full", REPORT)
     wait(session, tmp_path, timeout_sec=None)
     assert not session.ok(tasks_only=True) and "a task failed" in session.trouble
-    assert statuses(session) == ["failed", "cancelled", "cancelled", "cancelled", "cancelled"]
+    assert statuses(session) == ["failed", *["cancelled"] * (N_TASKS - 1)]
 
 
 def test_tasks_condemned_by_an_invalid_parent_end_it_too(session, worker, tmp_path, screen):
     (claim,) = claiming.claim(worker, limit=1)
     claiming.fail(claim, "invalid", "no such file", REPORT)
     wait(session, tmp_path, timeout_sec=None)
-    assert statuses(session) == ["failed"] * 5 and session.trouble == ""
+    assert statuses(session) == ["failed"] * N_TASKS and session.trouble == ""
     assert "failed invalid: no such file" in screen.getvalue()
 
 
@@ -97,8 +98,8 @@ def test_time_that_is_up_cancels_the_rest(session, worker, tmp_path):
     finish_next(worker)
     wait(session, tmp_path, timeout_sec=0.0)
     assert session.trouble == "not finished after 0 s"
-    assert statuses(session) == ["completed", "cancelled", "cancelled", "cancelled", "cancelled"]
-    assert Task.objects.filter(status="cancelled").count() == 4
+    assert statuses(session) == ["completed", *["cancelled"] * (N_TASKS - 1)]
+    assert Task.objects.filter(status="cancelled").count() == N_TASKS - 1
 
 
 def test_other_work_in_the_queue_is_left_alone(session, worker, tmp_path, screen):
