@@ -58,10 +58,11 @@ class Products:
         power = weight * (model.real**2 + model.imag**2)
         for half in range(N_HALVES):
             a, b = cross[:, half::N_HALVES].sum(axis=1), power[:, half::N_HALVES].sum(axis=1)
-            np.add.at(self.cross, (half, time_index, hand, antenna1, antenna2), a)
-            np.add.at(self.cross, (half, time_index, hand, antenna2, antenna1), a.conj())
-            np.add.at(self.power, (half, time_index, hand, antenna1, antenna2), b)
-            np.add.at(self.power, (half, time_index, hand, antenna2, antenna1), b)
+            sums, weights = self.cross[half, :, hand], self.power[half, :, hand]
+            for one, other, value in ((antenna1, antenna2, a), (antenna2, antenna1, a.conj())):
+                place = (time_index.astype(np.intp), one.astype(np.intp), other.astype(np.intp))
+                np.add.at(sums, place, value)
+                np.add.at(weights, place, b)
 
     def by_interval(self, n_intervals: int) -> Products:
         """Return the sums over equal runs of integrations."""
