@@ -72,7 +72,7 @@ def run(params: ImagingParams, context: Context) -> ImagingResult:
     field_deg = field_size_deg(params, track)
     context.progress(WEIGH, "weighting the visibilities and fitting the beam")
     weights = imaging_weights(data, robust=params.robust, field_rad=math.radians(field_deg))
-    grid = _grid(params, data, weights, field_deg)
+    grid = grid_for(params, data, weights, field_deg)
     size = f"{grid.imsize_pix} x {grid.imsize_pix} pixels of {grid.cell_arcsec:.2f}″"
     job = ImagingJob(
         params=params,
@@ -86,7 +86,13 @@ def run(params: ImagingParams, context: Context) -> ImagingResult:
     cleaned = ENGINES[engine](job)
     context.progress(RESPONSE, "computing the primary beam and smearing over times and channels")
     response = effective_response(
-        cleaned.flat.wcs, cleaned.flat.data.shape, data, track, weights, spectral_index=params.spectral_index
+        cleaned.flat.wcs,
+        cleaned.flat.data.shape,
+        data,
+        track,
+        weights,
+        spectral_index=params.spectral_index,
+        smearing=params.correct_smearing,
     )
     paths = _Paths.of(context, Path(params.ms_path).name.removesuffix(".ms").removesuffix(".calibrated"))
     figures = measure(cleaned, response, weights)
@@ -110,7 +116,7 @@ def field_size_deg(params: ImagingParams, track: BeamTrack) -> float:
     return params.field_deg or width_deg + track.drift_deg
 
 
-def _grid(params: ImagingParams, data: StokesI, weights: ImagingWeights, field_deg: float) -> Grid:
+def grid_for(params: ImagingParams, data: StokesI, weights: ImagingWeights, field_deg: float) -> Grid:
     """Choose pixel and size by the beam fitted to a small point spread function of finer pixels."""
     fine_arcsec = math.degrees(1.0 / (TRIAL_CELLS_PER_FRINGE * weights.max_uv_wavelengths)) * 3600.0
     trial = Gridder(data, weights, Grid(imsize_pix=TRIAL_SIZE_PIX, cell_arcsec=fine_arcsec))

@@ -75,27 +75,17 @@ def effective_response(
     weights: ImagingWeights,
     *,
     spectral_index: float,
+    smearing: bool = True,
 ) -> NDArray[np.float64]:
-    """Return P on an image's pixels, shape (n_y, n_x); zero where the sky ends."""
+    """Return P on an image's pixels, shape (n_y, n_x), with or without smearing; zero where the sky ends."""
     pixels = CoarsePixels.of(wcs, shape)
-    beam = beam_towards(pixels.ra_deg, pixels.dec_deg, data.info, track, weights, spectral_index=spectral_index)
+    coarse = beam_towards(pixels.ra_deg, pixels.dec_deg, data.info, track, weights, spectral_index=spectral_index)
+    beam = np.clip(pixels.spread(coarse), 0.0, None)
+    if not smearing:
+        return beam
     sparse = CoarsePixels.of(wcs, shape, SMEARING_STEP_DEG)
     loss = sparse.spread(smearing_towards(sparse.ra_deg, sparse.dec_deg, data, track, weights))
-    return np.clip(pixels.spread(beam), 0.0, None) * (1.0 - loss)
-
-
-def response_towards(
-    ra_deg: NDArray[np.float64],
-    dec_deg: NDArray[np.float64],
-    data: StokesI,
-    track: BeamTrack,
-    weights: ImagingWeights,
-    *,
-    spectral_index: float,
-) -> NDArray[np.float64]:
-    """Return P towards ICRS directions, in the shape of `ra_deg`."""
-    beam = beam_towards(ra_deg, dec_deg, data.info, track, weights, spectral_index=spectral_index)
-    return beam * (1.0 - smearing_towards(ra_deg, dec_deg, data, track, weights))
+    return beam * (1.0 - loss)
 
 
 def beam_towards(

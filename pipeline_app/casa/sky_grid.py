@@ -62,7 +62,8 @@ class Grid:
         header["BMAJ"], header["BMIN"] = beam.major_arcsec / 3600.0, beam.minor_arcsec / 3600.0
         header["BPA"] = beam.pa_deg
         header["RADESYS"], header["SPECSYS"], header["TELESCOP"] = "ICRS", "TOPOCENT", info.telescope_name
-        header["DATE-OBS"] = Time(info.times_mjd[0] - info.integration_sec / 172800.0, format="mjd").isot
+        start = Time(info.times_mjd[0] - info.integration_sec / 172800.0, format="mjd", scale="utc")
+        header["DATE-OBS"], header["MJD-OBS"] = start.isot, start.mjd
         header["TIMESYS"] = "UTC"
         return header
 

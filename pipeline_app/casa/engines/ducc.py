@@ -23,7 +23,7 @@ MAJOR_GAIN = 0.85
 """Of the peak above the threshold, the part that one major cycle may take."""
 MINOR_GAIN = 0.1
 TERMS_NSIGMA = 10.0
-"""Components fainter than this many times the noise are predicted with the mean beam: a difference of 10 % in a sidelobe
+"""Components fainter than this many times the noise are predicted with the mean beam: 10 % of them in a sidelobe
 of 10 % is then a tenth of the noise."""
 BORDER = 0.02
 """Fraction of the image at each edge in which no component is sought."""
