@@ -45,6 +45,13 @@ class ImagingParams(BaseModel):
         bool,
         Field(description="Take a Measurement Set without a record of a calibration as calibrated, with a warning"),
     ] = False
+    correct_smearing: Annotated[
+        bool,
+        Field(
+            description="Bring sources away from the centre back to what channels and integrations took from them; "
+            "false for simulated data whose channels do not average"
+        ),
+    ] = True
 
 
 class ImagingResult(BaseModel):
