@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from tasks_app.names import fault_of_name
+
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}
 
@@ -36,6 +38,14 @@ def names(name: str) -> tuple[str, ...]:
         if not all(part.isidentifier() for part in each.split(".")):
             raise BadSetting(name, each, "write names of modules, separated by commas")
     return found
+
+
+def queue_name(name: str, default: str) -> str:
+    """Return the name of a queue."""
+    value = text(name, default)
+    if fault := fault_of_name(value):
+        raise BadSetting(name, value, f"it {fault}")
+    return value
 
 
 def flag(name: str, default: bool) -> bool:

@@ -1,4 +1,7 @@
-"""Headers on every answer, the request's id and what a page may load; and from where what happens was caused."""
+"""Headers on every answer, the request's id and what a page may load; and from where what happens was caused.
+
+And no request with a NUL character, which PostgreSQL cannot store or compare, reaches a view.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
@@ -51,3 +55,21 @@ def answer_headers(get_response: GetResponse) -> GetResponse:
             return _finish(get_response(request), request_id)  # type: ignore[arg-type]
 
     return synchronous
+
+
+FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+
+
+def refuse_nul(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Answer 400 to a NUL in the path, the query, a cookie or a form; the parser of the API looks at JSON."""
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
+            raise BadRequest("the address holds a NUL character (%00)")
+        if any("\0" in value for value in request.COOKIES.values()):
+            raise BadRequest("a cookie holds a NUL character")
+        if request.content_type in FORMS and any("\0" in each for _, values in request.POST.lists() for each in values):
+            raise BadRequest("a field of the form holds a NUL character")
+        return get_response(request)
+
+    return answer

@@ -21,7 +21,7 @@ SECRET_KEY = env.secret_key(ABSURD_VAR, ABSURD_MODE)
 
 # The queue
 ABSURD_ENABLED = env.flag("ABSURD_ENABLED", default=False)
-ABSURD_QUEUE_NAME = env.text("ABSURD_QUEUE_NAME", "dsa110-pipeline")
+ABSURD_QUEUE_NAME = env.queue_name("ABSURD_QUEUE_NAME", "dsa110-pipeline")
 ABSURD_WORKER_CONCURRENCY = env.integer("ABSURD_WORKER_CONCURRENCY", 4, least=1, most=256)
 ABSURD_WORKER_POLL_INTERVAL = env.seconds("ABSURD_WORKER_POLL_INTERVAL", 1.0, least=0.01)
 ABSURD_TASK_TIMEOUT = env.integer("ABSURD_TASK_TIMEOUT", 3600, least=1)
@@ -120,6 +120,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "absurd_project.middleware.answer_headers",
+    "absurd_project.middleware.refuse_nul",
     "django.middleware.security.SecurityMiddleware",
     "absurd_project.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",

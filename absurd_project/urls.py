@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from django.contrib import admin
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path
 from django.views import defaults
@@ -24,7 +25,8 @@ urlpatterns = [
 def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
     """A request that Django itself refuses, such as one under a strange host name."""
     if request.path.startswith(API_ROOT):
-        return django_error(request, 400, "the request is malformed, or its Host is not one of ABSURD_HOSTS")
+        detail = "the request is malformed, or its Host is not one of ABSURD_HOSTS"
+        return django_error(request, 400, str(exception) if isinstance(exception, BadRequest) else detail)
     return defaults.bad_request(request, exception)  # type: ignore[arg-type,return-value]
 
 

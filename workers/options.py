@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from tasks_app import names
 from tasks_app.management.arguments import number, whole
 from workers import admission
 
@@ -126,7 +127,9 @@ def _weighted_queue(text: str) -> tuple[str, int]:
     name, _, weight = text.rpartition("=")
     if not name or not weight.isascii() or not weight.isdigit():
         name, weight = text, "1"
-    if not name.strip() or not 1 <= int(weight) <= 1000:
+    if fault := names.fault_of_name(name):
+        raise argparse.ArgumentTypeError(f"the queue's name {fault}")
+    if not 1 <= int(weight) <= 1000:
         raise argparse.ArgumentTypeError(f"write a queue's name, or NAME=WEIGHT with a weight from 1 to 1000: {text!r}")
     return name, int(weight)
 

@@ -26,9 +26,9 @@ VIEWS: dict[str, type[APIView]] = {
     "calibrations": CalibrationListView,
     "calibrations/<int:pk>": CalibrationView,
     "sources": SourceListView,
-    "sources/<path:name>/lightcurve": LightCurveView,
-    "sources/<path:name>/lightcurve.csv": LightCurveCsvView,
-    "sources/<path:name>": SourceView,
+    "sources/<text:name>/lightcurve": LightCurveView,
+    "sources/<text:name>/lightcurve.csv": LightCurveCsvView,
+    "sources/<text:name>": SourceView,
 }
 
 urlpatterns = [pattern for route, view in VIEWS.items() for pattern in with_and_without_slash(route, view)]

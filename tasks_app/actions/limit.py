@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from tasks_app import limits, transitions
+from tasks_app import limits, names, transitions
 from tasks_app.errors import LimitNotFound, ParamsInvalid
 from tasks_app.models import Limit, LimitSlot
 from tasks_app.transitions import Act
@@ -62,8 +62,8 @@ def _check(scope: str, name: str, size: int) -> None:
     problems = []
     if scope not in Limit.Scope.values:
         problems.append({"path": "scope", "message": f"write {' or '.join(Limit.Scope.values)}"})
-    if not name.strip() or len(name) > 200:
-        problems.append({"path": "name", "message": "write the queue's name or the tasks' limit key"})
+    elif fault := names.fault_of_name(name) if scope == Limit.Scope.QUEUE else names.fault_of_key(name):
+        problems.append({"path": "name", "message": fault})
     if not 1 <= size <= SIZE_MOST:
         problems.append({"path": "size", "message": f"write 1 to {SIZE_MOST}; to stop everything, pause the queue"})
     if problems:

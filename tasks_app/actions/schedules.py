@@ -12,10 +12,10 @@ from typing import Any
 
 from cronsim import CronSimError
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 
-from tasks_app import clock, outages, registry, schedules, transitions
+from tasks_app import clock, names, outages, registry, schedules, transitions
 from tasks_app.actions.spawn import spawn, spawn_many
 from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.errors import AbsurdError, Disabled, ParamsInvalid, ScheduleNotFound
@@ -27,17 +27,33 @@ from tasks_app.transitions import Act
 CATCH_UP_MOST = 1000
 """So many missed moments at most are caught up in one round; the rest in the next."""
 REASON_CHARS = 2000
+CREATING = 0x5343
+"""First key of the advisory locks under which schedules are created, by name."""
 FIELDS = ("cron", "time_zone", "task_name", "params", "queue_name", "priority", "enabled", "catch_up", "jitter_sec")
 
 
 def save(name: str, values: Mapping[str, Any], *, actor: str, reason: str = "") -> Schedule:
-    """Create the schedule or change what is given of it; its next moment is worked out anew.
+    """Create the schedule or change what is given of it; see `save_or_create`."""
+    return save_or_create(name, values, actor=actor, reason=reason)[0]
 
-    Raises ParamsInvalid, UnknownTaskName.
+
+def save_or_create(
+    name: str, values: Mapping[str, Any], *, actor: str, reason: str = "", create: bool = True
+) -> tuple[Schedule, bool]:
+    """Change what is given of the schedule, or create it; return it and whether it was created.
+
+    Its next moment is worked out anew. Raises ParamsInvalid, UnknownTaskName, and ScheduleNotFound where it is neither
+    there nor to be created.
     """
     with transaction.atomic():
+        # Two who create the same one at once: the second waits here until the first has committed, and changes it.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [CREATING, name])
         schedule = Schedule.objects.select_for_update().filter(name=name).first()
-        verb = "schedule_changed" if schedule else "schedule_made"
+        created = schedule is None
+        if created and not create:
+            raise ScheduleNotFound(name)
+        verb = "schedule_made" if created else "schedule_changed"
         schedule = schedule or Schedule(name=name, created_by=actor)
         for field in FIELDS:
             setattr(schedule, field, values.get(field, getattr(schedule, field)))
@@ -46,7 +62,7 @@ def save(name: str, values: Mapping[str, Any], *, actor: str, reason: str = "") 
         schedule.last_error = ""
         schedule.save()
         _tell(schedule, verb, actor, reason, {field: getattr(schedule, field) for field in FIELDS})
-    return schedule
+    return schedule, created
 
 
 def check(schedule: Schedule) -> None:
@@ -65,10 +81,12 @@ def check(schedule: Schedule) -> None:
 
 
 def _faults_of_text(schedule: Schedule) -> Iterator[tuple[str, str]]:
-    for path, least in (("name", 1), ("queue_name", 0)):
-        text = getattr(schedule, path)
-        if not least <= len(text) <= 100 or not text.isprintable() or "/" in text or text != text.strip():
-            yield path, f"write {least} to 100 printable characters without a slash"
+    if not 1 <= len(schedule.name) <= 100 or not schedule.name.isprintable() or "/" in schedule.name:
+        yield "name", "write 1 to 100 printable characters without a slash"
+    elif schedule.name != schedule.name.strip():
+        yield "name", "write it without spaces around it"
+    if schedule.queue_name and (fault := names.fault_of_name(schedule.queue_name)):
+        yield "queue_name", f"{fault}; empty: the default queue"
     try:
         if "\\u0000" in json.dumps(schedule.params, allow_nan=False):
             yield "params", "leave out the character NUL, which cannot be stored"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models.base import ModelState
 
 from tasks_app import dependencies, limits, policies, registry, statements, transitions
+from tasks_app import names as allowed
 from tasks_app.actions import edges, idempotency
 from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.errors import Disabled, ParamsInvalid
@@ -24,6 +25,8 @@ from tasks_app.transitions import Act
 
 TIMEOUT_MOST_SEC = 7 * 86_400
 WAIT_MOST_SEC = 366 * 86_400
+FUTURE_MOST = timedelta(days=3_660)
+"""How far ahead a task may be meant to run or expire; what is added to it stays a moment that can be written."""
 
 
 def spawn(request: SpawnRequest, *, actor: str) -> Task:
@@ -83,9 +86,8 @@ FROM (VALUES (1)) AS once LEFT JOIN tasks_app_queue AS queue ON queue.name = ANY
 def _moment_and_queues(names: Collection[str]) -> tuple[datetime, dict[str, _Queue]]:
     """Return the present moment and the queues, making those that do not exist. Raises Disabled."""
     for name in names:
-        if not name.strip() or len(name) > 100 or not name.isprintable() or "/" in name:
-            message = "write 1 to 100 printable characters without a slash"
-            raise ParamsInvalid([{"path": "queue_name", "message": message}])
+        if fault := allowed.fault_of_name(name):
+            raise ParamsInvalid([{"path": "queue_name", "message": fault}])
     rows = statements.run(_LOOK, {"names": sorted(names), "initial": settings.ABSURD_ENABLED})
     if not rows[0][0]:
         raise Disabled(disabled_message(current()))
@@ -205,8 +207,13 @@ def check_options(request: SpawnRequest) -> None:
             problems.append({"path": "join.quorum", "message": "a join with a deadline needs a quorum"})
     if request.idempotency_key is not None and not 1 <= len(request.idempotency_key) <= idempotency.KEY_CHARS:
         problems.append({"path": "idempotency_key", "message": f"write 1 to {idempotency.KEY_CHARS} characters"})
-    if len(request.limit_key) > 200 or (request.limit_key and not request.limit_key.isprintable()):
-        problems.append({"path": "limit_key", "message": "write at most 200 printable characters"})
+    if request.limit_key and (fault := allowed.fault_of_key(request.limit_key)):
+        problems.append({"path": "limit_key", "message": fault})
+    latest = datetime.now(UTC) + FUTURE_MOST
+    for name, moment in (("run_after", request.run_after), ("expires_at", request.expires_at)):
+        if moment is not None and (moment.tzinfo is None or moment > latest):
+            message = f"must have a time zone and be within {FUTURE_MOST.days} days from now (got {moment.isoformat()})"
+            problems.append({"path": name, "message": message})
     if problems:
         raise ParamsInvalid(problems)
 

@@ -94,7 +94,7 @@ VIEWS: dict[str, type[APIView]] = {
     "emergency/stop": EmergencyStopView,
     "emergency/recover": EmergencyRecoveryView,
     "limits": LimitListView,
-    "limits/<str:scope>/<path:name>": LimitView,
+    "limits/<str:scope>/<text:name>": LimitView,
     "metrics": MetricsView,
     "feed": FeedView,
     "feed/ticket": FeedTicketView,
@@ -107,5 +107,5 @@ urlpatterns = [
     *(path(f"docs{slash}", SwaggerView.as_view(), name=f"docs{slash}") for slash in ("/", "")),
     *(path(f"redoc{slash}", RedocView.as_view(), name=f"redoc{slash}") for slash in ("/", "")),
     path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
-    re_path(r"^.*$", UnknownRouteView.as_view()),
+    re_path(r"^[\s\S]*$", UnknownRouteView.as_view()),
 ]

@@ -11,11 +11,12 @@ from django.db import connection, transaction
 
 from tasks_app import claiming
 from tasks_app.errors import LostClaim
-from tasks_app.models import Attempt, IdempotencyKey, Run, Task, TaskEvent
+from tasks_app.models import Attempt, IdempotencyKey, Limit, Run, Schedule, Task, TaskEvent
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note, verbs
 
 pytestmark = pytest.mark.django_db(transaction=True)
+NIGHTLY = {"cron": "0 9 * * *", "task_name": "note", "params": {"text": "a"}}
 
 
 def together(*works: Callable[[], object]) -> list[object]:
@@ -75,6 +76,34 @@ def test_the_same_key_with_two_requests_at_once_begins_one_run():
         assert sorted(answer.status_code for answer in answers) == [200, 200, 201]
         assert len({answer.body["run_id"] for answer in answers}) == 1
     assert (Run.objects.count(), Task.objects.count(), IdempotencyKey.objects.count()) == (10, 10, 10)
+
+
+def test_of_four_spawns_with_one_key_at_once_one_says_that_it_made_the_task():
+    key = make_key("spawn")
+    body = {"task_name": "note", "params": {"text": "a"}}
+    for n in range(10):
+        callers = [Caller(key, **{"Idempotency-Key": f"tile-{n}"}) for _ in range(4)]
+        answers = together(*(lambda c=caller: c.post("tasks", body) for caller in callers))
+        assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 201]
+        assert len({answer.body["task_id"] for answer in answers}) == 1
+    assert Task.objects.count() == 10
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "statuses", "model"),
+    [
+        ("schedules/s-{}", NIGHTLY, [200, 200, 200, 201], Schedule),
+        ("limits/key/k-{}", {"size": 2}, [200] * 4, Limit),
+    ],
+    ids=["schedules", "limits"],
+)
+def test_of_four_that_put_the_same_at_once_at_most_one_creates_it(path, body, statuses, model):
+    key = make_key("admin")
+    for n in range(10):
+        callers = [Caller(key) for _ in range(4)]
+        answers = together(*(lambda c=caller: c("PUT", path.format(n), body) for caller in callers))
+        assert sorted(answer.status_code for answer in answers) == statuses
+    assert model.objects.count() == 10
 
 
 def test_one_of_two_ends_of_the_same_claim_wins():

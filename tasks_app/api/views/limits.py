@@ -15,7 +15,7 @@ from tasks_app.actions.limit import remove_limit, set_limit
 from tasks_app.api.filters import LimitFilter, narrowed, parameters
 from tasks_app.api.limit_serializers import LimitListSerializer, LimitSerializer, SetLimitSerializer
 from tasks_app.api.pagination import paged
-from tasks_app.api.views.request import actor_of, body_of, queue_name_of, reason_of_deletion
+from tasks_app.api.views.request import actor_of, body_of, reason_of_deletion
 from tasks_app.errors import LimitNotFound, QueueNotFound
 from tasks_app.models import Limit, Queue
 
@@ -25,8 +25,7 @@ def _limits() -> QuerySet[Limit, Any]:
 
 
 def _found(scope: str, name: str) -> Limit:
-    storable = "\x00" not in scope + name
-    limit: Limit | None = _limits().filter(scope=scope, name=name).first() if storable else None
+    limit: Limit | None = _limits().filter(scope=scope, name=name).first()
     if limit is None:
         raise LimitNotFound(scope, name)
     return limit
@@ -58,7 +57,7 @@ class LimitView(APIView):
     )
     def put(self, request: Request, scope: str, name: str) -> Response:
         wanted = body_of(request, SetLimitSerializer)
-        if scope == Limit.Scope.QUEUE and not Queue.objects.filter(name=queue_name_of(name)).exists():
+        if scope == Limit.Scope.QUEUE and not Queue.objects.filter(name=name).exists():
             raise QueueNotFound(name)
         set_limit(scope, name, wanted["size"], actor=actor_of(request), reason=wanted["reason"])
         return Response(LimitSerializer(_found(scope, name)).data)

@@ -13,7 +13,7 @@ from tasks_app.access.needs import PAUSE
 from tasks_app.actions import pause
 from tasks_app.api import examples
 from tasks_app.api.serializers import QueueSerializer, QueueStatsSerializer, ReasonSerializer, StopSerializer
-from tasks_app.api.views.request import actor_of, body_of, queue_name_of
+from tasks_app.api.views.request import actor_of, body_of
 from tasks_app.errors import QueueNotFound
 from tasks_app.figures import stats
 from tasks_app.models import Queue
@@ -65,7 +65,7 @@ class QueuePauseView(APIView):
     def post(self, request: Request, queue_name: str) -> Response:
         reason = body_of(request, StopSerializer)["reason"]
         return Response(
-            QueueSerializer(pause.pause(queue_name_of(queue_name), actor=actor_of(request), reason=reason)).data
+            QueueSerializer(pause.pause(queue_name, actor=actor_of(request), reason=reason)).data
         )
 
 
@@ -77,5 +77,5 @@ class QueueResumeView(APIView):
     @extend_schema(operation_id="resume_queue", request=ReasonSerializer, responses=QueueSerializer)
     def post(self, request: Request, queue_name: str) -> Response:
         reason = body_of(request, ReasonSerializer)["reason"]
-        queue = pause.resume(queue_name_of(queue_name), actor=actor_of(request), reason=reason)
+        queue = pause.resume(queue_name, actor=actor_of(request), reason=reason)
         return Response(QueueSerializer(queue).data)

@@ -15,7 +15,7 @@ from tasks_app.actions import lookup
 from tasks_app.api.exactness import refuse_coerced
 from tasks_app.api.pagination import refuse_unknown
 from tasks_app.api.serializers import REASON_CHARS, ReasonSerializer
-from tasks_app.errors import QueueNotFound, TaskNotFound
+from tasks_app.errors import TaskNotFound
 from tasks_app.models import Task
 
 IDEMPOTENCY_KEY = OpenApiParameter(
@@ -49,7 +49,7 @@ def reason_of_deletion(request: Request) -> str:
     """Return the reason in the body of a DELETE, or in its query for callers who cannot send one. Raises BadQuery."""
     refuse_unknown(request.query_params, {"reason"})
     told: str = body_of(request, ReasonSerializer)["reason"] or request.query_params.get("reason", "")[:REASON_CHARS]
-    return told.replace("\x00", "")
+    return told
 
 
 def task_id_of(text: str) -> UUID:
@@ -63,10 +63,3 @@ def task_id_of(text: str) -> UUID:
 def find_task(text: str) -> Task:
     """Return the task that a path names, also from the archive. Raises TaskNotFound."""
     return lookup.find(task_id_of(text))
-
-
-def queue_name_of(text: str) -> str:
-    """Return the queue name of a path. Raises QueueNotFound when no queue can be called so."""
-    if "\x00" in text:
-        raise QueueNotFound(text)
-    return text

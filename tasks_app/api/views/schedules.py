@@ -29,16 +29,10 @@ from tasks_app.schedules import upcoming
 
 
 def _found(name: str) -> Schedule:
-    schedule = Schedule.objects.filter(name=_storable(name)).first()
+    schedule = Schedule.objects.filter(name=name).first()
     if schedule is None:
         raise ScheduleNotFound(name)
     return schedule
-
-
-def _storable(name: str) -> str:
-    if "\x00" in name:
-        raise ScheduleNotFound(name)
-    return name
 
 
 def _told(schedule: Schedule) -> dict[str, Any]:
@@ -75,9 +69,9 @@ class ScheduleView(APIView):
     )
     def put(self, request: Request, name: str) -> Response:
         wanted = body_of(request, SaveScheduleSerializer)
-        known = Schedule.objects.filter(name=_storable(name)).exists()
-        saved = schedules.save(name, wanted, actor=actor_of(request), reason=wanted.pop("reason"))
-        return Response(_told(saved), status=200 if known else 201)
+        reason = wanted.pop("reason")
+        saved, created = schedules.save_or_create(name, wanted, actor=actor_of(request), reason=reason)
+        return Response(_told(saved), status=201 if created else 200)
 
     @extend_schema(
         operation_id="change_schedule",
@@ -87,13 +81,13 @@ class ScheduleView(APIView):
     )
     def patch(self, request: Request, name: str) -> Response:
         wanted = body_of(request, SaveScheduleSerializer, partial=True)
-        _found(name)
-        saved = schedules.save(name, wanted, actor=actor_of(request), reason=wanted.pop("reason", ""))
+        reason = wanted.pop("reason", "")
+        saved, _ = schedules.save_or_create(name, wanted, actor=actor_of(request), reason=reason, create=False)
         return Response(_told(saved))
 
     @extend_schema(operation_id="delete_schedule", parameters=[OpenApiParameter("reason", str)], responses={204: None})
     def delete(self, request: Request, name: str) -> Response:
-        schedules.delete(_storable(name), actor=actor_of(request), reason=reason_of_deletion(request))
+        schedules.delete(name, actor=actor_of(request), reason=reason_of_deletion(request))
         return Response(status=204)
 
 
@@ -119,7 +113,7 @@ class ScheduleDisableView(APIView):
 
 def _set_enabled(request: Request, name: str, enabled: bool) -> Response:
     reason = body_of(request, ReasonSerializer)["reason"]
-    return Response(_told(schedules.set_enabled(_storable(name), enabled, actor=actor_of(request), reason=reason)))
+    return Response(_told(schedules.set_enabled(name, enabled, actor=actor_of(request), reason=reason)))
 
 
 class ScheduleRunView(APIView):
@@ -130,5 +124,5 @@ class ScheduleRunView(APIView):
     @extend_schema(operation_id="run_schedule", request=ReasonSerializer, responses={201: SpawnedSerializer})
     def post(self, request: Request, name: str) -> Response:
         reason = body_of(request, ReasonSerializer)["reason"]
-        task = schedules.run_now(_storable(name), actor=actor_of(request), reason=reason)
+        task = schedules.run_now(name, actor=actor_of(request), reason=reason)
         return spawned(task.task_id, status=201)

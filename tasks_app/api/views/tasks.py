@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db.models.functions import Left
 from django.urls import reverse
@@ -43,7 +43,7 @@ from tasks_app.api.views.request import (
     reason_of_deletion,
     task_id_of,
 )
-from tasks_app.models import ArchivedTask, IdempotencyKey, Queue, Task, TaskDependency, TaskStatus
+from tasks_app.models import ArchivedTask, Queue, Task, TaskDependency, TaskStatus
 
 ARCHIVED = OpenApiParameter(
     "archived", bool, description="List archived tasks, by status, queue_name, task_name, run_id and times."
@@ -96,10 +96,10 @@ class TaskListView(APIView):
         examples=examples.OF_SPAWN,
     )
     def post(self, request: Request) -> Response:
-        key = idempotency_key_of(request)
-        repeated = key is not None and IdempotencyKey.objects.filter(caller=actor_of(request), key=key).exists()
-        wanted = SpawnRequest(**body_of(request, SpawnSerializer), idempotency_key=key)
-        return spawned(spawn(wanted, actor=actor_of(request)).task_id, status=200 if repeated else 201)
+        key, proposed = idempotency_key_of(request), uuid4()
+        wanted = SpawnRequest(**body_of(request, SpawnSerializer), idempotency_key=key, task_id=proposed)
+        task_id = spawn(wanted, actor=actor_of(request)).task_id
+        return spawned(task_id, status=201 if task_id == proposed else 200)
 
 
 def _page(

@@ -27,7 +27,7 @@ def find_worker(text: str) -> Worker:
         found = Worker.objects.filter(pk=UUID(text)).first()
     except ValueError:
         found = None
-    if found is None and "\x00" not in text:
+    if found is None:
         found = Worker.objects.filter(label=text).order_by("-started_at").first()
     if found is None:
         raise WorkerNotFound(text[:100])

@@ -40,11 +40,10 @@ def test_stats_count_each_status_in_the_guides_shape(api, worker):
     assert [each["queue_name"] for each in api.get("queues/stats").body] == ["dsa110-pipeline", "other"]
 
 
-@pytest.mark.parametrize("name", ["nope", "a%00b"])
-def test_an_unknown_queue_is_not_found(api, name):
-    response = api.get(f"queues/{name}/stats")
+def test_an_unknown_queue_is_not_found(api):
+    response = api.get("queues/nope/stats")
     assert (response.status_code, response.body["code"]) == (404, "queue_not_found")
-    assert api.post(f"queues/{name}/pause", {"reason": "x"}).status_code == 404
+    assert api.post("queues/nope/pause", {"reason": "x"}).status_code == 404
 
 
 def test_a_queue_is_paused_with_a_reason_and_resumed(api, worker):

@@ -73,8 +73,7 @@ def test_a_schedule_is_disabled_enabled_run_and_deleted(api):
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
 def test_an_unknown_schedule_is_not_found(api, method):
-    for name in ("weekly", "a%00b"):
-        assert api(method, f"schedules/{name}", None if method == "GET" else {}).status_code == 404
+    assert api(method, "schedules/weekly", None if method == "GET" else {}).status_code == 404
 
 
 def test_operators_run_schedules_and_administrators_make_them(api):

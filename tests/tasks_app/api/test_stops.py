@@ -105,7 +105,7 @@ def test_a_limit_keys_name_may_hold_a_slash(api):
         ("limits/key/a", {"size": 0}, 422),
         ("limits/key/a", {"size": 1001}, 422),
         ("limits/key/a", {}, 422),
-        ("limits/key/a%00b", {"size": 1}, 422),
+        ("limits/key/a%00b", {"size": 1}, 400),
     ],
     ids=["unknown-queue", "unknown-scope", "none", "too-many", "no-size", "nul"],
 )

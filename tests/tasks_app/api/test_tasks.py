@@ -75,7 +75,6 @@ def test_the_filters_narrow_the_list(api, worker):
         ("stauts=failed", "stauts"),
         ("fields=claim_token", "fields"),
         ("run_id=7", "run_id"),
-        ("task_name=%00", "task_name"),
     ],
 )
 def test_a_bad_query_is_refused_with_the_parameters_name(api, query, path):

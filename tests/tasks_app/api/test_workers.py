@@ -28,7 +28,7 @@ def test_a_worker_is_shown_with_what_it_holds_by_boot_id_and_by_label(api, worke
     assert api.get("workers/worker-1").body["boot_id"] == str(worker.pk)
 
 
-@pytest.mark.parametrize("name", [str(uuid4()), "nobody", "a%00b"], ids=["boot-id", "label", "nul"])
+@pytest.mark.parametrize("name", [str(uuid4()), "nobody"], ids=["boot-id", "label"])
 def test_an_unknown_worker_is_not_found(api, name):
     assert api.get(f"workers/{name}").body["code"] == "worker_not_found"
     assert api.post(f"workers/{name}/drain", {"reason": "x"}).status_code == 404

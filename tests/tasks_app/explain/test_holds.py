@@ -61,15 +61,15 @@ def test_an_emergency_stop_tells_who_when_and_why(worker):
 
 
 def test_a_paused_queue_tells_who_when_and_why_and_how_to_resume_it(worker):
-    task = spawn_note(queue_name="night shift")
-    pause("night shift", actor="user:olga", reason="disk full")
+    task = spawn_note(queue_name="night-shift")
+    pause("night-shift", actor="user:olga", reason="disk full")
     pass_time(60)
     found = finding(task, "queue_paused")
-    assert "The queue night shift is paused by user:olga since 2" in found.text
+    assert "The queue night-shift is paused by user:olga since 2" in found.text
     assert found.text.endswith("(1 min 00 s ago): disk full.")
-    assert found.do.endswith("POST /api/absurd/queues/night%20shift/resume.")
-    assert explain(task).summary.startswith("Not running: the queue night shift is paused by user:olga")
-    resume("night shift", actor="user:olga")
+    assert found.do.endswith("POST /api/absurd/queues/night-shift/resume.")
+    assert explain(task).summary.startswith("Not running: the queue night-shift is paused by user:olga")
+    resume("night-shift", actor="user:olga")
     assert "queue_paused" not in codes(task)
 
 
