@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
 from django.db import transaction
 
 from tasks_app import claiming, registry, statements
@@ -18,6 +16,7 @@ from tasks_app.claiming import Claim
 from tasks_app.hosts import reservations
 from tasks_app.hosts.room import Room, class_is_open
 from tasks_app.models import Worker
+from workers import host_size
 from workers.weights import Shares
 
 LOCK_SPACE = 0x41425344
@@ -30,19 +29,13 @@ logger = logging.getLogger(__name__)
 
 
 def default_memory_gb() -> float:
-    """Return three quarters of the host's memory, or of the control group's limit where that is smaller."""
-    total_bytes = psutil.virtual_memory().total
-    for path in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
-        try:
-            total_bytes = min(total_bytes, int(path.read_text()))
-        except (OSError, ValueError):
-            continue
-    return SHARE_OF_RAM * total_bytes / 1e9
+    """Return three quarters of the host's memory, or of what control groups and Slurm leave of it."""
+    return SHARE_OF_RAM * host_size.memory_bytes() / 1e9
 
 
 def default_cores(concurrency: int) -> int:
     """Return the cores that this process may use, or the concurrency it was given where that is more."""
-    return max(concurrency, len(os.sched_getaffinity(0)))
+    return max(concurrency, host_size.cores())
 
 
 _TAKE_TURN = "SELECT pg_advisory_xact_lock(%(space)s::integer, %(host)s::integer)"
@@ -138,7 +131,15 @@ def _fill(worker: Worker, room: Room, slots: int, queues: Sequence[str]) -> list
 
 def free_disk_gb(root: Path) -> float:
     """Return the free space where attempts write; boundless when no task name declares that it needs any."""
-    return shutil.disk_usage(root).free / 1e9 if registry.most_disk_gb() else float("inf")
+    return free_gb(root) if registry.most_disk_gb() else float("inf")
+
+
+def free_gb(root: Path) -> float:
+    """Return the free space on the file system of a directory; 0 when it is not there or does not answer."""
+    try:
+        return shutil.disk_usage(root).free / 1e9
+    except OSError:
+        return 0.0
 
 
 def _key(host_id: str) -> int:

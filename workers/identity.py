@@ -18,8 +18,8 @@ HEARTBEAT_SEC = 10
 
 @cache
 def host_id() -> str:
-    """Return what all workers of one host and boot share, and no others."""
-    parts = [platform.node()]
+    """Return what all workers of one host and boot share, and no others. Each Slurm allocation counts as a host."""
+    parts = [platform.node(), *filter(None, [os.environ.get("SLURM_JOB_ID")])]
     for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
         try:
             parts.append(Path(path).read_text().strip())

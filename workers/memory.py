@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-import psutil
-
 from tasks_app.claiming import Claim
+from workers import host_size
 
 FREE_FOR_STACKS_BYTES = 2_000_000_000
 """Taking the stacks may need 0.3 s, in which a greedy attempt can touch another gigabyte."""
@@ -24,7 +23,7 @@ def ceiling_gb(claim: Claim, host_memory_gb: float) -> float:
 
 def stacks_can_be_taken() -> bool:
     """Return whether the host can bear what a greedy attempt may take while its stacks are written."""
-    return bool(psutil.virtual_memory().available > FREE_FOR_STACKS_BYTES)
+    return host_size.free_bytes() > FREE_FOR_STACKS_BYTES
 
 
 def oom_kills() -> int:

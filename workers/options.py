@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory-gb",
         type=number(0.1),
         metavar="GB",
-        help="memory for the tasks of all workers of this host (default: three quarters)",
+        help="memory for the tasks of all workers of this host (default: three quarters of what control groups leave)",
     )
     add(
         "--cores",

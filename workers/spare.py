@@ -18,9 +18,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
-from workers import environment, protocol
+from workers import environment, host_size, protocol
 from workers.enclosure import Enclosure, Surroundings
 
 IDLE_SEC = 600.0
@@ -147,7 +145,7 @@ class Bench:
     def _may_start(self) -> bool:
         if not self._enabled or time.monotonic() < self._not_before:
             return False
-        return psutil.virtual_memory().available > FREE_BYTES_LEAST
+        return host_size.free_bytes() > FREE_BYTES_LEAST
 
     def _start(self, kind: Kind) -> None:
         try:
