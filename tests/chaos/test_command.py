@@ -12,10 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tasks_app import system_state
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.freeze import freeze
 from tasks_app.actions.pause import pause, resume
-from tasks_app.models import Task, TaskEvent, Worker
+from tasks_app.models import SystemState, Task, TaskEvent, Worker
 from tests.workers.live import LiveWorkers, child_of, finished, outcomes, spawn_one, wait_for
 from workers.environment import CHECKOUT
 from workers.gameday import premises
@@ -147,3 +148,21 @@ def test_it_refuses_in_one_line_what_it_must_not_do(live_environment):
     resume("gameday", actor="user:test")
     freeze(actor="user:test", reason="storm")
     assert "is frozen" in premises.refusal(Terms())
+
+
+def test_it_needs_no_variable_in_the_shell_and_plays_several_by_name(live_environment):
+    system_state.initialise(enabled=True)
+    shell = {name: value for name, value in live_environment.items() if name not in ("ABSURD_ENABLED", "ABSURD_HEALTH")}
+    shell |= {"ABSURD_MODE": "production", "SECRET_KEY": "k" * 60, "ABSURD_HOSTS": "localhost"}
+    code, told, complaint = run(shell, "--only", "kill-child", "segfault", "--yes", "--json")
+    assert code == 0, complaint
+    assert [report["name"] for report in json.loads(told)["scenarios"]] == ["kill-child", "segfault"]
+
+
+def test_disabled_it_says_so_and_asks_to_come_again(live_environment):
+    SystemState.objects.create(id=1, enabled=False, changed_by="user:olga")
+    code, told, complaint = run(live_environment, "--only", "segfault", "--yes")
+    assert (code, told, "disabled" in complaint) == (75, "", True)
+    help_text = " ".join(run(live_environment, "--help")[1].split())
+    for words in ("0 all passed", "1 a scenario failed", "2 wrong usage", "75 Absurd is disabled"):
+        assert words in help_text

@@ -17,6 +17,7 @@ from workers.gameday.catalogue import Scenario
 from workers.gameday.game import Game, Skipped, Terms
 from workers.gameday.looking import NothingCame
 from workers.gameday.report import Report
+from workers.guardian import STOP_SIGNALS
 
 
 def play(scenario: Scenario, terms: Terms) -> Report:
@@ -55,7 +56,7 @@ def _clear_away(game: Game) -> None:
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
     """Let no second Ctrl-C interrupt the clearing away."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
     try:
         yield
     finally:

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
+from tasks_app import system_state
 from tasks_app.errors import Disabled
 from tasks_app.management.printing import SafeConsole
 from tasks_app.management.shell import FAILED, USAGE, ShellCommand
@@ -17,6 +17,7 @@ from workers.gameday import playing, premises, printing, private
 from workers.gameday.catalogue import Scenario, catalogue
 from workers.gameday.game import Terms
 from workers.gameday.report import Report
+from workers.guardian import STOP_SIGNALS
 from workers.link import use_single_connection
 
 PLAIN_WIDTH = 170
@@ -29,13 +30,14 @@ class Command(ShellCommand):
     help = (
         "Kill, freeze and starve workers of its own on a staging queue, and servers of its own in a temporary "
         "directory; report what became of every task and how long recovery took. Exit codes: 0 all passed, "
-        "1 a scenario failed, 2 usage."
+        "1 a scenario failed or the drill was interrupted, 2 wrong usage or a queue that others use, 75 Absurd is "
+        "disabled or the database is away: try later."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
         add("--list", action="store_true", help="say what can be played, and play nothing")
-        add("--only", action="append", metavar="NAME", help="play this scenario; may be given several times")
+        add("--only", action="extend", nargs="+", metavar="NAME", help="play these scenarios only")
         add("--queue-name", default=Terms.queue_name, metavar="NAME", help="the staging queue (default: %(default)s)")
         add("--lease-sec", type=int, default=Terms.lease_sec, metavar="SEC", help="lease (default: %(default)s)")
         add("--grace-sec", type=float, default=Terms.grace_sec, metavar="SEC", help="grace (default: %(default)s)")
@@ -55,7 +57,8 @@ class Command(ShellCommand):
             self._list(chosen, options)
             return
         terms = _terms(options)
-        if not settings.ABSURD_ENABLED:
+        system_state.initialise(enabled=system_state.initially_enabled())
+        if not system_state.is_enabled():
             raise Disabled
         refusal = premises.refusal(terms)
         if refusal:
@@ -63,7 +66,7 @@ class Command(ShellCommand):
         self.confirm(_question(chosen, terms), options)
         use_single_connection()
         # Told to stop it ends as by Ctrl-C: with everything cleared away.
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.default_int_handler)
         try:
             reports = list(self._play(chosen, terms))
