@@ -38,6 +38,7 @@ ABSURD_ARCHIVE_DAYS = env.archive_days("ABSURD_ARCHIVE_DAYS", 365, key_days=ABSU
 ABSURD_API_KEY = env.text("ABSURD_API_KEY")
 ABSURD_DIAGNOSTICS = env.flag("ABSURD_DIAGNOSTICS", default=not PRODUCTION)
 ABSURD_DATA_ROOTS = env.paths("ABSURD_DATA_ROOTS", f"{ABSURD_VAR / 'data'}:/stage:/data")
+ABSURD_DATA_ROOTS_GIVEN = bool(env.text("ABSURD_DATA_ROOTS"))
 ABSURD_DISK_FLOOR_GB = env.gigabytes("ABSURD_DISK_FLOOR_GB", 1.0)
 ABSURD_LOG_MAX_MB = env.integer("ABSURD_LOG_MAX_MB", 64, least=1, most=1_000_000)
 ABSURD_LOG_DAYS = env.days("ABSURD_LOG_DAYS", 30, least=1)

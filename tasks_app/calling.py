@@ -8,18 +8,18 @@ import math
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tasks_app import full_disk
-from tasks_app.handler import Context, InvalidInput, NoWork
+from tasks_app import host_faults
+from tasks_app.handler import Context, InvalidInput, NoWork, Unavailable
 
 Handler = Callable[[BaseModel, Context], object]
-RaisedClass = Literal["error", "invalid", "no_work", "memory"]
+RaisedClass = Literal["error", "invalid", "no_work", "memory", "unavailable"]
 Finished = TypeVar("Finished")
 
 
@@ -42,8 +42,23 @@ def call(
 ) -> Finished | Raised:
     """Run the handler at `package.module:function` and say how it went; raises nothing.
 
-    `finish` turns what the handler returned into what is kept of it; what it raises is the handler's failure.
+    `finish` turns what the handler returned into what is kept of it; what it raises is the handler's failure. What
+    failed because of the host is `unavailable`, whatever the handler made of it.
     """
+    came = _call(path, params, context, finish)
+    if not isinstance(came, Raised) or came.failure_class in ("memory", "unavailable"):
+        return came
+    places = (context.scratch_dir, Path(tempfile.gettempdir()))
+    lacked = host_faults.reason(came.exception, params, context.data_roots, *places)
+    if not lacked:
+        return came
+    message = lacked if came.message in lacked else f"{lacked}\n{came.message}"
+    return replace(came, failure_class="unavailable", message=message)
+
+
+def _call(
+    path: str, params: Mapping[str, Any], context: Context, finish: Callable[[object], Finished]
+) -> Finished | Raised:
     try:
         handler, model = load(path)
         checked = model.model_validate(params)
@@ -57,13 +72,14 @@ def call(
         return _raised("invalid", str(error), error)
     except NoWork as error:
         return _raised("no_work", str(error), error)
+    except Unavailable as error:
+        return _raised("unavailable", str(error), error)
     except MemoryError as error:
         return _raised("memory", f"out of memory: {error}" if str(error) else "out of memory", error)
     except SystemExit as error:
         return _raised("error", f"the handler called exit({error.code})", error)
     except BaseException as error:
-        places = (context.scratch_dir, Path(tempfile.gettempdir()))
-        return _raised("error", full_disk.explain(error, *places) or _words(error), error)
+        return _raised("error", _words(error), error)
 
 
 @cache

@@ -20,7 +20,8 @@ def explain(error: BaseException, *places: Path) -> str:
     return f"{words} ({'; '.join(told)})" if told else words
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
+def chain(error: BaseException | None) -> list[BaseException]:
+    """Return the error and what it came from."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)
@@ -28,20 +29,28 @@ def _chain(error: BaseException | None) -> list[BaseException]:
     return found
 
 
+def text_of(error: BaseException) -> str:
+    """Return what the error says; nothing when it cannot say it."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def _full(error: BaseException) -> str | None:
     """Return the words for a full disk found in the error or in what caused it; native code only has the words."""
-    for each in _chain(error):
+    for each in chain(error):
         if isinstance(each, OSError) and each.errno in _FULL:
-            return f"disk full: {type(each).__name__}: {each}"
-        if any(words in str(each) for words in _FULL.values()):
-            return f"disk full: {type(each).__name__}: {each}"
+            return f"disk full: {type(each).__name__}: {text_of(each)}"
+        if any(words in text_of(each) for words in _FULL.values()):
+            return f"disk full: {type(each).__name__}: {text_of(each)}"
     return None
 
 
 def _files_of(error: BaseException) -> list[str | bytes]:
     return [
         each.filename
-        for each in _chain(error)
+        for each in chain(error)
         if isinstance(each, OSError) and isinstance(each.filename, str | bytes) and each.errno in _FULL
     ]
 

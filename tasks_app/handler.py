@@ -20,6 +20,13 @@ class NoWork(Exception):
     """There was nothing to do: the task completes, with class ``no_work`` and this message."""
 
 
+class Unavailable(Exception):
+    """This host lacks something now, which it may have later or another host has: the task is tried again, there first.
+
+    It costs no retry. Missing mounts, full disks and file systems that do not answer are recognised without it.
+    """
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProductDraft:
     """An output that the handler declares, before it is published."""

@@ -80,7 +80,7 @@ def judge(
         return Verdict(to="completed")
     if cancel_requested or failure_class == "cancelled":
         return Verdict(to="cancelled", counts_as_crash=crashed)
-    if failure_class == "drained":
+    if failure_class in ("drained", "unavailable"):
         return Verdict(to="pending")
     if crashed and crash_count >= CRASHES_TO_QUARANTINE:
         return Verdict(to="failed", counts_as_crash=True, quarantined=True)

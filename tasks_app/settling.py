@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from tasks_app import clock, policies, registry
+from tasks_app.hosts import unavailability
 from tasks_app.models import Hold, Task, TaskStatus, Worker
 from tasks_app.policies import Verdict
 from tasks_app.transitions import Act, Move, move_many
@@ -66,6 +67,8 @@ def _settled(failure: Failure, actor: str, moment: datetime) -> Move:
     fields: dict[str, Any] = {}
     if verdict.to == "pending":
         fields = _next_try(task, failure_class, moment, counted=verdict.counts_as_retry)
+        if failure_class == "unavailable":
+            fields["unavailable_on"] = unavailability.noted(task, message, moment)
         if task.deadline_at is not None and fields.get("runnable_at", moment) >= task.deadline_at:
             verdict, fields = Verdict(to="failed", counts_as_crash=verdict.counts_as_crash), {}
             message = f"{message}\nnot tried again: its total budget ends at {clock.stamp(task.deadline_at)}"
@@ -80,7 +83,8 @@ def _settled(failure: Failure, actor: str, moment: datetime) -> Move:
     )
     if verdict.quarantined:
         fields["quarantined_at"] = moment
-    verb = {"pending": "returned" if failure_class == "drained" else "retrying"}.get(verdict.to, verdict.to)
+    returned = "retrying" if verdict.counts_as_retry else "returned"
+    verb = {"pending": returned}.get(verdict.to, verdict.to)
     reason = task.cancel_reason if verdict.to == "cancelled" else message.split("\n", 1)[0][:500]
     detail: dict[str, Any] = {"failure_class": failure_class, "quarantined": verdict.quarantined}
     if "runnable_at" in fields:

@@ -11,7 +11,7 @@ from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.models import Attempt
 from workers import publication
 from workers.execution import Execution
-from workers.outcome import Outcome, published_products
+from workers.outcome import FailureClass, Outcome, published_products
 
 DISCONNECTS_MOST = 10
 """So often the database answered and broke the connection when this outcome was sent: it is the outcome's fault."""
@@ -113,7 +113,9 @@ def _cannot_be_stored(execution: Execution, error: Exception) -> bool:
     if outcome is None or outcome.failure_class is not None:
         return True
     message = f"the result could not be recorded: {type(error).__name__}: {error}"
-    execution.outcome = Outcome(failure_class="error", message=message, traceback=traceback.format_exc())
+    # What the file system refuses here it may take elsewhere.
+    failure_class: FailureClass = "unavailable" if isinstance(error, OSError) else "error"
+    execution.outcome = Outcome(failure_class=failure_class, message=message, traceback=traceback.format_exc())
     execution.delivery_tries = 0
     return False
 

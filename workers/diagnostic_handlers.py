@@ -195,6 +195,21 @@ def overwrite(params: OverwriteParams, context: Context) -> dict[str, str]:
     return {"path": params.path}
 
 
+class ReadParams(Params):
+    """The file to read."""
+
+    path: str
+
+
+def read_file(params: ReadParams, context: Context) -> dict[str, int]:
+    """Return the size of a file. Raises InvalidInput when there is none, as stages do of their inputs."""
+    context.progress(None, f"reading {params.path}")
+    path = Path(params.path)
+    if not path.exists():
+        raise InvalidInput(f"there is no file {path}")
+    return {"size_bytes": len(path.read_bytes())}
+
+
 class BurnParams(Params):
     """How much processor time to use, and how much to write to the disk first, by a helper process or not."""
 

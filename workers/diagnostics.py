@@ -20,6 +20,7 @@ _NAMES: dict[str, tuple[str, type[BaseModel], str]] = {
     "chatter": ("chatter", handlers.ChatterParams, "Reports progress and prints without end"),
     "fill-disk": ("fill_disk", handlers.FillDiskParams, "Writes more than there is room for"),
     "overwrite-input": ("overwrite", handlers.OverwriteParams, "Writes into a file that it should only read"),
+    "read-file": ("read_file", handlers.ReadParams, "Reads a file"),
     "burn": ("burn", handlers.BurnParams, "Keeps a processor busy"),
     "thread-echo": ("echo", handlers.EchoParams, "As echo, in a thread of the worker"),
     "thread-sleep": ("sleep", handlers.SleepParams, "As sleep, in a thread of the worker"),

@@ -54,7 +54,7 @@ class DiskFloor:
                 f"disk full: {free_gb:.2f} GB free on the disk of {self._root}, less than the "
                 f"{self._floor_gb:g} GB of ABSURD_DISK_FLOOR_GB; this attempt held most"
             )
-            chosen.stop(Stop(failure_class="error", message=message, keep_products=False), grace_sec=grace_sec)
+            chosen.stop(Stop(failure_class="unavailable", message=message, keep_products=False), grace_sec=grace_sec)
             self._settled_at = time.monotonic() + SETTLE_SEC
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tasks_app.claiming import AttemptReport, Claim
 from tasks_app.hosts.usage import Used
 from workers import logs, publication
-from workers.outcome import Exit, Outcome, Stop, judge
+from workers.outcome import Exit, FailureClass, Outcome, Stop, judge
 from workers.protocol import Progress
 from workers.publication import Places
 
@@ -100,9 +100,9 @@ class Execution(ABC):
         """End an attempt that was never started."""
         self.outcome = judge(reply=None, exit=Exit(), stop=stop)
 
-    def fail_to_start(self, message: str) -> None:
+    def fail_to_start(self, message: str, failure_class: FailureClass = "error") -> None:
         """End an attempt that could not be started."""
-        self.outcome = Outcome(failure_class="error", message=message)
+        self.outcome = Outcome(failure_class=failure_class, message=message)
 
     @property
     def named(self) -> str:

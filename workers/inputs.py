@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks_app.host_faults import absolute_paths
 from tasks_app.manifest import UNSTABLE
 from workers.protocol import Failure, Reply, Result
 
@@ -48,7 +49,7 @@ def find(params: Mapping[str, Any], attempt_dir: Path) -> Inputs:
     own = os.path.realpath(attempt_dir)
     files: dict[str, Look] = {}
     watched, unwatched = [], []
-    for path in dict.fromkeys(_absolute_paths(params)):
+    for path in dict.fromkeys(absolute_paths(params)):
         if _holds(os.path.realpath(path), own) or not os.path.exists(path):  # noqa: PTH110 - takes any string
             continue
         looks = _look(path)
@@ -77,18 +78,6 @@ def refuse(reply: Reply, changed: list[str]) -> Failure:
         traceback=reply.traceback,
         final=True,
     )
-
-
-def _absolute_paths(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        if value.startswith("/") and "\0" not in value:
-            yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _absolute_paths(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _absolute_paths(part)
 
 
 def _holds(path: str, own: str) -> bool:

@@ -28,6 +28,7 @@ from workers.outcome import CANCELLED, DRAINED, LOST
 from workers.presence import Presence
 from workers.recycling import Recycling
 from workers.reporting import Reporter
+from workers.root_watch import RootWatch
 from workers.spare import Bench
 from workers.stop_orders import StopOrders
 from workers.supervisor import ProcessExecution
@@ -80,6 +81,7 @@ class Loop:
         self._bench = Bench(settings.ABSURD_VAR, enabled=options.warm, log_bytes_most=settings.ABSURD_LOG_MAX_MB << 20)
         self._confined = options.confine and confinement.abi() > 0
         self._disk = DiskFloor(self._root, settings.ABSURD_DISK_FLOOR_GB)
+        self._roots = RootWatch()
         self._timers = (self._claims, self._renewals, self._heartbeats, self._sweeps, self._limits, self._watch)
 
     def run(self) -> bool:
@@ -87,6 +89,7 @@ class Loop:
         link.use_single_connection()
         environment.make_shared(settings.ABSURD_VAR)
         self._orders.catch()
+        self._roots.start()
         self._selector.register(self._orders.reader, selectors.EVENT_READ, self._orders.drain_reader)
         self._selector.register(self._crew.fd, selectors.EVENT_READ, self._crew.collect)
         logger.info(
@@ -167,6 +170,8 @@ class Loop:
                 execution.check_limits(grace_sec=settings.ABSURD_STOP_GRACE_SEC)
             self._bench.tend(wanted=not self._draining)
             self._disk.check(running, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
+            if self._roots.news():
+                self._heartbeats.hurry()
         if not self._orders.drain:
             return
         if news := self._orders.news():
@@ -200,12 +205,13 @@ class Loop:
         except (LostClaim, TaskNotFound):
             execution.give_up(LOST)
         except UnknownTaskName as error:
-            execution.fail_to_start(f"worker {claim.worker_label} cannot run this task: {error}")
+            execution.fail_to_start(f"worker {claim.worker_label} cannot run this task: {error}", "unavailable")
         except (OSError, Error) as error:
             if outages.is_outage(error):
                 raise
             execution.fail_to_start(
-                f"the attempt could not be started: {full_disk.explain(error, self._root) or error}"
+                f"the attempt could not be started: {full_disk.explain(error, self._root) or error}",
+                "unavailable" if isinstance(error, OSError) else "error",
             )
 
     def _forget(self, execution: Execution) -> None:
@@ -246,7 +252,7 @@ class Loop:
         """Report, and see whether it is time to start anew."""
         self._recycling.check(self._presence.rss_bytes)
         self._obey()
-        self._presence.beat(ending=self._ending)
+        self._presence.beat(ending=self._ending, missing_roots=self._roots.missing, stop_signalled=self._orders.drain)
         self._notifier.ready()
 
     def _obey(self) -> None:
@@ -322,7 +328,7 @@ class Loop:
         if self._look_again_at is not None and time.monotonic() >= self._look_again_at:
             self._look_again_at = None
             self._claims.hurry()
-        if not self._claims.due() or self._draining or self._presence.ordered or self._disk.low:
+        if not self._claims.due() or self._draining or self._presence.ordered or self._disk.low or self._roots.missing:
             return
         slots = self._options.concurrency - len(self._executions)
         if self._options.max_tasks is not None:

@@ -9,9 +9,19 @@ from typing import Literal
 from workers.guardian import STOP_SIGNALS
 from workers.protocol import Failure, ProductNote, Reply, Result
 
-StopClass = Literal["error", "timeout", "silent", "cancelled", "drained", "memory", "lost"]
+StopClass = Literal["error", "timeout", "silent", "cancelled", "drained", "memory", "lost", "unavailable"]
 FailureClass = Literal[
-    "error", "invalid", "no_work", "timeout", "killed", "memory", "cancelled", "drained", "lost", "silent"
+    "error",
+    "invalid",
+    "no_work",
+    "timeout",
+    "killed",
+    "memory",
+    "cancelled",
+    "drained",
+    "lost",
+    "silent",
+    "unavailable",
 ]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,19 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from tasks_app import transitions
+from tasks_app.hosts import unavailability
 from tasks_app.hosts.worker_states import told
 from tasks_app.models import Worker
 from tasks_app.transitions import Act
+from workers import admission
 
 SKEW_WORTH_A_WARNING_SEC = 2.0
 
 _BEAT = """
 UPDATE tasks_app_worker
-SET heartbeat_at = now(), rss_bytes = %(rss_bytes)s, disk_gb = %(disk_gb)s, clock_skew_sec = %(clock_skew_sec)s
+SET heartbeat_at = now(), rss_bytes = %(rss_bytes)s, disk_gb = %(disk_gb)s, clock_skew_sec = %(clock_skew_sec)s,
+    missing_roots = %(missing_roots)s::jsonb,
+    stop_signal_at = coalesce(stop_signal_at, CASE WHEN %(stop_signalled)s THEN now() END)
 WHERE id = %(id)s
 RETURNING ordered, draining, extract(epoch FROM clock_timestamp())::float8
 """
@@ -38,17 +43,25 @@ class Presence:
         self._root = root
         self._process = psutil.Process()
         self._skew_warned = False
+        self._stop_signalled = False
 
     @property
     def rss_bytes(self) -> int:
         """The memory that this process holds now."""
         return int(self._process.memory_info().rss)
 
-    def beat(self, *, ending: bool) -> None:
-        """Report; register first where the database does not know this worker, or not any more."""
+    def beat(self, *, ending: bool, missing_roots: Sequence[str] = (), stop_signalled: bool = False) -> None:
+        """Report; register first where the database does not know this worker, or not any more.
+
+        `missing_roots` are the data roots that this host does not see.
+        """
+        had_missing, self.worker.missing_roots = self.worker.missing_roots, list(missing_roots)
+        self._stop_signalled = stop_signalled
         if not self._report(ending=ending):
             self._register()
             self._report(ending=ending)
+        if had_missing and not missing_roots:
+            unavailability.forget(self.worker.host_id)
 
     def look(self) -> None:
         """Read the orders again."""
@@ -65,6 +78,7 @@ class Presence:
         with transaction.atomic():
             self.worker.save(force_insert=True)
             self._announce("worker_registered")
+            unavailability.forget(self.worker.host_id)
         logger.info("worker %s is registered as %s", self.worker.label, self.worker.pk)
 
     def _report(self, *, ending: bool) -> bool:
@@ -72,8 +86,10 @@ class Presence:
         values: dict[str, Any] = {
             "id": self.worker.pk,
             "rss_bytes": self.rss_bytes,
-            "disk_gb": shutil.disk_usage(self._root).free / 1e9,
+            "disk_gb": admission.free_gb(self._root),
             "clock_skew_sec": self.worker.clock_skew_sec,
+            "missing_roots": json.dumps(self.worker.missing_roots),
+            "stop_signalled": self._stop_signalled,
         }
         before = time.time()
         with connection.cursor() as cursor:

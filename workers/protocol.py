@@ -21,7 +21,7 @@ WARM = "ABSURD_WARM"
 LINE_BYTES_MOST = 32 * 1024 * 1024
 """A longer line is no message but a runaway, and the worker must not collect it."""
 
-ReplyClass = Literal["error", "invalid", "no_work", "memory"]
+ReplyClass = Literal["error", "invalid", "no_work", "memory", "unavailable"]
 
 
 class Message(BaseModel):

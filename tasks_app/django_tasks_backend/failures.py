@@ -14,7 +14,7 @@ from tasks_app.handler import InvalidInput
 
 NOTE = "exception class: "
 _MARK = re.compile(rf"^[ |]*{NOTE}(?P<path>\S+)(?:\n|\Z)", re.MULTILINE)
-NONE = frozenset({"", "completed", "no_work", "drained"})
+NONE = frozenset({"", "completed", "no_work", "drained", "unavailable"})
 """Outcomes of attempts that are no failures of the task."""
 
 _CLASSES: dict[str, type[BaseException]] = {

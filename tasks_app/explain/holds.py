@@ -101,7 +101,7 @@ def last_attempt(case: Case) -> list[Finding]:
     task = case.task
     if not task.error or task.hold & Hold.FUTURE:
         return []
-    if task.failure_class == FailureClass.DRAINED:
+    if task.failure_class in (FailureClass.DRAINED, FailureClass.UNAVAILABLE):
         text = f"Attempt {task.claim_epoch} was returned free of charge: {_error(case)}."
     else:
         text = f"{_last_attempt(case)} What follows is retry {task.retry_count} of {task.max_retries}."

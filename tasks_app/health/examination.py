@@ -48,6 +48,7 @@ OF_DATABASE: dict[str, Callable[[], Check]] = {
 LATEST_MARGIN_SEC = 2.0
 
 _database, _redis = Bounded("the database"), Bounded("Redis")
+_roots = Bounded("the data roots")
 _disks: dict[Path, Bounded] = {}
 
 
@@ -85,12 +86,14 @@ def examine(queue: str | None = None) -> Health:
     redis = _redis.start(of_host.messages, deadline)
     own = None if connection.in_atomic_block else _database.start(partial(_through_an_own_connection, name), deadline)
     disks = _start_disks(deadline)
+    roots = _roots.start(of_host.roots, deadline)
     if own is None:
         found = _through_the_callers_connection(name)
     else:
         found = _settle(own, deadline, lambda error: ([of_database.unreachable(error)], ""))
     checks, disabled = found
     checks += _settle_disks(disks, deadline)
+    checks.append(_settle(roots, deadline, of_host.silent_roots))
     checks.append(_settle(redis, deadline, of_host.silent_messages))
     return verdict(name, checks, disabled=disabled)
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import redis
 from django.conf import settings
 
+from tasks_app import root_marker
 from tasks_app.health.checking import Check, below, limit
+from tasks_app.hosts import data_roots
 
 
 def watched_roots() -> list[Path]:
@@ -74,4 +76,29 @@ def silent_messages(error: Exception) -> Check:
         state="warn",
         message="Redis does not answer, the live feed falls back to polling",
         remedy=f"start Redis or mend ABSURD_REDIS_URL ({told})",
+    )
+
+
+def roots() -> Check:
+    """Does this host see its data roots? May hang on a dead mount."""
+    missing = data_roots.missing()
+    if not missing:
+        return Check(name="data roots", state="ok", message="This host sees its data roots", value=0)
+    return Check(
+        name="data roots",
+        state="warn",
+        message=f"This host does not see {', '.join(missing)}: no file {root_marker.NAME} is there",
+        remedy="mount them, or mark a new one with manage.py absurd_setup --mark-roots",
+        value=len(missing),
+        threshold=0,
+    )
+
+
+def silent_roots(error: Exception) -> Check:
+    """Say that the data roots do not answer."""
+    return Check(
+        name="data roots",
+        state="warn",
+        message=f"The data roots do not answer ({error or type(error).__name__})",
+        remedy="see whether their mounts are alive",
     )

@@ -91,7 +91,11 @@ def return_lost(
         tasks = list(lost.select_for_update(skip_locked=True, of=("self",)).select_related("run", "worker")[:limit])
         for task in tasks:
             message = f"worker {task.worker} was lost: it did not renew its lease of {task.lease_sec} s"
-            settle_failure(task, FailureClass.LOST, message, actor="queue", report=AttemptReport())
+            failure_class = FailureClass.LOST
+            if task.worker is not None and task.worker.stop_signal_at is not None:
+                failure_class = FailureClass.DRAINED
+                message = f"worker {task.worker} was killed after a stop signal, before its attempts had ended"
+            settle_failure(task, failure_class, message, actor="queue", report=AttemptReport())
     return len(tasks)
 
 

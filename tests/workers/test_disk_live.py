@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks_app.actions.cancel import cancel
 from tasks_app.models import Task
 from tests.workers.live import attempts, finished, outcomes, spawn_one, wait_for
 
@@ -31,9 +32,11 @@ def test_below_the_floor_the_attempt_that_wrote_most_is_stopped_and_nothing_is_c
     modest = spawn_one("sleep", {"seconds": 8})
     greedy = spawn_one("fill-disk", {"write_gb": 0.4, "then_sleep_sec": 60}, max_retries=0)
     workers.start("--concurrency", "2", ABSURD_DISK_FLOOR_GB=f"{floor_gb:.3f}")
-    assert finished(greedy).status == "failed"
+    wait_for(lambda: outcomes(greedy) == ["unavailable"])
     (attempt,) = attempts(greedy)
-    assert attempt.outcome == "error"
+    greedy.refresh_from_db()
+    assert (greedy.status, greedy.retry_count) == ("pending", 0)
+    cancel(greedy.task_id, actor="user:test")
     assert greedy.error.startswith("disk full: ") and "ABSURD_DISK_FLOOR_GB" in greedy.error
     assert "in fill_disk" in attempt.stack
     wait_for(lambda: not Path(attempt.directory).exists())  # its outputs too: they are what fills the disk
@@ -54,6 +57,6 @@ def test_an_attempt_that_meets_a_full_disk_says_which_and_how_much_is_free(worke
     task = spawn_one("fill-disk", {"full_device": True}, max_retries=0)
     workers.burst()
     task.refresh_from_db()
-    assert (task.failure_class, outcomes(task)) == ("error", ["error"])
+    assert (task.status, task.failure_class, outcomes(task)) == ("pending", "unavailable", ["unavailable"])
     assert task.error.startswith("disk full: OSError: [Errno 28] No space left on device (")
     assert " GB free on /" in task.error

@@ -6,25 +6,37 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from absurd_project import accounts
 from tasks_app import system_state
+from tasks_app.hosts import data_roots
 from tasks_app.management.output import PrintingCommand
 
 
 class Command(PrintingCommand):
     """Prepares the database for use."""
 
-    help = "Migrate, store the initial state (ABSURD_ENABLED), create the operator account and an API key if missing."
+    help = (
+        "Migrate, store the initial state (ABSURD_ENABLED), create the operator account and an API key if missing. "
+        "Exit codes: 0 done, 1 nothing could be done."
+    )
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--new-password", action="store_true", help="give the operator a new random password")
+        parser.add_argument(
+            "--mark-roots",
+            action="store_true",
+            help="prove the data roots that are mounted here by a marker file each, once for all hosts that share them",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         var = settings.ABSURD_VAR
         var.mkdir(parents=True, exist_ok=True)
+        if options["mark_roots"]:
+            self._mark_roots()
+        data_roots.mark_own()
         call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
         system_state.initialise(enabled=system_state.initially_enabled())
         made = accounts.prepare(var, new_password=options["new_password"])
@@ -33,3 +45,12 @@ class Command(PrintingCommand):
             self.stdout.write(f"  (shown once; kept in {accounts.password_file(var)})")
         if made.api_key:
             self.stdout.write(f"API key: in {accounts.api_key_file(var)}")
+
+    def _mark_roots(self) -> None:
+        results = data_roots.mark_all()
+        for root, result in results.items():
+            self.stdout.write(f"data root {root}: {result}")
+        if "marked" not in results.values():
+            raise CommandError(
+                "no data root could be marked: mount them first, and see that this account may write there"
+            )

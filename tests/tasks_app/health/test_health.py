@@ -74,7 +74,7 @@ def test_with_a_worker_and_nothing_to_do_all_is_well(worker):
     assert {
         "database", "workers", "unserved queues", "depth", "oldest pending", "progress", "stalled claims", "stops",
         "writes", "migrations", "indexes", "counting", "folding", "feed", "vacuum", "old transactions", "clock", "disk",
-        "redis", "task names", "data roots of workers",
+        "redis", "task names", "data roots of workers", "data roots",
         "lost workers", "crash loops", "failures", "quarantine", "stalled runs",
     } == {check.name for check in found.checks}  # fmt: skip
 

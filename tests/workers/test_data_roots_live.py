@@ -1,0 +1,56 @@
+"""A host that loses a data root: it claims nothing, says so, and nothing is charged to a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks_app import root_marker
+from tasks_app.models import Task, Worker
+from tests.workers.live import finished, outcomes, spawn_one, wait_for
+
+pytestmark = pytest.mark.chaos
+
+
+def marked(root: Path) -> bool:
+    return root_marker.is_marked(str(root))
+
+
+def test_without_its_mount_a_host_claims_nothing_and_goes_on_when_it_is_back(workers, tmp_path):
+    mount, aside = tmp_path / "mount", tmp_path / "aside"
+    mount.mkdir()
+    (mount / "tile").write_text("12345")
+    workers.environment["ABSURD_DATA_ROOTS"] += f":{mount}"
+    worker = workers.start()
+    assert finished(spawn_one("read-file", {"path": f"{mount}/tile"})).result == {"size_bytes": 5}
+    assert marked(mount) and marked(workers.data)  # in local mode by itself
+    mount.rename(aside)
+    mount.mkdir()  # the empty mount point
+    task = spawn_one("read-file", {"path": f"{mount}/tile"}, max_retries=0)
+    wait_for(lambda: Worker.objects.get().missing_roots == [str(mount)])
+    assert f"data roots are missing on this host, nothing is claimed: {mount}" in workers.logs()
+    task.refresh_from_db()
+    assert (task.status, task.retry_count) == ("pending", 0)
+    assert set(outcomes(task)) <= {"unavailable"}
+    later = spawn_one("echo")
+    mount.rmdir()
+    aside.rename(mount)
+    assert finished(task).result == {"size_bytes": 5}
+    assert finished(later).status == "completed"
+    assert (Worker.objects.get().missing_roots, worker.poll()) == ([], None)
+    assert not any(outcome not in ("completed", "unavailable") for outcome in outcomes(task))
+
+
+def test_a_worker_started_on_a_host_without_the_mount_claims_nothing(workers, tmp_path):
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    workers.environment |= {"ABSURD_DATA_ROOTS": f"{workers.data}:{mount}", "ABSURD_MODE": "production"}
+    workers.environment |= {"SECRET_KEY": "k" * 60, "ABSURD_HOSTS": "localhost"}
+    root_marker.mark(str(workers.data))
+    task = spawn_one("echo")
+    workers.start(ABSURD_DIAGNOSTICS="true")
+    wait_for(lambda: Worker.objects.filter(missing_roots=[str(mount)]).exists())
+    assert Task.objects.get(pk=task.pk).claim_epoch == 0
+    root_marker.mark(str(mount))
+    assert finished(task).status == "completed"
