@@ -8,7 +8,7 @@ import os
 import sys
 
 WITHOUT_DATABASE = {
-    *("", "help", "--help", "--version", "check", "spectacular"),
+    *("", "help", "--help", "--version", "check", "spectacular", "absurd_up"),
     *("absurd_down", "absurd_doctor", "absurd_health", "absurd_monitor"),
 }
 

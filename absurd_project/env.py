@@ -190,6 +190,14 @@ def secret_key(var: Path, current_mode: Mode) -> str:
         return value
     if current_mode == "production":
         raise BadSetting("SECRET_KEY", "", "production needs a long random SECRET_KEY in the environment")
+    try:
+        return _kept_key(var)
+    except OSError as error:
+        raise BadSetting("ABSURD_VAR", str(var), f"{error.strerror}; name a directory of yours") from error
+
+
+def _kept_key(var: Path) -> str:
+    """Return the key that the state directory keeps, made if there is none."""
     path = var / "secret_key"
     try:
         return path.read_text()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from django.conf import settings
 
 from absurd_project import embedded
 from absurd_project.embedded import liveness
+from tests import leftovers, selection
 
 XDIST_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 PREFIX = "absurd-test-"
@@ -69,6 +71,20 @@ def _set_django_up() -> None:
     del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
+def _take_signals_as_usual() -> None:
+    """Undo what a caller in the background, or nohup, has had us inherit: what we start gets the usual actions.
+
+    A signal that is ignored stays ignored over exec; one that has a handler is set to its default.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_take_signals_as_usual()
 SESSION = _own_state_directory()
 _set_django_up()
 
@@ -84,6 +100,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _remove(SESSION)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    selection.mark(items)
+
+
 @pytest.fixture
 def private_servers() -> Iterator[Path]:
     """Yield the state directory of a running pair that the test owns and may stop or kill."""
@@ -97,13 +117,16 @@ def private_servers() -> Iterator[Path]:
 
 
 @pytest.fixture
-def live_environment(transactional_db: None, tmp_path: Path) -> dict[str, str]:
-    """Return the environment for a subprocess that works on this worker's test database."""
+def live_environment(transactional_db: None, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Yield the environment for a subprocess that works on this worker's test database.
+
+    Whatever still runs in it at the end is killed, and its sessions ended, before the database is emptied.
+    """
     database = settings.DATABASES["default"]
     for directory in ("var", "data"):
         (tmp_path / directory).mkdir(exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ABSURD_", "PYTEST_"))}
-    return inherited | {
+    yield inherited | {
         "ABSURD_MODE": "local",
         "ABSURD_ENABLED": "true",
         "ABSURD_HEALTH": MUCH_ROLLED_BACK,
@@ -113,4 +136,6 @@ def live_environment(transactional_db: None, tmp_path: Path) -> dict[str, str]:
         "ABSURD_DATABASE_URL": f"postgresql://postgres@:5432/{database['NAME']}?host={database['HOST']}",
         "ABSURD_REDIS_URL": settings.ABSURD_REDIS_URL,
         "ABSURD_CHANNEL_PREFIX": os.environ["ABSURD_CHANNEL_PREFIX"],
+        "PGAPPNAME": leftovers.SESSION_NAME,
     }
+    leftovers.end(f"ABSURD_VAR={tmp_path / 'var'}")

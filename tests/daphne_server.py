@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-START_SEC = 60.0
+START_SEC = 180.0
 
 
 def free_port() -> int:
@@ -40,7 +40,7 @@ def serving(
     finally:
         process.terminate()
         try:
-            process.wait(15)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -52,7 +52,7 @@ def _wait_until_it_answers(port: int, process: subprocess.Popen[bytes], log: Pat
         if process.poll() is not None:
             break
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/absurd/health", timeout=5).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/absurd/health", timeout=60).close()
             return
         except urllib.error.HTTPError:
             return

@@ -67,11 +67,18 @@ def processes_in(directory: Path) -> Iterator[int]:
             yield int(entry.name)
 
 
+class NotPermitted(RuntimeError):
+    """A process or directory is another user's; the message says whose."""
+
+
 def send(pid: int, number: signal.Signals, is_ours: Callable[[int], bool]) -> bool:
     """Signal a process only if it is still the one we mean; return whether it was signalled.
 
     The descriptor pins the process before the question is asked, so that a number given to a stranger
     in between is never signalled.
+
+    Raises:
+        NotPermitted: the process is ours to stop, but belongs to another user.
     """
     try:
         descriptor = os.pidfd_open(pid)
@@ -84,6 +91,8 @@ def send(pid: int, number: signal.Signals, is_ours: Callable[[int], bool]) -> bo
         return True
     except ProcessLookupError:
         return False
+    except PermissionError:
+        raise NotPermitted(f"process {pid} is another user's: only that user or root may stop it") from None
     finally:
         os.close(descriptor)
 

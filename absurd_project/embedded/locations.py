@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import re
 import stat
 from dataclasses import dataclass
@@ -44,9 +45,20 @@ class Locations:
     def sockets(self) -> Path:
         """Directory of the sockets, short and free of characters that a URL would have to quote."""
         inside = self.var / "run"
-        if len(os.fsencode(inside)) <= LONGEST_SOCKET_DIRECTORY and PLAIN_PATH.fullmatch(str(inside)):
+        if _fits(inside):
             return inside
-        return Path("/tmp") / f".abs-{self.digest}"  # noqa: S108 - its owner and mode are checked before use
+        home = self._owner_home()
+        kept = home / ".local" / "state" / "absurd" / self.digest if home else None
+        # Last: /tmp is emptied by cleaners, after which the servers are started again.
+        return kept if kept and _fits(kept) else Path("/tmp") / f".abs-{self.digest}"  # noqa: S108 - checked before use
+
+    def _owner_home(self) -> Path | None:
+        """Return the home of whom the state directory belongs to, by the user database: the same for everybody."""
+        try:
+            home = Path(pwd.getpwuid(self.var.stat().st_uid if self.var.exists() else os.geteuid()).pw_dir)
+        except (KeyError, OSError):
+            return None
+        return home if home.is_dir() and os.access(home, os.W_OK) else None
 
     @property
     def digest(self) -> str:
@@ -84,6 +96,10 @@ class Locations:
         return self.log / "valkey.log"
 
 
+def _fits(directory: Path) -> bool:
+    return len(os.fsencode(directory)) <= LONGEST_SOCKET_DIRECTORY and bool(PLAIN_PATH.fullmatch(str(directory)))
+
+
 def prepare(places: Locations) -> None:
     """Make the directories of a pair.
 
@@ -93,6 +109,7 @@ def prepare(places: Locations) -> None:
     try:
         places.var.mkdir(parents=True, exist_ok=True)
         places.log.mkdir(exist_ok=True)
+        places.sockets.parent.mkdir(parents=True, exist_ok=True)
         places.sockets.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise EmbeddedServerError(f"cannot prepare the state directory {places.var}: {error}") from error

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ DATABASE = "absurd"
 START_SEC = 60.0
 LEFTOVERS_SEC = 10.0
 READY_LINE = 7
+SOCKET_NAME = ".s.PGSQL.5432"
 
 CONFIGURATION = """\
 # Written by Absurd at every start; ALTER SYSTEM overrides it.
@@ -55,9 +57,12 @@ def postmaster(places: Locations) -> int | None:
 
 
 def ready(places: Locations) -> int | None:
-    """Return the pid of the postmaster when it takes connections, else None."""
+    """Return the pid of the postmaster when it takes connections, else None.
+
+    Asked by connecting: the server's files still say ready when its socket has been removed.
+    """
     pid = postmaster(places)
-    return pid if pid and _says_ready(places.postgres_data, pid) else None
+    return pid if pid and _says_ready(places.postgres_data, pid) and _listens(places) else None
 
 
 def start(places: Locations) -> None:
@@ -70,6 +75,7 @@ def start(places: Locations) -> None:
         _make_cluster(standing)
     _check_version(standing)
     (standing.data / "absurd.conf").write_text(CONFIGURATION)
+    _end_unreachable(places)
     deadline = time.monotonic() + LEFTOVERS_SEC
     while True:
         _forget_dead_postmaster(standing)
@@ -180,6 +186,36 @@ def _launch(standing: Standing, log: Path) -> int:
     return int(started.stdout)
 
 
+def _listens(places: Locations) -> bool:
+    """Return whether somebody listens on the socket; a full line of callers is a listener too."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.setblocking(False)
+        try:
+            line.connect(str(places.postgres_sockets / SOCKET_NAME))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
+def _end_unreachable(places: Locations) -> None:
+    """Stop postmasters of this data directory that nobody can reach: their socket or their pid file was removed."""
+    data = places.postgres_data
+
+    def is_ours(pid: int) -> bool:
+        return is_postmaster(pid, data)
+
+    known = postmaster(places)
+    for pid in liveness.processes_in(data) if data.exists() else ():
+        if not is_ours(pid) or (pid == known and (_listens(places) or not _says_ready(data, pid))):
+            continue
+        for number, patience_sec in ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)):
+            liveness.send(pid, number, is_ours)
+            if liveness.wait_until_gone(pid, patience_sec):
+                break
+
+
 def _says_ready(data: Path, pid: int) -> bool:
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
@@ -205,7 +241,7 @@ def _forget_dead_postmaster(standing: Standing) -> None:
     PostgreSQL sorts out a pid that no longer exists by itself, but it only asks whether *a* process has the
     number, which an unreaped postmaster and a stranger who got the number both have.
     """
-    for path in (standing.data / "postmaster.pid", standing.sockets / ".s.PGSQL.5432.lock"):
+    for path in (standing.data / "postmaster.pid", standing.sockets / f"{SOCKET_NAME}.lock"):
         pid = liveness.read_pid(path)
         if pid and liveness.state(pid) is not None and not is_postmaster(pid, standing.data):
             path.unlink(missing_ok=True)

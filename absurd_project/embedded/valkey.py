@@ -48,6 +48,7 @@ def start(places: Locations) -> None:
     Raises EmbeddedServerError with the server's own last words when it does not come up.
     """
     stop(places)
+    _end_lost(places)
     argv = [str(_binary()), "--port", "0", "--unixsocket", str(places.valkey_socket), "--unixsocketperm", "700"]
     argv += ["--save", "", "--appendonly", "no", "--daemonize", "no", "--pidfile", str(places.valkey_pid)]
     launched = subprocess.run(
@@ -78,6 +79,13 @@ def stop(places: Locations) -> bool:
             places.valkey_socket.unlink(missing_ok=True)
             return True
     raise EmbeddedServerError(f"Valkey (process {pid}) does not stop; see {places.valkey_log}")
+
+
+def _end_lost(places: Locations) -> None:
+    """Kill servers of ours whose pid file was removed: they keep nothing."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and liveness.send(int(entry.name), signal.SIGKILL, lambda pid: _is_ours(pid, places)):
+            liveness.wait_until_gone(int(entry.name), 5.0)
 
 
 def _is_ours(pid: int, places: Locations) -> bool:

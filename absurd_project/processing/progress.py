@@ -28,7 +28,6 @@ SHORT = {
     "convert-uvh5-to-ms": "convert",
     "calibration-solve": "solve",
     "calibration-apply": "apply",
-    "calibrate-target": "calibrate",
 }
 
 

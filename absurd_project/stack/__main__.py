@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from absurd_project import embedded
+from absurd_project.embedded.liveness import NotPermitted
 from absurd_project.embedded.locations import state_directory
 from absurd_project.stack.claim import running
-from absurd_project.stack.down import NotAStateDirectory, check_removable, purge, take_down
+from absurd_project.stack.down import NotAStateDirectory, check_permitted, check_removable, purge, take_down
 
 
 def main() -> int:
@@ -26,12 +27,13 @@ def main() -> int:
             print("\n".join(take_down(var) or [f"nothing runs on {var}"]))
             return 0
         return _purge(var, chosen.yes)
-    except (NotAStateDirectory, TimeoutError, embedded.EmbeddedServerError) as error:
+    except (NotAStateDirectory, NotPermitted, TimeoutError, embedded.EmbeddedServerError) as error:
         print(error, file=sys.stderr)
         return 1
 
 
 def _purge(var: Path, agreed: bool) -> int:
+    check_permitted(var)
     if not var.exists():
         print(f"{var} does not exist")
         return 0

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 
 from absurd_project.embedded import liveness
 from absurd_project.embedded.demotion import launcher
@@ -22,10 +23,11 @@ WELL_AFTER_SEC = 30.0
 class Child:
     """Keeps one process running. Each runs in a group of its own and ends when the supervisor dies."""
 
-    def __init__(self, process: Process, output: Output) -> None:
+    def __init__(self, process: Process, output: Output, on_end: Callable[[str, str], None] | None = None) -> None:
         self.process = process
         self.restarts = 0
         self._output = output
+        self._on_end = on_end
         self._running: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._start_at = 0.0
@@ -74,6 +76,10 @@ class Child:
             if now - self._started_at > WELL_AFTER_SEC:
                 self._delay_sec = FIRST_DELAY_SEC
             self._start_at = now + self._delay_sec
+            if self._on_end is not None:
+                # A full disk keeps health from knowing, not the process from being started again.
+                with contextlib.suppress(OSError):
+                    self._on_end(self.process.name, _in_words(code))
             self._output.say(
                 self.process.name, f"[stack] ended with {_in_words(code)}; again in {self._delay_sec:.0f} s"
             )

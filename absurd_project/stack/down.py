@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 
 from absurd_project import embedded
+from absurd_project.embedded.liveness import NotPermitted
 from absurd_project.embedded.locations import CHECKOUT
 from absurd_project.stack.claim import stop_running
 
@@ -18,11 +21,31 @@ class NotAStateDirectory(Exception):
     """Removal was asked for a directory that does not look like one of ours."""
 
 
+def check_permitted(var: Path) -> None:
+    """Raise NotPermitted for a state directory of another user, which only that user and root may work on."""
+    try:
+        owner = var.stat().st_uid
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise NotPermitted(f"{var} cannot be looked at: {error.strerror}") from error
+    if owner != os.geteuid() and not os.access(var, os.R_OK | os.W_OK | os.X_OK):
+        raise NotPermitted(f"{var} belongs to {_name(owner)}: only that user or root may stop what runs there")
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
 def take_down(var: Path) -> list[str]:
     """Stop the stack, then the private servers; return a line about each thing that was stopped.
 
-    Raises TimeoutError or EmbeddedServerError when something does not stop.
+    Raises TimeoutError or EmbeddedServerError when something does not stop, NotPermitted when it is another user's.
     """
+    check_permitted(var)
     said = []
     pid = stop_running(var, STACK_SEC)
     if pid is not None:
@@ -44,6 +67,7 @@ def check_removable(var: Path) -> None:
 
 def purge(var: Path) -> None:
     """Take everything down and remove the state directory, with what had to live outside it."""
+    check_permitted(var)
     check_removable(var)
     take_down(var)
     embedded.purge(var)

@@ -43,8 +43,9 @@ class PrefixedLines:
     but it never holds up the supervisor or a process.
     """
 
-    def __init__(self, names: Sequence[str], stream: TextIO | None = None) -> None:
+    def __init__(self, names: Sequence[str], stream: TextIO | None = None, *, logs: LogFiles | None = None) -> None:
         self._stream = stream or sys.stdout
+        self._logs = logs
         self._width = max((len(name) for name in names), default=0)
         self._colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
         self._waiting: queue.Queue[str] = queue.Queue(maxsize=WAITING_LINES)
@@ -57,6 +58,10 @@ class PrefixedLines:
         threading.Thread(target=self._pump, args=(name, process), name=f"lines-of-{name}", daemon=True).start()
 
     def say(self, name: str, line: str) -> None:
+        self._keep(name, f"{line}\n".encode())
+        self._show(name, line)
+
+    def _show(self, name: str, line: str) -> None:
         prefix = f"{name:<{self._width}} |"
         if self._stream.isatty() and name in self._colours:
             prefix = f"\x1b[{self._colours[name]}m{prefix}\x1b[0m"
@@ -82,7 +87,14 @@ class PrefixedLines:
             return
         with process.stdout as lines:
             for line in lines:
-                self.say(name, line.decode(errors="replace").rstrip())
+                self._keep(name, line)
+                self._show(name, line.decode(errors="replace").rstrip())
+
+    def _keep(self, name: str, line: bytes) -> None:
+        # A full disk is no reason to stop reading what a process writes: it would stand still.
+        if self._logs is not None:
+            with contextlib.suppress(OSError), self._logs.target(name) as log:
+                log.write(line)
 
 
 class LogFiles:

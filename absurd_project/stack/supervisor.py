@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -15,6 +16,7 @@ from absurd_project.stack import claim
 from absurd_project.stack.child import Child
 from absurd_project.stack.output import LogFiles, Output
 from absurd_project.stack.processes import Process
+from tasks_app import supervised
 
 POLL_SEC = 0.2
 LOOK_AT_SERVERS_SEC = 2.0
@@ -33,7 +35,7 @@ class Stack:
     def __init__(self, processes: Sequence[Process], *, var: Path, output: Output | None = None) -> None:
         self.var = var
         self.output: Output = output or LogFiles(var / "log")
-        self.children = [Child(process, self.output) for process in processes]
+        self.children = [Child(process, self.output, partial(supervised.note_end, var)) for process in processes]
         self._claim: TextIO | None = None
         self._look_at = 0.0
 
@@ -50,6 +52,7 @@ class Stack:
         Raises AlreadyRunning when another stack has it.
         """
         self._claim = claim.hold(self.var)
+        supervised.forget(self.var)
         try:
             for child in self.children:
                 child.start()

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import connection
 
-from tasks_app import clock
+from tasks_app import clock, supervised
 from tasks_app.figures import stats
 from tasks_app.health.checking import Check, duration, limit
 from tasks_app.models import Acknowledgement, Attempt, Run, Task, TaskStatus, Worker
@@ -50,7 +51,7 @@ def lost_workers(queue: str) -> Check:
 
 
 def crash_loops(queue: str) -> Check:
-    """Does a worker die again and again?"""
+    """Does a worker, or a process of this machine's supervisor, die again and again?"""
     since = max(_acknowledged("crash loops"), clock.now() - LOOP_WITHIN)
     deaths = Counter((w.label if _has_name(w) else "", w.host) for w in _silent(queue) if w.started_at > since)
     loops = [
@@ -58,7 +59,17 @@ def crash_loops(queue: str) -> Check:
         for (label, host), count in deaths.items()
         if count >= LOOP_DEATHS
     ]
-    return _check("crash loops", loops, ok="No worker dies again and again", remedy="read its log")
+    loops += _supervised_loops(since)
+    return _check("crash loops", loops, ok="No process dies again and again", remedy="read its log")
+
+
+def _supervised_loops(since: datetime) -> Iterable[str]:
+    """Yield the processes of `make up` here that were started again and again, workers too that never registered."""
+    ends = list(supervised.ends_since(settings.ABSURD_VAR, since.timestamp()))
+    for name, count in Counter(end.name for end in ends).items():
+        if count >= LOOP_DEATHS:
+            last = [end.how for end in ends if end.name == name][-1]
+            yield f"{name} has ended {count} times within {duration(LOOP_WITHIN.total_seconds())}, last with {last}"
 
 
 def failures(queue: str) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -191,3 +192,38 @@ def test_the_longest_socket_fits(tmp_path):
         assert len(os.fsencode(places.postgres_sockets / ".s.PGSQL.5432.lock")) <= 107
         assert len(os.fsencode(places.valkey_socket)) <= 107
         assert " " not in postgres.url(places)
+
+
+def remove_socket(var: Path) -> None:
+    (Locations(var=var).postgres_sockets / ".s.PGSQL.5432").unlink()
+
+
+def remove_sockets(var: Path) -> None:
+    shutil.rmtree(Locations(var=var).sockets)
+
+
+def remove_pid_files(var: Path) -> None:
+    remove_sockets(var)
+    (var / "postgres" / "postmaster.pid").unlink()
+    (var / "valkey.pid").unlink()
+
+
+@pytest.mark.parametrize("remove", [remove_socket, remove_sockets, remove_pid_files])
+def test_what_a_cleaner_removed_is_noticed_and_repaired(fresh, remove):
+    embedded.ensure(fresh)
+    assert embedded.healthy(fresh)
+    before = embedded.status(fresh)
+    remove(fresh)
+    assert not embedded.healthy(fresh), "the servers run, but nobody can reach them"
+    embedded.ensure(fresh)
+    assert embedded.healthy(fresh) and query(fresh, "SELECT 1") == 1
+    assert not liveness.alive(before.postgres_pid)
+    assert remove is remove_socket or not liveness.alive(before.valkey_pid)
+
+
+def test_looking_whether_postgres_listens_leaves_no_line_in_its_log(fresh):
+    embedded.ensure(fresh)
+    before = Locations(var=fresh).postgres_log.read_text()
+    for _ in range(5):
+        assert embedded.healthy(fresh)
+    assert Locations(var=fresh).postgres_log.read_text() == before

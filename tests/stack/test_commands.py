@@ -123,6 +123,51 @@ def test_a_busy_port_is_refused_with_one_clear_line(live_environment):
     assert f"port {port} is in use" in told and "ABSURD_PORT" in told
 
 
+@pytest.mark.parametrize("options", [(), ("--detach",)])
+def test_a_refusal_leaves_no_servers_behind(bare_environment, options):
+    var = Path(bare_environment["ABSURD_VAR"])
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        for arguments in (("--port", port), ("--port", "70000"), ("--prot", "8000")):
+            command = manage(bare_environment, "absurd_up", *arguments, *options)
+            told, _ = command.communicate(timeout=120)
+            assert (command.returncode, len(told.splitlines())) == (2, 1), told
+            assert not embedded.status(var).running
+
+
+WITHOUT_ROOTS_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a directory of another user")
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (["manage.py", "absurd_up"], 2),
+        (["manage.py", "absurd_down"], 2),
+        (["manage.py", "absurd_tasks", "list"], 75),
+        (["-m", "absurd_project.stack", "down"], 1),
+        (["-m", "absurd_project.stack", "purge", "--yes"], 1),
+    ],
+)
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_another_users_state_directory_is_refused_in_one_line(bare_environment, argv, code, mode):
+    var = Path(bare_environment["ABSURD_VAR"])
+    (var / "run").mkdir(parents=True)
+    (var / "servers.lock").touch()
+    for path in (var, var / "run", var / "servers.lock"):
+        os.chown(path, 65534, 65534)
+    var.chmod(mode)
+    done = subprocess.run(
+        [*WITHOUT_ROOTS_RIGHTS, sys.executable, *argv],
+        cwd=CHECKOUT, env=bare_environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert (done.stdout, len(done.stderr.splitlines())) == ("", 1), done.stderr
+    assert str(var) in done.stderr
+
+
 def wait_for_page(url: str, timeout_sec: float = 120.0) -> int:
     deadline = time.monotonic() + timeout_sec
     while True:
@@ -170,6 +215,8 @@ def test_up_serves_the_console_refuses_a_second_one_and_leaves_no_process_behind
     assert any(f"http://127.0.0.1:{free_port}/admin/" in line for line in lines)
     assert any("user operator, password in" in line for line in lines)
     assert any(line.startswith("worker-2 ") for line in lines)
+    logs = {path.name for path in (var / "log").glob("*.log")}
+    assert logs >= {"web.log", "worker-1.log", "worker-2.log", "ingest.log", "stack.log", "postgres.log", "valkey.log"}
     assert not accounts.password_file(var).stat().st_mode & 0o077
 
 

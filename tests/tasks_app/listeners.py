@@ -26,7 +26,7 @@ class Listener:
 
     async def open(self) -> int:
         """Connect and return the number that the server says hello with."""
-        connected, _ = await self.communicator.connect(timeout=5)
+        connected, _ = await self.communicator.connect(timeout=60)
         assert connected
         first = await self.next()
         assert first["type"] == "hello"
@@ -34,8 +34,8 @@ class Listener:
 
     async def refusal(self) -> int:
         """Connect and return the code with which the server closes."""
-        await self.communicator.connect(timeout=5)
-        closed = await self.communicator.receive_output(timeout=5)
+        await self.communicator.connect(timeout=60)
+        closed = await self.communicator.receive_output(timeout=60)
         assert closed["type"] == "websocket.close"
         await self.close()
         return int(closed["code"])

@@ -21,6 +21,7 @@ from absurd_project.embedded import liveness
 from absurd_project.embedded.demotion import launcher
 from absurd_project.stack import (
     AlreadyRunning,
+    LogFiles,
     PortBusy,
     PrefixedLines,
     Stack,
@@ -33,6 +34,7 @@ from absurd_project.stack.down import STACK_SEC
 from absurd_project.stack.ports import is_open
 from absurd_project.stack.processes import CHECKOUT
 from absurd_project.stack.supervisor import POLL_SEC
+from tasks_app.management.arguments import whole
 from tasks_app.management.output import PrintingCommand
 
 USAGE = 2
@@ -45,7 +47,7 @@ class Command(PrintingCommand):
     help = "Run web, two workers and ingest; restart what dies; stop all on Ctrl-C."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--port", type=int, default=settings.ABSURD_PORT, help="port of the web server")
+        parser.add_argument("--port", type=whole(1, 65535), default=settings.ABSURD_PORT, help="port of the web server")
         parser.add_argument("--detach", action="store_true", help="run in the background; absurd_down stops it")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -55,6 +57,8 @@ class Command(PrintingCommand):
             if options["detach"]:
                 self._detach(port, var)
                 return
+            # Not before the port is known to be free: a refusal leaves no servers behind.
+            embedded.ensure(var)
             call_command("absurd_setup", stdout=self.stdout)
             connection.close()
             cast(DatabaseWrapper, connection).close_pool()
@@ -76,7 +80,8 @@ class Command(PrintingCommand):
         incoming = var / "incoming"
         incoming.mkdir(parents=True, exist_ok=True)
         processes = default_processes(port, incoming)
-        output = PrefixedLines([*(process.name for process in processes), "stack"], sys.stdout)
+        names = [*(process.name for process in processes), "stack"]
+        output = PrefixedLines(names, sys.stdout, logs=LogFiles(var / "log"))
         stack = Stack(processes, var=var, output=output)
         asked_to_stop = threading.Event()
 
@@ -112,7 +117,7 @@ class Command(PrintingCommand):
         ]
 
     def _detach(self, port: int, var: Path) -> None:
-        log = var / "log" / "stack.log"
+        log = var / "log" / "up.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         supervise = [sys.executable, str(CHECKOUT / "manage.py"), "absurd_up", "--port", str(port)]
         argv = [*launcher("--detach", str(log)), *supervise]

@@ -241,7 +241,7 @@ async def test_local_listening_is_off_in_production(settings):
 
 async def test_a_page_of_another_site_is_turned_away_before_anything_else():
     key = await in_thread(make_key)("read")
-    connected, _ = await Listener(origin="https://evil.example.org", x_api_key=key).communicator.connect(timeout=5)
+    connected, _ = await Listener(origin="https://evil.example.org", x_api_key=key).communicator.connect(timeout=60)
     assert not connected
 
 
@@ -267,7 +267,7 @@ async def test_a_logged_in_viewer_may_listen_until_they_log_out(monkeypatch):
         Session.objects.all().delete()
 
     await in_thread(log_out)()
-    while (last := await listener.communicator.receive_output(timeout=5))["type"] != "websocket.close":
+    while (last := await listener.communicator.receive_output(timeout=60))["type"] != "websocket.close":
         pass
     assert last["code"] == 4401
     await listener.close()
