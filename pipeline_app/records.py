@@ -28,7 +28,7 @@ def observation_of(task: Task, claim: Claim) -> Observation | None:
     if task.run is not None:
         return Observation.objects.filter(pk=task.run.params.get("observation_id")).first()
     inputs = {
-        str(value) for name, value in claim.params.items() if name.endswith("_path") and name != "calibration_path"
+        str(value) for name, value in claim.params.items() if name.endswith("_path") and "calibration" not in name
     }
     inputs.update(map(str, claim.params.get("paths", ())))
     source = Product.objects.filter(path__in=inputs, observation__isnull=False).select_related("observation").first()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline_app.benign import BENIGN_SEVERE
 from pipeline_app.data_roots import check_paths
+from pipeline_app.stages.calibrate_target import CalibrateTargetParams
 from pipeline_app.stages.calibration_apply import CalibrationApplyParams
 from pipeline_app.stages.calibration_solve import CalibrationSolveParams
 from pipeline_app.stages.convert import ConvertParams
@@ -15,6 +16,7 @@ from tasks_app.registry import TaskSpec, register
 CONVERT = "convert-uvh5-to-ms"
 SOLVE = "calibration-solve"
 APPLY = "calibration-apply"
+CALIBRATE = "calibrate-target"
 IMAGING = "imaging"
 VALIDATION = "validation"
 PHOTOMETRY = "photometry"
@@ -61,12 +63,26 @@ STAGES = (
         warm=WARM,
     ),
     TaskSpec(
+        name=CALIBRATE,
+        handler="pipeline_app.casa.calibrate_target:run",
+        params_model=CalibrateTargetParams,
+        description="Raw UVH5 subband files of one tile into a calibrated and averaged Measurement Set, in one pass",
+        timeout_sec=600,
+        memory_gb=2.0,
+        cores=2,
+        check_params=check_paths,
+        on_complete=RECORD,
+        benign_severe=BENIGN_SEVERE,
+        warm=WARM,
+    ),
+    TaskSpec(
         name=IMAGING,
         handler="pipeline_app.casa.imaging:run",
         params_model=ImagingParams,
         description="Cleaned, primary-beam-corrected image with a preview",
         timeout_sec=1800,
-        memory_gb=2.0,
+        cores=2,
+        memory_gb=4.0,
         check_params=check_paths,
         on_complete=RECORD,
         benign_severe=BENIGN_SEVERE,

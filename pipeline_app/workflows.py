@@ -1,7 +1,7 @@
 """The workflow `standard-pipeline`: which tasks a tile needs, and how one's result becomes another's input.
 
-A calibrator's tile: convert → calibration-solve → calibration-apply → imaging → validation → photometry.
-A target's tile: convert → calibration-apply (with the calibrator's solution) → imaging → validation → photometry.
+A calibrator's tile: convert → calibration-solve → calibrate-target → imaging → validation → photometry.
+A target's tile: calibrate-target (with the calibrator's solution) → imaging → validation → photometry.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.db import transaction
 from pipeline_app.calibrators import calibrators
 from pipeline_app.ingest import Tile
 from pipeline_app.models import Observation, ObservationState
-from pipeline_app.registration import APPLY, CONVERT, IMAGING, PHOTOMETRY, SOLVE, VALIDATION
+from pipeline_app.registration import CALIBRATE, CONVERT, IMAGING, PHOTOMETRY, SOLVE, VALIDATION
 from pipeline_app.stages.photometry import Position
 from pipeline_app.telescope import REFERENCE_FREQ_HZ, angular_separation_deg, power_beam
 from tasks_app.actions.spawn import spawn_many
@@ -108,19 +108,19 @@ def _create_run(plan: Plan, options: Options, actor: str) -> Run:
 
 def requests_of(plan: Plan, run: Run, options: Options) -> list[SpawnRequest]:
     """Return the tasks of one tile, wired by bindings."""
-    convert, apply, imaging = uuid4(), uuid4(), uuid4()
-    ms = {"ms_path": Binding(task_id=convert, field="ms_path")}
-    chain: list[tuple[str, UUID, dict[str, Any], dict[str, Binding]]] = [
-        (CONVERT, convert, {"paths": list(plan.tile.paths), "name": plan.tile.observation.name}, {})
-    ]
+    calibrate, imaging = uuid4(), uuid4()
+    raw = {"paths": list(plan.tile.paths), "name": plan.tile.observation.name}
+    chain: list[tuple[str, UUID, dict[str, Any], dict[str, Binding]]] = []
     if plan.role == "calibrator" and plan.solve_task_id:
-        chain.append((SOLVE, plan.solve_task_id, {}, ms))
+        convert = uuid4()
+        chain.append((CONVERT, convert, raw, {}))
+        chain.append((SOLVE, plan.solve_task_id, {}, {"ms_path": Binding(task_id=convert, field="ms_path")}))
     if plan.calibration_path is not None:
-        chain.append((APPLY, apply, {"calibration_path": plan.calibration_path}, ms))
+        chain.append((CALIBRATE, calibrate, raw | {"calibration_path": plan.calibration_path}, {}))
     elif plan.solve_task_id is not None:
         solved = Binding(task_id=plan.solve_task_id, field="calibration_path")
-        chain.append((APPLY, apply, {}, ms | {"calibration_path": solved}))
-    chain.append((IMAGING, imaging, {}, {"ms_path": Binding(task_id=apply, field="ms_path")}))
+        chain.append((CALIBRATE, calibrate, raw, {"calibration_path": solved}))
+    chain.append((IMAGING, imaging, {}, {"ms_path": Binding(task_id=calibrate, field="ms_path")}))
     positions = positions_for(plan.tile.observation, plan.role, options.catalog)
     if positions:
         images = {name: Binding(task_id=imaging, field=name) for name in ("image_path", "flat_image_path", "pb_path")}

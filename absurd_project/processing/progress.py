@@ -28,6 +28,7 @@ SHORT = {
     "convert-uvh5-to-ms": "convert",
     "calibration-solve": "solve",
     "calibration-apply": "apply",
+    "calibrate-target": "calibrate",
 }
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from casatasks import split
-from pydantic import ValidationError
 
 from pipeline_app.casa import measurement_set, weights
+from pipeline_app.casa.calibration_match import Limits, match_calibration, read_record
 from pipeline_app.casa.flagging import flag_bad_data
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
 from pipeline_app.casa.pointing import beam_track
@@ -18,22 +17,12 @@ from pipeline_app.casa.runtime import checked
 from pipeline_app.casa.smearing import channels_to_average
 from pipeline_app.casa.solutions import GAINS_NPZ, Solutions
 from pipeline_app.stages.calibration_apply import CalibrationApplyParams, CalibrationApplyResult
-from pipeline_app.stages.calibration_solve import RECORD_NAME, CalibrationRecord
 from pipeline_app.verdicts import assess_warnings, inherit, record_of_calibration, write_record
 from tasks_app.handler import Context, InvalidInput
 
 OUTLIER_FACTOR = 8.0
 """Corrected amplitudes beyond this many times the median are flagged. A point source is on all baselines alike and so
 raises the median with it; noise never reaches this."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """A calibration that fits a tile, and how well."""
-
-    record: CalibrationRecord
-    age_hours: float
-    declination_difference_deg: float
 
 
 def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyResult:
@@ -45,8 +34,16 @@ def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyRes
     """
     original = measurement_set.read_info(params.ms_path)
     calibration = Path(params.calibration_path)
-    match = match_calibration(read_record(calibration), original, params)
-    solutions = Solutions.load(calibration / GAINS_NPZ).onto(original)
+    limits = Limits(
+        max_age_hours=params.max_age_hours, max_declination_difference_deg=params.max_declination_difference_deg
+    )
+    match = match_calibration(
+        read_record(calibration),
+        limits,
+        mid_time_mjd=original.mid_time_mjd,
+        declination_deg=beam_track(original).declination_deg,
+    )
+    solutions = Solutions.load(calibration / GAINS_NPZ).onto_measurement_set(original)
     context.progress(0.05, f"copying the Measurement Set; calibrator {match.record.calibrator}")
     copy = context.scratch_dir / "apply.ms"
     measurement_set.copy_tree(original.path, copy)
@@ -91,44 +88,6 @@ def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyRes
     )
     context.progress(1.0, "calibrated")
     return result
-
-
-def read_record(calibration: Path) -> CalibrationRecord:
-    """Read calibration.json.
-
-    Raises:
-        InvalidInput: it is missing, malformed, or refuses the calibration.
-    """
-    try:
-        text = (calibration / RECORD_NAME).read_text(encoding="utf-8")
-        record = CalibrationRecord.model_validate_json(text)
-    except (OSError, ValidationError) as error:
-        raise InvalidInput(f"{calibration} is not a calibration: {error}") from error
-    if record.verdict == "fail":
-        raise InvalidInput(f"calibration refused: {'; '.join(record.reasons)}")
-    if not (calibration / GAINS_NPZ).is_file():
-        raise InvalidInput(f"{calibration} lacks {GAINS_NPZ}")
-    return record
-
-
-def match_calibration(record: CalibrationRecord, info: MeasurementSetInfo, params: CalibrationApplyParams) -> Match:
-    """Check that a calibration is near in time and of the same declination strip.
-
-    Raises:
-        InvalidInput: it is not.
-    """
-    age_hours = abs(info.mid_time_mjd - record.mid_time_mjd) * 24.0
-    if age_hours > params.max_age_hours:
-        raise InvalidInput(
-            f"calibration is stale: {age_hours:.1f} h from the observation (limit {params.max_age_hours:g} h)"
-        )
-    difference_deg = abs(beam_track(info).declination_deg - record.declination_deg)
-    if difference_deg > params.max_declination_difference_deg:
-        raise InvalidInput(
-            f"calibration is of another declination strip: {difference_deg:.2f}° away"
-            f" (limit {params.max_declination_difference_deg:g}°)"
-        )
-    return Match(record=record, age_hours=age_hours, declination_difference_deg=difference_deg)
 
 
 def apply_gains(info: MeasurementSetInfo, solutions: Solutions) -> float:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pyuvdata import UVData
 
 from pipeline_app.casa.measures import known_observatories
-from pipeline_app.casa.ms_writer import check_measurement_set, write_measurement_set
+from pipeline_app.casa.ms_writer import check_measurement_set, describe_array, write_measurement_set
 from pipeline_app.casa.raw import RawHeader, Spectrum, plan_spectrum, read_header
 from pipeline_app.casa.subband import (
     PhaseCentre,
@@ -81,6 +81,7 @@ def run(params: ConvertParams, context: Context) -> ConvertResult:
     name = params.name or tile_name(start.to_datetime(timezone=UTC))
     ms_path = context.output(f"{name}.ms")
     context.progress(_WRITING_STARTS, "writing the Measurement Set")
+    describe_array(assembly.whole)
     write_measurement_set(assembly.whole, ms_path, declination_deg=assembly.declination_deg)
     context.progress(_CHECKING_STARTS, "checking what was written")
     check_measurement_set(ms_path, assembly.whole, assembly.centre)

@@ -1,81 +1,64 @@
-"""tclean, and what comes out of it."""
+"""Images of one Measurement Set, whichever program makes them: what goes in, and what comes out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from casatasks import exportfits, tclean
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+from scipy.signal import fftconvolve
 
-from pipeline_app.casa import fits_images
-from pipeline_app.casa.fits_images import SkyImage
-from pipeline_app.casa.runtime import checked
+from pipeline_app.casa.fits_images import Beam, SkyImage
+from pipeline_app.casa.forced_fit import BeamShape
+from pipeline_app.casa.pointing import BeamTrack
+from pipeline_app.casa.sky_grid import Grid
+from pipeline_app.casa.stokes import StokesI
+from pipeline_app.casa.weighting import ImagingWeights
 from pipeline_app.stages.imaging import ImagingParams
-
-STOP_REASONS = {
-    1: "iteration limit",
-    2: "threshold",
-    3: "stopped",
-    4: "no change in the peak residual",
-    5: "peak residual grew threefold over the last major cycle",
-    6: "peak residual grew threefold over its minimum",
-    7: "empty mask",
-    8: "n-sigma threshold",
-    9: "major cycle limit",
-}
-_DIVERGED = (5, 6)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
-    """Pixels of an image and planes of w."""
+class ImagingJob:
+    """What an engine is asked for."""
 
-    imsize_pix: int
-    cell_arcsec: float
-    w_planes: int
+    params: ImagingParams
+    data: StokesI
+    weights: ImagingWeights
+    track: BeamTrack
+    grid: Grid
+    scratch_dir: Path
+    progress: Callable[[float, str], None]
+    """Called with the fraction of the engine's work that is done, 0 to 1, and a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaned:
-    """A restored image, Jy/beam of apparent brightness."""
+    """A cleaned image and its parts; all planes (n_y, n_x) of apparent brightness."""
 
     flat: SkyImage
+    """Restored: the model convolved with the beam, plus the residual, Jy/beam."""
+    model: NDArray[np.float32]
+    """Clean components, Jy/pixel."""
+    residual: NDArray[np.float32]
+    """Jy per dirty beam."""
+    psf: NDArray[np.float32]
+    """Dirty beam, 1 at its peak, which is at n // 2."""
     iterations: int
+    major_cycles: int
     stop_reason: str
     diverged: bool
 
 
-def clean(params: ImagingParams, grid: Grid, scratch: Path) -> Cleaned:
-    """Clean a Measurement Set, which is only read."""
-    name = scratch / "clean"
-    summary = checked(tclean, **_arguments(params, grid, name), niter=params.niter, nsigma=params.nsigma)
-    code = int(summary.get("stopcode", 0))
-    exported = scratch / "clean.fits"
-    checked(exportfits, imagename=f"{name}.image", fitsimage=str(exported), overwrite=True)
-    return Cleaned(
-        flat=fits_images.read_image(exported),
-        iterations=int(summary.get("iterdone", 0)),
-        stop_reason=STOP_REASONS.get(code, f"code {code}"),
-        diverged=code in _DIVERGED,
-    )
-
-
-def _arguments(params: ImagingParams, grid: Grid, name: Path) -> dict[str, Any]:
-    return {
-        "vis": params.ms_path,
-        "imagename": str(name),
-        "datacolumn": "data",
-        "imsize": grid.imsize_pix,
-        "cell": f"{grid.cell_arcsec}arcsec",
-        "stokes": "I",
-        "specmode": "mfs",
-        "deconvolver": "hogbom",
-        "gridder": params.gridder,
-        "wprojplanes": grid.w_planes,
-        "weighting": "briggs",
-        "robust": params.robust,
-        "pblimit": -0.01,  # negative: keep every pixel, the response is ours
-        "savemodel": "none",
-        "interactive": False,
-    }
+def restore(model: NDArray[np.float32], residual: NDArray[np.float32], beam: Beam, header: fits.Header) -> SkyImage:
+    """Return the model convolved with a Gaussian of height 1, plus the residual."""
+    wcs = WCS(header).celestial
+    cell_arcsec = abs(float(wcs.wcs.cdelt[1])) * 3600.0
+    half = int(np.ceil(2.5 * beam.major_arcsec / cell_arcsec))
+    y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(float)
+    kernel = BeamShape.of(beam, cell_arcsec).at(x, y)
+    data = fftconvolve(model.astype(float), kernel, mode="same") + residual
+    return SkyImage(data=data, header=header, wcs=wcs, beam=beam)

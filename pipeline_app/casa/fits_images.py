@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,18 +87,28 @@ def read_image(path: str | Path) -> SkyImage:
     return SkyImage(data=np.squeeze(values).astype(np.float64), header=header, wcs=wcs, beam=beam)
 
 
+def read_plane(path: str | Path) -> NDArray[np.float32]:
+    """Read the pixels (n_y, n_x) of a FITS file of one plane, whatever its header lacks."""
+    return np.ascontiguousarray(np.squeeze(fits.getdata(path)), dtype=np.float32)
+
+
 def write_image(
     path: Path,
     like: SkyImage,
-    data: NDArray[np.float64],
+    data: NDArray[np.floating],
     *,
     freq_hz: float,
     note: str,
     unit: str = "Jy/beam",
     verdict: VerdictRecord | None = None,
+    cards: Mapping[str, float] | None = None,
 ) -> None:
-    """Write a plane with the coordinates and beam of `like`, its frequency axis at `freq_hz`, its verdict if given."""
+    """Write a plane with the coordinates and beam of `like`, its frequency axis at `freq_hz`.
+
+    Its verdict and further header cards are written if given.
+    """
     header = like.header.copy()
+    header.update(cards or {})
     for axis in range(1, header.get("NAXIS", 0) + 1):
         if str(header.get(f"CTYPE{axis}", "")).startswith("FREQ"):
             header[f"CRVAL{axis}"] = freq_hz

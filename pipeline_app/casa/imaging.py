@@ -1,4 +1,4 @@
-"""The `imaging` stage: tclean, the primary beam of a drifting sky, FITS files, a preview and a verdict."""
+"""The `imaging` stage: a cleaned image, the primary beam of a drifting sky, FITS files, a preview and a verdict."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ import numpy as np
 from astropy.stats import mad_std
 
 from pipeline_app import telescope
-from pipeline_app.casa import fits_images, measurement_set
-from pipeline_app.casa.deconvolution import Cleaned, Grid, clean
-from pipeline_app.casa.fits_images import SkyImage
+from pipeline_app.casa import fits_images, measurement_set, model_image
+from pipeline_app.casa.deconvolution import Cleaned, ImagingJob
+from pipeline_app.casa.engines import ENGINES, EngineName, choose_engine
+from pipeline_app.casa.gridding import Gridder
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
-from pipeline_app.casa.pointing import beam_track
+from pipeline_app.casa.pointing import BeamTrack, beam_track
 from pipeline_app.casa.preview import Preview, draw_preview
 from pipeline_app.casa.response import effective_response
+from pipeline_app.casa.sky_grid import Grid, choose_grid, fit_beam
+from pipeline_app.casa.stokes import StokesI, read_stokes_i
 from pipeline_app.casa.weighting import ImagingWeights, imaging_weights
 from pipeline_app.quality import Assessment, ImageFigures, judge_image
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult
 from pipeline_app.verdicts import VerdictRecord, inherit, record_of_calibrated
-from tasks_app.handler import Context, InvalidInput
+from tasks_app.handler import Context
 
-PIXELS_PER_BEAM = 5.0
-NYQUIST_MARGIN = 2.2
-"""Pixels per fringe of the longest baseline; data beyond 2 would fall off the grid."""
-MAX_SIZE_PIX = 8192
 RESPONSE_CUTOFF = 0.1
 """The corrected image is blank where the effective response is less."""
-W_PHASE_RAD = 0.125
-"""Largest phase error that a w plane may leave at the edge of the field; four times this costs 1 % of a flux there."""
-MAX_W_PLANES = 256
+TRIAL_SIZE_PIX = 256
+"""Of the first, small point spread function, to which the beam is fitted to choose the pixel."""
+TRIAL_CELLS_PER_FRINGE = 3.0
+READ, WEIGH, CLEAN, RESPONSE, DRAW = 0.02, 0.06, 0.10, 0.88, 0.94
+"""Progress at the start of each part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,9 @@ class _Paths:
     image: Path
     flat: Path
     response: Path
+    model: Path
+    residual: Path
+    psf: Path
     preview: Path
 
     @classmethod
@@ -47,6 +51,9 @@ class _Paths:
             image=context.output(f"{name}.image.fits"),
             flat=context.output(f"{name}.flat.fits"),
             response=context.output(f"{name}.pb.fits"),
+            model=context.output(f"{name}.model.fits"),
+            residual=context.output(f"{name}.residual.fits"),
+            psf=context.output(f"{name}.psf.fits"),
             preview=context.output(f"{name}.png"),
         )
 
@@ -55,68 +62,71 @@ def run(params: ImagingParams, context: Context) -> ImagingResult:
     """Image a calibrated Measurement Set.
 
     Raises:
-        InvalidInput: it cannot be read, all of it is flagged, or the image asked for is too large.
+        InvalidInput: it cannot be read, all of it is flagged, the image asked for is too large, or the engine asked
+            for is not installed.
     """
+    engine = choose_engine(params.engine)
     info = measurement_set.read_info(params.ms_path)
     track = beam_track(info)
-    field_deg = (
-        params.field_deg or telescope.beam_fwhm_deg(telescope.REFERENCE_FREQ_HZ * track.freq_factor) + track.drift_deg
+    data = read_stokes_i(info, lambda done, message: context.progress(READ + (WEIGH - READ) * done, message))
+    field_deg = field_size_deg(params, track)
+    context.progress(WEIGH, "weighting the visibilities and fitting the beam")
+    weights = imaging_weights(data, robust=params.robust, field_rad=math.radians(field_deg))
+    grid = grid_for(params, data, weights, field_deg)
+    size = f"{grid.imsize_pix} x {grid.imsize_pix} pixels of {grid.cell_arcsec:.2f}″"
+    job = ImagingJob(
+        params=params,
+        data=data,
+        weights=weights,
+        track=track,
+        grid=grid,
+        scratch_dir=context.scratch_dir,
+        progress=lambda done, message: context.progress(CLEAN + (RESPONSE - CLEAN) * done, f"{size}: {message}"),
     )
-    if params.imsize_pix and params.cell_arcsec:
-        field_deg = params.imsize_pix * params.cell_arcsec / 3600.0
-    weights = imaging_weights(info, robust=params.robust, field_rad=math.radians(field_deg))
-    grid = choose_grid(params, weights, field_deg)
-    context.progress(
-        0.05,
-        f"cleaning {grid.imsize_pix} x {grid.imsize_pix} pixels of {grid.cell_arcsec:.2f}″, {grid.w_planes} w planes",
-    )
-    cleaned = clean(params, grid, context.scratch_dir)
-    context.progress(0.8, "correcting for the primary beam")
+    cleaned = ENGINES[engine](job)
+    context.progress(RESPONSE, "computing the primary beam and smearing over times and channels")
     response = effective_response(
-        cleaned.flat.wcs, cleaned.flat.data.shape, info, track, weights, spectral_index=params.spectral_index
+        cleaned.flat.wcs,
+        cleaned.flat.data.shape,
+        data,
+        track,
+        weights,
+        spectral_index=params.spectral_index,
+        smearing=params.correct_smearing,
     )
     paths = _Paths.of(context, Path(params.ms_path).name.removesuffix(".ms").removesuffix(".calibrated"))
     figures = measure(cleaned, response, weights)
     calibrated = record_of_calibrated(params.ms_path, calibrated_elsewhere=params.calibrated_elsewhere)
     verdict = inherit("imaging", judge_image(figures), [calibrated])
     assessment = Assessment(verdict=verdict.verdict, reasons=tuple(verdict.all_reasons))
-    _write(cleaned.flat, response, paths, params, weights.effective_freq_hz(info.freqs_hz), verdict)
-    context.progress(0.9, "drawing the preview")
-    _draw(cleaned.flat, response, paths.preview, info, figures, assessment)
-    result = _result(context, paths, info, weights, grid, cleaned, figures, assessment)
+    _write(cleaned, response, paths, params, weights.effective_freq_hz(info.freqs_hz), verdict)
+    context.progress(DRAW, "drawing the preview")
+    _draw(cleaned, response, paths.preview, info, figures, assessment)
+    result = _result(context, paths, engine, info, weights, grid, cleaned, figures, assessment)
     _declare(context, paths, params, result)
     context.progress(1.0, f"image {assessment.verdict}: rms {figures.rms_jy * 1e3:.2f} mJy/beam")
     return result
 
 
-def choose_grid(params: ImagingParams, weights: ImagingWeights, field_deg: float) -> Grid:
-    """Return pixel, size and w planes: what the params say, else what the uv coverage needs.
-
-    Raises:
-        InvalidInput: the image would be larger than 8192 pixels.
-    """
-    nyquist_arcsec = math.degrees(1.0 / (NYQUIST_MARGIN * weights.max_uv_wavelengths)) * 3600.0
-    cell_arcsec = params.cell_arcsec or round(min(weights.beam_arcsec / PIXELS_PER_BEAM, nyquist_arcsec), 2)
-    imsize_pix = params.imsize_pix or fast_size(math.ceil(field_deg * 3600.0 / cell_arcsec))
-    if imsize_pix > MAX_SIZE_PIX:
-        raise InvalidInput(f"an image of {imsize_pix} pixels a side is too large (limit {MAX_SIZE_PIX})")
-    edge_rad = math.radians(imsize_pix * cell_arcsec / 3600.0) / 2.0
-    planes = math.ceil(math.pi * weights.max_w_wavelengths * edge_rad**2 / W_PHASE_RAD)
-    w_planes = params.w_planes or min(max(planes, 1), MAX_W_PLANES)
-    return Grid(imsize_pix=imsize_pix, cell_arcsec=cell_arcsec, w_planes=w_planes)
+def field_size_deg(params: ImagingParams, track: BeamTrack) -> float:
+    """Return the side of the image: what is asked for, else the primary beam's width and its drift."""
+    if params.imsize_pix and params.cell_arcsec:
+        return params.imsize_pix * params.cell_arcsec / 3600.0
+    width_deg = telescope.beam_fwhm_deg(telescope.REFERENCE_FREQ_HZ * track.freq_factor)
+    return params.field_deg or width_deg + track.drift_deg
 
 
-def fast_size(at_least: int) -> int:
-    """Return the next even size whose only prime factors are 2, 3 and 5: quick to transform."""
-    size = at_least + at_least % 2
-    while True:
-        rest = size
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 2
+def grid_for(params: ImagingParams, data: StokesI, weights: ImagingWeights, field_deg: float) -> Grid:
+    """Choose pixel and size by the beam fitted to a small point spread function of finer pixels."""
+    fine_arcsec = math.degrees(1.0 / (TRIAL_CELLS_PER_FRINGE * weights.max_uv_wavelengths)) * 3600.0
+    trial = Gridder(data, weights, Grid(imsize_pix=TRIAL_SIZE_PIX, cell_arcsec=fine_arcsec))
+    return choose_grid(
+        cell_arcsec=params.cell_arcsec,
+        imsize_pix=params.imsize_pix,
+        field_deg=field_deg,
+        beam_minor_arcsec=fit_beam(trial.psf(), fine_arcsec).minor_arcsec,
+        max_uv_wavelengths=weights.max_uv_wavelengths,
+    )
 
 
 def measure(cleaned: Cleaned, response: np.ndarray, weights: ImagingWeights) -> ImageFigures:
@@ -133,33 +143,38 @@ def measure(cleaned: Cleaned, response: np.ndarray, weights: ImagingWeights) -> 
 
 
 def _write(
-    flat: SkyImage,
+    cleaned: Cleaned,
     response: np.ndarray,
     paths: _Paths,
     params: ImagingParams,
     effective_freq_hz: float,
     verdict: VerdictRecord,
 ) -> None:
+    flat = cleaned.flat
     corrected = np.where(response >= RESPONSE_CUTOFF, flat.data / np.maximum(response, RESPONSE_CUTOFF), np.nan)
     note = f"Stokes I at 1.405 GHz, primary-beam corrected, alpha {params.spectral_index:g}"
-    fits_images.write_image(
-        paths.flat, flat, flat.data, freq_hz=effective_freq_hz, note="apparent Stokes I", verdict=verdict
-    )
-    fits_images.write_image(
-        paths.image, flat, corrected, freq_hz=telescope.REFERENCE_FREQ_HZ, note=note, verdict=verdict
-    )
-    fits_images.write_image(
-        paths.response,
+
+    def write(path: Path, data: np.ndarray, freq_hz: float, note: str, unit: str = "Jy/beam") -> None:
+        fits_images.write_image(path, flat, data, freq_hz=freq_hz, note=note, unit=unit, verdict=verdict)
+
+    write(paths.flat, flat.data, effective_freq_hz, "apparent Stokes I")
+    write(paths.image, corrected, telescope.REFERENCE_FREQ_HZ, note)
+    write(paths.response, response, telescope.REFERENCE_FREQ_HZ, "flat image over this is Stokes I at 1.405 GHz", "")
+    note = "apparent Stokes I less the clean components, per dirty beam"
+    write(paths.residual, cleaned.residual, effective_freq_hz, note)
+    write(paths.psf, cleaned.psf, effective_freq_hz, "dirty beam, 1 at its peak", "")
+    model_image.write_model(
+        paths.model,
         flat,
-        response,
-        freq_hz=telescope.REFERENCE_FREQ_HZ,
-        note="flat image over this is Stokes I at 1.405 GHz",
-        unit="",
+        cleaned.model,
+        freq_hz=effective_freq_hz,
+        robust=params.robust,
+        spectral_index=params.spectral_index,
     )
 
 
 def _draw(
-    flat: SkyImage,
+    cleaned: Cleaned,
     response: np.ndarray,
     path: Path,
     info: MeasurementSetInfo,
@@ -169,7 +184,7 @@ def _draw(
     seconds = (info.times_mjd[-1] - info.times_mjd[0]) * 86400.0 + info.integration_sec
     draw_preview(
         Preview(
-            image=flat,
+            image=cleaned.flat,
             response=response,
             rms_jy=figures.rms_jy,
             title=Path(info.path).name.removesuffix(".ms").removesuffix(".calibrated"),
@@ -185,6 +200,7 @@ def _draw(
 def _result(
     context: Context,
     paths: _Paths,
+    engine: EngineName,
     info: MeasurementSetInfo,
     weights: ImagingWeights,
     grid: Grid,
@@ -197,6 +213,9 @@ def _result(
         image_path=context.published(paths.image),
         flat_image_path=context.published(paths.flat),
         pb_path=context.published(paths.response),
+        model_path=context.published(paths.model),
+        residual_path=context.published(paths.residual),
+        psf_path=context.published(paths.psf),
         preview_path=context.published(paths.preview),
         rms_jy=figures.rms_jy,
         peak_jy=figures.peak_jy,
@@ -209,8 +228,9 @@ def _result(
         effective_freq_hz=weights.effective_freq_hz(info.freqs_hz),
         imsize_pix=grid.imsize_pix,
         cell_arcsec=grid.cell_arcsec,
-        w_planes=grid.w_planes,
+        engine=engine,
         iterations=cleaned.iterations,
+        major_cycles=cleaned.major_cycles,
         stop_reason=cleaned.stop_reason,
         verdict=assessment.verdict,
         reasons=list(assessment.reasons),
@@ -219,10 +239,12 @@ def _result(
 
 def _declare(context: Context, paths: _Paths, params: ImagingParams, result: ImagingResult) -> None:
     inputs = [params.ms_path]
-    metrics = result.model_dump(
-        exclude={"image_path", "flat_image_path", "pb_path", "preview_path", "verdict", "reasons"}
-    )
+    fields = [name for name in type(result).model_fields if not name.endswith("_path")]
+    metrics = result.model_dump(include=set(fields) - {"verdict", "reasons"})
     context.product("image", paths.image, metrics=metrics, verdict=result.verdict, inputs=inputs)
     context.product("flat-image", paths.flat, metrics={"rms_jy": result.rms_jy}, verdict=result.verdict, inputs=inputs)
     context.product("primary-beam", paths.response, inputs=inputs)
+    context.product("model-image", paths.model, verdict=result.verdict, inputs=inputs)
+    context.product("residual-image", paths.residual, verdict=result.verdict, inputs=inputs)
+    context.product("point-spread-function", paths.psf, inputs=inputs)
     context.product("preview", paths.preview, inputs=inputs)

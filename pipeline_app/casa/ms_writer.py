@@ -23,15 +23,15 @@ class BadMeasurementSet(RuntimeError):
 
 
 def write_measurement_set(tile: UVData, path: Path, *, declination_deg: float) -> None:
-    """Write `tile`, whose antennas are renumbered in place, to `path`.
+    """Write `tile` to `path`.
 
     Args:
-        tile: phased to its one centre, antenna 1 <= antenna 2 everywhere, frequencies ascending.
+        tile: as `describe_array` leaves it, phased to its one centre, antenna 1 <= antenna 2 everywhere, frequencies
+            ascending.
         path: of the Measurement Set; must not exist.
         declination_deg: apparent pointing of a DSA-110 tile, for its POINTING table.
     """
     drifts = tile.telescope.name in DSA_NAMES
-    _describe_array(tile)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # uncalibrated units are what raw data have
         tile.write_ms(str(path), run_check=False)
@@ -40,8 +40,8 @@ def write_measurement_set(tile: UVData, path: Path, *, declination_deg: float) -
     _write_pointing(path, tile, declination_deg if drifts else None)
 
 
-def _describe_array(tile: UVData) -> None:
-    """Keep the antennas with data, number them from 0, and fill in what CASA wants to know of them."""
+def describe_array(tile: UVData) -> None:
+    """Keep the antennas with data, number them from 0 in place, and fill in what CASA wants to know of them."""
     tile.select(antenna_nums=np.union1d(tile.ant_1_array, tile.ant_2_array), keep_all_metadata=False, run_check=False)
     array = tile.telescope
     order = np.argsort(array.antenna_numbers)

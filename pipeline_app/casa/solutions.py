@@ -52,8 +52,12 @@ class Solutions:
         factor = gains[rows.antenna1][..., first] * gains[rows.antenna2][..., second].conj()
         return (data / factor).astype(np.complex64), bad
 
-    def onto(self, info: MeasurementSetInfo) -> Solutions:
-        """Return the same gains on the antennas (by name) and channels (the nearest) of another Measurement Set.
+    def onto_measurement_set(self, info: MeasurementSetInfo) -> Solutions:
+        """Return the same gains on the antennas and channels of another Measurement Set (see `onto`)."""
+        return self.onto(info.antenna_names, info.freqs_hz, info.channel_width_hz)
+
+    def onto(self, antenna_names: tuple[str, ...], freqs_hz: NDArray[np.float64], channel_width_hz: float) -> Solutions:
+        """Return the same gains on other antennas (by name) and channels (the nearest).
 
         Antennas without a solution are flagged, and so are channels further than half a channel from a solution.
 
@@ -61,24 +65,24 @@ class Solutions:
             InvalidInput: the channels are of another width, or there is no common antenna or channel.
         """
         own_width_hz = float(np.median(np.diff(np.sort(self.freqs_hz)))) if len(self.freqs_hz) > 1 else np.inf
-        if own_width_hz < np.inf and abs(own_width_hz / info.channel_width_hz - 1.0) > 0.01:
+        if own_width_hz < np.inf and abs(own_width_hz / channel_width_hz - 1.0) > 0.01:
             raise InvalidInput(
                 f"calibration has channels of {own_width_hz / 1e3:.1f} kHz,"
-                f" the data of {info.channel_width_hz / 1e3:.1f} kHz"
+                f" the data of {channel_width_hz / 1e3:.1f} kHz"
             )
-        distance_hz = np.abs(info.freqs_hz[:, None] - self.freqs_hz[None])
-        channels, reached = distance_hz.argmin(axis=1), distance_hz.min(axis=1) < 0.5 * info.channel_width_hz
+        distance_hz = np.abs(freqs_hz[:, None] - self.freqs_hz[None])
+        channels, reached = distance_hz.argmin(axis=1), distance_hz.min(axis=1) < 0.5 * channel_width_hz
         numbers = {name: index for index, name in enumerate(self.antenna_names)}
-        known = np.array([name in numbers for name in info.antenna_names])
+        known = np.array([name in numbers for name in antenna_names])
         if not reached.any() or not known.any():
             what = "frequencies" if known.any() else "antennas"
             raise InvalidInput(f"calibration covers none of the data's {what}")
-        antennas = np.array([numbers.get(name, 0) for name in info.antenna_names])
+        antennas = np.array([numbers.get(name, 0) for name in antenna_names])
         missing = ~known[:, None, None] | ~reached
         return replace(
             self,
-            antenna_names=info.antenna_names,
-            freqs_hz=info.freqs_hz,
+            antenna_names=antenna_names,
+            freqs_hz=freqs_hz,
             gains=np.where(missing, 1.0, self.gains[antennas][:, :, channels]),
             flags=self.flags[antennas][:, :, channels] | missing,
             gain_snr=np.where(known[:, None], self.gain_snr[antennas], 0.0),

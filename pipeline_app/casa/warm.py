@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pipeline_app.casa.calibrate_target
 import pipeline_app.casa.calibration_apply
 import pipeline_app.casa.calibration_solve
 import pipeline_app.casa.convert
 import pipeline_app.casa.imaging
 import pipeline_app.casa.photometry
 import pipeline_app.casa.validation  # noqa: F401 - loaded for those who come
-from pipeline_app.casa import runtime
+from pipeline_app.casa import runtime, stream_kernels
+
+stream_kernels.load()
 
 
 def hand_over() -> None:

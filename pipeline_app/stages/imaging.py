@@ -16,18 +16,28 @@ class ImagingParams(BaseModel):
 
     ms_path: Annotated[str, Field(min_length=1, description="Calibrated Measurement Set; never written to")]
     imsize_pix: Annotated[int | None, Field(ge=64, le=16384, description="Side in pixels; none: from field_deg")] = None
-    cell_arcsec: Annotated[float | None, Field(gt=0, description="Pixel; none: a fifth of the expected beam")] = None
+    cell_arcsec: Annotated[
+        float | None,
+        Field(gt=0, description="Pixel; none: a fifth of the fitted beam, or less to hold the longest baseline"),
+    ] = None
     field_deg: Annotated[
         float | None, Field(gt=0, le=8, description="Side in degrees; none: from the primary beam and the drift")
     ] = None
-    niter: Annotated[int, Field(ge=0, description="Most clean components")] = 20000
-    nsigma: Annotated[float, Field(gt=0, description="Clean down to this many times the residual's rms")] = 4.0
+    engine: Annotated[
+        Literal["auto", "ducc0", "wsclean", "tclean"],
+        Field(description="What cleans; auto: ducc0 with Radler. wsclean must be on PATH"),
+    ] = "auto"
+    niter: Annotated[int, Field(ge=0, description="Most clean components")] = 50_000
+    mask_nsigma: Annotated[
+        float, Field(gt=0, description="Components are sought anywhere down to this many times the residual's rms")
+    ] = 5.0
+    nsigma: Annotated[
+        float, Field(gt=0, description="Then only where some were found, down to this many times (tclean: not at all)")
+    ] = 1.0
     robust: Annotated[float, Field(ge=-2, le=2, description="Briggs weighting")] = 0.5
-    gridder: Annotated[
-        Literal["wproject", "standard"],
-        Field(description="standard neglects the w term and shifts sources by arcseconds half a degree out"),
-    ] = "wproject"
-    w_planes: Annotated[int | None, Field(ge=1, description="Planes of w-projection; none: from the w range")] = None
+    w_planes: Annotated[
+        int | None, Field(ge=1, description="Planes of tclean's w-projection; none: from the w range")
+    ] = None
     spectral_index: Annotated[
         float, Field(description="Assumed of every source when bringing fluxes to 1.405 GHz")
     ] = -0.7
@@ -35,6 +45,13 @@ class ImagingParams(BaseModel):
         bool,
         Field(description="Take a Measurement Set without a record of a calibration as calibrated, with a warning"),
     ] = False
+    correct_smearing: Annotated[
+        bool,
+        Field(
+            description="Bring sources away from the centre back to what channels and integrations took from them; "
+            "false for simulated data whose channels do not average"
+        ),
+    ] = True
 
 
 class ImagingResult(BaseModel):
@@ -48,6 +65,12 @@ class ImagingResult(BaseModel):
     """FITS as cleaned: apparent brightness, noise uniform over the image, Jy/beam."""
     pb_path: str
     """FITS, effective response: flat image over it is brightness at 1.405 GHz."""
+    model_path: str
+    """FITS, clean components, apparent Jy/pixel."""
+    residual_path: str
+    """FITS, apparent Jy per dirty beam."""
+    psf_path: str
+    """FITS, the dirty beam, 1 at its peak."""
     preview_path: str
     rms_jy: float
     """Of the flat image, from the median absolute deviation."""
@@ -64,8 +87,9 @@ class ImagingResult(BaseModel):
     """Weighted mean frequency of the data."""
     imsize_pix: int
     cell_arcsec: float
-    w_planes: int
+    engine: str
     iterations: int
+    major_cycles: int
     stop_reason: str
     verdict: Verdict
     reasons: list[str]

@@ -75,7 +75,8 @@ def _reduce(directory: Path) -> None:
     )
     after = digest(calibrator_ms) + digest(target_ms)
     imaged = imaging.run(
-        ImagingParams(ms_path=applied.ms_path, field_deg=2.2, cell_arcsec=10.0), LocalContext(directory / "image")
+        ImagingParams(ms_path=applied.ms_path, field_deg=2.2, cell_arcsec=10.0, correct_smearing=False),
+        LocalContext(directory / "image"),
     )
     positions = [
         Position(name=s.name, ra_deg=s.ra_deg, dec_deg=s.dec_deg, flux_jy=s.flux_jy) for s in target_truth.sources

@@ -175,7 +175,7 @@ def test_gains_that_change_nothing_are_refused(reduced: Reduced, tmp_path: Path)
     from pipeline_app.casa.solutions import Solutions
 
     info = private_copy(reduced.target_ms, tmp_path)
-    solved = Solutions.load(Path(reduced.solved.calibration_path) / "gains.npz").onto(info)
+    solved = Solutions.load(Path(reduced.solved.calibration_path) / "gains.npz").onto_measurement_set(info)
     with pytest.raises(InvalidInput, match="uncalibrated"):
         apply_gains(info, dataclasses.replace(solved, gains=np.ones_like(solved.gains)))
 

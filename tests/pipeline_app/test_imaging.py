@@ -76,7 +76,8 @@ def test_the_response_is_what_a_drifting_beam_does_to_a_source(tmp_path: Path) -
     from pipeline_app.casa import convert, measurement_set
     from pipeline_app.casa.model import PointSource, direction_cosines, phasors, predict
     from pipeline_app.casa.pointing import beam_track
-    from pipeline_app.casa.response import response_towards
+    from pipeline_app.casa.response import beam_towards
+    from pipeline_app.casa.stokes import read_stokes_i
     from pipeline_app.casa.weighting import imaging_weights
 
     base = tiny_tiles(NOW)[1]
@@ -94,8 +95,8 @@ def test_the_response_is_what_a_drifting_beam_does_to_a_source(tmp_path: Path) -
     good = ~rows.flag.any(axis=2) & rows.cross[:, None]
     lmn = direction_cosines(source.ra_deg, source.dec_deg, info)
     towards = (rows.columns["DATA"].mean(axis=2) * phasors(rows.uvw_m, lmn, info.freqs_hz).conj())[good]
-    weights = imaging_weights(info, robust=2.0, field_rad=0.04)
-    response = response_towards(
+    weights = imaging_weights(read_stokes_i(info), robust=2.0, field_rad=0.04)
+    response = beam_towards(
         np.array([source.ra_deg]), np.array([source.dec_deg]), info, track, weights, spectral_index=-0.7
     )
     assert 0.3 < response[0] < 0.7
@@ -125,6 +126,6 @@ def test_data_that_are_all_flagged_are_refused(reduced: Reduced, tmp_path: Path)
 
 @pytest.mark.parametrize(("at_least", "size"), [(64, 64), (65, 72), (1001, 1024), (1321, 1350), (7, 8)])
 def test_sizes_are_even_and_quick_to_transform(at_least: int, size: int) -> None:
-    from pipeline_app.casa.imaging import fast_size
+    from pipeline_app.casa.sky_grid import fast_size
 
     assert fast_size(at_least) == size

@@ -142,7 +142,7 @@ def test_without_a_calibrator_the_refusal_is_reported_and_its_dependants_fail(li
     assert done.returncode == 1, done.stdout
     report = json.loads(report_path.read_text())
     tasks = {task["task_name"]: task for task in report["tasks"]}
-    solve, apply, imaging = (tasks[name] for name in ("calibration-solve", "calibration-apply", "imaging"))
+    solve, apply, imaging = (tasks[name] for name in ("calibration-solve", "calibrate-target", "imaging"))
     assert (solve["status"], solve["verdict"]) == ("completed", "fail")
     assert (apply["status"], apply["failure_class"]) == ("failed", "invalid")
     assert "calibration refused" in apply["error"] and solve["reasons"][0] in apply["error"]

@@ -94,7 +94,7 @@ def test_a_target_waits_visibly_and_starts_when_its_calibrator_comes(bright, inc
     assert look_twice(watch) == 2
     target.refresh_from_db()
     assert (target.state, target.role, target.reason) == ("started", "target", "")
-    apply = Task.objects.get(run__run_id=target.run_id, stage="calibration-apply")
+    apply = Task.objects.get(run__run_id=target.run_id, stage="calibrate-target")
     solve = Task.objects.get(stage="calibration-solve")
     assert apply.bindings["calibration_path"]["task_id"] == str(solve.task_id)
     assert sum("waiting for a calibrator" in line for line in said) == 1

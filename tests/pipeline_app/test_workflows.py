@@ -20,12 +20,12 @@ CATALOG = Options(catalog=(SOURCE,))
 CALIBRATOR_STAGES = [
     "convert-uvh5-to-ms",
     "calibration-solve",
-    "calibration-apply",
+    "calibrate-target",
     "imaging",
     "validation",
     "photometry",
 ]
-TARGET_STAGES = ["convert-uvh5-to-ms", "calibration-apply", "imaging", "validation", "photometry"]
+TARGET_STAGES = ["calibrate-target", "imaging", "validation", "photometry"]
 
 
 def make_tile(name: str, *, mid_mjd: float = 61314.25, flux_jy: float | None = None, declination_deg=16.1) -> Tile:
@@ -72,16 +72,16 @@ def test_the_calibrators_tile_is_solved_and_its_solution_bound_to_both():
     assert [task.stage for task in tied] == TARGET_STAGES
     assert {task.priority for task in solved} == {10} and {task.priority for task in tied} == {5}
     solve = solved[1]
-    for apply in (solved[2], tied[1]):
-        assert apply.bindings["calibration_path"] == {"task_id": str(solve.task_id), "field": "calibration_path"}
-    assert parents_of(tied[1]) == [("calibration-solve", "bright"), ("convert-uvh5-to-ms", "target")]
-    assert parents_of(tied[2]) == [("calibration-apply", "target")]
-    assert set(tied[3].bindings) == {"image_path", "flat_image_path", "pb_path"}
-    validation, photometry = tied[3:]
+    for calibrate in (solved[2], tied[0]):
+        assert calibrate.bindings["calibration_path"] == {"task_id": str(solve.task_id), "field": "calibration_path"}
+    assert parents_of(tied[0]) == [("calibration-solve", "bright")]
+    assert parents_of(tied[1]) == [("calibrate-target", "target")]
+    assert set(tied[1].bindings) == {"ms_path"}
+    validation, photometry = tied[2:]
     assert set(photometry.bindings) == {*validation.bindings, "validation_path"}
     assert photometry.bindings["validation_path"] == {"task_id": str(validation.task_id), "field": "record_path"}
     assert validation.params["positions"] == photometry.params["positions"] == [SOURCE.model_dump()]
-    assert [task.display_status for task in tied] == ["pending", *["waiting"] * (len(tied) - 1)]
+    assert [task.display_status for task in tied] == ["waiting"] * len(tied)
     assert tied[0].params == {"paths": list(target.paths), "name": "target"}
     assert (target.observation.state, target.observation.role) == ("started", "target")
 

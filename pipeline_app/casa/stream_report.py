@@ -1,0 +1,177 @@
+"""What a streaming pass left out and why: amounts for the result, reasons for the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_app.casa.raw_stream import RawSubband, RawTile
+from pipeline_app.casa.solutions import Solutions
+from pipeline_app.casa.stream_flags import SubbandFlags
+from pipeline_app.quality import Assessment, assess
+from pipeline_app.stages.calibrate_target import FlagCounts
+
+FAIL_FLAGGED, WARN_FLAGGED = 0.8, 0.5
+"""Of the data of antennas with data, as for calibrations."""
+WARN_INTERFERENCE = 0.05
+WHOLLY = 0.99
+"""Of a subband flagged in its file: counted as wholly flagged."""
+_MAX_NAMES = 12
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """Counts that grow with each subband."""
+
+    with_data: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    """(n_baselines,): whether any subband had unflagged data."""
+    input_fractions: list[tuple[str, float]] = field(default_factory=list)
+    """By file: name and fraction of its rows with data in the tile that was flagged."""
+    interference: list[float] = field(default_factory=list)
+    rows: list[float] = field(default_factory=list)
+    channels: int = 0
+    clipped: int = 0
+    wild: int = 0
+    wild_files: list[str] = field(default_factory=list)
+    bad_integrations: int = 0
+    bad_channels: int = 0
+    narrower: list[str] = field(default_factory=list)
+
+    def add(self, tile: RawTile, subband: RawSubband, flags: SubbandFlags, *, clipped: int) -> None:
+        """Count a subband."""
+        name = tile.headers[subband.index].path.name
+        has_level: NDArray[np.bool_] = np.any(flags.levels > 0, axis=1)
+        with_data = has_level[tile.first] & has_level[tile.second]
+        self.with_data = with_data | self.with_data if self.with_data.size else with_data
+        own = subband.rows.rows[with_data]
+        own = own[own >= 0]
+        flagged = np.count_nonzero(subband.bad[..., tile.hands].any(axis=(1, 3)), axis=1) if len(own) else np.zeros(0)
+        n_channels = subband.data.shape[2]
+        self.input_fractions.append((name, float(flagged[own].mean() / n_channels) if len(own) else 1.0))
+        self.interference.append(float(flags.bad_cell.mean()))
+        self.rows.append(float(flags.bad_row[with_data].mean()) if with_data.any() else 0.0)
+        self.channels += n_channels
+        self.clipped += clipped
+        self.wild += flags.wild
+        if flags.wild:
+            self.wild_files.append(name)
+        self.bad_integrations += int(flags.bad_times.sum())
+        self.bad_channels += int(flags.bad_channels.sum())
+        full = max(len(header.freqs_hz) for header in tile.headers)
+        if n_channels < full:
+            self.narrower.append(f"{name} has {n_channels} of {full} channels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamReport:
+    """What the stage's result says of flags and antennas."""
+
+    assessment: Assessment
+    flagged_fraction: float
+    flag_counts: FlagCounts
+    dead_antennas: list[str]
+    antennas_without_solution: list[str]
+    antennas_without_data: list[str]
+
+
+def reasons_of(
+    tile: RawTile,
+    tally: Tally,
+    weights: NDArray[np.float32],
+    dead: NDArray[np.bool_],
+    solutions: Solutions,
+) -> StreamReport:
+    """Judge a tile by what is left of it.
+
+    Args:
+        tile: the tile.
+        tally: counts of all subbands.
+        weights: (n_rows, n_averaged, n_hands), 0 where flagged.
+        dead: (n_antennas, n_times, n_hands).
+        solutions: gains on the tile's antennas.
+    """
+    with_data = tally.with_data
+    present = np.zeros(len(tile.antenna_names), dtype=bool)
+    present[tile.first[with_data]] = present[tile.second[with_data]] = True
+    unsolved = solutions.flags.all(axis=(1, 2))
+    counted = tile.target_row[with_data]
+    used = int(np.count_nonzero(weights[counted[counted >= 0]]))
+    total = int(np.count_nonzero(counted >= 0)) * weights.shape[1] * weights.shape[2]
+    flagged_fraction = 1.0 - used / total if total else 1.0
+    names = np.array(tile.antenna_names)
+    dead_names = _dead_names(tile, dead)
+    without_data = [str(name) for name in names[~present & ~unsolved]]
+    counts = FlagCounts(
+        input_fraction=float(np.mean([fraction for _, fraction in tally.input_fractions])),
+        missing_fraction=1.0 - tally.channels / len(tile.spectrum.freqs_hz),
+        interference_fraction=float(np.mean(tally.interference)),
+        row_fraction=float(np.mean(tally.rows)),
+        n_clipped=tally.clipped,
+        n_nonfinite_or_wild=tally.wild,
+        n_bad_integrations=tally.bad_integrations,
+        n_bad_channels=tally.bad_channels,
+    )
+    unsolved_names = [str(name) for name in names[unsolved]]
+    warnings = _antenna_reasons(dead_names, unsolved_names, without_data)
+    warnings += _data_reasons(tile, tally, counts)
+    failures: list[str] = []
+    level = failures if flagged_fraction > FAIL_FLAGGED else warnings
+    if flagged_fraction > WARN_FLAGGED:
+        level.append(f"{flagged_fraction:.0%} of the data are flagged (limit {WARN_FLAGGED:.0%})")
+    return StreamReport(
+        assessment=assess(failures, warnings),
+        flagged_fraction=flagged_fraction,
+        flag_counts=counts,
+        dead_antennas=dead_names,
+        antennas_without_solution=unsolved_names,
+        antennas_without_data=without_data,
+    )
+
+
+def _dead_names(tile: RawTile, dead: NDArray[np.bool_]) -> list[str]:
+    """Name the antennas that are dead at any time, with the hand where it is one and the part of the time."""
+    labels = {-1: "RR", -2: "LL", -5: "XX", -6: "YY"}
+    hands = [labels[int(code)] for code in tile.metadata.polarization_array]
+    named = []
+    for index in np.flatnonzero(dead.any(axis=(1, 2))):
+        which = dead[index].any(axis=0)
+        part = dead[index][:, which].mean()
+        text = tile.antenna_names[index]
+        if not which.all():
+            text += f" {'+'.join(hand for hand, bad in zip(hands, which, strict=True) if bad)}"
+        named.append(text if part == 1 else f"{text} ({part:.0%} of the time)")
+    return named
+
+
+def _antenna_reasons(dead: list[str], unsolved: list[str], without_data: list[str]) -> list[str]:
+    kinds = (
+        (dead, "give no sky in spite of a solution, flagged"),
+        (unsolved, "have no solution, flagged"),
+        (without_data, "have no data"),
+    )
+    return [
+        f"{len(names)} antennas {what}: {', '.join(names[:_MAX_NAMES])}{' …' if len(names) > _MAX_NAMES else ''}"
+        for names, what in kinds
+        if names
+    ]
+
+
+def _data_reasons(tile: RawTile, tally: Tally, counts: FlagCounts) -> list[str]:
+    reasons = list(tile.warnings)
+    if tile.spectrum.missing_subbands:
+        reasons.append(f"missing subbands, flagged: {', '.join(map(str, tile.spectrum.missing_subbands))}")
+    if tally.narrower:
+        reasons.append(f"narrower subbands: {'; '.join(tally.narrower)}")
+    if wholly := [name for name, fraction in tally.input_fractions if fraction > WHOLLY]:
+        reasons.append(f"{len(wholly)} subbands wholly flagged in the raw files: {', '.join(wholly)}")
+    if tally.wild:
+        files = ", ".join(tally.wild_files[:_MAX_NAMES])
+        reasons.append(f"{tally.wild} visibilities not finite or absurdly large, flagged, in {files}")
+    if counts.interference_fraction + counts.row_fraction > WARN_INTERFERENCE:
+        reasons.append(
+            f"interference: {counts.interference_fraction + counts.row_fraction:.1%} flagged"
+            f" ({counts.n_bad_integrations} integrations of a subband, {counts.n_bad_channels} channels)"
+        )
+    return reasons

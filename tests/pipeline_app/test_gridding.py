@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.pipeline_app.reduced_tile import Reduced
+from tests.pipeline_app.skies import Star, geometry, image, observe
+
+pytestmark = pytest.mark.casa
+
+
+def test_the_gridder_and_the_measurement_equation_agree_beyond_a_degree_with_the_sign_of_w() -> None:
+    """All 96 stations: with 28 the sign of w cannot be told (a flux changes by 2e-4); here it turns the phase about."""
+    from pipeline_app.casa.gridding import Gridder
+    from pipeline_app.casa.model import phasors
+    from pipeline_app.casa.sky_grid import Grid
+    from pipeline_app.casa.weighting import imaging_weights
+
+    data = geometry(96, n_channels=8, n_times=2, step=7)
+    assert np.linalg.norm(data.uvw_m, axis=1).max() > 2200.0
+    grid = Grid(imsize_pix=1024, cell_arcsec=10.0)
+    weights = imaging_weights(data, robust=0.5, field_rad=1024 * grid.cell_rad)
+    gridder = Gridder(data, weights, grid)
+    x, y = 150, 880  # 1.0 degree to the east, 1.0 to the north
+    east, north = (512 - x) * grid.cell_rad, (y - 512) * grid.cell_rad
+    lmn = np.array([east, north, np.sqrt(1 - east**2 - north**2) - 1])
+    exact = phasors(data.uvw_m, lmn, data.info.freqs_hz)
+    model = np.zeros((1024, 1024), np.float32)
+    model[y, x] = 1.0
+    assert np.abs(gridder.predict(model) - exact).max() < 2e-3
+    wrong = phasors(data.uvw_m * [1, 1, -1], lmn, data.info.freqs_hz)
+    assert np.abs(wrong - exact).max() > 1.0
+    dirty = gridder.image(exact)
+    assert np.unravel_index(dirty.argmax(), dirty.shape) == (y, x)
+    assert dirty[y, x] == pytest.approx(1.0, abs=1e-3)
+    assert gridder.psf()[512, 512] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_weights_are_briggs_and_the_noise_is_that_of_the_image() -> None:
+    from pipeline_app.casa.gridding import Gridder
+    from pipeline_app.casa.sky_grid import Grid
+    from pipeline_app.casa.weighting import imaging_weights
+
+    data = observe(geometry(40, n_channels=8, n_times=4), [], sigma_jy=2.0)
+    natural = imaging_weights(data, robust=2.0, field_rad=0.03)
+    briggs = imaging_weights(data, robust=0.0, field_rad=0.03)
+    assert natural.thermal_rms_jy == pytest.approx(2.0 / np.sqrt(data.values.size), rel=0.02)
+    assert briggs.thermal_rms_jy > 1.05 * natural.thermal_rms_jy
+    dirty = Gridder(data, briggs, Grid(imsize_pix=512, cell_arcsec=8.0)).image(data.values)
+    assert float(dirty.std()) == pytest.approx(briggs.thermal_rms_jy, rel=0.1)
+    assert briggs.by_time_and_freq.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(
+        briggs.by_time_and_freq.sum(axis=1),
+        [briggs.samples[data.time_index == t].sum() / briggs.total for t in range(4)],
+        rtol=1e-4,
+    )
+
+
+def test_stokes_i_is_the_mean_of_the_hands_or_the_one_that_is_there() -> None:
+    from pipeline_app.casa.measurement_set import Rows
+    from pipeline_app.casa.stokes import combine_hands
+
+    visibilities = np.array([[[1 + 1j, 3 + 1j]] * 5, [[9, 9]] * 5], dtype=np.complex64)
+    visibilities[0, 3, 0] = np.nan
+    flag = np.zeros((2, 5, 2), bool)
+    flag[0, 1, 0] = flag[0, 2] = True
+    weight = np.full((2, 5, 2), 2.0, np.float32)
+    weight[0, 4] = [1.0, 4.0]
+    rows = Rows(
+        start=0,
+        antenna1=np.array([0, 1], np.int32),
+        antenna2=np.array([1, 1], np.int32),
+        time_index=np.zeros(2, np.intp),
+        uvw_m=np.zeros((2, 3)),
+        flag=flag,
+        columns={"DATA": visibilities},
+    )
+    values, weights = combine_hands(rows, weight, [0, 1])
+    np.testing.assert_allclose(values, [[2 + 1j, 3 + 1j, 0, 3 + 1j, 2 + 1j]])
+    # both hands: 4 / (1/w_x + 1/w_y); one hand: its own
+    np.testing.assert_allclose(weights, [[4.0, 2.0, 0.0, 2.0, 3.2]], rtol=1e-6)
+
+
+def test_beam_terms_predict_what_a_drifting_beam_lets_through() -> None:
+    """A whole tile and band: over less, the beam does not change enough to tell the mean from the truth."""
+    from astropy.wcs import WCS
+
+    from pipeline_app.casa.beam_terms import BeamTerms, beam_terms, predict_through_beam
+    from pipeline_app.casa.fits_images import Beam
+    from pipeline_app.casa.gridding import Gridder
+    from pipeline_app.casa.pointing import beam_track
+    from pipeline_app.casa.response import beam_towards
+    from pipeline_app.casa.sky_grid import Grid
+    from pipeline_app.casa.weighting import imaging_weights
+
+    empty = geometry(24, n_channels=16, n_times=24)
+    info, track = empty.info, beam_track(empty.info)
+    grid = Grid(imsize_pix=1000, cell_arcsec=12.0)
+    beam = Beam(major_arcsec=60.0, minor_arcsec=60.0, pa_deg=0.0)
+    wcs = WCS(grid.header(info, 1.4e9, beam)).celestial
+    x, y = 180, 700
+    ra_deg, dec_deg = (float(v) for v in wcs.all_pix2world(x, y, 0))
+    data = observe(empty, [Star(ra_deg=ra_deg, dec_deg=dec_deg, flux_jy=1.0)], sigma_jy=0.0)
+    weights = imaging_weights(data, robust=0.5, field_rad=1000 * grid.cell_rad)
+    mean = float(beam_towards(np.array([ra_deg]), np.array([dec_deg]), info, track, weights, spectral_index=-0.7)[0])
+    model = np.zeros((1000, 1000), np.float32)
+    model[y, x] = mean
+    gridder = Gridder(data, weights, grid)
+    terms = beam_terms(wcs, model.shape, info, track, weights, spectral_index=-0.7)
+
+    def error(use: BeamTerms) -> float:
+        return float(np.abs(predict_through_beam(gridder, model, use) - data.values).std()) / mean
+
+    assert error(BeamTerms.none()) > 0.08
+    assert error(terms) < 0.008
+
+
+def test_the_model_product_predicts_the_visibilities_that_were_imaged(reduced: Reduced) -> None:
+    from pipeline_app.casa.fits_images import read_image
+    from pipeline_app.casa.gridding import Gridder
+    from pipeline_app.casa.measurement_set import iter_rows, read_info
+    from pipeline_app.casa.model_image import predict
+    from pipeline_app.casa.sky_grid import Grid
+    from pipeline_app.casa.stokes import read_stokes_i
+    from pipeline_app.casa.weighting import imaging_weights
+
+    info = read_info(reduced.applied.ms_path)
+    predicted = predict(reduced.applied.ms_path, reduced.imaged.model_path)
+    assert predicted.shape == (info.n_rows, len(info.freqs_hz))
+    cross = np.concatenate([rows.cross for rows in iter_rows(info, ())])
+    assert not predicted[~cross].any()
+    data = read_stokes_i(info)
+    residual = read_image(reduced.imaged.residual_path)
+    grid = Grid(imsize_pix=reduced.imaged.imsize_pix, cell_arcsec=reduced.imaged.cell_arcsec)
+    weights = imaging_weights(data, robust=0.5, field_rad=np.radians(2.2))  # as the fixture asks
+    left = Gridder(data, weights, grid).image(np.where(data.weight > 0, data.values - predicted[cross], 0))
+    assert float((left - residual.data).std()) < 0.2 * reduced.imaged.rms_jy
+
+
+def test_a_model_of_another_field_is_refused(reduced: Reduced, tmp_path: Path) -> None:
+    from pipeline_app.casa.fits_images import read_image
+    from pipeline_app.casa.model_image import predict_data
+    from tasks_app.handler import InvalidInput
+
+    data = geometry(4, n_channels=2, n_times=1)
+    moved = dataclasses.replace(data, info=dataclasses.replace(data.info, phase_ra_deg=10.0))
+    with pytest.raises(InvalidInput, match="phase centre"):
+        predict_data(moved, read_image(reduced.imaged.model_path))
+
+
+def test_the_pixel_is_a_fifth_of_the_fitted_beam_but_holds_the_longest_baseline(tmp_path: Path) -> None:
+    data = observe(geometry(40, n_channels=16, n_times=6), [], sigma_jy=1.0)
+    cleaned, job = image(data, tmp_path, field_deg=1.0, niter=0)
+    # the longest baseline of these asks for a finer pixel than a fifth of the beam
+    nyquist_arcsec = np.degrees(1 / (2.2 * job.weights.max_uv_wavelengths)) * 3600
+    assert job.grid.cell_arcsec == pytest.approx(min(cleaned.flat.beam.minor_arcsec / 5, nyquist_arcsec), rel=0.02)
+    natural, _ = image(data, tmp_path, field_deg=1.0, niter=0, robust=2.0)
+    assert natural.flat.beam.minor_arcsec > cleaned.flat.beam.minor_arcsec
+    assert cleaned.iterations == 0
+    np.testing.assert_array_equal(cleaned.flat.data.astype(np.float32), cleaned.residual)
