@@ -5,8 +5,11 @@ The queue keeps of an exception its text and its traceback. The class's path goe
 
 from __future__ import annotations
 
+import functools
 import re
+import sys
 from traceback import format_exception
+from typing import Any, cast
 
 from tasks_app.django_tasks_backend.interface import TaskError
 from tasks_app.errors import AttemptFailed, TaskCancelled
@@ -39,11 +42,25 @@ def mark(error: BaseException) -> None:
 def of(outcome: str, message: str, traceback: str = "") -> TaskError:
     """Return the error of an attempt, or of a task that ended without one."""
     marks = list(_MARK.finditer(traceback))
-    if marks:
+    if marks and _is_loaded(marks[-1]["path"]):
         text = traceback[: marks[-1].start()] + traceback[marks[-1].end() :]
         return TaskError(exception_class_path=marks[-1]["path"], traceback=text)
     exception = _CLASSES.get(outcome, AttemptFailed)
     return TaskError(exception_class_path=path_of(exception), traceback=traceback or message or outcome)
+
+
+def _is_loaded(path: str) -> bool:
+    """Return whether the path leads to an exception in a module that is imported already.
+
+    Django imports what stands here, and the text of a traceback may have been written by whoever chose the arguments.
+    """
+    parts = path.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        module = sys.modules.get(".".join(parts[:end]))
+        if module is not None:
+            found = functools.reduce(lambda owner, name: getattr(owner, name, None), parts[end:], cast(Any, module))
+            return isinstance(found, type) and issubclass(found, BaseException)
+    return False
 
 
 def seen(error: BaseException) -> TaskError:

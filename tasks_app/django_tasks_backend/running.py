@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasks_app import calling, clock
-from tasks_app.django_tasks_backend import failures, results
+from tasks_app.django_tasks_backend import failures, registered, results
 from tasks_app.django_tasks_backend.call import Call
 from tasks_app.django_tasks_backend.interface import (
     Task,
@@ -16,11 +16,17 @@ from tasks_app.django_tasks_backend.interface import (
     task_finished,
     task_started,
 )
-from tasks_app.handler import Context, NoWork
+from tasks_app.handler import Context, NoWork, Unavailable
 
 
 def run(params: Call, context: Context) -> dict[str, Any]:
-    """Call the function and return what it returned. Raises whatever it raises, with its class noted."""
+    """Call the function and return what it returned. Raises whatever it raises, with its class noted.
+
+    Raises Unavailable for a function that this worker does not know: it was registered where the task was spawned, so
+    a worker of that version has it.
+    """
+    if registered.find(params.function) is None:
+        raise Unavailable(registered.unknown(params.function))
     try:
         task = results.task_of(params)
         result = results.find(context.task_id)

@@ -7,6 +7,7 @@ import signal
 import psutil
 import pytest
 
+from tasks_app.models import Worker
 from tests.workers.live import attempts, child_of, finished, gone, outcomes, spawn_one, wait_for, with_progress
 
 pytestmark = pytest.mark.chaos
@@ -65,3 +66,17 @@ def test_one_order_sent_twice_at_once_is_still_a_drain(workers):
         worker.send_signal(number)
     assert worker.wait(60) == 0
     assert outcomes(task) == ["completed"]
+
+
+def test_a_worker_killed_after_a_stop_signal_charges_nothing(workers):
+    """What `docker stop` does after ten seconds, while the attempts still have their drain timeout."""
+    task = spawn_one("sleep", {"seconds": 300})
+    worker = workers.start()
+    with_progress(task)
+    worker.send_signal(signal.SIGTERM)
+    wait_for(lambda: Worker.objects.exclude(stop_signal_at=None).exists())
+    worker.kill()
+    workers.start()  # whose sweep finds the lease expired
+    wait_for(lambda: outcomes(task)[0])
+    assert outcomes(task)[0] == "drained"
+    assert charged(task)[1:] in ((0, 0), (0, 1))  # the claim that runs now counts as a crash until it ends otherwise

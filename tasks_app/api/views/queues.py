@@ -64,9 +64,7 @@ class QueuePauseView(APIView):
     @extend_schema(operation_id="pause_queue", request=StopSerializer, responses=QueueSerializer)
     def post(self, request: Request, queue_name: str) -> Response:
         reason = body_of(request, StopSerializer)["reason"]
-        return Response(
-            QueueSerializer(pause.pause(queue_name, actor=actor_of(request), reason=reason)).data
-        )
+        return Response(QueueSerializer(pause.pause(queue_name, actor=actor_of(request), reason=reason)).data)
 
 
 class QueueResumeView(APIView):

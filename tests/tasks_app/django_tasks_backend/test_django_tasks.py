@@ -21,7 +21,7 @@ from django_tasks.signals import task_enqueued, task_finished, task_started
 from tasks_app import clock
 from tasks_app.actions.cancel import cancel
 from tasks_app.actions.retry import retry
-from tasks_app.django_tasks_backend import AbsurdBackend
+from tasks_app.django_tasks_backend import AbsurdBackend, failures
 from tasks_app.django_tasks_backend.call import NAME
 from tasks_app.django_tasks_backend.priorities import priority_of
 from tasks_app.errors import AttemptFailed, Disabled, ParamsInvalid, TaskCancelled
@@ -227,7 +227,7 @@ def test_a_path_that_leads_to_no_registered_task_is_refused_and_nothing_is_impor
         make_task(NAME, {"function": path})
     task = make_task(NAME, {"function": functions.add.module_path}, max_retries=0)
     Task.objects.filter(pk=task.pk).update(params={"function": path})  # as another version would have stored it
-    assert drain().only.outcome == "invalid"
+    assert drain(limit=1).only.outcome == "unavailable"
     assert "is not a registered Django task" in (Task.objects.get(pk=task.pk).error or "")
     assert {name for name in set(sys.modules) - before if "unlisted" in name or "no_such" in name} == set()
 
@@ -241,6 +241,15 @@ def test_a_path_that_is_none_is_refused_at_spawn(path):
 def test_a_function_that_a_worker_would_not_find_is_refused():
     with pytest.raises(InvalidTaskError, match=r"cannot find this task as .*undecorated"):
         functions.elsewhere.enqueue()
+
+
+def test_no_exception_is_imported_because_the_text_of_a_traceback_names_it():
+    """The arguments of a task may come to stand in its traceback, and Django imports the class that is named there."""
+    forged = f"ValueError: x\n{failures.NOTE}casatasks.__main__.Error\n"
+    assert failures.of("error", "x", forged).exception_class is AttemptFailed
+    assert failures.of("error", "x", f"{failures.NOTE}os.path\n").exception_class is AttemptFailed
+    assert failures.of("error", "x", f"{failures.NOTE}builtins.KeyError\n").exception_class is KeyError
+    assert "casatasks" not in sys.modules
 
 
 # How it maps onto the queue
