@@ -6,10 +6,11 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.functional import SimpleLazyObject
 
+from absurd_project import logins
 from tasks_app import health
 from tasks_app.actions.freeze import current
 
@@ -30,6 +31,13 @@ class ConsoleSite(AdminSite):
             "console_freeze": SimpleLazyObject(current),
             "console_live": request.user.has_perm("tasks_app.view_task"),
         }
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The login page; a login itself only as `logins.admitted` lets it."""
+        if request.method != "POST":
+            return super().login(request, extra_context)
+        with logins.admitted(request) as refusal:
+            return refusal or super().login(request, extra_context)
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The control room, for those who may look at tasks; the plain list of pages for the others."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from axes.helpers import get_client_ip_address
-from axes.models import AccessAttempt, AccessAttemptExpiration, AccessFailureLog, AccessLog
+from axes.models import AccessAttempt, AccessAttemptExpiration, AccessLog
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.sessions.models import Session
@@ -19,7 +19,7 @@ from tasks_app import clock
 from tasks_app.api.errors import MEDIA_TYPE, problem
 
 KEPT_DAYS = 90
-"""For how long it can be looked up who logged in, and who tried."""
+"""For how long it can be looked up who logged in."""
 
 
 def answer(request: HttpRequest, *_: Any) -> HttpResponse:
@@ -28,11 +28,19 @@ def answer(request: HttpRequest, *_: Any) -> HttpResponse:
     until = _ends_at(name, get_client_ip_address(request))
     wait_sec = max(1, math.ceil((until - clock.now()).total_seconds()))
     told = f"too many failed logins as this user from this address; try again after {until:%Y-%m-%d %H:%M:%S}Z"
+    remedy = "Wait, or ask an administrator to delete the attempt."
+    return refuse(request, wait_sec, told, code="locked_out", remedy=remedy)
+
+
+def refuse(
+    request: HttpRequest, wait_sec: int, told: str, *, code: str = "throttled", remedy: str | None = None
+) -> HttpResponse:
+    """Answer 429 in words, as a page or as a problem."""
     headers = {"Retry-After": str(wait_sec), "Cache-Control": "no-store"}
     if "json" in request.headers.get("Accept", ""):
-        body = problem(request, 429, "locked_out", told, remedy="Wait, or ask an administrator to delete the attempt.")
+        body = problem(request, 429, code, told, remedy=remedy)
         return JsonResponse(body, status=429, headers=headers, content_type=MEDIA_TYPE)
-    context = {**admin.site.each_context(request), "title": "Locked out", "told": told}
+    context = {**admin.site.each_context(request), "title": "Login refused", "told": told, "remedy": remedy}
     response = render(request, "admin/locked_out.html", context, status=429)
     for header, value in headers.items():
         response[header] = value
@@ -43,8 +51,7 @@ def clean_up() -> None:
     """Forget attempts whose lockout is over, old records of logins, and sessions that have expired."""
     moment = clock.now()
     AccessAttempt.objects.filter(expiration__expires_at__lt=moment).delete()
-    for records in (AccessLog, AccessFailureLog):
-        records.objects.filter(attempt_time__lt=moment - timedelta(days=KEPT_DAYS)).delete()
+    AccessLog.objects.filter(attempt_time__lt=moment - timedelta(days=KEPT_DAYS)).delete()
     Session.objects.filter(expire_date__lt=moment).delete()
 
 

@@ -16,6 +16,7 @@ from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
 from tasks_app.access import content_policy, peer
+from tasks_app.api.errors import API_ROOT
 
 REQUEST_ID = "X-Request-ID"
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -61,14 +62,15 @@ FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
 
 def refuse_nul(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Answer 400 to a NUL in the path, the query, a cookie or a form; the parser of the API looks at JSON."""
+    """Answer 400 to a NUL in the path, the query, a cookie or a form; the API, which takes no forms, looks at its JSON."""
 
     def answer(request: HttpRequest) -> HttpResponseBase:
         if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
             raise BadRequest("the address holds a NUL character (%00)")
         if any("\0" in value for value in request.COOKIES.values()):
             raise BadRequest("a cookie holds a NUL character")
-        if request.content_type in FORMS and any("\0" in each for _, values in request.POST.lists() for each in values):
+        is_form = request.content_type in FORMS and not request.path.startswith(API_ROOT)
+        if is_form and any("\0" in each for _, values in request.POST.lists() for each in values):
             raise BadRequest("a field of the form holds a NUL character")
         return get_response(request)
 

@@ -198,7 +198,7 @@ ABSURD_PROXIES = env.networks("ABSURD_PROXIES", "unix")
 # Requests a minute; 0 lets all pass. `refused` are those that an address gets a 401 for.
 ABSURD_THROTTLE = env.numbers(
     "ABSURD_THROTTLE",
-    {"key_per_min": 6000, "person_per_min": 6000, "address_per_min": 1200, "refused_per_min": 300},
+    {"key_per_min": 6000, "person_per_min": 6000, "address_per_min": 1200, "refused_per_min": 300, "login_per_min": 30},
 )
 ALLOWED_HOSTS = [h for h in env.text("ABSURD_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1]").split(",") if h]
 CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS] if PRODUCTION else []
@@ -214,7 +214,7 @@ AXES_USE_ATTEMPT_EXPIRATION = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False  # it would greet on standard error whoever runs a command
-AXES_ENABLE_ACCESS_FAILURE_LOG = True
+AXES_ENABLE_ACCESS_FAILURE_LOG = False  # a row for each failure fills the disk; the log has a line
 AXES_CLIENT_IP_CALLABLE = "tasks_app.access.peer.client_address"
 AXES_LOCKOUT_CALLABLE = "absurd_project.lockout.answer"
 AXES_SENSITIVE_PARAMETERS = ["csrfmiddlewaretoken"]  # besides the password

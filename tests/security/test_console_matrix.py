@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from axes.models import AccessAttempt, AccessFailureLog, AccessLog
+from axes.models import AccessAttempt, AccessLog
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Group
 from django.test import Client
@@ -72,7 +72,6 @@ def make_objects(worker: Any) -> dict[str, Any]:
         "auth_group": Group.objects.first().pk,
         "axes_accessattempt": AccessAttempt.objects.create(failures_since_start=1, **seen).pk,
         "axes_accesslog": AccessLog.objects.create(**seen).pk,
-        "axes_accessfailurelog": AccessFailureLog.objects.create(**seen).pk,
     }
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import re
 from datetime import timedelta
 
 import pytest
 from axes.models import AccessAttempt, AccessAttemptExpiration, AccessFailureLog, AccessLog
 from django.contrib.sessions.models import Session
-from django.test import Client
+from django.test import Client, RequestFactory
 
-from absurd_project import lockout
+from absurd_project import lockout, logins
 from tasks_app import clock
 from tests.tasks_app.callers import make_user
 
@@ -31,6 +33,7 @@ def lock_out(name: str = "olga", **headers: str):
 
 @pytest.fixture(autouse=True)
 def olga(settings):
+    settings.ABSURD_THROTTLE = {}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick ones, to try many
     return make_user("olga", "Operator")
 
@@ -89,7 +92,7 @@ def test_administrators_see_the_records_and_end_a_lockout_and_others_do_neither(
     ada, vera = Client(), Client()
     ada.force_login(make_user("ada", "Administrator"))
     vera.force_login(make_user("vera", "Viewer", "Operator"))
-    for name in ("accessattempt", "accessfailurelog", "accesslog"):
+    for name in ("accessattempt", "accesslog"):
         assert vera.get(f"/admin/axes/{name}/").status_code == 403
         assert ada.get(f"/admin/axes/{name}/").status_code == 200
     found = AccessAttempt.objects.get()
@@ -102,7 +105,8 @@ def test_administrators_see_the_records_and_end_a_lockout_and_others_do_neither(
 def test_what_is_kept_and_logged_of_logins_has_names_and_addresses_but_no_passwords(caplog):
     lock_out()
     attempt("olga", PASSWORD, "192.0.2.8")
-    kept = str([list(each.objects.values()) for each in (AccessAttempt, AccessFailureLog, AccessLog)])
+    assert not AccessFailureLog.objects.exists()
+    kept = str([list(each.objects.values()) for each in (AccessAttempt, AccessLog)])
     for text in (kept, caplog.text):
         assert "olga" in text and "192.0.2.7" in text
         assert "guess number" not in text and PASSWORD not in text
@@ -117,8 +121,30 @@ def test_old_records_and_expired_sessions_are_cleaned_away():
     old = clock.now() - timedelta(days=lockout.KEPT_DAYS + 1)
     AccessAttemptExpiration.objects.update(expires_at=old)
     AccessLog.objects.update(attempt_time=old)
-    AccessFailureLog.objects.update(attempt_time=old)
     Session.objects.update(expire_date=old)
     lockout.clean_up()
-    for model in (AccessAttempt, AccessLog, AccessFailureLog, Session):
+    for model in (AccessAttempt, AccessLog, Session):
         assert not model.objects.exists()
+
+
+def test_an_address_tries_a_few_logins_a_minute_and_others_go_on(settings):
+    settings.ABSURD_THROTTLE = {"login_per_min": 3}
+    address = f"198.51.100.{random.randrange(1, 255)}"
+    answers = [attempt(f"nobody-{n}", "guess", address) for n in range(8)]
+    assert 429 in {answer.status_code for answer in answers}
+    assert 0 < int(answers[-1]["Retry-After"]) <= 60
+    assert AccessAttempt.objects.filter(ip_address=address).count() <= 6, "more than two minutes' worth were tried"
+    assert attempt("olga", PASSWORD, "192.0.2.9").status_code == 302
+
+
+def test_few_passwords_are_checked_at_a_time(monkeypatch):
+    monkeypatch.setattr(logins, "WAIT_SEC", 0.01)
+    with contextlib.ExitStack() as busy:
+        for _ in range(logins.SLOTS):
+            assert busy.enter_context(logins.admitted(RequestFactory().post(LOGIN))) is None
+        answer = attempt("olga", PASSWORD)
+        assert (answer.status_code, answer["Retry-After"]) == (429, "2")
+        assert attempt("olga", PASSWORD, Accept="application/json").json()["code"] == "throttled"
+        assert Client().get(LOGIN).status_code == 200
+    assert attempt("olga", PASSWORD).status_code == 302
+    assert not AccessAttempt.objects.exists()
