@@ -168,7 +168,7 @@ def _outlying_channels(by_channel: NDArray[np.float64], allowance: float) -> NDA
     if known.sum() < MIN_CHANNELS:
         return np.zeros(len(by_channel), dtype=bool)
     filled = np.where(known, by_channel, _nanmedian(by_channel))
-    relative = filled / median_filter(filled, size=min(NEIGHBOURS, len(filled)), mode="nearest") - 1.0
+    relative = filled / median_filter(filled, size=min(NEIGHBOURS, len(filled)), mode="mirror") - 1.0
     limit = max(8.0 * _scatter(relative), 0.1 + allowance)
     return known & ((relative > limit) | (relative < -max(limit, 0.5)))
 

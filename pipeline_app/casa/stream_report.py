@@ -98,7 +98,8 @@ def reasons_of(
     unsolved = solutions.flags.all(axis=(1, 2))
     counted = tile.target_row[with_data]
     used = int(np.count_nonzero(weights[counted[counted >= 0]]))
-    total = int(np.count_nonzero(counted >= 0)) * weights.shape[1] * weights.shape[2]
+    held = tally.channels / len(tile.spectrum.freqs_hz)  # missing subbands are named, and count in no fraction
+    total = np.count_nonzero(counted >= 0) * weights.shape[1] * weights.shape[2] * held
     flagged_fraction = 1.0 - used / total if total else 1.0
     names = np.array(tile.antenna_names)
     dead_names = _dead_names(tile, dead)

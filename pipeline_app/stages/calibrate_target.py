@@ -113,7 +113,7 @@ class CalibrateTargetResult(BaseModel):
     declination_deg: float
     """Apparent declination of the pointing."""
     flagged_fraction: float
-    """Of the averaged cross-correlations of antennas with data."""
+    """Of the averaged cross-correlations of antennas and subbands with data."""
     flag_counts: FlagCounts
     dead_antennas: list[str]
     """Antennas (with the hand, where it is one) that gave noise only, or nothing, in spite of a solution."""
