@@ -19,13 +19,18 @@ class SelfCalibrationParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ms_path: Annotated[str, Field(min_length=1, description="Calibrated Measurement Set; never written to")]
-    model_path: Annotated[str, Field(min_length=1, description="Clean components of its image: the imaging stage's")]
     image_path: Annotated[str, Field(min_length=1, description="First image, kept where a second would be no better")]
     flat_image_path: Annotated[str, Field(min_length=1, description="Its uncorrected image")]
     pb_path: Annotated[str, Field(min_length=1, description="Its effective response")]
     imaging: Annotated[
         dict[str, Any], Field(description="Params of the imaging stage for the second image, without ms_path")
     ] = {}
+    min_snr: Annotated[float, Field(gt=0, description="Peaks from this many times the image's noise are the model")] = (
+        10.0
+    )
+    min_fraction: Annotated[
+        float, Field(ge=0, lt=1, description="Peaks fainter than this part of the brightest are no part of the model")
+    ] = 0.05
     target_phase_error_deg: Annotated[
         float, Field(gt=0, description="Phases are solved as often as this error of one of them allows")
     ] = 3.0
@@ -64,6 +69,7 @@ class SelfCalibrationResult(BaseModel):
     """Solved phases (npz); None where there is nothing to solve on."""
     second_image: ImagingResult | None
     """What the second imaging measured."""
+    n_model_sources: int
     n_intervals: int
     """In which phases were solved; 0 where there is nothing to solve on."""
     phase_error_deg: float | None
