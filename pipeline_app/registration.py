@@ -10,6 +10,7 @@ from pipeline_app.stages.calibration_solve import CalibrationSolveParams
 from pipeline_app.stages.convert import ConvertParams
 from pipeline_app.stages.imaging import ImagingParams
 from pipeline_app.stages.photometry import PhotometryParams
+from pipeline_app.stages.self_calibration import SelfCalibrationParams
 from pipeline_app.stages.validation import ValidationParams
 from tasks_app.registry import TaskSpec, register
 
@@ -18,6 +19,7 @@ SOLVE = "calibration-solve"
 APPLY = "calibration-apply"
 CALIBRATE = "calibrate-target"
 IMAGING = "imaging"
+SELF_CALIBRATION = "self-calibration"
 VALIDATION = "validation"
 PHOTOMETRY = "photometry"
 
@@ -83,6 +85,18 @@ STAGES = (
         timeout_sec=1800,
         cores=2,
         memory_gb=4.0,
+        check_params=check_paths,
+        on_complete=RECORD,
+        benign_severe=BENIGN_SEVERE,
+        warm=WARM,
+    ),
+    TaskSpec(
+        name=SELF_CALIBRATION,
+        handler="pipeline_app.casa.self_calibration:run",
+        params_model=SelfCalibrationParams,
+        description="A target's phases against its own sources, and a second image where it is better",
+        timeout_sec=1800,
+        memory_gb=2.0,
         check_params=check_paths,
         on_complete=RECORD,
         benign_severe=BENIGN_SEVERE,

@@ -1,7 +1,8 @@
 """The workflow `standard-pipeline`: which tasks a tile needs, and how one's result becomes another's input.
 
 A calibrator's tile: convert → calibration-solve → calibrate-target → imaging → validation → photometry.
-A target's tile: calibrate-target (with the calibrator's solution) → imaging → validation → photometry.
+A target's tile: calibrate-target (with the calibrator's solution) → imaging → self-calibration (with a second
+image where it is better) → validation → photometry.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from django.db import transaction
 from pipeline_app.calibrators import calibrators
 from pipeline_app.ingest import Tile
 from pipeline_app.models import Observation, ObservationState
-from pipeline_app.registration import CALIBRATE, CONVERT, IMAGING, PHOTOMETRY, SOLVE, VALIDATION
+from pipeline_app.registration import CALIBRATE, CONVERT, IMAGING, PHOTOMETRY, SELF_CALIBRATION, SOLVE, VALIDATION
 from pipeline_app.stages.photometry import Position
 from pipeline_app.telescope import REFERENCE_FREQ_HZ, angular_separation_deg, power_beam
 from tasks_app.actions.spawn import spawn_many
@@ -27,6 +28,7 @@ WORKFLOW = "standard-pipeline"
 PRIORITY_CALIBRATOR = 10
 """Every target of the strip waits for it."""
 PRIORITY_TARGET = 5
+IMAGES = ("image_path", "flat_image_path", "pb_path")
 MIN_RESPONSE = 0.1
 """Calibrators seen with less of the primary beam than this are not measured."""
 CATALOG_KEPT_WHOLE = 2000
@@ -120,13 +122,21 @@ def requests_of(plan: Plan, run: Run, options: Options) -> list[SpawnRequest]:
     elif plan.solve_task_id is not None:
         solved = Binding(task_id=plan.solve_task_id, field="calibration_path")
         chain.append((CALIBRATE, calibrate, raw, {"calibration_path": solved}))
-    chain.append((IMAGING, imaging, {}, {"ms_path": Binding(task_id=calibrate, field="ms_path")}))
+    calibrated = {"ms_path": Binding(task_id=calibrate, field="ms_path")}
+    chain.append((IMAGING, imaging, {}, calibrated))
+    images = {name: Binding(task_id=imaging, field=name) for name in IMAGES}
+    records: dict[str, Binding] = {}
+    if plan.role == "target":
+        again = uuid4()
+        first_imaging = {"imaging": dict(options.stage_params.get(IMAGING, {}))}
+        chain.append((SELF_CALIBRATION, again, first_imaging, calibrated | images))
+        images = {name: Binding(task_id=again, field=name) for name in IMAGES}
+        records = {"self_calibration_path": Binding(task_id=again, field="record_path")}
     positions = positions_for(plan.tile.observation, plan.role, options.catalog)
     if positions:
-        images = {name: Binding(task_id=imaging, field=name) for name in ("image_path", "flat_image_path", "pb_path")}
         where = {"positions": [position.model_dump() for position in positions]}
         validation = uuid4()
-        chain.append((VALIDATION, validation, where, images))
+        chain.append((VALIDATION, validation, where, images | records))
         validated = {"validation_path": Binding(task_id=validation, field="record_path")}
         chain.append((PHOTOMETRY, uuid4(), where, images | validated))
     return [

@@ -71,25 +71,24 @@ def model_of(params: SelfCalibrationParams) -> list[PointSource]:
         min_snr=params.min_snr,
         min_fraction=params.min_fraction,
         limit=MAX_SOURCES,
-        spectral_index=float(params.imaging.get("spectral_index", ImagingParams.model_fields["spectral_index"].default)),
+        spectral_index=float(
+            params.imaging.get("spectral_index", ImagingParams.model_fields["spectral_index"].default)
+        ),
     )
 
 
 def sum_products(info: MeasurementSetInfo, sources: list[PointSource], context: Context) -> Products:
     """Return the sums of data against the model."""
     model = PointModel(sources, info, beam_track(info)) if sources else None
-    column = "WEIGHT"
     hands = info.parallel_hands
     products = Products.empty(len(info.times_mjd), len(hands), len(info.antenna_names))
-    for rows in measurement_set.iter_rows(info, ("DATA", column)):
+    for rows in measurement_set.iter_rows(info, ("DATA", "WEIGHT")):
         if model is None:
             break
         context.progress(START + (SUMMED - START) * rows.start / info.n_rows, "comparing the data with the model")
         cross = rows.cross
         expected = model.visibilities(rows)[cross]
-        weights = rows.columns[column]
-        if weights.ndim == 2:
-            weights = np.broadcast_to(weights[:, None, :], rows.flag.shape)
+        weights = np.broadcast_to(rows.columns["WEIGHT"][:, None, :], rows.flag.shape)
         for number, hand in enumerate(hands):
             values = rows.columns["DATA"][cross, :, hand]
             good = ~rows.flag[cross, :, hand] & np.isfinite(values)
@@ -229,7 +228,11 @@ def _declare_record(
     figures = ("applied", "coherence", "coherence_error", "coherence_after", "phase_rms_deg", "phase_error_deg")
     metrics = {name: getattr(result, name) for name in figures}
     context.product(
-        "self-calibration", output, metrics=metrics, verdict=record.verdict, inputs=[params.ms_path, params.flat_image_path]
+        "self-calibration",
+        output,
+        metrics=metrics,
+        verdict=record.verdict,
+        inputs=[params.ms_path, params.flat_image_path],
     )
     told = "not measurable" if result.coherence is None else f"{result.coherence:.3f}"
     context.progress(1.0, f"coherence {told}; {'second image made' if result.applied else 'first image kept'}")

@@ -11,6 +11,7 @@ import pipeline_app.casa.calibration_solve
 import pipeline_app.casa.convert
 import pipeline_app.casa.imaging
 import pipeline_app.casa.photometry
+import pipeline_app.casa.self_calibration
 import pipeline_app.casa.validation  # noqa: F401 - loaded for those who come
 from pipeline_app.casa import runtime, stream_kernels
 

@@ -43,7 +43,7 @@ class SelfCalibrationParams(BaseModel):
             ge=1,
             description="Amplitude of data that were not solved on, after over before, from which phases are applied",
         ),
-    ] = 1.003
+    ] = 1.005
 
     @model_validator(mode="after")
     def _checks_imaging(self) -> SelfCalibrationParams:
