@@ -9,7 +9,7 @@ from typing import Any
 
 from absurd_project.demo.tiles import DemoTile
 from pipeline_app.models import Measurement as MeasurementRow
-from pipeline_app.registration import IMAGING, PHOTOMETRY, SOLVE
+from pipeline_app.registration import IMAGING, PHOTOMETRY, SELF_CALIBRATION, SOLVE
 from pipeline_app.simulation.judgement import FluxJudgement, GainJudgement, judge_fluxes, judge_gains
 from pipeline_app.stages.photometry import Measurement
 from tasks_app.models import Task
@@ -24,7 +24,8 @@ def judge(calibrator: DemoTile, target: DemoTile, tasks: Sequence[Task]) -> dict
 
     Raises NothingToJudge.
     """
-    imaging = _result(tasks, target, IMAGING)
+    again = _result(tasks, target, SELF_CALIBRATION)
+    imaging = again["second_image"] or _result(tasks, target, IMAGING)
     fluxes = judge_fluxes(
         _measurements(tasks, target), target.truth.sources, beam_minor_arcsec=imaging["beam_minor_arcsec"]
     )

@@ -55,6 +55,9 @@ def solution(directory: Path, truth: TileTruth, factor: complex) -> str:
     return str(directory)
 
 
+TARGET = {"imaging": IMAGE, "self-calibration": {"second_image": None}, "photometry": {}}
+
+
 def finished(tile: DemoTile, results: dict[str, dict[str, Any]]) -> list[Task]:
     """Unsaved tasks of one run, completed with the given results."""
     run = Run(label=tile.name)
@@ -67,7 +70,7 @@ def finished(tile: DemoTile, results: dict[str, dict[str, Any]]) -> list[Task]:
 def outcome(pair: list[DemoTile], directory: Path, *, flux: float = 1.0, offset: float = 0.5, gain: complex = 1.0):
     calibrator, target = pair
     solved = {"calibration_path": solution(directory, calibrator.truth, gain)}
-    tasks = finished(calibrator, {"calibration-solve": solved}) + finished(target, {"imaging": IMAGE, "photometry": {}})
+    tasks = finished(calibrator, {"calibration-solve": solved}) + finished(target, TARGET)
     Measurement.objects.bulk_create(
         Measurement(
             task_id=tasks[-1].task_id,
@@ -107,7 +110,7 @@ def test_each_fault_of_the_products_fails_the_demo(pair, tmp_path, fault):
 
 def test_a_stage_that_did_not_complete_is_named(pair, tmp_path):
     calibrator, target = pair
-    tasks = finished(target, {"imaging": IMAGE})
+    tasks = finished(target, {"imaging": IMAGE, "self-calibration": {"second_image": None}})
     tasks[0].status, tasks[0].error = "failed", "disk full"
     with pytest.raises(NothingToJudge, match=f"imaging of {target.name} is failed: disk full"):
         judge(calibrator, target, tasks)

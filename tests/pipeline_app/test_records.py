@@ -44,7 +44,7 @@ MEASURED = {
 RESULTS: dict[str, dict[str, Any]] = {
     "convert-uvh5-to-ms": {"ms_path": "/data/raw.ms"},
     "calibration-solve": SOLVED,
-    "calibration-apply": {"ms_path": "/data/calibrated.ms"},
+    "calibrate-target": {"ms_path": "/data/calibrated.ms", "verdict": "pass", "reasons": []},
     "imaging": {"image_path": "/data/i.fits", "flat_image_path": "/data/f.fits", "pb_path": "/data/p.fits"},
     "validation": {"record_path": "/data/validation.json", "verdict": "pass", "reasons": []},
     "photometry": {"freq_hz": 1.405e9, "measurements": [MEASURED]},

@@ -8,7 +8,7 @@ from pipeline_app.calibration_choice import MIN_APPARENT_FLUX_JY, plan_set, plan
 from pipeline_app.ingest import Tile
 from pipeline_app.models import Calibration, Observation, ObservationState, SubbandFile
 from pipeline_app.stages.photometry import Position
-from pipeline_app.workflows import AlreadyStarted, Options, Plan, positions_for, start
+from pipeline_app.workflows import IMAGES, AlreadyStarted, Options, Plan, positions_for, start
 from tasks_app.actions.spawn import spawn
 from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.errors import ParamsInvalid
@@ -25,7 +25,7 @@ CALIBRATOR_STAGES = [
     "validation",
     "photometry",
 ]
-TARGET_STAGES = ["calibrate-target", "imaging", "validation", "photometry"]
+TARGET_STAGES = ["calibrate-target", "imaging", "self-calibration", "validation", "photometry"]
 
 
 def make_tile(name: str, *, mid_mjd: float = 61314.25, flux_jy: float | None = None, declination_deg=16.1) -> Tile:
@@ -77,8 +77,11 @@ def test_the_calibrators_tile_is_solved_and_its_solution_bound_to_both():
     assert parents_of(tied[0]) == [("calibration-solve", "bright")]
     assert parents_of(tied[1]) == [("calibrate-target", "target")]
     assert set(tied[1].bindings) == {"ms_path"}
-    validation, photometry = tied[2:]
-    assert set(photometry.bindings) == {*validation.bindings, "validation_path"}
+    again, validation, photometry = tied[2:]
+    assert set(again.bindings) == {"ms_path", *IMAGES}
+    assert set(validation.bindings) == {"self_calibration_path", *IMAGES}
+    assert set(photometry.bindings) == {"validation_path", *IMAGES}
+    assert all(task.bindings["image_path"]["task_id"] == str(again.task_id) for task in (validation, photometry))
     assert photometry.bindings["validation_path"] == {"task_id": str(validation.task_id), "field": "record_path"}
     assert validation.params["positions"] == photometry.params["positions"] == [SOURCE.model_dump()]
     assert [task.display_status for task in tied] == ["waiting"] * len(tied)
@@ -99,10 +102,14 @@ def test_stage_params_reach_their_stage_and_bad_ones_spawn_nothing():
     tile = make_tile("bright", flux_jy=12.0)
     start([Plan.calibrator(tile)], Options(stage_params={"imaging": {"imsize_pix": 256}}), actor="cli:test")
     assert stages_of(tile)[3].params["imsize_pix"] == 256
+    target = make_tile("target", mid_mjd=61314.3)
+    plan = Plan(tile=target, role="target", calibration_path="/data/cal")
+    start([plan], Options(stage_params={"imaging": {"imsize_pix": 256}}), actor="cli:test")
+    assert stages_of(target)[2].params["imaging"] == {"imsize_pix": 256}
     other = make_tile("other", mid_mjd=61315.0)
     with pytest.raises(ParamsInvalid, match="imsize_pix"):
         start([Plan.calibrator(other)], Options(stage_params={"imaging": {"imsize_pix": 3}}), actor="cli:test")
-    assert (Run.objects.count(), Task.objects.filter(run__label="other").count()) == (1, 0)
+    assert (Run.objects.count(), Task.objects.filter(run__label="other").count()) == (2, 0)
     other.observation.refresh_from_db()
     assert other.observation.run_id is None
 
