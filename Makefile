@@ -9,15 +9,15 @@ JOBS ?= 2
 unexport DJANGO_SETTINGS_MODULE PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help ready demo up down test chaos audit lint audit clean purge
+.PHONY: help ready demo up down test test-fast chaos audit lint clean purge
 
 help:  ## Show this list
 	@echo "make demo    simulate raw tiles, run the whole pipeline on them, compare with the truth (1 to 2 minutes on two cores)"
 	@echo "make up      keep web, workers and ingest running; Ctrl-C stops them (ABSURD_PORT, default 8000)"
 	@echo "make down    stop everything that runs on the state directory (ABSURD_VAR, default var/)"
+	@echo "make test-fast  run the quick tests: no CASA, no processes, no real commits (under 90 s on two cores)"
 	@echo "make test    run the tests, all but the long ones (about a quarter of an hour on two cores)"
 	@echo "make chaos   run the long ones: workers and servers killed, frozen and starved, and what is timed"
-	@echo "make audit   look the locked packages up among known vulnerabilities"
 	@echo "make lint    run the checks: ruff, mypy, import contracts, migrations, deployment settings"
 	@echo "make audit   look the locked packages up among known vulnerabilities, where the service can be reached"
 	@echo "make clean   remove .venv and caches, never the state directory"
@@ -39,6 +39,9 @@ down:
 
 test: ready
 	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not realtime" $(ARGS)
+
+test-fast: ready
+	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not realtime and not casa and not live and not commits" $(ARGS)
 
 chaos: ready
 	@$(PY) -m pytest -n $(JOBS) -m "chaos or realtime" $(ARGS)

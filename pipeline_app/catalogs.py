@@ -12,6 +12,8 @@ from pipeline_app.stages.photometry import Position
 from tasks_app.handler import InvalidInput
 
 REQUIRED = ("name", "ra_deg", "dec_deg")
+NAME_CHARS = 200
+"""What the table of measurements holds."""
 MAX_ERRORS = 10
 """A message lists this many bad lines at most."""
 
@@ -33,7 +35,7 @@ def read_catalog(path: str | Path) -> list[Position]:
     ]
     if not numbered:
         raise InvalidInput(f"catalogue {path} is empty")
-    columns = [cell.strip() for cell in next(csv.reader([numbered[0][1]]))]
+    columns = _cells(path, *numbered[0])
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
         raise InvalidInput(f"catalogue {path}, line {numbered[0][0]}: no column {', '.join(missing)}")
@@ -45,7 +47,7 @@ def _read_lines(path: str | Path, columns: list[str], lines: Iterable[tuple[int,
     seen: dict[str, int] = {}
     errors: list[str] = []
     for number, line in lines:
-        cells = [cell.strip() for cell in next(csv.reader([line]))]
+        cells = _cells(path, number, line)
         if len(cells) != len(columns):
             errors.append(f"line {number}: {len(cells)} fields instead of {len(columns)}")
             continue
@@ -53,6 +55,9 @@ def _read_lines(path: str | Path, columns: list[str], lines: Iterable[tuple[int,
             position = _position(dict(zip(columns, cells, strict=True)))
         except ValidationError as error:
             errors.append(f"line {number}: {_first_message(error)}")
+            continue
+        if not 1 <= len(position.name) <= NAME_CHARS or not position.name.isprintable():
+            errors.append(f"line {number}: name {position.name[:40]!r}: write 1 to {NAME_CHARS} printable characters")
             continue
         if position.name in seen:
             errors.append(f"line {number}: {position.name} is already on line {seen[position.name]}")
@@ -65,6 +70,13 @@ def _read_lines(path: str | Path, columns: list[str], lines: Iterable[tuple[int,
     if not positions:
         raise InvalidInput(f"catalogue {path} has no source")
     return positions
+
+
+def _cells(path: str | Path, number: int, line: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line]))]
+    except csv.Error as error:
+        raise InvalidInput(f"catalogue {path}, line {number}: {error}") from error
 
 
 def _position(row: dict[str, str]) -> Position:

@@ -194,7 +194,7 @@ def read_stage_params(path: Path) -> dict[str, dict[str, Any]]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} cannot be read: {error}") from error
     return check_stage_params(content, str(path))
 

@@ -19,7 +19,9 @@ _PROCESS = re.compile(r"\b(subprocess|Popen|serving)\b")
 
 
 def mark(items: Sequence[pytest.Item]) -> None:
-    """Add the marker `casa` to tests that run CASA or pyuvdata, and `live` to those that start processes."""
+    """Add the marker `casa` to tests that run CASA or pyuvdata, `live` to those that start processes, and `commits`
+    to those after which the database is emptied, because their transactions are real.
+    """
     for item in items:
         if not isinstance(item, pytest.Function):
             continue
@@ -29,6 +31,12 @@ def mark(items: Sequence[pytest.Item]) -> None:
             item.add_marker(pytest.mark.casa)
         if fixtures & STARTS_PROCESSES or _PROCESS.search(own) or _starters(item.module) & set(_WORD.findall(own)):
             item.add_marker(pytest.mark.live)
+        if "transactional_db" in fixtures or _commits(item):
+            item.add_marker(pytest.mark.commits)
+
+
+def _commits(item: pytest.Item) -> bool:
+    return any(marker.kwargs.get("transaction") for marker in item.iter_markers("django_db"))
 
 
 def _source(function: object) -> str:

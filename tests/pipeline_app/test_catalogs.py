@@ -71,3 +71,22 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(InvalidInput, match="cannot be read"):
         read_catalog(tmp_path / "binary.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("A\0", "1 to 200 printable characters"),
+        ("\x1b[31mA", "1 to 200 printable characters"),
+        ("A" * 201, "1 to 200 printable characters"),
+        ("A" * 200_000, "line 2: field larger than field limit"),
+    ],
+)
+def test_a_name_that_cannot_be_stored_or_shown_is_refused_by_its_line(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words) as caught:
+        read_catalog(catalog(tmp_path, f"name,ra_deg,dec_deg\n{name},1,2\n"))
+    assert "line 2" in str(caught.value) and len(str(caught.value)) < 1000
+
+
+def test_markup_in_a_name_is_a_name(tmp_path: Path) -> None:
+    assert read_catalog(catalog(tmp_path, "name,ra_deg,dec_deg\nS[/b],1,2\n"))[0].name == "S[/b]"

@@ -178,7 +178,7 @@ def read_settings(pairs: list[str]) -> dict[str, dict[str, Any]]:
             raise InvalidInput(f"--set {pair}: write TASK.PARAM=VALUE")
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = text
         read.setdefault(task_name, {})[param] = value
     return check_stage_params(read, "--set")
