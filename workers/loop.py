@@ -172,6 +172,7 @@ class Loop:
             self._disk.check(running, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
             if self._roots.news():
                 self._heartbeats.hurry()
+                self._look_at_root()
         if not self._orders.drain:
             return
         if news := self._orders.news():
@@ -186,6 +187,15 @@ class Loop:
             execution.worker_stops()
             if not execution.running and execution.outcome is None:
                 execution.give_up(DRAINED)
+
+    def _look_at_root(self) -> None:
+        """Start anew when another root is to take the products, because one that was missing at the start is back."""
+        try:
+            chosen = publication.choose_root(settings.ABSURD_DATA_ROOTS, settings.ABSURD_VAR)
+        except publication.NoPublishRoot:
+            return
+        if not self._roots.missing and chosen != self._root:
+            self._recycling.order(f"products go to {chosen} from now on")
 
     def _listen(self, execution: Execution) -> None:
         for fd in execution.listen():
@@ -328,7 +338,10 @@ class Loop:
         if self._look_again_at is not None and time.monotonic() >= self._look_again_at:
             self._look_again_at = None
             self._claims.hurry()
-        if not self._claims.due() or self._draining or self._presence.ordered or self._disk.low or self._roots.missing:
+        if not self._claims.due() or self._draining or self._presence.ordered or self._disk.low:
+            return
+        if self._roots.forbid_claims:
+            self._exhausted = self._options.burst and not self._executions
             return
         slots = self._options.concurrency - len(self._executions)
         if self._options.max_tasks is not None:

@@ -30,9 +30,9 @@ class Recycling:
             self.because = f"it holds {rss_bytes / 1e9:.2f} GB, more than --max-rss-gb {most_gb:g}"
         return bool(self.because)
 
-    def order(self) -> None:
-        """Start anew because an operator wishes it."""
-        self.because = self.because or "an operator ordered it"
+    def order(self, because: str = "an operator ordered it") -> None:
+        """Start anew for this reason, unless there is one already."""
+        self.because = self.because or because
 
 
 def start_anew() -> NoReturn:

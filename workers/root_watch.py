@@ -39,6 +39,11 @@ class RootWatch:
             return tuple(map(str, settings.ABSURD_DATA_ROOTS))
         return self._found
 
+    @property
+    def forbid_claims(self) -> bool:
+        """Whether roots are missing, or their return has not been announced yet."""
+        return bool(self.missing or self._told)
+
     def news(self) -> bool:
         """Return, once for each change, whether other roots are missing than before; it is logged."""
         missing = self.missing

@@ -26,6 +26,7 @@ OF_QUEUE: dict[str, Callable[[str], Check]] = {
     "unserved queues": of_queue.unserved,
     "task names": of_workers.task_names,
     "data roots of workers": of_workers.data_roots,
+    "hosts": of_workers.unavailable,
     "depth": of_queue.depth,
     "oldest pending": of_queue.oldest_pending,
     "progress": of_queue.progress,

@@ -52,5 +52,24 @@ def test_a_worker_started_on_a_host_without_the_mount_claims_nothing(workers, tm
     workers.start(ABSURD_DIAGNOSTICS="true")
     wait_for(lambda: Worker.objects.filter(missing_roots=[str(mount)]).exists())
     assert Task.objects.get(pk=task.pk).claim_epoch == 0
+    workers.burst()  # does not wait for the mount
+    assert Task.objects.get(pk=task.pk).claim_epoch == 0
     root_marker.mark(str(mount))
     assert finished(task).status == "completed"
+
+
+def test_products_go_to_the_first_root_again_once_it_is_back(workers, tmp_path):
+    mount, aside = tmp_path / "mount", tmp_path / "aside"
+    mount.mkdir()
+    root_marker.mark(str(mount))
+    workers.environment |= {"ABSURD_DATA_ROOTS": f"{mount}:{workers.data}", "ABSURD_MODE": "production"}
+    workers.environment |= {"SECRET_KEY": "k" * 60, "ABSURD_HOSTS": "localhost"}
+    root_marker.mark(str(workers.data))
+    mount.rename(aside)  # no directory at all: the other root is chosen
+    task = spawn_one("echo", {"outputs": {"a.txt": "a"}})
+    workers.start(ABSURD_DIAGNOSTICS="true")
+    wait_for(lambda: Worker.objects.filter(missing_roots=[str(mount)]).exists())
+    aside.rename(mount)
+    (path,) = finished(task).result["paths"]
+    assert Path(path).is_relative_to(mount)
+    assert f"products go to {mount} from now on" in workers.logs()

@@ -74,7 +74,7 @@ def test_with_a_worker_and_nothing_to_do_all_is_well(worker):
     assert {
         "database", "workers", "unserved queues", "depth", "oldest pending", "progress", "stalled claims", "stops",
         "writes", "migrations", "indexes", "counting", "folding", "feed", "vacuum", "old transactions", "clock", "disk",
-        "redis", "task names", "data roots of workers", "data roots",
+        "redis", "task names", "data roots of workers", "data roots", "hosts",
         "lost workers", "crash loops", "failures", "quarantine", "stalled runs",
     } == {check.name for check in found.checks}  # fmt: skip
 
@@ -455,3 +455,13 @@ def test_tasks_of_names_that_no_live_worker_knows_are_told():
     found = look("data roots of workers")
     assert (found.state, found.value) == ("warn", 1)
     assert found.message == "1 workers claim nothing: worker-1@test does not see /data"
+
+
+@pytest.mark.django_db
+def test_tasks_that_a_host_could_not_do_are_told_with_the_reason(worker):
+    spawn_note()
+    claiming.fail(claim_one(worker), "unavailable", "data root /data is not mounted", REPORT)
+    found = look("hosts")
+    assert (found.state, found.value) == ("warn", 1)
+    assert found.message == "1 task could not be done on a host, for example on test: data root /data is not mounted"
+    assert look("workers").state == "ok"
