@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tarfile
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -13,18 +12,25 @@ from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 
 from pipeline_app.models import Product
-from tasks_app.streaming import CHUNK_BYTES, open_file, send_file, streamed
+from tasks_app.file_calls import in_time, in_time_async
+from tasks_app.streaming import CHUNK_BYTES, open_file, open_regular, send_file, streamed
 
 PICTURES = frozenset({"preview", "plot"})
 FITS = (".fits", ".fit")
 
 
 def locate(product: Product) -> Path | None:
-    """Return where the product is, resolved; None where it is not on this host or not below ABSURD_DATA_ROOTS."""
-    if not product.path.startswith("/") or "\0" in product.path:
-        return None
+    """Return where the product is, resolved; None where it is not on this host or not below ABSURD_DATA_ROOTS.
+
+    Raises FilesBusy.
+    """
+    place = Path(product.path)
+    return in_time(place, _resolved, place) if place.is_absolute() and "\0" not in product.path else None
+
+
+def _resolved(place: Path) -> Path | None:
     try:
-        path = Path(product.path).resolve(strict=True)
+        path = place.resolve(strict=True)
         roots = [root.resolve() for root in settings.ABSURD_DATA_ROOTS]
     except (OSError, RuntimeError):
         return None
@@ -33,8 +39,13 @@ def locate(product: Product) -> Path | None:
 
 def picture_path(product: Product) -> Path | None:
     """Return where the product is if it is a picture that can be shown."""
-    path = locate(product) if product.kind in PICTURES else None
-    return path if path is not None and path.is_file() else None
+    return file_path(product) if product.kind in PICTURES else None
+
+
+def file_path(product: Product) -> Path | None:
+    """Return where the product is if it is a regular file. Raises FilesBusy."""
+    path = locate(product)
+    return path if path is not None and in_time(path, path.is_file) else None
 
 
 def send(product: Product, path: Path, asked: Mapping[str, str]) -> HttpResponseBase:
@@ -42,7 +53,7 @@ def send(product: Product, path: Path, asked: Mapping[str, str]) -> HttpResponse
 
     `asked` are the headers of the request. Raises OSError, and RangeNotSatisfiable.
     """
-    if path.is_dir():
+    if in_time(path, path.is_dir):
         return _send_directory(path)
     kind = _content_type(product, path)
     shown = kind == "image/png"
@@ -67,17 +78,17 @@ def _send_directory(path: Path) -> HttpResponseBase:
 
 async def tar_of(directory: Path) -> AsyncIterator[bytes]:
     """Yield a directory as a tar archive in parts; links are left out, for they may lead anywhere."""
-    for path in await asyncio.to_thread(lambda: list(_entries(directory))):
+    for path, is_directory in await in_time_async(directory, lambda: list(_entries(directory))):
         name = str(Path(directory.name) / path.relative_to(directory))
-        if path.is_dir():
-            yield _header(path, f"{name}/")
+        if is_directory:
+            yield await in_time_async(path, _header, path, f"{name}/")
             continue
-        with await asyncio.to_thread(open_file, path) as file:
-            size = os.fstat(file.fileno()).st_size
-            yield _header(path, name, size)
+        with await in_time_async(path, open_regular, path) as file:
+            size = (await in_time_async(path, os.fstat, file.fileno())).st_size
+            yield await in_time_async(path, _header, path, name, size)
             left = size
             while left:
-                part = await asyncio.to_thread(file.read, min(CHUNK_BYTES, left))
+                part = await in_time_async(path, file.read, min(CHUNK_BYTES, left))
                 # A file that shrinks meanwhile must not shift those behind it.
                 part = part or bytes(min(CHUNK_BYTES, left))
                 left -= len(part)
@@ -86,15 +97,15 @@ async def tar_of(directory: Path) -> AsyncIterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _entries(directory: Path) -> Iterator[Path]:
+def _entries(directory: Path) -> Iterator[tuple[Path, bool]]:
     for place, folders, names in os.walk(directory):
         folders.sort()
         folders[:] = [folder for folder in folders if not Path(place, folder).is_symlink()]
-        yield Path(place)
+        yield Path(place), True
         for name in sorted(names):
             path = Path(place, name)
             if path.is_file() and not path.is_symlink():
-                yield path
+                yield path, False
 
 
 def _header(path: Path, name: str, size: int = 0) -> bytes:

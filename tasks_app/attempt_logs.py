@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from django.conf import settings
 
+from tasks_app.file_calls import in_time, in_time_async
 from tasks_app.models import Attempt
 from tasks_app.streaming import CHUNK_BYTES
 
@@ -33,8 +34,12 @@ def locate(attempt: Attempt) -> Path | None:
     """Return where the attempt's log is on this host, resolved; None where there is none below the logs' directory."""
     if not attempt.log_path:
         return None
+    return in_time(Path(attempt.log_path), _resolved, Path(attempt.log_path))
+
+
+def _resolved(path: Path) -> Path | None:
     try:
-        path = Path(attempt.log_path).resolve(strict=True)
+        path = path.resolve(strict=True)
     except (OSError, ValueError, RuntimeError):
         return None
     return path if path.is_relative_to(root()) and path.is_file() else None
@@ -83,7 +88,7 @@ async def _grow(file: BinaryIO, has_ended: Callable[[], Awaitable[bool]]) -> Asy
     while True:
         if now() >= check_at:
             ended, check_at = await has_ended(), now() + CHECK_SEC
-        while part := await asyncio.to_thread(file.read, CHUNK_BYTES):
+        while part := await in_time_async(Path(file.name), file.read, CHUNK_BYTES):
             yield part
         if ended or now() >= until:
             return

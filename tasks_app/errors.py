@@ -192,6 +192,15 @@ class TooSlow(AbsurdError):
         super().__init__(f"no answer was found within {limit_sec:g} s")
 
 
+class FilesBusy(AbsurdError):
+    """A file system does not answer in time, or too many files are being sent."""
+
+    code = "files_busy"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"files below {where} cannot be read now: the file system does not answer, or is in heavy use")
+
+
 class TaskArchived(InvalidTransition):
     """The task has left the hot tables and can change no more."""
 

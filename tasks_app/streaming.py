@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
+import stat
+import threading
+import weakref
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +16,13 @@ from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from tasks_app.errors import RangeNotSatisfiable
+from tasks_app.errors import FilesBusy, RangeNotSatisfiable
+from tasks_app.file_calls import in_time, in_time_async
 
 CHUNK_BYTES = 1 << 20
+SENT_MOST = 64
+"""How many files, or directories as tar, a process sends in parts at once."""
+_sending = threading.BoundedSemaphore(SENT_MOST)
 _RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*")
 
 
@@ -52,14 +58,25 @@ def window_of(header: str | None, size: int) -> Window | None:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file for reading, but no symbolic link: whoever checked the path resolved it before. Raises OSError."""
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    """Open a regular file for reading. Raises OSError, also for a symbolic link anywhere in the path, and FilesBusy.
+
+    Whoever checked the path resolved it before. A FIFO or a device that took the file's place blocks nobody.
+    """
+    return in_time(path, open_regular, path)
 
 
-def tag_of(file: BinaryIO) -> str:
-    """Return an ETag that changes whenever the file is written."""
-    status = os.fstat(file.fileno())
-    return f'"{status.st_size:x}-{status.st_mtime_ns:x}"'
+def open_regular(path: Path) -> BinaryIO:
+    """Do the same in the caller's own thread, which may hang with a file system."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no regular file")
+        if os.readlink(f"/proc/self/fd/{descriptor}") != str(path):
+            raise OSError(f"{path} leads elsewhere by now")
+        return open(path, "rb", opener=lambda *_: descriptor)  # noqa: PTH123 - Path.open takes no opener
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def send_file(
@@ -69,7 +86,8 @@ def send_file(
 
     The response closes the file. Raises RangeNotSatisfiable.
     """
-    size, tag = os.fstat(file.fileno()).st_size, tag_of(file)
+    status = in_time(Path(file.name), os.fstat, file.fileno())
+    size, tag = status.st_size, f'"{status.st_size:x}-{status.st_mtime_ns:x}"'  # which changes with every write
     meant = asked.get("If-Range", tag) == tag
     try:
         window = window_of(asked.get("Range"), size) if meant else None
@@ -89,10 +107,14 @@ def send_window(
     """Return the response with a part of the file: at once if it is small, else in parts."""
     if window.length <= CHUNK_BYTES:
         with file:
-            file.seek(window.start)
-            content = file.read(window.length)
+            content = in_time(Path(file.name), _read, file, window)
         return HttpResponse(content, status=status, content_type=content_type, headers=dict(headers))
     return streamed(_parts(file, window), file, content_type=content_type, headers=headers, status=status)
+
+
+def _read(file: BinaryIO, window: Window) -> bytes:
+    file.seek(window.start)
+    return file.read(window.length)
 
 
 def streamed(
@@ -103,8 +125,17 @@ def streamed(
     headers: Mapping[str, str],
     status: int = 200,
 ) -> StreamingHttpResponse:
-    """Return a response made of parts, which holds no thread and no database connection while it is sent."""
+    """Return a response made of parts, which holds no thread and no database connection while it is sent.
+
+    Raises FilesBusy when as many are being sent as may be.
+    """
+    if not _sending.acquire(blocking=False):
+        if file is not None:
+            file.close()
+        raise FilesBusy("this server's roots")
     response = StreamingHttpResponse(parts, status=status, content_type=content_type, headers=dict(headers))
+    # Called once, by the closing of the response or by the end of one that nobody has closed.
+    response._resource_closers.append(weakref.finalize(response, _sending.release))  # type: ignore[attr-defined]
     if file is not None:
         response._resource_closers.append(file.close)  # type: ignore[attr-defined]
     # Kept until the response ends, the pool's connections would soon all be with slow clients.
@@ -115,8 +146,9 @@ def streamed(
 
 async def _parts(file: BinaryIO, window: Window) -> AsyncIterator[bytes]:
     with file:
-        await asyncio.to_thread(file.seek, window.start)
+        place = Path(file.name)
+        await in_time_async(place, file.seek, window.start)
         left = window.length
-        while left and (part := await asyncio.to_thread(file.read, min(CHUNK_BYTES, left))):
+        while left and (part := await in_time_async(place, file.read, min(CHUNK_BYTES, left))):
             left -= len(part)
             yield part

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
@@ -16,6 +16,7 @@ from pipeline_app import downloads
 from pipeline_app.models import Product
 from tasks_app.admin import display
 from tasks_app.admin.panels import Panel, Table
+from tasks_app.errors import FilesBusy
 from tasks_app.models import Task
 
 
@@ -27,8 +28,11 @@ def send(request: HttpRequest, pk: int) -> HttpResponseBase:
     if not request.user.has_perm("pipeline_app.view_product"):
         raise PermissionDenied
     product = get_object_or_404(Product, pk=pk)
-    path = downloads.locate(product)
-    if path is None or not path.is_file():
+    try:
+        path = downloads.file_path(product)
+    except FilesBusy as error:
+        return HttpResponse(f"{error}\n", status=503, content_type="text/plain", headers={"Retry-After": "30"})
+    if path is None:
         raise Http404(f"{product.path} is a directory, or is not on this host below ABSURD_DATA_ROOTS")
     return downloads.send(product, path, request.headers)
 
@@ -40,15 +44,22 @@ def address(product: Product) -> str:
 
 def link(product: Product) -> SafeString:
     """Return the product's path, as a link when it is a file on this host."""
-    path = downloads.locate(product)
-    if path is None or not path.is_file():
+    try:
+        path = downloads.file_path(product)
+    except FilesBusy:
+        path = None
+    if path is None:
         return format_html("<code>{}</code>", product.path)
     return format_html('<a href="{}"><code>{}</code></a>', address(product), product.path)
 
 
 def picture(product: Product) -> SafeString | str:
     """Return the product as a picture, or a dash when it is none."""
-    if downloads.picture_path(product) is None:
+    try:
+        path = downloads.picture_path(product)
+    except FilesBusy:
+        return "file system does not answer"
+    if path is None:
         return "–"
     return format_html('<a href="{0}"><img class="preview" src="{0}" alt="{1}"></a>', address(product), product)
 

@@ -44,6 +44,7 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
     errors.ConfirmationRefused: 409,
     errors.RangeNotSatisfiable: 416,
     errors.TooSlow: 503,
+    errors.FilesBusy: 503,
     errors.ParamsInvalid: 422,
     errors.UnknownTaskName: 422,
     errors.Disabled: 503,
@@ -51,6 +52,7 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
 
 _REMEDY_OF = {
     "disabled": "Run manage.py absurd_enable on a host of the system.",
+    "files_busy": "Try again later; if it lasts, see whether the mount answers (ls, dmesg) and remount it.",
     "too_slow": "Narrow the query, by status, queue_name, run_id or a time of completion.",
     "unknown_task_name": "Use one of the registered task names.",
     "task_archived": "Respawn it: spawn a new task with its task_name and params.",
@@ -155,7 +157,7 @@ def _describe_ours(error: errors.AbsurdError, request: Request) -> dict[str, Any
 def _headers_of(error: errors.AbsurdError) -> dict[str, str]:
     if isinstance(error, errors.RangeNotSatisfiable):
         return {"Content-Range": f"bytes */{error.size}"}
-    return {"Retry-After": "30"} if isinstance(error, errors.TooSlow) else {}
+    return {"Retry-After": "30"} if isinstance(error, errors.TooSlow | errors.FilesBusy) else {}
 
 
 def _describe_framework(error: exceptions.APIException, request: Request) -> tuple[dict[str, Any], dict[str, str]]:

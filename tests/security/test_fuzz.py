@@ -166,10 +166,11 @@ def ask(settings: Any) -> Any:
         with transaction.atomic():
             answer = caller(operation.method, path, body, **headers)
             transaction.set_rollback(True)
+        asked = f"{operation} {path[:200]!r} {str(body)[:200]!r} {headers}"
         if answer.status_code >= 500:
-            return f"{operation} {path[:200]!r} {str(body)[:200]!r} {headers}: {answer.status_code} {answer.content[:300]!r}"
+            return f"{asked}: {answer.status_code} {answer.content[:300]!r}"
         if answer.status_code >= 400 and not (answer.body and answer.body["detail"]):
-            return f"{operation} {path[:200]!r} {str(body)[:200]!r}: {answer.status_code} without a detail"
+            return f"{asked}: {answer.status_code} without a detail"
         return ""
 
     return send

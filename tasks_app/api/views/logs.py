@@ -20,6 +20,7 @@ from tasks_app.api.errors import BadQuery
 from tasks_app.api.negotiation import AnythingAccepted
 from tasks_app.api.pagination import flag, refuse_unknown, whole, whole_schema
 from tasks_app.api.views.request import find_task
+from tasks_app.file_calls import in_time
 from tasks_app.models import Attempt, Task
 from tasks_app.streaming import Window, open_file, send_file, send_window, streamed
 
@@ -62,9 +63,11 @@ class _LogView(APIView):
             file = open_file(path)
         except OSError:
             return _kept(attempt, lines)
-        size = os.fstat(file.fileno()).st_size
+        size = in_time(path, os.fstat, file.fileno()).st_size
         headers = {SIZE: str(size), "Cache-Control": "no-cache"}
-        start = min(offset or 0, size) if lines is None else attempt_logs.start_of_tail(file, lines)
+        start = min(offset or 0, size)
+        if lines is not None:
+            start = in_time(path, attempt_logs.start_of_tail, file, lines)
         if follow:
             parts = attempt_logs.follow(file, start, _ended(attempt.task_id, attempt.number))
             headers["X-Accel-Buffering"] = "no"

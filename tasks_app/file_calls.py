@@ -1,0 +1,102 @@
+"""Calls into file systems that may hang, such as a mount whose server is gone: few at a time, each in its own thread.
+
+A call that does not come back in time leaves its thread behind until the file system answers, and nothing else: not a
+request's thread, no database connection. Until then calls into the same root are refused at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NoAnswer
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from django.conf import settings
+from django.db import connection
+
+from tasks_app.errors import FilesBusy
+
+P = ParamSpec("P")
+T = TypeVar("T")
+CALLS_MOST = 16
+"""How many calls are under way at once in a process."""
+LIMIT_SEC = 5.0
+"""How long a call may take, and how long it may wait for one of the places."""
+PAUSE_SEC = 0.01
+
+_places = threading.BoundedSemaphore(CALLS_MOST)
+_lock = threading.Lock()
+_hanging: Counter[str] = Counter()
+
+
+def in_time(place: Path, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Return what the call returns; the caller's database connection goes back to the pool first.
+
+    `place` is a path that it works on. Raises FilesBusy, and what the call raises.
+    """
+    if not connection.in_atomic_block:
+        connection.close()
+    root = _root_of(place)
+    if _hanging[root] or not _places.acquire(timeout=LIMIT_SEC):
+        raise FilesBusy(root)
+    future = _begin(lambda: work(*arguments, **named))
+    try:
+        return future.result(LIMIT_SEC)
+    except NoAnswer:
+        if future.done():  # the call's own error
+            raise
+        _hangs(root, future)
+        raise FilesBusy(root) from None
+
+
+async def in_time_async(place: Path, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Return the same for a coroutine, whose event loop is not kept waiting."""
+    root, until = _root_of(place), time.monotonic() + LIMIT_SEC
+    while _hanging[root] or not _places.acquire(blocking=False):
+        if time.monotonic() > until:
+            raise FilesBusy(root)
+        await asyncio.sleep(PAUSE_SEC)
+    future = _begin(lambda: work(*arguments, **named))
+    done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=LIMIT_SEC)
+    if not done:
+        _hangs(root, future)
+        raise FilesBusy(root)
+    return done.pop().result()
+
+
+def _begin(work: Callable[[], T]) -> Future[T]:
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # whoever waits for the future gets it
+            future.set_exception(error)
+        finally:
+            _places.release()
+
+    # A daemon: the process must be able to end while a file system hangs.
+    threading.Thread(target=run, name="file call", daemon=True).start()
+    return future
+
+
+def _hangs(root: str, future: Future[T]) -> None:
+    with _lock:
+        _hanging[root] += 1
+
+    def back(_: Future[T]) -> None:
+        with _lock:
+            _hanging[root] -= 1
+
+    future.add_done_callback(back)
+
+
+def _root_of(place: Path) -> str:
+    """Return the configured root that a path lies in, by its name alone: looking might hang."""
+    roots = [root for root in (*settings.ABSURD_DATA_ROOTS, settings.ABSURD_VAR) if place.is_relative_to(root)]
+    return str(max(roots, key=lambda root: len(root.parts), default=Path(place.anchor)))
