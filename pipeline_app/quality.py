@@ -45,6 +45,11 @@ class CalibrationLimits:
     warn_amplitude_error: float = 0.05
     fail_flagged_data: float = 0.8
     warn_flagged_data: float = 0.5
+    min_flux_references: int = 3
+    """Fewer catalogued sources in the field say nothing about the calibrator's flux: they may be the ones that vary."""
+    fail_flux_scale_error: float = 0.2
+    warn_flux_scale_error: float = 0.05
+    """Median of fitted over catalogue flux of the field's sources, distance from 1, beyond three times its error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +57,10 @@ class CalibrationFigures:
     """What was measured on a solution.
 
     `snr_median` is the median over antennas of gain over its formal error; `phase_rms_deg` is the scatter of
-    corrected/model phases averaged over channels and times per baseline, so a source that is not there shows as 104°;
-    `amplitude_ratio` is the weighted mean of corrected/model (real part), 1 when the model explains the data.
-    None where a figure could not be measured.
+    data/(gains times model) averaged over channels and times per baseline, so a source that is not there shows as 104°;
+    `amplitude_ratio` is the weighted mean of the same (real part), 1 when the model explains the data. Both are
+    measured on integrations that the gains were not solved from. `flux_ratio_median` is fitted over catalogue flux of
+    the field's `n_flux_references` catalogued sources. None where a figure could not be measured.
     """
 
     n_antennas: int
@@ -64,6 +70,9 @@ class CalibrationFigures:
     snr_median: float | None
     phase_rms_deg: float | None
     amplitude_ratio: float | None
+    flux_ratio_median: float | None = None
+    flux_ratio_error: float | None = None
+    n_flux_references: int = 0
 
 
 def judge_calibration(figures: CalibrationFigures, limits: CalibrationLimits | None = None) -> Assessment:
@@ -121,7 +130,30 @@ def judge_calibration(figures: CalibrationFigures, limits: CalibrationLimits | N
             failures,
             warnings,
         )
+    _judge_flux_scale(figures, limits, failures, warnings)
     return assess(failures, warnings)
+
+
+def _judge_flux_scale(
+    figures: CalibrationFigures, limits: CalibrationLimits, failures: list[str], warnings: list[str]
+) -> None:
+    ratio, error = figures.flux_ratio_median, figures.flux_ratio_error
+    if ratio is None or error is None or figures.n_flux_references < limits.min_flux_references:
+        return
+    if abs(ratio - 1.0) <= 3 * error:
+        return
+    brighter = (
+        f"the calibrator is {1 / ratio:.2f} times its table value, or the catalogue is wrong" if ratio > 0 else ""
+    )
+    _above(
+        abs(ratio - 1.0),
+        limits.warn_flux_scale_error,
+        limits.fail_flux_scale_error,
+        f"{figures.n_flux_references} catalogued sources of the field come out {ratio:.2f} times their catalogue flux"
+        f" (limit 1 ± {{limit:g}}): {cause}",
+        failures,
+        warnings,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline_app.casa import measurement_set
+from pipeline_app.casa import flux_scale, measurement_set
 from pipeline_app.casa.calibration_plot import plot_solutions
-from pipeline_app.casa.calibration_tables import NotSolved, solve_tables
-from pipeline_app.casa.calibrator_field import ChosenCalibrator, choose_calibrator, find_field_sources
-from pipeline_app.casa.flagging import flag_bad_data
+from pipeline_app.casa.calibration_tables import SolvedGains, write_tables
+from pipeline_app.casa.calibrator_field import ChosenCalibrator, catalogued_sources, choose_calibrator
+from pipeline_app.casa.field_calibration import FieldCalibration, FittedSource, calibrate_field
+from pipeline_app.casa.flux_scale import FluxScale
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
-from pipeline_app.casa.model import PointSource, write_model
 from pipeline_app.casa.pointing import BeamTrack, beam_track
 from pipeline_app.casa.reference_antenna import choose_reference
-from pipeline_app.casa.residuals import Agreement, flag_residuals, measure_agreement
 from pipeline_app.casa.solutions import GAINS_NPZ, Solutions, read_solutions
+from pipeline_app.casa.tile_cube import TileCube, flag_interference, load_cube
 from pipeline_app.quality import Assessment, CalibrationFigures, judge_calibration
 from pipeline_app.stages.calibration_solve import (
     RECORD_NAME,
     CalibrationRecord,
     CalibrationSolveParams,
     CalibrationSolveResult,
+    FittedFieldSource,
 )
 from tasks_app.handler import Context
 
 PLOT_NAME = "solutions.png"
+_LOADED, _FLAGGED, _SOLVED, _WRITTEN = 0.25, 0.3, 0.9, 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +41,11 @@ class _Outcome:
 
     refusal: str | None = None
     chosen: ChosenCalibrator | None = None
-    field_sources: list[PointSource] = field(default_factory=list)
+    cube: TileCube | None = None
     refant: str | None = None
+    field: FieldCalibration | None = None
+    scale: FluxScale | None = None
     solutions: Solutions | None = None
-    agreement: Agreement = field(default_factory=Agreement)
 
 
 def run(params: CalibrationSolveParams, context: Context) -> CalibrationSolveResult:
@@ -49,21 +54,16 @@ def run(params: CalibrationSolveParams, context: Context) -> CalibrationSolveRes
     Raises:
         InvalidInput: the Measurement Set cannot be read, or the named calibrator or antenna does not exist.
     """
-    original = measurement_set.read_info(params.ms_path)
-    track = beam_track(original)
-    chosen = choose_calibrator(track, params.calibrator)
-    context.progress(0.02, "copying the Measurement Set")
-    copy = context.scratch_dir / "solve.ms"
-    measurement_set.copy_tree(original.path, copy)
-    info = measurement_set.read_info(copy)
-
-    directory = context.output(f"{original.path.stem}.cal")
+    info = measurement_set.read_info(params.ms_path)
+    track = beam_track(info)
+    directory = context.output(f"{info.path.stem}.cal")
     directory.mkdir()
-    outcome = _solve(params, context, info, track, chosen, directory)
-    record = _record(original, info, track, outcome)
+    outcome = _solve(params, context, info, track, directory)
+    context.progress(_WRITTEN, "plotting the solutions")
+    record = _record(info, track, outcome)
     (directory / RECORD_NAME).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    plot = _save_solutions(outcome, directory, title=f"{original.path.stem}  {record.calibrator}  {record.verdict}")
-    inputs = [str(original.path)]
+    plot = _save_solutions(outcome, directory, title=f"{info.path.stem}  {record.calibrator}  {record.verdict}")
+    inputs = [str(info.path)]
     if plot is not None:
         context.product("plot", plot, inputs=inputs)
     metrics = record.model_dump(exclude={"verdict", "versions", "source_ms_path"})
@@ -77,13 +77,9 @@ def run(params: CalibrationSolveParams, context: Context) -> CalibrationSolveRes
 
 
 def _solve(
-    params: CalibrationSolveParams,
-    context: Context,
-    info: MeasurementSetInfo,
-    track: BeamTrack,
-    chosen: ChosenCalibrator | None,
-    directory: Path,
+    params: CalibrationSolveParams, context: Context, info: MeasurementSetInfo, track: BeamTrack, directory: Path
 ) -> _Outcome:
+    chosen = choose_calibrator(track, params.calibrator)
     if chosen is None:
         return _Outcome(refusal="no calibrator with a known flux in the beam")
     if chosen.apparent_flux_jy < params.min_apparent_flux_jy:
@@ -92,40 +88,59 @@ def _solve(
             refusal=f"calibrator {chosen.entry.name} arrives with {chosen.apparent_flux_jy:.2f} Jy only"
             f" (needs {params.min_apparent_flux_jy:g} Jy)",
         )
-    context.progress(0.1, f"flagging; calibrator {chosen.entry.name}")
-    flag_bad_data(info)
-    refant = choose_reference(info, params.refant)
+    report = _within(context, 0.0, _LOADED)
+    cube = load_cube(info, lambda part: report(part, f"reading {info.path.name}; calibrator {chosen.entry.name}"))
+    context.progress(_LOADED, "flagging")
+    flag_interference(cube)
+    refant = choose_reference(info, cube.counts().min(axis=1), params.refant)
     if refant is None:
-        return _Outcome(chosen=chosen, refusal="all data are flagged")
-    sources = [chosen.source]
-    try:
-        context.progress(0.25, f"solving against {refant}")
-        solutions = _solve_once(sources, info, track, params, context, directory, refant)
-        flagged = flag_residuals(sources, info, track, solutions)
-        if params.model_field_sources:
-            sources += find_field_sources(chosen, info, track, solutions)
-        if flagged or len(sources) > 1:
-            context.progress(0.6, f"solving again: {flagged} outliers flagged, {len(sources) - 1} field sources")
-            solutions = _solve_once(sources, info, track, params, context, directory, refant)
-    except NotSolved as error:
-        return _Outcome(chosen=chosen, refant=refant, refusal=str(error))
-    context.progress(0.9, "comparing corrected data with the model")
-    agreement = measure_agreement(sources, info, track, solutions)
-    return _Outcome(chosen=chosen, field_sources=sources[1:], refant=refant, solutions=solutions, agreement=agreement)
+        return _Outcome(chosen=chosen, cube=cube, refusal="all data are flagged")
+    known = catalogued_sources(chosen, track, params.field_sources) if params.model_field_sources else []
+    field = calibrate_field(
+        cube,
+        track,
+        chosen.source,
+        known,
+        info.antenna_names.index(refant),
+        find=params.model_field_sources,
+        progress=_within(context, _FLAGGED, _SOLVED),
+    )
+    context.progress(_SOLVED, "writing the tables")
+    solved = _solved_gains(cube, field, info.antenna_names.index(refant), params.min_solution_snr)
+    if not (solved.weights > 0).any():
+        return _Outcome(
+            chosen=chosen,
+            cube=cube,
+            refant=refant,
+            refusal=f"no antenna has enough signal: no solution reaches {params.min_solution_snr:g} times its noise",
+        )
+    write_tables(info, directory, solved)
+    return _Outcome(
+        chosen=chosen,
+        cube=cube,
+        refant=refant,
+        field=field,
+        scale=flux_scale.compare(field.fitted, [one.source.name for one in known]),
+        solutions=read_solutions(directory, info, refant),
+    )
 
 
-def _solve_once(
-    sources: list[PointSource],
-    info: MeasurementSetInfo,
-    track: BeamTrack,
-    params: CalibrationSolveParams,
-    context: Context,
-    directory: Path,
-    refant: str,
-) -> Solutions:
-    write_model(sources, info, track)
-    solve_tables(info, directory, scratch=context.scratch_dir, refant=refant, min_snr=params.min_solution_snr)
-    return read_solutions(directory, info, refant)
+def _within(context: Context, low: float, high: float) -> Callable[[float, str], None]:
+    """Return a way to report the progress of a part of the stage."""
+    return lambda part, message: context.progress(low + (high - low) * part, message)
+
+
+def _solved_gains(cube: TileCube, field: FieldCalibration, refant: int, min_snr: float) -> SolvedGains:
+    """Bring the gains back to the data's own level, without those that noise drowns."""
+    smoothed = field.smoothed
+    weights = smoothed.weights / max(field.noise, 1e-30) ** 2
+    good = np.abs(smoothed.gains) * np.sqrt(weights) >= min_snr
+    levels = np.nan_to_num(cube.levels, nan=1.0)[..., None]
+    return SolvedGains(
+        gains=np.where(good, smoothed.gains * levels, 0),
+        weights=np.where(good, weights / levels**2, 0.0),
+        refant=refant,
+    )
 
 
 def _save_solutions(outcome: _Outcome, directory: Path, *, title: str) -> Path | None:
@@ -137,45 +152,84 @@ def _save_solutions(outcome: _Outcome, directory: Path, *, title: str) -> Path |
     return plot
 
 
-def _record(
-    original: MeasurementSetInfo, info: MeasurementSetInfo, track: BeamTrack, outcome: _Outcome
-) -> CalibrationRecord:
-    figures = _figures(info, outcome)
+def _record(info: MeasurementSetInfo, track: BeamTrack, outcome: _Outcome) -> CalibrationRecord:
+    figures = _figures(outcome)
     if outcome.refusal is not None:
         assessment = Assessment(verdict="fail", reasons=(outcome.refusal,))
     else:
         assessment = judge_calibration(figures)
-    chosen = outcome.chosen
+    chosen, cube, field, scale = outcome.chosen, outcome.cube, outcome.field, outcome.scale
+    fitted = field.fitted if field else ()
     return CalibrationRecord(
         verdict=assessment.verdict,
         reasons=list(assessment.reasons),
         calibrator=chosen.entry.name if chosen else None,
         calibrator_flux_jy=chosen.entry.flux_jy if chosen else None,
         calibrator_apparent_flux_jy=chosen.apparent_flux_jy if chosen else None,
-        n_field_sources=len(outcome.field_sources),
+        n_field_sources=len(fitted),
+        field_sources=[_fitted(one) for one in fitted],
+        flux_ratio_median=scale.ratio_median if scale else None,
+        flux_ratio_error=scale.ratio_error if scale else None,
+        n_flux_references=scale.n_references if scale else 0,
         refant=outcome.refant,
         n_antennas=figures.n_antennas,
+        antennas_without_data=[] if cube is None else _names(info, ~_with_data(cube)),
+        antennas_without_solution=_without_solution(info, outcome),
         n_antennas_solved=figures.n_antennas_solved,
         flagged_solutions=figures.flagged_solutions,
         flagged_fraction=figures.flagged_data,
+        flagged_by=dict(cube.flagged) if cube else {},
         snr_median=figures.snr_median,
         phase_rms_deg=figures.phase_rms_deg,
         amplitude_ratio=figures.amplitude_ratio,
-        mid_time_mjd=original.mid_time_mjd,
+        phase_drift_deg=field.phase_drift_deg if field else 0.0,
+        smoothing_channels=float(np.median(2 * field.smoothed.half_widths + 1)) if field else 1.0,
+        mid_time_mjd=info.mid_time_mjd,
         declination_deg=track.declination_deg,
-        freq_min_hz=float(original.freqs_hz.min()),
-        freq_max_hz=float(original.freqs_hz.max()),
-        channel_width_hz=original.channel_width_hz,
-        source_ms_path=str(original.path),
-        versions={name: version(name) for name in ("casatools", "casatasks", "python-casacore", "numpy")},
+        freq_min_hz=float(info.freqs_hz.min()),
+        freq_max_hz=float(info.freqs_hz.max()),
+        channel_width_hz=info.channel_width_hz,
+        source_ms_path=str(info.path),
+        versions={name: version(name) for name in ("casatools", "casatasks", "python-casacore", "numpy", "numba")},
     )
 
 
-def _figures(info: MeasurementSetInfo, outcome: _Outcome) -> CalibrationFigures:
-    flagged_data = measurement_set.flagged_fraction(info)
-    if outcome.solutions is None:
+def _fitted(one: FittedSource) -> FittedFieldSource:
+    source = one.source
+    return FittedFieldSource(
+        name=source.name,
+        ra_deg=source.ra_deg % 360,
+        dec_deg=source.dec_deg,
+        flux_jy=source.flux_jy,
+        alpha=source.alpha,
+        error_jy=one.error_jy,
+        catalogue_flux_jy=one.catalogue_flux_jy,
+    )
+
+
+def _with_data(cube: TileCube) -> NDArray[np.bool_]:
+    """Tell which antennas have a level, so data that are neither flagged nor zero, (n_antennas)."""
+    return np.asarray(np.isfinite(cube.levels).any(axis=1))
+
+
+def _names(info: MeasurementSetInfo, chosen: NDArray[np.bool_]) -> list[str]:
+    return [info.antenna_names[index] for index in np.flatnonzero(chosen)]
+
+
+def _without_solution(info: MeasurementSetInfo, outcome: _Outcome) -> list[str]:
+    if outcome.cube is None or outcome.solutions is None:
+        return []
+    return _names(info, _with_data(outcome.cube) & outcome.solutions.flags.all(axis=(1, 2)))
+
+
+def _figures(outcome: _Outcome) -> CalibrationFigures:
+    """Measure what the verdict depends on; antennas without data count in no fraction."""
+    cube, solutions, field, scale = outcome.cube, outcome.solutions, outcome.field, outcome.scale
+    n_antennas = int(_with_data(cube).sum()) if cube else 0
+    flagged_data = cube.flagged_fraction if cube else 1.0
+    if cube is None or solutions is None or field is None:
         return CalibrationFigures(
-            n_antennas=len(info.antenna_names),
+            n_antennas=n_antennas,
             n_antennas_solved=0,
             flagged_solutions=1.0,
             flagged_data=flagged_data,
@@ -183,14 +237,16 @@ def _figures(info: MeasurementSetInfo, outcome: _Outcome) -> CalibrationFigures:
             phase_rms_deg=None,
             amplitude_ratio=None,
         )
-    solutions = outcome.solutions
     snr = solutions.gain_snr[solutions.gain_snr > 0]
     return CalibrationFigures(
-        n_antennas=len(info.antenna_names),
+        n_antennas=n_antennas,
         n_antennas_solved=solutions.antennas_solved,
-        flagged_solutions=float(solutions.flags.mean()),
+        flagged_solutions=float(solutions.flags[_with_data(cube)].mean()),
         flagged_data=flagged_data,
         snr_median=float(np.median(snr)) if len(snr) else None,
-        phase_rms_deg=outcome.agreement.phase_rms_deg,
-        amplitude_ratio=outcome.agreement.amplitude_ratio,
+        phase_rms_deg=field.agreement.phase_rms_deg,
+        amplitude_ratio=field.agreement.amplitude_ratio,
+        flux_ratio_median=scale.ratio_median if scale else None,
+        flux_ratio_error=scale.ratio_error if scale else None,
+        n_flux_references=scale.n_references if scale else 0,
     )

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
 
 from pipeline_app import telescope
 from pipeline_app.calibrators import Calibrator, UnknownCalibrator, calibrator, calibrators
-from pipeline_app.casa import measurement_set
-from pipeline_app.casa.measurement_set import MeasurementSetInfo
-from pipeline_app.casa.model import PointSource, predict
+from pipeline_app.casa.model import PointSource
 from pipeline_app.casa.pointing import BeamTrack
-from pipeline_app.casa.solutions import Solutions
+from pipeline_app.stages.calibration_solve import FieldSource
 from tasks_app.handler import InvalidInput
 
 MAIN_LOBE_DEG = 2.5
 """Inside the first null, 3.2 degrees at 1.405 GHz; scaled with the dish."""
-FIELD_SOURCE_SIGMA = 5.0
-"""Other table sources enter the model when the residual shows them this surely."""
+SAME_SOURCE_DEG = 15.0 / 3600
+"""Entries of two catalogues that lie closer are the same source: a fourth of the beam."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +29,15 @@ class ChosenCalibrator:
     def source(self) -> PointSource:
         """As a source of the model."""
         return as_source(self.entry)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CataloguedSource:
+    """A source of the field whose position is known."""
+
+    source: PointSource
+    """With the catalogue's flux, zero where it has none."""
+    catalogue_flux_jy: float | None
 
 
 def as_source(entry: Calibrator) -> PointSource:
@@ -69,27 +73,46 @@ def choose_calibrator(track: BeamTrack, name: str | None = None) -> ChosenCalibr
     return ChosenCalibrator(entry=entry, apparent_flux_jy=flux_jy)
 
 
-def find_field_sources(
-    chosen: ChosenCalibrator, info: MeasurementSetInfo, track: BeamTrack, solutions: Solutions
-) -> list[PointSource]:
-    """Return the other table sources of the field that the residual visibilities show, with the fluxes seen there.
+def catalogued_sources(
+    chosen: ChosenCalibrator, track: BeamTrack, given: Sequence[FieldSource]
+) -> list[CataloguedSource]:
+    """Return the known sources of the field but the calibrator: those given first, then those of the table.
 
-    Their published fluxes are not trusted (many vary): position from the table, flux from a joint least-squares fit to
-    corrected data minus the calibrator. One that is not there today is left out.
+    Two within `SAME_SOURCE_DEG` are one.
     """
-    candidates = [
-        replace(as_source(entry), flux_jy=1.0)
-        for entry in _near(track)
-        if entry.name != chosen.entry.name and entry.flux_jy is not None
+    listed = [
+        CataloguedSource(
+            source=PointSource(
+                name=source.name,
+                ra_deg=source.ra_deg,
+                dec_deg=source.dec_deg,
+                flux_jy=source.flux_jy or 0.0,
+                alpha=source.alpha,
+            ),
+            catalogue_flux_jy=source.flux_jy,
+        )
+        for source in given
     ]
-    if not candidates:
-        return []
-    fluxes_jy, errors_jy = _fit_fluxes(candidates, chosen.source, info, track, solutions)
-    return [
-        replace(source, flux_jy=float(flux))
-        for source, flux, error in zip(candidates, fluxes_jy, errors_jy, strict=True)
-        if flux > FIELD_SOURCE_SIGMA * error
+    listed += [
+        CataloguedSource(source=as_source(entry), catalogue_flux_jy=entry.flux_jy)
+        for entry in calibrators()
+        if entry.flux_jy is not None
     ]
+    radius_deg = MAIN_LOBE_DEG / track.freq_factor
+    kept: list[CataloguedSource] = []
+    for one in listed:
+        offset_deg = separation_deg(one.source, track.mid_ra_deg, track.mid_dec_deg)
+        others = [chosen.source, *(other.source for other in kept)]
+        if offset_deg < radius_deg and all(
+            separation_deg(one.source, other.ra_deg, other.dec_deg) > SAME_SOURCE_DEG for other in others
+        ):
+            kept.append(one)
+    return kept
+
+
+def separation_deg(source: PointSource, ra_deg: float, dec_deg: float) -> float:
+    """Return the distance of a source from an ICRS direction."""
+    return float(telescope.angular_separation_deg(source.ra_deg, source.dec_deg, ra_deg, dec_deg))
 
 
 def _near(track: BeamTrack) -> list[Calibrator]:
@@ -99,31 +122,3 @@ def _near(track: BeamTrack) -> list[Calibrator]:
 
 def _mean_response(entry: Calibrator, track: BeamTrack) -> float:
     return float(track.response(entry.ra_deg, entry.dec_deg, telescope.REFERENCE_FREQ_HZ).mean())
-
-
-def _fit_fluxes(
-    candidates: Sequence[PointSource],
-    known: PointSource,
-    info: MeasurementSetInfo,
-    track: BeamTrack,
-    solutions: Solutions,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return fluxes and errors in Jy of the candidates, by linear least squares over all visibilities."""
-    n = len(candidates)
-    normal, projected, power, count = np.zeros((n, n)), np.zeros(n), 0.0, 0
-    for rows in measurement_set.iter_rows(info):
-        corrected, bad = solutions.corrected(rows, info)
-        good = ~bad
-        residual = np.where(good, corrected - predict([known], info, track, rows)[..., None], 0)
-        units = [predict([source], info, track, rows) for source in candidates]
-        weight = good.sum(axis=-1)
-        for i, first in enumerate(units):
-            projected[i] += np.sum((first.conj()[..., None] * residual).real)
-            for j, second in enumerate(units[: i + 1]):
-                normal[i, j] += np.sum(weight * (first.conj() * second).real)
-        power += float(np.sum(np.abs(residual) ** 2))
-        count += int(good.sum())
-    normal = normal + np.tril(normal, -1).T
-    inverse = np.linalg.pinv(normal)
-    variance = power / (2 * count) if count else np.inf
-    return inverse @ projected, np.sqrt(np.diag(inverse) * variance)

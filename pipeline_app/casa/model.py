@@ -1,4 +1,4 @@
-"""Model visibilities of point sources seen through the primary beam, written straight into MODEL_DATA."""
+"""Model visibilities of point sources seen through the primary beam."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_app import telescope
-from pipeline_app.casa import measurement_set
 from pipeline_app.casa.measurement_set import MeasurementSetInfo, Rows
 from pipeline_app.casa.pointing import BeamTrack
 
@@ -60,12 +59,3 @@ def predict(
         lmn = direction_cosines(source.ra_deg, source.dec_deg, info)
         total += apparent[rows.time_index] * phasors(rows.uvw_m, lmn, info.freqs_hz)
     return total
-
-
-def write_model(sources: Sequence[PointSource], info: MeasurementSetInfo, track: BeamTrack) -> None:
-    """Fill MODEL_DATA: unpolarised sources in the parallel hands, nothing in the cross hands."""
-    measurement_set.add_model_column(info.path)
-    for rows in measurement_set.iter_rows(info, ()):
-        model = np.zeros((*rows.flag.shape,), dtype=np.complex64)
-        model[..., info.parallel_hands] = predict(sources, info, track, rows)[..., None]
-        measurement_set.put_column(info.path, "MODEL_DATA", rows.start, model)

@@ -7,7 +7,6 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_app.casa import measurement_set
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
 from tasks_app.handler import InvalidInput
 
@@ -17,15 +16,15 @@ MIN_UNFLAGGED = 0.5
 """A reference antenna has at least this fraction of the best antenna's data."""
 
 
-def choose_reference(info: MeasurementSetInfo, wanted: str | None = None) -> str | None:
+def choose_reference(info: MeasurementSetInfo, unflagged: NDArray[np.int64], wanted: str | None = None) -> str | None:
     """Return the name of the reference antenna, None when no antenna has any data.
 
     The first of the chain that has data; without any of the chain, the antenna nearest the array's centre that has.
+    `unflagged` (n_antennas) is the number of usable visibilities, of the hand that has fewest.
 
     Raises:
         InvalidInput: the wanted antenna is not in the data, or all of its data are flagged.
     """
-    unflagged = _unflagged(info)
     if wanted is not None:
         if wanted not in info.antenna_names:
             raise InvalidInput(f"reference antenna {wanted!r} is not in the data")
@@ -42,16 +41,6 @@ def choose_reference(info: MeasurementSetInfo, wanted: str | None = None) -> str
     centre = np.median(info.antenna_positions_m[good], axis=0)
     distance = np.linalg.norm(info.antenna_positions_m - centre, axis=1)
     return info.antenna_names[int(np.argmin(np.where(good, distance, np.inf)))]
-
-
-def _unflagged(info: MeasurementSetInfo) -> NDArray[np.int64]:
-    """Return the number of unflagged cross-correlations of each antenna."""
-    counts = np.zeros(len(info.antenna_names), dtype=np.int64)
-    for rows in measurement_set.iter_rows(info, ()):
-        good = np.where(rows.cross, (~rows.flag).sum(axis=(1, 2)), 0)
-        np.add.at(counts, rows.antenna1, good)
-        np.add.at(counts, rows.antenna2, good)
-    return counts
 
 
 def _station(name: str) -> int | None:

@@ -12,6 +12,28 @@ RECORD_NAME = "calibration.json"
 """File of the published directory that holds a `CalibrationRecord`."""
 
 
+class FieldSource(BaseModel):
+    """A source of the calibrator's field whose position is known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    ra_deg: Annotated[float, Field(ge=0, lt=360, description="ICRS")]
+    dec_deg: Annotated[float, Field(ge=-90, le=90, description="ICRS")]
+    flux_jy: Annotated[float | None, Field(ge=0, description="At 1.405 GHz, before the primary beam")] = None
+    alpha: Annotated[float, Field(description="Spectral index: flux proportional to frequency^alpha")] = -0.7
+
+
+class FittedFieldSource(FieldSource):
+    """The same as the tile shows it."""
+
+    flux_jy: float
+    error_jy: float
+    """Of the fit alone: the noise of the visibilities."""
+    catalogue_flux_jy: float | None
+    """None for a source found in the tile itself."""
+
+
 class CalibrationSolveParams(BaseModel):
     """What to calibrate on."""
 
@@ -35,8 +57,19 @@ class CalibrationSolveParams(BaseModel):
     )
     model_field_sources: Annotated[
         bool,
-        Field(description="Add other table sources to the model with the flux the residual shows, and solve again"),
+        Field(
+            description="Model the field too: sources given here, those of the calibrator table, and what an image of"
+            " the residuals shows; their fluxes are fitted together with the gains"
+        ),
     ] = True
+    field_sources: Annotated[
+        list[FieldSource],
+        Field(
+            max_length=500,
+            description="Known sources near the calibrator: positions are trusted, fluxes are a first guess and check"
+            " the flux scale",
+        ),
+    ] = []
 
 
 class CalibrationRecord(BaseModel):
@@ -53,19 +86,35 @@ class CalibrationRecord(BaseModel):
     calibrator_apparent_flux_jy: float | None
     """The same seen through the primary beam, mean over the tile's times."""
     n_field_sources: int = 0
-    """Other sources added to the model."""
+    """Other sources in the model."""
+    field_sources: list[FittedFieldSource] = []
+    flux_ratio_median: float | None = None
+    """Fitted over catalogue flux of the field's catalogued sources; below 1 when the calibrator is brighter than its
+    table says."""
+    flux_ratio_error: float | None = None
+    n_flux_references: int = 0
+    """Catalogued sources that the ratio is of, chosen by the signal to noise that the catalogue promises."""
     refant: str | None
     n_antennas: int
+    """Antennas with data; those without count in no fraction."""
+    antennas_without_data: list[str] = []
+    antennas_without_solution: list[str] = []
     n_antennas_solved: int
     flagged_solutions: float
     """Fraction of the (antenna, polarisation, channel) solutions that are flagged."""
     flagged_fraction: float
     """Fraction of the cross-correlations flagged when solving."""
+    flagged_by: dict[str, int] = {}
+    """Visibilities that the solve itself flagged, by reason."""
     snr_median: float | None
     phase_rms_deg: float | None
-    """Scatter of corrected over model phases, averaged per baseline."""
+    """Scatter of data over gains times model, averaged per baseline, on integrations not solved on."""
     amplitude_ratio: float | None
-    """Mean of corrected over model amplitudes."""
+    """Mean of data over gains times model, on integrations not solved on."""
+    phase_drift_deg: float = 0.0
+    """Largest phase change of an antenna within the tile, followed and taken out."""
+    smoothing_channels: float = 1.0
+    """Median number of channels over which a bandpass was smoothed."""
     mid_time_mjd: float
     declination_deg: float
     """Apparent declination of the pointing: the strip."""
