@@ -142,9 +142,9 @@ def _judge_flux_scale(
         return
     if abs(ratio - 1.0) <= 3 * error:
         return
-    brighter = (
-        f"the calibrator is {1 / ratio:.2f} times its table value, or the catalogue is wrong" if ratio > 0 else ""
-    )
+    cause = "none of them is there"
+    if ratio > 0:
+        cause = f"the calibrator is {1 / ratio:.2f} times its table value, or the catalogue is wrong"
     _above(
         abs(ratio - 1.0),
         limits.warn_flux_scale_error,

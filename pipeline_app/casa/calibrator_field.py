@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline_app import telescope
 from pipeline_app.calibrators import Calibrator, UnknownCalibrator, calibrator, calibrators
@@ -36,7 +36,7 @@ class CataloguedSource:
     """A source of the field whose position is known."""
 
     source: PointSource
-    """With the catalogue's flux, zero where it has none."""
+    """With the flux that the model begins with."""
     catalogue_flux_jy: float | None
 
 
@@ -94,7 +94,8 @@ def catalogued_sources(
         for source in given
     ]
     listed += [
-        CataloguedSource(source=as_source(entry), catalogue_flux_jy=entry.flux_jy)
+        # many calibrators vary: the fluxes of the table are compared with what is seen, and not begun from
+        CataloguedSource(source=replace(as_source(entry), flux_jy=0.0), catalogue_flux_jy=entry.flux_jy)
         for entry in calibrators()
         if entry.flux_jy is not None
     ]

@@ -17,8 +17,12 @@ from pipeline_app.casa.residuals import Agreement
 from pipeline_app.casa.tile_cube import TileCube
 
 MAX_ROUNDS = 8
-IMAGE_ROUNDS = 4
-"""Rounds that look for sources in an image of the residuals."""
+FLAG_ROUNDS = 2
+"""First rounds, which flag what the model does not explain."""
+PHASE_ROUNDS = (2,)
+REFINE_ROUNDS = (2, 4)
+IMAGE_ROUNDS = 3
+"""First rounds, which look for sources in an image of the residuals."""
 REFINE_SNR = 20.0
 """Positions of found sources are refined above this signal to noise; below, the image has them well enough."""
 KEEP_SIGMA = 5.0
@@ -67,36 +71,37 @@ def calibrate_field(
     """
     sky = Sky.of([calibrator, *(one.source for one in catalogued)], cube, track)
     known = {one.source.name for one in catalogued}
-    turns = still(cube)
-    gains: NDArray[np.complex128] | None = None
+    turns, noise = still(cube), 0.0
+    raw, smoothed = None, None
     errors_jy = np.zeros(0)
     for number in range(1, MAX_ROUNDS + 1):
         part = (number - 1) / MAX_ROUNDS
         progress(part, f"round {number}: solving for gains, {len(sky.sources)} sources in the model")
-        raw = solve(cube, sky, turns, gains)
-        gains = raw.gains
-        smoothed = smooth_gains(raw, cube, refant)
-        progress(part, f"round {number}: comparing data and model")
-        noise = residuals.flag_residuals(cube, sky, smoothed.gains, turns)
-        if number == 1:
+        raw = solve(cube, sky, turns, raw.gains if raw else None, halves=number == 1)
+        smoothed = smooth_gains(raw, cube, refant, smoothed.half_widths if smoothed else None)
+        if number <= FLAG_ROUNDS:
+            progress(part, f"round {number}: comparing data and model")
+            noise = residuals.flag_residuals(cube, sky, smoothed.gains, turns)
+        if number in PHASE_ROUNDS:
+            progress(part, f"round {number}: following phases")
             turns = residuals.follow_phases(cube, sky, smoothed.gains, noise, refant)
         progress(part, f"round {number}: fitting the fluxes of the field")
         left = field_sources.measure_residuals(cube, sky, smoothed, turns, noise)
-        errors_jy = left.errors_jy
-        before = len(sky.sources)
-        sky, done = _update(sky, left, known, cube, track)
-        kept = before == len(sky.sources)
-        snr = np.array([s.flux_jy for s in sky.sources[1:]]) / errors_jy if kept else np.zeros(0)
-        if find and number > 1 and kept and number <= IMAGE_ROUNDS + 1:
+        sky, errors_jy, done = _update(sky, left, known, cube, track)
+        if find and number in REFINE_ROUNDS:
             progress(part, f"round {number}: refining positions")
-            bright = {s.name for s, ratio in zip(sky.sources[1:], snr, strict=True) if ratio > REFINE_SNR} - known
-            sky = Sky.of(field_sources.refine_positions(cube, track, sky, smoothed, turns, bright), cube, track)
+            bright = {s.name for s, e in zip(sky.sources[1:], errors_jy, strict=True) if s.flux_jy > REFINE_SNR * e}
+            moved = field_sources.refine_positions(cube, track, sky, smoothed, turns, bright - known)
+            sky = Sky.of(moved, cube, track)
         if find and number <= IMAGE_ROUNDS:
             progress(part, f"round {number}: imaging what the model lacks")
             found = field_sources.find_sources(left, cube, track, sky.sources)
             sky, done = (Sky.of([*sky.sources, *found], cube, track), False) if found else (sky, done)
-        if done and kept and number > 1:
+        if done and number >= FLAG_ROUNDS:
             break
+    progress(0.95, "solving once more, and from halves of the integrations")
+    raw = solve(cube, sky, turns, raw.gains if raw else None)
+    smoothed = smooth_gains(raw, cube, refant)
     progress(1.0, "comparing with the integrations that were held out")
     agreement = residuals.measure_agreement(cube, sky, smoothed.halves)
     fluxes = {one.source.name: one.catalogue_flux_jy for one in catalogued}
@@ -105,7 +110,7 @@ def calibrate_field(
         noise=noise,
         fitted=tuple(
             FittedSource(source=source, error_jy=float(error), catalogue_flux_jy=fluxes.get(source.name))
-            for source, error in zip(sky.sources[1:], errors_jy, strict=False)
+            for source, error in zip(sky.sources[1:], errors_jy, strict=False)  # the last image's are not fitted yet
         ),
         agreement=agreement,
         phase_drift_deg=float(np.degrees(np.abs(np.angle(turns)).max())),
@@ -115,12 +120,12 @@ def calibrate_field(
 
 def _update(
     sky: Sky, left: field_sources.Residuals, known: set[str], cube: TileCube, track: BeamTrack
-) -> tuple[Sky, bool]:
-    """Return the sky with the fluxes that the residuals ask for, without sources that are not there; and if it is done.
+) -> tuple[Sky, NDArray[np.float64], bool]:
+    """Return the sky with the fluxes that the residuals ask for, their errors, and whether nothing changed by much.
 
-    A catalogued source that is not there stays, with what is seen of it but at least nothing.
+    A found source that is not there is left out. A catalogued one stays, with what is seen of it but at least nothing.
     """
-    sources, changed = [sky.sources[0]], False
+    sources, errors_jy, changed = [sky.sources[0]], [], False
     for source, change, error in zip(sky.sources[1:], left.flux_changes_jy, left.errors_jy, strict=True):
         flux_jy = source.flux_jy + float(change)
         if source.name not in known and flux_jy < KEEP_SIGMA * error:
@@ -128,4 +133,5 @@ def _update(
             continue
         changed |= abs(change) > max(CONVERGED_FRACTION * abs(flux_jy), CONVERGED_SIGMA * error)
         sources.append(replace(source, flux_jy=max(flux_jy, 0.0) if source.name in known else flux_jy))
-    return Sky.of(sources, cube, track), not changed
+        errors_jy.append(float(error))
+    return Sky.of(sources, cube, track), np.array(errors_jy), not changed

@@ -75,9 +75,14 @@ def still(cube: TileCube) -> NDArray[np.complex64]:
 
 
 def solve(
-    cube: TileCube, sky: Sky, turns: NDArray[np.complex64], start: NDArray[np.complex128] | None = None
+    cube: TileCube,
+    sky: Sky,
+    turns: NDArray[np.complex64],
+    start: NDArray[np.complex128] | None = None,
+    *,
+    halves: bool = True,
 ) -> RawGains:
-    """Solve for gains that are constant in time but for the phase factors `turns`."""
+    """Solve for gains that are constant in time but for the phase factors `turns`; `start` is where to begin."""
     n_baselines, n_times, n_channels, n_hands = cube.data.shape
     product = np.zeros((2, n_baselines, n_channels, n_hands), dtype=np.complex64)
     power = np.zeros(product.shape, dtype=np.float32)
@@ -97,11 +102,12 @@ def solve(
         power,
     )
     gains, weights = _stefcal(cube, product.sum(axis=0), power.sum(axis=0), start)
-    halves = []
-    for half in range(2 if n_times > 1 else 0):
-        own, own_weights = _stefcal(cube, product[half], power[half], gains)
-        halves.append((_aligned(own, own_weights, gains), own_weights))
-    return RawGains(gains=gains, weights=weights, halves=tuple(halves))
+    own = [_stefcal(cube, product[half], power[half], gains) for half in range(2 if halves and n_times > 1 else 0)]
+    return RawGains(
+        gains=gains,
+        weights=weights,
+        halves=tuple((_aligned(one, one_weights, gains), one_weights) for one, one_weights in own),
+    )
 
 
 def _stefcal(
@@ -151,11 +157,14 @@ class SmoothGains:
     """The same from the even and from the odd integrations alone; common phases are left as they are."""
 
 
-def smooth_gains(raw: RawGains, cube: TileCube, refant: int) -> SmoothGains:
+def smooth_gains(
+    raw: RawGains, cube: TileCube, refant: int, half_widths: NDArray[np.int64] | None = None
+) -> SmoothGains:
     """Smooth over the channels of each subband, as far as each antenna's own data allow.
 
     The common phase of a channel is first that of the reference antenna, then that of all antennas together, so that
-    the noise of the reference antenna does not enter all others; the result is referred to it again.
+    the noise of the reference antenna does not enter all others; the result is referred to it again. How far to smooth
+    is found from the halves; `half_widths` says where there are none.
     """
     freqs_hz = cube.info.freqs_hz
     parts = segments(freqs_hz)
@@ -163,7 +172,8 @@ def smooth_gains(raw: RawGains, cube: TileCube, refant: int) -> SmoothGains:
     common = _unit(np.conj(raw.gains[refant]))
     delays_sec = bandpass.find_delays(raw.gains * common, weights, freqs_hz)
     slope = bandpass.slopes(delays_sec, freqs_hz, float(freqs_hz.mean()))
-    half_widths = np.full(slope.shape[:2], max(bandpass.HALF_WIDTHS))
+    if half_widths is None:
+        half_widths = np.full(slope.shape[:2], max(bandpass.HALF_WIDTHS) if raw.halves else 0)
     for _ in range(2):
         flat = raw.gains * common / slope
         smoothed, _weights = bandpass.smooth_robustly(flat, weights, parts, half_widths)
