@@ -26,7 +26,8 @@ PHOTOMETRY = "photometry"
 RECORD = "pipeline_app.records:record"
 WARM = "pipeline_app.casa.warm"
 
-# Memory as measured on a tile of the real size (96 antennas, 768 channels, 24 times), rounded up.
+# Memory as measured on a tile of the real size (96 antennas, 768 channels, 24 times), rounded up. Two cores each,
+# so that two tiles of that size never run side by side on a host with two cores.
 STAGES = (
     TaskSpec(
         name=CONVERT,
@@ -35,6 +36,7 @@ STAGES = (
         description="Raw UVH5 subband files of one tile into one Measurement Set",
         timeout_sec=900,
         memory_gb=5.0,
+        cores=2,
         check_params=check_paths,
         on_complete=RECORD,
         benign_severe=BENIGN_SEVERE,
@@ -45,8 +47,9 @@ STAGES = (
         handler="pipeline_app.casa.calibration_solve:run",
         params_model=CalibrationSolveParams,
         description="Delays, bandpass and gains from the calibrator in the beam, with a verdict",
-        timeout_sec=1800,
+        timeout_sec=900,
         memory_gb=3.0,
+        cores=2,
         check_params=check_paths,
         on_complete=RECORD,
         benign_severe=BENIGN_SEVERE,

@@ -18,6 +18,7 @@ from pipeline_app.calibrators import calibrators
 from pipeline_app.ingest import Tile
 from pipeline_app.models import Observation, ObservationState
 from pipeline_app.registration import CALIBRATE, CONVERT, IMAGING, PHOTOMETRY, SELF_CALIBRATION, SOLVE, VALIDATION
+from pipeline_app.stages.calibration_solve import MAX_FIELD_SOURCES, FieldSource
 from pipeline_app.stages.photometry import Position
 from pipeline_app.telescope import REFERENCE_FREQ_HZ, angular_separation_deg, power_beam
 from tasks_app.actions.spawn import spawn_many
@@ -115,8 +116,10 @@ def requests_of(plan: Plan, run: Run, options: Options) -> list[SpawnRequest]:
     chain: list[tuple[str, UUID, dict[str, Any], dict[str, Binding]]] = []
     if plan.role == "calibrator" and plan.solve_task_id:
         convert = uuid4()
+        field = field_sources_for(plan.tile.observation, options.catalog)
+        modelled = {"field_sources": [source.model_dump() for source in field]}
         chain.append((CONVERT, convert, raw, {}))
-        chain.append((SOLVE, plan.solve_task_id, {}, {"ms_path": Binding(task_id=convert, field="ms_path")}))
+        chain.append((SOLVE, plan.solve_task_id, modelled, {"ms_path": Binding(task_id=convert, field="ms_path")}))
     if plan.calibration_path is not None:
         chain.append((CALIBRATE, calibrate, raw | {"calibration_path": plan.calibration_path}, {}))
     elif plan.solve_task_id is not None:
@@ -169,6 +172,27 @@ def positions_for(observation: Observation, role: Role, catalog: Sequence[Positi
     if role == "calibrator" and not near:
         return []
     return list(catalog) if len(catalog) <= CATALOG_KEPT_WHOLE else near or list(catalog[:1])
+
+
+def field_sources_for(observation: Observation, catalog: Sequence[Position] | None) -> list[FieldSource]:
+    """Return the catalogue's sources around a calibrator whose flux is known, those seen brightest first."""
+    known = [position for position in catalog or () if position.flux_jy]
+    if not known:
+        return []
+    separation_deg = angular_separation_deg(
+        [p.ra_deg for p in known], [p.dec_deg for p in known], observation.ra_deg, observation.dec_deg
+    )
+    near = [position for position, apart in zip(known, separation_deg, strict=True) if apart <= CATALOG_RADIUS_DEG]
+    near.sort(key=lambda position: -_apparent_flux_jy(position, observation))
+    return [
+        FieldSource(name=p.name, ra_deg=p.ra_deg % 360, dec_deg=p.dec_deg, flux_jy=p.flux_jy)
+        for p in near[:MAX_FIELD_SOURCES]
+    ]
+
+
+def _apparent_flux_jy(position: Position, observation: Observation) -> float:
+    offset_deg = angular_separation_deg(position.ra_deg, position.dec_deg, observation.ra_deg, observation.dec_deg)
+    return (position.flux_jy or 0.0) * float(power_beam(offset_deg, REFERENCE_FREQ_HZ))
 
 
 def _calibrators_in_beam(observation: Observation) -> list[Position]:

@@ -19,7 +19,7 @@ from pipeline_app.casa import solve_kernels
 from pipeline_app.casa.gain_solver import Sky, SmoothGains
 from pipeline_app.casa.model import PointSource, direction_cosines
 from pipeline_app.casa.pointing import BeamTrack
-from pipeline_app.casa.threads import in_parts
+from pipeline_app.casa.threads import allowed, in_parts
 from pipeline_app.casa.tile_cube import TileCube
 
 MAIN_LOBE_DEG = 2.5
@@ -38,7 +38,9 @@ _BLEND_BEAMS = 2.0
 """What is found closer to a source of the model is taken for an error of that source's position or flux."""
 _MAX_PIXELS = 2048
 _NORMAL_STRIDE = 8
-"""Channels apart, in the matrix of a fit that is iterated: its right-hand side has all channels."""
+"""Channels apart at least, in the matrix of a fit that is iterated: its right-hand side has all channels."""
+MAX_SOURCES = 60
+"""In the model: each costs a pass over the data."""
 _POSITION_STRIDE = 4
 """Channels apart, for positions: a quarter of the data places a source well enough."""
 _STEP_OF_BEAM = 0.1
@@ -65,7 +67,7 @@ def measure_residuals(
     n_channels = cube.data.shape[2]
     n_bins = min(MAX_BINS, n_channels)
     bin_of = np.arange(n_channels) * n_bins // n_channels
-    stride = _NORMAL_STRIDE if n_channels >= 8 * _NORMAL_STRIDE else 1
+    stride = max(_NORMAL_STRIDE, len(sky.sources)) if n_channels >= 8 * _NORMAL_STRIDE else 1
     projected, normal, image, weight = _project(cube, sky, smoothed, turns, bin_of, stride)
     inverse = np.linalg.pinv(normal[1:, 1:])
     return Residuals(
@@ -184,7 +186,7 @@ def find_sources(
         near = np.degrees(_BLEND_BEAMS * beam)
         if source is not None and all(_apart_deg(source, other) > near for other in (*known, *found)):
             found.append(source)
-    return found
+    return found[: max(0, MAX_SOURCES - len(known))]
 
 
 def _dirty(residuals: Residuals, cube: TileCube, size: int, pixel_rad: float) -> NDArray[np.float64]:
@@ -201,7 +203,7 @@ def _dirty(residuals: Residuals, cube: TileCube, size: int, pixel_rad: float) ->
         pixsize_y=pixel_rad,
         epsilon=1e-3,
         do_wgridding=True,
-        nthreads=0,
+        nthreads=allowed(),
         flip_u=True,
         flip_v=True,
     )

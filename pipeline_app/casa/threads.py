@@ -16,9 +16,15 @@ import numpy as np
 _PARTS_PER_THREAD = 4
 
 
+def allowed() -> int:
+    """Return how many threads this process may use: as many as its task declared cores, or as it has itself."""
+    declared = os.environ.get("OMP_NUM_THREADS", "")
+    return int(declared) if declared.isdecimal() and int(declared) else len(os.sched_getaffinity(0))
+
+
 def in_parts(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
-    """Call `kernel(*arguments, low, high)` for all of `range(count)`, in as many threads as there are cores."""
-    threads = min(len(os.sched_getaffinity(0)), count)
+    """Call `kernel(*arguments, low, high)` for all of `range(count)`, in several threads."""
+    threads = min(allowed(), count)
     if threads < 2:
         kernel(*arguments, 0, count)
         return

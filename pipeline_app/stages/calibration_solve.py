@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline_app.quality import Verdict
 
 RECORD_NAME = "calibration.json"
 """File of the published directory that holds a `CalibrationRecord`."""
+MAX_FIELD_SOURCES = 40
+"""Each costs a pass over the data; fainter ones are found in the tile where they matter."""
 
 
 class FieldSource(BaseModel):
@@ -65,11 +67,20 @@ class CalibrationSolveParams(BaseModel):
     field_sources: Annotated[
         list[FieldSource],
         Field(
-            max_length=500,
+            max_length=MAX_FIELD_SOURCES,
             description="Known sources near the calibrator: positions are trusted, fluxes are a first guess and check"
             " the flux scale",
         ),
     ] = []
+
+    @field_validator("field_sources")
+    @classmethod
+    def _named_once(cls, sources: list[FieldSource]) -> list[FieldSource]:
+        names = [source.name for source in sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]} is named twice")
+        return sources
 
 
 class CalibrationRecord(BaseModel):

@@ -123,10 +123,14 @@ def test_another_known_source_enters_the_model_with_the_flux_it_has_today(
     )
     monkeypatch.setattr("pipeline_app.casa.calibrator_field.calibrators", lambda: table)
     with_source, _ = solve(reduced.calibrator_ms, tmp_path)
-    assert with_source.n_field_sources == 1
+    fluxes = {source.name: source.flux_jy for source in with_source.field_sources}
+    assert fluxes["P"] == pytest.approx(present.flux_jy, rel=0.03)
+    assert fluxes["Q"] < 0.01
+    calibrator_only, _ = solve(reduced.calibrator_ms, tmp_path / "alone", model_field_sources=False)
+    assert calibrator_only.n_field_sources == 0
     judgement = judge_gains(with_source.calibration_path, reduced.calibrator_truth)
-    without = judge_gains(reduced.solved.calibration_path, reduced.calibrator_truth)
-    assert judgement.amplitude_rms < without.amplitude_rms
+    without = judge_gains(calibrator_only.calibration_path, reduced.calibrator_truth)
+    assert judgement.amplitude_rms < 0.5 * without.amplitude_rms
 
 
 def test_noise_alone_is_refused(reduced: Reduced, tmp_path: Path) -> None:
@@ -139,7 +143,12 @@ def test_noise_alone_is_refused(reduced: Reduced, tmp_path: Path) -> None:
         measurement_set.put_column(info.path, "DATA", rows.start, noise)
     result, _ = solve(info.path, tmp_path / "solve")
     assert result.verdict == "fail"
-    assert result.reasons
+    assert "no antenna has enough signal" in result.reasons[0]
+    # gains fitted to noise explain that noise; what they were not fitted to shows what they are worth
+    forced, _ = solve(info.path, tmp_path / "forced", min_solution_snr=1e-6)
+    assert forced.verdict == "fail"
+    assert forced.amplitude_ratio == pytest.approx(0.0, abs=0.3)
+    assert any("off the model" in reason for reason in forced.reasons)
 
 
 @pytest.mark.parametrize("params", [{"calibrator": "nowhere"}, {"refant": "999"}])

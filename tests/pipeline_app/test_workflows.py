@@ -200,3 +200,20 @@ def test_a_task_may_name_only_data_roots_and_registered_raw_files(settings, tmp_
             ask("calibration-solve", ms_path=refused)
     with pytest.raises(ParamsInvalid, match=r"params\.paths\.1"):
         ask("convert-uvh5-to-ms", paths=[tile.paths[0], "/etc/passwd"])
+
+
+def test_the_catalogues_sources_around_a_calibrator_enter_its_model():
+    def listed(name: str, dec_deg: float, flux_jy: float | None) -> Position:
+        return Position(name=name, ra_deg=10.0, dec_deg=dec_deg, flux_jy=flux_jy)
+
+    tile = make_tile("cal", flux_jy=12.0)
+    catalog = (
+        listed("faint", 16.2, 0.1),
+        listed("bright", 16.3, 0.9),
+        listed("far", 26.0, 5.0),
+        listed("n", 16.4, None),
+    )
+    start([Plan.calibrator(tile)], Options(catalog=catalog), actor="test")
+    solve = next(task for task in stages_of(tile) if task.task_name == "calibration-solve")
+    assert [source["name"] for source in solve.params["field_sources"]] == ["bright", "faint"]
+    assert solve.params["field_sources"][0]["flux_jy"] == 0.9
