@@ -90,11 +90,15 @@ def follow_phases(
         weights,
     )
     referred = solved * np.exp(-1j * np.angle(solved[..., refant : refant + 1]))
+    there = weights > 0
     snr = np.abs(solved) * np.sqrt(weights) / max(noise, 1e-30)
-    phases = np.angle(referred * np.exp(-1j * np.angle(referred.sum(axis=0))))
-    seen = (snr >= MIN_PHASE_SNR).all(axis=0)
-    changes = np.std(phases, axis=0) > MIN_PHASE_CHANGE / np.maximum(np.median(snr, axis=0), 1.0)
-    return np.where(seen & changes, np.exp(1j * phases), 1.0).transpose(0, 2, 1).astype(np.complex64)
+    phases = np.where(there, np.angle(referred * np.exp(-1j * np.angle(referred.sum(axis=0)))), 0.0)
+    seen = there.any(axis=0) & ((snr >= MIN_PHASE_SNR) | ~there).all(axis=0)
+    number = np.maximum(there.sum(axis=0), 1)
+    change = np.sqrt((phases**2).sum(axis=0) / number)
+    typical = snr.sum(axis=0) / number
+    moves = change * np.maximum(typical, 1.0) > MIN_PHASE_CHANGE
+    return np.where(seen & moves, np.exp(1j * phases), 1.0).transpose(0, 2, 1).astype(np.complex64)
 
 
 def measure_agreement(cube: TileCube, sky: Sky, halves: tuple[NDArray[np.complex128], ...]) -> Agreement:

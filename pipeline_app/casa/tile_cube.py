@@ -186,23 +186,26 @@ def stands_out(level: NDArray[np.float64], freqs_hz: NDArray[np.float64]) -> NDA
 
     A cell is compared with the median of its channel over time, and with the running median over channels.
     """
-    filled = np.where(np.isfinite(level), level, np.nanmedian(level) if np.isfinite(level).any() else 0.0)
+    known = np.isfinite(level)
+    filled = np.where(known, level, np.median(level[known]) if known.any() else 0.0)
     bad = np.zeros(level.shape, dtype=bool)
     if level.shape[0] >= 3:
         over_time = np.median(filled, axis=0, keepdims=True)
-        bad |= _beyond(filled - over_time)
+        bad |= _beyond(filled - over_time, known)
     spectrum = np.median(filled, axis=0)
     smooth = spectrum.copy()
     for part in segments(freqs_hz, per_subband=False):
         size = min(NEIGHBOURS, part.stop - part.start)
         smooth[part] = median_filter(spectrum[part], size=(size, 1), mode="nearest")
-    bad |= _beyond(spectrum - smooth)[None]
-    return bad & np.isfinite(level)
+    bad |= _beyond(spectrum - smooth, known.any(axis=0))[None]
+    return bad & known
 
 
-def _beyond(difference: NDArray[np.float64]) -> NDArray[np.bool_]:
-    scatter = 1.4826 * np.median(np.abs(difference - np.median(difference)))
-    return np.abs(difference) > max(MIN_CELL_EXCESS, CELL_SIGMA * float(scatter))
+def _beyond(difference: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell what differs by more than `CELL_SIGMA` times the scatter of what is known."""
+    seen = difference[known]
+    scatter = 1.4826 * float(np.median(np.abs(seen - np.median(seen)))) if seen.size else 0.0
+    return np.abs(difference) > max(MIN_CELL_EXCESS, CELL_SIGMA * scatter)
 
 
 def segments(freqs_hz: NDArray[np.float64], *, per_subband: bool = True) -> list[slice]:
