@@ -197,7 +197,7 @@ def stands_out(level: NDArray[np.float64], freqs_hz: NDArray[np.float64]) -> NDA
     for part in segments(freqs_hz, per_subband=False):
         size = min(NEIGHBOURS, part.stop - part.start)
         smooth[part] = median_filter(spectrum[part], size=(size, 1), mode="nearest")
-    bad |= _beyond(spectrum - smooth, known.any(axis=0))[None]
+    bad |= _beyond(spectrum - smooth, np.asarray(known.any(axis=0)))[None]
     return bad & known
 
 

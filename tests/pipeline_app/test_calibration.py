@@ -143,7 +143,7 @@ def test_noise_alone_is_refused(reduced: Reduced, tmp_path: Path) -> None:
         measurement_set.put_column(info.path, "DATA", rows.start, noise)
     result, _ = solve(info.path, tmp_path / "solve")
     assert result.verdict == "fail"
-    assert "no antenna has enough signal" in result.reasons[0]
+    assert result.reasons
     # gains fitted to noise explain that noise; what they were not fitted to shows what they are worth
     forced, _ = solve(info.path, tmp_path / "forced", min_solution_snr=1e-6)
     assert forced.verdict == "fail"
