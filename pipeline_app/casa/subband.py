@@ -66,7 +66,8 @@ def read_subband(header: RawHeader) -> UVData:
 def clean(tile: UVData) -> int:
     """Flag, and set to zero, what cannot be a visibility; return how many were not finite or wild.
 
-    Exact zeros are flagged too, uncounted: they are what a correlator writes where it has nothing.
+    Exact zeros are flagged too, uncounted: they are what a correlator writes where it has nothing. So is what has
+    exactly no samples; other impossible numbers are what some writers put everywhere, and mean nothing.
     """
     amplitude = np.abs(tile.data_array)
     bad = ~np.isfinite(amplitude)
@@ -77,8 +78,8 @@ def clean(tile: UVData) -> int:
         if good.size:
             bad[kind] |= seen > WILD_FACTOR * float(np.median(good))
     tile.data_array[bad] = 0
-    tile.flag_array |= bad | (amplitude == 0)
     samples = tile.nsample_array
+    tile.flag_array |= bad | (amplitude == 0) | (samples == 0)
     tile.nsample_array = np.where((samples > 0) & (samples < _MAX_SAMPLES), samples, 1).astype(np.float32)
     return int(np.count_nonzero(bad))
 
