@@ -247,7 +247,7 @@ LOGGING = {
             "style": "{",
         }
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "tasks_app.log_writer.BackgroundHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("ABSURD_LOG_LEVEL", "INFO").upper()},
     "loggers": {
         # Without Redis it writes a traceback a second; the feed says once that it polls.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 from django.db.models import F, Q
 
 from pipeline_app.calibration_choice import MIN_APPARENT_FLUX_JY, plan_single
@@ -127,7 +127,7 @@ class Watcher:
             start([plan], self._run_options(plan), actor=self.options.actor, again=False)
         except AlreadyStarted:
             return False
-        except DatabaseError:
+        except Error:
             raise
         # Whatever keeps one tile from starting must not keep the others.
         except Exception as fault:

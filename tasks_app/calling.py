@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
-import math
 import tempfile
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -15,16 +14,13 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tasks_app import host_faults
+from tasks_app import cleaning, host_faults
+from tasks_app.cleaning import Unstorable, json_value
 from tasks_app.handler import Context, InvalidInput, NoWork, Unavailable
 
 Handler = Callable[[BaseModel, Context], object]
 RaisedClass = Literal["error", "invalid", "no_work", "memory", "unavailable"]
 Finished = TypeVar("Finished")
-
-
-class Unstorable(Exception):
-    """A result holds something that JSON has no word for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +44,21 @@ def call(
     came = _call(path, params, context, finish)
     if not isinstance(came, Raised) or came.failure_class in ("memory", "unavailable"):
         return came
-    places = (context.scratch_dir, Path(tempfile.gettempdir()))
-    lacked = host_faults.reason(came.exception, params, context.data_roots, *places)
+    lacked = host_faults.reason(came.exception, params, context.data_roots, *_places(context))
     if not lacked:
         return came
-    message = lacked if came.message in lacked else f"{lacked}\n{came.message}"
+    message = cleaning.text(lacked if came.message in lacked else f"{lacked}\n{came.message}")
     return replace(came, failure_class="unavailable", message=message)
+
+
+def _places(context: Context) -> list[Path]:
+    """Return where the handler writes, as far as it can be had on a host that lacks something."""
+    places = []
+    with contextlib.suppress(OSError):
+        places.append(context.scratch_dir)
+    with contextlib.suppress(OSError):
+        places.append(Path(tempfile.gettempdir()))
+    return places
 
 
 def _call(
@@ -65,21 +70,22 @@ def _call(
     except ValidationError as error:
         return _raised("invalid", _fields_of(error), error)
     except BaseException as error:
-        return _raised("error", f"handler {path} cannot be used: {_words(error)}", error)
+        return _raised("error", f"handler {path} cannot be used: {cleaning.words(error)}", error)
     try:
         return finish(handler(checked, context))
     except InvalidInput as error:
-        return _raised("invalid", str(error), error)
+        return _raised("invalid", cleaning.text(error), error)
     except NoWork as error:
-        return _raised("no_work", str(error), error)
+        return _raised("no_work", cleaning.text(error), error)
     except Unavailable as error:
-        return _raised("unavailable", str(error), error)
+        return _raised("unavailable", cleaning.text(error), error)
     except MemoryError as error:
-        return _raised("memory", f"out of memory: {error}" if str(error) else "out of memory", error)
+        said = cleaning.text(error)
+        return _raised("memory", f"out of memory: {said}" if said else "out of memory", error)
     except SystemExit as error:
-        return _raised("error", f"the handler called exit({error.code})", error)
+        return _raised("error", f"the handler called exit({cleaning.text(error.code)})", error)
     except BaseException as error:
-        return _raised("error", _words(error), error)
+        return _raised("error", cleaning.words(error), error)
 
 
 @cache
@@ -104,27 +110,10 @@ def plain_result(outcome: object) -> dict[str, Any]:
     """Return a handler's result as a JSON object. Raises Unstorable, naming the field."""
     if outcome is None:
         return {}
-    value = plain(outcome, "result")
+    value = json_value(outcome, "result")
     if not isinstance(value, dict):
         raise Unstorable(f"a handler returns a pydantic model, a dict or None, not {type(outcome).__name__}")
     return value
-
-
-def plain(value: object, where: str) -> Any:
-    """Return the value in JSON's own types. Raises Unstorable, naming the place, for NaN and foreign types."""
-    if isinstance(value, BaseModel):
-        return plain(value.model_dump(mode="json"), where)
-    if isinstance(value, Mapping):
-        return {str(name): plain(part, f"{where}.{name}") for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part, f"{where}[{index}]") for index, part in enumerate(value)]
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise Unstorable(f"{where} is {value}: write None where there is no number")
-        return float(value)
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    raise Unstorable(f"{where} is a {type(value).__name__}, which JSON cannot hold")
 
 
 def _fields_of(error: ValidationError) -> str:
@@ -137,11 +126,7 @@ def _fields_of(error: ValidationError) -> str:
 def _raised(failure_class: RaisedClass, message: str, error: BaseException) -> Raised:
     return Raised(
         failure_class=failure_class,
-        message=message or failure_class,
-        traceback="".join(traceback.format_exception(error)),
+        message=cleaning.text(message) or failure_class,
+        traceback=cleaning.traceback_of(error),
         exception=error,
     )
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

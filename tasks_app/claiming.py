@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import import_module
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import Error, connection, transaction
 
-from tasks_app import archive, clock, limits, registry, transitions
+from tasks_app import archive, cleaning, clock, limits, outages, registry, transitions
 from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.hosts.room import Room
 from tasks_app.models import Attempt, Task, TaskStatus, Worker
@@ -24,8 +23,8 @@ from tasks_app.transitions import Act, Ended, record
 
 __all__ = ["AttemptReport", "Claim", "Completion", "Renewal", "claim", "complete", "complete_many", "fail", "renew"]
 
-METRICS_MOST = 50
-"""A handler that reports more numbers than this is shown the first of them."""
+logger = logging.getLogger(__name__)
+
 MEMORY_CLASSES = tuple(range(12))
 
 
@@ -106,7 +105,7 @@ def left_of(room: Room, claims: Iterable[Claim]) -> Room:
 
 
 def _claims_of(rows: Sequence[tuple[Any, ...]], label: str) -> list[Claim]:
-    bindings = {row[0]: json.loads(row[6]) for row in rows if row[6] != "{}"}
+    bindings = {row[0]: cleaning.loads(row[6]) for row in rows if row[6] != "{}"}
     results = _results_of(bindings)
     return [
         Claim(
@@ -115,7 +114,7 @@ def _claims_of(rows: Sequence[tuple[Any, ...]], label: str) -> list[Claim]:
             attempt=row[2],
             task_name=row[3],
             queue_name=row[4],
-            params=bind(json.loads(row[5]), bindings.get(row[0], {}), results),
+            params=bind(cleaning.loads(row[5]), bindings.get(row[0], {}), results),
             timeout_sec=max(1, row[7]),
             lease_sec=row[8],
             memory_gb=row[9],
@@ -177,17 +176,27 @@ RETURNING task_id, cancel_requested_at IS NOT NULL
 """
 
 
-def renew(claims: Sequence[Claim]) -> Renewal:
-    """Extend the leases of all claims in one statement and learn which are lost or to be cancelled."""
+def renew(claims: Sequence[Claim], *, is_held: Callable[[Claim], bool] = lambda _: True) -> Renewal:
+    """Extend the leases of all claims in one statement and learn which are lost or to be cancelled.
+
+    `is_held` tells whether the caller still needs a claim that was not found: another of its threads may have given it
+    back meanwhile, and then it is not lost.
+    """
     if not claims:
         return Renewal()
     with connection.cursor() as cursor:
         cursor.execute(_RENEW, [[c.claim_token for c in claims]])
         rows = cursor.fetchall()
     held = frozenset(task_id for task_id, _ in rows)
-    lost = frozenset(c.task_id for c in claims) - held
+    lost = frozenset(c.task_id for c in claims if c.task_id not in held and is_held(c))
     for gone in (c for c in claims if c.task_id in lost):
-        _refuse(gone, "renewal")
+        try:
+            _refuse(gone, "renewal")
+        except Error as error:
+            # The note of one lost claim is not worth the leases of the others.
+            if outages.is_disconnect(error):
+                raise
+            logger.warning("the refusal of a renewal of task %s was not recorded: %s", gone.task_id, error)
     return Renewal(held=held, lost=lost, cancel_requested=frozenset(task_id for task_id, asked in rows if asked))
 
 
@@ -197,9 +206,9 @@ def report_progress(
     """Store how far a running attempt is, with numbers of its own. Raises LostClaim."""
     told: dict[str, Any] = {
         "progress": None if fraction is None else min(1.0, max(0.0, fraction)),
-        "progress_message": message[:300],
+        "progress_message": cleaning.text(message, 300),
     }
-    numbers = dict(islice((metrics or {}).items(), METRICS_MOST))
+    numbers = dict(metrics or {})
     with _fenced(claim, "progress") as task:
         Task.objects.filter(pk=task.pk).update(**told, progress_metrics=numbers)
         if numbers:
@@ -214,7 +223,9 @@ def note_stop(claim: Claim, *, failure_class: str, reason: str, asked_ago_sec: f
             reason = cancelled_by(task) or reason
         asked_at = clock.now() - timedelta(seconds=asked_ago_sec)
         Attempt.objects.filter(claim_token=claim.claim_token).update(
-            stop_asked_at=asked_at, stop_due_at=asked_at + timedelta(seconds=takes_sec), stop_reason=reason[:500]
+            stop_asked_at=asked_at,
+            stop_due_at=asked_at + timedelta(seconds=takes_sec),
+            stop_reason=cleaning.text(reason, 500),
         )
 
 
@@ -226,7 +237,8 @@ def note_held(claim: Claim, processes: str) -> None:
     with _fenced(claim, "stop"):
         attempt = Attempt.objects.select_for_update().get(claim_token=claim.claim_token)
         held = (
-            f"since {clock.stamp(clock.now())} the kernel holds what was killed (pid, state, where, name): {processes}"
+            f"since {clock.stamp(clock.now())} the kernel holds what was killed (pid, state, where, name): "
+            f"{cleaning.text(processes)}"
         )
         attempt.stop_reason = f"{attempt.stop_reason[:250]}; {held}"[:500]
         attempt.stop_due_at = None
@@ -311,6 +323,21 @@ def fail(claim: Claim, failure_class: str, message: str, report: AttemptReport, 
     with _fenced(claim, failure_class) as task:
         settle_failure(task, failure_class, message, actor=claim.actor, report=report, final=final)
     return task
+
+
+def return_unknown(worker: Worker, known: Collection[UUID]) -> int:
+    """Return to the queue, at no charge, the worker's claims beside those with the known tokens; return how many.
+
+    When the connection breaks at the commit of a claim, the claim may hold although its worker never heard of it.
+    """
+    with transaction.atomic():
+        mine = Task.objects.filter(worker_id=worker.pk, status=TaskStatus.CLAIMED).exclude(claim_token__in=known)
+        tasks = list(mine.order_by("id").select_for_update(of=("self",)).select_related("run"))
+        for task in tasks:
+            message = "the connection broke when it was claimed, and its worker gave it back unstarted"
+            actor = f"worker:{worker.label}"
+            settle_failure(task, FailureClass.DRAINED, message, actor=actor, report=AttemptReport())
+    return len(tasks)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+from tasks_app import cleaning
+
 _FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
 
 
@@ -23,27 +25,19 @@ def explain(error: BaseException, *places: Path) -> str:
 def chain(error: BaseException | None) -> list[BaseException]:
     """Return the error and what it came from."""
     found: list[BaseException] = []
-    while error is not None and error not in found:
+    while error is not None and not any(error is each for each in found):
         found.append(error)
         error = error.__cause__ or error.__context__
     return found
-
-
-def text_of(error: BaseException) -> str:
-    """Return what the error says; nothing when it cannot say it."""
-    try:
-        return str(error)
-    except Exception:
-        return ""
 
 
 def _full(error: BaseException) -> str | None:
     """Return the words for a full disk found in the error or in what caused it; native code only has the words."""
     for each in chain(error):
         if isinstance(each, OSError) and each.errno in _FULL:
-            return f"disk full: {type(each).__name__}: {text_of(each)}"
-        if any(words in text_of(each) for words in _FULL.values()):
-            return f"disk full: {type(each).__name__}: {text_of(each)}"
+            return f"disk full: {cleaning.words(each)}"
+        if any(words in cleaning.text(each) for words in _FULL.values()):
+            return f"disk full: {cleaning.words(each)}"
     return None
 
 

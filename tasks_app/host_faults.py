@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tasks_app import full_disk, root_marker
+from tasks_app import cleaning, full_disk, root_marker
 
 _ALWAYS = frozenset({errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENODEV, errno.ENXIO, errno.EROFS})
 _OF_FILES = frozenset({errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH})
@@ -26,7 +26,7 @@ def reason(error: BaseException, params: Mapping[str, object], roots: Iterable[P
     if full := full_disk.explain(error, *places):
         return full
     for each in full_disk.chain(error):
-        text = full_disk.text_of(each)
+        text = cleaning.text(each)
         if (isinstance(each, OSError) and _is_of_the_host(each)) or any(words in text for words in _WORDS):
             return f"the file system does not answer: {type(each).__name__}: {text}"
     return _absent_root(error, params, [str(root) for root in roots])

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
-from tasks_app import clock, policies, registry
+from tasks_app import cleaning, clock, policies, registry
 from tasks_app.hosts import unavailability
 from tasks_app.models import Hold, Task, TaskStatus, Worker
 from tasks_app.policies import Verdict
@@ -29,6 +29,10 @@ class AttemptReport:
     read_bytes: int | None = None
     write_bytes: int | None = None
     stack: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("traceback", "log_tail", "stack"):
+            object.__setattr__(self, name, cleaning.text(getattr(self, name), cleaning.TRACEBACK_CHARS_MOST))
 
     def columns(self) -> dict[str, Any]:
         """The report as columns of Attempt."""
@@ -62,7 +66,8 @@ def settle_failures(failures: Sequence[Failure], *, actor: str) -> None:
 
 
 def _settled(failure: Failure, actor: str, moment: datetime) -> Move:
-    task, failure_class, message = failure.task, failure.failure_class, failure.message
+    task, failure_class = failure.task, failure.failure_class
+    message = cleaning.text(failure.message)
     verdict = _verdict(failure)
     fields: dict[str, Any] = {}
     if verdict.to == "pending":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import faulthandler
+import fcntl
 import gc
 import importlib
 import os
@@ -17,34 +18,91 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from tasks_app import calling
+from tasks_app import calling, cleaning
 from tasks_app.handler import DirectoryContext
 from workers import confinement, inputs, protocol, severe
 from workers.pace import Pace
 from workers.protocol import Begun, Failure, Progress, Ready, Reply, Request, Result, Said
-from workers.running import plain_result, product_notes, run_handler
+from workers.running import failure_of, plain_result, product_notes, run_handler
 from workers.stacks import STACK_FD
 
 DENIED = os.strerror(errno.EACCES)
 
 
+HIGH_FD = 400
+"""Descriptors from here on are seldom closed by code that closes all that it may have inherited."""
+
+_write = os.write
+
+
 class Channel:
-    """The pipe to the worker."""
+    """The pipe to the worker, of this process alone: what a handler forks has nothing to say there."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._pipe = os.fstat(self._fd)
+        self._pid = os.getpid()
         self._lock = threading.Lock()
 
     def send(self, message: Said) -> None:
-        """Write one whole line, whichever thread calls."""
-        line = memoryview(protocol.encode(message))
+        """Write one whole line, whichever thread calls. Raises OSError when the handler has closed the pipe."""
+        self._send(protocol.encode(message))
+
+    def reply(self, reply: Reply) -> None:
+        """Send how the attempt ended; a reply that cannot be written becomes a failure that says so."""
+        if os.getpid() != self._pid:
+            os._exit(0)
+        try:
+            line = protocol.encode(reply)
+        except Exception as error:
+            line = protocol.encode(failure_of(error))
+        if len(line) > protocol.LINE_BYTES_MOST:
+            message = (
+                f"the result has {len(line)} bytes as JSON, more than the {protocol.LINE_BYTES_MOST} that are kept"
+            )
+            line = protocol.encode(Failure(failure_class="error", message=message))
+        try:
+            self._send(line)
+        except OSError:
+            os._exit(protocol.CANNOT_REPLY)
+
+    def _send(self, content: bytes) -> None:
+        if os.getpid() != self._pid:
+            return
+        line = memoryview(content)
         with self._lock:
+            if not os.path.samestat(os.fstat(self._fd), self._pipe):
+                raise OSError(errno.EBADF, "another file has taken the place of the pipe to the worker")
             while line:
-                line = line[os.write(self._fd, line) :]
+                line = line[_write(self._fd, line) :]
+
+
+def high(fd: int) -> int:
+    """Return a duplicate of a descriptor where it is safer."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH_FD)
+
+
+class Log:
+    """The attempt's log, where it can be written to whatever the handler does with standard error."""
+
+    def __init__(self) -> None:
+        self._fd = 2
+
+    def keep(self, fd: int) -> None:
+        """Write to the file behind this descriptor from now on."""
+        self._fd = high(fd)
+
+    def write(self, text: str) -> None:
+        """Write a text; that it cannot be written is no reason to fail."""
+        with contextlib.suppress(OSError):
+            _write(self._fd, text.encode(errors="backslashreplace"))
+
+
+log = Log()
 
 
 class ChildContext(DirectoryContext):
@@ -72,8 +130,11 @@ class ChildContext(DirectoryContext):
         self._pace.flush()
 
     def _tell(self, fraction: float | None, message: str, metrics: Mapping[str, float]) -> None:
-        super().progress(fraction, message)
-        self._channel.send(Progress.of(fraction, message, metrics))
+        news = Progress.of(fraction, message, metrics)
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # standard output is the handler's to close
+            super().progress(news.fraction, news.message)
+        with contextlib.suppress(OSError):
+            self._channel.send(news)
 
 
 def main() -> NoReturn:
@@ -85,22 +146,34 @@ def main() -> NoReturn:
         os.set_inheritable(fd, False)
     faulthandler.enable(stack_fd, all_threads=True)
     faulthandler.register(signal.SIGUSR1, stack_fd, all_threads=True)
-    channel = Channel(reply_fd)
+    channel = Channel(high(reply_fd))
+    os.close(reply_fd)
     warm = os.environ.pop(protocol.WARM, "")
     module = importlib.import_module(warm) if warm else None
     if module is not None:
         channel.send(Ready(pid=os.getpid()))
     request = receive(request_fd)
+    try:
+        reply = attempt(request, channel, None if module is None else module.hand_over)
+    except BaseException as error:
+        log.write(cleaning.traceback_of(error))
+        reply = failure_of(error)
+    channel.reply(reply)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(0)
+
+
+def attempt(request: Request, channel: Channel, hand_over: Callable[[], object] | None) -> Reply:
+    """Settle into the attempt, run it and say how it went."""
     began_in = str(Path.cwd())
     settle_in(request)
-    if module is not None:
-        module.hand_over()
+    if hand_over is not None:
+        hand_over()
     channel.send(Begun())
     confine(request, began_in)
-    channel.send(execute(request, ChildContext(request, channel)))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    return execute(request, ChildContext(request, channel))
 
 
 def receive(fd: int) -> Request:
@@ -112,6 +185,7 @@ def receive(fd: int) -> Request:
     request_fd, log_fd = fds
     for standard in (1, 2):
         os.dup2(log_fd, standard)
+    log.keep(log_fd)
     os.close(log_fd)
     with os.fdopen(request_fd, "rb") as stream:
         return Request.model_validate_json(stream.read())
@@ -136,24 +210,24 @@ def confine(request: Request, began_in: str) -> None:
     try:
         confinement.enter([*request.writable, began_in])
     except OSError as error:
-        sys.stderr.write(f"the kernel does not confine this attempt: {error}\n")
+        log.write(f"the kernel does not confine this attempt: {error}\n")
 
 
 def execute(request: Request, context: ChildContext) -> Reply:
     """Run the handler and say how it went; raises nothing."""
-    log = Path(request.log_path)
-    begun_at = log.stat().st_size if log.is_file() else 0
+    log_path = Path(request.log_path)
+    begun_at = log_path.stat().st_size if log_path.is_file() else 0
 
     def finish(outcome: object) -> Result:
         # Tools that the handler let go of close their tables now, before anything is summed.
         gc.collect()
         if request.benign_severe is not None:
-            severe.refuse(log, request.benign_severe, offset=begun_at)
+            severe.refuse(log_path, request.benign_severe, offset=begun_at)
         return Result(result=plain_result(outcome), products=product_notes(context))
 
     given = inputs.find(request.params if request.watch_inputs else {}, context.attempt_dir)
     for path in given.unwatched:
-        sys.stderr.write(f"input {path} has more than {inputs.FILES_MOST} files, which are not watched for changes\n")
+        log.write(f"input {path} has more than {inputs.FILES_MOST} files, which are not watched for changes\n")
     reply = run_handler(request.handler, request.params, context, finish)
     context.finish_reporting()
     if changed := given.changed():
@@ -161,7 +235,7 @@ def execute(request: Request, context: ChildContext) -> Reply:
     elif isinstance(reply, Failure) and request.writable is not None and DENIED in reply.message:
         reply = reply.model_copy(update={"message": f"{reply.message} ({confinement.HINT})"})
     if isinstance(reply, Failure):
-        sys.stderr.write(reply.traceback)
+        log.write(reply.traceback)
     return reply
 
 

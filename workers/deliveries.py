@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Sequence
 
-from tasks_app import claiming, outages, registry
+from django.db import Error
+
+from tasks_app import claiming, cleaning, outages, registry
 from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.models import Attempt
 from workers import publication
@@ -15,6 +16,9 @@ from workers.outcome import FailureClass, Outcome, published_products
 
 DISCONNECTS_MOST = 10
 """So often the database answered and broke the connection when this outcome was sent: it is the outcome's fault."""
+
+REFUSALS_MOST = 10
+"""So often an answering database refuses the statements: what lost a race with another transaction then succeeds."""
 
 logger = logging.getLogger(__name__)
 
@@ -78,13 +82,20 @@ def deliver(execution: Execution) -> bool:
         execution.delivery_disconnects += outages.is_disconnect(error)
         if outages.is_outage(error) and execution.delivery_disconnects < DISCONNECTS_MOST:
             raise
+        execution.delivery_refusals += 1
+        if isinstance(error, Error) and execution.delivery_refusals < REFUSALS_MOST:
+            logger.warning(
+                "outcome could not be stored and is tried again %s: %s", execution.named, cleaning.words(error)
+            )
+            return False
         return _cannot_be_stored(execution, error)
     _tidy(execution)
     return True
 
 
 def _store(execution: Execution, outcome: Outcome) -> None:
-    claim, report = execution.claim, execution.report()
+    claim = execution.claim
+    report = claiming.AttemptReport() if execution.report_refused else execution.report()
     if outcome.failure_class is not None:
         claiming.fail(claim, outcome.failure_class, outcome.message, report, final=outcome.final)
     elif outcome.result is not None:
@@ -106,16 +117,21 @@ def _was_settled(execution: Execution) -> bool:
 
 
 def _cannot_be_stored(execution: Execution, error: Exception) -> bool:
-    """Turn a result that the database or the disk refuses into a failure; a failure that is refused is given up."""
+    """Turn a result that the database or the disk refuses into a failure, and a failure into one without figures."""
     logger.exception("outcome could not be stored %s", execution.named)
     publication.withdraw(execution.places)
     outcome = execution.outcome
-    if outcome is None or outcome.failure_class is not None:
+    execution.delivery_refusals = 0
+    if outcome is None or execution.report_refused:
         return True
-    message = f"the result could not be recorded: {type(error).__name__}: {error}"
+    if outcome.failure_class is not None:
+        # The class and the reason matter most: what was measured is left out.
+        execution.report_refused = True
+        return False
+    message = f"the result could not be recorded: {cleaning.words(error)}"
     # What the file system refuses here it may take elsewhere.
     failure_class: FailureClass = "unavailable" if isinstance(error, OSError) else "error"
-    execution.outcome = Outcome(failure_class=failure_class, message=message, traceback=traceback.format_exc())
+    execution.outcome = Outcome(failure_class=failure_class, message=message, traceback=cleaning.traceback_of(error))
     execution.delivery_tries = 0
     return False
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+import threading
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from tasks_app import cleaning
 from tasks_app.claiming import AttemptReport, Claim
 from tasks_app.hosts.usage import Used
 from workers import logs, publication
@@ -16,10 +19,16 @@ from workers.publication import Places
 
 
 class Execution(ABC):
-    """An attempt from its claim until its outcome is delivered."""
+    """An attempt from its claim until its outcome is delivered.
+
+    The worker's main thread listens, checks limits and judges; the bookkeeping starts and delivers; each of its threads
+    may ask for a stop.
+    """
 
     def __init__(self, claim: Claim, *, root: Path) -> None:
         self.claim = claim
+        self._lock = threading.RLock()
+        """Held while it changes whether it runs, is being stopped or has ended; never while waiting for anything."""
         self.places: Places = publication.places_of(claim, root)
         self.log_path: Path | None = None
         self.stop_asked: Stop | None = None
@@ -31,8 +40,14 @@ class Execution(ABC):
         self._stop_asked_at = 0.0
         self.outcome: Outcome | None = None
         self.news: Progress | None = None
+        self.delivered = False
+        """Whether nothing is left to do but to let go of it."""
         self.delivery_tries = 0
         self.delivery_disconnects = 0
+        self.delivery_refusals = 0
+        self.start_refusals = 0
+        self.report_refused = False
+        """Whether the figures of the attempt are left out of what is stored."""
 
     @property
     @abstractmethod
@@ -49,10 +64,12 @@ class Execution(ABC):
 
     def begin_stop(self, stop: Stop, *, grace_sec: float) -> bool:
         """Note why and when it began to be stopped; return False when it is being stopped already."""
-        if self.stop_asked is not None:
-            return False
-        self.stop_asked, self.stop_grace_sec, self._stop_asked_at = stop, grace_sec, time.monotonic()
-        return True
+        with self._lock:
+            if self.stop_asked is not None:
+                return False
+            self._stop_asked_at, self.stop_grace_sec = time.monotonic(), grace_sec
+            self.stop_asked = stop
+            return True
 
     @property
     def stop_ago_sec(self) -> float:
@@ -79,6 +96,35 @@ class Execution(ABC):
 
     def worker_stops(self) -> None:  # noqa: B027 - nothing to do for most
         """Take into account that the worker has been sent a stop signal."""
+
+    def look_at_log(self) -> None:
+        """See whether its log has grown, where it has one; may wait for the file system."""
+        return
+
+    def take_in(self, news: Progress) -> None:
+        """Keep what it has reported, until it is stored or overtaken."""
+        with self._lock:
+            self.news = news
+
+    def take_news(self) -> Progress | None:
+        """Return the progress reported since the last call."""
+        with self._lock:
+            news, self.news = self.news, None
+            return news
+
+    def put_back(self, news: Progress) -> None:
+        """Keep what could not be stored, unless it has been overtaken."""
+        with self._lock:
+            self.news = self.news or news
+
+    def break_off(self, error: Exception) -> None:
+        """End an attempt that the worker cannot supervise any more."""
+        message = f"the worker could not go on with this attempt: {cleaning.words(error)}"
+        with contextlib.suppress(Exception):
+            self.kill(Stop(failure_class="error", message=message))
+        with self._lock:
+            if self.outcome is None:
+                self.outcome = Outcome(failure_class="error", message=message)
 
     def survivors(self) -> list[str]:
         """Return its processes that still live, a line each, where it has any."""

@@ -16,6 +16,7 @@ FIRST_DELAY_SEC = 0.2
 LONGEST_DELAY_SEC = 5.0
 CONNECT_LIMIT_SEC = 3
 STATEMENT_LIMIT_MS = 30_000
+LOCK_LIMIT_MS = 5_000
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +24,11 @@ logger = logging.getLogger(__name__)
 class Link:
     """Knows whether the database answers, and when to try it again."""
 
-    def __init__(self) -> None:
+    def __init__(self, purpose: str) -> None:
+        self._purpose = purpose
         self.up = True
         self._down_since = 0.0
+        self.longest_delay_sec = LONGEST_DELAY_SEC
         self._delay_sec = FIRST_DELAY_SEC
         self._retry_at = 0.0
 
@@ -33,6 +36,11 @@ class Link:
     def worth_trying(self) -> bool:
         """Whether the database answers, or it is time to see if it does again."""
         return self.up or time.monotonic() >= self._retry_at
+
+    @property
+    def wait_sec(self) -> float:
+        """Seconds until it is worth trying."""
+        return 0.0 if self.up else max(0.0, self._retry_at - time.monotonic())
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -53,24 +61,27 @@ class Link:
             self.up = False
             self._down_since = now
             self._delay_sec = FIRST_DELAY_SEC
-            logger.warning("database lost, attempts go on and outcomes are kept: %s", outages.describe(error))
+            logger.warning(
+                "database lost for %s, attempts go on and outcomes are kept: %s", self._purpose, outages.describe(error)
+            )
         self._retry_at = now + self._delay_sec * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
-        self._delay_sec = min(LONGEST_DELAY_SEC, 2 * self._delay_sec)
+        self._delay_sec = min(self.longest_delay_sec, 2 * self._delay_sec)
 
     def _found(self) -> None:
         if not self.up:
             self.up = True
-            logger.warning("database is back after %.1f s", time.monotonic() - self._down_since)
+            away_sec = time.monotonic() - self._down_since
+            logger.warning("database is back for %s after %.1f s", self._purpose, away_sec)
 
 
 def use_single_connection() -> None:
-    """Give this process one connection that fails fast, in place of a pool that waits half a minute for a server.
+    """Give each thread of this process one connection that fails fast, in place of a pool that waits half a minute.
 
-    A single-threaded loop must never hang in the database: connecting, statements and a dead network have limits.
+    No thread may hang in the database: connecting, statements, waiting for locks and a dead network have limits.
     """
     options = connection.settings_dict["OPTIONS"]
     options.pop("pool", None)
     options.setdefault("connect_timeout", CONNECT_LIMIT_SEC)
     options.setdefault("tcp_user_timeout", 10_000)
-    options.setdefault("limits", {})["statement_timeout"] = STATEMENT_LIMIT_MS
+    options.setdefault("limits", {}).update(statement_timeout=STATEMENT_LIMIT_MS, lock_timeout=LOCK_LIMIT_MS)
     connection.settings_dict["CONN_MAX_AGE"] = None

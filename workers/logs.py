@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tasks_app import cleaning
 from tasks_app.claiming import Claim
-from workers.outcome import clean
 
 TAIL_LINES = 200
 TAIL_BYTES = 64 * 1024
@@ -31,7 +31,7 @@ def tail(path: Path) -> str:
             text = log.read().decode(errors="replace")
     except OSError:
         return ""
-    return clean("\n".join(text.splitlines()[-TAIL_LINES:]))
+    return cleaning.text("\n".join(text.splitlines()[-TAIL_LINES:]), TAIL_BYTES)
 
 
 def named(claim: Claim) -> str:

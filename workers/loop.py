@@ -1,4 +1,8 @@
-"""The worker itself: one thread, one select, timers. It supervises attempts and talks to the database."""
+"""The worker itself: its main thread supervises attempts and waits for nothing but them.
+
+What may have to wait for the database, the file system or a reader of the log has threads of its own: `leases` and
+`bookkeeping` for the database, `file-system` for disks, one for the log.
+"""
 
 from __future__ import annotations
 
@@ -8,392 +12,214 @@ import os
 import selectors
 import subprocess
 import time
+from collections import deque
+from collections.abc import Callable
 
 from django.conf import settings
-from django.db import Error
 
-from tasks_app import claiming, full_disk, outages, registry
-from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
-from tasks_app.models import Task, WorkerOrder
-from tasks_app.sweeping.sweeper import Sweeper
-from workers import backlog, confinement, deliveries, environment, identity, leftovers, link, publication, warming
-from workers.admission import Admission
-from workers.disk import DiskFloor
+from workers import environment, identity, link, publication
+from workers.bookkeeping import Bookkeeping
 from workers.execution import Execution
-from workers.gathering import Gathering
-from workers.listener import Listener
+from workers.faults import Faults
+from workers.file_system_watch import FileSystemWatch
+from workers.leases import Leases
 from workers.notification import Notifier
 from workers.options import Options
-from workers.outcome import CANCELLED, DRAINED, LOST
+from workers.outcome import DRAINED
 from workers.presence import Presence
-from workers.recycling import Recycling
-from workers.reporting import Reporter
-from workers.root_watch import RootWatch
-from workers.spare import Bench
-from workers.stop_orders import StopOrders
-from workers.supervisor import ProcessExecution
-from workers.threads import Crew, ThreadExecution
+from workers.shared_state import SharedState
+from workers.threads import Crew
 from workers.timer import Timer
-from workers.weights import Shares
+from workers.wakeup import Wakeup
 
-SWEEP_SEC = 0.5
 LIMITS_SEC = 1.0
-WATCH_SEC = 1.0
-LEFTOVERS_SEC = 600.0
-LOOK_AGAIN_SEC = 0.03
-"""After a wake-up the queue is looked into once more, because notifications of the next moments are left out."""
 LAST_WORDS_SEC = 10.0
 """How long a worker that was told twice to stop tries to return its tasks."""
+THREADS_END_SEC = 5.0
+GUARDIANS_END_SEC = 2.0
 
 logger = logging.getLogger(__name__)
 
 
 class Loop:
-    """Claims, runs, renews, delivers, until it is told to stop or has nothing left to do."""
+    """Supervises, until it is told to stop or has nothing left to do."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._root = publication.choose_root(settings.ABSURD_DATA_ROOTS, settings.ABSURD_VAR)
-        self._presence = Presence(identity.describe(options), self._root)
-        self._admission = Admission(Shares(options.weights), self._root)
-        self._recycling = Recycling(options)
+        root = publication.choose_root(settings.ABSURD_DATA_ROOTS, settings.ABSURD_VAR)
+        self._state = SharedState(options, Presence(identity.describe(options), root))
+        self._faults = Faults()
         self._notifier = Notifier()
-        self._link = link.Link()
-        self._sweeper = Sweeper()
         self._selector = selectors.DefaultSelector()
-        self._executions: list[Execution] = []
+        self._wakeup = Wakeup()
+        self._started: deque[tuple[Execution, list[int]]] = deque()
+        self._ended: set[Execution] = set()
         self._guardians: list[subprocess.Popen[bytes]] = []
-        self._claimed_count = 0
-        self._orders = StopOrders()
-        self._exhausted = False
-        self._claims = Timer(options.poll_interval_sec, jitter=0.1)
-        self._renewals = Timer(settings.ABSURD_LEASE_SEC / 3)
-        self._heartbeats = Timer(identity.HEARTBEAT_SEC)
-        self._sweeps = Timer(SWEEP_SEC, jitter=0.1)
         self._limits = Timer(LIMITS_SEC)
-        self._watch = Timer(WATCH_SEC)
-        self._leftovers = Timer(LEFTOVERS_SEC, jitter=0.3)
         self._crew = Crew(options.concurrency)
-        self._listener = Listener(options.queue_names)
-        self._look_again_at: float | None = None
-        self._gathering = Gathering()
-        self._reporter = Reporter()
-        self._bench = Bench(settings.ABSURD_VAR, enabled=options.warm, log_bytes_most=settings.ABSURD_LOG_MAX_MB << 20)
-        self._confined = options.confine and confinement.abi() > 0
-        self._disk = DiskFloor(self._root, settings.ABSURD_DISK_FLOOR_GB)
-        self._roots = RootWatch()
-        self._timers = (self._claims, self._renewals, self._heartbeats, self._sweeps, self._limits, self._watch)
+        self._leases = Leases(self._state, self._notifier, on_change=self._wake)
+        self._files = FileSystemWatch(self._state, root, on_news=self._leases.report_soon)
+        self._bookkeeping = Bookkeeping(
+            self._state,
+            root,
+            self._crew,
+            on_start=self._note_start,
+            on_change=self._wakeup.set,
+            on_lease=self._leases.expect_lease,
+        )
+        self._threads = (self._leases, self._bookkeeping, self._files)
 
     def run(self) -> bool:
-        """Work until the end; return whether a fresh process is to go on in this one's place."""
+        """Work until the end; return whether a fresh process is to go on in this one's place.
+
+        Raises ProgrammingError when the database does not fit this version.
+        """
+        state, options = self._state, self._options
         link.use_single_connection()
         environment.make_shared(settings.ABSURD_VAR)
-        self._orders.catch()
-        self._roots.start()
-        self._selector.register(self._orders.reader, selectors.EVENT_READ, self._orders.drain_reader)
+        state.orders.catch()
+        self._selector.register(state.orders.reader, selectors.EVENT_READ, state.orders.drain_reader)
         self._selector.register(self._crew.fd, selectors.EVENT_READ, self._crew.collect)
+        self._selector.register(self._wakeup.fd, selectors.EVENT_READ, self._wakeup.clear)
+        confined = self._bookkeeping.confined
         logger.info(
             "worker %s starts: queues=%s concurrency=%d memory_gb=%.1f confined=%s pid=%d",
-            self._options.worker_id,
-            ",".join(self._options.queue_names),
-            self._options.concurrency,
-            self._options.memory_gb,
-            "yes" if self._confined else "no",
+            options.worker_id,
+            ",".join(options.queue_names),
+            options.concurrency,
+            options.memory_gb,
+            "yes" if confined else "no",
             os.getpid(),
         )
-        if self._options.confine and not self._confined:
+        if options.confine and not confined:
             logger.warning("this kernel cannot confine attempts: that they wrote into an input shows only afterwards")
-        self._warm_up()
+        state.roots.start()
+        for thread in self._threads:
+            thread.start()
         while not self._finished():
             self._turn()
         self._leave()
-        return bool(self._recycling.because) and not self._orders.drain
-
-    def _warm_up(self) -> None:
-        """Expect more of what the queues ran last; not when it is to end soon anyway."""
-        if self._options.warm and not self._options.burst:
-            with self._link.guarded():
-                self._bench.expect(warming.kind_used_last(self._options.queue_names))
-
-    @property
-    def _ending(self) -> bool:
-        """Whether it ends after what it runs, come what may."""
-        most = self._options.max_tasks
-        enough = most is not None and self._claimed_count >= most
-        return self._orders.drain or self._exhausted or enough or bool(self._recycling.because)
-
-    @property
-    def _draining(self) -> bool:
-        """Whether it claims nothing more and ends; an operator may still take back the order to do so."""
-        return self._ending or self._presence.ordered == WorkerOrder.DRAIN
+        if self._leases.refused is not None:
+            raise self._leases.refused
+        return bool(state.recycling.because) and not state.orders.drain
 
     def _finished(self) -> bool:
-        if self._orders.at_once and self._orders.since_sec > LAST_WORDS_SEC:
+        state = self._state
+        if self._leases.refused is not None:
             return True
-        return self._draining and not self._executions
+        if state.orders.at_once and state.orders.since_sec > LAST_WORDS_SEC:
+            return True
+        return state.draining and state.claims_ended and not state.attempts
+
+    def _wake(self) -> None:
+        """Have the supervising thread and the bookkeeping look at what has changed."""
+        self._wakeup.set()
+        self._bookkeeping.wake()
+
+    def _note_start(self, execution: Execution, fds: list[int]) -> None:
+        self._started.append((execution, fds))
+        self._wakeup.set()
 
     def _turn(self) -> None:
         """Wait for something to happen, then do all that is due."""
         for key, _ in self._selector.select(self._wait_sec()):
             key.data()
+        while self._started:
+            execution, fds = self._started.popleft()
+            for fd in fds if execution.outcome is None else ():
+                self._selector.register(fd, selectors.EVENT_READ, functools.partial(self._listen, execution))
         self._supervise()
-        if self._link.worth_trying:
-            with self._link.guarded():
-                self._talk()
-        if not self._link.up:
-            self._sweeper = Sweeper()
+        self._hand_over()
         self._notifier.alive()
         self._guardians = [guardian for guardian in self._guardians if guardian.poll() is None]
 
     def _wait_sec(self) -> float:
-        if not self._link.up:
-            return min(self._limits.wait_sec, 0.1)
-        waits = [timer.wait_sec for timer in self._timers]
+        waits = [self._limits.wait_sec]
         if self._notifier.wait_sec is not None:
             waits.append(self._notifier.wait_sec)
-        if self._look_again_at is not None:
-            waits.append(max(0.0, self._look_again_at - time.monotonic()))
-        if any(not execution.running and execution.outcome is None for execution in self._executions):
-            waits.append(0.0)
-        gathering_sec = self._gathering.wait_sec(self._executions)
-        if gathering_sec is not None:
-            waits.append(gathering_sec)
+        if self._state.orders.drain:
+            waits.append(0.1)
         return min(waits)
-
-    # Attempts
 
     def _supervise(self) -> None:
         """Enforce what needs no database: limits, and the end of patience when told to stop."""
-        running = [execution for execution in self._executions if execution.running]
+        orders = self._state.orders
         if self._limits.due():
-            for execution in running:
-                execution.check_limits(grace_sec=settings.ABSURD_STOP_GRACE_SEC)
-            self._bench.tend(wanted=not self._draining)
-            self._disk.check(running, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
-            if self._roots.news():
-                self._heartbeats.hurry()
-                self._look_at_root()
-        if not self._orders.drain:
+            for execution in self._state.running:
+                look = functools.partial(execution.check_limits, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
+                self._guarded(execution, look)
+        if not orders.drain:
             return
-        if news := self._orders.news():
-            logger.info("worker %s is %s: %d attempts running", self._options.worker_id, news, len(running))
+        if news := orders.news():
+            running = len(self._state.running)
+            logger.info("worker %s is %s: %d attempts running", self._options.worker_id, news, running)
             self._notifier.stopping()
-            self._heartbeats.hurry()
-        for execution in self._executions:
-            if self._orders.at_once:
-                execution.kill(DRAINED)
-            elif self._orders.since_sec > self._options.drain_timeout_sec:
-                execution.stop(DRAINED, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
-            execution.worker_stops()
-            if not execution.running and execution.outcome is None:
-                execution.give_up(DRAINED)
+            self._leases.report_soon()
+            self._bookkeeping.wake()
+        for execution in self._state.attempts:
+            self._guarded(execution, functools.partial(self._drain, execution))
 
-    def _look_at_root(self) -> None:
-        """Start anew when another root is to take the products, because one that was missing at the start is back."""
-        try:
-            chosen = publication.choose_root(settings.ABSURD_DATA_ROOTS, settings.ABSURD_VAR)
-        except publication.NoPublishRoot:
-            return
-        if not self._roots.missing and chosen != self._root:
-            self._recycling.order(f"products go to {chosen} from now on")
+    def _drain(self, execution: Execution) -> None:
+        orders = self._state.orders
+        if orders.at_once:
+            execution.kill(DRAINED)
+        elif orders.since_sec > self._options.drain_timeout_sec:
+            execution.stop(DRAINED, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
+        execution.worker_stops()
 
     def _listen(self, execution: Execution) -> None:
+        self._guarded(execution, functools.partial(self._take_in, execution))
+
+    def _take_in(self, execution: Execution) -> None:
         for fd in execution.listen():
             if fd in self._selector.get_map():
                 self._selector.unregister(fd)
 
-    def _start(self, execution: Execution) -> None:
-        """Start an attempt whose claim is known to hold."""
-        claim = execution.claim
+    def _guarded(self, execution: Execution, work: Callable[[], None]) -> None:
+        """Do something for one attempt; an exception ends this attempt and costs no other."""
         try:
-            handler = registry.get(claim.task_name).handler
-            if execution.log_path is not None:
-                places = execution.places
-                claiming.start_attempt(claim, directory=str(places.attempt_dir), log_path=str(execution.log_path))
-            for fd in execution.start(handler):
-                self._selector.register(fd, selectors.EVENT_READ, functools.partial(self._listen, execution))
-        except (LostClaim, TaskNotFound):
-            execution.give_up(LOST)
-        except UnknownTaskName as error:
-            execution.fail_to_start(f"worker {claim.worker_label} cannot run this task: {error}", "unavailable")
-        except (OSError, Error) as error:
-            if outages.is_outage(error):
-                raise
-            execution.fail_to_start(
-                f"the attempt could not be started: {full_disk.explain(error, self._root) or error}",
-                "unavailable" if isinstance(error, OSError) else "error",
-            )
+            work()
+        except Exception as error:
+            self._faults.note(f"supervising {execution.named}", error)
+            self._unregister(execution)
+            execution.break_off(error)
+
+    def _hand_over(self) -> None:
+        """Have the bookkeeping deliver what has ended, and let go of what it has delivered."""
+        for execution in self._state.attempts:
+            if execution.delivered:
+                self._guarded(execution, functools.partial(self._forget, execution))
+                self._state.remove(execution)
+                self._ended.discard(execution)
+            elif execution.outcome is not None and execution not in self._ended:
+                self._ended.add(execution)
+                self._bookkeeping.wake()
 
     def _forget(self, execution: Execution) -> None:
-        self._executions.remove(execution)
-        for key in list(self._selector.get_map().values()):
-            if isinstance(key.data, functools.partial) and key.data.args == (execution,):
-                self._selector.unregister(key.fileobj)
+        self._unregister(execution)
         guardian = execution.close()
         if guardian is not None:
             self._guardians.append(guardian)
-        self._claims.hurry()
 
-    # The database
-
-    def _talk(self) -> None:
-        """Do all that is due with the database. After an outage the leases come first."""
-        back = not self._link.up
-        if back or self._heartbeats.due():
-            self._beat()
-            self._listen_for_work()
-        if self._renewals.due() or back:
-            self._renew()
-        self._deliver()
-        if self._watch.due():
-            self._store_progress()
-            self._presence.look()
-            self._obey()
-            self._reporter.tell(self._executions)
-            self._look_for_cancel()
-        self._claim()
-        for execution in self._executions:
-            if not execution.running and execution.outcome is None:
-                self._start(execution)
-        if self._sweeps.due():
-            self._sweep()
-
-    def _beat(self) -> None:
-        """Report, and see whether it is time to start anew."""
-        self._recycling.check(self._presence.rss_bytes)
-        self._obey()
-        self._presence.beat(ending=self._ending, missing_roots=self._roots.missing, stop_signalled=self._orders.drain)
-        self._notifier.ready()
-
-    def _obey(self) -> None:
-        """Do what an operator ordered; pausing and draining are looked up where they matter."""
-        if self._presence.ordered == WorkerOrder.RECYCLE and not self._recycling.because:
-            self._recycling.order()
-            self._heartbeats.hurry()
-        running = f"{len(self._executions)} of {self._options.concurrency} slots busy"
-        self._notifier.status(f"{self._presence.ordered or ('ending' if self._ending else 'working')}: {running}")
-
-    def _renew(self) -> None:
-        renewal = claiming.renew([execution.claim for execution in self._executions])
-        for execution in self._executions:
-            if execution.claim.task_id in renewal.lost and execution.running:
-                execution.kill(LOST)
-            elif execution.claim.task_id in renewal.cancel_requested:
-                self._cancel(execution)
-
-    def _look_for_cancel(self) -> None:
-        """Ask more often than leases need it, so that a cancel takes effect within a second or so."""
-        tokens = [execution.claim.claim_token for execution in self._executions if execution.running]
-        if not tokens:
-            return
-        asked = Task.objects.filter(claim_token__in=tokens, cancel_requested_at__isnull=False)
-        wanted = set(asked.values_list("claim_token", flat=True))
-        for execution in self._executions:
-            if execution.claim.claim_token in wanted:
-                self._cancel(execution)
-
-    def _cancel(self, execution: Execution) -> None:
-        if execution.running:
-            execution.stop(CANCELLED, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
-        elif execution.outcome is None:
-            execution.give_up(CANCELLED)
-
-    def _deliver(self) -> None:
-        if self._gathering.wait_sec(self._executions) != 0.0:
-            return
-        ended = [execution for execution in self._executions if execution.outcome is not None]
-        for execution in deliveries.deliver_together(ended):
-            self._forget(execution)
-            ended.remove(execution)
-        for execution in ended:
-            if deliveries.deliver(execution):
-                self._forget(execution)
-
-    def _store_progress(self) -> None:
-        for execution in self._executions:
-            news, execution.news = execution.news, None
-            if news is None or not execution.running:
-                continue
-            try:
-                claiming.report_progress(
-                    execution.claim, fraction=news.fraction, message=news.message, metrics=news.metrics
-                )
-            except (LostClaim, TaskNotFound):
-                execution.kill(LOST)
-
-    def _listen_for_work(self) -> None:
-        if not settings.ABSURD_POLL_ONLY and self._listener.connect() and self._listener.fd is not None:
-            self._selector.register(self._listener.fd, selectors.EVENT_READ, self._hear_of_work)
-            self._claims.hurry()
-
-    def _hear_of_work(self) -> None:
-        fd = self._listener.fd
-        if self._listener.hear():
-            self._claims.hurry()
-            self._look_again_at = time.monotonic() + LOOK_AGAIN_SEC
-        if self._listener.fd is None and fd is not None:
-            self._selector.unregister(fd)
-
-    def _claim(self) -> None:
-        if self._look_again_at is not None and time.monotonic() >= self._look_again_at:
-            self._look_again_at = None
-            self._claims.hurry()
-        if not self._claims.due() or self._draining or self._presence.ordered or self._disk.low:
-            return
-        if self._roots.forbid_claims:
-            self._exhausted = self._options.burst and not self._executions
-            return
-        slots = self._options.concurrency - len(self._executions)
-        if self._options.max_tasks is not None:
-            slots = min(slots, self._options.max_tasks - self._claimed_count)
-        if slots < 1:
-            return
-        claims = self._admission.claim(self._presence.worker, slots=slots)
-        self._claimed_count += len(claims)
-        for claim in claims:
-            self._renewals.at_most(claim.lease_sec / 3)
-            self._executions.append(self._execution(claim))
-        if self._options.burst and not self._executions:
-            self._exhausted = backlog.is_exhausted(self._options.queue_names, identity.host_id())
-
-    def _execution(self, claim: claiming.Claim) -> Execution:
-        spec = registry.find(claim.task_name)
-        if spec is not None and spec.isolation == "thread":
-            return ThreadExecution(claim, root=self._root, data_roots=settings.ABSURD_DATA_ROOTS, crew=self._crew)
-        return ProcessExecution(
-            claim,
-            root=self._root,
-            var=settings.ABSURD_VAR,
-            data_roots=settings.ABSURD_DATA_ROOTS,
-            host_memory_gb=self._options.memory_gb,
-            bench=self._bench,
-            confined=self._confined,
-        )
-
-    def _sweep(self) -> None:
-        """Do the queue's upkeep; a fault in it must not end the attempts that run here."""
-        try:
-            self._sweeper.sweep()
-            if self._leftovers.due():
-                leftovers.sweep(self._root)
-                leftovers.sweep_state_aside(settings.ABSURD_VAR, log_days=settings.ABSURD_LOG_DAYS)
-        except (Error, OSError) as error:
-            if outages.is_outage(error):
-                raise
-            logger.exception("a sweep failed")
+    def _unregister(self, execution: Execution) -> None:
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.data, functools.partial) and key.data.args == (execution,):
+                self._selector.unregister(key.fileobj)
 
     def _leave(self) -> None:
         """Say goodbye; the guardians that still clear away are given a moment, and outlive this process if need be."""
         self._notifier.stopping()
-        self._bench.close()
-        for execution in list(self._executions):
-            self._forget(execution)
-        with self._link.guarded():
-            self._presence.leave()
-        deadline = time.monotonic() + 2.0
+        for execution in self._state.attempts:
+            self._guarded(execution, functools.partial(self._forget, execution))
+        for thread in self._threads:
+            thread.end()
+        deadline = time.monotonic() + THREADS_END_SEC
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        deadline = time.monotonic() + GUARDIANS_END_SEC
         while any(guardian.poll() is None for guardian in self._guardians) and time.monotonic() < deadline:
             time.sleep(0.02)
-        self._listener.close()
-        self._orders.release()
-        ending = f"starts anew, because {self._recycling.because}" if self._recycling.because else "stopped"
-        logger.info("worker %s %s after %d tasks", self._options.worker_id, ending, self._claimed_count)
+        self._state.orders.release()
+        because = self._state.recycling.because
+        ending = f"starts anew, because {because}" if because else "stopped"
+        logger.info("worker %s %s after %d tasks", self._options.worker_id, ending, self._state.claimed_count)

@@ -6,6 +6,8 @@ import signal
 from dataclasses import dataclass
 from typing import Literal
 
+from tasks_app import cleaning
+from workers import protocol
 from workers.guardian import STOP_SIGNALS
 from workers.protocol import Failure, ProductNote, Reply, Result
 
@@ -69,6 +71,10 @@ class Outcome:
     final: bool = False
     """Whether the task is not tried again, whatever the policy says of the class."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", cleaning.text(self.message))
+        object.__setattr__(self, "traceback", cleaning.text(self.traceback, cleaning.TRACEBACK_CHARS_MOST))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
@@ -98,12 +104,10 @@ def judge(
     if isinstance(reply, Result):
         return Outcome(failure_class=None, result=reply)
     if isinstance(reply, Failure):
-        message = clean(reply.message)
+        message = reply.message
         if reply.failure_class == "memory" and memory is not None:
             message = f"{message} ({memory.told})"
-        return Outcome(
-            failure_class=reply.failure_class, message=message, traceback=clean(reply.traceback), final=reply.final
-        )
+        return Outcome(failure_class=reply.failure_class, message=message, traceback=reply.traceback, final=reply.final)
     return _silent_end(exit, memory or Memory(), core_hint)
 
 
@@ -119,8 +123,14 @@ def _silent_end(exit: Exit, memory: Memory, core_hint: str) -> Outcome:
         elif exit.signal in (signal.SIGKILL, *STOP_SIGNALS):
             hint = ", by somebody outside the queue"
         return Outcome(failure_class="killed", message=f"killed by {signal_name(exit.signal)}{hint}")
+    if exit.exit_code == protocol.CANNOT_REPLY:
+        message = "the handler closed the pipe to the worker, so that its result could not be sent"
+        return Outcome(failure_class="error", message=message)
     if exit.exit_code is not None:
-        return Outcome(failure_class="error", message=f"the child exited with code {exit.exit_code} without a reply")
+        return Outcome(
+            failure_class="error",
+            message=f"the handler's process exited with code {exit.exit_code} before it had a result",
+        )
     return Outcome(failure_class="killed", message="the attempt's guardian was killed")
 
 
@@ -133,11 +143,6 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def clean(text: str) -> str:
-    """Return the text without the one character that PostgreSQL cannot store."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def published_products(products: tuple[ProductNote, ...], directory: str) -> list[dict[str, object]]:

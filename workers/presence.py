@@ -13,14 +13,16 @@ import psutil
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from tasks_app import transitions
+from tasks_app import log_writer, transitions
 from tasks_app.hosts import unavailability
 from tasks_app.hosts.worker_states import told
 from tasks_app.models import Worker
 from tasks_app.transitions import Act
 from workers import admission
+from workers.timer import Timer
 
 SKEW_WORTH_A_WARNING_SEC = 2.0
+DROPPED_EVENT_SEC = 600.0
 
 _BEAT = """
 UPDATE tasks_app_worker
@@ -40,10 +42,15 @@ class Presence:
     def __init__(self, worker: Worker, root: Path) -> None:
         self.worker = worker
         self.ordered = ""
-        self._root = root
+        self.registered = False
+        """Whether the database has known this worker."""
+        self.disk_gb = admission.free_gb(root)
+        """Free space where it writes, as another thread saw it last."""
         self._process = psutil.Process()
         self._skew_warned = False
         self._stop_signalled = False
+        self._dropped_lines = 0
+        self._dropped_events = Timer(DROPPED_EVENT_SEC)
 
     @property
     def rss_bytes(self) -> int:
@@ -60,8 +67,10 @@ class Presence:
         if not self._report(ending=ending):
             self._register()
             self._report(ending=ending)
+        self.registered = True
         if had_missing and not missing_roots:
             unavailability.forget(self.worker.host_id)
+        self._report_dropped_lines()
 
     def look(self) -> None:
         """Read the orders again."""
@@ -86,7 +95,7 @@ class Presence:
         values: dict[str, Any] = {
             "id": self.worker.pk,
             "rss_bytes": self.rss_bytes,
-            "disk_gb": admission.free_gb(self._root),
+            "disk_gb": self.disk_gb,
             "clock_skew_sec": self.worker.clock_skew_sec,
             "missing_roots": json.dumps(self.worker.missing_roots),
             "stop_signalled": self._stop_signalled,
@@ -119,11 +128,19 @@ class Presence:
             Worker.objects.filter(pk=self.worker.pk).update(draining=True)
             self._announce("worker_draining")
 
+    def _report_dropped_lines(self) -> None:
+        """Write an event when log lines were dropped because nobody read them: the log itself cannot say it."""
+        dropped = log_writer.dropped_lines()
+        if dropped > self._dropped_lines and self._dropped_events.due():
+            lines, self._dropped_lines = dropped - self._dropped_lines, dropped
+            with transaction.atomic():
+                self._announce("worker_log_dropped", reason=f"{lines} log lines were dropped: nobody reads its log")
+
     def _obey(self, ordered: str) -> None:
         if ordered != self.ordered:
             self.ordered = self.worker.ordered = ordered
             logger.info("worker %s is ordered to %s", self.worker.label, ordered or "resume")
 
-    def _announce(self, verb: str) -> None:
+    def _announce(self, verb: str, reason: str = "") -> None:
         detail = {"worker": told(self.worker)}
-        transitions.announce(Act(verb=verb, actor=f"worker:{self.worker.label}", detail=detail))
+        transitions.announce(Act(verb=verb, actor=f"worker:{self.worker.label}", reason=reason, detail=detail))

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from tasks_app import cleaning
 
 VERSION: Literal[1] = 1
 
@@ -18,8 +21,16 @@ REPLY_FD = "ABSURD_REPLY_FD"
 WARM = "ABSURD_WARM"
 """Names the module that a spare imports before it waits for its request."""
 
+CANNOT_REPLY = 97
+"""The child's exit code when its handler has taken away the pipe for its reply."""
+
 LINE_BYTES_MOST = 32 * 1024 * 1024
 """A longer line is no message but a runaway, and the worker must not collect it."""
+
+PROGRESS_CHARS = 300
+METRIC_NAME_CHARS = 100
+METRICS_MOST = 50
+"""Of a handler that reports more numbers than this the first are shown."""
 
 ReplyClass = Literal["error", "invalid", "no_work", "memory", "unavailable"]
 
@@ -91,12 +102,13 @@ class Progress(Message):
 
     @classmethod
     def of(cls, fraction: float | None, message: str, metrics: Mapping[str, float]) -> Progress:
-        """Return what a handler reports, brought within bounds: it may have divided by zero."""
-        known = fraction is not None and math.isfinite(fraction)
+        """Return what a handler reports, cleaned and brought within bounds; raises nothing, whatever it is given."""
+        known = _number(fraction)
+        named = {cleaning.text(name, METRIC_NAME_CHARS): _number(value) for name, value in _first(metrics)}
         return cls(
-            fraction=min(1.0, max(0.0, float(fraction))) if known and fraction is not None else None,
-            message=str(message),
-            metrics={name: float(value) for name, value in metrics.items() if math.isfinite(value)},
+            fraction=None if known is None else min(1.0, max(0.0, known)),
+            message=cleaning.text(message, PROGRESS_CHARS),
+            metrics={name: value for name, value in named.items() if value is not None},
         )
 
 
@@ -126,6 +138,19 @@ Reply = Result | Failure
 Said = Ready | Begun | Progress | Result | Failure
 
 _MESSAGES: TypeAdapter[Said] = TypeAdapter(Annotated[Said, Field(discriminator="type")])
+
+
+def _number(value: object) -> float | None:
+    """Return a finite number, or None."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except Exception:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _first(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
+    return list(islice(metrics.items(), METRICS_MOST))
 
 
 def encode(message: Said) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -38,5 +39,5 @@ class Recycling:
 def start_anew() -> NoReturn:
     """Replace this process by a fresh one with the same command line, pid and supervisor."""
     sys.stdout.flush()
-    sys.stderr.flush()
+    logging.shutdown()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command line

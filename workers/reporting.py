@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from tasks_app import claiming
+from tasks_app import claiming, outages
 from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.hosts import usage
 from workers.execution import Execution
+from workers.faults import Faults
 from workers.outcome import LOST
 from workers.timer import Timer
 
@@ -23,19 +24,29 @@ logger = logging.getLogger(__name__)
 class Reporter:
     """Remembers when the use of resources is to be stored again."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
         self._usage = Timer(USAGE_SEC)
 
     def tell(self, executions: Iterable[Execution]) -> None:
         """Store what is new of the attempts that run. Raises what an outage raises."""
         running = [execution for execution in executions if execution.running]
         for execution in running:
-            if execution.stop_asked is not None and not execution.stop_told:
-                _tell_stop(execution)
-            elif _is_held(execution):
-                _tell_held(execution)
+            try:
+                _tell(execution)
+            except Exception as error:
+                if outages.is_outage(error):
+                    raise
+                self._faults.note(f"reporting the stop of {execution.named}", error)
         if self._usage.due():
             usage.store([used for execution in running if (used := execution.used()) is not None])
+
+
+def _tell(execution: Execution) -> None:
+    if execution.stop_asked is not None and not execution.stop_told:
+        _tell_stop(execution)
+    elif _is_held(execution):
+        _tell_held(execution)
 
 
 def _is_held(execution: Execution) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks_app import calling, manifest
-from tasks_app.calling import Raised, plain, plain_result
+from tasks_app import calling, cleaning, manifest
+from tasks_app.calling import Raised, plain_result
 from tasks_app.handler import Context, DirectoryContext, ProductDraft
 from workers.protocol import Failure, ProductNote, Reply, Result
 
-__all__ = ["plain_result", "product_notes", "run_handler"]
+__all__ = ["failure_of", "plain_result", "product_notes", "run_handler"]
 
 
 def run_handler(path: str, params: Mapping[str, Any], context: Context, finish: Callable[[object], Result]) -> Reply:
@@ -25,6 +25,11 @@ def run_handler(path: str, params: Mapping[str, Any], context: Context, finish: 
     return came
 
 
+def failure_of(error: BaseException) -> Failure:
+    """Return the reply for an exception that was raised beside the handler."""
+    return Failure(failure_class="error", message=cleaning.words(error), traceback=cleaning.traceback_of(error))
+
+
 def product_notes(context: DirectoryContext) -> tuple[ProductNote, ...]:
     """Return what was declared, measured, with everything forced onto the disk."""
     manifest.sync(context.products_dir)
@@ -32,14 +37,18 @@ def product_notes(context: DirectoryContext) -> tuple[ProductNote, ...]:
 
 
 def _note(draft: ProductDraft, directory: Path) -> ProductNote:
+    kind = cleaning.text(draft.kind, cleaning.NAME_CHARS_MOST)
+    if cleaning.text(draft.path) != draft.path:
+        raise cleaning.Unstorable(
+            f"the path of product {kind} is no text that can be stored: {cleaning.text(draft.path)}"
+        )
     size_bytes, checksum = manifest.measure(directory / draft.path)
-    metrics = plain(dict(draft.metrics), f"metrics of product {draft.kind}")
     return ProductNote(
-        kind=draft.kind,
+        kind=kind,
         path=draft.path,
-        metrics=metrics,
-        verdict=draft.verdict,
-        inputs=draft.inputs,
+        metrics=cleaning.json_value(dict(draft.metrics), f"metrics of product {kind}"),
+        verdict=None if draft.verdict is None else cleaning.text(draft.verdict, cleaning.NAME_CHARS_MOST),
+        inputs=tuple(cleaning.text(path) for path in draft.inputs),
         size_bytes=size_bytes,
         checksum=checksum,
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 CPU_STEP_SEC = 0.05
 """Less processor time than this between two looks is what waiting costs, not work."""
+LOOK_VALID_SEC = 10.0
+"""A log that could not be looked at for longer, because its file system hangs, tells nothing about the attempt."""
 
 
 class Silence:
@@ -14,7 +16,7 @@ class Silence:
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        self._last_sign_at = time.monotonic()
+        self._last_sign_at = self._log_looked_at = time.monotonic()
         self._log_bytes = -1
         self._cpu_sec = 0.0
 
@@ -22,13 +24,26 @@ class Silence:
         """Take note of a sign of work, such as a progress message."""
         self._last_sign_at = time.monotonic()
 
-    def look(self, cpu_sec: float) -> float:
-        """Return for how many seconds there was no sign, given the processor time used so far."""
+    def look_at_log(self) -> None:
+        """See whether the log has grown; for a thread that may wait for the file system."""
         try:
             log_bytes = self._log.stat().st_size
         except OSError:
             log_bytes = self._log_bytes
-        if log_bytes != self._log_bytes or cpu_sec - self._cpu_sec > CPU_STEP_SEC or cpu_sec < self._cpu_sec:
-            self._log_bytes, self._cpu_sec = log_bytes, cpu_sec
+        if log_bytes != self._log_bytes:
+            self._log_bytes = log_bytes
             self.broken()
-        return time.monotonic() - self._last_sign_at
+        self._log_looked_at = time.monotonic()
+
+    def look(self, cpu_sec: float) -> float:
+        """Return for how many seconds there was no sign, given the processor time used so far.
+
+        While nobody can look at the log, the seconds do not count.
+        """
+        now = time.monotonic()
+        if cpu_sec - self._cpu_sec > CPU_STEP_SEC or cpu_sec < self._cpu_sec:
+            self._cpu_sec = cpu_sec
+            self.broken()
+        elif now - self._log_looked_at > LOOK_VALID_SEC:
+            self.broken()
+        return now - self._last_sign_at

@@ -18,7 +18,7 @@ from workers import confinement, cores, environment, logs, memory, protocol, pub
 from workers.enclosure import Enclosure, Surroundings
 from workers.execution import Execution
 from workers.guardian import STOP_SIGNALS
-from workers.outcome import CRASHES, DRAINED_TOGETHER, Exit, Memory, Stop, clean, judge, signal_name
+from workers.outcome import CRASHES, DRAINED_TOGETHER, Exit, Memory, Stop, judge, signal_name
 from workers.protocol import Begun, Progress, Ready, Reply, Request
 from workers.resources import Usage
 from workers.silence import Silence
@@ -55,6 +55,7 @@ class ProcessExecution(Execution):
         self._bench = bench
         self._confined = confined
         self._enclosure: Enclosure | None = None
+        self._dead_spare: Enclosure | None = None
         self._begun = False
         self._reply: Reply | None = None
         self._exit: Exit | None = None
@@ -76,14 +77,23 @@ class ProcessExecution(Execution):
         publication.prepare(self.claim, self.places)
         request = self._request(handler)
         self._oom_kills_before = memory.oom_kills()
+        if self._dead_spare is not None and self._bench is not None:
+            self._bench.discard(self._dead_spare)
+            self._bench = self._dead_spare = None
         log_fd = logs.open_for_append(self._log)
         try:
-            self._enclosure = self._warm(request, log_fd) or self._cold(request, log_fd)
+            enclosure = self._warm(request, log_fd) or self._cold(request, log_fd)
         finally:
             os.close(log_fd)
-        self._started_at = time.monotonic()
-        self._silence.broken()
-        return [self._enclosure.replies.fd, self._enclosure.reports.fd]
+        with self._lock:
+            self._started_at = time.monotonic()
+            self._silence.broken()
+            self._enclosure = enclosure
+            if self._killed:
+                self._order("kill")
+            elif self.stop_asked is not None:
+                self._order(f"stop {self.stop_grace_sec}")
+        return [enclosure.replies.fd, enclosure.reports.fd]
 
     def _warm(self, request: Request, log_fd: int) -> Enclosure | None:
         spec = registry.find(self.claim.task_name)
@@ -157,9 +167,9 @@ class ProcessExecution(Execution):
         """Let go of a spare that ended before it began the attempt; the loop starts what is not running."""
         logger.warning("the warm spare ended before it began %s, which starts cold", self.named)
         strays.kill(enclosure.mark)
-        if self._bench is not None:
-            self._bench.discard(enclosure)
-        self._bench = self._enclosure = self._exit = None
+        with self._lock:
+            self._dead_spare = enclosure
+            self._enclosure = self._exit = None
         return [enclosure.replies.fd, enclosure.reports.fd]
 
     def _hear_guardian(self, report: dict[str, object]) -> None:
@@ -178,7 +188,7 @@ class ProcessExecution(Execution):
         if isinstance(message, Ready | Begun):
             self._begun = isinstance(message, Begun)
         elif isinstance(message, Progress):
-            self.news = message.model_copy(update={"message": clean(message.message)})
+            self.take_in(message)
             self._silence.broken()
         else:
             self._reply = message
@@ -218,17 +228,21 @@ class ProcessExecution(Execution):
 
     def stop(self, stop: Stop, *, grace_sec: float) -> None:
         """Have the attempt stopped: stacks into the log, SIGTERM, grace, SIGKILL. The first reason given counts."""
-        if self.begin_stop(stop, grace_sec=grace_sec):
-            logger.info("stopping attempt %s as=%s: %s", self.named, stop.failure_class, stop.message)
+        with self._lock:
+            if not self.begin_stop(stop, grace_sec=grace_sec):
+                return
             self._order(f"stop {grace_sec}")
+        logger.info("stopping attempt %s as=%s: %s", self.named, stop.failure_class, stop.message)
 
     def kill(self, stop: Stop | None = None) -> None:
         """Have everything of the attempt killed at once."""
-        if stop is not None and self.begin_stop(stop, grace_sec=0.0):
+        with self._lock:
+            began = stop is not None and self.begin_stop(stop, grace_sec=0.0)
+            if not self._killed:
+                self._killed = True
+                self._order("kill")
+        if began and stop is not None:
             logger.info("killing attempt %s as=%s: %s", self.named, stop.failure_class, stop.message)
-        if not self._killed:
-            self._killed = True
-            self._order("kill")
 
     def _order(self, text: str) -> None:
         if self._enclosure is not None:
@@ -269,6 +283,9 @@ class ProcessExecution(Execution):
             self._peak_rss_bytes = max(self._peak_rss_bytes, self._usage.rss_bytes)
         return self._usage
 
+    def look_at_log(self) -> None:
+        self._silence.look_at_log()
+
     def survivors(self) -> list[str]:
         return [] if self._enclosure is None else self._enclosure.survivors()
 
@@ -302,9 +319,10 @@ class ProcessExecution(Execution):
             cpu_sec=used.cpu_sec if self._exit else None,
             read_bytes=used.read_bytes if self._exit else None,
             write_bytes=used.write_bytes if self._exit else None,
-            stack=clean(ended.stack) if failed else "",
+            stack=ended.stack if failed else "",
         )
 
     def close(self) -> subprocess.Popen[bytes] | None:
         """Close the pipes; return the guardian, which may still be clearing away and is to be reaped later."""
-        return None if self._enclosure is None else self._enclosure.close()
+        with self._lock:
+            return None if self._enclosure is None else self._enclosure.close()

@@ -21,9 +21,9 @@ from tasks_app.claiming import AttemptReport, Claim
 from tasks_app.handler import DirectoryContext
 from workers import publication
 from workers.execution import Execution
-from workers.outcome import Exit, Stop, clean, judge
+from workers.outcome import Exit, Stop, judge
 from workers.protocol import Progress, Reply, Result
-from workers.running import plain_result, product_notes, run_handler
+from workers.running import failure_of, plain_result, product_notes, run_handler
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class ThreadContext(DirectoryContext):
         publication.prepare(self._execution.claim, self._execution.places)
 
     def progress(self, fraction: float | None, message: str, **metrics: float) -> None:
-        self._execution.news = Progress.of(fraction, clean(message), metrics)
+        self._execution.take_in(Progress.of(fraction, message, metrics))
 
 
 class Crew:
@@ -78,6 +78,7 @@ class Crew:
             os.set_blocking(fd, False)
         self._size = size
         self._started = 0
+        self._lock = threading.Lock()
 
     def take(self, execution: ThreadExecution) -> None:
         """Run the attempt in the next free thread."""
@@ -90,14 +91,19 @@ class Crew:
         self._hire()
 
     def _hire(self) -> None:
-        self._started += 1
-        threading.Thread(target=self._work, name=f"attempts-{self._started}", daemon=True).start()
+        with self._lock:
+            self._started += 1
+            name = f"attempts-{self._started}"
+        threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def _work(self) -> None:
         while True:
             execution = self._waiting.get()
             began = time.thread_time()
-            reply = execution.run()
+            try:
+                reply: Reply = execution.run()
+            except BaseException as error:
+                reply = failure_of(error)
             self._done.append((execution, reply, time.thread_time() - began))
             with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
                 os.write(self._wake_fd, b".")
@@ -128,7 +134,8 @@ class ThreadExecution(Execution):
         return bool(self._handler) and self.outcome is None
 
     def start(self, handler: str) -> list[int]:
-        self._handler, self._started_at = handler, time.monotonic()
+        with self._lock:
+            self._started_at, self._handler = time.monotonic(), handler
         self._crew.take(self)
         return []
 
@@ -148,10 +155,12 @@ class ThreadExecution(Execution):
 
     def conclude(self, reply: Reply, cpu_sec: float) -> None:
         """Judge how it ended, unless it has been given up."""
-        if self.outcome is None:
-            self._cpu_sec = cpu_sec
-            self.outcome = judge(reply=reply, exit=Exit(exit_code=0), stop=self.stop_asked)
-        else:
+        with self._lock:
+            given_up = self.outcome is not None
+            if not given_up:
+                self._cpu_sec = cpu_sec
+                self.outcome = judge(reply=reply, exit=Exit(exit_code=0), stop=self.stop_asked)
+        if given_up:
             logger.warning("the thread of an attempt that was given up has ended %s", self.named)
 
     def listen(self) -> list[int]:
@@ -162,18 +171,21 @@ class ThreadExecution(Execution):
             self._give_up_at = time.monotonic() + grace_sec
 
     def kill(self, stop: Stop | None = None) -> None:
-        if self.outcome is None:
-            self.begin_stop(stop or Stop(failure_class="lost", message="the attempt was ended"), grace_sec=0.0)
+        self.begin_stop(stop or Stop(failure_class="lost", message="the attempt was ended"), grace_sec=0.0)
+        if self.running:
             self._give_up()
 
     def _give_up(self) -> None:
+        with self._lock:
+            if self.outcome is not None:
+                return
+            self.outcome = judge(reply=None, exit=Exit(), stop=self.stop_asked)
         logger.warning("giving up the thread of %s: threads cannot be stopped", self.named)
-        self.outcome = judge(reply=None, exit=Exit(), stop=self.stop_asked)
         self._crew.replace_one()
 
     def check_limits(self, *, grace_sec: float) -> None:
         self.check_timeout(time.monotonic() - self._started_at, grace_sec=grace_sec)
-        if self._give_up_at is not None and time.monotonic() > self._give_up_at and self.outcome is None:
+        if self._give_up_at is not None and time.monotonic() > self._give_up_at:
             self._give_up()
 
     def report(self) -> AttemptReport:

@@ -23,6 +23,11 @@ class Timer:
         self._at = now + self._interval_sec * spread
         return True
 
+    @property
+    def interval_sec(self) -> float:
+        """How often it comes due."""
+        return self._interval_sec
+
     def hurry(self) -> None:
         """Make it due now."""
         self._at = 0.0

@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks_app import calling
+from tasks_app import cleaning
 from tasks_app.django_tasks_backend import call
 from tasks_app.django_tasks_backend.call import Call
 from tasks_app.django_tasks_backend.interface import (
@@ -131,8 +131,8 @@ def _storable(value: Any, where: str) -> Any:
     """Return the arguments as JSON. Raises TypeError or ValueError for what JSON or the database cannot hold."""
     plain = normalize_json(value)
     try:
-        calling.plain(plain, where)
-    except calling.Unstorable as error:
+        cleaning.json_value(plain, where)
+    except cleaning.Unstorable as error:
         raise ValueError(str(error)) from None
     if r"\u0000" in json.dumps(plain):
         raise ValueError(f"{where} hold a NUL character, which PostgreSQL cannot store")

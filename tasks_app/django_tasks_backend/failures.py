@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from traceback import format_exception
 from typing import Any, cast
 
+from tasks_app import cleaning
 from tasks_app.django_tasks_backend.interface import TaskError
 from tasks_app.errors import AttemptFailed, TaskCancelled
 from tasks_app.handler import InvalidInput
@@ -65,4 +65,4 @@ def _is_loaded(path: str) -> bool:
 
 def seen(error: BaseException) -> TaskError:
     """Return the error for an exception that is at hand."""
-    return TaskError(exception_class_path=path_of(type(error)), traceback="".join(format_exception(error)))
+    return TaskError(exception_class_path=path_of(type(error)), traceback=cleaning.traceback_of(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks_app import calling, clock
+from tasks_app import cleaning, clock
 from tasks_app.django_tasks_backend import failures, registered, results
 from tasks_app.django_tasks_backend.call import Call
 from tasks_app.django_tasks_backend.interface import (
@@ -47,7 +47,7 @@ def _call(task: Task[Any, Any], result: TaskResult[Any]) -> Any:
     before = (TaskContext(task_result=result),) if task.takes_context else ()
     try:
         value = normalize_json(task.call(*before, *result.args, **result.kwargs))
-        calling.plain(value, "return value")
+        cleaning.json_value(value, "return value")
     except BaseException as error:
         if not isinstance(error, NoWork):
             results.set_on(result, errors=[*result.errors, failures.seen(error)])

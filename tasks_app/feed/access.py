@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +12,11 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import Error, connection
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
+from tasks_app import outages
 from tasks_app.access.keys import holder_of, is_local_reader, user_may
 from tasks_app.access.needs import READ
 from tasks_app.models import ApiKey
@@ -22,6 +25,8 @@ NOT_LOGGED_IN, NOT_PERMITTED = 4401, 4403
 FORWARDING = {b"x-forwarded-for", b"forwarded", b"x-real-ip"}
 """Headers of whoever passes a connection on, whose other end is then not the client."""
 RECHECK_SEC = 60.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +70,20 @@ async def refused(listener: Listener) -> int:
     """Return, with the close code, once the listener has logged out, or the key is revoked or has expired."""
     while True:
         await asyncio.sleep(RECHECK_SEC)
-        code = await refusal(listener)
+        try:
+            code = await refusal(listener)
+        except Error as error:
+            # What cannot be asked now is asked again: the recheck must not end before the listener's right does.
+            logger.warning("the right to listen could not be checked: %s", outages.describe(error))
+            await _drop_connection()
+            continue
         if code is not None:
             return code
+
+
+@database_sync_to_async
+def _drop_connection() -> None:
+    connection.close()
 
 
 async def refusal(listener: Listener) -> int | None:

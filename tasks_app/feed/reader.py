@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from channels.layers import get_channel_layer
 from django.db import connection
 
+from tasks_app import outages
 from tasks_app.event_window import archived_limit, readable_limit
 from tasks_app.feed.messages import tell
 from tasks_app.feed.outbox import MESSAGES_MOST, Batch, Outbox
@@ -70,11 +71,11 @@ class Feed:
 
     async def latest(self) -> tuple[int, int, int]:
         """Return the event up to which everything may be read, the last number drawn, and the highest archived one."""
-        return await self._call(self._replayers, _and_close(_limits))
+        return await self._patiently(_and_close(_limits))
 
     async def catch_up(self, outbox: Outbox) -> Batch:
         """Return the next page of events after the client's position, up to where the reader is."""
-        return await self._call(self._replayers, _and_close(read_after), outbox.position, self._position)
+        return await self._patiently(_and_close(read_after), outbox.position, self._position)
 
     def join(self, outbox: Outbox) -> bool:
         """Deliver to the client from now on, unless it has yet to catch up with the reader."""
@@ -164,6 +165,17 @@ class Feed:
         if what not in self._faults:
             self._faults.add(what)
             logger.warning("the feed lost %s and goes on trying: %s", what, error or type(error).__name__)
+
+    async def _patiently(self, work: Callable[..., T], *args: object) -> T:
+        """Ask for one client, who waits while the database has an outage."""
+        while True:
+            try:
+                return await self._call(self._replayers, work, *args)
+            except Exception as error:
+                if not outages.is_outage(error):
+                    raise
+                self._complain("the database", error)
+            await asyncio.sleep(POLL_SEC)
 
     async def _call(self, threads: ThreadPoolExecutor, work: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(threads, work, *args)

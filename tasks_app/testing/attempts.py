@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks_app import calling, manifest, registry
+from tasks_app import calling, cleaning, manifest, registry
 from tasks_app.calling import Raised
 from tasks_app.models import Task
 from tasks_app.testing.contexts import LocalContext, fresh_directory
@@ -94,7 +94,7 @@ def _published(context: LocalContext) -> list[dict[str, Any]]:
             {
                 "kind": draft.kind,
                 "path": str(context.published_dir / draft.path),
-                "metrics": calling.plain(dict(draft.metrics), f"metrics of product {draft.kind}"),
+                "metrics": cleaning.json_value(dict(draft.metrics), f"metrics of product {draft.kind}"),
                 "verdict": draft.verdict,
                 "inputs": list(draft.inputs),
                 "size_bytes": size_bytes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks_app import dependencies, statements, wakeups
+from tasks_app import cleaning, dependencies, statements, wakeups
 from tasks_app.transitions.events import ENTERED, stamp
 from tasks_app.transitions.moving import RESULT_IN_EVENT_CHARS, admit, settle
 
@@ -79,7 +78,7 @@ def complete(ends: Sequence[Ended], *, actor: str) -> set[UUID]:
 
     To be called in a transaction, because tasks that waited for these are settled in further statements.
     """
-    results = [json.dumps(end.result) for end in ends]
+    results = [cleaning.dumps(end.result) for end in ends]
     rows = statements.run(
         _COMPLETE,
         {

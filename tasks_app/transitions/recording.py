@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks_app import statements, wakeups
+from tasks_app import cleaning, statements, wakeups
 from tasks_app.access import peer
 from tasks_app.models import Task
 from tasks_app.transitions.events import ENTERED
@@ -91,8 +90,9 @@ def announce(act: Act, *, queue_name: str = "", run_id: UUID | None = None) -> N
 
 
 def _told(act: Act, more: Mapping[str, Any]) -> dict[str, Any]:
-    detail = json.dumps({**peer.detail(), **act.detail, **more})
-    return {"verb": act.verb, "actor": act.actor, "reason": act.reason, "detail": detail}
+    detail = cleaning.dumps({**peer.detail(), **act.detail, **more})
+    reason = cleaning.text(act.reason)
+    return {"verb": act.verb, "actor": cleaning.text(act.actor), "reason": reason, "detail": detail}
 
 
 def _write(rows: Sequence[Mapping[str, Any]]) -> None:

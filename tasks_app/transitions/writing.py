@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import connection, models
 
-from tasks_app import statements
+from tasks_app import cleaning, statements
 
 _TYPES = {"CharField": "text", "TextField": "text", "JSONField": "jsonb"}
 
@@ -40,5 +39,9 @@ def _stored(field: Any, kind: str, value: Any) -> Any:
     if value is None:
         return None
     if kind == "jsonb":
-        return json.dumps(value)
-    return str(value) if kind == "text" else field.get_db_prep_save(value, connection)
+        return cleaning.dumps(value)
+    return (
+        cleaning.text(value, cleaning.TRACEBACK_CHARS_MOST)
+        if kind == "text"
+        else field.get_db_prep_save(value, connection)
+    )

@@ -39,15 +39,16 @@ class LiveWorkers:
         self._directory = directory
         self.started: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, *options: str, log_fd: int | None = None, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a worker; it logs into a file, or to `log_fd`."""
         label = f"worker-{len(self.started) + 1}"
         with self.log_of(label).open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "manage.py", "runworker", "--worker-id", label, *options],
                 cwd=ROOT,
                 env=self.environment | environment,
-                stdout=log,
-                stderr=log,
+                stdout=log if log_fd is None else log_fd,
+                stderr=log if log_fd is None else log_fd,
                 start_new_session=True,
             )
         self.started.append(process)

@@ -95,7 +95,8 @@ def test_a_commit_whose_answer_was_lost_is_not_taken_for_a_refusal(worker, tmp_p
 
 def test_a_result_that_cannot_be_recorded_fails_the_attempt_with_the_reason(worker, tmp_path):
     task = spawn_one("echo", max_retries=0)
-    execution = ended(worker, tmp_path, Outcome(failure_class=None, result=Result(result={"text": "a\0b"})))
+    execution = ended(worker, tmp_path)
+    execution._peak_rss_bytes = 2**70
     while not deliveries.deliver(execution):
         pass
     task.refresh_from_db()
@@ -134,16 +135,16 @@ def test_a_burst_waits_for_retries_and_claims_but_not_for_what_may_wait_for_ever
     queues = ["dsa110-pipeline"]
     parent = spawn_one("fail")
     spawn_one("echo", depends_on=[parent.task_id])
-    assert not backlog.is_exhausted(queues)
+    assert not backlog.is_exhausted(queues, worker.host_id)
     (claim,) = claiming.claim(worker, limit=1)
-    assert not backlog.is_exhausted(queues)
+    assert not backlog.is_exhausted(queues, worker.host_id)
     claiming.fail(claim, "error", "first try", AttemptReport())
-    assert not backlog.is_exhausted(queues)
+    assert not backlog.is_exhausted(queues, worker.host_id)
     Task.objects.filter(pk=parent.pk).update(hold=0, max_retries=0)
     (claim,) = claiming.claim(worker, limit=1)
     claiming.fail(claim, "error", "last try", AttemptReport())
     assert outcomes(parent) == ["error", "error"]
-    assert backlog.is_exhausted(queues)
+    assert backlog.is_exhausted(queues, worker.host_id)
 
 
 def test_old_directories_of_ended_attempts_go_and_those_of_others_stay(worker, tmp_path):

@@ -71,10 +71,10 @@ def test_casas_lock_file_and_what_is_no_input_may_change(tmp_path, table, name):
     assert isinstance(run(tmp_path, table, write=name), Result)
 
 
-def test_an_input_of_too_many_files_is_left_out_and_told_of(tmp_path, table, monkeypatch, capsys):
+def test_an_input_of_too_many_files_is_left_out_and_told_of(tmp_path, table, monkeypatch, capfd):
     monkeypatch.setattr(inputs, "FILES_MOST", 1)
     assert isinstance(run(tmp_path, table, write="tile.ms/table.dat"), Result)
-    assert f"input {table} has more than 1 files" in capsys.readouterr().err
+    assert f"input {table} has more than 1 files" in capfd.readouterr().err
 
 
 def test_many_changes_are_told_in_a_few_words(tmp_path):

@@ -1,0 +1,141 @@
+"""Whatever a handler returns, raises, reports or closes: how it ended reaches the row, and in words."""
+
+from __future__ import annotations
+
+import select
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks_app import claiming
+from tasks_app.models import Attempt, Task
+from tests.tasks_app.notes import make_worker
+from tests.workers.live import spawn_one
+from workers import deliveries, environment
+from workers.execution import Execution
+from workers.protocol import METRICS_MOST
+from workers.supervisor import ProcessExecution
+from workers.threads import Crew, ThreadExecution
+
+pytestmark = pytest.mark.django_db
+HANDLER = "tests.workers.misbehaving:run"
+
+FAILS = {
+    "mute": ("error", "Mute: <Mute without a text: str() raised ValueError>"),
+    "mute_invalid": ("invalid", "<MuteInvalid without a text"),
+    "mute_in_chain": ("error", "RuntimeError: second"),
+    "surrogate_message": ("error", r"RuntimeError: cannot read ob\xffs.ms"),
+    "nul_message": ("invalid", "bad\N{REPLACEMENT CHARACTER}header"),
+    "long_message": ("error", "characters left out"),
+    "exit_with_odd_code": ("error", r"the handler called exit(ob\xffs.ms)"),
+    "big_integer": ("error", "result.inner.n is an integer of some 5001 digits"),
+    "not_a_number": ("error", "result.n is nan"),
+    "deep": ("error", "is nested more than 100 deep"),
+    "cyclic": ("error", "is nested more than 100 deep"),
+    "surrogate_product": ("error", r"im\xffage.txt"),
+}
+COMPLETES: dict[str, Any] = {
+    "surrogate_result": {"path": r"ob\xffs.ms", "list": ["a\N{REPLACEMENT CHARACTER}b"]},
+    "nul_key": {"a\N{REPLACEMENT CHARACTER}b": 1},
+    "odd_progress": {"ok": 1},
+    "odd_product": {},
+}
+FAILS_IN_A_PROCESS = {
+    "large_result": ("error", "the result has 40000"),
+    "closed_streams_and_error": ("error", "RuntimeError: the real reason"),
+    "no_streams_and_error": ("error", "RuntimeError: the real reason"),
+    "all_descriptors_closed": ("error", "the handler closed the pipe to the worker"),
+}
+COMPLETES_IN_A_PROCESS = {
+    "closed_streams": {"ok": 1},
+    "closed_descriptors": {"ok": 1},
+    "fork_that_returns": {"who": "parent"},
+}
+
+
+def start(mode: str, kind: str, directory: Path) -> tuple[Execution, Task, list[int]]:
+    task = spawn_one("echo", max_retries=0)
+    (claim,) = claiming.claim(make_worker(), limit=1)
+    claim = claiming.Claim(**{**claim.__dict__, "params": {"mode": mode}})
+    environment.make_shared(directory / "var")
+    common = {"root": directory / "data", "data_roots": (directory / "data",)}
+    if kind == "process":
+        execution: Execution = ProcessExecution(claim, var=directory / "var", host_memory_gb=4.0, **common)
+        return execution, task, execution.start(HANDLER)
+    crew = Crew(1)
+    threaded = ThreadExecution(claim, crew=crew, **common)
+    threaded.listen = lambda: crew.collect() or []  # type: ignore[method-assign,func-returns-value]
+    threaded.start(HANDLER)
+    return threaded, task, [crew.fd]
+
+
+def run(mode: str, kind: str, directory: Path) -> tuple[Execution, Task]:
+    """Run the handler to its end and deliver how it ended, as a worker does."""
+    execution, task, fds = start(mode, kind, directory)
+    while execution.outcome is None:
+        select.select(fds, [], [])
+        ended = execution.listen()
+        fds = [fd for fd in fds if fd not in ended]
+    while not deliveries.deliver(execution):
+        pass
+    guardian = execution.close()
+    if guardian is not None:
+        guardian.wait()
+    task.refresh_from_db()
+    return execution, task
+
+
+@pytest.mark.parametrize("kind", ["process", "thread"])
+@pytest.mark.parametrize("mode", FAILS)
+def test_the_reason_of_a_failure_reaches_the_row(mode, kind, tmp_path):
+    expect_failure(mode, kind, tmp_path, *FAILS[mode])
+
+
+@pytest.mark.parametrize("mode", FAILS_IN_A_PROCESS)
+def test_the_reason_reaches_the_row_whatever_is_closed(mode, tmp_path):
+    expect_failure(mode, "process", tmp_path, *FAILS_IN_A_PROCESS[mode])
+
+
+def expect_failure(mode: str, kind: str, directory: Path, failure_class: str, reason: str) -> None:
+    _, task = run(mode, kind, directory)
+    assert (task.status, task.failure_class) == ("failed", failure_class)
+    assert reason in task.error and len(task.error) <= 10_000
+    if mode == "long_message":
+        assert task.error.startswith("RuntimeError: begin") and task.error.endswith("end")
+    attempt = Attempt.objects.get(task_id=task.task_id)
+    assert reason in attempt.error and len(attempt.traceback) <= 100_000
+
+
+@pytest.mark.parametrize("kind", ["process", "thread"])
+@pytest.mark.parametrize("mode", COMPLETES)
+def test_what_can_be_cleaned_completes(mode, kind, tmp_path):
+    execution, task = run(mode, kind, tmp_path)
+    assert (task.status, task.result) == ("completed", COMPLETES[mode])
+    if mode == "odd_progress":
+        assert execution.news is not None and len(execution.news.metrics) <= METRICS_MOST
+
+
+@pytest.mark.parametrize("mode", COMPLETES_IN_A_PROCESS)
+def test_it_completes_although_descriptors_are_closed_or_shared(mode, tmp_path):
+    execution, task = run(mode, "process", tmp_path)
+    assert (task.status, task.result) == ("completed", COMPLETES_IN_A_PROCESS[mode])
+    if mode == "closed_descriptors":
+        assert (execution.places.published_dir / "table.dat").read_bytes() == b"SCIENCE DATA\n"
+
+
+def test_no_work_is_said_in_words(tmp_path):
+    _, task = run("nul_no_work", "process", tmp_path)
+    assert task.failure_class == "no_work" and r"nothing in ob\xffs.ms" in (task.error or "")
+
+
+def test_progress_that_was_cleaned_can_be_stored(tmp_path):
+    execution, task, fds = start("odd_progress", "thread", tmp_path)
+    while execution.outcome is None:
+        select.select(fds, [], [])
+        execution.listen()
+    news = execution.take_news()
+    assert news is not None
+    claiming.report_progress(execution.claim, fraction=news.fraction, message=news.message, metrics=news.metrics)
+    task.refresh_from_db()
+    assert len(task.progress_message) <= 300 and len(task.progress_metrics) <= METRICS_MOST
