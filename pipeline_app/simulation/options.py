@@ -54,7 +54,9 @@ def add_sky_options(parser: ArgumentParser) -> None:
         "--calibrator-factor", type=float, default=1.0, metavar="F", help="calibrator's flux over its table value"
     )
     parser.add_argument(
-        "--smearing", action="store_true", help="average within channels and integrations, as the correlator does"
+        "--smearing",
+        action="store_true",
+        help="average within channels and integrations, as the correlator does and as --size full does always",
     )
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pipeline_app.calibrators import calibrator
 from pipeline_app.simulation.fields import scatter
 from pipeline_app.simulation.geometry import pointing_icrs_deg, transit_before
-from pipeline_app.simulation.spec import FieldSpec, GainSpec, Source, TileSpec
+from pipeline_app.simulation.spec import FieldSpec, GainSpec, SmearingSpec, Source, TileSpec
 from pipeline_app.telescope import TILE_DURATION_SEC, angular_separation_deg
 
 CALIBRATOR = "0834+555"
@@ -32,13 +32,15 @@ class TileSize:
     channels_per_subband: int
     n_times: int
     n_sources: int
+    smearing: SmearingSpec | None = None
+    """None for tiles of reduced size: in their wide channels a calibrator off the axis would all but vanish."""
 
 
 TINY = TileSize(n_antennas=12, channels_per_subband=1, n_times=4, n_sources=3)
 """The smallest that calibration and imaging can work on: for tests."""
 DEMO = TileSize(n_antennas=28, channels_per_subband=4, n_times=8, n_sources=12)
-FULL = TileSize(n_antennas=96, channels_per_subband=48, n_times=24, n_sources=12)
-"""The real size: 2.3 GB."""
+FULL = TileSize(n_antennas=96, channels_per_subband=48, n_times=24, n_sources=12, smearing=SmearingSpec())
+"""The real size, with the smearing of real channels and integrations: 2.3 GB."""
 SIZES = {"tiny": TINY, "demo": DEMO, "full": FULL}
 
 
@@ -144,6 +146,7 @@ def _calibrator_tile(now: datetime, size: TileSize, *, span_tiles: int, factor: 
         n_times=size.n_times,
         integration_time_sec=TILE_DURATION_SEC / size.n_times,
         gains=GainSpec(),
+        smearing=size.smearing,
         seed=11,
     )
 

@@ -69,6 +69,14 @@ class Command(PrintingCommand):
         parser.add_argument(
             "--peers-python", metavar="PATH", help="the interpreter that has them (default: this one); implies --peers"
         )
+        parser.add_argument(
+            "--pipeline", action="store_true",
+            help="measure the stages of one calibrator tile and one target tile alone instead, against the truth and "
+            "against plain calls of the libraries; simulates and removes its data (--size full: 15 GB)",
+        )  # fmt: skip
+        parser.add_argument(
+            "--size", choices=("tiny", "demo", "full"), default="full", help="of the tiles; default: %(default)s"
+        )
         parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures here; - is standard output")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -76,6 +84,9 @@ class Command(PrintingCommand):
         if path is not None and str(path) != "-" and (path.is_dir() or not os.access(path.parent, os.W_OK)):
             raise CommandError(f"{path} cannot be written", returncode=USAGE)
         self.console = SafeConsole(sys.stderr if str(path) == "-" else sys.stdout)
+        if options["pipeline"]:
+            self._measure_pipeline(options["size"], path)
+            return
         self.figures = Figures()
         self.peers_python: str = options["peers_python"] or (sys.executable if options["peers"] else "")
         self.churn_sec = SOAK_SEC if options["soak"] else None
@@ -95,6 +106,21 @@ class Command(PrintingCommand):
         report.print_targets(self.figures, self.console)
         if path is not None and str(path) != "-":
             self.console.print(f"figures in {path}", soft_wrap=True)
+
+    def _measure_pipeline(self, size: str, path: Path | None) -> None:
+        from absurd_project.benchmark import pipeline, pipeline_report
+
+        try:
+            made = pipeline.measure(size, lambda line: self.console.print(line, highlight=False))
+        except pipeline.StageFailed as fault:
+            raise CommandError(str(fault), returncode=FAILED) from None
+        except KeyboardInterrupt:
+            raise CommandError("interrupted; its data are removed", returncode=FAILED) from None
+        finally:
+            connection.close()
+            embedded.stop_started(settings.ABSURD_VAR)
+        pipeline_report.print_report(made, self.console)
+        self._write_json(path, made.as_dict())
 
     def _measure(self, scratch: Scratch, sizes: Sizes, parts: Collection[str]) -> None:
         system_state.initialise(enabled=True)
@@ -167,9 +193,12 @@ class Command(PrintingCommand):
         return found
 
     def _write(self, path: Path | None) -> None:
+        self._write_json(path, self.figures.report())
+
+    def _write_json(self, path: Path | None, document: dict[str, Any]) -> None:
         if path is None:
             return
-        text = json.dumps(self.figures.report(), indent=1)
+        text = json.dumps(document, indent=1)
         if str(path) == "-":
             self.stdout.write(text)
             return

@@ -1,0 +1,61 @@
+"""The benchmark of the pipeline as a user runs it, on the smallest tiles: that it measures, judges and clears away."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from absurd_project.benchmark.pipeline import Cost, PipelineReport, StageFailed, run_stage
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.casa
+@pytest.mark.realtime
+def test_a_pair_is_measured_by_stage_and_against_the_truth(tmp_path):
+    """Marked as long: eleven stages, each in a process of its own that imports CASA."""
+    var, figures = tmp_path / "var", tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "manage.py", "absurd_benchmark", "--pipeline", "--size", "tiny", "--json", str(figures)],
+        cwd=CHECKOUT, env=os.environ | {"ABSURD_VAR": str(var)}, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(figures.read_text())
+    stages = {(cost["tile"], cost["stage"]) for cost in report["costs"]}
+    assert {
+        ("calibrator", "calibration-solve"),
+        ("target", "calibrate-target"),
+        ("target", "self-calibration"),
+    } <= stages
+    assert all(
+        cost["wall_sec"] > 0 and cost["cpu_sec"] > 0 and cost["peak_rss_bytes"] > 1e8 for cost in report["costs"]
+    )
+    assert {cost["stage"] for cost in report["bare"]} >= {"pyuvdata read and write", "h5py read"}
+    assert report["ratios"]["convert_vs_pyuvdata"] > 0.5
+    assert report["accuracy"]["target_flux_ratio_median"] == pytest.approx(1.0, abs=0.1)
+    assert not list((var / "benchmark").iterdir())
+    assert "all stages and imports" in done.stdout
+
+
+def test_a_stage_that_fails_is_named_with_its_last_line(tmp_path, settings):
+    settings.ABSURD_VAR = tmp_path
+    with pytest.raises(StageFailed, match="is not a Measurement Set"):
+        run_stage("pipeline_app.casa.imaging:run", {"ms_path": "/nowhere.ms"}, tmp_path / "imaging")
+
+
+def test_ratios_are_of_the_same_run_and_absent_without_their_plain_call():
+    def cost(tile: str, stage: str, wall_sec: float) -> Cost:
+        return Cost(tile=tile, stage=stage, wall_sec=wall_sec, cpu_sec=1.0, peak_rss_bytes=1, import_sec=2.0)
+
+    report = PipelineReport(
+        size="tiny",
+        costs=[cost("calibrator", "convert-uvh5-to-ms", 11.0), cost("target", "imaging", 30.0)],
+        bare=[cost("", "pyuvdata read and write", 10.0)],
+    )
+    assert report.ratios() == {"convert_vs_pyuvdata": pytest.approx(1.1)}
+    assert report.total_sec("target") == 32.0
