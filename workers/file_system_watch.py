@@ -37,8 +37,9 @@ class FileSystemWatch(WorkerThread):
     def turn(self) -> None:
         if not self._looks.due():
             return
-        if self._state.roots.news():
-            self._look_at_root()
+        if self._state.roots.changed:
+            self._look_at_root()  # before the news, from which on tasks may be claimed again
+            self._state.roots.news()
             self._on_news()
         running = self._state.running
         self._state.presence.disk_gb = admission.free_gb(self._root)
@@ -49,11 +50,13 @@ class FileSystemWatch(WorkerThread):
 
     def _look_at_root(self) -> None:
         """Start anew when another root is to take the products, because one that was missing at the start is back."""
+        if self._state.roots.missing:
+            return
         try:
             chosen = publication.choose_root(settings.ABSURD_DATA_ROOTS, settings.ABSURD_VAR)
         except publication.NoPublishRoot:
             return
-        if not self._state.roots.missing and chosen != self._root:
+        if chosen != self._root:
             self._state.recycling.order(f"products go to {chosen} from now on")
 
     def _look_at_log(self, execution: Execution) -> None:

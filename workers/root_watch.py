@@ -44,6 +44,11 @@ class RootWatch:
         """Whether roots are missing, or their return has not been announced yet."""
         return bool(self.missing or self._told)
 
+    @property
+    def changed(self) -> bool:
+        """Whether other roots are missing than was announced last."""
+        return self.missing != self._told
+
     def news(self) -> bool:
         """Return, once for each change, whether other roots are missing than before; it is logged."""
         missing = self.missing
