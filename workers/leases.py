@@ -6,6 +6,7 @@ neither a slow statement nor a file system nor a full pipe costs a claim.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,7 +26,10 @@ from workers.worker_thread import WorkerThread
 WATCH_SEC = 1.0
 STATEMENT_MOST_SEC = 5.0
 STATEMENT_LEAST_SEC = 0.25
-REFUSALS_MOST = 3
+LEAVE_TRIES = 5
+LEAVE_AGAIN_SEC = 0.2
+REGISTER_AGAIN_SEC = 0.5
+REFUSALS_MOST = 10
 """So often the database may refuse to register the worker before that is a matter of versions."""
 _LIMIT = "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"
 
@@ -68,8 +72,15 @@ class Leases(WorkerThread):
                 self._talk()
 
     def finish(self) -> None:
-        with self._link.guarded(), _limited(self._limit_sec):
-            self._state.presence.leave()
+        for _ in range(LEAVE_TRIES):
+            try:
+                with _limited(self._limit_sec):
+                    self._state.presence.leave()
+                return
+            except Exception as error:
+                self.faults.note("reporting that the worker has stopped", error)
+                connection.close()
+                time.sleep(LEAVE_AGAIN_SEC)
 
     @property
     def _limit_sec(self) -> float:
@@ -100,10 +111,10 @@ class Leases(WorkerThread):
             raise outage
 
     def _note_fault(self, name: str, error: Exception) -> None:
-        if isinstance(error, ProgrammingError) and not self._state.presence.registered:
-            self._refusals += 1
-            self._heartbeats.hurry()
-            if self._refusals >= REFUSALS_MOST:
+        if not self._state.presence.registered:
+            self._heartbeats.due_in(REGISTER_AGAIN_SEC)
+            self._refusals += isinstance(error, ProgrammingError)
+            if isinstance(error, ProgrammingError) and self._refusals >= REFUSALS_MOST:
                 self.refused = error
                 self._on_change()
         self.faults.note(name, error)

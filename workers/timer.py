@@ -32,6 +32,10 @@ class Timer:
         """Make it due now."""
         self._at = 0.0
 
+    def due_in(self, seconds: float) -> None:
+        """Make it due in so many seconds."""
+        self._at = time.monotonic() + seconds
+
     def at_most(self, interval_sec: float) -> None:
         """Shorten the interval if it is longer."""
         if interval_sec < self._interval_sec:

@@ -12,7 +12,7 @@ import pytest
 from tasks_app.actions.cancel import cancel
 from tasks_app.models import Attempt, Task, Worker
 from tests.fault_injection import CLASSES
-from tests.workers.live import ROOT, LiveWorkers, finished, outcomes, spawn_one, with_progress
+from tests.workers.live import ROOT, LiveWorkers, finished, outcomes, spawn_one, wait_for
 
 FEW = ("25006", "40001", "42703", "terminated")
 ROUNDS_MOST = 400
@@ -54,7 +54,7 @@ EXPECTED = {
 
 def settle(tasks: dict[str, Task]) -> None:
     """Wait until all have ended, and see that each ended as it should, at its first attempt that was not given back."""
-    with_progress(tasks["cancelled"])
+    wait_for(lambda: Task.objects.get(pk=tasks["cancelled"].pk).progress_message, timeout_sec=240)
     cancel(tasks["cancelled"].task_id, actor="user:test", reason="enough")
     for name, task in tasks.items():
         status, wanted = EXPECTED[name]
