@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
+from pipeline_app.calibrators import beam_weighted_flux_jy, calibrators
 from pipeline_app.ingest import Tile
 from pipeline_app.models import Calibration, Observation
 from pipeline_app.registration import SOLVE
+from pipeline_app.telescope import REFERENCE_FREQ_HZ, SIDEREAL_RATE_DEG_PER_SEC
 from pipeline_app.workflows import Plan
 from tasks_app.models import Task, TaskStatus
 
 MAX_AGE_DAYS = 1.0
 MAX_DECLINATION_DIFFERENCE_DEG = 1.0
 """Both as in calibration-apply, which refuses what lies beyond."""
+DUE_WITHIN_SEC = 1800.0
+"""A target waits for a calibrator that crosses the meridian this soon after it: gains drift by degrees in an hour."""
+LATE_SEC = 600.0
+"""How long after the end of its tile a calibrator's run may start before nobody waits for it any longer."""
+SECONDS_PER_DAY = 86400.0
+MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 MIN_APPARENT_FLUX_JY = 3.0
 """What makes a tile a calibrator's when tiles come one by one. In a full tile a source this bright gives each antenna's
 bandpass to 2 % a channel: 6500 Jy / sqrt(2 x 244 kHz x 309 s) / sqrt(95) / 3 Jy."""
@@ -50,15 +61,91 @@ def plan_single(tile: Tile) -> Plan | None:
 
     With a bright calibrator in the beam it is a calibrator's tile. Any other gets the calibration nearest in time of
     the same strip, not more than a day away: one that has been solved and not refused, or one whose solve is under way.
+    Where there is one on the other side in time too, gains are interpolated between the two.
     """
     observation = tile.observation
     if (observation.calibrator_apparent_flux_jy or 0.0) >= MIN_APPARENT_FLUX_JY:
         return Plan.calibrator(tile)
     choices = [*_under_way(tile), *_solved(tile)]
-    return min(choices, key=lambda choice: choice[0], default=(0.0, None))[1]
+    if not choices:
+        return None
+    after, nearest = min(choices, key=lambda choice: abs(choice[0]))
+    across = [choice for choice in choices if choice[0] * after < 0]
+    other = min(across, key=lambda choice: abs(choice[0]), default=(0.0, Source()))[1]
+    return Plan(
+        tile=tile,
+        role="target",
+        solve_task_id=nearest.solve_task_id,
+        calibration_path=nearest.path,
+        other_solve_task_id=other.solve_task_id,
+        other_calibration_path=other.path,
+    )
 
 
-def _solved(tile: Tile) -> list[tuple[float, Plan]]:
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """A calibrator that is about to cross the meridian in a tile's strip."""
+
+    name: str
+    transit_mjd: float
+    until_mjd: float
+    """After this nobody waits for it any longer."""
+
+
+def due_calibrator(tile: Tile, now_mjd: float) -> Due | None:
+    """Return the next calibrator whose tile is worth waiting for, None where there is none or it is late.
+
+    It crosses the meridian within half an hour after the tile, bright enough to calibrate the strip, and its own tile
+    has not been started yet: from then on the target depends on the solve of that.
+    """
+    observation = tile.observation
+    if observation.expected_subbands is None or (observation.calibrator_apparent_flux_jy or 0) >= MIN_APPARENT_FLUX_JY:
+        return None
+    found: list[Due] = []
+    for known in calibrators():
+        ahead_deg = (known.ra_deg - observation.ra_deg + 180.0) % 360.0 - 180.0
+        ahead_sec = ahead_deg / SIDEREAL_RATE_DEG_PER_SEC
+        if known.flux_jy is None or not 0.0 < ahead_sec <= DUE_WITHIN_SEC:
+            continue
+        seen_jy = beam_weighted_flux_jy(known, known.ra_deg, observation.dec_deg, REFERENCE_FREQ_HZ)
+        transit_mjd = observation.mid_mjd + ahead_sec / SECONDS_PER_DAY
+        until_mjd = transit_mjd + (observation.duration_sec + LATE_SEC) / SECONDS_PER_DAY
+        if seen_jy >= MIN_APPARENT_FLUX_JY and now_mjd < until_mjd:
+            found.append(Due(name=known.name, transit_mjd=transit_mjd, until_mjd=until_mjd))
+    waiting_for = min(found, key=lambda due: due.transit_mjd, default=None)
+    return None if waiting_for is None or _is_started(observation, waiting_for) else waiting_for
+
+
+def mjd_of(moment: datetime) -> float:
+    """Return a moment as a modified Julian date, UTC."""
+    return (moment - MJD_EPOCH).total_seconds() / SECONDS_PER_DAY
+
+
+def moment_of(mjd: float) -> datetime:
+    """Return a modified Julian date as a moment, UTC."""
+    return MJD_EPOCH + timedelta(days=mjd)
+
+
+def _is_started(observation: Observation, due: Due) -> bool:
+    half_days = observation.duration_sec / SECONDS_PER_DAY
+    nearby = Observation.objects.filter(
+        role="calibrator",
+        run_id__isnull=False,
+        mid_mjd__range=(due.transit_mjd - half_days, due.transit_mjd + half_days),
+    )
+    return any(matches(other, observation) for other in nearby)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a calibration comes from: a task that solves it, or a published directory."""
+
+    solve_task_id: UUID | None = None
+    path: str | None = None
+
+
+def _solved(tile: Tile) -> list[tuple[float, Source]]:
+    """Return usable calibrations with their time after the tile in days."""
     observation = tile.observation
     usable = Calibration.objects.exclude(verdict="fail").filter(
         telescope_name=observation.telescope_name,
@@ -68,13 +155,11 @@ def _solved(tile: Tile) -> list[tuple[float, Plan]]:
             observation.declination_deg + MAX_DECLINATION_DIFFERENCE_DEG,
         ),
     )
-    return [
-        (abs(c.mid_mjd - observation.mid_mjd), Plan(tile=tile, role="target", calibration_path=c.path))
-        for c in usable.order_by("-id")
-    ]
+    return [(c.mid_mjd - observation.mid_mjd, Source(path=c.path)) for c in usable.order_by("-id")]
 
 
-def _under_way(tile: Tile) -> list[tuple[float, Plan]]:
+def _under_way(tile: Tile) -> list[tuple[float, Source]]:
+    """Return solves that have not ended with the time of their tile after this one in days."""
     observation = tile.observation
     sources = {
         source.run_id: source
@@ -89,9 +174,5 @@ def _under_way(tile: Tile) -> list[tuple[float, Plan]]:
         run__run_id__in=list(sources), stage=SOLVE, status__in=[TaskStatus.PENDING, TaskStatus.CLAIMED]
     ).values_list("task_id", "run__run_id")
     return [
-        (
-            abs(sources[run_id].mid_mjd - observation.mid_mjd),
-            Plan(tile=tile, role="target", solve_task_id=task_id),
-        )
-        for task_id, run_id in solving
+        (sources[run_id].mid_mjd - observation.mid_mjd, Source(solve_task_id=task_id)) for task_id, run_id in solving
     ]

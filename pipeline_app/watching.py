@@ -11,14 +11,21 @@ from typing import Any
 from django.db import Error, transaction
 from django.db.models import F, Q
 
-from pipeline_app.calibration_choice import MIN_APPARENT_FLUX_JY, plan_single
+from pipeline_app.calibration_choice import (
+    MIN_APPARENT_FLUX_JY,
+    Due,
+    due_calibrator,
+    mjd_of,
+    moment_of,
+    plan_single,
+)
 from pipeline_app.catalogs import read_catalog
 from pipeline_app.ingest import age_out, register, tile_of
 from pipeline_app.models import Observation, ObservationState, SubbandFile
 from pipeline_app.raw_files import STILL_WRITTEN, FileProblem, scan
 from pipeline_app.uvh5_header import FileBusy
 from pipeline_app.workflows import AlreadyStarted, Options, Plan, start
-from tasks_app import registry
+from tasks_app import clock, registry
 from tasks_app.handler import InvalidInput
 from tasks_app.plain_text import escaped
 
@@ -120,9 +127,11 @@ class Watcher:
 
     def _start(self, observation: Observation) -> bool:
         try:
-            plan = plan_single(tile_of(observation))
+            tile = tile_of(observation)
+            due = due_calibrator(tile, mjd_of(clock.now()))
+            plan = None if due else plan_single(tile)
             if plan is None:
-                self._wait(observation)
+                self._wait(observation, due)
                 return False
             start([plan], self._run_options(plan), actor=self.options.actor, again=False)
         except AlreadyStarted:
@@ -157,13 +166,19 @@ class Watcher:
                 return folder / name
         return None
 
-    def _wait(self, observation: Observation) -> None:
-        reason = (
-            f"waiting for a calibrator: none of {MIN_APPARENT_FLUX_JY:g} Jy in the beam, and none solved within a day "
-            f"at declination {observation.declination_deg:.1f}°"
-        )
+    def _wait(self, observation: Observation, due: Due | None) -> None:
+        if due is not None:
+            transit, until = (f"{moment_of(mjd):%H:%M:%S}" for mjd in (due.transit_mjd, due.until_mjd))
+            reason = f"waiting for the calibrator {due.name}, which transits at {transit} UTC, until {until} UTC"
+        else:
+            reason = (
+                f"waiting for a calibrator: none of {MIN_APPARENT_FLUX_JY:g} Jy in the beam, and none solved within a "
+                f"day at declination {observation.declination_deg:.1f}°"
+            )
         with transaction.atomic():
-            changed = Observation.objects.filter(pk=observation.pk, run_id=None, state=ObservationState.READY).update(
+            startable = [ObservationState.READY, ObservationState.WAITING]
+            waiting = Observation.objects.filter(pk=observation.pk, run_id=None, state__in=startable)
+            changed = waiting.exclude(state=ObservationState.WAITING, reason=reason).update(
                 state=ObservationState.WAITING, reason=reason
             )
         if changed:
@@ -181,6 +196,8 @@ def _origin(plan: Plan) -> str:
     if plan.role == "calibrator":
         seen = plan.tile.observation
         return f"calibrator {seen.calibrator} arrives with {seen.calibrator_apparent_flux_jy:.1f} Jy"
+    if plan.other_calibration_path is not None or plan.other_solve_task_id is not None:
+        return "with gains interpolated between two calibrations"
     if plan.calibration_path is not None:
         return f"with calibration {Path(plan.calibration_path).name}"
     return "with the calibration that is being solved"

@@ -52,6 +52,9 @@ class Plan:
     role: Role
     solve_task_id: UUID | None = None
     calibration_path: str | None = None
+    other_solve_task_id: UUID | None = None
+    other_calibration_path: str | None = None
+    """A second calibration, on the other side in time: gains are interpolated between the two."""
 
     @classmethod
     def calibrator(cls, tile: Tile) -> Plan:
@@ -120,11 +123,17 @@ def requests_of(plan: Plan, run: Run, options: Options) -> list[SpawnRequest]:
         modelled = {"field_sources": [source.model_dump() for source in field]}
         chain.append((CONVERT, convert, raw, {}))
         chain.append((SOLVE, plan.solve_task_id, modelled, {"ms_path": Binding(task_id=convert, field="ms_path")}))
-    if plan.calibration_path is not None:
-        chain.append((CALIBRATE, calibrate, raw | {"calibration_path": plan.calibration_path}, {}))
-    elif plan.solve_task_id is not None:
-        solved = Binding(task_id=plan.solve_task_id, field="calibration_path")
-        chain.append((CALIBRATE, calibrate, raw, {"calibration_path": solved}))
+    chosen: dict[str, Any] = {}
+    solved: dict[str, Binding] = {}
+    for name, path, task_id in (
+        ("calibration_path", plan.calibration_path, plan.solve_task_id),
+        ("other_calibration_path", plan.other_calibration_path, plan.other_solve_task_id),
+    ):
+        if path is not None:
+            chosen[name] = path
+        elif task_id is not None:
+            solved[name] = Binding(task_id=task_id, field="calibration_path")
+    chain.append((CALIBRATE, calibrate, raw | chosen, solved))
     calibrated = {"ms_path": Binding(task_id=calibrate, field="ms_path")}
     chain.append((IMAGING, imaging, {}, calibrated))
     images = {name: Binding(task_id=imaging, field=name) for name in IMAGES}

@@ -31,6 +31,7 @@ from pipeline_app.casa.stream_report import StreamReport, Tally, reasons_of
 from pipeline_app.casa.subband import mid_time_jd
 from pipeline_app.casa.tile_noise import TileSums, antenna_variances, dead_antennas
 from pipeline_app.naming import tile_name
+from pipeline_app.quality import Assessment, Verdict
 from pipeline_app.stages.calibrate_target import CalibrateTargetParams, CalibrateTargetResult
 from pipeline_app.telescope import DISH_DIAMETER_M
 from pipeline_app.verdicts import VerdictRecord, inherit, record_of_calibration, write_record
@@ -48,6 +49,8 @@ class _Applied:
     matches: tuple[Match, ...]
     solutions: Solutions
     interpolated: Interpolated | None
+    left_out: tuple[str, ...] = ()
+    """Why one of two calibrations was not used."""
 
 
 @dataclass(kw_only=True)
@@ -82,7 +85,11 @@ def run(params: CalibrateTargetParams, context: Context) -> CalibrateTargetResul
     check_measurement_set(ms_path, tile.metadata, tile.centre)
     report = reasons_of(tile, averaged.tally, averaged.weights, dead, applied.solutions)
     records = [record_of_calibration(match.record.verdict, match.record.reasons) for match in applied.matches]
-    verdict = inherit("calibrate-target", report.assessment, records)
+    own = report.assessment
+    if applied.left_out:
+        worse: Verdict = "fail" if own.verdict == "fail" else "warn"
+        own = Assessment(verdict=worse, reasons=(*own.reasons, *applied.left_out))
+    verdict = inherit("calibrate-target", own, records)
     write_record(ms_path, verdict)
     result = _result(
         params, tile, applied, averaging, averaged, report, verdict, name=name, ms_path=context.published(ms_path)
@@ -104,25 +111,33 @@ def _load_calibration(params: CalibrateTargetParams, tile: RawTile) -> _Applied:
         max_age_hours=params.max_age_hours, max_declination_difference_deg=params.max_declination_difference_deg
     )
     at_mjd = _mid_mjd(tile)
-    matches, solutions = [], []
+    matches, solutions, faults = [], [], []
     for path in (params.calibration_path, params.other_calibration_path):
         if path is None:
             continue
-        record = read_record(Path(path))
-        matches.append(match_calibration(record, limits, mid_time_mjd=at_mjd, declination_deg=tile.declination_deg))
+        try:
+            record = read_record(Path(path))
+            match = match_calibration(record, limits, mid_time_mjd=at_mjd, declination_deg=tile.declination_deg)
+        except InvalidInput as fault:
+            faults.append(fault)
+            continue
+        matches.append(match)
         spectrum = tile.spectrum
         solutions.append(
             Solutions.load(Path(path) / GAINS_NPZ).onto(
                 tile.antenna_names, spectrum.freqs_hz, spectrum.channel_width_hz
             )
         )
+    if not solutions:
+        raise faults[0]
+    left_out = tuple(f"one of two calibrations was left out: {fault}" for fault in faults)
     if solutions[0].gains.shape[1] != len(tile.hands):
         raise InvalidInput(
             f"the calibration has {solutions[0].gains.shape[1]} polarisations,"
             f" the data {len(tile.hands)} parallel hands"
         )
     if len(solutions) == 1:
-        return _Applied(matches=tuple(matches), solutions=solutions[0], interpolated=None)
+        return _Applied(matches=tuple(matches), solutions=solutions[0], interpolated=None, left_out=left_out)
     times_mjd = (matches[0].record.mid_time_mjd, matches[1].record.mid_time_mjd)
     interpolated = interpolate(solutions[0], solutions[1], times_mjd=times_mjd, at_mjd=at_mjd)
     return _Applied(matches=tuple(matches), solutions=interpolated.solutions, interpolated=interpolated)

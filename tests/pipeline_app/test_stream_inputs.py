@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import h5py
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline_app.simulation import TileTruth, simulate_tile
+from tasks_app.handler import InvalidInput
 from tests.pipeline_app.streamed import SOURCE_JY, read_back, run_stage, spec_of, true_calibration
 
 pytestmark = pytest.mark.casa
@@ -78,6 +80,20 @@ def test_gains_are_interpolated_between_two_calibrations(tmp_path: Path) -> None
     assert result.calibration_fraction == pytest.approx(1 / 3, abs=1e-3)
     assert result.calibration_phase_change_deg == pytest.approx(50, rel=0.25)
     assert result.other_calibration_path == str(after)
+
+
+def test_a_refused_calibration_of_two_is_left_out_and_named(tmp_path: Path) -> None:
+    """A target that waited for a calibrator must not be lost when that calibrator's solve is refused."""
+    truth, files = raw_tile(tmp_path, subbands=(5,), n_antennas=8, channels_per_subband=4, n_times=4)
+    good = true_calibration(truth, tmp_path / "good.cal")
+    refused = true_calibration(truth, tmp_path / "refused.cal")
+    record = refused / "calibration.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"verdict": "fail", "reasons": ["no signal"]}))
+    result = run_stage(files, good, tmp_path / "out", other_calibration_path=str(refused))
+    assert result.verdict == "warn"
+    assert any("left out" in reason and "no signal" in reason for reason in result.reasons)
+    with pytest.raises(InvalidInput, match="no signal"):
+        run_stage(files, refused, tmp_path / "both", other_calibration_path=str(refused))
 
 
 def test_conversion_flags_what_has_no_samples(tmp_path: Path) -> None:

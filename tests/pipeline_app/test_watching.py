@@ -10,12 +10,14 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 
+from pipeline_app.calibration_choice import mjd_of
 from pipeline_app.calibrators import calibrator
 from pipeline_app.ingest import ingest_directory
-from pipeline_app.models import Observation, SubbandFile
+from pipeline_app.models import Calibration, Observation, SubbandFile
 from pipeline_app.simulation.geometry import transit_before
 from pipeline_app.watching import Watcher, WatchOptions
 from tasks_app.models import Run, Task
+from tasks_app.testing import frozen_clock
 from tests.pipeline_app.tiles import START, copy_tile, make_raw_tile
 
 pytestmark = pytest.mark.django_db
@@ -98,6 +100,49 @@ def test_a_target_waits_visibly_and_starts_when_its_calibrator_comes(bright, inc
     solve = Task.objects.get(stage="calibration-solve")
     assert apply.bindings["calibration_path"]["task_id"] == str(solve.task_id)
     assert sum("waiting for a calibrator" in line for line in said) == 1
+
+
+def test_a_target_waits_for_a_calibrator_that_is_due_but_not_for_ever(bright, incoming):
+    """The clock of the database is put to the time of the observation: old data wait for nothing."""
+    watch, said = watcher(incoming)
+    known = calibrator("3C454.3")
+    transit = transit_before(known.ra_deg, known.dec_deg, START)
+    earlier = -timedelta(minutes=25)
+    Calibration.objects.create(
+        task_id=Run().run_id, path="/data/before", telescope_name="OVRO_MMA", mid_mjd=mjd_of(transit) - 0.1,
+        declination_deg=16.1, verdict="pass",
+    )  # fmt: skip
+    copy_tile(bright, incoming / "target", later=earlier)
+    with frozen_clock(transit + earlier + timedelta(minutes=5)):
+        assert look_twice(watch) == 0
+    target = Observation.objects.get()
+    assert target.state == "waiting" and "waiting for the calibrator 3C454.3" in target.reason
+    with frozen_clock(transit + timedelta(minutes=20)):
+        assert watch.look() == 1
+    target.refresh_from_db()
+    assert (target.state, target.role) == ("started", "target")
+    assert Task.objects.get(stage="calibrate-target").params["calibration_path"] == "/data/before"
+    assert any("waiting for the calibrator 3C454.3" in line for line in said)
+
+
+def test_a_target_that_waited_is_interpolated_with_the_calibrator_that_came(bright, incoming):
+    watch, _ = watcher(incoming)
+    known = calibrator("3C454.3")
+    transit = transit_before(known.ra_deg, known.dec_deg, START)
+    earlier = -timedelta(minutes=25)
+    Calibration.objects.create(
+        task_id=Run().run_id, path="/data/before", telescope_name="OVRO_MMA", mid_mjd=mjd_of(transit) - 0.1,
+        declination_deg=16.1, verdict="pass",
+    )  # fmt: skip
+    with frozen_clock(transit + timedelta(minutes=6)):
+        copy_tile(bright, incoming / "target", later=earlier)
+        assert look_twice(watch) == 0
+        copy_tile(bright, incoming / "calibrator")
+        assert look_twice(watch) == 2
+    calibrate = Task.objects.get(stage="calibrate-target", run__params__role="target")
+    solve = Task.objects.get(stage="calibration-solve")
+    assert calibrate.bindings["calibration_path"]["task_id"] == str(solve.task_id)
+    assert calibrate.params["other_calibration_path"] == "/data/before"
 
 
 def test_a_subband_that_comes_after_the_start_is_told_of(bright, incoming):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_app.calibration_choice import MIN_APPARENT_FLUX_JY, plan_set, plan_single
+from pipeline_app.calibration_choice import MIN_APPARENT_FLUX_JY, due_calibrator, plan_set, plan_single
+from pipeline_app.calibrators import calibrator
 from pipeline_app.ingest import Tile
 from pipeline_app.models import Calibration, Observation, ObservationState, SubbandFile
 from pipeline_app.stages.photometry import Position
@@ -176,6 +177,53 @@ def test_a_single_target_prefers_a_solve_under_way_that_is_nearer():
     target = make_tile("target")
     plan = plan_single(target)
     assert plan.solve_task_id == stages_of(bright)[1].task_id and plan.calibration_path is None
+
+
+def test_a_target_between_two_calibrations_gets_both_to_interpolate():
+    early = make_tile("early", mid_mjd=61314.20, flux_jy=12.0)
+    start([Plan.calibrator(early)], Options(), actor="ingest")
+    late = {"path": "/data/late", "mid_mjd": 61314.27, "declination_deg": 16.1, "verdict": "pass"}
+    Calibration.objects.create(task_id=Run().run_id, telescope_name="OVRO_MMA", **late)
+    target = make_tile("target", mid_mjd=61314.25)
+    plan = plan_single(target)
+    solve = stages_of(early)[1]
+    assert (plan.calibration_path, plan.other_solve_task_id) == ("/data/late", solve.task_id)
+    assert plan.solve_task_id is None and plan.other_calibration_path is None
+    start([plan], Options(), actor="ingest")
+    calibrate = stages_of(target)[0]
+    assert calibrate.params["calibration_path"] == "/data/late"
+    assert calibrate.bindings["other_calibration_path"] == {"task_id": str(solve.task_id), "field": "calibration_path"}
+    assert parents_of(calibrate) == [("calibration-solve", "early")]
+
+
+def test_two_calibrations_on_one_side_are_not_interpolated():
+    for days in (0.01, 0.02):
+        Calibration.objects.create(
+            task_id=Run().run_id, path=f"/data/{days}", telescope_name="OVRO_MMA", mid_mjd=61314.25 - days,
+            declination_deg=16.1, verdict="pass",
+        )  # fmt: skip
+    plan = plan_single(make_tile("target"))
+    assert (plan.calibration_path, plan.other_calibration_path, plan.other_solve_task_id) == ("/data/0.01", None, None)
+
+
+def test_a_calibrator_is_due_until_its_tile_is_late_or_has_been_started():
+    known = calibrator("3C454.3")
+    target = make_tile("target")
+    observation = target.observation
+    observation.ra_deg, observation.dec_deg = known.ra_deg - 5.0, known.dec_deg
+    due = due_calibrator(target, now_mjd=observation.mid_mjd)
+    assert due.name == "3C454.3"
+    assert (due.transit_mjd - observation.mid_mjd) * 1440 == pytest.approx(5.0 / 15.041 * 60, rel=1e-3)
+    assert due_calibrator(target, now_mjd=due.until_mjd + 1e-4) is None
+    for ra_deg, dec_deg in ((known.ra_deg + 5.0, known.dec_deg), (known.ra_deg - 9.0, known.dec_deg), (10.0, 70.0)):
+        observation.ra_deg, observation.dec_deg = ra_deg, dec_deg
+        found = due_calibrator(target, now_mjd=observation.mid_mjd)
+        assert found is None or found.name != "3C454.3"
+    observation.ra_deg, observation.dec_deg = known.ra_deg - 5.0, known.dec_deg
+    bright = make_tile("bright", mid_mjd=due.transit_mjd, flux_jy=12.0)
+    assert due_calibrator(target, now_mjd=observation.mid_mjd) is not None
+    start([Plan.calibrator(bright)], Options(), actor="ingest")
+    assert due_calibrator(target, now_mjd=observation.mid_mjd) is None
 
 
 def test_a_task_may_name_only_data_roots_and_registered_raw_files(settings, tmp_path):
