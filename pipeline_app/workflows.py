@@ -19,7 +19,7 @@ from pipeline_app.ingest import Tile
 from pipeline_app.models import Observation, ObservationState
 from pipeline_app.registration import CALIBRATE, CONVERT, IMAGING, PHOTOMETRY, SELF_CALIBRATION, SOLVE, VALIDATION
 from pipeline_app.stages.calibration_solve import MAX_FIELD_SOURCES, FieldSource
-from pipeline_app.stages.photometry import Position
+from pipeline_app.stages.photometry import IMAGE_FIELDS, Position
 from pipeline_app.telescope import REFERENCE_FREQ_HZ, angular_separation_deg, power_beam
 from tasks_app.actions.spawn import spawn_many
 from tasks_app.actions.spawn_request import Binding, SpawnRequest
@@ -29,7 +29,7 @@ WORKFLOW = "standard-pipeline"
 PRIORITY_CALIBRATOR = 10
 """Every target of the strip waits for it."""
 PRIORITY_TARGET = 5
-IMAGES = ("image_path", "flat_image_path", "pb_path")
+IMAGES = IMAGE_FIELDS
 MIN_RESPONSE = 0.1
 """Calibrators seen with less of the primary beam than this are not measured."""
 CATALOG_KEPT_WHOLE = 2000

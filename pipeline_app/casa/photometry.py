@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 
-from pipeline_app.casa.fits_images import SkyImage, read_image
-from pipeline_app.casa.forced_fit import BeamShape, Fit, centroid_offset_pix, fit_group, group_blends, noise_factor
+from pipeline_app.casa import dirty_fit, forced_fit
+from pipeline_app.casa.dirty_fit import DirtySky
+from pipeline_app.casa.fits_images import SkyImage, read_image, read_plane
+from pipeline_app.casa.forced_fit import BeamShape, Fit, centroid_offset_pix, group_blends, noise_factor
 from pipeline_app.catalogs import read_catalog
 from pipeline_app.quality import PhotometryFigures, judge_photometry
-from pipeline_app.stages.photometry import Measurement, PhotometryParams, PhotometryResult, Position
+from pipeline_app.stages.photometry import IMAGE_FIELDS, Measurement, PhotometryParams, PhotometryResult, Position
 from pipeline_app.verdicts import VerdictRecord, inherit, read_record
 from tasks_app.handler import Context, InvalidInput
 
@@ -22,6 +25,7 @@ MIN_SNR_OFFSET = 10.0
 CONFUSED_BEAMS = 0.5
 """Positions closer than this cannot be told apart."""
 COLUMNS = tuple(Measurement.model_fields)
+_INPUTS = (*IMAGE_FIELDS, "catalog_path", "validation_path")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,8 @@ class _Sky:
     response: NDArray[np.float64]
     to_reference: float
     shape: BeamShape
+    dirty: DirtySky | None = None
+    """What the deconvolution left and found; None: the restored image is all there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +78,7 @@ def run(params: PhotometryParams, context: Context) -> PhotometryResult:
         verdict=verdict.verdict,
         reasons=verdict.all_reasons,
     )
-    paths = (params.image_path, params.flat_image_path, params.pb_path, params.catalog_path, params.validation_path)
-    inputs = [path for path in paths if path]
+    inputs = [path for name in _INPUTS if (path := getattr(params, name))]
     context.product(
         "photometry",
         table,
@@ -104,7 +109,24 @@ def load_sky(params: PhotometryParams) -> _Sky:
     scale = 1.0
     if image.freq_hz:
         scale = (params.reference_freq_hz / image.freq_hz) ** params.spectral_index
-    return _Sky(flat=flat, response=response, to_reference=scale, shape=BeamShape.of(flat.beam, flat.cell_arcsec))
+    return _Sky(
+        flat=flat,
+        response=response,
+        to_reference=scale,
+        shape=BeamShape.of(flat.beam, flat.cell_arcsec),
+        dirty=_load_dirty(params, flat.data.shape),
+    )
+
+
+def _load_dirty(params: PhotometryParams, shape: tuple[int, ...]) -> DirtySky | None:
+    paths = (params.residual_path, params.model_path, params.psf_path)
+    if any(path is None for path in paths):
+        return None
+    planes = [read_plane(path) for path in paths if path is not None]
+    for plane, path in zip(planes, paths, strict=True):
+        if plane.shape != shape:
+            raise InvalidInput(f"images of different size: {path} has {plane.shape}, the restored image {shape}")
+    return DirtySky(residual=planes[0], model=planes[1], psf=planes[2])
 
 
 def place(position: Position, sky: _Sky, min_primary_beam: float) -> _Placed | None:
@@ -120,7 +142,7 @@ def place(position: Position, sky: _Sky, min_primary_beam: float) -> _Placed | N
     height, width = sky.flat.data.shape
     if not (margin <= x < width - 1 - margin and margin <= y < height - 1 - margin):
         return None
-    response = float(sky.response[round(y), round(x)])
+    response = float(map_coordinates(sky.response, [[y], [x]], order=1)[0])
     if not np.isfinite(response) or response < min_primary_beam:
         return None
     return _Placed(position=position, x=x, y=y, response=response)
@@ -129,10 +151,13 @@ def place(position: Position, sky: _Sky, min_primary_beam: float) -> _Placed | N
 def measure(placed: list[_Placed], sky: _Sky, fractional_error: float) -> list[Measurement]:
     """Fit every group of blended sources; the measurements keep the order of the positions."""
     x, y = np.array([p.x for p in placed]), np.array([p.y for p in placed])
-    factor = noise_factor(sky.flat.data, sky.shape)
+    factor = noise_factor(sky.flat.data, sky.shape) if sky.dirty is None else 1.0
     found: dict[int, Measurement] = {}
     for group in group_blends(x, y, sky.shape):
-        fits = fit_group(sky.flat.data, x[group], y[group], sky.shape, factor)
+        if sky.dirty is not None:
+            fits = dirty_fit.fit_group(sky.dirty, x[group], y[group], sky.shape)
+        else:
+            fits = forced_fit.fit_group(sky.flat.data, x[group], y[group], sky.shape, factor)
         for which, index in enumerate(group):
             offset_arcsec = None
             if fits[which].peak_jy > MIN_SNR_OFFSET * fits[which].error_jy:

@@ -16,6 +16,7 @@ from pipeline_app.casa.point_model import PointModel, bright_sources
 from pipeline_app.casa.pointing import beam_track
 from pipeline_app.coherence import CoherenceFigures, judge_coherence
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult
+from pipeline_app.stages.photometry import IMAGE_FIELDS
 from pipeline_app.stages.self_calibration import RECORD_NAME, SelfCalibrationParams, SelfCalibrationResult
 from pipeline_app.verdicts import VerdictRecord, inherit, record_of_calibrated, write_record
 from tasks_app.handler import Context
@@ -201,9 +202,7 @@ def _result(
     return SelfCalibrationResult(
         applied=second is not None,
         ms_path=ms_path,
-        image_path=images.image_path,
-        flat_image_path=images.flat_image_path,
-        pb_path=images.pb_path,
+        **{name: getattr(images, name) for name in IMAGE_FIELDS},
         record_path=context.published(context.output(RECORD_NAME)),
         gains_path=gains_path,
         second_image=second,

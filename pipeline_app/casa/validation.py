@@ -10,7 +10,7 @@ from astropy.stats import mad_std
 
 from pipeline_app.casa import photometry
 from pipeline_app.catalogs import read_catalog
-from pipeline_app.stages.photometry import Measurement, PhotometryParams
+from pipeline_app.stages.photometry import IMAGE_FIELDS, Measurement, PhotometryParams
 from pipeline_app.stages.validation import RECORD_NAME, ValidatedSource, ValidationParams, ValidationResult
 from pipeline_app.validation import ValidationFigures, judge_validation
 from pipeline_app.verdicts import VerdictRecord, inherit, read_record
@@ -31,9 +31,7 @@ def run(params: ValidationParams, context: Context) -> ValidationResult:
     if params.catalog_path is not None:
         positions += read_catalog(params.catalog_path)
     images = PhotometryParams(
-        image_path=params.image_path,
-        flat_image_path=params.flat_image_path,
-        pb_path=params.pb_path,
+        **{name: getattr(params, name) for name in IMAGE_FIELDS},
         positions=params.positions,
         catalog_path=params.catalog_path,
         min_primary_beam=params.min_primary_beam,
@@ -119,7 +117,7 @@ def _write(context: Context, params: ValidationParams, record: VerdictRecord, re
     output = context.output(RECORD_NAME)
     document = record.model_dump() | {"validation": result.model_dump(exclude={"record_path", "verdict", "reasons"})}
     output.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    paths = (params.image_path, params.flat_image_path, params.pb_path, params.catalog_path)
+    paths = [getattr(params, name) for name in (*IMAGE_FIELDS, "catalog_path")]
     context.product(
         "validation",
         output,

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline_app.quality import Verdict
 
+IMAGE_FIELDS = ("image_path", "flat_image_path", "pb_path", "residual_path", "model_path", "psf_path")
+"""Fields of the imaging stage's result that are params here, under the same names."""
+
 
 class Position(BaseModel):
     """Where to measure; the flux is for comparison only."""
@@ -28,6 +31,11 @@ class PhotometryParams(BaseModel):
     image_path: Annotated[str, Field(min_length=1, description="Primary-beam-corrected FITS of the imaging stage")]
     flat_image_path: Annotated[str | None, Field(description="Uncorrected FITS; none: image times primary beam")] = None
     pb_path: Annotated[str | None, Field(description="Effective response FITS; none: image over flat image")] = None
+    residual_path: Annotated[
+        str | None, Field(description="Residual FITS; with model_path and psf_path: fit in the dirty image")
+    ] = None
+    model_path: Annotated[str | None, Field(description="Clean components FITS")] = None
+    psf_path: Annotated[str | None, Field(description="Dirty beam FITS")] = None
     validation_path: Annotated[
         str | None, Field(description="Published record of the validation stage, whose verdict the fluxes inherit")
     ] = None
@@ -38,7 +46,7 @@ class PhotometryParams(BaseModel):
     min_primary_beam: Annotated[float, Field(gt=0, lt=1, description="Positions with less response are outside")] = 0.1
     fractional_error: Annotated[
         float, Field(ge=0, lt=1, description="Error in proportion to the flux: gains, beam model, deconvolution")
-    ] = 0.02
+    ] = 0.003
 
     @model_validator(mode="after")
     def _needs_positions(self) -> PhotometryParams:
@@ -46,6 +54,9 @@ class PhotometryParams(BaseModel):
             raise ValueError("give positions, catalog_path, or both")
         if self.flat_image_path is None and self.pb_path is None:
             raise ValueError("give flat_image_path, pb_path, or both: the response cannot be told from one image alone")
+        parts = (self.residual_path, self.model_path, self.psf_path)
+        if any(parts) and not all(parts):
+            raise ValueError("give residual_path, model_path and psf_path together, or none of them")
         return self
 
 

@@ -22,6 +22,9 @@ class SelfCalibrationParams(BaseModel):
     image_path: Annotated[str, Field(min_length=1, description="First image, kept where a second would be no better")]
     flat_image_path: Annotated[str, Field(min_length=1, description="Its uncorrected image")]
     pb_path: Annotated[str, Field(min_length=1, description="Its effective response")]
+    residual_path: Annotated[str | None, Field(description="Its residual; kept with it")] = None
+    model_path: Annotated[str | None, Field(description="Its clean components; kept with it")] = None
+    psf_path: Annotated[str | None, Field(description="Its dirty beam; kept with it")] = None
     imaging: Annotated[
         dict[str, Any], Field(description="Params of the imaging stage for the second image, without ms_path")
     ] = {}
@@ -63,6 +66,9 @@ class SelfCalibrationResult(BaseModel):
     image_path: str
     flat_image_path: str
     pb_path: str
+    residual_path: str | None
+    model_path: str | None
+    psf_path: str | None
     record_path: str
     """Published verdict, for validation and photometry."""
     gains_path: str | None

@@ -21,6 +21,11 @@ class ValidationParams(BaseModel):
     image_path: Annotated[str, Field(min_length=1, description="Primary-beam-corrected FITS of the imaging stage")]
     flat_image_path: Annotated[str, Field(min_length=1, description="Uncorrected FITS")]
     pb_path: Annotated[str, Field(min_length=1, description="Effective response FITS")]
+    residual_path: Annotated[
+        str | None, Field(description="Residual FITS; with model_path and psf_path: fit in the dirty image")
+    ] = None
+    model_path: Annotated[str | None, Field(description="Clean components FITS")] = None
+    psf_path: Annotated[str | None, Field(description="Dirty beam FITS")] = None
     self_calibration_path: Annotated[
         str | None, Field(description="Published record of the self-calibration stage, whose verdict is inherited")
     ] = None

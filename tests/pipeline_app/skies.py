@@ -118,3 +118,46 @@ def image(data, directory: Path, **params: object):
         progress=lambda done, message: None,
     )
     return ducc.clean(job), job
+
+
+def write_images(cleaned, job, directory: Path) -> dict[str, str]:
+    """Write what the imaging stage writes, and return it by the names of its result."""
+    from pipeline_app.casa import fits_images
+    from pipeline_app.casa.response import effective_response
+
+    flat = cleaned.flat
+    response = effective_response(
+        flat.wcs, flat.data.shape, job.data, job.track, job.weights, spectral_index=-0.7, smearing=False
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    planes = {
+        "image": flat.data / np.maximum(response, 0.01),
+        "flat_image": flat.data,
+        "pb": response,
+        "residual": cleaned.residual,
+        "model": cleaned.model,
+        "psf": cleaned.psf,
+    }
+    paths = {f"{name}_path": str(directory / f"{name}.fits") for name in planes}
+    for name, plane in planes.items():
+        fits_images.write_image(Path(paths[f"{name}_path"]), flat, plane, freq_hz=1.405e9, note="")
+    return paths
+
+
+def scatter(data, count: int, radius_deg: float, flux_jy: tuple[float, float], seed: int) -> list[Star]:
+    """Return sources at random within a radius, apparent fluxes in equal ratios between two limits."""
+    from pipeline_app.casa.pointing import beam_track
+
+    info, track, rng = data.info, beam_track(data.info), np.random.default_rng(seed)
+    stars: list[Star] = []
+    while len(stars) < count:
+        angle, offset_deg = rng.uniform(0, 2 * np.pi), radius_deg * np.sqrt(rng.uniform())
+        dec_deg = info.phase_dec_deg + offset_deg * np.cos(angle)
+        ra_deg = info.phase_ra_deg + offset_deg * np.sin(angle) / np.cos(np.radians(dec_deg))
+        apart = [telescope.angular_separation_deg(ra_deg, dec_deg, s.ra_deg, s.dec_deg) for s in stars]
+        if apart and min(apart) < 0.05:
+            continue
+        response = float(track.response(ra_deg, dec_deg, [1.405e9]).mean())
+        flux = float(np.exp(rng.uniform(*np.log(flux_jy)))) / response
+        stars.append(Star(ra_deg=ra_deg, dec_deg=dec_deg, flux_jy=flux, alpha=float(rng.normal(-0.7, 0.2))))
+    return stars
