@@ -69,7 +69,7 @@ def noise_factor(image: NDArray[np.float64], shape: BeamShape) -> float:
     return float(mad_std(smoothed) / mad_std(image, ignore_nan=True))
 
 
-def local_rms_jy(image: NDArray[np.float64], x: float, y: float, shape: BeamShape) -> float:
+def local_rms_jy(image: NDArray[np.floating], x: float, y: float, shape: BeamShape) -> float:
     """Return the robust scatter of the pixels around a position."""
     half = int(np.ceil(LOCAL_BEAMS * shape.major_pix))
     row, column = round(y), round(x)
