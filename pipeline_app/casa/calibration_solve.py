@@ -114,7 +114,7 @@ def _solve(
             refant=refant,
             refusal=f"no antenna has enough signal: no solution reaches {params.min_solution_snr:g} times its noise",
         )
-    write_tables(info, directory, solved)
+    write_tables(info, directory, solved, scratch=context.scratch_dir)
     return _Outcome(
         chosen=chosen,
         cube=cube,

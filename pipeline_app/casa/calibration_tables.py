@@ -22,6 +22,7 @@ from pipeline_app.casa.solutions import BANDPASS, DELAY, GAIN
 
 _KINDS = {DELAY: ("Real", "K Jones", True), BANDPASS: ("Complex", "B Jones", False), GAIN: ("Complex", "G Jones", True)}
 """What the calibrater tool wants to know: type of parameter, type of calibration, whether it has a single channel."""
+_SAMPLE_ROWS = 8
 N_RECEPTORS = 2
 """CASA's tables have both, whatever the Measurement Set has."""
 
@@ -37,13 +38,17 @@ class SolvedGains:
     refant: int
 
 
-def write_tables(info: MeasurementSetInfo, directory: Path, solved: SolvedGains) -> None:
-    """Write K.cal, B.cal and G.cal into `directory`, replacing tables there; the Measurement Set is only read."""
+def write_tables(info: MeasurementSetInfo, directory: Path, solved: SolvedGains, *, scratch: Path) -> None:
+    """Write K.cal, B.cal and G.cal into `directory`, replacing tables there; the Measurement Set is only read.
+
+    CASA's calibrater opens a Measurement Set for writing, so it is given a copy in `scratch` of a few of its rows.
+    """
+    sample = _copy_rows(info.path, scratch / "calibrater.ms")
     for name, (parameter, kind, single) in _KINDS.items():
         shutil.rmtree(directory / name, ignore_errors=True)
         tool = calibrater()
         try:
-            checked(tool.open, filename=str(info.path), addcorr=False, addmodel=False)
+            checked(tool.open, filename=str(sample), addcorr=False, addmodel=False)
             checked(
                 tool.createcaltable,
                 caltable=str(directory / name),
@@ -53,6 +58,7 @@ def write_tables(info: MeasurementSetInfo, directory: Path, solved: SolvedGains)
             )
         finally:
             tool.close()
+    shutil.rmtree(sample)
     with open_table(directory / DELAY / "SPECTRAL_WINDOW") as window:
         # CASA refers a delay to the centre of the K table's own window, not to its REF_FREQUENCY
         reference_hz = float(np.mean(window.getcell("CHAN_FREQ", 0)))
@@ -64,6 +70,15 @@ def write_tables(info: MeasurementSetInfo, directory: Path, solved: SolvedGains)
     _fill(directory / DELAY, info, solved.refant, "FPARAM", parts.delays_sec[..., None] * 1e9, none, total)
     _fill(directory / BANDPASS, info, solved.refant, "CPARAM", parts.bandpass, ~known, snr)
     _fill(directory / GAIN, info, solved.refant, "CPARAM", parts.gain[..., None], none, total)
+
+
+def _copy_rows(path: Path, target: Path) -> Path:
+    """Copy the first rows of a Measurement Set, with all its subtables."""
+    with open_table(path) as main:
+        rows = main.selectrows(list(range(min(_SAMPLE_ROWS, main.nrows()))))
+        rows.copy(str(target), deep=True).close()
+        rows.close()
+    return target
 
 
 def _fill(
