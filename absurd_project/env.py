@@ -12,9 +12,14 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from tasks_app.names import fault_of_name
+from tasks_app.redaction import without_passwords
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}
+
+SECRETS = frozenset({"SECRET_KEY", "ABSURD_API_KEY"})
+KEY_CHARS_LEAST, KEY_DIFFERENT_LEAST = 50, 5
+"""What `check --deploy` wants of SECRET_KEY as well."""
 
 Mode = Literal["local", "production"]
 
@@ -23,7 +28,8 @@ class BadSetting(Exception):
     """An environment variable holds a value that cannot be used."""
 
     def __init__(self, name: str, value: str, wanted: str) -> None:
-        super().__init__(f"{name}={value!r} is not usable: {wanted}")
+        shown = "…" if value and name in SECRETS else without_passwords(value)
+        super().__init__(f"{name}={shown!r} is not usable: {wanted}")
 
 
 def text(name: str, default: str = "") -> str:
@@ -160,9 +166,25 @@ def networks(name: str, word: str) -> tuple[IPv4Network | IPv6Network | str, ...
 def url(name: str, schemes: tuple[str, ...]) -> str:
     """Return a URL of one of the given schemes, or an empty string when unset."""
     value = text(name)
-    if value and urlsplit(value).scheme not in schemes:
+    if not value:
+        return value
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # which says so when it is no number
+    except ValueError as error:
+        raise BadSetting(name, value, f"it is no address: {without_passwords(str(error))}") from None
+    if parts.scheme not in schemes or not (parts.netloc or parts.path):
         raise BadSetting(name, value, f"start it with {' or '.join(s + '://' for s in schemes)}")
     return value
+
+
+def hosts(name: str, current_mode: Mode) -> list[str]:
+    """Return the names under which the web may be called; production needs at least one."""
+    value = text(name, "" if current_mode == "production" else "localhost,127.0.0.1,[::1]")
+    found = [host.strip() for host in value.split(",") if host.strip()]
+    if not found:
+        raise BadSetting(name, value, "production needs the names under which the web is called, as in a.example.org")
+    return found
 
 
 def mode() -> Mode:
@@ -186,6 +208,15 @@ def state_directory(default: Path) -> Path:
 def secret_key(var: Path, current_mode: Mode) -> str:
     """Return Django's secret key; in local mode one is made once and kept in the state directory."""
     value = text("SECRET_KEY")
+    if value and current_mode == "production":
+        if (
+            len(value) < KEY_CHARS_LEAST
+            or len(set(value)) < KEY_DIFFERENT_LEAST
+            or value.startswith("django-insecure-")
+        ):
+            raise BadSetting(
+                "SECRET_KEY", value, f"production needs a random one of {KEY_CHARS_LEAST} characters or more"
+            )
     if value:
         return value
     if current_mode == "production":

@@ -29,11 +29,14 @@ def _mark(request: HttpRequest) -> str:
     given = request.headers.get(REQUEST_ID, "")
     found = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
     request.request_id = found  # type: ignore[attr-defined]
+    peer.forget_what_is_not_believed(request.META)
     return found
 
 
-def _finish(response: HttpResponseBase, request_id: str) -> HttpResponseBase:
+def _finish(request: HttpRequest, response: HttpResponseBase, request_id: str) -> HttpResponseBase:
     response.headers[REQUEST_ID] = request_id
+    if request.path.startswith(API_ROOT):
+        response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault(content_policy.HEADER, content_policy.policy())
     return response
 
@@ -46,14 +49,14 @@ def answer_headers(get_response: GetResponse) -> GetResponse:
         async def asynchronous(request: HttpRequest) -> HttpResponseBase:
             request_id = _mark(request)
             with peer.noted(request.META):
-                return _finish(await get_response(request), request_id)
+                return _finish(request, await get_response(request), request_id)
 
         return asynchronous
 
     def synchronous(request: HttpRequest) -> HttpResponseBase:
         request_id = _mark(request)
         with peer.noted(request.META):
-            return _finish(get_response(request), request_id)  # type: ignore[arg-type]
+            return _finish(request, get_response(request), request_id)  # type: ignore[arg-type]
 
     return synchronous
 

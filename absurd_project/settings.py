@@ -17,6 +17,9 @@ ABSURD_MODE = env.mode()
 ABSURD_VAR = env.state_directory(BASE_DIR / "var")
 PRODUCTION = ABSURD_MODE == "production"
 DEBUG = False
+# Read first: they decide on the mode, and so on what else is asked for.
+DATABASE_URL_GIVEN = env.url("ABSURD_DATABASE_URL", ("postgresql", "postgres"))
+REDIS_URL_GIVEN = env.url("ABSURD_REDIS_URL", ("redis", "rediss", "unix"))
 SECRET_KEY = env.secret_key(ABSURD_VAR, ABSURD_MODE)
 
 # The queue
@@ -55,8 +58,8 @@ TASKS = {
 }
 
 # Servers
-ABSURD_DATABASE_URL = env.url("ABSURD_DATABASE_URL", ("postgresql", "postgres")) or embedded.database_url(ABSURD_VAR)
-ABSURD_REDIS_URL = env.url("ABSURD_REDIS_URL", ("redis", "rediss", "unix")) or embedded.redis_url(ABSURD_VAR)
+ABSURD_DATABASE_URL = DATABASE_URL_GIVEN or embedded.database_url(ABSURD_VAR)
+ABSURD_REDIS_URL = REDIS_URL_GIVEN or embedded.redis_url(ABSURD_VAR)
 
 
 # A process frozen inside a transaction would keep its row locks, and so keep its tasks from ever being returned.
@@ -193,14 +196,14 @@ SPECTACULAR_SETTINGS = {
 }
 
 # Security
-# Whose X-Forwarded-For is believed; see tasks_app.access.peer.
+# Whose X-Forwarded-For and X-Forwarded-Proto are believed; see tasks_app.access.peer.
 ABSURD_PROXIES = env.networks("ABSURD_PROXIES", "unix")
 # Requests a minute; 0 lets all pass. `refused` are those that an address gets a 401 for.
 ABSURD_THROTTLE = env.numbers(
     "ABSURD_THROTTLE",
     {"key_per_min": 6000, "person_per_min": 6000, "address_per_min": 1200, "refused_per_min": 300, "login_per_min": 30},
 )
-ALLOWED_HOSTS = [h for h in env.text("ABSURD_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1]").split(",") if h]
+ALLOWED_HOSTS = env.hosts("ABSURD_HOSTS", ABSURD_MODE)
 CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS] if PRODUCTION else []
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},

@@ -12,6 +12,8 @@ from typing import Any
 import psycopg
 from django.db import Error, InterfaceError, OperationalError
 
+from tasks_app.redaction import without_passwords
+
 READ_ONLY = "25006"
 NOT_PERMITTED = "42501"
 """A role that lost a privilege is a fault of the database's configuration, not of what was sent."""
@@ -59,6 +61,6 @@ def refuses_writes(error: BaseException) -> bool:
 def describe(error: BaseException) -> str:
     """Return one line on the outage, with PostgreSQL's code where there is one."""
     code = sqlstate(error)
-    text = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    text = without_passwords(str(error)).strip().split("\n", 1)[0] or type(error).__name__
     what = "refuses writes" if refuses_writes(error) else "does not answer" if is_disconnect(error) else "refuses work"
     return f"the database {what}: {text}{f' (SQLSTATE {code})' if code else ''}"

@@ -73,7 +73,7 @@ def open_regular(path: Path) -> BinaryIO:
             raise OSError(f"{path} is no regular file")
         if os.readlink(f"/proc/self/fd/{descriptor}") != str(path):
             raise OSError(f"{path} leads elsewhere by now")
-        return open(path, "rb", opener=lambda *_: descriptor)  # noqa: PTH123 - Path.open takes no opener
+        return open(path, "rb", opener=lambda *_: descriptor)
     except BaseException:
         os.close(descriptor)
         raise

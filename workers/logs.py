@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tasks_app import cleaning
 from tasks_app.claiming import Claim
+from tasks_app.private import make_private
 
 TAIL_LINES = 200
 TAIL_BYTES = 64 * 1024
@@ -19,8 +20,8 @@ def path_of(var: Path, claim: Claim) -> Path:
 
 def open_for_append(path: Path) -> int:
     """Make the log and return a descriptor that always writes at its end, however many processes share it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    make_private(path.parent)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 
 def tail(path: Path) -> str:

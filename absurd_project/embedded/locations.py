@@ -12,6 +12,7 @@ from pathlib import Path
 
 from absurd_project import env
 from absurd_project.embedded.refusal import EmbeddedServerError
+from tasks_app.private import make_private
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -108,7 +109,7 @@ def prepare(places: Locations) -> None:
     """
     try:
         places.var.mkdir(parents=True, exist_ok=True)
-        places.log.mkdir(exist_ok=True)
+        make_private(places.log)
         places.sockets.parent.mkdir(parents=True, exist_ok=True)
         places.sockets.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:

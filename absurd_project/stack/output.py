@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Protocol, TextIO
 
 from tasks_app.plain_text import escaped
+from tasks_app.private import make_private
 
 COLOURS = (36, 33, 32, 35, 34, 31)
 LOG_BYTES = 10_000_000
@@ -109,7 +110,7 @@ class LogFiles:
 
     def target(self, name: str) -> IO[bytes]:
         path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         if path.exists() and path.stat().st_size > LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
         return path.open("ab")

@@ -50,6 +50,12 @@ def client_address(request: HttpRequest) -> str | None:
     return found if _is_address(found) else None
 
 
+def forget_what_is_not_believed(meta: dict[str, Any]) -> None:
+    """Take out of a request's headers what only a proxy may say: that the client came over HTTPS."""
+    if not _is_proxy(str(meta.get("REMOTE_ADDR") or "")):
+        meta.pop("HTTP_X_FORWARDED_PROTO", None)
+
+
 def is_forwarded(meta: Mapping[str, Any]) -> bool:
     """Whether somebody passed the request on, so that the other end of the connection is not its sender."""
     return any(meta.get(name) for name in FORWARDING)

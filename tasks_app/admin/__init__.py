@@ -7,6 +7,7 @@ from tasks_app.admin.archive import ArchivedTaskAdmin
 from tasks_app.admin.events import TaskEventAdmin
 from tasks_app.admin.freezes import FreezeAdmin
 from tasks_app.admin.limits import LimitAdmin
+from tasks_app.admin.people import PersonAdmin
 from tasks_app.admin.queues import QueueAdmin
 from tasks_app.admin.runs import RunAdmin
 from tasks_app.admin.schedules import ScheduleAdmin
@@ -18,6 +19,7 @@ __all__ = [
     "ArchivedTaskAdmin",
     "FreezeAdmin",
     "LimitAdmin",
+    "PersonAdmin",
     "QueueAdmin",
     "RunAdmin",
     "ScheduleAdmin",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tasks_app.client.faults import WrongAddress
+from tasks_app.redaction import without_passwords
 
 SERVER_SCHEMES = ("http", "https")
 DATABASE_SCHEMES = ("postgresql", "postgres")
@@ -27,7 +28,7 @@ class AbsurdConfig:
     """How often a call is repeated that may be repeated, when nobody answers."""
 
     def __post_init__(self) -> None:
-        if urlsplit(self.url).scheme not in (*SERVER_SCHEMES, *DATABASE_SCHEMES) or not urlsplit(self.url).netloc:
+        if not _is_address(self.url):
             raise WrongAddress(f"{without_password(self.url)!r} is no address of a server or a database")
 
     @classmethod
@@ -45,10 +46,14 @@ class AbsurdConfig:
         return urlsplit(self.url).scheme in SERVER_SCHEMES
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in (*SERVER_SCHEMES, *DATABASE_SCHEMES) and bool(parts.netloc)
+
+
 def without_password(url: str) -> str:
     """Return an address that may be shown."""
-    try:
-        password = urlsplit(url).password
-    except ValueError:
-        return "that"
-    return url.replace(f":{password}@", ":…@", 1) if password else url
+    return without_passwords(url)

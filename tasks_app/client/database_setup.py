@@ -23,6 +23,7 @@ from tasks_app.client.config import AbsurdConfig, without_password
 from tasks_app.client.faults import DatabaseNotReady, RequestRefused, ServerFault, Unavailable
 from tasks_app.errors import AbsurdError
 from tasks_app.postgresql.base import DatabaseWrapper
+from tasks_app.redaction import without_passwords
 
 SETTINGS = "absurd_project.settings"
 MIGRATING = 0x4162_7375_7264
@@ -185,4 +186,4 @@ def _check_may_create() -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
+    return without_passwords(str(error).strip().split("\n", 1)[0])

@@ -46,7 +46,7 @@ def test_a_worker_started_on_a_host_without_the_mount_claims_nothing(workers, tm
     mount = tmp_path / "mount"
     mount.mkdir()
     workers.environment |= {"ABSURD_DATA_ROOTS": f"{workers.data}:{mount}", "ABSURD_MODE": "production"}
-    workers.environment |= {"SECRET_KEY": "k" * 60, "ABSURD_HOSTS": "localhost"}
+    workers.environment |= {"SECRET_KEY": "0123456789" * 6, "ABSURD_HOSTS": "localhost"}
     root_marker.mark(str(workers.data))
     task = spawn_one("echo")
     workers.start(ABSURD_DIAGNOSTICS="true")
@@ -63,7 +63,7 @@ def test_products_go_to_the_first_root_again_once_it_is_back(workers, tmp_path):
     mount.mkdir()
     root_marker.mark(str(mount))
     workers.environment |= {"ABSURD_DATA_ROOTS": f"{mount}:{workers.data}", "ABSURD_MODE": "production"}
-    workers.environment |= {"SECRET_KEY": "k" * 60, "ABSURD_HOSTS": "localhost"}
+    workers.environment |= {"SECRET_KEY": "0123456789" * 6, "ABSURD_HOSTS": "localhost"}
     root_marker.mark(str(workers.data))
     mount.rename(aside)  # no directory at all: the other root is chosen
     task = spawn_one("echo", {"outputs": {"a.txt": "a"}})

@@ -7,12 +7,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.access.needs import REPRIORITIZE, REQUEUE, RESPAWN, RETRY
+from tasks_app.access.needs import READ, REPRIORITIZE, REQUEUE, RESPAWN, RETRY
 from tasks_app.actions.reprioritize import reprioritize
 from tasks_app.actions.requeue import requeue
 from tasks_app.actions.respawn import respawn
 from tasks_app.actions.retry import retry
 from tasks_app.api import examples
+from tasks_app.api.permissions import check
 from tasks_app.api.serializers import (
     PrioritySerializer,
     ReasonSerializer,
@@ -71,6 +72,7 @@ class TaskRespawnView(APIView):
 
     @extend_schema(operation_id="respawn_task", request=RespawnSerializer, responses={201: SpawnedSerializer})
     def post(self, request: Request, task_id: str) -> Response:
+        check(request, READ)  # the copy that is shown holds what the old task was given
         wanted = body_of(request, RespawnSerializer)
         fresh = respawn(task_id_of(task_id), actor=actor_of(request), **wanted)
         return spawned(fresh.task_id, status=201)

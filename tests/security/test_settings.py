@@ -1,0 +1,72 @@
+"""What the environment may say: refused by name, without a secret in the answer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks_app.redaction import without_passwords
+
+ROOT = Path(__file__).resolve().parents[2]
+GOOD = {"ABSURD_MODE": "production", "SECRET_KEY": "0123456789" * 5, "ABSURD_HOSTS": "a.example.org"}
+DATABASE = "postgresql://absurd:hunter2@127.0.0.1:1/absurd"
+
+
+def loaded(tmp_path: Path, **given: str) -> str:
+    """Load the settings in a process of their own; return what it says on standard error."""
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith(("ABSURD_", "DJANGO_", "SECRET"))}
+    environment = inherited | {"ABSURD_VAR": str(tmp_path)} | given
+    command = [sys.executable, "manage.py", "check"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False).stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"ABSURD_DATABASE_URL": "mysql://absurd:hunter2@db/absurd"}, "ABSURD_DATABASE_URL"),
+        ({"ABSURD_DATABASE_URL": "absurd:hunter2@db/absurd"}, "ABSURD_DATABASE_URL"),
+        ({"ABSURD_DATABASE_URL": "postgresql://absurd:hunter2@db:54x/absurd"}, "ABSURD_DATABASE_URL"),
+        ({"ABSURD_DATABASE_URL": "postgresql://absurd:hunter2@[::1/absurd"}, "ABSURD_DATABASE_URL"),
+        ({"ABSURD_REDIS_URL": "http://:hunter2@db"}, "ABSURD_REDIS_URL"),
+        ({**GOOD, "SECRET_KEY": "hunter2"}, "SECRET_KEY"),
+        ({**GOOD, "SECRET_KEY": "django-insecure-hunter2" + "0123456789" * 5}, "SECRET_KEY"),
+        ({**GOOD, "SECRET_KEY": "ab" * 40}, "SECRET_KEY"),
+        ({**GOOD, "ABSURD_HOSTS": ""}, "ABSURD_HOSTS"),
+        ({**GOOD, "ABSURD_HOSTS": " , "}, "ABSURD_HOSTS"),
+        ({"ABSURD_DATABASE_URL": DATABASE}, "SECRET_KEY"),
+        ({"ABSURD_QUEUE_NAME": "a;b"}, "ABSURD_QUEUE_NAME"),
+    ],
+)
+def test_a_bad_value_is_refused_by_its_own_name_in_one_line_without_its_secret(tmp_path, given, name):
+    said = loaded(tmp_path, **given)
+    assert said.startswith(f"manage.py: {name}="), said
+    assert len(said.splitlines()) == 1
+    assert "hunter2" not in said
+
+
+def test_a_good_production_environment_is_accepted(tmp_path):
+    assert "is not usable" not in loaded(tmp_path, **GOOD, ABSURD_DATABASE_URL=DATABASE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://absurd:hunter2@db:5432/absurd",
+        "postgresql://absurd:hun/ter2@db/absurd",
+        "postgresql://absurd:hun@ter2@db/absurd",
+        'invalid port number: "postgresql://absurd:hunter2@db:x/absurd"',
+        "redis://:hunter2@db",
+        "host=db password=hunter2 user=absurd",
+        "host=db password='hunter2 ter2' user=absurd",
+        "postgresql://db/absurd?user=absurd&password=hunter2",
+        "absurd:hunter2@db",
+    ],
+)
+def test_passwords_are_left_out_of_what_is_shown(text):
+    shown = without_passwords(text)
+    assert "ter2" not in shown and "db" in shown
+    assert text.partition(":")[0] == shown.partition(":")[0]
