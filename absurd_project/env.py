@@ -208,15 +208,8 @@ def state_directory(default: Path) -> Path:
 def secret_key(var: Path, current_mode: Mode) -> str:
     """Return Django's secret key; in local mode one is made once and kept in the state directory."""
     value = text("SECRET_KEY")
-    if value and current_mode == "production":
-        if (
-            len(value) < KEY_CHARS_LEAST
-            or len(set(value)) < KEY_DIFFERENT_LEAST
-            or value.startswith("django-insecure-")
-        ):
-            raise BadSetting(
-                "SECRET_KEY", value, f"production needs a random one of {KEY_CHARS_LEAST} characters or more"
-            )
+    if value and current_mode == "production" and _is_weak(value):
+        raise BadSetting("SECRET_KEY", value, f"production needs a random one of {KEY_CHARS_LEAST} characters or more")
     if value:
         return value
     if current_mode == "production":
@@ -225,6 +218,10 @@ def secret_key(var: Path, current_mode: Mode) -> str:
         return _kept_key(var)
     except OSError as error:
         raise BadSetting("ABSURD_VAR", str(var), f"{error.strerror}; name a directory of yours") from error
+
+
+def _is_weak(key: str) -> bool:
+    return len(key) < KEY_CHARS_LEAST or len(set(key)) < KEY_DIFFERENT_LEAST or key.startswith("django-insecure-")
 
 
 def _kept_key(var: Path) -> str:

@@ -65,7 +65,7 @@ FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
 
 def refuse_nul(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Answer 400 to a NUL in the path, the query, a cookie or a form; the API, which takes no forms, looks at its JSON."""
+    """Answer 400 to a NUL in the path, the query, a cookie or a form; the API takes none and checks its JSON."""
 
     def answer(request: HttpRequest) -> HttpResponseBase:
         if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):

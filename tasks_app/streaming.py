@@ -71,7 +71,7 @@ def open_regular(path: Path) -> BinaryIO:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{path} is no regular file")
-        if os.readlink(f"/proc/self/fd/{descriptor}") != str(path):
+        if Path(f"/proc/self/fd/{descriptor}").readlink() != path:
             raise OSError(f"{path} leads elsewhere by now")
         return open(path, "rb", opener=lambda *_: descriptor)
     except BaseException:

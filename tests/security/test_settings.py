@@ -18,7 +18,8 @@ DATABASE = "postgresql://absurd:hunter2@127.0.0.1:1/absurd"
 
 def loaded(tmp_path: Path, **given: str) -> str:
     """Load the settings in a process of their own; return what it says on standard error."""
-    inherited = {name: text for name, text in os.environ.items() if not name.startswith(("ABSURD_", "DJANGO_", "SECRET"))}
+    ours = ("ABSURD_", "DJANGO_", "SECRET")
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
     environment = inherited | {"ABSURD_VAR": str(tmp_path)} | given
     command = [sys.executable, "manage.py", "check"]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False).stderr
@@ -69,4 +70,4 @@ def test_a_good_production_environment_is_accepted(tmp_path):
 def test_passwords_are_left_out_of_what_is_shown(text):
     shown = without_passwords(text)
     assert "ter2" not in shown and "db" in shown
-    assert text.partition(":")[0] == shown.partition(":")[0]
+    assert "absurd" in shown or "absurd" not in text

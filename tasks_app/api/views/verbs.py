@@ -72,6 +72,7 @@ class TaskRespawnView(APIView):
 
     @extend_schema(operation_id="respawn_task", request=RespawnSerializer, responses={201: SpawnedSerializer})
     def post(self, request: Request, task_id: str) -> Response:
+        find_task(task_id)
         check(request, READ)  # the copy that is shown holds what the old task was given
         wanted = body_of(request, RespawnSerializer)
         fresh = respawn(task_id_of(task_id), actor=actor_of(request), **wanted)
