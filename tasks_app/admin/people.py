@@ -13,7 +13,7 @@ admin.site.unregister(User)
 
 
 @admin.register(User)
-class PersonAdmin(UserAdmin):
+class PersonAdmin(UserAdmin):  # type: ignore[type-arg]
     """Django's page for accounts, where only superusers touch superusers or make them."""
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:

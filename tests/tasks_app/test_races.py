@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from django.db import connection, transaction
@@ -101,7 +102,7 @@ def test_of_four_that_put_the_same_at_once_at_most_one_creates_it(path, body, st
     key = make_key("admin")
     for n in range(10):
         callers = [Caller(key) for _ in range(4)]
-        answers = together(*(lambda c=caller, to=path.format(n): c("PUT", to, body) for caller in callers))
+        answers = together(*(partial(caller, "PUT", path.format(n), body) for caller in callers))
         assert sorted(answer.status_code for answer in answers) == statuses
     assert model.objects.count() == 10
 
