@@ -89,7 +89,8 @@ def _solve(
             f" (needs {params.min_apparent_flux_jy:g} Jy)",
         )
     report = _within(context, 0.0, _LOADED)
-    cube = load_cube(info, lambda part: report(part, f"reading {info.path.name}; calibrator {chosen.entry.name}"))
+    reading = f"reading {info.path.name}; calibrator {chosen.entry.name}"
+    cube = load_cube(info, lambda part: report(part, reading), smeared=params.model_smearing)
     context.progress(_LOADED, "flagging")
     flag_interference(cube)
     refant = choose_reference(info, cube.counts().min(axis=1), params.refant)

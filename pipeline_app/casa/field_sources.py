@@ -41,6 +41,8 @@ _NORMAL_STRIDE = 8
 """Channels apart at least, in the matrix of a fit that is iterated: its right-hand side has all channels."""
 MAX_SOURCES = 60
 """In the model: each costs a pass over the data."""
+MAX_FOUND = 10
+"""At a time: among the fainter ones sidelobes of the brighter become more."""
 _POSITION_STRIDE = 4
 """Channels apart, for positions: a quarter of the data places a source well enough."""
 _STEP_OF_BEAM = 0.1
@@ -100,7 +102,7 @@ def _project(
         cube.data,
         cube.first,
         cube.second,
-        sky.delays_sec,
+        sky.fringes,
         sky.apparent_jy,
         sky.unit_jy,
         cube.info.freqs_hz,
@@ -186,7 +188,7 @@ def find_sources(
         near = np.degrees(_BLEND_BEAMS * beam)
         if source is not None and all(_apart_deg(source, other) > near for other in (*known, *found)):
             found.append(source)
-    return found[: max(0, MAX_SOURCES - len(known))]
+    return found[: max(0, min(MAX_FOUND, MAX_SOURCES - len(known)))]
 
 
 def _dirty(residuals: Residuals, cube: TileCube, size: int, pixel_rad: float) -> NDArray[np.float64]:

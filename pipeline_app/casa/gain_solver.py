@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from pipeline_app import telescope
 from pipeline_app.casa import bandpass, gain_kernels, solve_kernels
 from pipeline_app.casa.model import PointSource, direction_cosines
 from pipeline_app.casa.pointing import BeamTrack
+from pipeline_app.casa.smearing import uvw_rates
 from pipeline_app.casa.threads import in_parts
 from pipeline_app.casa.tile_cube import TileCube, segments
 
@@ -24,8 +25,8 @@ class Sky:
     """Sources as the tile's baselines and integrations see them."""
 
     sources: tuple[PointSource, ...]
-    delays_sec: NDArray[np.float64]
-    """(n_sources, n_baselines, n_times)."""
+    fringes: NDArray[np.float64]
+    """(n_sources, n_baselines, n_times, 3): delay and smearing, see `solve_kernels`."""
     unit_jy: NDArray[np.float32]
     """(n_sources, n_times, n_channels): beam and spectrum of a source of 1 Jy."""
 
@@ -33,7 +34,6 @@ class Sky:
     def of(cls, sources: Sequence[PointSource], cube: TileCube, track: BeamTrack) -> Sky:
         """Place sources over a tile."""
         freqs_hz = cube.info.freqs_hz
-        lmn = [direction_cosines(source.ra_deg, source.dec_deg, cube.info) for source in sources]
         unit = [
             track.response(source.ra_deg, source.dec_deg, freqs_hz)
             * (freqs_hz / telescope.REFERENCE_FREQ_HZ) ** source.alpha
@@ -41,7 +41,7 @@ class Sky:
         ]
         return cls(
             sources=tuple(sources),
-            delays_sec=np.stack([cube.uvw_m @ one / telescope.SPEED_OF_LIGHT_M_S for one in lmn]),
+            fringes=np.stack([_fringes(source, cube, track) for source in sources]),
             unit_jy=np.stack(unit).astype(np.float32),
         )
 
@@ -51,10 +51,23 @@ class Sky:
         fluxes = np.array([source.flux_jy for source in self.sources], dtype=np.float32)
         return self.unit_jy * fluxes[:, None, None]
 
-    def with_fluxes(self, fluxes_jy: Sequence[float]) -> Sky:
-        """Return the same sources with other fluxes."""
-        sources = [replace(source, flux_jy=float(flux)) for source, flux in zip(self.sources, fluxes_jy, strict=True)]
-        return replace(self, sources=tuple(sources))
+
+def _fringes(source: PointSource, cube: TileCube, track: BeamTrack) -> NDArray[np.float64]:
+    """Return delay, and what channel width and integration time leave of the amplitude, (n_baselines, n_times, 3).
+
+    Smearing goes with the distance from where fringes were stopped within an integration, which is the beam.
+    """
+    towards = direction_cosines(source.ra_deg, source.dec_deg, cube.info)
+    delay_sec = cube.uvw_m @ towards / telescope.SPEED_OF_LIGHT_M_S
+    fringes = np.stack([delay_sec, np.ones(delay_sec.shape), np.zeros(delay_sec.shape)], axis=-1)
+    if cube.smeared:
+        from_beam = towards - direction_cosines(track.ra_deg, track.dec_deg, cube.info)
+        rates_m_s = uvw_rates(cube.uvw_m.reshape(-1, 3), cube.info.phase_dec_deg).reshape(cube.uvw_m.shape)
+        within = np.einsum("btx,tx->bt", cube.uvw_m, from_beam) * cube.info.channel_width_hz
+        per_hz = np.einsum("btx,tx->bt", rates_m_s, from_beam) * cube.info.integration_sec
+        fringes[..., 1] = np.sinc(within / telescope.SPEED_OF_LIGHT_M_S)
+        fringes[..., 2] = (per_hz / telescope.SPEED_OF_LIGHT_M_S) ** 2
+    return fringes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +105,7 @@ def solve(
         cube.data,
         cube.first,
         cube.second,
-        sky.delays_sec,
+        sky.fringes,
         sky.apparent_jy,
         cube.info.freqs_hz,
         cube.restart,

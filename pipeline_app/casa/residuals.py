@@ -140,4 +140,4 @@ def _over_channels(
 def _common(cube: TileCube, sky: Sky) -> tuple[Any, ...]:
     """Return the arguments that all loops of `solve_kernels` begin with."""
     freqs_hz = cube.info.freqs_hz
-    return cube.data, cube.first, cube.second, sky.delays_sec, sky.apparent_jy, freqs_hz, cube.restart
+    return cube.data, cube.first, cube.second, sky.fringes, sky.apparent_jy, freqs_hz, cube.restart

@@ -69,7 +69,7 @@ def mean_smearing(
     """
     l, m = np.broadcast_arrays(np.asarray(l, dtype=float), np.asarray(m, dtype=float))  # noqa: E741
     total = float(sampling.weights.sum(dtype=float))
-    rates_m_per_sec = _uvw_rates(sampling)
+    rates_m_per_sec = uvw_rates(sampling.uvw_m, sampling.declination_deg)
     tracked = np.zeros((1, 3)) if sampling.tracked_lm is None else _lmn(sampling.tracked_lm)
     tracked_rate = np.einsum("rx,rx->r", rates_m_per_sec, np.broadcast_to(tracked, rates_m_per_sec.shape))
     loss = np.empty(l.size)
@@ -89,10 +89,13 @@ def _lmn(lm: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([lm, (n - 1.0)[..., None]], axis=-1)
 
 
-def _uvw_rates(sampling: Sampling) -> NDArray[np.float64]:
-    """Return d(uvw)/dt in m/s: baselines turn about the pole (Thompson, Moran & Swenson, eq. 4.1, differentiated)."""
-    u, v, w = sampling.uvw_m.T
-    sine, cosine = np.sin(np.radians(sampling.declination_deg)), np.cos(np.radians(sampling.declination_deg))
+def uvw_rates(uvw_m: NDArray[np.float64], declination_deg: float) -> NDArray[np.float64]:
+    """Return d(uvw)/dt in m/s, (n_rows, 3): baselines turn about the pole.
+
+    Thompson, Moran & Swenson, eq. 4.1, differentiated.
+    """
+    u, v, w = uvw_m.T
+    sine, cosine = np.sin(np.radians(declination_deg)), np.cos(np.radians(declination_deg))
     return EARTH_ROTATION_RAD_PER_SEC * np.stack([w * cosine - v * sine, u * sine, -u * cosine], axis=-1)
 
 

@@ -19,8 +19,14 @@ Array = NDArray[Any]
 
 
 @njit(cache=True, nogil=True)
-def _phasors(delay_sec: float, freqs_hz: Array, restart: Array, out: Array) -> None:
-    """Fill `out` (n_channels) with exp(2 pi i delay freq); `restart` says where the recurrence begins anew."""
+def _phasors(fringe: Array, freqs_hz: Array, restart: Array, out: Array) -> None:
+    """Fill `out` (n_channels) with the visibilities of a source of 1 Jy: a phasor, and what smearing leaves of it.
+
+    `fringe` is delay in seconds, the part that the width of a channel leaves, and x^2 / freq^2 in Hz^-2 where
+    sin(pi x) / (pi x) is the part that the length of an integration leaves. `restart` says where the recurrence over
+    channels begins anew.
+    """
+    delay_sec = fringe[0]
     current, step = 0j, 0j
     for f in range(len(freqs_hz)):
         if restart[f]:
@@ -29,18 +35,19 @@ def _phasors(delay_sec: float, freqs_hz: Array, restart: Array, out: Array) -> N
             width_hz = freqs_hz[f + 1] - freqs_hz[f] if f + 1 < len(freqs_hz) else 0.0
             turns = 2.0 * pi * delay_sec * width_hz
             step = complex(cos(turns), sin(turns))
-        out[f] = current
+        y = pi * pi * fringe[2] * freqs_hz[f] * freqs_hz[f] / 6.0
+        out[f] = current * (fringe[1] * (1.0 - y + 0.3 * y * y))  # the series of sin(pi x) / (pi x)
         current *= step
 
 
 @njit(cache=True, nogil=True)
 def _predict(
-    delays_sec: Array, apparent_jy: Array, b: int, t: int, freqs_hz: Array, restart: Array, unit: Array, model: Array
+    fringes: Array, apparent_jy: Array, b: int, t: int, freqs_hz: Array, restart: Array, unit: Array, model: Array
 ) -> None:
     """Fill `unit` (n_sources, n_channels) with phasors and `model` (n_channels) with the sum of the sources."""
     model[:] = 0
-    for s in range(delays_sec.shape[0]):
-        _phasors(delays_sec[s, b, t], freqs_hz, restart, unit[s])
+    for s in range(fringes.shape[0]):
+        _phasors(fringes[s, b, t], freqs_hz, restart, unit[s])
         for f in range(len(freqs_hz)):
             model[f] += apparent_jy[s, t, f] * unit[s, f]
 
@@ -50,7 +57,7 @@ def accumulate(
     data: Array,
     first: Array,
     second: Array,
-    delays_sec: Array,
+    fringes: Array,
     apparent_jy: Array,
     freqs_hz: Array,
     restart: Array,
@@ -68,12 +75,12 @@ def accumulate(
     (n_times, n_antennas, n_hands) are unit complex numbers that are divided out of the data.
     """
     n_times, n_channels, n_hands = data.shape[1:]
-    unit = np.empty((delays_sec.shape[0], n_channels), np.complex64)
+    unit = np.empty((fringes.shape[0], n_channels), np.complex64)
     model = np.empty(n_channels, np.complex64)
     for b in range(low, high):
         for t in range(n_times):
             part = part_of[t]
-            _predict(delays_sec, apparent_jy, b, t, freqs_hz, restart, unit, model)
+            _predict(fringes, apparent_jy, b, t, freqs_hz, restart, unit, model)
             for p in range(n_hands):
                 turn = turns[t, first[b], p].conjugate() * turns[t, second[b], p]
                 for f in range(n_channels):
@@ -88,7 +95,7 @@ def residual_power(
     data: Array,
     first: Array,
     second: Array,
-    delays_sec: Array,
+    fringes: Array,
     apparent_jy: Array,
     freqs_hz: Array,
     restart: Array,
@@ -107,12 +114,12 @@ def residual_power(
     Baselines where one of the `gains` (n_antennas, n_hands, n_channels) is zero are left alone.
     """
     n_baselines, _, n_channels, n_hands = data.shape
-    unit = np.empty((delays_sec.shape[0], n_channels), np.complex64)
+    unit = np.empty((fringes.shape[0], n_channels), np.complex64)
     model = np.empty(n_channels, np.complex64)
     for t in range(low, high):
         for b in range(n_baselines):
             i, j = first[b], second[b]
-            _predict(delays_sec, apparent_jy, b, t, freqs_hz, restart, unit, model)
+            _predict(fringes, apparent_jy, b, t, freqs_hz, restart, unit, model)
             for p in range(n_hands):
                 turn = turns[t, i, p] * turns[t, j, p].conjugate()
                 for f in range(n_channels):
@@ -133,7 +140,7 @@ def sum_channels(
     data: Array,
     first: Array,
     second: Array,
-    delays_sec: Array,
+    fringes: Array,
     apparent_jy: Array,
     freqs_hz: Array,
     restart: Array,
@@ -145,12 +152,12 @@ def sum_channels(
 ) -> None:
     """Set `product` and `power` (n_baselines, n_times, n_hands) to sums over channels of V conj(g M) and |g M|^2."""
     n_times, n_channels, n_hands = data.shape[1:]
-    unit = np.empty((delays_sec.shape[0], n_channels), np.complex64)
+    unit = np.empty((fringes.shape[0], n_channels), np.complex64)
     model = np.empty(n_channels, np.complex64)
     for b in range(low, high):
         i, j = first[b], second[b]
         for t in range(n_times):
-            _predict(delays_sec, apparent_jy, b, t, freqs_hz, restart, unit, model)
+            _predict(fringes, apparent_jy, b, t, freqs_hz, restart, unit, model)
             for p in range(n_hands):
                 total, size = 0j, 0.0
                 for f in range(n_channels):
@@ -167,7 +174,7 @@ def project(
     data: Array,
     first: Array,
     second: Array,
-    delays_sec: Array,
+    fringes: Array,
     apparent_jy: Array,
     unit_jy: Array,
     freqs_hz: Array,
@@ -191,7 +198,7 @@ def project(
     residuals in Stokes I over the channels of each bin, `image` (n_baselines, n_times, n_bins), and their `weight`.
     """
     n_times, n_channels, n_hands = data.shape[1:]
-    n_sources = delays_sec.shape[0]
+    n_sources = fringes.shape[0]
     unit = np.empty((n_sources, n_channels), np.complex64)
     model = np.empty(n_channels, np.complex64)
     combined = np.empty(n_channels, np.complex64)
@@ -199,7 +206,7 @@ def project(
     for b in range(low, high):
         i, j = first[b], second[b]
         for t in range(n_times):
-            _predict(delays_sec, apparent_jy, b, t, freqs_hz, restart, unit, model)
+            _predict(fringes, apparent_jy, b, t, freqs_hz, restart, unit, model)
             combined[:] = 0
             strength[:] = 0
             for p in range(n_hands):

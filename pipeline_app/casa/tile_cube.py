@@ -50,6 +50,8 @@ class TileCube:
     """(n_antennas): whether the Measurement Set has rows of the antenna at all."""
     n_samples: int
     """Cross-correlations in the Measurement Set."""
+    smeared: bool = True
+    """Whether channels and integrations average what they cover, as a correlator's do."""
     taken: slice = field(default_factory=lambda: slice(None))
     """Channels of the tile that these are, where some were left out."""
     flagged: dict[str, int] = field(default_factory=dict)
@@ -86,7 +88,7 @@ class TileCube:
         return counts
 
 
-def load_cube(info: MeasurementSetInfo, progress: Callable[[float], None]) -> TileCube:
+def load_cube(info: MeasurementSetInfo, progress: Callable[[float], None], *, smeared: bool = True) -> TileCube:
     """Read the parallel hands of the cross-correlations of a Measurement Set; it is not written to."""
     n_antennas, hands = len(info.antenna_names), np.array(info.parallel_hands)
     rows_of = _baselines(info)
@@ -112,6 +114,7 @@ def load_cube(info: MeasurementSetInfo, progress: Callable[[float], None]) -> Ti
         levels=np.full((n_antennas, len(hands)), np.nan),
         present=present,
         n_samples=int(np.prod(shape)),
+        smeared=smeared,
     )
     _take_out_levels(cube)
     return cube

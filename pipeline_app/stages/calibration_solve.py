@@ -64,6 +64,13 @@ class CalibrationSolveParams(BaseModel):
             " the residuals shows; their fluxes are fitted together with the gains"
         ),
     ] = True
+    model_smearing: Annotated[
+        bool,
+        Field(
+            description="Model what channels and integrations take from sources away from the beam's centre; false for"
+            " simulated data whose channels do not average"
+        ),
+    ] = True
     field_sources: Annotated[
         list[FieldSource],
         Field(

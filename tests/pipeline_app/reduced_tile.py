@@ -67,7 +67,7 @@ def _reduce(directory: Path) -> None:
     target_ms, target_truth = _converted(directory, 1, "target")
     before = digest(calibrator_ms) + digest(target_ms)
     solved = calibration_solve.run(
-        CalibrationSolveParams(ms_path=str(calibrator_ms)), LocalContext(directory / "solve")
+        CalibrationSolveParams(ms_path=str(calibrator_ms), model_smearing=False), LocalContext(directory / "solve")
     )
     applied = calibration_apply.run(
         CalibrationApplyParams(ms_path=str(target_ms), calibration_path=solved.calibration_path),

@@ -23,7 +23,7 @@ def solve(ms: Path, directory: Path, **params: object):
     from pipeline_app.casa.calibration_solve import run
 
     context = LocalContext(directory)
-    return run(CalibrationSolveParams(ms_path=str(ms), **params), context), context
+    return run(CalibrationSolveParams(ms_path=str(ms), model_smearing=False, **params), context), context
 
 
 def apply(reduced: Reduced, calibration: Path | str, directory: Path, **params: object):
