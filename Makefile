@@ -15,7 +15,7 @@ help:  ## Show this list
 	@echo "make demo    simulate raw tiles, run the whole pipeline on them, compare with the truth (1 to 2 minutes on two cores)"
 	@echo "make up      keep web, workers and ingest running; Ctrl-C stops them (ABSURD_PORT, default 8000)"
 	@echo "make down    stop everything that runs on the state directory (ABSURD_VAR, default var/)"
-	@echo "make test-fast  run the quick tests: no CASA, no processes, no real commits (under 90 s on two cores)"
+	@echo "make test-fast  run the quick tests: no CASA, no processes, no real commits, nothing exhaustive (under 90 s on two cores)"
 	@echo "make test    run the tests, all but the long ones (about a quarter of an hour on two cores)"
 	@echo "make chaos   run the long ones: workers and servers killed, frozen and starved, and what is timed"
 	@echo "make lint    run the checks: ruff, mypy, import contracts, migrations, deployment settings"
@@ -41,7 +41,7 @@ test: ready
 	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not realtime" $(ARGS)
 
 test-fast: ready
-	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not realtime and not casa and not live and not commits" $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not realtime and not casa and not live and not commits and not exhaustive" $(ARGS)
 
 chaos: ready
 	@$(PY) -m pytest -n $(JOBS) -m "chaos or realtime" $(ARGS)

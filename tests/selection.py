@@ -13,6 +13,18 @@ import pytest
 STARTS_PROCESSES = {"live_environment", "private_servers", "fresh"}
 """Fixtures for what is started beside the tests."""
 RUNS_CASA = {"reduced"}
+EXHAUSTIVE = {
+    *(
+        "test_fuzz",
+        "test_injection",
+        "test_console_matrix",
+        "test_api_matrix",
+        "test_routes",
+        "test_reading_changes_nothing",
+    ),
+    *("test_claim_cost", "test_bulk_sameness", "test_bulk_cost", "test_large", "test_odd_raw_files", "test_many"),
+}
+"""Modules that try every route, group, payload or defect, or work on a hundred thousand rows."""
 _CASA = re.compile(r"\b(pipeline_app\.casa|casatools|casatasks|casacore|pyuvdata)\b")
 _WORD = re.compile(r"\w+")
 _PROCESS = re.compile(r"\b(subprocess|Popen|serving)\b")
@@ -20,7 +32,8 @@ _PROCESS = re.compile(r"\b(subprocess|Popen|serving)\b")
 
 def mark(items: Sequence[pytest.Item]) -> None:
     """Add the marker `casa` to tests that run CASA or pyuvdata, `live` to those that start processes, and `commits`
-    to those after which the database is emptied, because their transactions are real.
+    to those after which the database is emptied, because their transactions are real; `exhaustive` to those that try
+    everything, or random histories.
     """
     for item in items:
         if not isinstance(item, pytest.Function):
@@ -31,6 +44,9 @@ def mark(items: Sequence[pytest.Item]) -> None:
             item.add_marker(pytest.mark.casa)
         if fixtures & STARTS_PROCESSES or _PROCESS.search(own) or _starters(item.module) & set(_WORD.findall(own)):
             item.add_marker(pytest.mark.live)
+        exhaustive = item.module.__name__.rpartition(".")[2] in EXHAUSTIVE
+        if exhaustive or hasattr(item.function, "hypothesis") or "100000" in item.name or "RuleBased" in own + module:
+            item.add_marker(pytest.mark.exhaustive)
         if "transactional_db" in fixtures or _commits(item):
             item.add_marker(pytest.mark.commits)
 
