@@ -48,7 +48,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _connect(self) -> Any:
         connection = self.Database.connect(**{**self.get_connection_params(), "autocommit": True})
-        self._configure_connection(connection)  # type: ignore[attr-defined]  # the time zone and role, as Django does
+        try:
+            self._configure_connection(connection)  # type: ignore[attr-defined]  # the time zone and role, as Django does
+        except BaseException:
+            connection.close()  # else the error, which the pool keeps, would keep the session open
+            raise
         return connection
 
     def get_connection_params(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 
@@ -35,6 +36,7 @@ def injector(request, quick) -> Iterator[Injector]:
     injector.install()
     yield injector
     injector.remove()
+    gc.collect()  # a session that a fault ended may still be held by the traceback of that fault
 
 
 async def outlive(injector: Injector) -> None:
