@@ -117,7 +117,7 @@ def test_raw_files_become_fluxes(live_environment, raw_pair, tmp_path):
     assert report["ok"] is True
     assert [observation["role"] for observation in report["observations"]] == ["calibrator", "target"]
     assert {task["status"] for task in report["tasks"]} == {"completed"}
-    assert len(report["tasks"]) == 8
+    assert len(report["tasks"]) == 9
     kinds = {product["kind"] for product in report["products"]}
     assert {"ms", "calibration", "calibrated-ms", "image", "preview", "photometry"} <= kinds
     for product in report["products"]:
@@ -130,7 +130,7 @@ def test_raw_files_become_fluxes(live_environment, raw_pair, tmp_path):
         row = fluxes[source.name]
         assert row["observation"] == target.name
         assert abs(row["flux_jy"] - source.flux_jy) < 0.1 * source.flux_jy + 4 * row["flux_err_jy"]
-    assert "all tasks completed (8 of 8)" in done.stdout
+    assert "all tasks completed (9 of 9)" in done.stdout
     assert (Product.objects.count(), Measurement.objects.count()) == (len(report["products"]), len(fluxes))
 
 
