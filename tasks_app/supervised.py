@@ -1,4 +1,4 @@
-"""Ends of supervised processes (web, workers, ingest), noted by the supervisor in the state directory for health to read.
+"""Ends of supervised processes (web, workers, ingest), noted in the state directory for health to read.
 
 No Django here: the supervisor runs without it.
 """

@@ -13,6 +13,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from tasks_app import clock, feed
 from tasks_app.figures import counts, upkeep
 from tasks_app.health.checking import Check, State, above, duration, limit
+from tasks_app.redaction import without_passwords
 
 COUNT_TRIGGERS = {"task_count_inserted", "task_count_updated", "task_count_deleted", "task_count_truncated"}
 
@@ -42,12 +43,12 @@ def round_trip_ms() -> float:
 
 def unreachable(error: Exception) -> Check:
     """Say that the database does not answer."""
-    told = str(error).strip().split("\n", 1)[0][:300] or type(error).__name__
+    reason = without_passwords(str(error)).strip().split("\n", 1)[0][:300] or type(error).__name__
     return Check(
         name="database",
         state="bad",
         message="Database unavailable",
-        remedy=f"start PostgreSQL (make up, or its service) or mend ABSURD_DATABASE_URL ({told})",
+        remedy=f"start PostgreSQL (make up, or its service) or correct ABSURD_DATABASE_URL ({reason})",
     )
 
 

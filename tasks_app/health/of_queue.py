@@ -8,7 +8,7 @@ from datetime import timedelta
 from tasks_app import clock
 from tasks_app.figures import counts, stats
 from tasks_app.health.checking import Check, State, above, duration, limit
-from tasks_app.models import Freeze, Queue, Task
+from tasks_app.models import Freeze, Queue, Task, Worker
 
 STALLED_MOST = 1000
 
@@ -24,11 +24,16 @@ def workers(name: str) -> Check:
 
 
 def unserved(name: str) -> Check:
-    """Are there other queues with pending tasks that no live worker serves?"""
+    """Are there other queues with pending tasks that a worker served, and none serves now?
+
+    A queue that no worker ever served does not count: any caller who may spawn makes one by naming it.
+    """
     served = {queue for worker in stats.live_workers() for queue in worker.queues}
-    alone = [queue for queue in counts.queues_with_pending() if queue not in served and queue != name]
+    pending = [queue for queue in counts.queues_with_pending() if queue not in served and queue != name]
+    alone = [queue for queue in pending if Worker.objects.filter(queues__contains=[queue]).exists()]
     if not alone:
-        return Check(name="unserved queues", state="ok", message="Every other queue with tasks has a worker", value=0)
+        message = "Every other queue with tasks that had a worker has one"
+        return Check(name="unserved queues", state="ok", message=message, value=0)
     return Check(
         name="unserved queues",
         state="warn",

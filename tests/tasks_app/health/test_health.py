@@ -89,13 +89,24 @@ def test_no_worker_is_worse_while_there_is_work():
 
 
 @pytest.mark.django_db
-def test_a_queue_that_nobody_serves_is_named(worker):
+def test_a_queue_that_lost_its_workers_is_named(worker):
     spawn_note(queue_name="mosaic")
+    gone = make_worker(label="worker-2", queues=["mosaic"], stopped_at=clock.now())
     found = look("unserved queues")
     assert (found.state, found.message) == ("warn", "No worker serves mosaic")
     assert "--queue-name mosaic" in found.remedy
-    make_worker(label="worker-2", queues=["mosaic"])
+    gone.delete()
+    make_worker(label="worker-3", queues=["mosaic"])
     assert look("unserved queues").state == "ok"
+
+
+@pytest.mark.django_db
+def test_a_key_that_may_only_spawn_cannot_make_the_system_degraded(worker):
+    answer = Caller(make_key("spawn")).post(
+        "tasks", {"task_name": "note", "params": {"text": "x"}, "queue_name": "made-up", "priority": 20}
+    )
+    assert answer.status_code == 201
+    assert health.examine().status == "healthy"
 
 
 @pytest.mark.django_db
