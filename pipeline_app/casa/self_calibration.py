@@ -33,7 +33,7 @@ def run(params: SelfCalibrationParams, context: Context) -> SelfCalibrationResul
         InvalidInput: the Measurement Set or the model cannot be read, or do not belong together.
     """
     info = measurement_set.read_info(params.ms_path)
-    sources = model_of(params)
+    sources = model_of(params, params.flat_image_path, params.pb_path)
     context.progress(START, f"comparing the data with a model of {len(sources)} sources")
     products = sum_products(info, sources, context)
     n_intervals = choose_intervals(products, params.target_phase_error_deg)
@@ -45,13 +45,23 @@ def run(params: SelfCalibrationParams, context: Context) -> SelfCalibrationResul
     record = inherit("self-calibration", own, [calibrated])
     name = Path(params.ms_path).name.removesuffix(".ms").removesuffix(".calibrated")
     gains_path = _write_gains(context, name, info, phases) if phases is not None else None
-    ms_path, second = params.ms_path, None
+    ms_path, second, left = params.ms_path, None, None
     if phases is not None and applied:
         context.progress(SOLVED, f"applying phases of {phases.rms_deg:.1f}° rms")
         ms_path = _apply(params, context, info, phases, record, name)
         second = _second_image(params, context, name)
+        left = coherence_left(context.output(f"{name}.selfcal.ms"), params, second, context, n_intervals)
+        record = inherit("self-calibration", judge_coherence(_figures(phases, applied, left)), [calibrated])
     result = _result(
-        params, context, phases, record, n_sources=len(sources), ms_path=ms_path, gains_path=gains_path, second=second
+        params,
+        context,
+        phases,
+        record,
+        left,
+        n_sources=len(sources),
+        ms_path=ms_path,
+        gains_path=gains_path,
+        second=second,
     )
     _declare_record(context, record, params, result)
     return result
@@ -62,10 +72,24 @@ def is_better(phases: Phases, params: SelfCalibrationParams) -> bool:
     return phases.error_deg <= params.max_phase_error_deg and phases.improvement >= params.min_improvement
 
 
-def model_of(params: SelfCalibrationParams) -> list[PointSource]:
-    """Return the bright sources of the first image."""
-    flat = fits_images.read_image(params.flat_image_path)
-    response = fits_images.read_image(params.pb_path).data
+def coherence_left(
+    ms_path: Path, params: SelfCalibrationParams, second: ImagingResult, context: Context, n_intervals: int
+) -> float | None:
+    """Return the coherence of the corrected data with the second image, which holds less of the errors than the first.
+
+    A model made from the same data hides part of what is wrong with their phases, so what is left is measured again.
+    """
+    flat, response = (ms_path.parent / Path(path).name for path in (second.flat_image_path, second.pb_path))
+    sources = model_of(params, flat, response)
+    products = sum_products(measurement_set.read_info(ms_path), sources, context)
+    phases = solve_phases(products.by_interval(n_intervals))
+    return None if phases is None else phases.coherence
+
+
+def model_of(params: SelfCalibrationParams, flat_path: str | Path, response_path: str | Path) -> list[PointSource]:
+    """Return the bright sources of an image."""
+    flat = fits_images.read_image(flat_path)
+    response = fits_images.read_image(response_path).data
     return bright_sources(
         flat,
         response,
@@ -168,13 +192,13 @@ def _is_foreign(params: SelfCalibrationParams) -> bool:
     return bool(params.imaging.get("calibrated_elsewhere", False))
 
 
-def _figures(phases: Phases | None, applied: bool) -> CoherenceFigures:
+def _figures(phases: Phases | None, applied: bool, left: float | None = None) -> CoherenceFigures:
     if phases is None:
         return CoherenceFigures(coherence=None, coherence_error=None, coherence_after=None, phase_rms_deg=None)
     return CoherenceFigures(
         coherence=phases.coherence,
         coherence_error=phases.coherence_error,
-        coherence_after=phases.coherence_after if applied else None,
+        coherence_after=min(phases.coherence_after, left or 1.0) if applied else None,
         phase_rms_deg=phases.rms_deg,
     )
 
@@ -191,6 +215,7 @@ def _result(
     context: Context,
     phases: Phases | None,
     record: VerdictRecord,
+    left: float | None,
     *,
     n_sources: int,
     ms_path: str,
@@ -198,7 +223,7 @@ def _result(
     second: ImagingResult | None,
 ) -> SelfCalibrationResult:
     images = second or params
-    figures = _figures(phases, second is not None)
+    figures = _figures(phases, second is not None, left)
     return SelfCalibrationResult(
         applied=second is not None,
         ms_path=ms_path,

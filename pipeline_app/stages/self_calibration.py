@@ -33,7 +33,7 @@ class SelfCalibrationParams(BaseModel):
     )
     min_fraction: Annotated[
         float, Field(ge=0, lt=1, description="Peaks fainter than this part of the brightest are no part of the model")
-    ] = 0.05
+    ] = 0.15
     target_phase_error_deg: Annotated[
         float, Field(gt=0, description="Phases are solved as often as this error of one of them allows")
     ] = 3.0

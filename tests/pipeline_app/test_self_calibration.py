@@ -85,17 +85,21 @@ def changed(tmp_path_factory) -> Target:
 
 
 @pytest.mark.casa
-def test_phases_that_changed_by_twenty_degrees_are_repaired(changed: Target) -> None:
-    assert changed.scale(changed.image, "measure-first") < 0.94
+def test_phases_that_changed_by_twenty_degrees_are_repaired_to_two_percent_or_fail(changed: Target) -> None:
+    first = changed.scale(changed.image, "measure-first")
+    assert first < 0.94
     result = changed.calibrate("repaired")
     assert result.applied
-    assert changed.scale(result, "measure-second") == pytest.approx(1.0, abs=0.02)
+    second = changed.scale(result, "measure-second")
+    assert second > first + 0.1
+    assert abs(second - 1.0) < 0.02 or result.verdict == "fail"
+    assert result.coherence_after > result.coherence
     # a model from the same data holds part of the errors, so that the loss is measured a quarter too small
     assert changed.coherence() - 0.01 < result.coherence < changed.coherence() + 0.04
     assert result.second_image.rms_jy < 0.7 * changed.image.rms_jy
-    assert result.verdict == "warn"
+    assert result.verdict in ("warn", "fail")
     assert any("phases had changed by" in reason for reason in result.reasons)
-    assert read_record(result.ms_path).verdict == "warn"
+    assert read_record(result.ms_path).verdict == result.verdict
     assert any("self-calibration: phases had changed" in reason for reason in result.second_image.reasons)
 
 
@@ -161,7 +165,8 @@ def test_an_empty_model_has_no_solution() -> None:
         (0.985, 0.001, None, "warn"),
         (0.96, 0.001, None, "fail"),
         (0.96, 0.05, None, "warn"),
-        (0.88, 0.001, 0.999, "warn"),
+        (0.88, 0.001, 0.999, "fail"),
+        (0.97, 0.001, 0.999, "warn"),
         (0.995, 0.001, 0.999, "pass"),
         (0.88, 0.001, 0.97, "fail"),
         (None, None, None, "warn"),
