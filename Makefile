@@ -9,7 +9,7 @@ JOBS ?= 2
 unexport DJANGO_SETTINGS_MODULE PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help ready demo up down test test-fast chaos audit lint clean purge
+.PHONY: help ready demo up down test test-fast chaos faults audit lint clean purge
 
 help:  ## Show this list
 	@echo "make demo    simulate raw tiles, run the whole pipeline on them, compare with the truth (1 to 2 minutes on two cores)"
@@ -18,6 +18,7 @@ help:  ## Show this list
 	@echo "make test-fast  run the quick tests: no CASA, no processes, no real commits, nothing exhaustive (under 90 s on two cores)"
 	@echo "make test    run the tests, all but the long ones (about a quarter of an hour on two cores)"
 	@echo "make chaos   run the long ones: workers and servers killed, frozen and starved, and what is timed"
+	@echo "make faults  run the longest ones: each error class of PostgreSQL at each statement of worker, ingest and feed (up to an hour each)"
 	@echo "make lint    run the checks: ruff, mypy, import contracts, migrations, deployment settings"
 	@echo "make audit   look the locked packages up among known vulnerabilities, where the service can be reached"
 	@echo "make clean   remove .venv and caches, never the state directory"
@@ -38,13 +39,16 @@ down:
 	@$(ANY_PY) -m absurd_project.stack down
 
 test: ready
-	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not realtime" $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not faults and not realtime" $(ARGS)
 
 test-fast: ready
-	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not realtime and not casa and not live and not commits and not exhaustive" $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not faults and not realtime and not casa and not live and not commits and not exhaustive" $(ARGS)
 
 chaos: ready
-	@$(PY) -m pytest -n $(JOBS) -m "chaos or realtime" $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) -m "(chaos or realtime) and not faults" $(ARGS)
+
+faults: ready
+	@$(PY) -m pytest -n $(JOBS) -m faults $(ARGS)
 
 lint: ready
 	$(PY) -m ruff check .

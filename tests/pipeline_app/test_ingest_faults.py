@@ -88,7 +88,7 @@ def test_the_ingest_outlives_faults_at_its_statements(ingest, tile):
     assert outlive(ingest, tile, tiles=2) > 10
 
 
-@pytest.mark.chaos
+@pytest.mark.faults
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("ingest", [CLASSES], indirect=True)
 def test_the_ingest_outlives_each_fault_at_each_statement(ingest, tile):

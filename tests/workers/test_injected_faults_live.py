@@ -92,7 +92,7 @@ def test_a_worker_outlives_faults_at_its_statements(workers, tmp_path):
     assert told["injected"] > 20
 
 
-@pytest.mark.chaos
+@pytest.mark.faults
 @pytest.mark.timeout(3600)
 def test_a_worker_outlives_each_fault_at_each_statement(workers, tmp_path):
     told = play(workers, tmp_path / "account.json", CLASSES, calm=40, rounds=ROUNDS_MOST)

@@ -57,7 +57,7 @@ async def test_the_feed_outlives_faults_at_its_statements(injector):
     await outlive(injector)
 
 
-@pytest.mark.chaos
+@pytest.mark.faults
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("injector", [CLASSES], indirect=True)
 async def test_the_feed_outlives_each_fault_at_each_statement(injector):
