@@ -36,11 +36,11 @@ def spawn_notes(n: int, **options) -> list[Task]:
 
 
 def test_a_queue_that_no_worker_ever_served_says_how_to_start_one():
-    task = spawn_note(queue_name="night shift")
+    task = spawn_note(queue_name="night-shift")
     ready_worker(queues=["other"])
     found = finding(task, "no_worker")
-    assert found.text == "No live worker serves the queue night shift, and none ever has."
-    assert found.do == "Start one: manage.py runworker --queue-name 'night shift'"
+    assert found.text == "No live worker serves the queue night-shift, and none ever has."
+    assert found.do == "Start one: manage.py runworker --queue-name night-shift"
     assert blocking(task) == ["no_worker"]
 
 
