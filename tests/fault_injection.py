@@ -91,7 +91,7 @@ class Injector:
 
     def fault_for(self, statement: str) -> str | None:
         """Return the fault that the statement is to meet now, if any."""
-        # The empty statement is how the pool tries a connection, right after each fault; its own tests break that.
+        # The pool tries a connection with the empty statement right after a fault, where no other is injected yet.
         if not statement or getattr(self._own, "busy", False) or not self._applies():
             return None
         site = _site()

@@ -51,7 +51,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         try:
             self._configure_connection(connection)  # type: ignore[attr-defined]  # the time zone and role, as Django does
         except BaseException:
-            connection.close()  # else the error, which the pool keeps, would keep the session open
+            connection.close()  # else the session would last as long as anybody holds the error
             raise
         return connection
 

@@ -35,7 +35,7 @@ class Pool:
         self._lock = threading.Lock()
         self._idle: list[tuple[float, psycopg.Connection[Any]]] = []
         self._generation = 0
-        self._failure: tuple[float, psycopg.Error] | None = None
+        self._failure: tuple[float, str] | None = None
 
     def open(self) -> None:
         """Do nothing: Django calls this before each `getconn`."""
@@ -84,12 +84,12 @@ class Pool:
             self.drop()
         # Whoever waited while another found no server would only find the same, and come too late.
         if self._failure is not None and self._failure[0] > asked_at:
-            raise psycopg.OperationalError(str(self._failure[1]))
+            raise psycopg.OperationalError(self._failure[1])
         generation = self._generation
         try:
             connection = self._connect()
         except psycopg.Error as error:
-            self._failure = (time.monotonic(), error)
+            self._failure = (time.monotonic(), str(error))  # not the error: it holds the frames of its request
             raise
         connection.absurd_generation = generation  # type: ignore[attr-defined]
         connection._pool = self  # type: ignore[assignment]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -16,6 +19,7 @@ from tasks_app.postgresql.base import DatabaseWrapper
 from tasks_app.postgresql.pool import Pool
 
 pytestmark = pytest.mark.django_db(transaction=True)
+GONE_SEC = 60.0
 TASKS = "/api/absurd/tasks?limit=1"
 END_ALL = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
 
@@ -139,6 +143,39 @@ def test_a_server_that_cannot_be_reached_fails_at_once_and_frees_the_place() -> 
     for _ in range(3):
         with pytest.raises(psycopg.OperationalError, match="connection refused"):
             alone.getconn()
+
+
+def test_a_connection_that_cannot_be_set_up_leaves_no_session(admin_session: psycopg.Connection[Any]) -> None:
+    class WithoutRole(DatabaseWrapper):
+        def _configure_connection(self, connection: psycopg.Connection[Any]) -> None:
+            connection.execute("SET ROLE no_such_role")
+
+    options = {**connection.settings_dict["OPTIONS"], "application_name": "set up in vain"}
+    wrapper = WithoutRole({**connection.settings_dict, "OPTIONS": options}, "without_role")
+    with pytest.raises(psycopg.Error, match="no_such_role") as raised:
+        cast(Pool, wrapper.pool).getconn()
+    wrapper.close_pool()
+    deadline = time.monotonic() + GONE_SEC
+    while admin_session.execute("SELECT 1 FROM pg_stat_activity WHERE application_name = 'set up in vain'").fetchone():
+        assert time.monotonic() < deadline, f"a session outlasts {raised.value}"
+        time.sleep(0.02)
+
+
+def test_a_failure_that_the_pool_remembers_holds_nothing_of_its_caller() -> None:
+    class Held:
+        """Stands for what a caller has in its frame, such as a request."""
+
+    def fail() -> weakref.ref[Held]:
+        held = Held()
+        with contextlib.suppress(psycopg.OperationalError):
+            alone.getconn()
+        return weakref.ref(held)
+
+    def refuse() -> psycopg.Connection[Any]:
+        raise psycopg.OperationalError("connection refused")
+
+    alone = Pool(refuse, max_size=1)
+    assert fail()() is None
 
 
 def test_limits_hold_inside_a_transaction_and_leave_the_session_alone() -> None:
