@@ -99,6 +99,7 @@ STAGES = (
         params_model=SelfCalibrationParams,
         description="A target's phases against its own sources, and a second image where it is better",
         timeout_sec=1800,
+        cores=2,
         memory_gb=2.0,
         check_params=check_paths,
         on_complete=RECORD,

@@ -23,13 +23,11 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
-from absurd_project.stack.processes import CHECKOUT
 from pipeline_app.ingest import Tile
 from pipeline_app.models import Observation
 from pipeline_app.registration import CONVERT, IMAGING, SELF_CALIBRATION, SOLVE
 from pipeline_app.simulation.judgement import judge_fluxes, judge_gains
-from pipeline_app.simulation.options import SIZES
-from pipeline_app.simulation.presets import pair
+from pipeline_app.simulation.presets import SIZES, pair, processing_for
 from pipeline_app.simulation.tile import simulate_tile
 from pipeline_app.simulation.truth import TileTruth
 from pipeline_app.stages.photometry import Measurement, Position
@@ -37,6 +35,7 @@ from pipeline_app.workflows import Options, Plan, requests_of
 from tasks_app import registry
 from tasks_app.actions.spawn_request import Binding, SpawnRequest
 from tasks_app.models import Run
+from workers import environment
 
 LIMIT_SEC = 3600.0
 TILE_SEC = 309.2
@@ -122,7 +121,7 @@ class PipelineReport:
             "totals_sec": totals,
             "tile_duration_sec": TILE_SEC,
             "ratios": self.ratios(),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": _host_cores(),
         }
 
 
@@ -166,7 +165,7 @@ def _run_stages(
     """Run the stages of both tiles as the workflow wires them; return their results by tile and stage."""
     by_task: dict[UUID, dict[str, Any]] = {}
     results: dict[tuple[str, str], dict[str, Any]] = {}
-    for kind, request in _requests(truths, raw, _stage_params(report.size)):
+    for kind, request in _requests(truths, raw, processing_for(SIZES[report.size])):
         spec = registry.get(request.task_name)
         params = dict(request.params)
         for name, binding in request.bindings.items():
@@ -174,18 +173,13 @@ def _run_stages(
                 params[name] = by_task[binding.task_id][binding.field]
         say(f"{kind}: {request.stage}")
         place = directory / f"{kind}-{request.stage}"
-        measured = run_stage(spec.handler, params, place)
+        measured = run_stage(spec.handler, params, place, cores=spec.cores)
         result = measured.pop("result")
         report.costs.append(Cost(tile=kind, stage=request.stage, verdict=result.get("verdict") or "", **measured))
         results[kind, request.stage] = result
         if request.task_id is not None:
             by_task[request.task_id] = result
     return results
-
-
-def _stage_params(size: str) -> dict[str, dict[str, Any]]:
-    """Return params by task name: tiles of reduced size are simulated without smearing, so none is to be corrected."""
-    return {} if SIZES[size].smearing else {IMAGING: {"correct_smearing": False}}
 
 
 def _requests(
@@ -207,8 +201,8 @@ def _tile(truth: TileTruth, paths: list[str]) -> Tile:
     return Tile(observation=observation, paths=tuple(paths))
 
 
-def run_stage(handler: str, params: dict[str, Any], place: Path) -> dict[str, Any]:
-    """Run a handler in a process of its own; return what `pipeline_child` measured.
+def run_stage(handler: str, params: dict[str, Any], place: Path, *, cores: int) -> dict[str, Any]:
+    """Run a handler in a process of its own, with a worker's environment; return what `pipeline_child` measured.
 
     Raises StageFailed.
     """
@@ -216,18 +210,22 @@ def run_stage(handler: str, params: dict[str, Any], place: Path) -> dict[str, An
     given = place / "params.json"
     given.write_text(json.dumps(params), encoding="utf-8")
     module = "absurd_project.benchmark.pipeline_child"
-    done = _python(["-m", module, handler, str(given), str(place)], place)
+    done = _python(["-m", module, handler, str(given), str(place), str(cores)], place, cores)
     found: dict[str, Any] = json.loads(done.strip().splitlines()[-1])
     return found
 
 
-def _python(arguments: list[str], place: Path) -> str:
-    """Run Python in a directory. Raises StageFailed with the last line of its errors."""
-    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
-    environment |= {"PYTHONPATH": str(CHECKOUT), "ABSURD_CASA_DATA": str(settings.ABSURD_VAR / "casa-data")}
-    environment.setdefault("NUMBA_CACHE_DIR", str(settings.ABSURD_VAR / "cache" / "numba"))
+def _python(arguments: list[str], place: Path, cores: int) -> str:
+    """Run Python in a directory, with the environment of an attempt.
+
+    Raises StageFailed with the last line of its errors.
+    """
+    var = settings.ABSURD_VAR
+    environment.make_shared(var)
+    mark = f"benchmark-{os.getpid()}"
+    own = environment.of_child(mark=mark, cores=cores, scratch=place, log_path=place / "casa.log", var=var)
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=place, env=environment, capture_output=True, text=True, timeout=LIMIT_SEC
+        [sys.executable, *arguments], cwd=place, env=own, capture_output=True, text=True, timeout=LIMIT_SEC
     )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
@@ -283,6 +281,10 @@ def _measure_bare(
             report.notes.append(f"{name} is not measured: {fault}")
 
 
+def _host_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 def _script(text: str, output: str, paths: list[str]) -> list[str]:
     return [sys.executable, "-c", text, output, *paths]
 
@@ -292,7 +294,7 @@ def _wsclean(results: dict[tuple[str, str], dict[str, Any]], name: Path) -> list
     return [
         "wsclean", "-name", str(name), "-size", size, size, "-scale", f"{image['cell_arcsec']}asec",
         "-weight", "briggs", "0.5", "-niter", "20000", "-mgain", "0.8", "-auto-mask", "5", "-auto-threshold", "1",
-        "-pol", "I", "-no-update-model-required", "-j", str(len(os.sched_getaffinity(0))),
+        "-pol", "I", "-no-update-model-required", "-j", str(_host_cores()),
         results["target", "calibrate-target"]["ms_path"],
     ]  # fmt: skip
 
@@ -309,7 +311,7 @@ print(json.dumps({"code": code, "wall": wall, "cpu": used.ru_utime + used.ru_sti
 
 def _timed(name: str, command: list[str], directory: Path) -> Cost:
     """Run a command under a small process that asks what its child used. Raises StageFailed."""
-    found = json.loads(_python(["-c", _WATCH, *command], directory).strip().splitlines()[-1])
+    found = json.loads(_python(["-c", _WATCH, *command], directory, _host_cores()).strip().splitlines()[-1])
     if found["code"]:
         raise StageFailed(f"exit code {found['code']}")
     return Cost(tile="", stage=name, wall_sec=found["wall"], cpu_sec=found["cpu"], peak_rss_bytes=found["rss"])

@@ -1,9 +1,9 @@
 """One stage in a process of its own, measured.
 
-``python -m absurd_project.benchmark.pipeline_child HANDLER PARAMS DIR``:
+``python -m absurd_project.benchmark.pipeline_child HANDLER PARAMS DIR CORES``:
 
-HANDLER is a stage's ``module:function``, PARAMS a file with its params as JSON, DIR an empty directory to work in. The
-last line of standard output is the measurement as JSON.
+HANDLER is a stage's ``module:function``, PARAMS a file with its params as JSON, DIR an empty directory to work in,
+CORES how many the stage may use. The last line of standard output is the measurement as JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tasks_app.handler import DirectoryContext
 class MeasuredContext(DirectoryContext):
     """Publishes where it writes, and keeps the longest time without a report of progress."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, cores: int) -> None:
         super().__init__(
             attempt_dir=directory,
             published_dir=(directory / "products").resolve(),
@@ -30,7 +30,7 @@ class MeasuredContext(DirectoryContext):
             attempt=1,
             task_name="benchmark",
             data_roots=[],
-            cores=2,
+            cores=cores,
         )
         for needed in (self.products_dir, self.scratch_dir):
             needed.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ class MeasuredContext(DirectoryContext):
         self._last = now
 
 
-def main(handler: str, params_path: str, directory: str) -> dict[str, Any]:
+def main(handler: str, params_path: str, directory: str, cores: str) -> dict[str, Any]:
     """Run the stage and return what it cost, with its result."""
     began = time.monotonic()
     module_name, function_name = handler.split(":")
@@ -51,7 +51,7 @@ def main(handler: str, params_path: str, directory: str) -> dict[str, Any]:
     model = get_type_hints(run)["params"]
     import_sec = time.monotonic() - began
     params = model.model_validate_json(Path(params_path).read_text(encoding="utf-8"))
-    context = MeasuredContext(Path(directory))
+    context = MeasuredContext(Path(directory), int(cores))
     before, started = _cpu_sec(), time.monotonic()
     result = run(params, context)
     ended = time.monotonic()
@@ -77,5 +77,5 @@ def _cpu_sec() -> float:
 
 
 if __name__ == "__main__":
-    measured = main(*sys.argv[1:4])
+    measured = main(*sys.argv[1:5])
     sys.stdout.write("\n" + json.dumps(measured) + "\n")

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from pipeline_app.models import Observation
 from pipeline_app.simulation import TileSpec, TileTruth, demo_tiles, simulate_tile
+from pipeline_app.simulation.presets import UNSMEARED_PROCESSING
 from pipeline_app.telescope import SIDEREAL_RATE_DEG_PER_SEC
 from pipeline_app.watching import CATALOG_NAME, PROCESSING_NAME
 
 SIDEREAL_DAY = timedelta(seconds=360.0 / SIDEREAL_RATE_DEG_PER_SEC)
-PROCESSING = {
-    "calibration-solve": {"model_smearing": False},
-    "imaging": {"field_deg": 2.2, "cell_arcsec": 6.0, "correct_smearing": False},
+PROCESSING = UNSMEARED_PROCESSING | {
+    "imaging": UNSMEARED_PROCESSING["imaging"] | {"field_deg": 2.2, "cell_arcsec": 6.0}
 }
 """The injected sources lie within a degree of the pointing, and 6 arcsec still put six pixels across the beam."""
 BETWEEN_FILES_SEC = 0.02

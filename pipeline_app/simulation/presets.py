@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from pipeline_app.calibrators import calibrator
 from pipeline_app.simulation.fields import scatter
@@ -42,6 +43,13 @@ DEMO = TileSize(n_antennas=28, channels_per_subband=4, n_times=8, n_sources=12)
 FULL = TileSize(n_antennas=96, channels_per_subband=48, n_times=24, n_sources=12, smearing=SmearingSpec())
 """The real size, with the smearing of real channels and integrations: 2.3 GB."""
 SIZES = {"tiny": TINY, "demo": DEMO, "full": FULL}
+UNSMEARED_PROCESSING = {"calibration-solve": {"model_smearing": False}, "imaging": {"correct_smearing": False}}
+"""Params by task name for tiles simulated without smearing: there is none to correct."""
+
+
+def processing_for(size: TileSize) -> dict[str, dict[str, Any]]:
+    """Return the params by task name that tiles of a size need beside the defaults."""
+    return {} if size.smearing else {name: dict(params) for name, params in UNSMEARED_PROCESSING.items()}
 
 
 def demo_tiles(

@@ -22,7 +22,7 @@ def test_a_pair_is_measured_by_stage_and_against_the_truth(tmp_path):
     var, figures = tmp_path / "var", tmp_path / "figures.json"
     done = subprocess.run(
         [sys.executable, "manage.py", "absurd_benchmark", "--pipeline", "--size", "tiny", "--json", str(figures)],
-        cwd=CHECKOUT, env=os.environ | {"ABSURD_VAR": str(var)}, capture_output=True, text=True, timeout=900,
+        cwd=CHECKOUT, env=os.environ | {"ABSURD_VAR": str(var)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(figures.read_text())
@@ -36,8 +36,10 @@ def test_a_pair_is_measured_by_stage_and_against_the_truth(tmp_path):
         cost["wall_sec"] > 0 and cost["cpu_sec"] > 0 and cost["peak_rss_bytes"] > 1e8 for cost in report["costs"]
     )
     assert {cost["stage"] for cost in report["bare"]} >= {"pyuvdata read and write", "h5py read"}
-    assert report["ratios"]["convert_vs_pyuvdata"] > 0.5
-    assert report["accuracy"]["target_flux_ratio_median"] == pytest.approx(1.0, abs=0.1)
+    assert {"convert_vs_pyuvdata", "calibrate_target_vs_h5py_read"} <= report["ratios"].keys()
+    # Smearing that these tiles do not have, modelled all the same, would cost some 10 % of gains and fluxes.
+    assert report["accuracy"]["gain_amplitude_rms"] < 0.05
+    assert report["accuracy"]["target_flux_ratio_median"] == pytest.approx(1.0, abs=0.05)
     assert not list((var / "benchmark").iterdir())
     assert "all stages and imports" in done.stdout
 
@@ -45,7 +47,7 @@ def test_a_pair_is_measured_by_stage_and_against_the_truth(tmp_path):
 def test_a_stage_that_fails_is_named_with_its_last_line(tmp_path, settings):
     settings.ABSURD_VAR = tmp_path
     with pytest.raises(StageFailed, match="is not a Measurement Set"):
-        run_stage("pipeline_app.casa.imaging:run", {"ms_path": "/nowhere.ms"}, tmp_path / "imaging")
+        run_stage("pipeline_app.casa.imaging:run", {"ms_path": "/nowhere.ms"}, tmp_path / "imaging", cores=1)
 
 
 def test_ratios_are_of_the_same_run_and_absent_without_their_plain_call():
