@@ -15,6 +15,8 @@ from tasks_app import outages
 FIRST_DELAY_SEC = 0.2
 LONGEST_DELAY_SEC = 5.0
 CONNECT_LIMIT_SEC = 3
+SETTLED_SEC = 10.0
+"""An outage that returns sooner is the same one: a database that is read-only answers what only reads."""
 STATEMENT_LIMIT_MS = 30_000
 LOCK_LIMIT_MS = 5_000
 
@@ -27,7 +29,9 @@ class Link:
     def __init__(self, purpose: str) -> None:
         self._purpose = purpose
         self.up = True
-        self._down_since = 0.0
+        self._down_since: float | None = None
+        """When an outage that has not been reported as ended began."""
+        self._found_at = 0.0
         self.longest_delay_sec = LONGEST_DELAY_SEC
         self._delay_sec = FIRST_DELAY_SEC
         self._retry_at = 0.0
@@ -56,9 +60,10 @@ class Link:
 
     def _lost(self, error: Exception) -> None:
         connection.close()
+        self._report_settled()
         now = time.monotonic()
-        if self.up:
-            self.up = False
+        self.up = False
+        if self._down_since is None:
             self._down_since = now
             self._delay_sec = FIRST_DELAY_SEC
             logger.warning(
@@ -70,7 +75,14 @@ class Link:
     def _found(self) -> None:
         if not self.up:
             self.up = True
-            away_sec = time.monotonic() - self._down_since
+            self._found_at = time.monotonic()
+        self._report_settled()
+
+    def _report_settled(self) -> None:
+        """Report the end of an outage once the database has answered for a while."""
+        if self.up and self._down_since is not None and time.monotonic() - self._found_at >= SETTLED_SEC:
+            away_sec = self._found_at - self._down_since
+            self._down_since = None
             logger.warning("database is back for %s after %.1f s", self._purpose, away_sec)
 
 

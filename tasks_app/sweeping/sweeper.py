@@ -39,17 +39,19 @@ class Sweeper:
     def sweep(self) -> int:
         """Run the sweeps; return how many tasks changed. A database error ends the round and is raised."""
         try:
+            first = self._watch is None
             if self._watch is None:
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT 1")
                 self._watch = Watch()
-                logger.info("sweeps have begun: tasks of dead workers are returned once their whole lease was watched")
             self._do_seldom()
             due = glance.look()
             if due.read_only:
                 # Nobody can renew a lease now, so none is believed expired until a whole one has passed.
                 self._watch = None
                 return 0
+            if first:
+                logger.info("sweeps have begun: tasks of dead workers are returned once their whole lease was watched")
             self._watch.note(due.seen_at)
             return self._do_due(due, self._watch)
         except Error:
