@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,14 @@ DIGEST_BYTES = 16
 UNSTABLE = frozenset({"table.lock"})
 """CASA rewrites its lock file whenever a table is opened, so it is no part of a table's content."""
 
+_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+
 
 def sync(directory: Path) -> None:
-    """Force every file and directory below `directory` onto the disk, so that a rename publishes whole files."""
+    """Force every file and directory below `directory` onto the disk, so that a rename publishes whole files.
+
+    Raises ValueError for a pipe, a socket or a device, whose reader would wait for a writer.
+    """
     for folder, _, names in os.walk(directory):
         for name in names:
             _fsync(Path(folder) / name)
@@ -24,7 +30,12 @@ def sync(directory: Path) -> None:
 def _fsync(path: Path) -> None:
     if path.is_symlink():
         return
-    fd = os.open(path, os.O_RDONLY)
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ValueError(
+            f"the output {path.name} is not a regular file but {_KINDS.get(stat.S_IFMT(mode), 'a device')}"
+        )
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         os.fsync(fd)
     finally:

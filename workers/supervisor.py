@@ -17,7 +17,7 @@ from tasks_app.hosts.usage import Used
 from workers import confinement, cores, environment, logs, memory, protocol, publication, strays
 from workers.enclosure import Enclosure, Surroundings
 from workers.execution import Execution
-from workers.guardian import STOP_SIGNALS
+from workers.guardian import KILL_LIMIT_SEC, STOP_SIGNALS
 from workers.outcome import CRASHES, DRAINED_TOGETHER, Exit, Memory, Stop, judge, signal_name
 from workers.protocol import Begun, Progress, Ready, Reply, Request
 from workers.resources import Usage
@@ -26,6 +26,8 @@ from workers.spare import Bench, Kind
 
 BEGIN_WITHIN_SEC = 10.0
 """A spare that has not begun its attempt by then hangs; the attempt is started cold."""
+GUARDIAN_ANSWERS_WITHIN_SEC = KILL_LIMIT_SEC + 5.0
+"""A guardian that has not reported the end by then, after the grace, is stopped or hangs, and is killed itself."""
 WORKER_STOPS_WITHIN_SEC = 3.0
 """A stop signal sent to all processes of a worker may reach the worker this much later than the child."""
 
@@ -64,6 +66,8 @@ class ProcessExecution(Execution):
         self._started_at = 0.0
         self._oom_kills_before = 0
         self._killed = False
+        self._end_due_at: float | None = None
+        """When the guardian must have ended everybody, once it was ordered to."""
         self._signalled_at: float | None = None
         """When a stop signal from outside ended the child, and it is open whether the worker gets one too."""
 
@@ -92,7 +96,7 @@ class ProcessExecution(Execution):
             if self._killed:
                 self._order("kill")
             elif self.stop_asked is not None:
-                self._order(f"stop {self.stop_grace_sec}")
+                self._order(f"stop {self.stop_grace_sec}", self.stop_grace_sec)
         return [enclosure.replies.fd, enclosure.reports.fd]
 
     def _warm(self, request: Request, log_fd: int) -> Enclosure | None:
@@ -231,7 +235,7 @@ class ProcessExecution(Execution):
         with self._lock:
             if not self.begin_stop(stop, grace_sec=grace_sec):
                 return
-            self._order(f"stop {grace_sec}")
+            self._order(f"stop {grace_sec}", grace_sec)
         logger.info("stopping attempt %s as=%s: %s", self.named, stop.failure_class, stop.message)
 
     def kill(self, stop: Stop | None = None) -> None:
@@ -244,9 +248,20 @@ class ProcessExecution(Execution):
         if began and stop is not None:
             logger.info("killing attempt %s as=%s: %s", self.named, stop.failure_class, stop.message)
 
-    def _order(self, text: str) -> None:
+    def _order(self, text: str, grace_sec: float = 0.0) -> None:
         if self._enclosure is not None:
+            self._end_due_at = time.monotonic() + grace_sec
             self._enclosure.order(text)
+
+    def _end_deaf_guardian(self) -> None:
+        """Kill a guardian that does not obey; the kernel ends its child, and what is left is found by its mark."""
+        due_at, enclosure = self._end_due_at, self._enclosure
+        if due_at is None or enclosure is None or self._exit is not None:
+            return
+        if time.monotonic() > due_at + GUARDIAN_ANSWERS_WITHIN_SEC and enclosure.guardian.poll() is None:
+            self._end_due_at = None
+            logger.warning("the guardian of %s does not answer and is killed", self.named)
+            enclosure.guardian.kill()
 
     def check_limits(self, *, grace_sec: float) -> None:
         """Stop the attempt when it has run or grown beyond what it may."""
@@ -254,6 +269,7 @@ class ProcessExecution(Execution):
             if self.stop_asked is not None or time.monotonic() > self._signalled_at + WORKER_STOPS_WITHIN_SEC:
                 self._judge(self._exit)
             return
+        self._end_deaf_guardian()
         ran_sec = time.monotonic() - self._started_at
         self.check_timeout(ran_sec, grace_sec=grace_sec)
         enclosure = self._enclosure

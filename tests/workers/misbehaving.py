@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -167,3 +168,15 @@ def m_fork_that_returns(context: Context) -> Any:
     if pid:
         os.waitpid(pid, 0)
     return {"who": "parent" if pid else "fork"}
+
+
+def m_pipe_as_output(context: Context) -> Any:
+    os.mkfifo(context.output("pipe"))
+    context.product("text", context.output("pipe"))
+    return {}
+
+
+def m_stopped_guardian(context: Context) -> Any:
+    os.kill(os.getppid(), signal.SIGSTOP)
+    context.progress(0.5, "stopped")
+    signal.pause()

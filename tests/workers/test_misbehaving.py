@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import select
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ from tasks_app import claiming
 from tasks_app.models import Attempt, Task
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import spawn_one
-from workers import deliveries, environment
+from workers import deliveries, environment, supervisor
 from workers.execution import Execution
+from workers.outcome import Stop
 from workers.protocol import METRICS_MOST
 from workers.supervisor import ProcessExecution
 from workers.threads import Crew, ThreadExecution
@@ -33,6 +36,7 @@ FAILS = {
     "not_a_number": ("error", "result.n is nan"),
     "deep": ("error", "is nested more than 100 deep"),
     "cyclic": ("error", "is nested more than 100 deep"),
+    "pipe_as_output": ("error", "pipe is not a regular file but a named pipe"),
     "surrogate_product": ("error", r"im\xffage.txt"),
 }
 COMPLETES: dict[str, Any] = {
@@ -139,3 +143,22 @@ def test_progress_that_was_cleaned_can_be_stored(tmp_path):
     claiming.report_progress(execution.claim, fraction=news.fraction, message=news.message, metrics=news.metrics)
     task.refresh_from_db()
     assert len(task.progress_message) <= 300 and len(task.progress_metrics) <= METRICS_MOST
+
+
+def test_a_guardian_that_does_not_obey_keeps_no_slot(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "GUARDIAN_ANSWERS_WITHIN_SEC", 0.5)
+    execution, _, fds = start("stopped_guardian", "process", tmp_path)
+    while execution.news is None:
+        select.select(fds, [], [])
+        execution.listen()
+    execution.stop(Stop(failure_class="timeout", message="ran for too long"), grace_sec=0.1)
+    give_up_at = time.monotonic() + 120
+    while execution.outcome is None:
+        assert time.monotonic() < give_up_at
+        select.select(fds, [], [], 0.1)
+        execution.check_limits(grace_sec=0.1)
+        execution.listen()
+    assert (execution.outcome.failure_class, execution.outcome.message) == ("timeout", "ran for too long")
+    assert execution.survivors() == []
+    guardian = execution.close()
+    assert guardian is not None and guardian.wait() == -signal.SIGKILL
