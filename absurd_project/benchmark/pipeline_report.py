@@ -6,6 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from absurd_project.benchmark.hour import HourResult
 from absurd_project.benchmark.pipeline import TILE_SEC, Cost, PipelineReport
 
 
@@ -33,3 +34,29 @@ def print_report(report: PipelineReport, console: Console) -> None:
 def _row(cost: Cost) -> tuple[str, str, str, str, str]:
     memory = f"{cost.peak_rss_bytes / 1e9:.2f}"
     return cost.tile, cost.stage, f"{cost.wall_sec:.1f}", f"{cost.cpu_sec:.1f}", memory
+
+
+def print_hour(result: HourResult, console: Console) -> None:
+    """Print a table of stages, the real-time factor, accuracy and what was left over."""
+    table = Table("tile", "stage", "n", "wall, s (median)", "longest", "CPU, s", "memory, GB", box=box.SIMPLE)
+    table.title = f"{result.n_tiles} tiles through ingest, queue and workers"
+    for stage in result.stages:
+        table.add_row(
+            stage.tile, stage.stage, str(stage.n), f"{stage.wall_sec_median:.1f}", f"{stage.wall_sec_max:.1f}",
+            "" if stage.cpu_sec_median is None else f"{stage.cpu_sec_median:.1f}",
+            "" if stage.peak_rss_bytes_max is None else f"{stage.peak_rss_bytes_max / 1e9:.2f}",
+        )  # fmt: skip
+    console.print(table)
+    lines = [
+        f"{result.n_tiles} tiles in {result.wall_sec:.0f} s: {result.sec_per_tile:.1f} s a tile, "
+        f"{result.real_time_factor:.2f} times real time",
+        f"simulated beforehand in {result.simulate_sec:.0f} s; {result.n_batches} of at most 2 deliveries",
+        f"{result.n_tasks} tasks, {result.n_failed_tasks} not completed; verdicts of the targets' fluxes: "
+        + ", ".join(f"{count} {verdict}" for verdict, count in sorted(result.verdicts.items())),
+        "median flux ratio by target: " + ", ".join(f"{ratio:.4f}" for ratio in result.flux_ratio_medians),
+        f"left over: {len(result.left_attempts)} attempt directories, {len(result.left_products)} products without "
+        f"a record, {len(result.left_processes)} processes",
+        *result.left_attempts, *result.left_products, *result.left_processes,
+    ]  # fmt: skip
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)

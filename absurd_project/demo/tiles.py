@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from pipeline_app.models import Observation
 from pipeline_app.simulation import TileSpec, TileTruth, demo_tiles, simulate_tile
@@ -73,16 +74,22 @@ def simulate(specs: Sequence[TileSpec], directory: Path) -> list[DemoTile]:
     return tiles
 
 
-def deliver(tile: DemoTile, incoming: Path) -> Path:
+def deliver(
+    tile: DemoTile, incoming: Path, *, processing: Mapping[str, Any] = PROCESSING, with_fluxes: bool = False
+) -> Path:
     """Let the raw files appear under `incoming` as the correlator writes them, and return their directory.
 
-    The truth stays behind; of it only the positions and names go along, as the catalogue of where to measure.
+    The truth stays behind; of it only names and positions go along, and the fluxes if asked for, as the catalogue of
+    where to measure. `processing` has params by task name.
     """
     place = incoming / f"demo-{tile.name}"
     place.mkdir(parents=True, exist_ok=True)
-    lines = [f"{source.name},{source.ra_deg:.7f},{source.dec_deg:.7f}," for source in tile.truth.sources]
+    lines = [
+        f"{source.name},{source.ra_deg:.7f},{source.dec_deg:.7f},{source.flux_jy if with_fluxes else ''}"
+        for source in tile.truth.sources
+    ]
     (place / CATALOG_NAME).write_text("\n".join(["name,ra_deg,dec_deg,flux_jy", *lines, ""]))
-    (place / PROCESSING_NAME).write_text(json.dumps(PROCESSING))
+    (place / PROCESSING_NAME).write_text(json.dumps(processing))
     for name in tile.truth.files:
         final = place / name
         unfinished = final.with_name(f"{final.stem}_incomplete{final.suffix}")

@@ -24,10 +24,9 @@ def judge(calibrator: DemoTile, target: DemoTile, tasks: Sequence[Task]) -> dict
 
     Raises NothingToJudge.
     """
-    again = _result(tasks, target, SELF_CALIBRATION)
-    imaging = again["second_image"] or _result(tasks, target, IMAGING)
+    imaging = image_of(tasks, target)
     fluxes = judge_fluxes(
-        _measurements(tasks, target), target.truth.sources, beam_minor_arcsec=imaging["beam_minor_arcsec"]
+        measurements_of(tasks, target), target.truth.sources, beam_minor_arcsec=imaging["beam_minor_arcsec"]
     )
     gains = judge_gains(_result(tasks, calibrator, SOLVE)["calibration_path"], calibrator.truth)
     checks = [*fluxes.checks, *gains.checks]
@@ -60,7 +59,17 @@ def _result(tasks: Sequence[Task], tile: DemoTile, stage: str) -> dict[str, Any]
     return result
 
 
-def _measurements(tasks: Sequence[Task], tile: DemoTile) -> list[Measurement]:
+def image_of(tasks: Sequence[Task], tile: DemoTile) -> dict[str, Any]:
+    """Return the result of imaging that a target was measured in: the second image's where there is one.
+
+    Raises NothingToJudge.
+    """
+    image: dict[str, Any] = _result(tasks, tile, SELF_CALIBRATION)["second_image"] or _result(tasks, tile, IMAGING)
+    return image
+
+
+def measurements_of(tasks: Sequence[Task], tile: DemoTile) -> list[Measurement]:
+    """Return the fluxes of a tile as recorded in the database. Raises NothingToJudge."""
     rows = MeasurementRow.objects.filter(task_id=_task(tasks, tile, PHOTOMETRY).task_id)
     names = [name for name in Measurement.model_fields if name != "verdict"]
     return [Measurement(**{name: getattr(row, name) for name in names}, verdict=row.verdict or None) for row in rows]

@@ -38,6 +38,7 @@ from absurd_project.benchmark.progress import Progress
 from absurd_project.benchmark.scratch import NoScratchDatabase, Scratch, channel_prefix, scratch_database
 from absurd_project.benchmark.servers import DoesNotStart
 from absurd_project.benchmark.sizes import FULL, QUICK, Sizes
+from pipeline_app.simulation.presets import TILES_OF_AN_HOUR
 from tasks_app import system_state
 from tasks_app.management.output import PrintingCommand
 from tasks_app.management.printing import SafeConsole
@@ -75,6 +76,16 @@ class Command(PrintingCommand):
             "against plain calls of the libraries; simulates and removes its data (--size full: 15 GB)",
         )  # fmt: skip
         parser.add_argument(
+            "--hour", action="store_true",
+            help="process a calibrator tile and consecutive target tiles, simulated beforehand, unattended by a system "
+            "of its own (ingest, queue, workers) and report seconds by stage, the real-time factor and what was left "
+            "over; removes its data (--size full: about 4 GB a tile)",
+        )  # fmt: skip
+        parser.add_argument(
+            "--tiles", type=int, metavar="N",
+            help=f"with --hour: number of target tiles, 1 to {TILES_OF_AN_HOUR} (default: all)",
+        )  # fmt: skip
+        parser.add_argument(
             "--size", choices=("tiny", "demo", "full"), default="full", help="of the tiles; default: %(default)s"
         )
         parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures here; - is standard output")
@@ -84,8 +95,12 @@ class Command(PrintingCommand):
         if path is not None and str(path) != "-" and (path.is_dir() or not os.access(path.parent, os.W_OK)):
             raise CommandError(f"{path} cannot be written", returncode=USAGE)
         self.console = SafeConsole(sys.stderr if str(path) == "-" else sys.stdout)
-        if options["pipeline"]:
-            self._measure_pipeline(options["size"], path)
+        if options["tiles"] is not None and not (options["hour"] and 1 <= options["tiles"] <= TILES_OF_AN_HOUR):
+            raise CommandError(f"--tiles is a number from 1 to {TILES_OF_AN_HOUR}, with --hour", returncode=USAGE)
+        if options["pipeline"] and options["hour"]:
+            raise CommandError("give either --pipeline or --hour", returncode=USAGE)
+        if options["pipeline"] or options["hour"]:
+            self._measure_tiles(options["size"], options["tiles"] if options["hour"] else 0, path)
             return
         self.figures = Figures()
         self.peers_python: str = options["peers_python"] or (sys.executable if options["peers"] else "")
@@ -107,19 +122,30 @@ class Command(PrintingCommand):
         if path is not None and str(path) != "-":
             self.console.print(f"figures in {path}", soft_wrap=True)
 
-    def _measure_pipeline(self, size: str, path: Path | None) -> None:
-        from absurd_project.benchmark import pipeline, pipeline_report
+    def _measure_tiles(self, size: str, n_targets: int | None, path: Path | None) -> None:
+        """Measure the stages of a pair alone, or an hour with some targets (None: all)."""
+        from absurd_project.benchmark import hour, pipeline, pipeline_report
 
+        def say(line: str) -> None:
+            self.console.print(line, highlight=False)
+
+        made: pipeline.PipelineReport | hour.HourResult
         try:
-            made = pipeline.measure(size, lambda line: self.console.print(line, highlight=False))
-        except pipeline.StageFailed as fault:
+            if n_targets == 0:
+                made = pipeline.measure(size, say)
+            else:
+                made = hour.measure(size, n_targets or TILES_OF_AN_HOUR, say)
+        except (pipeline.StageFailed, hour.HourFailed) as fault:
             raise CommandError(str(fault), returncode=FAILED) from None
         except KeyboardInterrupt:
             raise CommandError("interrupted; its data are removed", returncode=FAILED) from None
         finally:
             connection.close()
             embedded.stop_started(settings.ABSURD_VAR)
-        pipeline_report.print_report(made, self.console)
+        if isinstance(made, hour.HourResult):
+            pipeline_report.print_hour(made, self.console)
+        else:
+            pipeline_report.print_report(made, self.console)
         self._write_json(path, made.as_dict())
 
     def _measure(self, scratch: Scratch, sizes: Sizes, parts: Collection[str]) -> None:
