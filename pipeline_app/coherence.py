@@ -15,9 +15,6 @@ class CoherenceLimits:
     warn_loss: float = 0.01
     max_error: float = 0.02
     """A coherence that is not known to this is not known."""
-    max_repaired_loss: float = 0.05
-    """A model from data that lost more than this holds part of their errors: with 24 antennas a scale that was 19 % low
-    came back to 5 % low only, and nothing measured on the same data showed it."""
     warn_repaired_loss: float = 0.01
     """What self-calibration has won back is said from this on."""
 
@@ -67,8 +64,6 @@ def _judge_repaired(figures: CoherenceFigures, after: float, limits: CoherenceLi
         f"phases had changed by {figures.phase_rms_deg:.1f}° rms since the calibration (coherence "
         f"{figures.coherence:.3f}); self-calibrated to {after:.3f}"
     )
-    if 1.0 - (figures.coherence or 0.0) > limits.max_repaired_loss:
-        return assess((f"{text}; after a loss this large the flux scale is not sure to 2 %",), ())
     if 1.0 - after > limits.fail_loss:
         return assess((text,), ())
     repaired = 1.0 - (figures.coherence or 1.0) > limits.warn_repaired_loss

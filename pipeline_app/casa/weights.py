@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_app.casa import measurement_set
-from pipeline_app.casa.measurement_set import MeasurementSetInfo, open_table
+from pipeline_app.casa.measurement_set import MeasurementSetInfo, Rows, open_table
 
 MIN_SAMPLES = 8
 """A baseline with fewer unflagged samples does not take part in the estimate."""
+MAX_ORDER = 3
+"""Of the differences: a source half a degree out turns by half a radian in an integration on the longest baselines."""
+CHUNK_DIFFERENCES = 2
+"""Rows are read in runs that hold this many times the integrations of one difference."""
+MEDIAN_OF_MODULUS = math.sqrt(2.0 * math.log(2.0))
+"""Of complex noise, over the standard deviation of one of its parts (Rayleigh distribution)."""
 
 
 def antenna_noise_jy(info: MeasurementSetInfo) -> NDArray[np.float64]:
     """Return s (n_antennas) such that the noise of one correlation of baseline (i, j) is sqrt(s_i s_j), in Jy.
 
-    The difference of the two parallel hands holds no unpolarised sky, wherever the sources are, so its median absolute
-    value is noise (per component sigma sqrt(2), median of the modulus 1.1774 of that). With one hand only, sky and
-    noise cannot be told apart, and the scatter includes the sky. Antennas without data get the median.
+    Third differences along time hold next to no sky, which turns slowly, and no errors of the calibration, which stay.
+    The median of their moduli is noise (see `_differences`). With fewer than four integrations the order of the
+    difference is less and some sky is left; with one alone, the scatter includes all of it. Antennas without data get
+    the median.
     """
-    n_antennas = len(info.antenna_names)
+    n_antennas, n_times = len(info.antenna_names), len(info.times_mjd)
+    order = min(MAX_ORDER, n_times - 1)
     sums, counts = np.zeros((n_antennas, n_antennas)), np.zeros((n_antennas, n_antennas))
-    for rows in measurement_set.iter_rows(info):
-        values = _difference(rows.columns["DATA"], rows.flag, info)
-        values[~rows.cross] = np.nan
+    per_chunk = CHUNK_DIFFERENCES * (order + 1) * math.ceil(info.n_rows / n_times)
+    for rows in measurement_set.iter_rows(info, rows_per_chunk=per_chunk):
+        first, second, values = _differences(rows, info, order)
         good = np.isfinite(values).sum(axis=1)
         used = good >= MIN_SAMPLES
         medians = np.nanmedian(values[used], axis=1)
-        np.add.at(sums, (rows.antenna1[used], rows.antenna2[used]), medians * good[used])
-        np.add.at(counts, (rows.antenna1[used], rows.antenna2[used]), good[used])
+        np.add.at(sums, (first[used], second[used]), medians * good[used])
+        np.add.at(counts, (first[used], second[used]), good[used])
     sums, counts = sums + sums.T, counts + counts.T
     return _factorise(np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0))
 
@@ -50,14 +59,26 @@ def write_weights(info: MeasurementSetInfo) -> NDArray[np.float64]:
     return noise
 
 
-def _difference(data: NDArray[np.complex64], flag: NDArray[np.bool_], info: MeasurementSetInfo) -> NDArray[np.float64]:
-    """Return per (row, channel) a sample of the noise of one hand, NaN where flagged."""
+def _differences(
+    rows: Rows, info: MeasurementSetInfo, order: int
+) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.float64]]:
+    """Return antennas 1 and 2 (n,) and moduli (n, n_channels * n_hands) of differences of successive integrations.
+
+    They are scaled so that their median is the noise of one part of one visibility, Jy; NaN where one is flagged.
+    """
+    place = np.lexsort((rows.time_index, rows.antenna2, rows.antenna1))
+    place = place[rows.cross[place]]
+    first, second, times = rows.antenna1[place], rows.antenna2[place], rows.time_index[place]
+    n = max(len(place) - order, 0)
+    start = np.flatnonzero(
+        (first[:n] == first[order:]) & (second[:n] == second[order:]) & (times[:n] + order == times[order:])
+    )
     hands = info.parallel_hands
-    if len(hands) < 2:
-        return np.where(flag[..., hands[0]], np.nan, np.abs(data[..., hands[0]])) / 1.1774
-    first, last = hands[0], hands[-1]
-    unusable = flag[..., first] | flag[..., last]
-    return np.where(unusable, np.nan, np.abs(data[..., first] - data[..., last])) / (np.sqrt(2.0) * 1.1774)
+    data = np.where(rows.flag[..., hands], np.nan, rows.columns["DATA"][..., hands])
+    factors = [(-1) ** k * math.comb(order, k) for k in range(order + 1)]
+    total = sum(factor * data[place[start + k]] for k, factor in enumerate(factors))
+    scale = MEDIAN_OF_MODULUS * math.sqrt(sum(factor**2 for factor in factors))
+    return first[start], second[start], np.abs(total).reshape(len(start), data[0].size) / scale
 
 
 def _factorise(sigma: NDArray[np.float64]) -> NDArray[np.float64]:

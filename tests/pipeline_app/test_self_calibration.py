@@ -1,7 +1,6 @@
 """Phases that changed since the calibrator, repaired or reported.
 
-The tile has 24 antennas and a field of 0.2 to 1 Jy: with fewer antennas the first image of phases 20° off is too poor
-to be a model, and with fainter sources the noise of the phases hides what a wrong correction would cost.
+The field is of 0.2 to 1 Jy: with fainter sources the noise of the phases hides what a wrong correction would cost.
 """
 
 from __future__ import annotations
@@ -79,28 +78,37 @@ def make_target(directory: Path, phase_deg: float) -> Target:
     return Target(directory=directory, truth=truth, ms_path=ms_path, image=image)
 
 
-@pytest.fixture(scope="module")
-def changed(tmp_path_factory) -> Target:
-    return make_target(tmp_path_factory.mktemp("changed"), 20.0)
+@pytest.fixture(scope="module", params=[10.0, 20.0])
+def changed(request: pytest.FixtureRequest, tmp_path_factory) -> Target:
+    return make_target(tmp_path_factory.mktemp("changed"), request.param)
 
 
 @pytest.mark.casa
-def test_phases_that_changed_by_twenty_degrees_are_repaired_to_two_percent_or_fail(changed: Target) -> None:
-    first = changed.scale(changed.image, "measure-first")
-    assert first < 0.94
+def test_phases_that_changed_are_repaired_to_two_percent(changed: Target) -> None:
+    assert changed.scale(changed.image, "measure-first") < 0.98
     result = changed.calibrate("repaired")
-    assert result.applied
-    second = changed.scale(result, "measure-second")
-    assert second > first + 0.1
-    assert abs(second - 1.0) < 0.02 or result.verdict == "fail"
-    assert result.coherence_after > result.coherence
-    # a model from the same data holds part of the errors, so that the loss is measured a quarter too small
-    assert changed.coherence() - 0.01 < result.coherence < changed.coherence() + 0.04
+    assert (result.applied, result.verdict) == (True, "warn")
+    assert changed.scale(result, "measure-second") == pytest.approx(1.0, abs=0.02)
+    assert result.coherence == pytest.approx(changed.coherence(), abs=0.01)
+    assert result.coherence_after > 0.995
     assert result.second_image.rms_jy < 0.7 * changed.image.rms_jy
-    assert result.verdict in ("warn", "fail")
     assert any("phases had changed by" in reason for reason in result.reasons)
     assert read_record(result.ms_path).verdict == result.verdict
     assert any("self-calibration: phases had changed" in reason for reason in result.second_image.reasons)
+
+
+@pytest.mark.casa
+@pytest.mark.parametrize("per_chunk", [1, 2])
+def test_the_noise_of_the_weights_does_not_depend_on_the_phases(changed: Target, per_chunk: int, monkeypatch) -> None:
+    """The difference of the hands holds the sky where their phases differ: it gave antennas up to 4 times the noise.
+
+    With the fewest integrations a chunk, the last one has too few for a difference.
+    """
+    from pipeline_app.casa import measurement_set, weights
+
+    monkeypatch.setattr(weights, "CHUNK_DIFFERENCES", per_chunk)
+    noise = weights.antenna_noise_jy(measurement_set.read_info(changed.ms_path))
+    assert noise == pytest.approx(changed.truth.sigma_jy, rel=0.12)
 
 
 @pytest.mark.casa
@@ -118,6 +126,7 @@ def test_a_calibration_that_fits_is_left_alone(tmp_path: Path) -> None:
     result = fitting.calibrate("fits")
     assert (result.applied, result.image_path, result.verdict) == (False, fitting.image.image_path, "pass")
     assert result.coherence > 0.99
+    assert fitting.scale(result, "measure") == pytest.approx(1.0, abs=0.02)
     assert result.second_image is None and result.ms_path == str(fitting.ms_path)
 
 
@@ -165,7 +174,7 @@ def test_an_empty_model_has_no_solution() -> None:
         (0.985, 0.001, None, "warn"),
         (0.96, 0.001, None, "fail"),
         (0.96, 0.05, None, "warn"),
-        (0.88, 0.001, 0.999, "fail"),
+        (0.88, 0.001, 0.999, "warn"),
         (0.97, 0.001, 0.999, "warn"),
         (0.995, 0.001, 0.999, "pass"),
         (0.88, 0.001, 0.97, "fail"),
