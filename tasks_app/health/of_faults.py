@@ -136,6 +136,9 @@ def _check(
     found = list(faults)
     value = len(found) if value is None else value
     if not found:
+        acknowledged_at = _acknowledged(name)
+        if acknowledged_at > EPOCH:
+            ok += f"; what was reported until {clock.stamp(acknowledged_at.replace(microsecond=0))} is acknowledged"
         return Check(name=name, state="ok", message=ok, value=value, threshold=threshold)
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     message = "; ".join(found[:NAMED]) + more

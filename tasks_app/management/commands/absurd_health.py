@@ -20,7 +20,7 @@ class Command(ShellCommand):
 
     help = (
         "Say whether the queue is healthy, degraded or unhealthy, and why; --full tells every check. Exit codes: 0 "
-        "healthy or degraded, 2 usage, 5 unhealthy, or disabled in this environment."
+        "healthy or degraded, 2 usage, 5 unhealthy or disabled."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -72,6 +72,7 @@ def test_an_acknowledgement_covers_what_happened_before_it_and_nothing_later(wor
     silence(make_worker(label="worker-2"))
     call_command("absurd_acknowledge", "lost-workers", "--reason", "host is being replaced")
     assert (look("lost workers").state, health.examine().status) == ("ok", "healthy")
+    assert "is acknowledged" in look("lost workers").message
     seen = Acknowledgement.objects.get()
     assert (seen.finding, seen.reason) == ("lost workers", "host is being replaced")
     Acknowledgement.objects.update(acknowledged_at=clock.now() - timedelta(minutes=2))
