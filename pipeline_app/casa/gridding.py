@@ -8,11 +8,11 @@ import ducc0
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_app.casa import threads
 from pipeline_app.casa.sky_grid import Grid
 from pipeline_app.casa.stokes import StokesI
 from pipeline_app.casa.weighting import ImagingWeights
 
-THREADS = 2
 ACCURACY = 2e-4
 """Of a gridding, relative to the largest visibility: 1e-4 of the brightest source is below its own uncertainty."""
 
@@ -37,7 +37,7 @@ class Gridder:
             "pixsize_y": self.grid.cell_rad,
             "epsilon": accuracy or self._accuracy,
             "do_wgridding": True,
-            "nthreads": THREADS,
+            "nthreads": threads.allowed(),
             "flip_u": True,
         }
 
