@@ -24,6 +24,7 @@ def finished_run() -> Observation:
         finish_next(worker)
     finish_next(worker, [image])
     finish_next(worker)
+    finish_next(worker)
     return tile.observation
 
 

@@ -15,7 +15,6 @@ from tasks_app.models import CountDelta, QueueCount, Task
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note
 
 FIRST = [("tasks_app", "0002_storage")]
-LATEST = [("tasks_app", "0007_hosts_and_names")]
 
 OLD_INSERT = """
 INSERT INTO tasks_app_task (task_id, queue_name, task_name, params, bindings, priority, status, hold, rank,
@@ -38,16 +37,21 @@ def insert_as_before(status: str = "pending") -> uuid.UUID:
     return task_id
 
 
+def migrate_to_latest() -> None:
+    executor = MigrationExecutor(connection)
+    executor.migrate(executor.loader.graph.leaf_nodes())
+
+
 @pytest.fixture
 def first_schema(transactional_db: None) -> Iterator[None]:
     MigrationExecutor(connection).migrate(FIRST)
     yield
-    MigrationExecutor(connection).migrate(LATEST)
+    migrate_to_latest()
 
 
 def test_tasks_of_the_first_schema_are_counted_and_claimed_after_the_upgrade(first_schema):
     pending, _ = insert_as_before(), insert_as_before("completed")
-    MigrationExecutor(connection).migrate(LATEST)
+    migrate_to_latest()
     assert stats.queue_stats(["dsa110-pipeline"])[0] == {
         "queue_name": "dsa110-pipeline",
         "pending": 1,
