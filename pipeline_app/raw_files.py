@@ -50,7 +50,8 @@ def _candidate(path: Path) -> Path | FileProblem | None:
         return None
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            return None
+            named_raw = path.name.endswith(RAW_SUFFIXES)
+            return FileProblem(path=str(path), problem="not a regular file") if named_raw else None
         if INCOMPLETE_MARK in path.name:
             return FileProblem(path=str(path), problem=STILL_WRITTEN)
         return path.resolve() if path.name.endswith(RAW_SUFFIXES) or is_hdf5(path) else None

@@ -238,7 +238,7 @@ def _read_times(header: h5py.Group, n_rows: int, *, is_dsa: bool) -> tuple[float
     first_mjd, last_mjd = earth_orientation_range_mjd()
     if times_jd[0] - JD_OF_MJD_0 < first_mjd or times_jd[-1] - JD_OF_MJD_0 > last_mjd:
         raise BadRawFile(
-            f"time_array runs from MJD {times_jd[0] - JD_OF_MJD_0:.5f} to {times_jd[-1] - JD_OF_MJD_0:.5f}; the "
+            f"time_array runs from MJD {times_jd[0] - JD_OF_MJD_0:.10g} to {times_jd[-1] - JD_OF_MJD_0:.10g}; the "
             f"Earth's rotation is known from {first_mjd:.0f} to {last_mjd:.0f} (package astropy-iers-data)"
         )
     integrations_sec = numbers(header, "integration_time")

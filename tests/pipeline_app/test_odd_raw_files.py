@@ -66,6 +66,7 @@ REFUSED: list[tuple[str, Callable[[h5py.File], None], str]] = [
     *((f"without {name}", remove(f"Header/{name}"), f"lacks {name}") for name in REQUIRED),
     ("zero times", scale("Header/time_array", 0.0), "Earth's rotation is known"),
     ("times of the far future", scale("Header/time_array", 2.0), "Earth's rotation is known"),
+    ("times beyond all dates", scale("Header/time_array", 1e290), "e+296; the Earth's rotation is known"),
     ("a time that is no number", poke("Header/time_array", 0, np.nan), "time_array holds values that are not finite"),
     ("doubled integration", scale("Header/integration_time", 2.0), "times are 154"),
     ("negative integration", scale("Header/integration_time", -1.0), "integration_time"),
@@ -276,6 +277,7 @@ def lay_traps(directory: Path) -> dict[str, str]:
     Path(os.fsdecode(os.fsencode(directory) + b"/2026_sb00\xff.hdf5")).write_bytes(content)
     (directory / "nowhere.hdf5").symlink_to(directory / "gone")
     (directory / "loop.hdf5").symlink_to(directory / "loop.hdf5")
+    os.mkfifo(directory / "pipe.hdf5")
     deep = directory.joinpath(*["d" * 200] * 5)
     deep.mkdir(parents=True)
     (deep / "deep.hdf5").write_bytes(content)
@@ -284,6 +286,7 @@ def lay_traps(directory: Path) -> dict[str, str]:
         "x_incomplete.hdf5": "still being written",
         "2026_sb00": "not UTF-8",
         "nowhere.hdf5": "a symbolic link to nothing",
+        "pipe.hdf5": "not a regular file",
         "loop.hdf5": "cannot be read",
         "deep.hdf5": "more than 1000",
     }
