@@ -175,7 +175,9 @@ def _run_stages(
         place = directory / f"{kind}-{request.stage}"
         measured = run_stage(spec.handler, params, place, cores=spec.cores)
         result = measured.pop("result")
-        report.costs.append(Cost(tile=kind, stage=request.stage, verdict=result.get("verdict") or "", **measured))
+        cost = Cost(tile=kind, stage=request.stage, verdict=result.get("verdict") or "", **measured)
+        report.costs.append(cost)
+        say(f"    {cost.wall_sec:.1f} s wall, {cost.cpu_sec:.1f} s CPU, {cost.peak_rss_bytes / 1e9:.2f} GB")
         results[kind, request.stage] = result
         if request.task_id is not None:
             by_task[request.task_id] = result
