@@ -99,10 +99,11 @@ class PipelineReport:
         own = [cost for cost in self.costs if cost.tile == tile]
         return sum(cost.wall_sec for cost in own) + max((cost.import_sec for cost in own), default=0.0)
 
-    def ratios(self) -> dict[str, float]:
-        """Return stages over plain calls of the same run."""
-        stages = {(cost.tile, cost.stage): cost.wall_sec for cost in self.costs}
-        bare = {cost.stage: cost.wall_sec for cost in self.bare}
+    def ratios(self, *, of_cpu: bool = False) -> dict[str, float]:
+        """Return stages over plain calls of the same run, of wall time or, for a host that does more, of CPU time."""
+        name = "cpu_sec" if of_cpu else "wall_sec"
+        stages = {(cost.tile, cost.stage): getattr(cost, name) for cost in self.costs}
+        bare = {cost.stage: getattr(cost, name) for cost in self.bare}
         wanted = {
             "convert_vs_pyuvdata": (("calibrator", CONVERT), "pyuvdata read and write"),
             "calibrate_target_vs_h5py_read": (("target", "calibrate-target"), "h5py read"),
@@ -121,6 +122,7 @@ class PipelineReport:
             "totals_sec": totals,
             "tile_duration_sec": TILE_SEC,
             "ratios": self.ratios(),
+            "cpu_ratios": self.ratios(of_cpu=True),
             "cores": _host_cores(),
         }
 

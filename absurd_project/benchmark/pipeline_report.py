@@ -21,8 +21,9 @@ def print_report(report: PipelineReport, console: Console) -> None:
     for cost in report.bare:
         table.add_row(*_row(cost), "", "plain call")
     console.print(table)
+    of_cpu = report.ratios(of_cpu=True)
     for name, ratio in report.ratios().items():
-        console.print(f"{name}: {ratio:.2f}", highlight=False)
+        console.print(f"{name}: {ratio:.2f} of wall, {of_cpu[name]:.2f} of CPU time", highlight=False)
     for name, value in report.accuracy.items():
         console.print(f"{name}: {'none' if value is None else f'{value:.4f}'}", highlight=False)
     share = report.total_sec("target") / TILE_SEC

@@ -60,4 +60,5 @@ def test_ratios_are_of_the_same_run_and_absent_without_their_plain_call():
         bare=[cost("", "pyuvdata read and write", 10.0)],
     )
     assert report.ratios() == {"convert_vs_pyuvdata": pytest.approx(1.1)}
+    assert report.ratios(of_cpu=True) == {"convert_vs_pyuvdata": pytest.approx(1.0)}
     assert report.total_sec("target") == 32.0
