@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import statistics
 import sys
 import time
@@ -187,12 +188,16 @@ def _say(line: str) -> None:
 
 def main(size: str, n_targets: str, result_path: str) -> int:
     """Play the hour; return the exit code."""
+    # Whoever ends this process lets it stop its web, workers and ingest first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     embedded.ensure()
     try:
         make_ready(OutputWrapper(sys.stderr))
         made = play(SIZES[size], int(n_targets))
     except (HourFailed, NotReady, SystemDoesNotStart, NothingToJudge) as fault:
         sys.stderr.write(f"{fault}\n")
+        return 1
+    except KeyboardInterrupt:
         return 1
     Path(result_path).write_text(json.dumps(asdict(made)))
     return 0
