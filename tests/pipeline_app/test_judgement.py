@@ -76,6 +76,7 @@ def truth_of(gains: np.ndarray, freqs_hz: np.ndarray, names: tuple[str, ...]) ->
         name="t", kind="calibrator", files=(), start_time="", mid_time_mjd=0.0, duration_sec=1.0, declination_deg=0.0,
         pointing_ra_deg=0.0, pointing_dec_deg=0.0, sources=(), sigma_jy=1.0, thermal_rms_jy=1.0,
         antenna_names=names, freqs_hz=freqs_hz, delays_ns=np.zeros((len(names), 2)), gains=gains,
+        phase_slopes_deg=np.zeros((len(names), 2)),
     )  # fmt: skip
 
 

@@ -104,13 +104,14 @@ def wait_for(condition: Any, patience_sec: float = 60.0) -> None:
 
 @pytest.mark.casa
 def test_raw_files_become_fluxes(live_environment, raw_pair, tmp_path):
+    """Wrong catalogue fluxes must set nothing but the verdicts, so only the tasks are judged."""
     directory, (_, target) = raw_pair
     catalog = tmp_path / "positions.csv"
     rows = [f"{source.name},{source.ra_deg},{source.dec_deg},0.001" for source in target.sources]
     catalog.write_text("\n".join(["name,ra_deg,dec_deg,flux_jy", *rows]))
     report_path = tmp_path / "report.json"
 
-    done = process(live_environment, directory, "--catalog", catalog, "--json", report_path, *SMALL)
+    done = process(live_environment, directory, "--catalog", catalog, "--json", report_path, "--tasks-only", *SMALL)
 
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(report_path.read_text())
@@ -130,7 +131,7 @@ def test_raw_files_become_fluxes(live_environment, raw_pair, tmp_path):
         row = fluxes[source.name]
         assert row["observation"] == target.name
         assert abs(row["flux_jy"] - source.flux_jy) < 0.1 * source.flux_jy + 4 * row["flux_err_jy"]
-    assert "all tasks completed (9 of 9)" in done.stdout
+    assert "all tasks completed" in done.stdout and "(9 of 9)" in done.stdout
     assert (Product.objects.count(), Measurement.objects.count()) == (len(report["products"]), len(fluxes))
 
 
