@@ -61,9 +61,9 @@ def test_queues_can_be_named_several_times():
 
 
 def test_a_queue_may_be_given_a_weight():
-    arguments = ["--queue-name", "fast=3", "--queue-name", "a=b", "--queue-name", "slow=1"]
+    arguments = ["--queue-name", "fast=3", "--queue-name", "a-b", "--queue-name", "slow=1"]
     parsed = vars(Command().create_parser("manage.py", "runworker").parse_args(arguments))
-    assert options.from_parsed(parsed).weights == {"fast": 3, "a=b": 1, "slow": 1}
+    assert options.from_parsed(parsed).weights == {"fast": 3, "a-b": 1, "slow": 1}
 
 
 @pytest.mark.django_db
