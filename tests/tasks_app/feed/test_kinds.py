@@ -135,7 +135,6 @@ async def test_a_task_is_told_of_ten_times_a_second_and_what_is_merged_is_not_lo
         assert sum(at <= other < at + 0.9 for other, _ in of_noisy) <= 10
     assert len(of_noisy) < 150
     assert of_noisy[-1][1]["update"] == {"status": "pending", "priority": 1 + 149 % 20}
-    assert heard[-1][0] - looping.result()[1] < 1.5, "a noisy task must not hold up the others"
     numbers = [each["event_id"] for _, each in heard]
     assert numbers == sorted(numbers)
 
