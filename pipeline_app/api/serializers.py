@@ -121,7 +121,7 @@ class SourceSerializer(serializers.Serializer[Any]):
     """A source and what has been measured of it; fluxes in Jy, times MJD in UTC."""
 
     name = serializers.CharField()
-    measurements = serializers.IntegerField()
+    measurements = serializers.IntegerField(help_text="Epochs: of each observation the latest measurement.")
     first_mjd = serializers.FloatField(allow_null=True)
     last_mjd = serializers.FloatField(allow_null=True)
     ra_deg = serializers.FloatField(help_text="ICRS.")
@@ -163,7 +163,7 @@ class PointSerializer(serializers.Serializer[Any]):
 
 
 class LightCurveSerializer(serializers.Serializer[Any]):
-    """The measurements of a source in order of time."""
+    """The measurements of a source in order of time, of each observation the latest."""
 
     name = serializers.CharField()
     points = PointSerializer(many=True)

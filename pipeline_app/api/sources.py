@@ -6,7 +6,8 @@ import csv
 import io
 from typing import Any
 
-from django.db.models import Avg, Count, Max, Min, Q
+from django.db.models import Avg, Case, Count, Exists, F, Max, Min, OuterRef, Q, When
+from django.db.models.functions import ATan2, Cos, Degrees, Radians, Sin
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
@@ -59,21 +60,32 @@ class SourceListView(APIView):
         query = request.query_params
         refuse_unknown(query, {"limit", "cursor", "name"})
         limit, cursor, name = limit_of(query), query.get("cursor", ""), query.get("name", "")
-        rows = Measurement.objects.filter(name__gt=cursor, name__startswith=name)
+        known = Measurement.objects.filter(name__gt=cursor, name__startswith=name)
         with bounded():
-            found = list(_summed(rows)[: limit + 1])
+            names = list(known.order_by("name").values_list("name", flat=True).distinct()[: limit + 1])
+            found = list(_summed(Measurement.objects.filter(name__in=names)))
         following = next_address(request.path, query, found[limit - 1]["name"]) if len(found) > limit else None
         return Response({"sources": SourceSerializer(found[:limit], many=True).data, "next": following})
 
 
+def _epochs(rows: Any) -> Any:
+    """Leave out what was measured again, at the same frequency in the same observation: the latest counts."""
+    same = {name: OuterRef(name) for name in ("name", "observation", "freq_hz")}
+    return rows.exclude(Exists(Measurement.objects.filter(**same, id__gt=OuterRef("id"))))
+
+
 def _summed(rows: Any) -> Any:
+    """Return what is told of each source; the right ascension is a mean over the circle, from 0 to 360."""
+    angle = Radians("ra_deg")
     return (
-        rows.values("name")
+        _epochs(rows)
+        .values("name")
         .annotate(
             measurements=Count("pk"),
             first_mjd=Min("mid_mjd"),
             last_mjd=Max("mid_mjd"),
-            ra_deg=Avg("ra_deg"),
+            east_deg=Degrees(ATan2(Avg(Sin(angle)), Avg(Cos(angle)))),
+            ra_deg=Case(When(east_deg__lt=0, then=F("east_deg") + 360.0), default=F("east_deg")),
             dec_deg=Avg("dec_deg"),
             failed=Count("pk", filter=FAILED),
             mean_flux_jy=Avg("flux_jy", filter=~FAILED),
@@ -103,13 +115,13 @@ class SourceView(APIView):
 
 
 def _points(request: Request, name: str) -> tuple[list[dict[str, Any]], bool]:
-    rows = narrowed(MeasurementFilter, _measured(name), request, beside=())
+    rows = narrowed(MeasurementFilter, _epochs(_measured(name)), request, beside=())
     found = list(rows.order_by("mid_mjd", "id").values(*COLUMNS)[: POINTS_MOST + 1])
     return found[:POINTS_MOST], len(found) > POINTS_MOST
 
 
 class LightCurveView(APIView):
-    """The light curve of a source, 10,000 measurements at most."""
+    """The light curve of a source: of each observation the latest measurement, 10,000 at most."""
 
     needs = {"GET": VIEW_MEASUREMENT}
 

@@ -134,6 +134,35 @@ def test_points_carry_their_verdict_and_failed_ones_count_in_no_mean(api):
     assert [row["verdict"] for row in rows] == ["pass", "warn", "fail"]
 
 
+def test_an_observation_that_was_measured_again_is_one_epoch_and_the_latest_counts(api):
+    tile, other = make_tile("tile").observation, make_tile("other", mid_mjd=61315.0).observation
+    measure("S01", 61314.0, 9.0, observation=tile, verdict="pass")
+    measure("S01", 61314.0, 0.4, observation=tile, freq_hz=1.3e9)
+    measure("S01", 61315.0, 0.6, observation=other)
+    latest = measure("S01", 61314.0, 0.5, observation=tile, verdict="fail")
+    unknown = [measure("S01", None, flux_jy) for flux_jy in (0.7, 0.8)]
+    points = api.get(f"{ROOT}/sources/S01/lightcurve").body["points"]
+    assert [point["flux_jy"] for point in points] == [0.4, 0.5, 0.6, 0.7, 0.8]
+    assert points[1]["task_id"] == str(latest.task_id) and points[-1]["task_id"] == str(unknown[1].task_id)
+    assert api.get(f"{ROOT}/sources/S01/lightcurve?verdict=pass").body["points"] == []
+    for source in (api.get(f"{ROOT}/sources/S01").body, api.get(f"{ROOT}/sources").body["sources"][0]):
+        assert (source["measurements"], source["failed"], source["max_flux_jy"]) == (5, 1, 0.8)
+    response = api.get(f"{ROOT}/sources/S01/lightcurve.csv", Accept="text/csv")
+    assert len(list(csv.DictReader(io.StringIO(response.content.decode())))) == 5
+
+
+@pytest.mark.parametrize(
+    ("right_ascensions_deg", "mean_deg"),
+    [((359.999, 0.001), 0.0), ((359.998, 0.001), 359.9995), ((188.0, 188.002), 188.001)],
+)
+def test_right_ascensions_are_averaged_across_0h(api, right_ascensions_deg, mean_deg):
+    for day, ra_deg in enumerate(right_ascensions_deg):
+        measure("S01", 61314.0 + day, ra_deg=ra_deg)
+    found_deg = api.get(f"{ROOT}/sources/S01").body["ra_deg"]
+    assert 0 <= found_deg <= 360
+    assert (found_deg - mean_deg + 180) % 360 - 180 == pytest.approx(0, abs=1e-9)
+
+
 def test_a_light_curve_is_fetched_as_csv(api):
     measure("J0542+4951/a", 61314.0, 0.4, image_path="=HYPERLINK(1)")
     response = api.get(f"{ROOT}/sources/J0542%2B4951%2Fa/lightcurve.csv", Accept="text/csv")
