@@ -11,13 +11,12 @@ from pipeline_app.calibrators import beam_weighted_flux_jy, calibrators
 from pipeline_app.ingest import Tile
 from pipeline_app.models import Calibration, Observation
 from pipeline_app.registration import SOLVE
+from pipeline_app.stages.calibrating import MAX_AGE_HOURS, MAX_DECLINATION_DIFFERENCE_DEG
 from pipeline_app.telescope import REFERENCE_FREQ_HZ, SIDEREAL_RATE_DEG_PER_SEC
 from pipeline_app.workflows import Plan
 from tasks_app.models import Task, TaskStatus
 
-MAX_AGE_DAYS = 1.0
-MAX_DECLINATION_DIFFERENCE_DEG = 1.0
-"""Both as in calibration-apply, which refuses what lies beyond."""
+MAX_AGE_DAYS = MAX_AGE_HOURS / 24
 DUE_WITHIN_SEC = 1800.0
 """A target waits for a calibrator that crosses the meridian this soon after it: gains drift by degrees in an hour."""
 LATE_SEC = 600.0
@@ -29,22 +28,50 @@ MIN_APPARENT_FLUX_JY = 3.0
 bandpass to 2 % a channel: 6500 Jy / sqrt(2 x 244 kHz x 309 s) / sqrt(95) / 3 Jy."""
 
 
-def plan_set(tiles: Sequence[Tile]) -> list[Plan]:
-    """Plan a complete set: in each strip the tile with the largest beam-weighted calibrator flux calibrates the others.
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a calibration comes from: a task that solves it, or a published directory."""
 
-    A set that spans more than a day has a calibrator's tile a day. Where no tile has a calibrator in the beam the first
-    is tried all the same, so that the refusal comes from the data and not from here.
+    solve_task_id: UUID | None = None
+    path: str | None = None
+
+
+Choice = tuple[float, Source]
+"""A calibration, and how many days after a tile it was observed."""
+
+
+def plan_set(tiles: Sequence[Tile]) -> list[Plan]:
+    """Plan a complete set by the rule of `plan_single`, with the calibrators' tiles of the set itself.
+
+    In a strip and day without a calibrator that is bright enough the tile with the largest beam-weighted flux takes its
+    place: where no tile has one in the beam the first is tried, so that the refusal comes from the data and not from
+    here.
     """
-    plans: list[Plan] = []
-    left = sorted(tiles, key=lambda tile: tile.observation.mid_mjd)
+    in_time = sorted(tiles, key=lambda tile: tile.observation.mid_mjd)
+    chosen = [tile for tile in in_time if is_calibrator(tile.observation)]
+    left = [tile for tile in in_time if not any(matches(tile.observation, one.observation) for one in chosen)]
     while left:
         best = max(left, key=lambda tile: tile.observation.calibrator_apparent_flux_jy or 0.0)
-        calibrator = Plan.calibrator(best)
-        plans.append(calibrator)
-        tied = [t for t in left if t is not best and matches(t.observation, best.observation)]
-        plans.extend(Plan(tile=tile, role="target", solve_task_id=calibrator.solve_task_id) for tile in tied)
-        left = [tile for tile in left if tile is not best and tile not in tied]
-    return plans
+        chosen.append(best)
+        left = [tile for tile in left if not matches(tile.observation, best.observation)]
+    sources = [Plan.calibrator(tile) for tile in chosen]
+    targets = [tile for tile in in_time if tile not in chosen]
+    return [*sources, *(_target(tile, _of_set(tile, sources)) for tile in targets)]
+
+
+def _of_set(tile: Tile, plans: Sequence[Plan]) -> list[Choice]:
+    """Return the solves of a set that fit a tile."""
+    observation = tile.observation
+    return [
+        (plan.tile.observation.mid_mjd - observation.mid_mjd, Source(solve_task_id=plan.solve_task_id))
+        for plan in plans
+        if matches(plan.tile.observation, observation)
+    ]
+
+
+def is_calibrator(observation: Observation) -> bool:
+    """Whether a tile holds a calibrator that is bright enough to be solved for."""
+    return (observation.calibrator_apparent_flux_jy or 0.0) >= MIN_APPARENT_FLUX_JY
 
 
 def matches(one: Observation, other: Observation) -> bool:
@@ -63,12 +90,14 @@ def plan_single(tile: Tile) -> Plan | None:
     the same strip, not more than a day away: one that has been solved and not refused, or one whose solve is under way.
     Where there is one on the other side in time too, gains are interpolated between the two.
     """
-    observation = tile.observation
-    if (observation.calibrator_apparent_flux_jy or 0.0) >= MIN_APPARENT_FLUX_JY:
+    if is_calibrator(tile.observation):
         return Plan.calibrator(tile)
     choices = [*_under_way(tile), *_solved(tile)]
-    if not choices:
-        return None
+    return _target(tile, choices) if choices else None
+
+
+def _target(tile: Tile, choices: Sequence[Choice]) -> Plan:
+    """Plan a target with the nearest calibration and, where there is one, the nearest on the other side in time."""
     after, nearest = min(choices, key=lambda choice: abs(choice[0]))
     across = [choice for choice in choices if choice[0] * after < 0]
     other = min(across, key=lambda choice: abs(choice[0]), default=(0.0, Source()))[1]
@@ -99,7 +128,7 @@ def due_calibrator(tile: Tile, now_mjd: float) -> Due | None:
     has not been started yet: from then on the target depends on the solve of that.
     """
     observation = tile.observation
-    if observation.expected_subbands is None or (observation.calibrator_apparent_flux_jy or 0) >= MIN_APPARENT_FLUX_JY:
+    if observation.expected_subbands is None or is_calibrator(observation):
         return None
     found: list[Due] = []
     for known in calibrators():
@@ -136,15 +165,7 @@ def _is_started(observation: Observation, due: Due) -> bool:
     return any(matches(other, observation) for other in nearby)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where a calibration comes from: a task that solves it, or a published directory."""
-
-    solve_task_id: UUID | None = None
-    path: str | None = None
-
-
-def _solved(tile: Tile) -> list[tuple[float, Source]]:
+def _solved(tile: Tile) -> list[Choice]:
     """Return usable calibrations with their time after the tile in days."""
     observation = tile.observation
     usable = Calibration.objects.exclude(verdict="fail").filter(
@@ -158,7 +179,7 @@ def _solved(tile: Tile) -> list[tuple[float, Source]]:
     return [(c.mid_mjd - observation.mid_mjd, Source(path=c.path)) for c in usable.order_by("-id")]
 
 
-def _under_way(tile: Tile) -> list[tuple[float, Source]]:
+def _under_way(tile: Tile) -> list[Choice]:
     """Return solves that have not ended with the time of their tile after this one in days."""
     observation = tile.observation
     sources = {

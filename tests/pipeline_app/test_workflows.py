@@ -91,12 +91,36 @@ def test_the_calibrators_tile_is_solved_and_its_solution_bound_to_both():
 
 
 def test_each_strip_and_each_day_has_a_calibrator_of_its_own():
-    near = [make_tile("n1", flux_jy=4.0), make_tile("n2", mid_mjd=61314.4, flux_jy=6.0)]
+    near = [make_tile("n1", flux_jy=1.0), make_tile("n2", mid_mjd=61314.4, flux_jy=2.0)]
     other_strip = make_tile("o1", declination_deg=54.6)
     next_week = make_tile("w1", mid_mjd=61321.0, flux_jy=1.0)
     plans = {plan.tile.observation.name: plan for plan in plan_set([*near, other_strip, next_week])}
     assert {name for name, plan in plans.items() if plan.role == "calibrator"} == {"n2", "o1", "w1"}
     assert plans["n1"].solve_task_id == plans["n2"].solve_task_id
+    assert plans["n1"].other_solve_task_id is None
+
+
+def test_a_set_interpolates_between_its_calibrators_as_the_ingest_does():
+    """The same tiles, once as a set and once one by one: each target gets the same calibrations."""
+    places = {"before": 61314.18, "early": 61314.2, "target": 61314.25, "late": 61314.27, "after": 61314.28}
+    tiles = {
+        name: make_tile(name, mid_mjd=mjd, flux_jy=12.0 if name in ("early", "late") else None)
+        for name, mjd in places.items()
+    }
+    plans = {plan.tile.observation.name: plan for plan in plan_set(list(tiles.values()))}
+    assert {name for name, plan in plans.items() if plan.role == "calibrator"} == {"early", "late"}
+    solves = {name: plans[name].solve_task_id for name in ("early", "late")}
+    expected = {
+        "before": (solves["early"], None),
+        "target": (solves["late"], solves["early"]),
+        "after": (solves["late"], None),
+    }
+    for name, calibrations in expected.items():
+        assert (plans[name].solve_task_id, plans[name].other_solve_task_id) == calibrations, name
+    start([plans["early"], plans["late"]], Options(), actor="cli:test")
+    for name in expected:
+        single = plan_single(tiles[name])
+        assert (single.solve_task_id, single.other_solve_task_id) == expected[name], name
 
 
 def test_stage_params_reach_their_stage_and_bad_ones_spawn_nothing():
