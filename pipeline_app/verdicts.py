@@ -18,6 +18,8 @@ from pipeline_app.quality import Assessment, Verdict, assess
 
 RECORD_NAME = "verdict.json"
 """In the directory of a Measurement Set."""
+CONVERSION_NAME = "conversion.json"
+"""In the directory of a raw Measurement Set: what was found when it was converted. It says nothing of calibration."""
 UNCALIBRATED = "the Measurement Set has no record of a calibration"
 CALIBRATED_ELSEWHERE = "the calibration was made elsewhere and has no verdict"
 NO_VERDICT = "the image has no verdict of the stage that made it"
@@ -64,6 +66,12 @@ def read_record(directory: str | Path, name: str = RECORD_NAME) -> VerdictRecord
         return VerdictRecord.model_validate_json((Path(directory) / name).read_text(encoding="utf-8"))
     except (OSError, ValidationError):
         return None
+
+
+def record_of_conversion(ms_path: str | Path) -> list[VerdictRecord]:
+    """Return the record of the conversion of a raw Measurement Set, nothing where it was converted elsewhere."""
+    record = read_record(ms_path, CONVERSION_NAME)
+    return [record] if record else []
 
 
 def record_of_calibrated(ms_path: str | Path, *, calibrated_elsewhere: bool = False) -> VerdictRecord:

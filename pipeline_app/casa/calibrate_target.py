@@ -13,22 +13,23 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
 
-import numba
 import numpy as np
 from astropy.time import Time
 from numpy.typing import NDArray
 
 from pipeline_app.casa import stream_kernels as kernels
-from pipeline_app.casa.calibration_match import Limits, Match, match_calibration, read_record
+from pipeline_app.casa.calibration_match import Match, match_calibration, read_record
 from pipeline_app.casa.gain_interpolation import Interpolated, interpolate
 from pipeline_app.casa.measurement_set import open_table
 from pipeline_app.casa.ms_writer import check_measurement_set, describe_array, write_measurement_set
 from pipeline_app.casa.raw_stream import RawSubband, RawTile, open_tile, read_subbands
+from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.smearing import Averaging, choose_averaging, sample_as_imaged
 from pipeline_app.casa.solutions import GAINS_NPZ, Solutions
-from pipeline_app.casa.stream_flags import SubbandFlags, judge
+from pipeline_app.casa.stream_flags import Block, SubbandFlags, judge
 from pipeline_app.casa.stream_report import StreamReport, Tally, reasons_of
 from pipeline_app.casa.subband import mid_time_jd
+from pipeline_app.casa.threads import in_parts
 from pipeline_app.casa.tile_noise import TileSums, antenna_variances, dead_antennas
 from pipeline_app.naming import tile_name
 from pipeline_app.quality import Assessment, Verdict
@@ -37,7 +38,7 @@ from pipeline_app.telescope import DISH_DIAMETER_M
 from pipeline_app.verdicts import VerdictRecord, inherit, record_of_calibration, write_record
 from tasks_app.handler import Context, InvalidInput
 
-_READING_STARTS, _WRITING_STARTS, _CHECKING_STARTS = 0.1, 0.8, 0.95
+_CHOOSING_STARTS, _READING_STARTS, _WEIGHING_STARTS, _WRITING_STARTS, _CHECKING_STARTS = 0.05, 0.1, 0.78, 0.8, 0.95
 _COHERENCE_BAND_HZ = 2e6
 """Products for the coherence are taken over channels within this, in which sources in the beam hardly turn."""
 
@@ -64,18 +65,20 @@ class _Averaged:
     tally: Tally = field(default_factory=Tally)
 
 
+@steadily
 def run(params: CalibrateTargetParams, context: Context) -> CalibrateTargetResult:
     """Calibrate a tile.
 
     Raises:
         InvalidInput: a file or a calibration cannot be used, or nothing is left of the data.
     """
-    numba.set_num_threads(max(1, min(context.cores, numba.config.NUMBA_NUM_THREADS)))
     context.progress(0.0, f"reading the headers of {len(params.paths)} files")
     tile = open_tile(params.paths)
     applied = _load_calibration(params, tile)
+    context.progress(_CHOOSING_STARTS, "choosing how many channels to average")
     averaging = _choose_averaging(tile, params.max_smearing)
     averaged = _stream(tile, applied.solutions, averaging, context)
+    context.progress(_WEIGHING_STARTS, "weighing antennas by their noise")
     dead = _weigh(tile, averaged, applied.solutions)
     name = params.name or tile_name(_start(tile).to_datetime(timezone=UTC))
     ms_path = context.output(f"{name}.calibrated.ms")
@@ -107,9 +110,6 @@ def run(params: CalibrateTargetParams, context: Context) -> CalibrateTargetResul
 
 
 def _load_calibration(params: CalibrateTargetParams, tile: RawTile) -> _Applied:
-    limits = Limits(
-        max_age_hours=params.max_age_hours, max_declination_difference_deg=params.max_declination_difference_deg
-    )
     at_mjd = _mid_mjd(tile)
     matches, solutions, faults = [], [], []
     for path in (params.calibration_path, params.other_calibration_path):
@@ -117,7 +117,7 @@ def _load_calibration(params: CalibrateTargetParams, tile: RawTile) -> _Applied:
             continue
         try:
             record = read_record(Path(path))
-            match = match_calibration(record, limits, mid_time_mjd=at_mjd, declination_deg=tile.declination_deg)
+            match = match_calibration(record, params, mid_time_mjd=at_mjd, declination_deg=tile.declination_deg)
         except InvalidInput as fault:
             faults.append(fault)
             continue
@@ -170,18 +170,30 @@ def _stream(tile: RawTile, solutions: Solutions, averaging: Averaging, context: 
         weights=np.zeros(shape, dtype=np.float32),
         sums=TileSums.empty(tile.first, tile.second, len(tile.antenna_numbers), len(tile.times_jd), n_hands),
     )
-    inverse = np.where(solutions.flags, 0.0, 1.0 / solutions.gains).transpose(0, 2, 1).astype(np.complex64)
-    share = (_WRITING_STARTS - _READING_STARTS) / len(tile.headers)
+    inverse = solutions.inverse()
+    share = (_WEIGHING_STARTS - _READING_STARTS) / len(tile.headers)
     for done, subband in enumerate(read_subbands(tile)):
         context.progress(_READING_STARTS + share * done, f"calibrating {tile.headers[subband.index].path.name}")
         own = np.ascontiguousarray(inverse[:, subband.channels])
-        flags = judge(tile, subband, own)
+        flags = judge(_block(tile, subband), own)
         clipped = _add(tile, subband, own, flags, averaging, averaged)
         averaged.tally.add(tile, subband, flags, clipped=clipped)
-    kernels.normalise(averaged.data, averaged.weights)
+    in_parts(kernels.normalise, n_rows, averaged.data, averaged.weights)
     if not averaged.weights.any():
         raise InvalidInput("calibration leaves no data: everything is flagged or zero")
     return averaged
+
+
+def _block(tile: RawTile, subband: RawSubband) -> Block:
+    return Block(
+        data=subband.data,
+        bad=subband.bad,
+        rows=subband.rows.rows,
+        first=tile.first,
+        second=tile.second,
+        hands=tile.hands,
+        n_antennas=len(tile.antenna_numbers),
+    )
 
 
 def _add(
@@ -194,7 +206,9 @@ def _add(
 ) -> int:
     """Add a subband to the averaged tile; return how many single values were clipped."""
     clipped = np.zeros(len(tile.first), dtype=np.int64)
-    kernels.calibrate_and_average(
+    in_parts(
+        kernels.calibrate_and_average,
+        kernels.N_RUNS,
         subband.data,
         subband.bad,
         subband.rows.rows,

@@ -9,22 +9,22 @@ import numpy as np
 from casatasks import split
 
 from pipeline_app.casa import measurement_set, weights
-from pipeline_app.casa.calibration_match import Limits, match_calibration, read_record
-from pipeline_app.casa.flagging import flag_bad_data
+from pipeline_app.casa.calibration_match import match_calibration, read_record
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
+from pipeline_app.casa.ms_flags import flag_measurement_set
 from pipeline_app.casa.pointing import beam_track
+from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.runtime import checked
 from pipeline_app.casa.smearing import channels_to_average
 from pipeline_app.casa.solutions import GAINS_NPZ, Solutions
 from pipeline_app.stages.calibration_apply import CalibrationApplyParams, CalibrationApplyResult
-from pipeline_app.verdicts import assess_warnings, inherit, record_of_calibration, write_record
+from pipeline_app.verdicts import assess_warnings, inherit, record_of_calibration, record_of_conversion, write_record
 from tasks_app.handler import Context, InvalidInput
 
-OUTLIER_FACTOR = 8.0
-"""Corrected amplitudes beyond this many times the median are flagged. A point source is on all baselines alike and so
-raises the median with it; noise never reaches this."""
+_FLAGGING_STARTS, _APPLYING_STARTS, _AVERAGING_STARTS = 0.2, 0.5, 0.7
 
 
+@steadily
 def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyResult:
     """Apply a calibration.
 
@@ -34,12 +34,9 @@ def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyRes
     """
     original = measurement_set.read_info(params.ms_path)
     calibration = Path(params.calibration_path)
-    limits = Limits(
-        max_age_hours=params.max_age_hours, max_declination_difference_deg=params.max_declination_difference_deg
-    )
     match = match_calibration(
         read_record(calibration),
-        limits,
+        params,
         mid_time_mjd=original.mid_time_mjd,
         declination_deg=beam_track(original).declination_deg,
     )
@@ -48,12 +45,14 @@ def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyRes
     copy = context.scratch_dir / "apply.ms"
     measurement_set.copy_tree(original.path, copy)
     info = measurement_set.read_info(copy)
-    context.progress(0.2, "flagging")
-    flag_bad_data(info)
-    context.progress(0.4, "applying the calibration")
+    share = _APPLYING_STARTS - _FLAGGING_STARTS
+    flag_measurement_set(
+        info, solutions, lambda part: context.progress(_FLAGGING_STARTS + share * part, "flagging interference")
+    )
+    context.progress(_APPLYING_STARTS, "applying the calibration")
     amplitude_jy = apply_gains(info, solutions)
     averaging = channels_to_average(info, max_smearing=params.max_smearing)
-    context.progress(0.7, f"averaging {averaging.channels} channels")
+    context.progress(_AVERAGING_STARTS, f"averaging {averaging.channels} channels")
     output = context.output(f"{original.path.stem}.calibrated.ms")
     _average(copy, output, averaging.channels)
     shutil.rmtree(copy)
@@ -61,7 +60,7 @@ def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyRes
     verdict = inherit(
         "calibration-apply",
         assess_warnings(_warnings(solutions)),
-        [record_of_calibration(match.record.verdict, match.record.reasons)],
+        [record_of_calibration(match.record.verdict, match.record.reasons), *record_of_conversion(original.path)],
     )
     write_record(output, verdict)
     noise = weights.write_weights(averaged)
@@ -77,12 +76,13 @@ def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyRes
         flagged_fraction=measurement_set.flagged_fraction(averaged),
         amplitude_median_jy=amplitude_jy,
         noise_median_jy=float(np.median(noise)),
-        warnings=verdict.all_reasons,
+        verdict=verdict.verdict,
+        reasons=verdict.all_reasons,
     )
     context.product(
         "calibrated-ms",
         output,
-        metrics=result.model_dump(exclude={"ms_path", "calibration_path", "warnings"}),
+        metrics=result.model_dump(exclude={"ms_path", "calibration_path", "verdict"}),
         verdict=verdict.verdict,
         inputs=[str(original.path), str(calibration)],
     )
@@ -91,7 +91,7 @@ def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyRes
 
 
 def apply_gains(info: MeasurementSetInfo, solutions: Solutions) -> float:
-    """Replace DATA of a private copy by corrected data, flag what has no solution and what is wild.
+    """Replace DATA of a private copy by corrected data, and flag what has no solution.
 
     Dividing by the combined gains is what CASA's applycal does with the three tables, in one pass over the data and
     without doubling the Measurement Set. Returns the median amplitude in Jy.
@@ -115,16 +115,7 @@ def apply_gains(info: MeasurementSetInfo, solutions: Solutions) -> float:
         raise InvalidInput("calibration leaves no data: everything is flagged or zero")
     if not changed:
         raise InvalidInput("calibration changed nothing: the data would be imaged uncalibrated")
-    _flag_outliers(info, median_jy)
     return median_jy
-
-
-def _flag_outliers(info: MeasurementSetInfo, median_jy: float) -> None:
-    for rows in measurement_set.iter_rows(info):
-        # the comparison is written so that NaN counts as an outlier
-        outlier = ~(np.abs(rows.columns["DATA"]) <= OUTLIER_FACTOR * median_jy) & ~rows.flag
-        if outlier.any():
-            measurement_set.put_column(info.path, "FLAG", rows.start, rows.flag | outlier)
 
 
 def _average(copy: Path, output: Path, count: int) -> None:

@@ -8,16 +8,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline_app.casa.solutions import GAINS_NPZ
+from pipeline_app.stages.calibrating import CalibratingParams
 from pipeline_app.stages.calibration_solve import RECORD_NAME, CalibrationRecord
 from tasks_app.handler import InvalidInput
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How far a calibration may be from what it is applied to."""
-
-    max_age_hours: float
-    max_declination_difference_deg: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +41,7 @@ def read_record(calibration: Path) -> CalibrationRecord:
 
 
 def match_calibration(
-    record: CalibrationRecord, limits: Limits, *, mid_time_mjd: float, declination_deg: float
+    record: CalibrationRecord, limits: CalibratingParams, *, mid_time_mjd: float, declination_deg: float
 ) -> Match:
     """Check that a calibration is near in time, and of the strip with that apparent declination.
 

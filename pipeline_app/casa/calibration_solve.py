@@ -19,6 +19,7 @@ from pipeline_app.casa.flux_scale import FluxScale
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
 from pipeline_app.casa.pointing import BeamTrack, beam_track
 from pipeline_app.casa.reference_antenna import choose_reference
+from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.solutions import GAINS_NPZ, Solutions, read_solutions
 from pipeline_app.casa.tile_cube import TileCube, flag_interference, load_cube
 from pipeline_app.quality import Assessment, CalibrationFigures, judge_calibration
@@ -29,6 +30,7 @@ from pipeline_app.stages.calibration_solve import (
     CalibrationSolveResult,
     FittedFieldSource,
 )
+from pipeline_app.verdicts import inherit, record_of_conversion
 from tasks_app.handler import Context
 
 PLOT_NAME = "solutions.png"
@@ -48,6 +50,7 @@ class _Outcome:
     solutions: Solutions | None = None
 
 
+@steadily
 def run(params: CalibrationSolveParams, context: Context) -> CalibrationSolveResult:
     """Solve for delays, bandpass and gains.
 
@@ -88,10 +91,9 @@ def _solve(
             refusal=f"calibrator {chosen.entry.name} arrives with {chosen.apparent_flux_jy:.2f} Jy only"
             f" (needs {params.min_apparent_flux_jy:g} Jy)",
         )
-    report = _within(context, 0.0, _LOADED)
-    reading = f"reading {info.path.name}; calibrator {chosen.entry.name}"
-    cube = load_cube(info, lambda part: report(part, reading), smeared=params.model_smearing)
-    context.progress(_LOADED, "flagging")
+    context.progress(0.0, f"calibrator {chosen.entry.name}")
+    cube = load_cube(info, _within(context, 0.0, _LOADED), smeared=params.model_smearing)
+    context.progress(_LOADED, "flagging interference")
     flag_interference(cube)
     refant = choose_reference(info, cube.counts().min(axis=1), params.refant)
     if refant is None:
@@ -159,11 +161,12 @@ def _record(info: MeasurementSetInfo, track: BeamTrack, outcome: _Outcome) -> Ca
         assessment = Assessment(verdict="fail", reasons=(outcome.refusal,))
     else:
         assessment = judge_calibration(figures)
+    verdict = inherit("calibration", assessment, record_of_conversion(info.path))
     chosen, cube, field, scale = outcome.chosen, outcome.cube, outcome.field, outcome.scale
     fitted = field.fitted if field else ()
     return CalibrationRecord(
-        verdict=assessment.verdict,
-        reasons=list(assessment.reasons),
+        verdict=verdict.verdict,
+        reasons=verdict.all_reasons,
         calibrator=chosen.entry.name if chosen else None,
         calibrator_flux_jy=chosen.entry.flux_jy if chosen else None,
         calibrator_apparent_flux_jy=chosen.apparent_flux_jy if chosen else None,

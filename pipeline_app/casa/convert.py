@@ -24,26 +24,33 @@ import numpy as np
 from astropy.time import Time
 from numpy.typing import NDArray
 from pyuvdata import UVData
+from pyuvdata.utils.pol import reorder_conj_pols
 
 from pipeline_app.casa.measures import known_observatories
 from pipeline_app.casa.ms_writer import check_measurement_set, describe_array, write_measurement_set
 from pipeline_app.casa.raw import RawHeader, Spectrum, plan_spectrum, read_header
+from pipeline_app.casa.repairs import Repairs
+from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.subband import (
     PhaseCentre,
-    clean,
     common_centre,
+    garbage_limits,
     mid_time_jd,
     pointing_declination_deg,
     read_subband,
     rephase,
-    shift_phases,
 )
+from pipeline_app.casa.subband_kernel import place
+from pipeline_app.casa.threads import in_parts
 from pipeline_app.casa.uvw import set_differential_uvw
 from pipeline_app.naming import tile_name
+from pipeline_app.quality import assess
 from pipeline_app.stages.convert import ConvertParams, ConvertResult
 from pipeline_app.telescope import DSA_NAMES, array_itrf_m
+from pipeline_app.verdicts import CONVERSION_NAME, VerdictRecord, inherit, write_record
 from tasks_app.handler import Context, InvalidInput
 
+_PHASING_STARTS = 0.7
 _WRITING_STARTS = 0.75
 _CHECKING_STARTS = 0.95
 _MAX_SITE_ERROR_M = 1.0
@@ -60,10 +67,11 @@ class _Assembly:
     row_keys: NDArray[np.int64]
     w_change_m: NDArray[np.float64]
     """From the phase centre of the raw data to the common one, by row."""
-    n_bad: int = 0
+    repairs: Repairs = field(default_factory=Repairs)
     warnings: list[str] = field(default_factory=list)
 
 
+@steadily
 def run(params: ConvertParams, context: Context) -> ConvertResult:
     """Convert, validate and declare the Measurement Set.
 
@@ -75,6 +83,7 @@ def run(params: ConvertParams, context: Context) -> ConvertResult:
     spectrum = plan_spectrum(headers)
     assembly = _assemble(headers, spectrum, context)
 
+    context.progress(_PHASING_STARTS, "computing uvw")
     set_differential_uvw(assembly.whole, assembly.centre)
 
     start = Time(_start_jd(assembly.whole), format="jd", scale="utc")
@@ -86,11 +95,17 @@ def run(params: ConvertParams, context: Context) -> ConvertResult:
     context.progress(_CHECKING_STARTS, "checking what was written")
     check_measurement_set(ms_path, assembly.whole, assembly.centre)
 
-    result = _result(assembly, spectrum, len(headers), name=name, ms_path=context.published(ms_path), start=start)
+    own = assess((), [*assembly.warnings, *assembly.repairs.reasons(headers, spectrum)])
+    record = inherit("convert-uvh5-to-ms", own, [])
+    write_record(ms_path, record, CONVERSION_NAME)
+    result = _result(
+        assembly, spectrum, record, n_subbands=len(headers), name=name, ms_path=context.published(ms_path), start=start
+    )
     context.product(
         "ms",
         ms_path,
-        metrics=result.model_dump(exclude={"ms_path", "warnings"}),
+        metrics=result.model_dump(exclude={"ms_path", "verdict"}),
+        verdict=result.verdict,
         inputs=[str(header.path) for header in headers],
     )
     context.progress(1.0, f"{result.n_antennas} antennas, {result.n_times} times, {result.n_channels} channels")
@@ -98,24 +113,19 @@ def run(params: ConvertParams, context: Context) -> ConvertResult:
 
 
 def _assemble(headers: Sequence[RawHeader], spectrum: Spectrum, context: Context) -> _Assembly:
-    """Read, clean and rephase the subbands, the one with most rows first: it sets the rows of the tile."""
+    """Read and rephase the subbands, the one with most rows first: it sets the rows of the tile."""
     order = sorted(range(len(headers)), key=lambda i: (-headers[i].n_rows, i))
     assembly: _Assembly | None = None
     for done, index in enumerate(order):
         header = headers[index]
-        context.progress(_WRITING_STARTS * done / len(order), f"reading {header.path.name}")
+        context.progress(_PHASING_STARTS * done / len(order), f"reading {header.path.name}")
         subband = read_subband(header)
-        n_bad = clean(subband)
         if assembly is None:
             assembly = _begin(subband, spectrum)
         _refuse_other_pointing(header, subband, assembly)
         _insert(subband, header, spectrum.slots[index], assembly)
-        assembly.n_bad += n_bad
     if assembly is None:
         raise InvalidInput("no files to convert")
-    if spectrum.missing_subbands:
-        listed = ", ".join(str(number) for number in spectrum.missing_subbands)
-        assembly.warnings.append(f"missing subbands, flagged: {listed}")
     return assembly
 
 
@@ -124,6 +134,7 @@ def _begin(subband: UVData, spectrum: Spectrum) -> _Assembly:
     centre = common_centre(subband)
     declination_deg = pointing_declination_deg(subband)
     whole = subband.copy(metadata_only=True)
+    whole.conjugate_bls("ant1<ant2")
     w_change_m = rephase(whole, centre)
     if declination_deg is None:
         declination_deg = float(np.degrees(np.median(whole.phase_center_app_dec)))
@@ -171,30 +182,52 @@ def _row_keys(tile: UVData, like: UVData) -> NDArray[np.int64]:
     step_days = float(np.median(like.integration_time)) / 86400
     time = np.round((tile.time_array - like.time_array.min()) / step_days * 4).astype(np.int64)
     antennas = int(max(like.telescope.antenna_numbers.max(), tile.telescope.antenna_numbers.max())) + 1
-    return (time * antennas + tile.ant_1_array) * antennas + tile.ant_2_array
+    return (time * antennas + np.minimum(*_ends(tile))) * antennas + np.maximum(*_ends(tile))
+
+
+def _ends(tile: UVData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return tile.ant_1_array, tile.ant_2_array
 
 
 def _insert(subband: UVData, header: RawHeader, slot: slice, assembly: _Assembly) -> None:
-    """Copy a subband into its channels, row by row of the same time and baseline; rows it lacks stay flagged."""
+    """Put a subband into its channels, row by row of the same time and baseline; rows it lacks stay flagged."""
     whole = assembly.whole
     if not np.array_equal(subband.polarization_array, whole.polarization_array):
         raise InvalidInput(f"{header.path.name} orders its polarisations differently from the other files")
     keys = _row_keys(subband, whole)
     order = np.argsort(assembly.row_keys)
-    place = np.minimum(np.searchsorted(assembly.row_keys, keys, sorter=order), len(order) - 1)
-    rows = order[place]
+    nearest = np.minimum(np.searchsorted(assembly.row_keys, keys, sorter=order), len(order) - 1)
+    rows = order[nearest]
     known = assembly.row_keys[rows] == keys
     if not known.all():
         assembly.warnings.append(f"{header.path.name}: {np.count_nonzero(~known)} rows of no other subband, left out")
     if known.sum() < whole.Nblts:
         assembly.warnings.append(f"{header.path.name}: {whole.Nblts - known.sum()} rows missing, flagged")
-    target = slice(None) if np.array_equal(rows, np.arange(whole.Nblts)) and known.all() else rows[known]
-    source = slice(None) if known.all() else known
-    whole.data_array[target, slot] = shift_phases(
-        subband.data_array[source], subband.freq_array, assembly.w_change_m[target]
+    counts = np.zeros((len(rows), 3), dtype=np.int64)
+    in_parts(
+        place,
+        len(rows),
+        np.ascontiguousarray(subband.data_array),
+        np.ascontiguousarray(subband.flag_array),
+        np.ascontiguousarray(subband.nsample_array, dtype=np.float32),
+        garbage_limits(subband),
+        subband.ant_1_array > subband.ant_2_array,
+        np.argsort(reorder_conj_pols(subband.polarization_array)),
+        np.argsort(subband.freq_array),
+        np.sort(subband.freq_array),
+        assembly.w_change_m[rows],
+        np.where(known, rows, -1),
+        slot.start,
+        whole.data_array,
+        whole.flag_array,
+        whole.nsample_array,
+        counts,
     )
-    whole.flag_array[target, slot] = subband.flag_array[source]
-    whole.nsample_array[target, slot] = subband.nsample_array[source]
+    cross = known & (subband.ant_1_array != subband.ant_2_array)
+    baselines = subband.baseline_array
+    cross &= np.isin(baselines, baselines[counts[:, 2] > 0])
+    n_values = subband.Nfreqs * subband.Npols
+    assembly.repairs.add(header, counts[cross, 1] / n_values, n_wild=int(counts[:, 0].sum()))
 
 
 def _start_jd(tile: UVData) -> float:
@@ -202,7 +235,14 @@ def _start_jd(tile: UVData) -> float:
 
 
 def _result(
-    assembly: _Assembly, spectrum: Spectrum, n_subbands: int, *, name: str, ms_path: str, start: Time
+    assembly: _Assembly,
+    spectrum: Spectrum,
+    record: VerdictRecord,
+    *,
+    n_subbands: int,
+    name: str,
+    ms_path: str,
+    start: Time,
 ) -> ConvertResult:
     tile = assembly.whole
     duration_sec = float(np.ptp(tile.time_array)) * 86400 + float(np.median(tile.integration_time))
@@ -225,6 +265,7 @@ def _result(
         n_subbands=n_subbands,
         missing_subbands=list(spectrum.missing_subbands),
         flagged_fraction=float(tile.flag_array.mean()),
-        nonfinite_or_wild_flagged=assembly.n_bad,
-        warnings=assembly.warnings,
+        nonfinite_or_wild_flagged=assembly.repairs.n_wild,
+        verdict=record.verdict,
+        reasons=record.all_reasons,
     )

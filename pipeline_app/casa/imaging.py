@@ -17,6 +17,7 @@ from pipeline_app.casa.gridding import Gridder
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
 from pipeline_app.casa.pointing import BeamTrack, beam_track
 from pipeline_app.casa.preview import Preview, draw_preview
+from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.response import effective_response
 from pipeline_app.casa.sky_grid import Grid, choose_grid, fit_beam
 from pipeline_app.casa.stokes import StokesI, read_stokes_i
@@ -58,6 +59,7 @@ class _Paths:
         )
 
 
+@steadily
 def run(params: ImagingParams, context: Context) -> ImagingResult:
     """Image a calibrated Measurement Set.
 

@@ -14,6 +14,7 @@ from pipeline_app.casa import dirty_fit, forced_fit
 from pipeline_app.casa.dirty_fit import DirtySky
 from pipeline_app.casa.fits_images import SkyImage, read_image, read_plane
 from pipeline_app.casa.forced_fit import BeamShape, Fit, centroid_offset_pix, group_blends, noise_factor
+from pipeline_app.casa.reporting import steadily
 from pipeline_app.catalogs import read_catalog
 from pipeline_app.quality import PhotometryFigures, judge_photometry
 from pipeline_app.stages.photometry import IMAGE_FIELDS, Measurement, PhotometryParams, PhotometryResult, Position
@@ -50,6 +51,7 @@ class _Placed:
     response: float
 
 
+@steadily
 def run(params: PhotometryParams, context: Context) -> PhotometryResult:
     """Measure all positions.
 

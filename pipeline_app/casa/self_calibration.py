@@ -14,6 +14,7 @@ from pipeline_app.casa.model import PointSource
 from pipeline_app.casa.phase_solver import Phases, Products, choose_intervals, solve_phases
 from pipeline_app.casa.point_model import PointModel, bright_sources
 from pipeline_app.casa.pointing import beam_track
+from pipeline_app.casa.reporting import steadily
 from pipeline_app.coherence import CoherenceFigures, judge_coherence
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult
 from pipeline_app.stages.photometry import IMAGE_FIELDS
@@ -26,6 +27,7 @@ START, SUMMED, SOLVED, CORRECTED = 0.02, 0.25, 0.3, 0.35
 MAX_SOURCES = 30
 
 
+@steadily
 def run(params: SelfCalibrationParams, context: Context) -> SelfCalibrationResult:
     """Solve the phases of a target, apply them to a new Measurement Set and image it where that is better.
 

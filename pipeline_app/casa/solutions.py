@@ -35,6 +35,10 @@ class Solutions:
         """Antennas with at least one solution."""
         return int((~self.flags).any(axis=(1, 2)).sum())
 
+    def inverse(self) -> NDArray[np.complex64]:
+        """Return one over the gains, 0 where there is none, (n_antennas, n_channels, n_pols)."""
+        return np.where(self.flags, 0.0, 1.0 / self.gains).transpose(0, 2, 1).astype(np.complex64)
+
     def corrected(
         self, rows: Rows, info: MeasurementSetInfo, correlations: Sequence[int] | None = None
     ) -> tuple[NDArray[np.complex64], NDArray[np.bool_]]:

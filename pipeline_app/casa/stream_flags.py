@@ -1,4 +1,4 @@
-"""Which data of a raw subband are interference or failures, judged by power averaged over baselines.
+"""Which data of a subband are interference or failures, judged by power averaged over baselines.
 
 Noise makes almost all of a single visibility, so nothing can be said of one; but the mean power of thousands of
 baselines at one time and channel is known to a per cent, and a burst or a carrier at the level of the noise
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from pipeline_app.casa import stream_kernels as kernels
-from pipeline_app.casa.raw_stream import RawSubband, RawTile
+from pipeline_app.casa.threads import in_parts
 
 SIGMAS = 6.0
 """Departures below this many robust standard deviations are never flagged."""
@@ -31,6 +31,24 @@ MIN_TIMES = 5
 """Fewer cannot tell an outlier from a trend."""
 MAX_ANTENNA_RISE, MIN_ANTENNA_POWER = 1.5, 0.4
 """Of an antenna at one time, over its own median."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """The visibilities of one subband before calibration, wherever they were read from; see `stream_kernels`."""
+
+    data: NDArray[np.complex64]
+    """(n_raw_rows, 1, n_channels, n_correlations)."""
+    bad: NDArray[np.bool_]
+    """Of the same shape: not to be used."""
+    rows: NDArray[np.int64]
+    """(n_baselines, n_times) into the rows of `data`, -1 where there is none."""
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    """Antennas of each baseline."""
+    hands: NDArray[np.int64]
+    """Indices of the parallel hands among the correlations."""
+    n_antennas: int
 
 
 @dataclass(kw_only=True)
@@ -52,27 +70,26 @@ class SubbandFlags:
     bad_antenna_times: int
 
 
-def judge(tile: RawTile, subband: RawSubband, inverse: NDArray[np.complex64]) -> SubbandFlags:
+def judge(block: Block, inverse: NDArray[np.complex64]) -> SubbandFlags:
     """Find bad times, channels, cells, rows and antennas of a subband; `inverse` is as in `stream_kernels`."""
-    rows, hands = subband.rows.rows, tile.hands
-    (n_baselines, n_times), n_channels, n_hands = rows.shape, subband.data.shape[2], len(hands)
+    data, bad, rows, hands = block.data, block.bad, block.rows, block.hands
+    (n_baselines, n_times), n_channels, n_hands = rows.shape, data.shape[2], len(hands)
     medians = np.zeros((n_baselines, n_hands), dtype=np.float32)
-    ends = (tile.first, tile.second)
-    kernels.median_power(subband.data, subband.bad, rows, *ends, hands, inverse, max(1, n_channels // 6), medians)
-    levels = antenna_levels(medians, *ends, len(tile.antenna_numbers))
+    ends = (block.first, block.second)
+    shared = (data, bad, rows, *ends, hands, inverse)
+    in_parts(kernels.median_power, kernels.N_RUNS, *shared, max(1, n_channels // 6), medians)
+    levels = antenna_levels(medians, *ends, block.n_antennas)
     shape = (kernels.N_RUNS, n_times, n_channels, n_hands)
     power, count, wild = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     row_power = np.empty((n_baselines, n_times, n_hands), dtype=np.float32)
     lag = np.zeros((kernels.N_RUNS, n_times, 2))
-    kernels.power_statistics(
-        subband.data, subband.bad, rows, *ends, hands, inverse, levels, power, count, wild, row_power, lag
-    )
+    in_parts(kernels.power_statistics, kernels.N_RUNS, *shared, levels, power, count, wild, row_power, lag)
     total, wilds = count.sum(axis=0), wild.sum(axis=0)
     mean = np.divide(power.sum(axis=0), total, out=np.full(total.shape, np.nan), where=total > 0)
     allowance = 0.4 * sky_fraction(lag.sum(axis=0))
-    bad_times, bad_channels, bad_cell = bad_cells(mean, allowance)
+    bad_times, bad_channels, bad_cell = bad_cells(mean, passband(inverse), allowance)
     bad_cell |= (wilds > MAX_WILD_FRACTION * (total + wilds)).any(axis=-1)
-    bad_row, bad_antenna_times = bad_rows(row_power, ends, len(tile.antenna_numbers), n_channels, bad_times, allowance)
+    bad_row, bad_antenna_times = bad_rows(row_power, ends, block.n_antennas, n_channels, bad_times, allowance)
     expected = levels[ends[0]] * levels[ends[1]]
     excess = np.divide(medians / np.log(2.0), expected, out=np.ones_like(expected), where=expected > 0)
     return SubbandFlags(
@@ -111,12 +128,19 @@ def sky_fraction(lag: NDArray[np.float64]) -> float:
     return float(np.clip(_nanmedian(fraction), 0.0, 1.0)) if np.isfinite(fraction).any() else 1.0
 
 
+def passband(inverse: NDArray[np.complex64]) -> NDArray[np.float64]:
+    """Return the power that the antennas' gains pass in each channel, (n_channels, n_hands); 1 where unknown."""
+    power = np.abs(inverse).astype(float) ** 2
+    return np.nan_to_num(_nanmedian(np.where(power > 0, power, np.nan), axis=0) ** -2.0, nan=1.0)
+
+
 def bad_cells(
-    mean: NDArray[np.float64], allowance: float
+    mean: NDArray[np.float64], passed: NDArray[np.float64], allowance: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
     """Return bad times, channels and cells (n_times, n_channels) of mean power (n_times, n_channels, n_hands).
 
-    What one hand shows is flagged in all. Cells without data (NaN) are not bad, only empty.
+    What one hand shows is flagged in all. Cells without data (NaN) are not bad, only empty. `passed` is as `passband`
+    returns it.
     """
     n_times, n_channels, n_hands = mean.shape
     bad_times, bad_channels = np.zeros(n_times, dtype=bool), np.zeros(n_channels, dtype=bool)
@@ -127,7 +151,7 @@ def bad_cells(
         times, trend = _outlying_times(by_time, allowance)
         relative = np.where(times[:, None], np.nan, values) / trend[:, None]
         by_channel = _nanmedian(relative, axis=0)
-        channels = _outlying_channels(by_channel, allowance)
+        channels = _outlying_channels(by_channel, passed[:, hand], allowance)
         relative = np.where(channels[None], np.nan, relative) / by_channel - 1.0
         spread = _scatter(relative)
         with np.errstate(invalid="ignore"):
@@ -162,15 +186,30 @@ def _outlying_times(by_time: NDArray[np.float64], allowance: float) -> tuple[NDA
     return outlying, trend
 
 
-def _outlying_channels(by_channel: NDArray[np.float64], allowance: float) -> NDArray[np.bool_]:
-    """Return which channels stand out of their neighbours."""
+def _outlying_channels(
+    by_channel: NDArray[np.float64], passed: NDArray[np.float64], allowance: float
+) -> NDArray[np.bool_]:
+    """Return which channels stand out of their neighbours.
+
+    Interference has more power before and after calibration. Where it is more after calibration only, the channel
+    passes less of the sky, as at the edge of a subband: it is noisier, and `channel_weights` says by how much.
+    """
     known = np.isfinite(by_channel)
     if known.sum() < MIN_CHANNELS:
         return np.zeros(len(by_channel), dtype=bool)
-    filled = np.where(known, by_channel, _nanmedian(by_channel))
+    rises, falls = _departures(by_channel, known, allowance)
+    rises_received, _ = _departures(by_channel * passed, known, allowance)
+    return known & ((rises & rises_received) | falls)
+
+
+def _departures(
+    spectrum: NDArray[np.float64], known: NDArray[np.bool_], allowance: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which channels rise above, and which fall below, the running median."""
+    filled = np.where(known, spectrum, _nanmedian(spectrum))
     relative = filled / median_filter(filled, size=min(NEIGHBOURS, len(filled)), mode="mirror") - 1.0
     limit = max(8.0 * _scatter(relative), 0.1 + allowance)
-    return known & ((relative > limit) | (relative < -max(limit, 0.5)))
+    return relative > limit, relative < -max(limit, 0.5)
 
 
 def bad_rows(

@@ -8,7 +8,8 @@ and `second` are the antennas of a baseline and `hands` the indices of the paral
 Gains are `inverse` (n_antennas, n_channels, n_hands) complex64: one over the gain in the Measurement Set's
 convention, 0 where there is no solution, so that a raw V_12 is corrected by V conj(inverse_1) inverse_2.
 
-Threads work on runs of baselines; whatever is summed over baselines is summed by run first, so that nothing races.
+The loops are made for `threads.in_parts`: threads work on runs of baselines, `low` to `high` of `N_RUNS`, and whatever
+is summed over baselines is summed by run first, so that nothing races.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ N_RUNS = 16
 """Runs of baselines; more than there are cores, so that they finish together."""
 
 
-@numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def median_power(data, bad, rows, first, second, hands, inverse, channel_step, out):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def median_power(  # type: ignore[no-untyped-def]
+    data, bad, rows, first, second, hands, inverse, channel_step, out, low, high
+):
     """Fill `out` (n_baselines, n_hands) with median powers of corrected visibilities, every few channels; 0: none."""
     n_baselines, n_times = rows.shape
     n_channels = data.shape[2]
-    for run in numba.prange(N_RUNS):
+    for run in range(low, high):
         values = np.empty(n_times * n_channels, np.float32)
         for b in range(run * n_baselines // N_RUNS, (run + 1) * n_baselines // N_RUNS):
             for h in range(len(hands)):
@@ -47,8 +50,10 @@ def median_power(data, bad, rows, first, second, hands, inverse, channel_step, o
                 out[b, h] = np.median(values[:n]) if n else 0.0
 
 
-@numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def power_statistics(data, bad, rows, first, second, hands, inverse, levels, power, count, wild, row_power, lag):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def power_statistics(  # type: ignore[no-untyped-def]
+    data, bad, rows, first, second, hands, inverse, levels, power, count, wild, row_power, lag, low, high
+):
     """Sum the power of corrected visibilities over that expected of their antennas.
 
     `levels` (n_antennas, n_hands): the expected power of a baseline is the product of its antennas', 0 without data.
@@ -57,7 +62,7 @@ def power_statistics(data, bad, rows, first, second, hands, inverse, levels, pow
     """
     n_baselines, n_times = rows.shape
     n_channels, n_hands = data.shape[2], len(hands)
-    for run in numba.prange(N_RUNS):
+    for run in range(low, high):
         scale = np.empty((n_channels, n_hands), np.float32)
         for b in range(run * n_baselines // N_RUNS, (run + 1) * n_baselines // N_RUNS):
             i, j = first[b], second[b]
@@ -96,15 +101,17 @@ def power_statistics(data, bad, rows, first, second, hands, inverse, levels, pow
                     row_power[b, t, h] = total / n if n else -1.0
 
 
-@numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def calibrate_and_average(  # type: ignore[no-untyped-def]
     data, bad, rows, swapped, first, second, hands, inverse, levels, clip, bad_cell, bad_row, channel_weight,
     w_change_m, freqs_hz, target_row, target_channel, block, out, out_weight, noise, noise_count, coherence, clipped,
+    low, high,
 ):  # fmt: skip
     """Correct, flag, move to the common phase centre and add to the averaged channels; collect what noise is judged by.
 
     Args:
-        levels: as in `power_statistics`; `clip` (n_baselines, n_hands) is the largest allowed power over it.
+        levels: as in `power_statistics`; `clip` (n_baselines, n_hands) is the largest allowed power over it
+            in a channel of weight 1.
         bad_cell: (n_times, n_channels, n_hands). bad_row: (n_baselines, n_times, n_hands).
         channel_weight: (n_channels, n_hands), relative.
         w_change_m: (n_baselines, n_times), from the phase centre that the data have to the common one.
@@ -120,7 +127,7 @@ def calibrate_and_average(  # type: ignore[no-untyped-def]
     n_baselines, n_times = rows.shape
     n_channels, n_hands = data.shape[2], len(hands)
     step_hz = freqs_hz[1] - freqs_hz[0] if n_channels > 1 else 0.0
-    for run in numba.prange(N_RUNS):
+    for run in range(low, high):
         factor = np.empty((n_channels, n_hands), np.complex64)
         limit = np.empty(n_hands, np.float32)
         now = np.empty((n_hands, n_channels), np.complex64)
@@ -161,7 +168,8 @@ def calibrate_and_average(  # type: ignore[no-untyped-def]
                         q = x.real * x.real + x.imag * x.imag
                         if q == 0:
                             continue
-                        if not q < limit[h]:
+                        w = channel_weight[f, h]
+                        if not q * w < limit[h]:
                             clipped[b] += 1
                             continue
                         if whole_row or bad_cell[t, f, h]:
@@ -169,7 +177,6 @@ def calibrate_and_average(  # type: ignore[no-untyped-def]
                         x *= turn[f]
                         now[h, f] = x
                         good[h, f] = True
-                        w = channel_weight[f, h]
                         k = target_channel[f]
                         out[o, k, h] += w * x
                         out_weight[o, k, h] += w
@@ -222,10 +229,10 @@ def _collect(x, good, before, good_before, b, t, h, block, noise, noise_count, c
         coherence[b, t, h, 1] += n * (n - 1) / 2
 
 
-@numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def normalise(out, out_weight):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def normalise(out, out_weight, low, high):  # type: ignore[no-untyped-def]
     """Divide weighted sums by their weights, in place; nothing stays 0."""
-    for r in numba.prange(out.shape[0]):
+    for r in range(low, high):
         for k in range(out.shape[1]):
             for h in range(out.shape[2]):
                 w = out_weight[r, k, h]
@@ -239,15 +246,15 @@ def load() -> None:
     data, bad = np.ones((1, 1, 2, 2), dtype=np.complex64), np.zeros((1, 1, 2, 2), dtype=np.bool_)
     rows, swapped, hands = np.zeros((1, 1), dtype=np.int64), np.zeros((1, 1), dtype=np.bool_), np.arange(2)
     inverse, levels = np.ones((1, 2, 2), dtype=np.complex64), np.ones((1, 2), dtype=np.float32)
-    median_power(data, bad, rows, one, one, hands, inverse, 1, levels.copy())
+    median_power(data, bad, rows, one, one, hands, inverse, 1, levels.copy(), 0, N_RUNS)
     counts = [np.zeros((N_RUNS, 1, 2, 2)) for _ in range(3)]
     row_power, lag = np.zeros((1, 1, 2), dtype=np.float32), np.zeros((N_RUNS, 1, 2))
-    power_statistics(data, bad, rows, one, one, hands, inverse, levels, *counts, row_power, lag)
+    power_statistics(data, bad, rows, one, one, hands, inverse, levels, *counts, row_power, lag, 0, N_RUNS)
     cells = np.zeros((1, 2, 2), dtype=np.bool_)
     out, weight = np.zeros((1, 1, 2), dtype=np.complex64), np.zeros((1, 1, 2), dtype=np.float32)
     calibrate_and_average(
         data, bad, rows, swapped, one, one, hands, inverse, levels, levels, cells, cells[:, :1], levels[[0, 0]],
         np.zeros((1, 1)), np.array([1e9, 2e9]), rows, np.zeros(2, dtype=np.int64), 2, out, weight,
-        np.zeros((1, 2, 3)), np.zeros((1, 2, 3)), np.zeros((1, 1, 2, 2)), one.copy(),
+        np.zeros((1, 2, 3)), np.zeros((1, 2, 3)), np.zeros((1, 1, 2, 2)), one.copy(), 0, N_RUNS,
     )  # fmt: skip
-    normalise(out, weight)
+    normalise(out, weight, 0, 1)

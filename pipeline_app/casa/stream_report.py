@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_app.casa.raw_stream import RawSubband, RawTile
+from pipeline_app.casa.repairs import Repairs, named
 from pipeline_app.casa.solutions import Solutions
 from pipeline_app.casa.stream_flags import SubbandFlags
 from pipeline_app.quality import Assessment, assess
@@ -16,9 +17,6 @@ from pipeline_app.stages.calibrate_target import FlagCounts
 FAIL_FLAGGED, WARN_FLAGGED = 0.8, 0.5
 """Of the data of antennas with data, as for calibrations."""
 WARN_INTERFERENCE = 0.05
-WHOLLY = 0.99
-"""Of a subband flagged in its file: counted as wholly flagged."""
-_MAX_NAMES = 12
 
 
 @dataclass(kw_only=True)
@@ -27,21 +25,16 @@ class Tally:
 
     with_data: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     """(n_baselines,): whether any subband had unflagged data."""
-    input_fractions: list[tuple[str, float]] = field(default_factory=list)
-    """By file: name and fraction of its rows with data in the tile that was flagged."""
+    repairs: Repairs = field(default_factory=Repairs)
     interference: list[float] = field(default_factory=list)
     rows: list[float] = field(default_factory=list)
     channels: int = 0
     clipped: int = 0
-    wild: int = 0
-    wild_files: list[str] = field(default_factory=list)
     bad_integrations: int = 0
     bad_channels: int = 0
-    narrower: list[str] = field(default_factory=list)
 
     def add(self, tile: RawTile, subband: RawSubband, flags: SubbandFlags, *, clipped: int) -> None:
         """Count a subband."""
-        name = tile.headers[subband.index].path.name
         has_level: NDArray[np.bool_] = np.any(flags.levels > 0, axis=1)
         with_data = has_level[tile.first] & has_level[tile.second]
         self.with_data = with_data | self.with_data if self.with_data.size else with_data
@@ -49,19 +42,13 @@ class Tally:
         own = own[own >= 0]
         flagged = np.count_nonzero(subband.bad[..., tile.hands].any(axis=(1, 3)), axis=1) if len(own) else np.zeros(0)
         n_channels = subband.data.shape[2]
-        self.input_fractions.append((name, float(flagged[own].mean() / n_channels) if len(own) else 1.0))
+        self.repairs.add(tile.headers[subband.index], flagged[own] / n_channels, n_wild=flags.wild)
         self.interference.append(float(flags.bad_cell.mean()))
         self.rows.append(float(flags.bad_row[with_data].mean()) if with_data.any() else 0.0)
         self.channels += n_channels
         self.clipped += clipped
-        self.wild += flags.wild
-        if flags.wild:
-            self.wild_files.append(name)
         self.bad_integrations += int(flags.bad_times.sum())
         self.bad_channels += int(flags.bad_channels.sum())
-        full = max(len(header.freqs_hz) for header in tile.headers)
-        if n_channels < full:
-            self.narrower.append(f"{name} has {n_channels} of {full} channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +92,12 @@ def reasons_of(
     dead_names = _dead_names(tile, dead)
     without_data = [str(name) for name in names[~present & ~unsolved]]
     counts = FlagCounts(
-        input_fraction=float(np.mean([fraction for _, fraction in tally.input_fractions])),
+        input_fraction=tally.repairs.flagged_fraction,
         missing_fraction=1.0 - tally.channels / len(tile.spectrum.freqs_hz),
         interference_fraction=float(np.mean(tally.interference)),
         row_fraction=float(np.mean(tally.rows)),
         n_clipped=tally.clipped,
-        n_nonfinite_or_wild=tally.wild,
+        n_nonfinite_or_wild=tally.repairs.n_wild,
         n_bad_integrations=tally.bad_integrations,
         n_bad_channels=tally.bad_channels,
     )
@@ -152,24 +139,11 @@ def _antenna_reasons(dead: list[str], unsolved: list[str], without_data: list[st
         (unsolved, "have no solution, flagged"),
         (without_data, "have no data"),
     )
-    return [
-        f"{len(names)} antennas {what}: {', '.join(names[:_MAX_NAMES])}{' …' if len(names) > _MAX_NAMES else ''}"
-        for names, what in kinds
-        if names
-    ]
+    return [f"{len(names)} antennas {what}: {named(names)}" for names, what in kinds if names]
 
 
 def _data_reasons(tile: RawTile, tally: Tally, counts: FlagCounts) -> list[str]:
-    reasons = list(tile.warnings)
-    if tile.spectrum.missing_subbands:
-        reasons.append(f"missing subbands, flagged: {', '.join(map(str, tile.spectrum.missing_subbands))}")
-    if tally.narrower:
-        reasons.append(f"narrower subbands: {'; '.join(tally.narrower)}")
-    if wholly := [name for name, fraction in tally.input_fractions if fraction > WHOLLY]:
-        reasons.append(f"{len(wholly)} subbands wholly flagged in the raw files: {', '.join(wholly)}")
-    if tally.wild:
-        files = ", ".join(tally.wild_files[:_MAX_NAMES])
-        reasons.append(f"{tally.wild} visibilities not finite or absurdly large, flagged, in {files}")
+    reasons = [*tile.warnings, *tally.repairs.reasons(tile.headers, tile.spectrum)]
     if counts.interference_fraction + counts.row_fraction > WARN_INTERFERENCE:
         reasons.append(
             f"interference: {counts.interference_fraction + counts.row_fraction:.1%} flagged"

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from pyuvdata import UVData
 
 from pipeline_app.casa.raw import RawHeader
-from pipeline_app.telescope import DSA_NAMES, SPEED_OF_LIGHT_M_S
+from pipeline_app.telescope import DSA_NAMES
 from tasks_app.handler import InvalidInput
 
 WILD_FACTOR = 1e4
 """A visibility above this times the median amplitude of its kind in its subband is garbage, not interference."""
-_MAX_SAMPLES = 1e6
-"""More samples than this in one visibility, or fewer than none, is garbage too."""
+_MEDIAN_SAMPLES = 200_000
+"""Visibilities that the median is taken of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class PhaseCentre:
 
 
 def read_subband(header: RawHeader) -> UVData:
-    """Read one file: frequencies ascend, baselines have antenna 1 <= antenna 2, uvw are float64 and not to be used yet.
+    """Read one file, in its own order of channels and antennas; uvw are float64 and not to be used yet.
 
     Raises:
         InvalidInput: pyuvdata cannot make sense of the file.
@@ -57,31 +57,23 @@ def read_subband(header: RawHeader) -> UVData:
     tile.uvw_array = tile.uvw_array.astype(np.float64)
     if header.is_dsa and header.phase_centre_deg is None:
         tile.extra_keywords["phase_center_dec"] = np.radians(header.declination_deg)
-    with _quietly():
-        tile.conjugate_bls("ant1<ant2")
-        tile.reorder_freqs(channel_order="freq", run_check=False)
     return tile
 
 
-def clean(tile: UVData) -> int:
-    """Flag, and set to zero, what cannot be a visibility; return how many were not finite or wild.
+def garbage_limits(tile: UVData) -> NDArray[np.float64]:
+    """Return the square of the amplitude above which a value cannot be a visibility, (n_rows,).
 
-    Exact zeros are flagged too, uncounted: they are what a correlator writes where it has nothing. So is what has
-    exactly no samples; other impossible numbers are what some writers put everywhere, and mean nothing.
+    Autocorrelations, which are stronger by orders of magnitude, have a limit of their own.
     """
-    amplitude = np.abs(tile.data_array)
-    bad = ~np.isfinite(amplitude)
+    limits = np.full(tile.Nblts, np.finfo(np.float64).max)
     autos = tile.ant_1_array == tile.ant_2_array
     for kind in (autos, ~autos):
-        seen = amplitude[kind]
-        good = seen[~bad[kind] & (seen > 0)]
+        rows = np.flatnonzero(kind)
+        amplitude = np.abs(tile.data_array[rows[:: max(1, len(rows) * tile.Nfreqs * tile.Npols // _MEDIAN_SAMPLES)]])
+        good = amplitude[np.isfinite(amplitude) & (amplitude > 0)]
         if good.size:
-            bad[kind] |= seen > WILD_FACTOR * float(np.median(good))
-    tile.data_array[bad] = 0
-    samples = tile.nsample_array
-    tile.flag_array |= bad | (amplitude == 0) | (samples == 0)
-    tile.nsample_array = np.where((samples > 0) & (samples < _MAX_SAMPLES), samples, 1).astype(np.float32)
-    return int(np.count_nonzero(bad))
+            limits[rows] = (WILD_FACTOR * float(np.median(good))) ** 2
+    return limits
 
 
 def pointing_declination_deg(tile: UVData) -> float | None:
@@ -143,8 +135,8 @@ def rephase(tile: UVData, centre: PhaseCentre) -> NDArray[np.float64]:
     """Move a tile, in place, from the phase centre its data have to `centre`, with uvw from the antenna positions.
 
     Returns:
-        The change of w in metres, shape (n_rows,): what `shift_phases` needs to do the same to data that are not in
-        `tile`. Data that are in it have been moved.
+        The change of w in metres, shape (n_rows,), by which data that are not in `tile` have still to be moved. Data
+        that are in it have been.
     """
     declination_deg = pointing_declination_deg(tile)
     with _quietly():
@@ -163,14 +155,6 @@ def rephase(tile: UVData, centre: PhaseCentre) -> NDArray[np.float64]:
             cat_name="centre",
         )
     return tile.uvw_array[:, 2] - before_m
-
-
-def shift_phases(
-    data: NDArray[np.complex64], freqs_hz: NDArray[np.float64], w_change_m: NDArray[np.float64]
-) -> NDArray[np.complex64]:
-    """Return visibilities (n_rows, n_channels, n_polarisations) moved to where w has changed by that much."""
-    turns = w_change_m[:, None] * (freqs_hz / SPEED_OF_LIGHT_M_S)
-    return data * np.exp(-2j * np.pi * (turns % 1)).astype(np.complex64)[:, :, None]
 
 
 def _label_meridian(tile: UVData, declination_deg: float) -> None:

@@ -88,7 +88,7 @@ class TileCube:
         return counts
 
 
-def load_cube(info: MeasurementSetInfo, progress: Callable[[float], None], *, smeared: bool = True) -> TileCube:
+def load_cube(info: MeasurementSetInfo, progress: Callable[[float, str], None], *, smeared: bool = True) -> TileCube:
     """Read the parallel hands of the cross-correlations of a Measurement Set; it is not written to."""
     n_antennas, hands = len(info.antenna_names), np.array(info.parallel_hands)
     rows_of = _baselines(info)
@@ -102,7 +102,7 @@ def load_cube(info: MeasurementSetInfo, progress: Callable[[float], None], *, sm
         in_parts(cube_kernels.store, len(baseline), values, rows.flag, hands, baseline, times, data)
         cross = baseline >= 0
         uvw_m[baseline[cross], rows.time_index[cross]] = rows.uvw_m[cross]
-        progress(rows.start / info.n_rows)
+        progress(rows.start / info.n_rows, f"reading {info.path.name}, row {rows.start} of {info.n_rows}")
     first, second = pairs // n_antennas, pairs % n_antennas
     present = np.isin(np.arange(n_antennas), np.concatenate([first, second]))
     cube = TileCube(
@@ -116,6 +116,7 @@ def load_cube(info: MeasurementSetInfo, progress: Callable[[float], None], *, sm
         n_samples=int(np.prod(shape)),
         smeared=smeared,
     )
+    progress(1.0, "measuring the level of each antenna")
     _take_out_levels(cube)
     return cube
 

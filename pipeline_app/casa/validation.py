@@ -9,6 +9,7 @@ import numpy as np
 from astropy.stats import mad_std
 
 from pipeline_app.casa import photometry
+from pipeline_app.casa.reporting import steadily
 from pipeline_app.catalogs import read_catalog
 from pipeline_app.stages.photometry import IMAGE_FIELDS, Measurement, PhotometryParams
 from pipeline_app.stages.validation import RECORD_NAME, ValidatedSource, ValidationParams, ValidationResult
@@ -21,6 +22,7 @@ MEDIAN_EFFICIENCY = 1.2533
 """Standard error of a median over that of a mean, for a Gaussian."""
 
 
+@steadily
 def run(params: ValidationParams, context: Context) -> ValidationResult:
     """Compare an image with a catalogue.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline_app.simulation.defects import AntennaFault, Burst, Carrier, Defects, LostSamples, WeakIntegration
+from pipeline_app.simulation.defects import AntennaFault, Burst, Carrier, Defects, LostSamples, RollOff, WeakIntegration
 from pipeline_app.simulation.presets import demo_tiles, full_tiles, hour_tiles, tiny_tiles
 from pipeline_app.simulation.spec import FieldSpec, GainSpec, SmearingSpec, Source, TileSpec
 from pipeline_app.simulation.tile import simulate_tile
@@ -16,6 +16,7 @@ __all__ = [
     "FieldSpec",
     "GainSpec",
     "LostSamples",
+    "RollOff",
     "SmearingSpec",
     "Source",
     "TileSpec",

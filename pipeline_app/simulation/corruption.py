@@ -1,4 +1,4 @@
-"""The defects of a tile as arrays: interference, antennas without signal, weak integrations."""
+"""The defects of a tile as arrays: interference, antennas without signal, weak integrations, edges of subbands."""
 
 from __future__ import annotations
 
@@ -45,6 +45,17 @@ def scale_of(spec: TileSpec, pads: tuple[Station, ...]) -> NDArray[np.float32]:
     for weak in spec.defects.weak:
         scale[weak.time_index] *= np.sqrt(weak.factor)
     return scale
+
+
+def response_of(spec: TileSpec) -> NDArray[np.float64]:
+    """Return which part of the sky's power each channel of a subband passes, shape (n_channels,)."""
+    n_channels = spec.channels_per_subband
+    from_edge = np.minimum(np.arange(n_channels), np.arange(n_channels)[::-1])
+    response = np.ones(n_channels)
+    for edge in spec.defects.roll_off:
+        inside = np.minimum(from_edge / edge.channels, 1.0)
+        response *= edge.response + (1.0 - edge.response) * np.sin(np.pi / 2 * inside) ** 2
+    return response
 
 
 def _unit(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.complex64]:

@@ -59,6 +59,18 @@ class LostSamples:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RollOff:
+    """A filter whose response falls at both edges of every subband, before most of the noise enters.
+
+    The outermost `channels` of each edge pass less of the sky, the last one `response` of it in power; the noise is the
+    same in all channels, so that calibrated data are noisier at the edges.
+    """
+
+    channels: int
+    response: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Defects:
     """All defects of a tile."""
 
@@ -67,6 +79,7 @@ class Defects:
     antennas: tuple[AntennaFault, ...] = ()
     weak: tuple[WeakIntegration, ...] = ()
     lost: tuple[LostSamples, ...] = ()
+    roll_off: tuple[RollOff, ...] = ()
 
     def as_dict(self) -> dict[str, list[dict[str, Any]]]:
         """Return plain values for JSON."""
@@ -90,6 +103,11 @@ class Defects:
         for carrier in self.carriers:
             if not 0 <= carrier.channel < channels_per_subband:
                 raise ValueError(f"{carrier}: channel must be in 0..{channels_per_subband - 1}")
+        for edge in self.roll_off:
+            if not (0 < edge.channels <= channels_per_subband // 2 and 0 < edge.response <= 1):
+                raise ValueError(
+                    f"{edge}: channels must be in 1..{channels_per_subband // 2}, response above 0 and at most 1"
+                )
 
 
 _CLASSES: dict[str, type] = {
@@ -98,4 +116,5 @@ _CLASSES: dict[str, type] = {
     "antennas": AntennaFault,
     "weak": WeakIntegration,
     "lost": LostSamples,
+    "roll_off": RollOff,
 }

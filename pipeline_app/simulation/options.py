@@ -17,6 +17,7 @@ from pipeline_app.simulation.defects import (
     Defects,
     LostSamples,
     Polarization,
+    RollOff,
     WeakIntegration,
 )
 from pipeline_app.simulation.fields import field_of
@@ -72,6 +73,7 @@ def add_defect_options(parser: ArgumentParser) -> None:
         ("--dead", _antenna("zero"), "STATION[:XX|YY]", "an antenna that delivers zeros"),
         ("--weak", _weak, "TIME:FACTOR", "an integration too weak by a factor below 1"),
         ("--lost", _lost, "TIME:SUBBAND", "an integration of a subband with nsamples 0"),
+        ("--roll-off", _roll_off, "CHANNELS:RESPONSE", "edges of subbands that pass less of the sky, not of the noise"),
     ):
         parser.add_argument(option, action="append", default=[], type=read, metavar=form, help=text)
     parser.add_argument(
@@ -140,6 +142,7 @@ def _varied(spec: TileSpec, options: Mapping[str, Any]) -> TileSpec:
             antennas=(*options["noise_only"], *options["dead"]),
             weak=tuple(options["weak"]),
             lost=tuple(options["lost"]),
+            roll_off=tuple(options["roll_off"]),
         )
     return dataclasses.replace(spec, **changes)
 
@@ -175,6 +178,11 @@ def _weak(text: str) -> WeakIntegration:
 def _lost(text: str) -> LostSamples:
     time_index, subband = _parts(text, (int, int))
     return LostSamples(time_index=time_index, subband=subband)
+
+
+def _roll_off(text: str) -> RollOff:
+    channels, response = _parts(text, (int, float))
+    return RollOff(channels=channels, response=response)
 
 
 def _antenna(kind: Any) -> Callable[[str], AntennaFault]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_app.simulation.corruption import add_interference, scale_of, signal_of
+from pipeline_app.simulation.corruption import add_interference, response_of, scale_of, signal_of
 from pipeline_app.simulation.gains import N_POLARIZATIONS, Gains, make_gains
 from pipeline_app.simulation.geometry import (
     integration_times,
@@ -34,6 +35,8 @@ def simulate_tile(directory: Path, spec: TileSpec) -> TileTruth:
     pads = pick_stations(spec.n_antennas)
     freqs_hz = np.concatenate([subband_freqs_hz(k, spec.channels_per_subband) for k in spec.subbands])
     gains = make_gains(spec.gains, pads, freqs_hz, tile_seed=spec.seed)
+    passed = np.tile(np.sqrt(response_of(spec)), len(spec.subbands))
+    gains = dataclasses.replace(gains, values=gains.values * passed)
     files = _write_files(directory, spec, pads, gains)
     truth = _truth(spec, pads, gains=gains, freqs_hz=freqs_hz, files=files)
     truth.save(directory)
@@ -66,6 +69,7 @@ def _write_files(directory: Path, spec: TileSpec, pads: tuple[Station, ...], gai
         own = slice(index * spec.channels_per_subband, (index + 1) * spec.channels_per_subband)
         freqs_hz = subband_freqs_hz(subband, spec.channels_per_subband)
         noise_jy = _noise(spec, len(header.baselines.first), rng)
+        noise_jy /= response_of(spec).astype(np.float32)
         add_interference(noise_jy, spec, subband, sigma_jy=sigma_jy(spec), rng=interference)
         corruption = Corruption(
             gains=gains.values[:, :, own],

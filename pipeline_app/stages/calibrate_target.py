@@ -7,18 +7,16 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_app.quality import Verdict
+from pipeline_app.stages.calibrating import CalibratingParams
 
 
-class CalibrateTargetParams(BaseModel):
+class CalibrateTargetParams(CalibratingParams):
     """Which calibration to apply to which raw files."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     paths: Annotated[
         list[str],
         Field(min_length=1, description="UVH5 subband files of one tile, in any order, of any name"),
     ]
-    calibration_path: Annotated[str, Field(min_length=1, description="Directory published by calibration-solve")]
     other_calibration_path: Annotated[
         str | None,
         Field(
@@ -35,19 +33,6 @@ class CalibrateTargetParams(BaseModel):
             description="Name of the observation; by default its UTC start time",
         ),
     ] = None
-    max_age_hours: Annotated[float, Field(gt=0, description="Refuse a calibration further than this in time")] = 24.0
-    max_declination_difference_deg: Annotated[
-        float, Field(gt=0, description="Refuse a calibration of another declination strip")
-    ] = 1.0
-    max_smearing: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=0.5,
-            description="Mean loss over the baselines, weighted as in the image, that the width of averaged channels"
-            " may cause at the half-power radius of the primary beam",
-        ),
-    ] = 0.007
 
 
 class FlagCounts(BaseModel):

@@ -6,27 +6,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline_app.quality import Verdict
+from pipeline_app.stages.calibrating import CalibratingParams
 
-class CalibrationApplyParams(BaseModel):
+
+class CalibrationApplyParams(CalibratingParams):
     """Which calibration to apply to which Measurement Set."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     ms_path: Annotated[str, Field(min_length=1, description="Measurement Set to calibrate; never written to")]
-    calibration_path: Annotated[str, Field(min_length=1, description="Directory published by calibration-solve")]
-    max_age_hours: Annotated[float, Field(gt=0, description="Refuse a calibration further than this in time")] = 24.0
-    max_declination_difference_deg: Annotated[
-        float, Field(gt=0, description="Refuse a calibration of another declination strip")
-    ] = 1.0
-    max_smearing: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=0.5,
-            description="Mean loss over the baselines, weighted as in the image, that the width of averaged channels"
-            " may cause at the half-power radius of the primary beam",
-        ),
-    ] = 0.007
 
 
 class CalibrationApplyResult(BaseModel):
@@ -49,4 +36,5 @@ class CalibrationApplyResult(BaseModel):
     """Median amplitude of the unflagged corrected cross-correlations."""
     noise_median_jy: float
     """Scatter of one correlation of one averaged channel, median over antennas; the weights are its inverse square."""
-    warnings: list[str]
+    verdict: Verdict
+    reasons: list[str]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline_app.quality import Verdict
+
 
 class ConvertParams(BaseModel):
     """What to convert."""
@@ -43,4 +45,5 @@ class ConvertResult(BaseModel):
     missing_subbands: list[int] = Field(description="Subbands absent from the input; their channels are flagged")
     flagged_fraction: float
     nonfinite_or_wild_flagged: int = Field(description="Visibilities flagged for being NaN, infinite or absurdly large")
-    warnings: list[str]
+    verdict: Verdict
+    reasons: list[str] = Field(description="What was missing, flagged or repaired, with its amount")

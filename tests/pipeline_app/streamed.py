@@ -158,15 +158,17 @@ def streamed(directory: Path, spec: TileSpec, **params: object) -> Streamed:
 
 
 def read_back(path: Path, truth: TileTruth, result: CalibrateTargetResult) -> Streamed:
-    """Read what the stage wrote."""
+    """Read a calibrated Measurement Set."""
     from pipeline_app.casa.measurement_set import open_table, read_info
 
     info = read_info(path)
     with open_table(path) as main:
-        columns = {
-            name: main.getcol(name)
-            for name in ("TIME", "ANTENNA1", "ANTENNA2", "UVW", "DATA", "FLAG", "WEIGHT_SPECTRUM")
-        }
+        columns = {name: main.getcol(name) for name in ("TIME", "ANTENNA1", "ANTENNA2", "UVW", "DATA", "FLAG")}
+        if "WEIGHT_SPECTRUM" in main.colnames():
+            columns["WEIGHT_SPECTRUM"] = main.getcol("WEIGHT_SPECTRUM")
+        else:  # one weight for all channels of a row
+            weight = main.getcol("WEIGHT")[:, None]
+            columns["WEIGHT_SPECTRUM"] = np.broadcast_to(weight, columns["FLAG"].shape)
     order = np.lexsort((columns["ANTENNA2"], columns["ANTENNA1"], columns["TIME"]))
     n_times = len(info.times_mjd)
     shaped = {name: values[order].reshape(n_times, -1, *values.shape[1:]) for name, values in columns.items()}

@@ -218,7 +218,7 @@ def test_an_antenna_without_solution_is_flagged_and_named(reduced: Reduced, tmp_
         gain_snr=solved.gain_snr[keep],
     ).save(copy / "gains.npz")
     result = apply(reduced, copy, tmp_path / "apply")
-    assert result.warnings == [f"1 antennas without a solution are flagged: {solved.antenna_names[3]}"]
+    assert result.reasons == [f"1 antennas without a solution are flagged: {solved.antenna_names[3]}"]
     info = measurement_set.read_info(result.ms_path)
     for rows in measurement_set.iter_rows(info, ()):
         without = (rows.antenna1 == 3) | (rows.antenna2 == 3)

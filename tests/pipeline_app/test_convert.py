@@ -199,7 +199,7 @@ def test_the_result_tells_what_was_written(tile, tmp_path):
     assert result.phase_dec_deg == pytest.approx(truth.pointing_dec_deg, abs=1e-6)
     assert result.declination_deg == pytest.approx(truth.declination_deg)
     assert (result.n_antennas, result.n_baselines, result.n_times, result.n_channels) == (6, 21, 4, 16)
-    assert (result.n_subbands, result.missing_subbands, result.warnings) == (16, [], [])
+    assert (result.n_subbands, result.missing_subbands, result.reasons) == (16, [], [])
     assert result.flagged_fraction == 0
     assert (result.freq_min_hz, result.freq_max_hz) == (truth.freqs_hz[0], truth.freqs_hz[-1])
 
@@ -259,7 +259,7 @@ def test_a_position_in_the_header_that_is_not_the_surveyed_one_is_told(files, tm
     with h5py.File(files[0], "r+") as file:
         file["Header/longitude"][()] = -118.28300
     result = convert(files[:1], tmp_path / "out")
-    assert any("36." in warning and "surveyed" in warning for warning in result.warnings)
+    assert any("36." in warning and "surveyed" in warning for warning in result.reasons)
 
 
 def test_flags_of_the_correlator_are_kept(files, tmp_path):
@@ -276,7 +276,7 @@ def test_a_missing_subband_leaves_flagged_channels_in_their_place(files, tmp_pat
     result = convert(files[:3] + files[4:15], tmp_path)
     assert result.missing_subbands == [3, 15]
     assert result.n_subbands == 14
-    assert any("3, 15" in warning for warning in result.warnings)
+    assert any("3, 15" in warning for warning in result.reasons)
     table = read(result.ms_path)
     assert len(table.freqs_hz) == 16
     assert np.diff(table.freqs_hz) == pytest.approx(11.71875e6)
@@ -294,7 +294,7 @@ def test_rows_that_a_subband_lacks_are_flagged(files, tmp_path):
         file["Header/Nblts"][()] = n_kept
         file["Header/Ntimes"][()] = 3
     result = convert(files, tmp_path)
-    assert any("21 rows missing" in warning for warning in result.warnings)
+    assert any("21 rows missing" in warning for warning in result.reasons)
     table = read(result.ms_path)
     last = table.times_mjd == table.times_mjd.max()
     assert table.flag[last, 8].all()
@@ -352,7 +352,7 @@ def test_another_telescopes_own_phase_centre_is_honoured(tmp_path):
         subband.write_uvh5(str(foreign[-1]), run_check=False)
     other = convert(foreign, tmp_path / "foreign", name="other")
     assert (other.telescope_name, other.name, other.n_channels) == ("NOWHERE", "other", 2)
-    assert other.warnings == ["CASA does not know the telescope NOWHERE"]
+    assert other.reasons == ["CASA does not know the telescope NOWHERE"]
     assert other.phase_ra_deg == pytest.approx(target.ra_deg, abs=1e-9)
     assert other.phase_dec_deg == pytest.approx(target.dec_deg, abs=1e-9)
     table = read(other.ms_path)

@@ -23,6 +23,7 @@ from pipeline_app.simulation import (
     FieldSpec,
     GainSpec,
     LostSamples,
+    RollOff,
     SmearingSpec,
     Source,
     TileSpec,
@@ -357,9 +358,30 @@ def test_defects_are_where_they_were_asked_for_and_in_the_truth(tmp_path):
     assert TileTruth.load(tmp_path / "bad", "2026-11-23T12:17:36").defects == defects
 
 
+def test_a_roll_off_dims_the_sky_at_the_edges_of_subbands_and_not_the_noise(tmp_path):
+    ra_deg, dec_deg = pointing_icrs_deg(54.6, START)
+    bright = Source(name="a", ra_deg=ra_deg, dec_deg=dec_deg, flux_jy=10.0)
+    edges = Defects(roll_off=(RollOff(channels=2, response=0.2),))
+    for sources, sefd_jy, response in (((bright,), 0.0, [0.2, 0.6, 1, 1, 0.6, 0.2]), ((), 6500.0, [1.0] * 6)):
+        tile = spec(n_antennas=4, channels_per_subband=6, sources=sources, sefd_jy=sefd_jy)
+        _, clean = simulated(tmp_path / f"clean {sefd_jy}", tile)
+        file, data = simulated(tmp_path / f"dimmed {sefd_jy}", dataclasses.replace(tile, defects=edges))
+        first, second = pairs(file)
+        cross = first != second
+        assert (data / clean)[:, cross] == pytest.approx(
+            np.broadcast_to(np.array(response)[:, None], data[:, cross].shape), rel=1e-4
+        )
+    truth = TileTruth.load(tmp_path / "dimmed 0.0", "2026-11-23T12:17:36")
+    assert truth.defects == edges
+    gains = TileTruth.load(tmp_path / "clean 0.0", "2026-11-23T12:17:36").gains
+    assert np.abs(truth.gains / gains)[0, 0, :6] ** 2 == pytest.approx([0.2, 0.6, 1, 1, 0.6, 0.2])
+
+
 @pytest.mark.parametrize(
     "defects",
     [
+        Defects(roll_off=(RollOff(channels=2, response=0.5),)),
+        Defects(roll_off=(RollOff(channels=1, response=0.0),)),
         Defects(bursts=(Burst(time_index=3, subband=0, noise_multiple=1.0),)),
         Defects(carriers=(Carrier(subband=2, channel=0, noise_multiple=1.0),)),
         Defects(carriers=(Carrier(subband=0, channel=2, noise_multiple=1.0),)),

@@ -7,8 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline_app.simulation import AntennaFault, Burst, Carrier, Defects, LostSamples, WeakIntegration
-from tests.pipeline_app.streamed import SOURCE_JY, SUBBANDS, Streamed, spec_of, streamed
+from pipeline_app.simulation import (
+    AntennaFault,
+    Burst,
+    Carrier,
+    Defects,
+    LostSamples,
+    RollOff,
+    WeakIntegration,
+    simulate_tile,
+)
+from tasks_app.testing import LocalContext
+from tests.pipeline_app.streamed import SOURCE_JY, SUBBANDS, Streamed, read_back, spec_of, streamed, true_calibration
 
 pytestmark = pytest.mark.casa
 
@@ -68,6 +78,46 @@ def test_bursts_carriers_weak_and_lost_integrations_are_flagged_and_little_else(
     assert counts.n_bad_channels == 2
     assert 0.05 < counts.interference_fraction < 0.12
     assert any("interference" in reason for reason in disturbed.result.reasons)
+
+
+def test_calibration_apply_flags_the_same_in_a_measurement_set(disturbed: Streamed, tmp_path: Path) -> None:
+    """Converted and calibrated in two stages, the disturbed tile loses what the one pass takes from it."""
+    from pipeline_app.casa import calibration_apply, convert
+    from pipeline_app.stages.calibration_apply import CalibrationApplyParams
+    from pipeline_app.stages.convert import ConvertParams
+
+    truth = simulate_tile(tmp_path / "raw", spec_of(defects=RADIO))
+    paths = [str(tmp_path / "raw" / name) for name in truth.files]
+    converted = convert.run(ConvertParams(paths=paths, name="tile"), LocalContext(tmp_path / "ms"))
+    calibration = str(true_calibration(truth, tmp_path / "true.cal"))
+    params = CalibrationApplyParams(ms_path=converted.ms_path, calibration_path=calibration, max_smearing=0.0)
+    applied = calibration_apply.run(params, LocalContext(tmp_path / "out"))
+    tile = read_back(Path(applied.ms_path), truth, disturbed.result)
+    assert np.array_equal(tile.antenna1, disturbed.antenna1)
+    ours, theirs = tile.flag[:, :, held(tile)], disturbed.flag[:, :, held(tile)]
+    assert theirs.mean() > 0.05
+    assert (ours != theirs).mean() < 1e-4
+    source = truth.sources[0]
+    assert tile.towards(source.ra_deg, source.dec_deg).real == pytest.approx(SOURCE_JY, rel=0.02)
+
+
+def test_edges_of_subbands_that_pass_less_of_the_sky_weigh_less_and_are_not_flagged(tmp_path: Path) -> None:
+    """Six channels of each edge pass down to 0.3 of the sky's power, so that their noise is up to 11 times in power."""
+    defects = Defects(roll_off=(RollOff(channels=6, response=0.3),))
+    tile = streamed(tmp_path, spec_of(defects=defects))
+    mine = channels_of(tile, SUBBANDS[0])
+    assert not tile.flag[:, :, mine].all(axis=(0, 1)).any()
+    assert tile.flag[:, :, held(tile)].mean() < 1e-3
+    response = np.minimum(np.arange(CHANNELS), np.arange(CHANNELS)[::-1]) / 6
+    response = 0.3 + 0.7 * np.sin(np.pi / 2 * np.minimum(response, 1.0)) ** 2
+    weight = tile.used[:, :, mine].mean(axis=(0, 1, 3))
+    sky = SOURCE_JY**2 / (2 * tile.truth.sigma_jy**2)  # which the power by which channels are weighed contains too
+    assert weight / np.median(weight) == pytest.approx((1 + sky) / (response**-2 + sky), rel=0.05)
+    best_jy = tile.truth.sigma_jy / np.sqrt(2 * tile.used[..., 0].shape[0] * tile.used.shape[1] * len(SUBBANDS))
+    best_jy /= np.sqrt(np.sum(response**2))
+    assert subtract_source(tile).image_rms_jy() == pytest.approx(best_jy, rel=0.05)
+    source = tile.truth.sources[0]
+    assert tile.towards(source.ra_deg, source.dec_deg).real == pytest.approx(SOURCE_JY, rel=0.02)
 
 
 def test_the_image_is_as_quiet_as_without_them(clean: Streamed, disturbed: Streamed) -> None:

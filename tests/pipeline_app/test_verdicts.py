@@ -77,6 +77,36 @@ def measure(reduced: Reduced, imaged: ImagingResult, directory: Path, **params: 
 
 
 @pytest.mark.casa
+def test_what_was_said_of_the_conversion_reaches_the_calibration_and_what_it_is_applied_to(
+    reduced: Reduced, tmp_path: Path
+) -> None:
+    from pipeline_app.casa import calibration_apply, calibration_solve
+    from pipeline_app.stages.calibration_apply import CalibrationApplyParams
+    from pipeline_app.stages.calibration_solve import CalibrationSolveParams
+
+    copies = {}
+    for name in ("calibrator", "target"):
+        copies[name] = tmp_path / f"{name}.ms"
+        shutil.copytree(getattr(reduced, f"{name}_ms"), copies[name])
+        found = record("warn", f"missing subbands of the {name}", stage="convert-uvh5-to-ms")
+        (copies[name] / verdicts.CONVERSION_NAME).unlink()
+        verdicts.write_record(copies[name], found, verdicts.CONVERSION_NAME)
+    solved = calibration_solve.run(
+        CalibrationSolveParams(ms_path=str(copies["calibrator"]), model_smearing=False), LocalContext(tmp_path / "cal")
+    )
+    assert solved.verdict == "warn"
+    assert solved.reasons == ["convert-uvh5-to-ms: missing subbands of the calibrator"]
+    applied = calibration_apply.run(
+        CalibrationApplyParams(ms_path=str(copies["target"]), calibration_path=solved.calibration_path),
+        LocalContext(tmp_path / "apply"),
+    )
+    assert applied.verdict == "warn"
+    assert applied.reasons == [
+        "calibration: convert-uvh5-to-ms: missing subbands of the calibrator",
+        "convert-uvh5-to-ms: missing subbands of the target",
+    ]
+
+
 def test_uncalibrated_data_give_no_passing_flux(reduced: Reduced, tmp_path: Path) -> None:
     imaged = image(reduced.target_ms, tmp_path / "image")
     assert imaged.verdict == "fail"

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from pipeline_app.casa import fits_images
 from pipeline_app.casa.deconvolution import Cleaned, ImagingJob
-from pipeline_app.casa.engines.ticking import ticking
 from pipeline_app.casa.runtime import checked
 
 STOP_REASONS = {
@@ -31,8 +30,8 @@ _DIVERGED = (5, 6)
 def clean(job: ImagingJob) -> Cleaned:
     """Clean a Measurement Set, which is only read, down to `mask_nsigma` times the noise: without masks no deeper."""
     name = job.scratch_dir / "tclean"
-    with ticking(job.progress, "tclean"):
-        summary = checked(tclean, **_arguments(job, name), niter=job.params.niter, nsigma=job.params.mask_nsigma)
+    job.progress(0.0, "tclean is running")
+    summary = checked(tclean, **_arguments(job, name), niter=job.params.niter, nsigma=job.params.mask_nsigma)
     code = int(summary.get("stopcode", 0))
     return Cleaned(
         flat=fits_images.read_image(_exported(name, "image")),

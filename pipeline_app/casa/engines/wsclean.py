@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from pipeline_app.casa import fits_images
 from pipeline_app.casa.deconvolution import Cleaned, ImagingJob
-from pipeline_app.casa.engines.ticking import ticking
 
 THREADS = 2
 MEMORY_GB = 3
@@ -32,10 +31,8 @@ def clean(job: ImagingJob) -> Cleaned:
         WSCleanError: with the last lines that it wrote.
     """
     name = job.scratch_dir / "wsclean"
-    with ticking(job.progress, "wsclean"):
-        finished = subprocess.run(
-            _arguments(job, name), capture_output=True, text=True, cwd=job.scratch_dir, check=False
-        )
+    job.progress(0.0, "wsclean is running")
+    finished = subprocess.run(_arguments(job, name), capture_output=True, text=True, cwd=job.scratch_dir, check=False)
     print(finished.stdout, flush=True)  # into the attempt's log
     if finished.returncode:
         told = [line for line in (finished.stdout + finished.stderr).splitlines() if line.strip()][-_LINES_SHOWN:]
