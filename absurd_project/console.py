@@ -11,8 +11,8 @@ from django.template.response import TemplateResponse
 from django.utils.functional import SimpleLazyObject
 
 from absurd_project import logins
-from tasks_app import health
-from tasks_app.actions.freeze import current
+from tasks_app.monitoring import health
+from tasks_app.operations.freeze import current
 
 
 class ConsoleSite(AdminSite):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from tasks_app.names import fault_of_name
+from tasks_app.engine.names import fault_of_name
 from tasks_app.redaction import without_passwords
 
 TRUE = {"1", "true", "yes", "on"}

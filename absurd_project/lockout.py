@@ -15,8 +15,8 @@ from django.db.models import Max
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
-from tasks_app import clock
 from tasks_app.api.errors import MEDIA_TYPE, problem
+from tasks_app.postgresql import clock
 
 KEPT_DAYS = 90
 """For how long it can be looked up who logged in."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from django.http import HttpRequest, HttpResponse
 
 from absurd_project import lockout
-from tasks_app.access import peer, tally
+from tasks_app.auth import client_address, rate_limiter
 
 SLOTS = max(1, (os.cpu_count() or 2) // 2)
 WAIT_SEC = 1.0
@@ -23,7 +23,7 @@ _slots = threading.BoundedSemaphore(SLOTS)
 @contextmanager
 def admitted(request: HttpRequest) -> Iterator[HttpResponse | None]:
     """Yield None while the login may be tried, or the answer that refuses it."""
-    waiting = tally.wait_sec("login", peer.address_of(request.META) or peer.UNIX)
+    waiting = rate_limiter.wait_sec("login", client_address.address_of(request.META) or client_address.UNIX)
     if waiting is not None:
         yield lockout.refuse(request, waiting, "too many logins from this address; try again in a minute")
     elif not _slots.acquire(timeout=WAIT_SEC):

@@ -15,8 +15,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
-from tasks_app.access import content_policy, peer
 from tasks_app.api.errors import API_ROOT
+from tasks_app.auth import client_address, content_policy
 
 REQUEST_ID = "X-Request-ID"
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -29,7 +29,7 @@ def _mark(request: HttpRequest) -> str:
     given = request.headers.get(REQUEST_ID, "")
     found = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
     request.request_id = found  # type: ignore[attr-defined]
-    peer.forget_what_is_not_believed(request.META)
+    client_address.forget_what_is_not_believed(request.META)
     return found
 
 
@@ -48,14 +48,14 @@ def answer_headers(get_response: GetResponse) -> GetResponse:
 
         async def asynchronous(request: HttpRequest) -> HttpResponseBase:
             request_id = _mark(request)
-            with peer.noted(request.META):
+            with client_address.noted(request.META):
                 return _finish(request, await get_response(request), request_id)
 
         return asynchronous
 
     def synchronous(request: HttpRequest) -> HttpResponseBase:
         request_id = _mark(request)
-        with peer.noted(request.META):
+        with client_address.noted(request.META):
             return _finish(request, get_response(request), request_id)  # type: ignore[arg-type]
 
     return synchronous

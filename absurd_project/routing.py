@@ -14,8 +14,8 @@ from absurd_project.handling import OneThreadHandler
 from absurd_project.patience import Patient
 from tasks_app.feed.connection import WithConnection
 from tasks_app.feed.refusals import refused_too_often
+from tasks_app.feed.routing import websocket_urlpatterns
 from tasks_app.feed.streams import EventStreams
-from tasks_app.routing import websocket_urlpatterns
 
 
 class OwnPagesOnly:

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from absurd_project import embedded, env
-from tasks_app import thresholds
+from tasks_app.monitoring import thresholds
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -188,15 +188,15 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "TaskStatusEnum": "tasks_app.models.task.TaskStatus",
         "HealthStatusEnum": ["healthy", "degraded", "unhealthy", "disabled"],
-        "RunStateEnum": "tasks_app.runs.states.WORDS",
+        "RunStateEnum": "tasks_app.workflows.state.WORDS",
         "ObservationStateEnum": "pipeline_app.models.observation.ObservationState",
         "SubbandStateEnum": "pipeline_app.models.observation.SubbandState",
-        "WorkerStateEnum": "tasks_app.hosts.worker_states.STATES",
+        "WorkerStateEnum": "tasks_app.monitoring.worker_states.STATES",
     },
 }
 
 # Security
-# Whose X-Forwarded-For and X-Forwarded-Proto are believed; see tasks_app.access.peer.
+# Whose X-Forwarded-For and X-Forwarded-Proto are believed; see tasks_app.auth.client_address.
 ABSURD_PROXIES = env.networks("ABSURD_PROXIES", "unix")
 # Requests a minute; 0 lets all pass. `refused` are those that an address gets a 401 for.
 ABSURD_THROTTLE = env.numbers(
@@ -218,7 +218,7 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False  # it would greet on standard error whoever runs a command
 AXES_ENABLE_ACCESS_FAILURE_LOG = False  # a row for each failure fills the disk; the log has a line
-AXES_CLIENT_IP_CALLABLE = "tasks_app.access.peer.client_address"
+AXES_CLIENT_IP_CALLABLE = "tasks_app.auth.client_address.client_address"
 AXES_LOCKOUT_CALLABLE = "absurd_project.lockout.answer"
 AXES_SENSITIVE_PARAMETERS = ["csrfmiddlewaretoken"]  # besides the password
 SESSION_COOKIE_HTTPONLY = True

@@ -10,8 +10,8 @@ from django.conf import settings
 from django.db import connection
 
 from absurd_project import lockout
-from tasks_app import system_state
-from tasks_app.sweeping.sweeper import Sweeper
+from tasks_app.engine import system_state
+from tasks_app.maintenance.sweeper import Sweeper
 
 INTERVAL_SEC = 0.5
 CLEANING_SEC = 3600.0

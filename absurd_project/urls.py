@@ -11,8 +11,8 @@ from django.urls import include, path
 from django.views import defaults
 from django.views.generic import RedirectView
 
-from tasks_app import outages
 from tasks_app.api.errors import API_ROOT, MEDIA_TYPE, RETRY_AFTER_SEC, database_outage, django_error
+from tasks_app.postgresql import outages
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),

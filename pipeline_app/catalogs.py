@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline_app.stages.photometry import Position
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 REQUIRED = ("name", "ra_deg", "dec_deg")
 NAME_CHARS = 200

@@ -13,7 +13,7 @@ from django.conf import settings
 from pydantic import BaseModel
 
 from pipeline_app.models import SubbandFile
-from tasks_app.registry import Problem
+from tasks_app.engine.registry import Problem
 
 
 def check_paths(params: BaseModel) -> list[Problem]:

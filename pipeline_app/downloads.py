@@ -12,8 +12,8 @@ from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 
 from pipeline_app.models import Product
-from tasks_app.file_calls import in_time, in_time_async
-from tasks_app.streaming import CHUNK_BYTES, open_file, open_regular, send_file, streamed
+from tasks_app.files.bounded_calls import in_time, in_time_async
+from tasks_app.files.http_streaming import CHUNK_BYTES, open_file, open_regular, send_file, streamed
 
 PICTURES = frozenset({"preview", "plot"})
 FITS = (".fits", ".fit")

@@ -12,7 +12,7 @@ from pipeline_app.stages.imaging import ImagingParams
 from pipeline_app.stages.photometry import PhotometryParams
 from pipeline_app.stages.self_calibration import SelfCalibrationParams
 from pipeline_app.stages.validation import ValidationParams
-from tasks_app.registry import TaskSpec, register
+from tasks_app.engine.registry import TaskSpec, register
 
 CONVERT = "convert-uvh5-to-ms"
 SOLVE = "calibration-solve"

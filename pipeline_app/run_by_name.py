@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.errors import ParamsInvalid
-from tasks_app.handler import InvalidInput
-from tasks_app.runs.workflows import WorkflowSpec, register
+from tasks_app.workflows.registry import WorkflowSpec, register
 
 if TYPE_CHECKING:
     from tasks_app.models import Run

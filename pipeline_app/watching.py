@@ -25,9 +25,10 @@ from pipeline_app.models import Observation, ObservationState, SubbandFile
 from pipeline_app.raw_files import STILL_WRITTEN, FileProblem, scan
 from pipeline_app.uvh5_header import FileBusy
 from pipeline_app.workflows import AlreadyStarted, Options, Plan, start
-from tasks_app import clock, registry
-from tasks_app.handler import InvalidInput
+from tasks_app.engine import registry
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.plain_text import escaped
+from tasks_app.postgresql import clock
 
 CATALOG_NAME = "catalog.csv"
 """Beside the raw files or in a directory above, up to the watched one: where to measure."""

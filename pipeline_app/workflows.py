@@ -21,8 +21,8 @@ from pipeline_app.registration import CALIBRATE, CONVERT, IMAGING, PHOTOMETRY, S
 from pipeline_app.stages.calibration_solve import MAX_FIELD_SOURCES, FieldSource
 from pipeline_app.stages.photometry import IMAGE_FIELDS, Position
 from pipeline_app.telescope import REFERENCE_FREQ_HZ, angular_separation_deg, power_beam
-from tasks_app.actions.spawn import spawn_many
-from tasks_app.actions.spawn_request import Binding, SpawnRequest
+from tasks_app.engine.options import Binding, SpawnRequest
+from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Run
 
 WORKFLOW = "standard-pipeline"

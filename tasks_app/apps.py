@@ -13,7 +13,7 @@ class TasksConfig(AppConfig):
     verbose_name = "Queue"
 
     def ready(self) -> None:
-        from tasks_app.access.roles import make_groups, note_permissions
+        from tasks_app.auth.roles import make_groups, note_permissions
         from tasks_app.django_tasks_backend import call
 
         pre_migrate.connect(note_permissions, sender=self)

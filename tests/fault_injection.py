@@ -147,7 +147,9 @@ def _site() -> str | None:
     frame = sys._getframe(2)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
-        if module.split(".")[0] in OURS and not module.startswith(("tasks_app.postgresql", "tasks_app.statements")):
+        if module.split(".")[0] in OURS and not module.startswith(
+            ("tasks_app.postgresql", "tasks_app.postgresql.statements")
+        ):
             return f"{module}.{frame.f_code.co_qualname}"
         frame = frame.f_back  # type: ignore[assignment]
     return None

@@ -17,10 +17,10 @@ def main() -> None:
 
     from pipeline_app.management.commands import absurd_ingest
     from tests.fault_injection import Injector
-    from workers import link
+    from workers import db_connection
 
     # So that many outages fit into a test.
-    link.LONGEST_DELAY_SEC = 0.3
+    db_connection.LONGEST_DELAY_SEC = 0.3
     absurd_ingest.PATIENCE_SEC = 0.05
     injector = Injector(classes=tuple(classes.split(",")), calm=int(calm), account=Path(account))
     injector.install()

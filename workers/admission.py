@@ -11,11 +11,11 @@ from pathlib import Path
 
 from django.db import transaction
 
-from tasks_app import claiming, registry, statements
-from tasks_app.claiming import Claim
-from tasks_app.hosts import reservations
-from tasks_app.hosts.room import Room, class_is_open
+from tasks_app.engine import registry, reservations, worker_calls
+from tasks_app.engine.room import Room, class_is_open
+from tasks_app.engine.worker_calls import Claim
 from tasks_app.models import Worker
+from tasks_app.postgresql import statements
 from workers import host_size
 from workers.weights import Shares
 
@@ -70,7 +70,7 @@ class Admission:
             claims: list[Claim] = []
             if kept is not None:
                 if room.holds(**kept.need) and kept.queue_name in worker.queues:
-                    claims = claiming.claim(
+                    claims = worker_calls.claim(
                         worker,
                         limit=1,
                         queues=[kept.queue_name],
@@ -83,7 +83,7 @@ class Admission:
                 room = room.without(**kept.need)
             others = self._by_share(worker, room, slots - len(claims))
             if kept is None and self.considers:
-                self._consider(worker, claiming.left_of(room, others))
+                self._consider(worker, worker_calls.left_of(room, others))
         return claims + others
 
     def _room(self, worker: Worker) -> tuple[Room, bool]:
@@ -104,7 +104,7 @@ class Admission:
             for name, share in self._shares.split(slots).items():
                 fresh = _fill(worker, room, share, [name])
                 claims += fresh
-                room = claiming.left_of(room, fresh)
+                room = worker_calls.left_of(room, fresh)
         return claims + _fill(worker, room, slots - len(claims), worker.queues)
 
     def _consider(self, worker: Worker, room: Room) -> None:
@@ -120,10 +120,10 @@ def _fill(worker: Worker, room: Room, slots: int, queues: Sequence[str]) -> list
     """Claim round after round: each time only tasks that fit by themselves are looked at."""
     claims: list[Claim] = []
     while len(claims) < slots:
-        open_now = [n for n in claiming.MEMORY_CLASSES if class_is_open(n, room.memory_gb, worker.memory_gb)]
-        fresh = claiming.claim(worker, limit=slots - len(claims), queues=queues, memory_classes=open_now, room=room)
+        open_now = [n for n in worker_calls.MEMORY_CLASSES if class_is_open(n, room.memory_gb, worker.memory_gb)]
+        fresh = worker_calls.claim(worker, limit=slots - len(claims), queues=queues, memory_classes=open_now, room=room)
         claims += fresh
-        room = claiming.left_of(room, fresh)
+        room = worker_calls.left_of(room, fresh)
         if all(each.memory_gb == each.cores == each.disk_gb == 0 for each in fresh):
             break  # nothing was found, or what was found took no room and so would have been found at once
     return claims

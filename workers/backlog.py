@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks_app import registry
+from tasks_app.engine import registry
 from tasks_app.models import Hold, Task, TaskStatus
 
 

@@ -10,20 +10,24 @@ from pathlib import Path
 from django.conf import settings
 from django.db import Error, connection
 
-from tasks_app import claiming, cleaning, full_disk, outages, registry
-from tasks_app.claiming import AttemptReport, Claim
+from tasks_app import cleaning
+from tasks_app.engine import registry, worker_calls
+from tasks_app.engine.worker_calls import AttemptReport, Claim
 from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
-from tasks_app.sweeping.sweeper import Sweeper
-from workers import backlog, confinement, deliveries, identity, leftovers, link, warming
+from tasks_app.files import full_disk
+from tasks_app.maintenance.sweeper import Sweeper
+from tasks_app.postgresql import outages
+from workers import backlog, cleanup, db_connection, identity, outcome_writer, warming
 from workers.admission import Admission
 from workers.execution import Execution
-from workers.gathering import Gathering
-from workers.listener import Listener
+from workers.notify_listener import Listener
 from workers.outcome import DRAINED, LOST
+from workers.outcome_batches import Gathering
+from workers.process import confine
+from workers.process.prewarmed import Bench
+from workers.process.supervisor import ProcessExecution
 from workers.reporting import Reporter
 from workers.shared_state import SharedState
-from workers.spare import Bench
-from workers.supervisor import ProcessExecution
 from workers.threads import Crew, ThreadExecution
 from workers.timer import Timer
 from workers.weights import Shares
@@ -60,8 +64,8 @@ class Bookkeeping(WorkerThread):
         options = state.options
         self._state, self._root, self._crew = state, root, crew
         self._on_start, self._on_change, self._on_lease = on_start, on_change, on_lease
-        self.confined = options.confine and confinement.abi() > 0
-        self._link = link.Link("claiming and delivering")
+        self.confined = options.confine and confine.abi() > 0
+        self._link = db_connection.Link("claiming and delivering")
         self._admission = Admission(Shares(options.weights), root)
         self._bench = Bench(settings.ABSURD_VAR, enabled=options.warm, log_bytes_most=settings.ABSURD_LOG_MAX_MB << 20)
         self._sweeper = Sweeper()
@@ -163,12 +167,12 @@ class Bookkeeping(WorkerThread):
         if self._gathering.wait_sec(attempts) != 0.0:
             return
         ended = [execution for execution in attempts if execution.outcome is not None]
-        for execution in deliveries.deliver_together(ended):
+        for execution in outcome_writer.deliver_together(ended):
             self._delivered(execution)
         outage: Exception | None = None
         for execution in ended:
             try:
-                if not execution.delivered and deliveries.deliver(execution):
+                if not execution.delivered and outcome_writer.deliver(execution):
                     self._delivered(execution)
             except Exception as error:
                 # A row that somebody else has locked holds up its own outcome only.
@@ -188,7 +192,7 @@ class Bookkeeping(WorkerThread):
         if news is None:
             return
         try:
-            claiming.report_progress(
+            worker_calls.report_progress(
                 execution.claim, fraction=news.fraction, message=news.message, metrics=news.metrics
             )
         except Error:
@@ -238,7 +242,7 @@ class Bookkeeping(WorkerThread):
         """Give back, free of charge, what an earlier claim may have taken whose answer was lost with the connection."""
         if self._answer_lost:
             known = [execution.claim.claim_token for execution in self._state.attempts]
-            claiming.return_unknown(self._state.presence.worker, known)
+            worker_calls.return_unknown(self._state.presence.worker, known)
             self._answer_lost = False
 
     def _take(self, claim: Claim) -> None:
@@ -249,7 +253,7 @@ class Bookkeeping(WorkerThread):
         except Exception as error:
             self.faults.note(f"preparing attempt {claim.attempt} of task {claim.task_id}", error)
             message = f"the attempt could not be prepared: {cleaning.words(error)}"
-            claiming.fail(claim, "error", message, AttemptReport())
+            worker_calls.fail(claim, "error", message, AttemptReport())
 
     def _execution(self, claim: Claim) -> Execution:
         spec = registry.find(claim.task_name)
@@ -277,7 +281,7 @@ class Bookkeeping(WorkerThread):
             handler = registry.get(claim.task_name).handler
             if execution.log_path is not None:
                 places = execution.places
-                claiming.start_attempt(claim, directory=str(places.attempt_dir), log_path=str(execution.log_path))
+                worker_calls.start_attempt(claim, directory=str(places.attempt_dir), log_path=str(execution.log_path))
             fds = execution.start(handler)
         except (LostClaim, TaskNotFound):
             execution.give_up(LOST)
@@ -300,5 +304,5 @@ class Bookkeeping(WorkerThread):
         """Do the queue's upkeep."""
         self._sweeper.sweep()
         if self._leftovers.due():
-            leftovers.sweep(self._root)
-            leftovers.sweep_state_aside(settings.ABSURD_VAR, log_days=settings.ABSURD_LOG_DAYS)
+            cleanup.sweep(self._root)
+            cleanup.sweep_state_aside(settings.ABSURD_VAR, log_days=settings.ABSURD_LOG_DAYS)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks_app.handler import Context, InvalidInput, NoWork
+from tasks_app.engine.handler import Context, InvalidInput, NoWork
 
 
 class Params(BaseModel):

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from pipeline_app.benign import BENIGN_SEVERE
 from pipeline_app.stages.casa_trial import CasaTrialParams
-from tasks_app.registry import TaskSpec, register
+from tasks_app.engine.registry import TaskSpec, register
 from workers import diagnostic_handlers as handlers
 
 _NAMES: dict[str, tuple[str, type[BaseModel], str]] = {

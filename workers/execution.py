@@ -10,12 +10,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from tasks_app import cleaning
-from tasks_app.claiming import AttemptReport, Claim
-from tasks_app.hosts.usage import Used
-from workers import logs, publication
+from tasks_app.engine.worker_calls import AttemptReport, Claim
+from tasks_app.monitoring.usage import Used
 from workers.outcome import Exit, FailureClass, Outcome, Stop, judge
-from workers.protocol import Progress
-from workers.publication import Places
+from workers.process import attempt_log, publication
+from workers.process.protocol import Progress
+from workers.process.publication import Places
 
 
 class Execution(ABC):
@@ -153,4 +153,4 @@ class Execution(ABC):
     @property
     def named(self) -> str:
         """What log lines about this attempt carry."""
-        return logs.named(self.claim)
+        return attempt_log.named(self.claim)

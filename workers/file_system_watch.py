@@ -10,9 +10,10 @@ from pathlib import Path
 
 from django.conf import settings
 
-from workers import admission, publication
+from workers import admission
 from workers.disk import DiskFloor
 from workers.execution import Execution
+from workers.process import publication
 from workers.shared_state import SharedState
 from workers.timer import Timer
 from workers.worker_thread import WorkerThread

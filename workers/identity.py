@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline_app.versions import software_versions
-from tasks_app import registry
+from tasks_app.engine import registry
 from tasks_app.models import Worker
 from workers.options import Options
 

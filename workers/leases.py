@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from django.conf import settings
 from django.db import ProgrammingError, connection, transaction
 
-from tasks_app import claiming, outages
+from tasks_app.engine import worker_calls
 from tasks_app.models import Task, WorkerOrder
-from workers import identity, link
+from tasks_app.postgresql import outages
+from workers import db_connection, identity
 from workers.execution import Execution
-from workers.notification import Notifier
 from workers.outcome import CANCELLED, LOST
 from workers.shared_state import SharedState
+from workers.systemd import Notifier
 from workers.timer import Timer
 from workers.worker_thread import WorkerThread
 
@@ -42,7 +43,7 @@ class Leases(WorkerThread):
         self._state = state
         self._notifier = notifier
         self._on_change = on_change
-        self._link = link.Link("renewing leases")
+        self._link = db_connection.Link("renewing leases")
         self._heartbeats = Timer(identity.HEARTBEAT_SEC)
         self._renewals = Timer(settings.ABSURD_LEASE_SEC / 3)
         self._watch = Timer(WATCH_SEC)
@@ -54,7 +55,7 @@ class Leases(WorkerThread):
     def expect_lease(self, lease_sec: float) -> None:
         """Renew often enough for a lease of this length."""
         self._renewals.at_most(lease_sec / 3)
-        self._link.longest_delay_sec = min(link.LONGEST_DELAY_SEC, self._renewals.interval_sec / 2)
+        self._link.longest_delay_sec = min(db_connection.LONGEST_DELAY_SEC, self._renewals.interval_sec / 2)
 
     def report_soon(self) -> None:
         """Have the worker's row tell of a change at once."""
@@ -123,7 +124,7 @@ class Leases(WorkerThread):
     def _renew(self) -> None:
         attempts = self._state.undelivered
         by_token = {execution.claim.claim_token: execution for execution in attempts}
-        renewal = claiming.renew(
+        renewal = worker_calls.renew(
             [execution.claim for execution in attempts],
             is_held=lambda claim: by_token[claim.claim_token].outcome is None,
         )

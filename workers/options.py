@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from tasks_app import names
+from tasks_app.engine import names
 from tasks_app.management.arguments import number, whole
 from workers import admission
 

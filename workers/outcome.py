@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks_app import cleaning
-from workers import protocol
-from workers.guardian import STOP_SIGNALS
-from workers.protocol import Failure, ProductNote, Reply, Result
+from workers.process import protocol
+from workers.process.guardian import STOP_SIGNALS
+from workers.process.protocol import Failure, ProductNote, Reply, Result
 
 StopClass = Literal["error", "timeout", "silent", "cancelled", "drained", "memory", "lost", "unavailable"]
 FailureClass = Literal[

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from tasks_app import claiming, outages
+from tasks_app.engine import worker_calls
 from tasks_app.errors import LostClaim, TaskNotFound
-from tasks_app.hosts import usage
+from tasks_app.monitoring import usage
+from tasks_app.postgresql import outages
 from workers.execution import Execution
 from workers.faults import Faults
 from workers.outcome import LOST
@@ -62,7 +63,7 @@ def _tell_held(execution: Execution) -> None:
     processes = "; ".join(survivors[:SURVIVORS_MOST])
     logger.warning("the kernel holds processes of %s: %s", execution.named, processes)
     try:
-        claiming.note_held(execution.claim, processes)
+        worker_calls.note_held(execution.claim, processes)
     except (LostClaim, TaskNotFound):
         execution.kill(LOST)
     execution.held_told = True
@@ -73,7 +74,7 @@ def _tell_stop(execution: Execution) -> None:
     if stop is None:
         return
     try:
-        claiming.note_stop(
+        worker_calls.note_stop(
             execution.claim,
             failure_class=stop.failure_class,
             reason=stop.message,

@@ -8,7 +8,7 @@ import time
 
 from django.conf import settings
 
-from tasks_app.hosts import data_roots
+from tasks_app.monitoring import data_roots
 
 LOOK_SEC = 5.0
 SILENT_SEC = 30.0

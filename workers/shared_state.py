@@ -7,10 +7,10 @@ import threading
 from tasks_app.models import WorkerOrder
 from workers.execution import Execution
 from workers.options import Options
-from workers.presence import Presence
 from workers.recycling import Recycling
+from workers.registration import Presence
 from workers.root_watch import RootWatch
-from workers.stop_orders import StopOrders
+from workers.stop_signals import StopOrders
 
 
 class SharedState:

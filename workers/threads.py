@@ -17,13 +17,13 @@ from queue import SimpleQueue
 
 from django.db import connections
 
-from tasks_app.claiming import AttemptReport, Claim
-from tasks_app.handler import DirectoryContext
-from workers import publication
+from tasks_app.engine.handler import DirectoryContext
+from tasks_app.engine.worker_calls import AttemptReport, Claim
 from workers.execution import Execution
 from workers.outcome import Exit, Stop, judge
-from workers.protocol import Progress, Reply, Result
-from workers.running import failure_of, plain_result, product_notes, run_handler
+from workers.process import publication
+from workers.process.protocol import Progress, Reply, Result
+from workers.process.run_handler import failure_of, plain_result, product_notes, run_handler
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from tasks_app import registry
-from tasks_app.clock import DatabaseNow
+from tasks_app.engine import registry
 from tasks_app.models import Task, TaskStatus
-from workers.spare import IDLE_SEC, Kind
+from tasks_app.postgresql.clock import DatabaseNow
+from workers.process.prewarmed import IDLE_SEC, Kind
 
 LOOKED_AT_MOST = 1000
 

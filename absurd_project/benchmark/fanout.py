@@ -19,8 +19,8 @@ from absurd_project.benchmark.progress import Progress, Step
 from absurd_project.benchmark.scratch import Scratch
 from absurd_project.benchmark.servers import DoesNotStart, last_words, running, web
 from absurd_project.benchmark.sizes import Sizes
-from tasks_app.actions.spawn import spawn, spawn_many
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn, spawn_many
 from tasks_app.models import TaskEvent
 
 EVENTS_PER_SEC = 20

@@ -17,8 +17,8 @@ from absurd_project.benchmark.progress import Progress, Step
 from absurd_project.benchmark.scratch import Scratch
 from absurd_project.benchmark.servers import web
 from absurd_project.benchmark.sizes import Sizes
-from tasks_app.actions.spawn import spawn
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn
 
 PAUSE_SEC = (0.02, 0.1)
 LONGEST_SEC = 10.0

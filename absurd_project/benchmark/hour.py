@@ -19,7 +19,7 @@ from django.conf import settings
 
 from absurd_project.benchmark.pipeline import TILE_SEC
 from absurd_project.stack import down
-from workers import environment
+from workers.process import environment
 
 STOP_SEC = 60.0
 

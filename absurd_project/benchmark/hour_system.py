@@ -37,7 +37,7 @@ from pipeline_app.simulation.presets import SIZES, TileSize, hour_tiles, process
 from pipeline_app.simulation.spec import TileSpec  # noqa: E402
 from tasks_app.models import Attempt, Task  # noqa: E402
 from tasks_app.models.task import FINISHED  # noqa: E402
-from workers.publication import ATTEMPTS  # noqa: E402
+from workers.process.publication import ATTEMPTS  # noqa: E402
 
 POLL_SEC = 0.5
 SPARE_BYTES = 5_000_000_000

@@ -18,7 +18,7 @@ from absurd_project.benchmark.progress import Progress, Step
 from absurd_project.benchmark.scratch import Scratch, second_database
 from absurd_project.benchmark.servers import web
 from absurd_project.benchmark.sizes import Sizes
-from tasks_app.figures import stats
+from tasks_app.monitoring import stats
 
 SMALL_PENDING = SMALL_FINISHED = 1_000
 FILLS = 10

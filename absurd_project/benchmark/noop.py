@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks_app import registry
+from tasks_app.engine import registry
 from workers import diagnostics
 
 NAME = "benchmark-noop"

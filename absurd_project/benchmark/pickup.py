@@ -15,8 +15,8 @@ from absurd_project.benchmark.progress import Progress
 from absurd_project.benchmark.scratch import Scratch
 from absurd_project.benchmark.servers import workers
 from absurd_project.benchmark.sizes import Sizes
-from tasks_app.actions.spawn import spawn
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn
 from tasks_app.models import Attempt, Task, TaskStatus
 
 QUEUE = "benchmark-pickup"

@@ -32,10 +32,10 @@ from pipeline_app.simulation.tile import simulate_tile
 from pipeline_app.simulation.truth import TileTruth
 from pipeline_app.stages.photometry import Measurement, Position
 from pipeline_app.workflows import Options, Plan, requests_of
-from tasks_app import registry
-from tasks_app.actions.spawn_request import Binding, SpawnRequest
+from tasks_app.engine import registry
+from tasks_app.engine.options import Binding, SpawnRequest
 from tasks_app.models import Run
-from workers import environment
+from workers.process import environment
 
 LIMIT_SEC = 3600.0
 TILE_SEC = 309.2

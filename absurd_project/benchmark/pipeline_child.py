@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from tasks_app.handler import DirectoryContext
+from tasks_app.engine.handler import DirectoryContext
 
 
 class MeasuredContext(DirectoryContext):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from tasks_app.retention.archiving import archive_batch
-from tasks_app.retention.periods import Policy
-from tasks_app.sweeping.sweeper import Sweeper
+from tasks_app.maintenance.archiving import archive_batch
+from tasks_app.maintenance.retention import Policy
+from tasks_app.maintenance.sweeper import Sweeper
 
 SWEEP_SEC = 0.5
 BATCH = 2_000

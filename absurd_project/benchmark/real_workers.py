@@ -11,8 +11,8 @@ from absurd_project.benchmark.progress import Progress
 from absurd_project.benchmark.scratch import Scratch
 from absurd_project.benchmark.servers import memory_mb, workers
 from absurd_project.benchmark.sizes import Sizes
-from tasks_app.actions.spawn import spawn_many
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Task, TaskStatus
 
 QUEUE = "benchmark-workers"

@@ -26,8 +26,8 @@ from absurd_project.benchmark.scratch import Scratch
 from absurd_project.benchmark.servers import DoesNotStart, workers
 from absurd_project.benchmark.sizes import Sizes
 from absurd_project.stack.processes import CHECKOUT
-from tasks_app.actions.spawn import spawn
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn
 from tasks_app.models import Attempt, Task
 
 QUEUE = "benchmark-stage"
@@ -49,7 +49,7 @@ import sys
 from pathlib import Path
 from pipeline_app.casa import convert
 from pipeline_app.stages.convert import ConvertParams
-from tasks_app.handler import DirectoryContext
+from tasks_app.engine.handler import DirectoryContext
 place = Path(sys.argv[1])
 context = DirectoryContext(
     attempt_dir=place, published_dir=place / "published", task_id="plain", attempt=1, task_name="plain", data_roots=[]

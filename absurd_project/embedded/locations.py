@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absurd_project import env
 from absurd_project.embedded.refusal import EmbeddedServerError
-from tasks_app.private import make_private
+from tasks_app.files.private_directories import make_private
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from tasks_app.event_window import readable_limit
+from tasks_app.engine.event_window import readable_limit
 from tasks_app.models import TaskEvent
 
 

@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from absurd_project import accounts
-from tasks_app import system_state
+from tasks_app.engine import system_state
 
 
 class NotReady(Exception):

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from pipeline_app.ingest import Ingested, Tile
 from pipeline_app.models import Measurement, Product, SubbandFile
-from tasks_app import clock
 from tasks_app.models import Attempt, Run, Task, TaskStatus
+from tasks_app.postgresql import clock
 
 FORMAT = 2
 

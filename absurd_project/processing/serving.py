@@ -12,7 +12,7 @@ from types import TracebackType
 from absurd_project.stack import LogFiles, Process
 from absurd_project.stack.child import Child
 from absurd_project.stack.processes import CHECKOUT
-from tasks_app.figures import stats
+from tasks_app.monitoring import stats
 
 MOST_SLOTS = 4
 LOOK_SEC = 2.0

@@ -16,11 +16,11 @@ from absurd_project.processing.serving import Serving
 from pipeline_app.calibration_choice import plan_set
 from pipeline_app.ingest import Ingested
 from pipeline_app.workflows import Options, start
-from tasks_app import outages
-from tasks_app.actions.cancel import cancel
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Hold, Queue, Run, Task, TaskStatus
 from tasks_app.models.task import FINISHED
+from tasks_app.operations.cancel import cancel
+from tasks_app.postgresql import outages
 
 POLL_SEC = 0.25
 CANCEL_SEC = 45.0

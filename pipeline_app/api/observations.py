@@ -24,7 +24,7 @@ from tasks_app.api.filters import narrowed, parameters
 from tasks_app.api.pagination import paged
 from tasks_app.api.shown import Shown
 from tasks_app.models import Run
-from tasks_app.runs.states import state_of
+from tasks_app.workflows.state import state_of
 
 PRODUCTS_SHOWN = 500
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_app.access.needs import Need
+from tasks_app.auth.requirements import Need
 
 VIEW_OBSERVATION = Need(scope="read", permission="pipeline_app.view_observation")
 VIEW_PRODUCT = Need(scope="read", permission="pipeline_app.view_product")

@@ -36,7 +36,7 @@ from pipeline_app.quality import Assessment, Verdict
 from pipeline_app.stages.calibrate_target import CalibrateTargetParams, CalibrateTargetResult
 from pipeline_app.telescope import DISH_DIAMETER_M
 from pipeline_app.verdicts import VerdictRecord, inherit, record_of_calibration, write_record
-from tasks_app.handler import Context, InvalidInput
+from tasks_app.engine.handler import Context, InvalidInput
 
 _CHOOSING_STARTS, _READING_STARTS, _WEIGHING_STARTS, _WRITING_STARTS, _CHECKING_STARTS = 0.05, 0.1, 0.78, 0.8, 0.95
 _COHERENCE_BAND_HZ = 2e6

@@ -19,7 +19,7 @@ from pipeline_app.casa.smearing import channels_to_average
 from pipeline_app.casa.solutions import GAINS_NPZ, Solutions
 from pipeline_app.stages.calibration_apply import CalibrationApplyParams, CalibrationApplyResult
 from pipeline_app.verdicts import assess_warnings, inherit, record_of_calibration, record_of_conversion, write_record
-from tasks_app.handler import Context, InvalidInput
+from tasks_app.engine.handler import Context, InvalidInput
 
 _FLAGGING_STARTS, _APPLYING_STARTS, _AVERAGING_STARTS = 0.2, 0.5, 0.7
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipeline_app.casa.solutions import GAINS_NPZ
 from pipeline_app.stages.calibrating import CalibratingParams
 from pipeline_app.stages.calibration_solve import RECORD_NAME, CalibrationRecord
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ from pipeline_app.stages.calibration_solve import (
     FittedFieldSource,
 )
 from pipeline_app.verdicts import inherit, record_of_conversion
-from tasks_app.handler import Context
+from tasks_app.engine.handler import Context
 
 PLOT_NAME = "solutions.png"
 _LOADED, _FLAGGED, _SOLVED, _WRITTEN = 0.25, 0.3, 0.9, 0.95

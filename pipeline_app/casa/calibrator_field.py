@@ -10,7 +10,7 @@ from pipeline_app.calibrators import Calibrator, UnknownCalibrator, calibrator, 
 from pipeline_app.casa.model import PointSource
 from pipeline_app.casa.pointing import BeamTrack
 from pipeline_app.stages.calibration_solve import FieldSource
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 MAIN_LOBE_DEG = 2.5
 """Inside the first null, 3.2 degrees at 1.405 GHz; scaled with the dish."""

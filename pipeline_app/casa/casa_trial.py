@@ -11,7 +11,7 @@ import casatools
 
 from pipeline_app.stages.casa_trial import CasaTrialParams, CasaTrialResult
 from pipeline_app.telescope import TELESCOPE_NAME
-from tasks_app.handler import Context
+from tasks_app.engine.handler import Context
 
 
 def run(params: CasaTrialParams, context: Context) -> CasaTrialResult:

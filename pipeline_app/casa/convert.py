@@ -48,7 +48,7 @@ from pipeline_app.quality import assess
 from pipeline_app.stages.convert import ConvertParams, ConvertResult
 from pipeline_app.telescope import DSA_NAMES, array_itrf_m
 from pipeline_app.verdicts import CONVERSION_NAME, VerdictRecord, inherit, write_record
-from tasks_app.handler import Context, InvalidInput
+from tasks_app.engine.handler import Context, InvalidInput
 
 _PHASING_STARTS = 0.7
 _WRITING_STARTS = 0.75

@@ -13,7 +13,7 @@ from astropy.wcs import WCS, FITSFixedWarning
 from numpy.typing import NDArray
 
 from pipeline_app.verdicts import VerdictRecord, from_cards, to_cards
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 
 @dataclass(frozen=True, kw_only=True)

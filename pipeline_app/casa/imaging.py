@@ -25,7 +25,7 @@ from pipeline_app.casa.weighting import ImagingWeights, imaging_weights
 from pipeline_app.quality import Assessment, ImageFigures, judge_image
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult
 from pipeline_app.verdicts import VerdictRecord, inherit, record_of_calibrated
-from tasks_app.handler import Context
+from tasks_app.engine.handler import Context
 
 RESPONSE_CUTOFF = 0.1
 """The corrected image is blank where the effective response is less."""

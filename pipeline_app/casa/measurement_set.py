@@ -13,7 +13,7 @@ from casacore import tables
 from numpy.typing import NDArray
 
 from pipeline_app import telescope
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 PARALLEL_HANDS = (5, 8, 9, 12)
 """Codes of RR, LL, XX, YY in the POLARIZATION table (casacore Stokes enumeration)."""

@@ -24,7 +24,7 @@ from pipeline_app.casa.pointing import beam_track
 from pipeline_app.casa.sky_grid import Grid
 from pipeline_app.casa.stokes import StokesI, read_stokes_i
 from pipeline_app.casa.weighting import imaging_weights
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 MAX_CENTRE_ERROR_ARCSEC = 0.01
 

@@ -19,7 +19,7 @@ from pipeline_app.catalogs import read_catalog
 from pipeline_app.quality import PhotometryFigures, judge_photometry
 from pipeline_app.stages.photometry import IMAGE_FIELDS, Measurement, PhotometryParams, PhotometryResult, Position
 from pipeline_app.verdicts import VerdictRecord, inherit, read_record
-from tasks_app.handler import Context, InvalidInput
+from tasks_app.engine.handler import Context, InvalidInput
 
 MIN_SNR_OFFSET = 10.0
 """A centroid is worth fitting above this."""

@@ -13,7 +13,7 @@ from pipeline_app import uvh5_header
 from pipeline_app.telescope import CHANNEL_WIDTH_HZ, CHANNELS_PER_SUBBAND, N_SUBBANDS, subband_freqs_hz
 from pipeline_app.uvh5_header import GRID_TOLERANCE, BadRawFile, RawHeader
 from pipeline_app.uvh5_tile import differences
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 __all__ = ["RawHeader", "Spectrum", "plan_spectrum", "read_header"]
 

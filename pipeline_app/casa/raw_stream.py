@@ -20,7 +20,7 @@ from pyuvdata import UVData
 from pipeline_app.casa.raw import RawHeader, Spectrum, plan_spectrum, read_header
 from pipeline_app.casa.subband import PhaseCentre, common_centre, pointing_declination_deg, rephase
 from pipeline_app.casa.uvw import set_differential_uvw
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 PARALLEL_HANDS = (-1, -2, -5, -6)
 """Codes of RR, LL, XX, YY on the polarisation axis of a raw file (AIPS memo 117)."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 CHAIN = (*range(104, 109), *range(109, 114), *range(114, 117), 103, 117)
 """Stations in the order in which the observatory's own pipeline prefers them: outriggers, which see little else."""

@@ -20,7 +20,7 @@ from pipeline_app.stages.imaging import ImagingParams, ImagingResult
 from pipeline_app.stages.photometry import IMAGE_FIELDS
 from pipeline_app.stages.self_calibration import RECORD_NAME, SelfCalibrationParams, SelfCalibrationResult
 from pipeline_app.verdicts import VerdictRecord, inherit, record_of_calibrated, write_record
-from tasks_app.handler import Context
+from tasks_app.engine.handler import Context
 
 START, SUMMED, SOLVED, CORRECTED = 0.02, 0.25, 0.3, 0.35
 """Progress at the end of each part; the second imaging takes the rest."""

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from pipeline_app.casa.fits_images import Beam
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 PIXELS_PER_BEAM = 5.0
 """Across the minor axis of the fitted beam."""

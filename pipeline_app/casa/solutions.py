@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_app.casa.measurement_set import MeasurementSetInfo, Rows, open_table
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 DELAY, BANDPASS, GAIN = "K.cal", "B.cal", "G.cal"
 """Names of the tables in a calibration directory, in the order in which they are applied."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline_app.casa import measurement_set
 from pipeline_app.casa.measurement_set import MeasurementSetInfo, Rows, open_table
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from pyuvdata import UVData
 
 from pipeline_app.casa.raw import RawHeader
 from pipeline_app.telescope import DSA_NAMES
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 WILD_FACTOR = 1e4
 """A visibility above this times the median amplitude of its kind in its subband is garbage, not interference."""

@@ -15,7 +15,7 @@ from pipeline_app.stages.photometry import IMAGE_FIELDS, Measurement, Photometry
 from pipeline_app.stages.validation import RECORD_NAME, ValidatedSource, ValidationParams, ValidationResult
 from pipeline_app.validation import ValidationFigures, judge_validation
 from pipeline_app.verdicts import VerdictRecord, inherit, read_record
-from tasks_app.handler import Context, InvalidInput
+from tasks_app.engine.handler import Context, InvalidInput
 
 DETECTION_SNR = 5.0
 MEDIAN_EFFICIENCY = 1.2533

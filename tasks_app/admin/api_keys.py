@@ -12,11 +12,10 @@ from django.http import HttpRequest
 from rest_framework_api_key.admin import APIKeyModelAdmin
 from rest_framework_api_key.models import AbstractAPIKey, APIKey
 
-from tasks_app import transitions
-from tasks_app.access.keys import actor_of
+from tasks_app.auth.keys import actor_of
+from tasks_app.engine.events import Act, announce
 from tasks_app.models import ApiKey
 from tasks_app.models.api_key import SCOPES
-from tasks_app.transitions import Act
 
 MEANING = {
     "read": "read: look at everything",
@@ -67,7 +66,7 @@ class ApiKeyAdmin(APIKeyModelAdmin):
 
     def _announce(self, request: HttpRequest, verb: str, key: ApiKey) -> None:
         detail = {"key": key.prefix, "name": key.name, "scopes": key.scopes, "owner": str(key.owner or "")}
-        transitions.announce(Act(verb=verb, actor=actor_of(request.user, None), detail=detail))
+        announce(Act(verb=verb, actor=actor_of(request.user, None), detail=detail))
 
     @admin.display(description="scopes")
     def opens(self, key: ApiKey) -> str:

@@ -16,10 +16,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app import archive
 from tasks_app.admin import display, panels, relatives
 from tasks_app.admin.filters import Choices, EventQueueFilter, StatusFilter, TaskNameFilter
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range
+from tasks_app.engine import archive
 from tasks_app.models import ArchivedTask, TaskStatus
 from tasks_app.models.task import FINISHED
 

@@ -13,8 +13,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from tasks_app.access.keys import actor_of
 from tasks_app.admin.verbs import ReasonForm
+from tasks_app.auth.keys import actor_of
 from tasks_app.errors import AbsurdError
 
 

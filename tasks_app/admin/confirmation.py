@@ -10,9 +10,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
-from tasks_app.actions.bulk import has_grown
 from tasks_app.admin.verbs import Verb, carry_out
 from tasks_app.models import Task
+from tasks_app.operations.bulk import has_grown
 
 SHOWN = 20
 TYPE_THE_NUMBER_ABOVE = 100

@@ -8,11 +8,10 @@ from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Left
 
-from tasks_app import health
 from tasks_app.admin.display import ERROR_CHARS
-from tasks_app.figures import stats
-from tasks_app.hosts.worker_states import recent_workers
 from tasks_app.models import Queue, Task, TaskStatus
+from tasks_app.monitoring import health, stats
+from tasks_app.monitoring.worker_states import recent_workers
 
 SHOWN = 10
 RUNNING_SHOWN = 50

@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app import wording
-from tasks_app.explain import Explanation
+from tasks_app import formats
+from tasks_app.monitoring.explain.findings import Explanation
 
 NOTHING = "–"
 ICONS = {
@@ -74,7 +74,7 @@ def utc(moment: datetime | None) -> SafeString | str:
     """Write a moment in UTC with a Z."""
     if moment is None:
         return NOTHING
-    return format_html('<time datetime="{}">{}</time>', moment.astimezone(UTC).isoformat(), wording.moment(moment))
+    return format_html('<time datetime="{}">{}</time>', moment.astimezone(UTC).isoformat(), formats.moment(moment))
 
 
 def ago(moment: datetime | None) -> SafeString | str:
@@ -83,7 +83,7 @@ def ago(moment: datetime | None) -> SafeString | str:
         return NOTHING
     passed = duration(max(0.0, (timezone.now() - moment).total_seconds()))
     iso = moment.astimezone(UTC).isoformat()
-    return format_html('<time datetime="{}" title="{}">{}</time>', iso, wording.moment(moment), passed)
+    return format_html('<time datetime="{}" title="{}">{}</time>', iso, formats.moment(moment), passed)
 
 
 def due(moment: datetime) -> str:
@@ -93,7 +93,7 @@ def due(moment: datetime) -> str:
 
 def duration(seconds: float | None) -> str:
     """Write a duration in the two units that matter."""
-    return NOTHING if seconds is None else wording.duration(seconds)
+    return NOTHING if seconds is None else formats.duration(seconds)
 
 
 def size(n_bytes: int | None) -> str:
@@ -126,4 +126,4 @@ def _brief(value: Any) -> str:
 
 def first_line(text: str | None, chars: int = ERROR_CHARS) -> str:
     """Return the first line of an error, shortened."""
-    return wording.first_line(text, chars)
+    return formats.first_line(text, chars)

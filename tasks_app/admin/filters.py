@@ -10,8 +10,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from tasks_app import registry
 from tasks_app.admin.display import BANDS
+from tasks_app.engine import registry
 from tasks_app.models import Queue, TaskStatus
 
 Choices = list[tuple[str, str]]

@@ -10,13 +10,13 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from tasks_app.access.keys import actor_of
-from tasks_app.actions.freeze import current, freeze, thaw
 from tasks_app.admin.asking import Question, ask, is_confirmed
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.admin.verbs import ReasonForm
+from tasks_app.auth.keys import actor_of
 from tasks_app.errors import AbsurdError
 from tasks_app.models import Freeze, Task, TaskStatus
+from tasks_app.operations.freeze import current, freeze, thaw
 
 PERMISSION = "tasks_app.freeze_everything"
 PAGE = "admin:tasks_app_freeze_changelist"

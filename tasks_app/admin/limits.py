@@ -13,12 +13,12 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from tasks_app.access.keys import actor_of
-from tasks_app.actions.limit import SIZE_MOST, remove_limit, set_limit
 from tasks_app.admin import display
 from tasks_app.admin.asking import Question, ask_and_act
 from tasks_app.admin.reading import ConsoleAdmin
+from tasks_app.auth.keys import actor_of
 from tasks_app.models import Hold, Limit, Queue, Task, TaskStatus
+from tasks_app.operations.limit import SIZE_MOST, remove_limit, set_limit
 
 PERMISSION = "tasks_app.set_limit"
 PARKED_SHOWN = 1000

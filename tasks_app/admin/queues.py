@@ -14,13 +14,13 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.access.keys import actor_of
-from tasks_app.actions import pause
 from tasks_app.admin import display
 from tasks_app.admin.reading import ConsoleAdmin
 from tasks_app.admin.verbs import ReasonForm
-from tasks_app.figures import stats
+from tasks_app.auth.keys import actor_of
 from tasks_app.models import Queue
+from tasks_app.monitoring import stats
+from tasks_app.operations import pause
 
 
 @admin.register(Queue)

@@ -10,14 +10,14 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from tasks_app.access.keys import actor_of
-from tasks_app.actions.respawn import respawn
-from tasks_app.actions.spawn import TIMEOUT_MOST_SEC
 from tasks_app.admin.asking import Question, ask, is_confirmed
 from tasks_app.admin.verbs import PriorityForm
-from tasks_app.claiming import with_bindings
+from tasks_app.auth.keys import actor_of
+from tasks_app.engine.spawn import TIMEOUT_MOST_SEC
+from tasks_app.engine.worker_calls import with_bindings
 from tasks_app.errors import AbsurdError
 from tasks_app.models import Task
+from tasks_app.operations.respawn import respawn
 
 PERMISSION = "tasks_app.respawn_task"
 

@@ -12,13 +12,13 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
-from tasks_app.access.keys import actor_of
-from tasks_app.actions.run_retry import retry_run
-from tasks_app.actions.runs import cancel_run
 from tasks_app.admin.verbs import ReasonForm
+from tasks_app.auth.keys import actor_of
 from tasks_app.errors import AbsurdError
 from tasks_app.models import Run, Task
-from tasks_app.runs.states import SUPERSEDED
+from tasks_app.operations.run_retry import retry_run
+from tasks_app.operations.runs import cancel_run
+from tasks_app.workflows.state import SUPERSEDED
 
 SHOWN_AS = {
     "cancelled": "cancelled at once",

@@ -20,8 +20,8 @@ from tasks_app.admin.asking import verb_urls
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.admin.run_verbs import VERBS, RunVerb, ask_or_act, refusal_of
 from tasks_app.models import Run
-from tasks_app.runs.graphs import RunGraph, graph_of
-from tasks_app.runs.states import RunState, state_of, states_of
+from tasks_app.workflows.graph import RunGraph, graph_of
+from tasks_app.workflows.state import RunState, state_of, states_of
 
 OTHERS = ("claimed", "pending", "waiting", "failed", "cancelled", "done_without", "superseded")
 

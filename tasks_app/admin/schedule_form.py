@@ -6,10 +6,10 @@ from typing import Any
 
 from django import forms
 
-from tasks_app import registry
-from tasks_app.actions.schedules import FIELDS, check
+from tasks_app.engine import registry
 from tasks_app.errors import ParamsInvalid, UnknownTaskName
 from tasks_app.models import Schedule
+from tasks_app.operations.schedules import FIELDS, check
 
 
 class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -16,14 +16,15 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from tasks_app import clock, schedules
-from tasks_app.access.keys import actor_of
-from tasks_app.actions.schedules import FIELDS, delete, run_now, save, set_enabled
 from tasks_app.admin import display
 from tasks_app.admin.asking import Question, ask_and_act, verb_urls
 from tasks_app.admin.reading import ConsoleAdmin
 from tasks_app.admin.schedule_form import ScheduleForm
+from tasks_app.auth.keys import actor_of
+from tasks_app.engine import cron
 from tasks_app.models import Schedule
+from tasks_app.operations.schedules import FIELDS, delete, run_now, save, set_enabled
+from tasks_app.postgresql import clock
 
 PERMISSION = "tasks_app.run_schedule"
 FIXED = ("upcoming", "last_run", "last_error", "created_by")
@@ -205,6 +206,6 @@ class ScheduleAdmin(ConsoleAdmin):
         if not schedule.enabled or schedule.next_run_at is None:
             return display.NOTHING
         zone = ZoneInfo(schedule.time_zone)
-        moments = schedules.upcoming(schedule, clock.now())
+        moments = cron.upcoming(schedule, clock.now())
         rows = ((display.utc(each), f"{each.astimezone(zone):%a %Y-%m-%d %H:%M %Z}") for each in moments)
         return format_html_join("", '<div>{} <span class="quiet">{}</span></div>', rows)

@@ -16,7 +16,6 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.actions.lookup import find
 from tasks_app.admin import display, panels, relatives, respawning
 from tasks_app.admin.archive import archived_page
 from tasks_app.admin.asking import verb_urls
@@ -24,9 +23,10 @@ from tasks_app.admin.confirmation import ask_or_act
 from tasks_app.admin.filters import BandFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range
 from tasks_app.admin.verbs import VERBS, Verb
+from tasks_app.engine.lookup import find
 from tasks_app.errors import TaskNotFound
-from tasks_app.explain import explain
 from tasks_app.models import Attempt, Task, TaskEvent
+from tasks_app.monitoring.explain.explanation import explain
 
 EVENTS_SHOWN = 200
 

@@ -13,10 +13,10 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from tasks_app.access.keys import actor_of
-from tasks_app.actions import bulk
+from tasks_app.auth.keys import actor_of
 from tasks_app.models import Task
 from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.operations import bulk
 
 
 class ReasonForm(forms.Form):

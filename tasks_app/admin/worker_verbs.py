@@ -10,9 +10,9 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
-from tasks_app.actions.workers import RESUME, order_worker, refusal
 from tasks_app.admin.asking import Question, ask_and_act
 from tasks_app.models import Worker, WorkerOrder
+from tasks_app.operations.workers import RESUME, order_worker, refusal
 
 PERMISSION = "tasks_app.order_worker"
 

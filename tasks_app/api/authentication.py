@@ -7,7 +7,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from tasks_app.access.keys import KeyHolder, holder_of
+from tasks_app.auth.keys import KeyHolder, holder_of
 
 HEADER = "X-API-Key"
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from tasks_app.actions.idempotency import KEY_CHARS
-from tasks_app.actions.spawn_batch import TASKS_MOST
 from tasks_app.api.serializers import SpawnedSerializer, SpawnSerializer, Strict
+from tasks_app.engine.idempotency import KEY_CHARS
+from tasks_app.engine.spawn_batch import TASKS_MOST
 
 
 class BatchItemSerializer(SpawnSerializer):

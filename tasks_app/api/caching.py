@@ -16,11 +16,11 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app import archive
-from tasks_app.actions.lookup import VERSION
+from tasks_app.engine import archive
+from tasks_app.engine.lookup import VERSION
 from tasks_app.errors import TaskNotFound
-from tasks_app.hosts.worker_states import WorkerReport
 from tasks_app.models import ArchivedTask, Task, Worker
+from tasks_app.monitoring.worker_states import WorkerReport
 
 IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match", str, OpenApiParameter.HEADER, description="An ETag from before: 304 where nothing has changed."

@@ -10,7 +10,7 @@ from django.http import QueryDict
 from tasks_app.api.filters import TaskFilter
 from tasks_app.errors import ParamsInvalid
 from tasks_app.models import Task
-from tasks_app.querysets import TaskQuerySet
+from tasks_app.models.querysets import TaskQuerySet
 
 
 def tasks_where(query: QueryDict) -> TaskQuerySet:

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
 
-from tasks_app.actions import bulk
 from tasks_app.errors import ConfirmationRefused, SelectionGrew
+from tasks_app.operations import bulk
 
 TOKEN_SEC = 600
 SPARE = 2

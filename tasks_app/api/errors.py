@@ -16,8 +16,9 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app import errors, outages
+from tasks_app import errors
 from tasks_app.api import throttling
+from tasks_app.postgresql import outages
 
 MEDIA_TYPE = "application/problem+json"
 API_ROOT = "/api/"

@@ -6,8 +6,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from tasks_app.explain import Code
 from tasks_app.models import TaskStatus
+from tasks_app.monitoring.explain.findings import Code
 
 
 class FindingSerializer(serializers.Serializer[Any]):

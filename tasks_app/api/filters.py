@@ -15,9 +15,9 @@ from rest_framework.request import Request
 
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.pagination import LIMIT_DEFAULT, LIMIT_MOST, refuse_unknown
-from tasks_app.clock import DatabaseNow
 from tasks_app.models import ArchivedTask, Limit, Run, Schedule, Task, TaskEvent, TaskStatus, Worker
 from tasks_app.models.task import FINISHED, FailureClass
+from tasks_app.postgresql.clock import DatabaseNow
 
 PAGE_PARAMETERS = ("limit", "cursor")
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from tasks_app.actions.limit import SIZE_MOST
 from tasks_app.api.serializers import ReasonSerializer
 from tasks_app.models import Limit
+from tasks_app.operations.limit import SIZE_MOST
 
 
 class LimitSerializer(serializers.Serializer[Any]):

@@ -8,9 +8,9 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from tasks_app.access import peer
-from tasks_app.access.keys import KeyHolder, is_local_reader, user_may
-from tasks_app.access.needs import READ, Need
+from tasks_app.auth import client_address
+from tasks_app.auth.keys import KeyHolder, is_local_reader, user_may
+from tasks_app.auth.requirements import READ, Need
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView  # which imports this module through the settings
@@ -41,7 +41,7 @@ def check(request: Request, need: Need) -> None:
 
 def may_read_locally(request: Request) -> bool:
     """Whether the request comes from this machine in local mode, and nobody passed it on."""
-    return not peer.is_forwarded(request.META) and is_local_reader(
+    return not client_address.is_forwarded(request.META) and is_local_reader(
         request.META.get("REMOTE_ADDR"), request.META.get("HTTP_HOST", "")
     )
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from tasks_app.actions.spawn_request import Binding, Gather
 from tasks_app.api.serializers import SpawnSerializer, Strict
-from tasks_app.runs.plans import STAGE_NAME_CHARS, TASKS_MOST, All, One, RunPlan, Source, Stage
+from tasks_app.engine.options import Binding, Gather
+from tasks_app.workflows.plan import STAGE_NAME_CHARS, TASKS_MOST, All, One, RunPlan, Source, Stage
 
 
 class TakenFromSerializer(Strict):

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from tasks_app.api.serializers import ReasonSerializer
 from tasks_app.models import TaskStatus
-from tasks_app.runs.states import WORDS
+from tasks_app.workflows.state import WORDS
 
 
 class TroubleSerializer(serializers.Serializer[Any]):

@@ -6,13 +6,13 @@ from typing import Any
 
 from rest_framework import serializers
 
-from tasks_app.actions.acknowledge import FINDINGS
-from tasks_app.actions.spawn_request import Join
 from tasks_app.api.prepared import PreparedSerializer
-from tasks_app.hosts import worker_states
-from tasks_app.hosts.worker_states import WorkerReport
+from tasks_app.engine.options import Join
 from tasks_app.models import Task, WorkerOrder
 from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.monitoring import worker_states
+from tasks_app.monitoring.worker_states import WorkerReport
+from tasks_app.operations.acknowledge import FINDINGS
 
 HEAVY_FIELDS = ("result", "error", "bindings")
 ERROR_SUMMARY_CHARS = 300

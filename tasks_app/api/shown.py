@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from tasks_app.models import Run
-from tasks_app.runs.graphs import RunGraph
-from tasks_app.runs.states import RunState
+from tasks_app.workflows.graph import RunGraph
+from tasks_app.workflows.state import RunState
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from tasks_app.access import peer, tally
-from tasks_app.access.keys import KeyHolder
+from tasks_app.auth import client_address, rate_limiter
+from tasks_app.auth.keys import KeyHolder
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
@@ -22,7 +22,7 @@ class CallerThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         kind, name = _caller(request)
-        self._wait_sec = tally.wait_sec(kind, name)
+        self._wait_sec = rate_limiter.wait_sec(kind, name)
         return self._wait_sec is None
 
     def wait(self) -> float | None:
@@ -34,7 +34,7 @@ def instead_of_refusal(request: Request) -> exceptions.Throttled | None:
 
     The view's throttles come after authentication, so those who fail it never meet them.
     """
-    waiting = tally.wait_sec("refused", _address(request))
+    waiting = rate_limiter.wait_sec("refused", _address(request))
     return None if waiting is None else exceptions.Throttled(waiting)
 
 
@@ -47,4 +47,4 @@ def _caller(request: Request) -> tuple[str, str]:
 
 
 def _address(request: Request) -> str:
-    return peer.address_of(request.META) or peer.UNIX
+    return client_address.address_of(request.META) or client_address.UNIX

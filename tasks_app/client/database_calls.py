@@ -15,14 +15,6 @@ from django.http import QueryDict
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.renderers import JSONRenderer
 
-from tasks_app import health as looking
-from tasks_app.actions import cancel as cancelling
-from tasks_app.actions import lookup
-from tasks_app.actions import reprioritize as reprioritizing
-from tasks_app.actions import retry as retrying
-from tasks_app.actions.spawn import spawn as spawn_one
-from tasks_app.actions.spawn_batch import spawn_batch
-from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.api.choosing import tasks_where
 from tasks_app.api.errors import flatten
 from tasks_app.api.parsers import JsonObjectParser
@@ -37,9 +29,17 @@ from tasks_app.api.views.queues import queue_names as all_queue_names
 from tasks_app.api.views.tasks import detail_of
 from tasks_app.client.faults import RequestRefused
 from tasks_app.client.transport import Document
+from tasks_app.engine import lookup
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn as spawn_one
+from tasks_app.engine.spawn_batch import spawn_batch
 from tasks_app.errors import ParamsInvalid, QueueNotFound, TaskNotFound
-from tasks_app.figures import stats
 from tasks_app.models import Queue
+from tasks_app.monitoring import health as looking
+from tasks_app.monitoring import stats
+from tasks_app.operations import cancel as cancelling
+from tasks_app.operations import reprioritize as reprioritizing
+from tasks_app.operations import retry as retrying
 
 
 def actor() -> str:

@@ -6,7 +6,7 @@ import json
 from uuid import UUID
 
 from tasks_app.client.transport import Choice, Document
-from tasks_app.event_window import readable_limit
+from tasks_app.engine.event_window import readable_limit
 from tasks_app.feed.messages import Message, Wanted, queue_stats_update, resync, selected
 from tasks_app.feed.reader import read_after
 

@@ -18,10 +18,11 @@ from django.core.management import call_command
 from django.db import DataError, Error, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from tasks_app import outages, wakeups
 from tasks_app.client.config import AbsurdConfig, without_password
 from tasks_app.client.faults import DatabaseNotReady, RequestRefused, ServerFault, Unavailable
+from tasks_app.engine import notify
 from tasks_app.errors import AbsurdError
+from tasks_app.postgresql import outages
 from tasks_app.postgresql.base import DatabaseWrapper
 from tasks_app.redaction import without_passwords
 
@@ -62,7 +63,7 @@ def let_go() -> None:
         _open_clients -= 1
         connection.close()
         if _configured_here and not _open_clients:
-            wakeups.publisher.finish()
+            notify.publisher.finish()
             cast(DatabaseWrapper, connection).close_pool()
 
 

@@ -1,6 +1,7 @@
 """What can go wrong, by the same names whichever way the queue is reached.
 
-What the queue itself refuses is raised as in `tasks_app.errors`; here is what only a client meets. Each has a `remedy`.
+What the queue itself refuses is raised as in `tasks_app.errors`; here is what only a client meets. Each has a
+`remedy`.
 """
 
 from __future__ import annotations

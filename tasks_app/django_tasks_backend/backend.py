@@ -62,9 +62,9 @@ class AbsurdBackend(BaseTaskBackend):
         Raises InvalidTask, TypeError or ValueError for arguments that JSON cannot hold, and Disabled.
         """
         # A backend is made when a module decorates its first function, perhaps before the models can be imported.
-        from tasks_app.actions.spawn import spawn
-        from tasks_app.actions.spawn_request import SpawnRequest
         from tasks_app.django_tasks_backend import results
+        from tasks_app.engine.options import SpawnRequest
+        from tasks_app.engine.spawn import spawn
 
         self.validate_task(task)
         _check_path(task)

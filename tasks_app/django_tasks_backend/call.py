@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks_app import registry
-from tasks_app.registry import Problem, TaskSpec
+from tasks_app.engine import registry
+from tasks_app.engine.registry import Problem, TaskSpec
 
 NAME = "django-task"
 PACKAGE = "tasks_app.django_tasks_backend"

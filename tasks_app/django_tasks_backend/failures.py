@@ -12,8 +12,8 @@ from typing import Any, cast
 
 from tasks_app import cleaning
 from tasks_app.django_tasks_backend.interface import TaskError
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.errors import AttemptFailed, TaskCancelled
-from tasks_app.handler import InvalidInput
 
 NOTE = "exception class: "
 _MARK = re.compile(rf"^[ |]*{NOTE}(?P<path>\S+)(?:\n|\Z)", re.MULTILINE)

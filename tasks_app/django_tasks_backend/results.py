@@ -13,7 +13,7 @@ from tasks_app import models
 from tasks_app.django_tasks_backend import failures, registered
 from tasks_app.django_tasks_backend.call import NAME, Call
 from tasks_app.django_tasks_backend.interface import Task, TaskError, TaskResult, TaskResultStatus
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.models import TaskStatus
 
 STATUSES = {

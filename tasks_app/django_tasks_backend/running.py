@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks_app import cleaning, clock
+from tasks_app import cleaning
 from tasks_app.django_tasks_backend import failures, registered, results
 from tasks_app.django_tasks_backend.call import Call
 from tasks_app.django_tasks_backend.interface import (
@@ -16,7 +16,8 @@ from tasks_app.django_tasks_backend.interface import (
     task_finished,
     task_started,
 )
-from tasks_app.handler import Context, NoWork, Unavailable
+from tasks_app.engine.handler import Context, NoWork, Unavailable
+from tasks_app.postgresql import clock
 
 
 def run(params: Call, context: Context) -> dict[str, Any]:

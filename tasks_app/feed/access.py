@@ -16,10 +16,10 @@ from django.db import Error, connection
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
-from tasks_app import outages
-from tasks_app.access.keys import holder_of, is_local_reader, user_may
-from tasks_app.access.needs import READ
+from tasks_app.auth.keys import holder_of, is_local_reader, user_may
+from tasks_app.auth.requirements import READ
 from tasks_app.models import ApiKey
+from tasks_app.postgresql import outages
 
 NOT_LOGGED_IN, NOT_PERMITTED = 4401, 4403
 FORWARDING = {b"x-forwarded-for", b"forwarded", b"x-real-ip"}

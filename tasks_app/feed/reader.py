@@ -17,12 +17,12 @@ from weakref import WeakKeyDictionary
 from channels.layers import get_channel_layer
 from django.db import connection
 
-from tasks_app import outages
-from tasks_app.event_window import archived_limit, readable_limit
+from tasks_app.engine.event_window import archived_limit, readable_limit
+from tasks_app.engine.notify import GROUP
 from tasks_app.feed.messages import tell
 from tasks_app.feed.outbox import MESSAGES_MOST, Batch, Outbox
 from tasks_app.models import TaskEvent
-from tasks_app.wakeups import GROUP
+from tasks_app.postgresql import outages
 
 POLL_SEC = 1.0
 WITHHELD_SEC = 0.01

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from tasks_app import clock
+from tasks_app.postgresql import clock
 
 UNITS_SEC = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks_app.actions import lookup
-from tasks_app.attempt_logs import start_of_tail
+from tasks_app.engine import lookup
+from tasks_app.feed.attempt_logs import start_of_tail
 from tasks_app.models import Attempt, Task
 
 POLL_SEC = 0.5

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks_app import wording
-from tasks_app.explain import Explanation
+from tasks_app import formats
+from tasks_app.monitoring.explain.findings import Explanation
 
 
 def shape_of(explanation: Explanation) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def lines_of(explanation: Explanation) -> list[str]:
     """Return the lines for people."""
     lines = [
         f"{explanation.task_name} {explanation.task_id} in {explanation.queue_name}: {explanation.state} at "
-        f"{wording.moment(explanation.as_of)}",
+        f"{formats.moment(explanation.as_of)}",
         explanation.summary,
     ]
     for number, finding in enumerate(explanation.findings, start=1):

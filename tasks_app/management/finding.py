@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from tasks_app import clock
-from tasks_app.actions.runs import found_run
 from tasks_app.errors import ParamsInvalid, RunNotFound, TaskNotFound, WorkerNotFound
-from tasks_app.hosts.worker_states import state_of
 from tasks_app.models import Run, Task, Worker
+from tasks_app.monitoring.worker_states import state_of
+from tasks_app.operations.runs import found_run
+from tasks_app.postgresql import clock
 
 DIGITS_LEAST = 4
 

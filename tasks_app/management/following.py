@@ -9,7 +9,7 @@ from uuid import UUID
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from tasks_app.actions import lookup
+from tasks_app.engine import lookup
 from tasks_app.management.output import write_line
 from tasks_app.management.printing import SafeConsole
 from tasks_app.models import Task

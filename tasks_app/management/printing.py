@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.segment import Segment
 from rich.text import Text
 
-from tasks_app import wording
+from tasks_app import formats
 from tasks_app.management.output import LINES, forget_reader
 from tasks_app.plain_text import escaped
 
@@ -64,7 +64,7 @@ def _cell(value: object) -> str:
     if value is None or value == "":
         return "-"
     if isinstance(value, datetime):
-        return wording.moment(value)
+        return formats.moment(value)
     return escaped(value)
 
 

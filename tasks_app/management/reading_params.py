@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tasks_app import registry
+from tasks_app.engine import registry
 from tasks_app.errors import ParamsInvalid
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.http import QueryDict
 
-from tasks_app import clock
 from tasks_app.errors import ParamsInvalid
 from tasks_app.management.arguments import ago, moment, whole
 from tasks_app.management.finding import find_run
+from tasks_app.models.querysets import TaskQuerySet
 from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
-from tasks_app.querysets import TaskQuerySet
+from tasks_app.postgresql import clock
 
 _PARAMETER_OF = {
     "status": "status",

@@ -13,9 +13,11 @@ from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error, ProgrammingError
 
-from tasks_app import errors, outages, wakeups
+from tasks_app import errors
+from tasks_app.engine import notify
 from tasks_app.management.output import PrintingCommand
 from tasks_app.plain_text import escaped
+from tasks_app.postgresql import outages
 
 FAILED, USAGE, NOT_FOUND, ILLEGAL_STATE, UNHEALTHY, TRY_LATER = 1, 2, 3, 4, 5, 75
 INTERRUPTED = 130
@@ -66,7 +68,7 @@ class ShellCommand(PrintingCommand, ABC):
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
         finally:
-            wakeups.publisher.finish()
+            notify.publisher.finish()
 
     @abstractmethod
     def act(self, options: dict[str, Any]) -> None:

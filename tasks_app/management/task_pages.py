@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
+from tasks_app.formats import duration, first_line, moment
 from tasks_app.management.printing import table
 from tasks_app.models import Attempt, Task, TaskEvent
-from tasks_app.wording import duration, first_line, moment
 
 LISTED_COLUMNS = ("TASK", "STATUS", "NAME", "QUEUE", "PRIO", "TRY", "CREATED", "TOOK", "WORKER", "ERROR")
 ERROR_CHARS = 80

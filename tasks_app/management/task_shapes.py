@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tasks_app import archive
+from tasks_app.engine import archive
 from tasks_app.models import Attempt, Task, TaskEvent
 
 

@@ -14,15 +14,15 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Count
 
-from tasks_app.actions import bulk
 from tasks_app.errors import AbsurdError, InvalidTransition
+from tasks_app.formats import count
 from tasks_app.management.finding import find_task_id
 from tasks_app.management.printing import bar, table
 from tasks_app.management.selecting import add_conditions, has_conditions, selected
 from tasks_app.management.shell import ShellCommand, actor, exit_code_of, refuse
 from tasks_app.models import Task
-from tasks_app.querysets import TaskQuerySet
-from tasks_app.wording import count
+from tasks_app.models.querysets import TaskQuerySet
+from tasks_app.operations import bulk
 
 TYPED_ABOVE = 100
 """Of more tasks than this the number must be typed."""

@@ -9,10 +9,10 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.functional import cached_property
 
+from tasks_app.models.querysets import FUTURES, WAITINGS, TaskQuerySet
 from tasks_app.models.queue import Queue
 from tasks_app.models.run import Run
 from tasks_app.models.worker import Worker
-from tasks_app.querysets import FUTURES, WAITINGS, TaskQuerySet
 
 PRIORITY_LEAST, PRIORITY_MOST, PRIORITY_DEFAULT = 1, 20, 5
 

@@ -7,6 +7,9 @@ import uuid
 from django.db import models
 from django.db.models.functions import Now
 
+STALE_AFTER_HEARTBEATS = 3
+"""A worker whose last report is older than so many of its heartbeats counts as dead."""
+
 
 class WorkerOrder(models.TextChoices):
     """What an operator may ask of a worker. An empty order asks it to work."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks_app import calling, cleaning, manifest, registry
-from tasks_app.calling import Raised
+from tasks_app import cleaning
+from tasks_app.engine import call_handler, registry
+from tasks_app.engine.call_handler import Raised
+from tasks_app.files import manifest
 from tasks_app.models import Task
 from tasks_app.testing.contexts import LocalContext, fresh_directory
 
@@ -60,11 +62,11 @@ def execute(handler: str, params: Mapping[str, Any], context: LocalContext) -> L
     products: list[dict[str, Any]] = []
 
     def finish(returned: object) -> dict[str, Any]:
-        result = calling.plain_result(returned)
+        result = call_handler.plain_result(returned)
         products.extend(_published(context))
         return result
 
-    came = calling.call(handler, params, context, finish)
+    came = call_handler.call(handler, params, context, finish)
     progress = tuple(context.reported)
     if not isinstance(came, Raised):
         return LocalAttempt(

@@ -9,7 +9,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from tasks_app.handler import DirectoryContext
+from tasks_app.engine.handler import DirectoryContext
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 

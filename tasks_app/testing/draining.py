@@ -10,9 +10,9 @@ from pathlib import Path
 
 from django.db.models import Q
 
-from tasks_app import clock
+from tasks_app.maintenance import sweeps
 from tasks_app.models import Queue, Task, Worker
-from tasks_app.sweeping import maintenance
+from tasks_app.postgresql import clock
 from tasks_app.testing.attempts import LocalAttempt
 from tasks_app.testing.claims import run_claim
 from tasks_app.testing.contexts import fresh_directory
@@ -104,9 +104,4 @@ def _employed() -> Iterator[Worker]:
 
 def _upkeep() -> int:
     """Do what workers do between claims, save taking tasks from lost workers; return how many tasks changed."""
-    return (
-        maintenance.release_due()
-        + maintenance.fire_joins()
-        + maintenance.fail_overdue()
-        + maintenance.fail_past_deadline()
-    )
+    return sweeps.release_due() + sweeps.fire_joins() + sweeps.fail_overdue() + sweeps.fail_past_deadline()

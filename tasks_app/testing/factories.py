@@ -8,13 +8,13 @@ from typing import Any
 
 from django.conf import settings
 
-from tasks_app import claiming, registry
-from tasks_app.actions.cancel import cancel
-from tasks_app.actions.spawn import spawn
-from tasks_app.actions.spawn_request import SpawnRequest
-from tasks_app.claiming import AttemptReport
+from tasks_app.engine import registry, worker_calls
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.registry import TaskSpec
+from tasks_app.engine.spawn import spawn
+from tasks_app.engine.worker_calls import AttemptReport
 from tasks_app.models import Run, Task, TaskStatus, Worker
-from tasks_app.registry import TaskSpec
+from tasks_app.operations.cancel import cancel
 from tasks_app.testing.picking import claim_task
 
 ACTOR = "user:test"
@@ -55,9 +55,9 @@ def make_task(
     elif status != TaskStatus.PENDING:
         claim = claim_task(task, worker or make_worker())
         if status == TaskStatus.COMPLETED:
-            claiming.complete(claim, dict(result or {}), AttemptReport())
+            worker_calls.complete(claim, dict(result or {}), AttemptReport())
         elif status == TaskStatus.FAILED:
-            claiming.fail(claim, failure_class, error, AttemptReport())
+            worker_calls.fail(claim, failure_class, error, AttemptReport())
     task.refresh_from_db()
     if task.status != status:
         raise ValueError(f"asked for a task that is {status}, but it is {task.status}")

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from django.db import connection
 from psycopg.pq import TransactionStatus
 
-from tasks_app import clock
+from tasks_app.postgresql import clock
 
 
 class FrozenClock:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from django.db import transaction
 from django.db.models import F, Q
 
-from tasks_app import claiming, transitions
-from tasks_app.claiming import Claim
+from tasks_app.engine import worker_calls
+from tasks_app.engine.move import admit
+from tasks_app.engine.worker_calls import Claim
 from tasks_app.errors import NotClaimable
 from tasks_app.models import Freeze, Hold, Task, TaskStatus, Worker
 
@@ -32,8 +33,8 @@ def pick(worker: Worker, wanted: Q | None = None) -> Claim | None:
         others = Task.objects.filter(queue_id__in=worker.queues, status=TaskStatus.PENDING, hold__in=(0, Hold.LIMIT))
         aside = list(others.exclude(wanted).select_for_update(skip_locked=True).values_list("pk", flat=True))
         Task.objects.filter(pk__in=aside).update(hold=F("hold").bitor(Hold.DEPENDENCY))
-        transitions.admit()
-    claims = claiming.claim(worker, limit=1)
+        admit()
+    claims = worker_calls.claim(worker, limit=1)
     Task.objects.filter(pk__in=aside).update(hold=F("hold").bitand(~Hold.DEPENDENCY))
     return claims[0] if claims else None
 

@@ -31,14 +31,17 @@ def test_the_import_contracts_hold():
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("module", ["absurd_project.asgi", "workers.loop", "absurd_project.urls"])
+@pytest.mark.parametrize("module", ["absurd_project.asgi", "workers.worker", "absurd_project.urls"])
 def test_neither_web_nor_worker_loads_casa(module, live_environment):
     settings = "os.environ['DJANGO_SETTINGS_MODULE'] = 'absurd_project.settings'"
     statement = f"import os, django\n{settings}\ndjango.setup()\nimport {module}"
     assert loaded_by(statement, live_environment, CASA) == []
 
 
-@pytest.mark.parametrize("module", ["workers.child", "workers.guardian", "workers.protocol", "tasks_app.handler"])
+@pytest.mark.parametrize(
+    "module",
+    ["workers.process.child", "workers.process.guardian", "workers.process.protocol", "tasks_app.engine.handler"],
+)
 def test_the_child_loads_neither_django_nor_a_database_driver(module, live_environment):
     assert loaded_by(f"import {module}", live_environment, ("django", "psycopg", "redis", "channels")) == []
 

@@ -15,7 +15,7 @@ from absurd_project.benchmark.contenders import Contender, bare
 from absurd_project.benchmark.contenders.bare import Bare
 from absurd_project.benchmark.contenders.ours import Ours
 from absurd_project.benchmark.contenders.raw import Raw
-from tasks_app import registry
+from tasks_app.engine import registry
 from tasks_app.models import Attempt, CountDelta, Queue, Task, TaskEvent, Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from workers.gameday.game import Terms
+from workers.gameday.scenario_run import Terms
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.actions.retry import retry
 from tasks_app.models import Attempt, Task
-from workers.environment import CHECKOUT
-from workers.gameday import accounts, looking, playing
+from tasks_app.operations.retry import retry
+from workers.gameday import invariants, polling, runner
 from workers.gameday.catalogue import Scenario
-from workers.gameday.game import Game, Terms
 from workers.gameday.report import Report
+from workers.gameday.scenario_run import Game, Terms
+from workers.process.environment import CHECKOUT
 
 pytestmark = pytest.mark.chaos
 
@@ -26,15 +26,15 @@ def fails_twice(game: Game) -> None:
     """A task that ends, and ends again."""
     game.crew.start_ready()
     task = game.spawn("fail", {}, max_retries=0)
-    looking.finished(task)
+    polling.finished(task)
     retry(task.task_id, actor="user:test")
-    looking.event(task, "failed", nth=2)
+    polling.event(task, "failed", nth=2)
 
 
 def leaves_a_product(game: Game) -> None:
     """A failed attempt whose product is there all the same."""
     game.crew.start_ready()
-    task = looking.finished(game.spawn("fail", {}, max_retries=0))
+    task = polling.finished(game.spawn("fail", {}, max_retries=0))
     token = str(Attempt.objects.get(task_id=task.task_id).claim_token)
     (game.data / "fail" / f"image.{token[:8]}").mkdir(parents=True)
 
@@ -42,7 +42,7 @@ def leaves_a_product(game: Game) -> None:
 def loses_a_product(game: Game) -> None:
     """A completed task whose product has gone."""
     game.crew.start_ready()
-    task = looking.finished(game.spawn("echo", {"outputs": {"image.fits": "pixels"}}))
+    task = polling.finished(game.spawn("echo", {"outputs": {"image.fits": "pixels"}}))
     (path,) = task.result["paths"]
     Path(path).unlink()
 
@@ -62,7 +62,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def judged(play, terms: Terms) -> Report:
-    return playing.play(Scenario(name=play.__name__, title=play.__doc__, play=play), terms)
+    return runner.play(Scenario(name=play.__name__, title=play.__doc__, play=play), terms)
 
 
 def test_a_task_that_ends_twice_is_noticed(transactional_db, terms):
@@ -91,7 +91,7 @@ def test_a_scenario_that_breaks_has_failed_leaves_nothing_open_and_keeps_its_log
 def test_a_task_that_does_not_end_is_noticed(transactional_db, terms):
     game = Game(terms, Report(name="endless", title="nobody serves the queue"))
     game.spawn("echo")
-    accounts.settle(game, patience_sec=0.1)
+    invariants.settle(game, patience_sec=0.1)
     assert not game.report.passed and "1 tasks: not within" in game.report.explained()
     game.close(keep=False)
     assert not game.directory.exists()

@@ -12,16 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks_app import system_state
-from tasks_app.actions.cancel import cancel
-from tasks_app.actions.freeze import freeze
-from tasks_app.actions.pause import pause, resume
+from tasks_app.engine import system_state
 from tasks_app.models import SystemState, Task, TaskEvent, Worker
+from tasks_app.operations.cancel import cancel
+from tasks_app.operations.freeze import freeze
+from tasks_app.operations.pause import pause, resume
 from tests.workers.live import LiveWorkers, child_of, finished, outcomes, spawn_one, wait_for
-from workers.environment import CHECKOUT
-from workers.gameday import premises
+from workers.gameday import safety
 from workers.gameday.catalogue import catalogue
-from workers.gameday.game import Terms
+from workers.gameday.scenario_run import Terms
+from workers.process.environment import CHECKOUT
 
 pytestmark = pytest.mark.chaos
 REPORT = {
@@ -142,12 +142,12 @@ def test_it_refuses_in_one_line_what_it_must_not_do(live_environment):
     assert "1 open tasks of somebody else" in refused(live_environment, "--yes")
     assert not Task.objects.filter(created_by="gameday").exists()
     cancel(task.task_id, actor="user:test")
-    assert premises.refusal(Terms()) == ""
+    assert safety.refusal(Terms()) == ""
     pause("gameday", actor="user:test", reason="maintenance")
-    assert "is paused" in premises.refusal(Terms())
+    assert "is paused" in safety.refusal(Terms())
     resume("gameday", actor="user:test")
     freeze(actor="user:test", reason="storm")
-    assert "is frozen" in premises.refusal(Terms())
+    assert "is frozen" in safety.refusal(Terms())
 
 
 def test_it_needs_no_variable_in_the_shell_and_plays_several_by_name(live_environment):

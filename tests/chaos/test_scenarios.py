@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from workers.gameday import playing, private
+from workers.gameday import private, runner
 from workers.gameday.catalogue import catalogue
-from workers.gameday.game import Terms
 from workers.gameday.report import Report
+from workers.gameday.scenario_run import Terms
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 
@@ -27,7 +27,7 @@ def judge(report: Report) -> None:
 
 @pytest.mark.parametrize("name", ON_ANY_SERVERS)
 def test_every_task_ends_once_and_all_is_well_again_in_time(name: str, terms: Terms, transactional_db: None) -> None:
-    judge(playing.play(catalogue()[name], terms))
+    judge(runner.play(catalogue()[name], terms))
 
 
 @pytest.mark.parametrize("name", ON_ITS_OWN)

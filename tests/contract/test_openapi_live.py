@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tasks_app import claiming
+from tasks_app.engine import worker_calls
 from tests import daphne_server
 from tests.tasks_app.callers import make_key
 from tests.tasks_app.notes import REPORT, make_worker
@@ -91,9 +91,9 @@ def stock(schemathesis: Schemathesis) -> None:
         for number in range(12):
             client.put(f"/schedules/nightly-{number}", json={**echo, "cron": "0 9 * * *"}).raise_for_status()
         client.put("/limits/key/dish-3", json={"size": 2, "reason": "two drives"}).raise_for_status()
-    done, failed, *_ = claiming.claim(make_worker(), limit=4)
-    claiming.complete(done, {"value": "a"}, REPORT)
-    claiming.fail(failed, "invalid", "no such file", REPORT)
+    done, failed, *_ = worker_calls.claim(make_worker(), limit=4)
+    worker_calls.complete(done, {"value": "a"}, REPORT)
+    worker_calls.fail(failed, "invalid", "no such file", REPORT)
 
 
 def walked(report: str) -> Iterator[str]:

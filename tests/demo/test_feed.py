@@ -6,7 +6,7 @@ import pytest
 
 from absurd_project.demo.feed import FeedListener
 from absurd_project.processing.following import Change
-from tasks_app import claiming, registry
+from tasks_app.engine import registry, worker_calls
 from tests.daphne_server import serving
 from tests.tasks_app.notes import NOTE, REPORT, claim_one, make_worker, spawn_note
 
@@ -37,7 +37,7 @@ def test_it_hears_every_change_and_goes_on_after_the_web_process_was_restarted(l
         task = spawn_note()
         claim = claim_one(worker)
         assert [change.status for change in collect(listener, 2)] == ["pending", "claimed"]
-    claiming.complete(claim, {}, REPORT)
+    worker_calls.complete(claim, {}, REPORT)
     try:
         with serving(live_environment, port=port):
             (change,) = collect(listener, 1)

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from pipeline_app.models import Product
-from tasks_app.streaming import CHUNK_BYTES
+from tasks_app.files.http_streaming import CHUNK_BYTES
 from tests.tasks_app.callers import Caller, log_in, make_key
 
 pytestmark = pytest.mark.django_db

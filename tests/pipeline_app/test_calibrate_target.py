@@ -12,7 +12,7 @@ import pytest
 
 from pipeline_app.stages.calibrate_target import CalibrateTargetParams, CalibrateTargetResult
 from pipeline_app.stages.calibration_solve import RECORD_NAME
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.testing import LocalContext
 from tests.pipeline_app.reduced_tile import Reduced
 

@@ -12,7 +12,7 @@ from pipeline_app.calibrators import calibrator
 from pipeline_app.simulation.judgement import judge_gains
 from pipeline_app.stages.calibration_apply import CalibrationApplyParams
 from pipeline_app.stages.calibration_solve import RECORD_NAME, CalibrationRecord, CalibrationSolveParams
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.testing import LocalContext
 from tests.pipeline_app.reduced_tile import Reduced
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline_app.catalogs import read_catalog
 from pipeline_app.stages.photometry import Position
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 
 def catalog(directory: Path, text: str) -> Path:

@@ -16,7 +16,7 @@ from pipeline_app import telescope
 from pipeline_app.simulation import GainSpec, Source, TileSpec, TileTruth, simulate_tile, tiny_tiles
 from pipeline_app.simulation.geometry import pointing_icrs_deg
 from pipeline_app.stages.convert import ConvertParams, ConvertResult
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.testing import LocalContext
 
 pytestmark = pytest.mark.casa

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline_app.stages.imaging import ImagingParams
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.testing import LocalContext
 from tests.pipeline_app.reduced_tile import Reduced
 

@@ -143,7 +143,7 @@ def test_the_model_product_predicts_the_visibilities_that_were_imaged(reduced: R
 def test_a_model_of_another_field_is_refused(reduced: Reduced, tmp_path: Path) -> None:
     from pipeline_app.casa.fits_images import read_image
     from pipeline_app.casa.model_image import predict_data
-    from tasks_app.handler import InvalidInput
+    from tasks_app.engine.handler import InvalidInput
 
     data = geometry(4, n_channels=2, n_times=1)
     moved = dataclasses.replace(data, info=dataclasses.replace(data.info, phase_ra_deg=10.0))

@@ -13,7 +13,7 @@ from pipeline_app.simulation import GainSpec, Source, simulate_tile, tiny_tiles
 from pipeline_app.simulation.geometry import pointing_icrs_deg
 from pipeline_app.stages.convert import ConvertParams
 from pipeline_app.stages.imaging import ImagingParams
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.testing import LocalContext
 from tests.pipeline_app.reduced_tile import NOW, Reduced
 

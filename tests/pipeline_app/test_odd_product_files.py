@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from pipeline_app.models import Product
-from tasks_app import file_calls
+from tasks_app.files import bounded_calls
 from tests.tasks_app.callers import Caller, make_key
 
 pytestmark = pytest.mark.django_db
@@ -37,10 +37,10 @@ def test_a_fifo_is_not_found_and_blocks_nobody(root, kind):
 
 def test_a_file_system_that_does_not_answer_is_503_with_a_remedy(root, monkeypatch):
     product = publish(root / "image.fits")
-    monkeypatch.setattr(file_calls, "LIMIT_SEC", 0.05)
+    monkeypatch.setattr(bounded_calls, "LIMIT_SEC", 0.05)
     answers = threading.Event()
-    with pytest.raises(file_calls.FilesBusy):
-        file_calls.in_time(root, answers.wait)
+    with pytest.raises(bounded_calls.FilesBusy):
+        bounded_calls.in_time(root, answers.wait)
     try:
         answer = Caller(make_key("read")).get(f"pipeline/products/{product.pk}/file")
     finally:

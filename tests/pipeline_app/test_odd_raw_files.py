@@ -261,7 +261,7 @@ def test_what_passes_the_ingest_is_converted_whichever_key_names_the_declination
 
 def test_convert_refuses_what_does_not_fit_in_the_same_words(files, tmp_path):
     from pipeline_app.casa.raw import plan_spectrum, read_header
-    from tasks_app.handler import InvalidInput
+    from tasks_app.engine.handler import InvalidInput
 
     with h5py.File(files[9], "r+") as file:
         poke("Header/antenna_positions", (5, 0), 1.0)(file)

@@ -11,7 +11,7 @@ from scipy.signal import fftconvolve
 
 from pipeline_app import verdicts
 from pipeline_app.stages.photometry import PhotometryParams, PhotometryResult, Position
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.testing import LocalContext
 
 pytestmark = pytest.mark.casa

@@ -6,10 +6,10 @@ import pytest
 
 from pipeline_app.models import Calibration, Measurement, Product
 from pipeline_app.workflows import Options, Plan, start
-from tasks_app import claiming
-from tasks_app.actions.spawn import spawn
-from tasks_app.actions.spawn_request import SpawnRequest
-from tasks_app.claiming import AttemptReport
+from tasks_app.engine import worker_calls
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn
+from tasks_app.engine.worker_calls import AttemptReport
 from tasks_app.errors import LostClaim
 from tasks_app.models import Task, Worker
 from tests.pipeline_app.test_workflows import CATALOG, make_tile
@@ -52,8 +52,8 @@ RESULTS: dict[str, dict[str, Any]] = {
 
 
 def finish_next(worker: Worker, products: list[dict[str, Any]] | None = None) -> Task:
-    (claim,) = claiming.claim(worker, limit=1)
-    return claiming.complete(claim, RESULTS[claim.task_name], AttemptReport(), products=products or [])
+    (claim,) = worker_calls.claim(worker, limit=1)
+    return worker_calls.complete(claim, RESULTS[claim.task_name], AttemptReport(), products=products or [])
 
 
 def test_a_whole_run_leaves_products_calibration_and_fluxes_with_their_origin():
@@ -90,10 +90,10 @@ def test_a_whole_run_leaves_products_calibration_and_fluxes_with_their_origin():
 def test_a_refused_completion_leaves_no_rows():
     tile = make_tile("bright", flux_jy=12.0)
     start([Plan.calibrator(tile)], Options(), actor="cli:test")
-    (claim,) = claiming.claim(make_worker(), limit=1)
+    (claim,) = worker_calls.claim(make_worker(), limit=1)
     Task.objects.filter(task_id=claim.task_id).update(claim_token="00000000-0000-0000-0000-000000000001")
     with pytest.raises(LostClaim):
-        claiming.complete(claim, RESULTS[claim.task_name], AttemptReport(), products=[{"kind": "ms", "path": "/x"}])
+        worker_calls.complete(claim, RESULTS[claim.task_name], AttemptReport(), products=[{"kind": "ms", "path": "/x"}])
     assert not Product.objects.exists()
 
 

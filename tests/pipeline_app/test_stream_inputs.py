@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline_app.simulation import TileTruth, simulate_tile
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 from tests.pipeline_app.streamed import SOURCE_JY, read_back, run_stage, spec_of, true_calibration
 
 pytestmark = pytest.mark.casa

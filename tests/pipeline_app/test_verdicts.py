@@ -12,7 +12,7 @@ from pipeline_app.quality import Assessment
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult
 from pipeline_app.stages.photometry import PhotometryParams, PhotometryResult, Position
 from pipeline_app.verdicts import VerdictRecord, inherit
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.testing import LocalContext
 from tests.pipeline_app.reduced_tile import Reduced
 

@@ -10,8 +10,8 @@ from pipeline_app.ingest import Tile
 from pipeline_app.models import Calibration, Observation, ObservationState, SubbandFile
 from pipeline_app.stages.photometry import Position
 from pipeline_app.workflows import IMAGES, AlreadyStarted, Options, Plan, positions_for, start
-from tasks_app.actions.spawn import spawn
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn
 from tasks_app.errors import ParamsInvalid
 from tasks_app.models import Run, Task, TaskDependency
 

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tasks_app.access import key_use
+from tasks_app.auth import key_use
 from tests.tasks_app.conftest import health_is_fresh, notes_are_registered, worker
 
 __all__ = ["health_is_fresh", "notes_are_registered", "worker"]

@@ -12,13 +12,13 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
 
-from tasks_app.actions.limit import set_limit
-from tasks_app.actions.runs import start
 from tasks_app.models import ApiKey, Limit, Queue, Schedule, TaskEvent
+from tasks_app.operations.limit import set_limit
+from tasks_app.operations.runs import start
 from tests.security.routes import patterns
 from tests.tasks_app.callers import make_key, make_user
 from tests.tasks_app.notes import spawn_note
-from tests.tasks_app.runs.run_plans import ACTOR, linear
+from tests.tasks_app.workflows.run_plans import ACTOR, linear
 
 pytestmark = pytest.mark.django_db
 

@@ -15,9 +15,9 @@ from django.db import transaction
 from drf_spectacular.generators import SchemaGenerator
 
 from pipeline_app.models import Measurement
-from tasks_app.actions import limit as limits
-from tasks_app.actions import schedules
 from tasks_app.models import Queue, Worker
+from tasks_app.operations import limit as limits
+from tasks_app.operations import schedules
 from tests.security.payloads import TEXTS
 from tests.tasks_app.callers import ROOT, Caller, make_key
 from tests.tasks_app.notes import claim_one, spawn_note

@@ -12,9 +12,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from tasks_app import clock
-from tasks_app.access import key_use
+from tasks_app.auth import key_use
 from tasks_app.models import ApiKey, TaskEvent
+from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, make_key, make_user
 
 pytestmark = pytest.mark.django_db

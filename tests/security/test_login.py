@@ -13,7 +13,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client, RequestFactory
 
 from absurd_project import lockout, logins
-from tasks_app import clock
+from tasks_app.postgresql import clock
 from tests.tasks_app.callers import make_user
 
 pytestmark = pytest.mark.django_db

@@ -7,9 +7,9 @@ from ipaddress import ip_network
 import pytest
 
 from absurd_project import env
-from tasks_app.access import peer
-from tasks_app.actions.cancel import cancel
+from tasks_app.auth import client_address
 from tasks_app.models import TaskEvent
+from tasks_app.operations.cancel import cancel
 from tests.tasks_app.callers import ELSEWHERE, Caller, log_in, make_key
 from tests.tasks_app.notes import spawn_note
 
@@ -65,7 +65,7 @@ PROXIES = (ip_network("127.0.0.1/32"), ip_network("10.0.0.0/8"))
 ], ids=["none", "one", "two", "nonsense", "silent", "not-a-proxy", "no-address", "unix"])  # fmt: skip
 def test_a_forwarded_address_is_believed_from_configured_proxies_only(settings, proxies, peer_address, told, expected):
     settings.ABSURD_PROXIES = proxies
-    assert peer.address_of({"REMOTE_ADDR": peer_address, "HTTP_X_FORWARDED_FOR": told}) == expected
+    assert client_address.address_of({"REMOTE_ADDR": peer_address, "HTTP_X_FORWARDED_FOR": told}) == expected
 
 
 def test_a_list_of_proxies_that_cannot_be_read_is_refused_by_name(monkeypatch):

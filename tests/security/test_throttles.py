@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tasks_app.access import tally
-from tasks_app.access.tally import wait_sec
+from tasks_app.auth import rate_limiter
+from tasks_app.auth.rate_limiter import wait_sec
 from tests.tasks_app.callers import Caller, log_in, make_key
 
 pytestmark = pytest.mark.django_db
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.django_db
 def a_minute_that_lasts(monkeypatch):
     """Have all requests of a test fall into one minute, and into no other test's."""
     moment = time.time() // 60 * 60 + 60 * (time.monotonic_ns() % 1_000_000) + 15
-    monkeypatch.setattr(tally.time, "time", lambda: moment)
-    monkeypatch.setattr(tally, "_away_until", 0.0)
+    monkeypatch.setattr(rate_limiter.time, "time", lambda: moment)
+    monkeypatch.setattr(rate_limiter, "_away_until", 0.0)
 
 
 @pytest.fixture

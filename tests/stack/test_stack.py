@@ -207,19 +207,19 @@ def test_a_terminal_that_takes_nothing_holds_up_neither_supervisor_nor_process(t
 
 @pytest.mark.django_db
 def test_a_process_that_ends_again_and_again_is_a_finding_of_health(tmp_path, settings, monkeypatch):
-    from tasks_app.health import of_faults
+    from tasks_app.monitoring.health import faults
 
     monkeypatch.setattr(child_module, "FIRST_DELAY_SEC", 0.01)
     settings.ABSURD_VAR = tmp_path
     queue = settings.ABSURD_QUEUE_NAME
     with Stack([script("ingest", "raise SystemExit(3)"), script("web", SLEEPER)], var=tmp_path) as stack:
-        assert of_faults.crash_loops(queue).state == "ok"
+        assert faults.crash_loops(queue).state == "ok"
         poll_until(stack, lambda: stack.children[0].restarts >= 3)
-        found = of_faults.crash_loops(queue)
+        found = faults.crash_loops(queue)
     assert found.state == "warn"
     assert found.message.startswith("Ingest has ended") and "last with exit code 3" in found.message
     with Stack([script("ingest", SLEEPER)], var=tmp_path):
-        assert of_faults.crash_loops(queue).state == "ok", "a new supervisor begins anew"
+        assert faults.crash_loops(queue).state == "ok", "a new supervisor begins anew"
 
 
 def test_lines_that_are_shown_are_kept_in_a_log_for_each_process_too(tmp_path):

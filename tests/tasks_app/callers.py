@@ -10,8 +10,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app import health
 from tasks_app.models import ApiKey
+from tasks_app.monitoring import health
 
 ROOT = "/api/absurd"
 ELSEWHERE = "192.0.2.7"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks_app import health
 from tasks_app.models import Worker
+from tasks_app.monitoring import health
 from tasks_app.testing import make_worker, registered
 from tests.tasks_app.notes import GATHER, NOTE
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from django.db import connection
 
-from tasks_app import claiming, clock
+from tasks_app.engine import worker_calls
+from tasks_app.maintenance.retention import Policy
 from tasks_app.models import Task
-from tasks_app.retention.periods import Policy
+from tasks_app.postgresql import clock
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 
 POLICY = Policy(task_days=30, failed_days=90, archive_days=365, key_days=30, worker_days=30)
@@ -37,7 +38,7 @@ def completed(days: float, result: Any = None, **options: Any) -> Task:
     """Return a task that was completed so long ago."""
     with days_ago(days):
         task = spawn_note(priority=20, **options)
-        claiming.complete(claim_one(make_worker()), result or {}, REPORT)
+        worker_calls.complete(claim_one(make_worker()), result or {}, REPORT)
     task.refresh_from_db()
     return task
 
@@ -46,6 +47,6 @@ def failed(days: float, **options: Any) -> Task:
     """Return a task that failed for good so long ago."""
     with days_ago(days):
         task = spawn_note(priority=20, **options)
-        claiming.fail(claim_one(make_worker()), "invalid", "no such file", REPORT)
+        worker_calls.fail(claim_one(make_worker()), "invalid", "no such file", REPORT)
     task.refresh_from_db()
     return task

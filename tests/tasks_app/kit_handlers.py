@@ -8,12 +8,12 @@ from typing import Any, Literal
 from django.db import connection
 from pydantic import BaseModel
 
-from tasks_app.actions.spawn import spawn
-from tasks_app.actions.spawn_request import SpawnRequest
-from tasks_app.claiming import Claim
-from tasks_app.handler import Context, InvalidInput, NoWork
+from tasks_app.engine.handler import Context, InvalidInput, NoWork
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.registry import TaskSpec
+from tasks_app.engine.spawn import spawn
+from tasks_app.engine.worker_calls import Claim
 from tasks_app.models import Task
-from tasks_app.registry import TaskSpec
 
 
 class Params(BaseModel):

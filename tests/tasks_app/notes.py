@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks_app import claiming, registry
-from tasks_app.actions.spawn import spawn
-from tasks_app.actions.spawn_request import SpawnRequest
-from tasks_app.handler import Context
+from tasks_app.engine import registry, worker_calls
+from tasks_app.engine.handler import Context
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn
 from tasks_app.models import Task, TaskEvent, Worker
 from tasks_app.testing import make_worker
 
@@ -35,7 +35,7 @@ class GatherParams(BaseModel):
 
 
 GATHER = registry.TaskSpec(name="gather", handler="tests.tasks_app.notes:never_called", params_model=GatherParams)
-REPORT = claiming.AttemptReport()
+REPORT = worker_calls.AttemptReport()
 
 
 def spawn_note(**options: Any) -> Task:
@@ -43,8 +43,8 @@ def spawn_note(**options: Any) -> Task:
     return spawn(SpawnRequest(task_name="note", **options), actor="user:test")
 
 
-def claim_one(worker: Worker) -> claiming.Claim:
-    (claim,) = claiming.claim(worker, limit=1)
+def claim_one(worker: Worker) -> worker_calls.Claim:
+    (claim,) = worker_calls.claim(worker, limit=1)
     return claim
 
 

@@ -7,11 +7,11 @@ import json
 import pytest
 from django.db import connection
 
-from tasks_app import clock, registry
+from tasks_app.engine import claim, registry
+from tasks_app.engine.claim import CLAIM_FREE, CLAIM_LIMITED
+from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.models import Hold, Limit, LimitSlot, Queue, Worker
-from tasks_app.sweeping.sweeper import Sweeper
-from tasks_app.transitions import claims
-from tasks_app.transitions.claims import CLAIM_FREE, CLAIM_LIMITED
+from tasks_app.postgresql import clock
 from tests.tasks_app.notes import make_worker, spawn_note
 
 pytestmark = pytest.mark.django_db
@@ -42,7 +42,7 @@ def buffers(worker: Worker, statement: str, *, narrow: bool = False) -> int:
     params = {"queues": worker.queues, "memory_classes": [0, 1, 2], "free_gb": 1e9, "worker": worker.pk}
     params |= {"host_id": worker.host_id, "task_names": registry.names()}
     params |= {"free_cores": 1, "free_disk_gb": 1e9, "host_cores": 4}
-    sql = claims.written(statement, 1, "narrow" if narrow else "usual")
+    sql = claim.written(statement, 1, "narrow" if narrow else "usual")
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", {**params, "label": "w", "actor": "worker:w"})
         found = cursor.fetchone()[0]

@@ -8,16 +8,17 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app import claiming, clock
-from tasks_app.actions import bulk
-from tasks_app.actions.cancel import cancel
-from tasks_app.actions.reprioritize import reprioritize
-from tasks_app.actions.retry import retry
-from tasks_app.actions.spawn import spawn_many
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine import worker_calls
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import AbsurdError
+from tasks_app.maintenance import sweeps
 from tasks_app.models import Attempt, Task, TaskEvent
-from tasks_app.sweeping import maintenance
+from tasks_app.operations import bulk
+from tasks_app.operations.cancel import cancel
+from tasks_app.operations.reprioritize import reprioritize
+from tasks_app.operations.retry import retry
+from tasks_app.postgresql import clock
 from tests.tasks_app import claimers
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note
 from tests.tasks_app.test_races import together
@@ -34,21 +35,21 @@ def test_eight_processes_claim_20000_tasks_none_twice_none_lost(live_environment
     assert TaskEvent.objects.filter(verb="completed").count() == 20_000
 
 
-def expire(claim: claiming.Claim) -> None:
+def expire(claim: worker_calls.Claim) -> None:
     Task.objects.filter(task_id=claim.task_id).update(lease_until=clock.now() - timedelta(seconds=1), lease_sec=1)
 
 
-VERBS: dict[str, Callable[[claiming.Claim], object]] = {
-    "complete": lambda claim: claiming.complete(claim, {}, REPORT),
-    "complete many": lambda claim: claiming.complete_many([claiming.Completion(claim=claim, result={})]),
-    "fail": lambda claim: claiming.fail(claim, "error", "boom", REPORT),
-    "fail for good": lambda claim: claiming.fail(claim, "invalid", "no such file", REPORT),
-    "renew": lambda claim: claiming.renew([claim]),
-    "progress": lambda claim: claiming.report_progress(claim, fraction=0.5, message="half"),
+VERBS: dict[str, Callable[[worker_calls.Claim], object]] = {
+    "complete": lambda claim: worker_calls.complete(claim, {}, REPORT),
+    "complete many": lambda claim: worker_calls.complete_many([worker_calls.Completion(claim=claim, result={})]),
+    "fail": lambda claim: worker_calls.fail(claim, "error", "boom", REPORT),
+    "fail for good": lambda claim: worker_calls.fail(claim, "invalid", "no such file", REPORT),
+    "renew": lambda claim: worker_calls.renew([claim]),
+    "progress": lambda claim: worker_calls.report_progress(claim, fraction=0.5, message="half"),
     "cancel": lambda claim: cancel(claim.task_id, actor="user:test"),
     "retry": lambda claim: retry(claim.task_id, actor="user:test"),
     "reprioritize": lambda claim: reprioritize(claim.task_id, 20, actor="user:test"),
-    "sweep": lambda claim: maintenance.return_lost(watched_sec=60.0),
+    "sweep": lambda claim: sweeps.return_lost(watched_sec=60.0),
     "spawn a child": lambda claim: spawn_note(depends_on=[claim.task_id], limit_key="same"),
     "retry the child": lambda claim: retry_children(claim),
     "cancel all": lambda claim: do_to_all(bulk.CANCEL),
@@ -61,7 +62,7 @@ def do_to_all(verb: bulk.Verb, **given: object) -> None:
     bulk.carry_out(verb, ids, actor="user:test", given={"reason": "all of them", **given})
 
 
-def retry_children(claim: claiming.Claim) -> None:
+def retry_children(claim: worker_calls.Claim) -> None:
     for child in Task.objects.filter(created_by="user:test", params={"text": f"child of {claim.task_id}"}):
         retry(child.task_id, actor="user:test")
 
@@ -71,7 +72,7 @@ def test_no_two_verbs_deadlock_and_one_history_comes_of_it(verbs):
     worker = make_worker()
     for _ in range(2):
         spawn_note(limit_key="same")
-        (claim,) = claiming.claim(worker, limit=1)
+        (claim,) = worker_calls.claim(worker, limit=1)
         for _ in range(3):
             spawn_note(depends_on=[claim.task_id], params={"text": f"child of {claim.task_id}"})
         if "sweep" in verbs:
@@ -90,12 +91,12 @@ def settle(worker) -> None:
     Task.objects.filter(status="pending", hold=1).update(runnable_at=clock.now() - timedelta(seconds=1))
     Task.objects.filter(status="claimed").update(lease_until=clock.now() - timedelta(seconds=1), lease_sec=1)
     for _ in range(20):
-        maintenance.return_lost(watched_sec=60.0)
-        maintenance.release_due()
+        sweeps.return_lost(watched_sec=60.0)
+        sweeps.release_due()
         Task.objects.filter(status="pending", hold=1).update(runnable_at=clock.now() - timedelta(seconds=1))
-        claims = claiming.claim(worker, limit=20)
+        claims = worker_calls.claim(worker, limit=20)
         for claim in claims:
-            claiming.complete(claim, {}, REPORT)
+            worker_calls.complete(claim, {}, REPORT)
     assert not Task.objects.filter(status="claimed").exists()
 
 
@@ -107,16 +108,18 @@ def test_two_batches_that_hold_each_others_children_end_without_a_deadlock():
         )
         ids = [parent.task_id for parent in parents]
         children = [spawn_note(depends_on=ids[::2] + ids[n::3]) for n in range(3)]
-        claims = claiming.claim(worker, limit=6)
+        claims = worker_calls.claim(worker, limit=6)
         halves = [claims[::2], claims[1::2]]
         outcomes = together(
             *(
-                lambda half=half: claiming.complete_many([claiming.Completion(claim=c, result={}) for c in half])
+                lambda half=half: worker_calls.complete_many(
+                    [worker_calls.Completion(claim=c, result={}) for c in half]
+                )
                 for half in halves
             )
         )
         assert outcomes == [set(), set()]
         released = Task.objects.filter(task_id__in=[child.task_id for child in children], hold=0)
         assert released.count() == 3
-        for claim in claiming.claim(worker, limit=3):
-            claiming.complete(claim, {}, REPORT)
+        for claim in worker_calls.claim(worker, limit=3):
+            worker_calls.complete(claim, {}, REPORT)

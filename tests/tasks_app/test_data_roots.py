@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.core.management import CommandError, call_command
 
-from tasks_app import root_marker
-from tasks_app.hosts import data_roots
+from tasks_app.files import root_marker
+from tasks_app.monitoring import data_roots
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from tasks_app import file_calls, streaming
 from tasks_app.errors import FilesBusy
-from tasks_app.file_calls import in_time, in_time_async
+from tasks_app.files import bounded_calls, http_streaming
+from tasks_app.files.bounded_calls import in_time, in_time_async
 
 
 @pytest.fixture
 def roots(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     settings.ABSURD_DATA_ROOTS = (tmp_path / "hung", tmp_path / "well")
-    monkeypatch.setattr(file_calls, "LIMIT_SEC", 0.05)
+    monkeypatch.setattr(bounded_calls, "LIMIT_SEC", 0.05)
     return settings.ABSURD_DATA_ROOTS
 
 
@@ -41,10 +41,10 @@ def test_a_call_that_hangs_lets_its_caller_go_and_keeps_the_others_from_its_root
 
 
 def test_other_roots_are_served_meanwhile_and_the_hung_one_when_it_answers_again(roots, hanging):
-    for number in range(3 * file_calls.CALLS_MOST):
+    for number in range(3 * bounded_calls.CALLS_MOST):
         assert in_time(roots[1] / "a", int, str(number)) == number
     hanging.set()
-    while file_calls._hanging[str(roots[0])]:
+    while bounded_calls._hanging[str(roots[0])]:
         pass
     assert in_time(roots[0] / "a", int, "1") == 1
     assert asyncio.run(in_time_async(roots[0] / "a", int, "2")) == 2
@@ -74,21 +74,21 @@ def test_only_regular_files_are_opened(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to(path)
     (tmp_path / "folder").symlink_to(tmp_path)
-    with streaming.open_file(path) as file:
+    with http_streaming.open_file(path) as file:
         assert file.read() == b"x"
     for other in ("fifo", "link", "folder/file", "."):
         with pytest.raises(OSError):
-            streaming.open_file(tmp_path / other)
+            http_streaming.open_file(tmp_path / other)
     with pytest.raises(OSError):
-        streaming.open_file(Path("/dev/zero"))
+        http_streaming.open_file(Path("/dev/zero"))
 
 
 def test_so_many_files_are_sent_at_once_and_no_more(tmp_path):
     path = tmp_path / "large"
     with path.open("wb") as file:
-        file.truncate(streaming.CHUNK_BYTES + 1)
-    send = lambda: streaming.send_file(streaming.open_file(path), content_type="a/b", headers={}, asked={})  # noqa: E731
-    sent = [send() for _ in range(streaming.SENT_MOST)]
+        file.truncate(http_streaming.CHUNK_BYTES + 1)
+    send = lambda: http_streaming.send_file(http_streaming.open_file(path), content_type="a/b", headers={}, asked={})  # noqa: E731
+    sent = [send() for _ in range(http_streaming.SENT_MOST)]
     try:
         with pytest.raises(FilesBusy):
             send()

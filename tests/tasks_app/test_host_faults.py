@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tasks_app import host_faults, root_marker
+from tasks_app.files import host_faults, root_marker
 
 
 def os_error(number: int, path: str | None = None) -> OSError:

@@ -9,9 +9,9 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from tasks_app import claiming
-from tasks_app.figures import stats
+from tasks_app.engine import worker_calls
 from tasks_app.models import CountDelta, QueueCount, Task
+from tasks_app.monitoring import stats
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note
 
 FIRST = [("tasks_app", "0002_storage")]
@@ -61,9 +61,9 @@ def test_tasks_of_the_first_schema_are_counted_and_claimed_after_the_upgrade(fir
         "cancelled": 0,
         "total": 2,
     }
-    (claim,) = claiming.claim(make_worker(), limit=5)
+    (claim,) = worker_calls.claim(make_worker(), limit=5)
     assert claim.task_id == pending
-    claiming.complete(claim, {}, REPORT)
+    worker_calls.complete(claim, {}, REPORT)
     assert {count.status: count.count for count in QueueCount.objects.all()} == {"pending": 1, "completed": 1}
     assert sum(delta.delta for delta in CountDelta.objects.filter(status="completed")) == 1
 
@@ -71,7 +71,7 @@ def test_tasks_of_the_first_schema_are_counted_and_claimed_after_the_upgrade(fir
 @pytest.mark.django_db(transaction=True)
 def test_an_old_process_still_spawns_into_the_new_schema(worker):
     task_id = insert_as_before()
-    (claim,) = claiming.claim(worker, limit=5)
+    (claim,) = worker_calls.claim(worker, limit=5)
     assert claim.task_id == task_id
     assert Task.objects.get().limit_key == ""
 

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from django.db import Error, connection, transaction
 
-from tasks_app import outages
-from tasks_app.health import of_database
-from tasks_app.sweeping.sweeper import Sweeper
+from tasks_app.maintenance.sweeper import Sweeper
+from tasks_app.monitoring.health import database
+from tasks_app.postgresql import outages
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.notes import claim_one, spawn_note
 
@@ -66,7 +66,7 @@ def test_a_database_that_refuses_writes_is_said_by_health_and_by_the_api():
     caller = Caller(make_key("spawn"))
     caller.get("queues")
     with read_only():
-        found = of_database.writes()
+        found = database.writes()
         answer = caller.post("tasks", {"task_name": "note", "params": {"text": "a"}})
     assert found.state == "bad" and "refuses writes" in found.message
     assert answer.status_code == 503 and answer["Retry-After"]

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from tasks_app import claiming, clock
-from tasks_app.actions.spawn import spawn_many
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine import worker_calls
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn_many
+from tasks_app.maintenance import sweeps
 from tasks_app.models import Task, TaskEvent
-from tasks_app.sweeping import maintenance
+from tasks_app.postgresql import clock
 from tasks_app.testing import frozen_clock, registered
 from tests.tasks_app.notes import NOTE, REPORT, claim_one, make_worker, spawn_note
 
@@ -24,7 +25,7 @@ def spawn_named(**spec: object) -> Task:
 def test_a_name_says_which_failures_are_tried_again(worker):
     with registered(replace(NOTE, name="fragile", retried=frozenset({"lost"}))):
         task = spawn_named(name="fragile")
-        claiming.fail(claim_one(worker), "error", "boom", REPORT)
+        worker_calls.fail(claim_one(worker), "error", "boom", REPORT)
     task.refresh_from_db()
     assert (task.status, task.retry_count) == ("failed", 0)
 
@@ -34,7 +35,7 @@ def test_a_name_says_how_soon_and_the_event_says_when(worker):
         task = spawn_named(name="slow")
         waits = []
         for _ in range(8):
-            claiming.fail(claim_one(worker), "error", "boom", REPORT)
+            worker_calls.fail(claim_one(worker), "error", "boom", REPORT)
             task.refresh_from_db()
             waits.append((task.runnable_at - clock.now()).total_seconds())
             Task.objects.filter(pk=task.pk).update(hold=0, retry_count=0)
@@ -50,7 +51,7 @@ def test_after_running_out_of_memory_it_asks_for_more_up_to_the_largest_host(wor
     task = spawn_note(max_retries=5)
     seen = []
     for _ in range(2):
-        claiming.fail(claim_one(worker), "memory", "grew beyond its limit", REPORT)
+        worker_calls.fail(claim_one(worker), "memory", "grew beyond its limit", REPORT)
         task.refresh_from_db()
         seen.append((task.memory_gb, task.memory_class))
         Task.objects.filter(pk=task.pk).update(hold=0)
@@ -65,11 +66,11 @@ def test_no_attempt_begins_or_goes_on_after_the_total_budget(worker):
         assert (claim.task_id, claim.timeout_sec) == (task.task_id, 60)
         late = spawn_note(budget_sec=50.0)
         now.tick(51)
-        assert maintenance.fail_past_deadline() == 1
+        assert sweeps.fail_past_deadline() == 1
         late.refresh_from_db()
         assert (late.status, late.failure_class) == ("failed", "timeout")
         now.tick(9)
-        claiming.fail(claim, "timeout", "ran too long", REPORT)
+        worker_calls.fail(claim, "timeout", "ran too long", REPORT)
     task.refresh_from_db()
     assert (task.status, task.retry_count) == ("failed", 0)
     assert "its total budget ends" in task.error
@@ -78,9 +79,9 @@ def test_no_attempt_begins_or_goes_on_after_the_total_budget(worker):
 def test_max_wait_ends_only_what_never_began(worker):
     with frozen_clock() as now:
         waiting, begun = spawn_note(max_wait_sec=30.0, priority=1), spawn_note(max_wait_sec=30.0)
-        claiming.fail(claim_one(worker), "drained", "stopped", REPORT)
+        worker_calls.fail(claim_one(worker), "drained", "stopped", REPORT)
         now.tick(31)
-        assert maintenance.fail_overdue() == 1
+        assert sweeps.fail_overdue() == 1
     for task in (waiting, begun):
         task.refresh_from_db()
     assert (waiting.status, begun.status) == ("failed", "pending")
@@ -92,11 +93,11 @@ def test_a_crash_counts_from_the_claim_and_no_longer_when_it_ended_otherwise(wor
         claim = claim_one(worker)
         task.refresh_from_db()
         assert task.crash_count == while_claimed
-        claiming.fail(claim, failure_class, "boom", REPORT)
+        worker_calls.fail(claim, failure_class, "boom", REPORT)
         task.refresh_from_db()
         assert task.crash_count == afterwards
         Task.objects.filter(pk=task.pk).update(hold=0)
-    claiming.complete(claim_one(make_worker(label="worker-2")), {}, REPORT)
+    worker_calls.complete(claim_one(make_worker(label="worker-2")), {}, REPORT)
     task.refresh_from_db()
     assert task.crash_count == 2
 

@@ -23,8 +23,8 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "absurd_project.settings"
 django.setup()
 from django.core.management import call_command
 from tasks_app import claiming, registry
-from tasks_app.actions.spawn import spawn_many
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine.spawn import spawn_many
+from tasks_app.engine.options import SpawnRequest
 from tasks_app.models import TaskEvent
 from tests.tasks_app.notes import NOTE, make_worker
 call_command("migrate", verbosity=0)

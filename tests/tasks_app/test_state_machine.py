@@ -19,16 +19,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tasks_app import claiming, transitions
-from tasks_app.actions.cancel import cancel
-from tasks_app.actions.reprioritize import reprioritize
-from tasks_app.actions.retry import retry
-from tasks_app.actions.spawn_request import Join
+from tasks_app.engine import worker_calls
+from tasks_app.engine.move import admit
+from tasks_app.engine.options import Join
+from tasks_app.engine.states import LEGAL
 from tasks_app.errors import InvalidTransition, LostClaim
-from tasks_app.figures import stats
+from tasks_app.maintenance import sweeps
 from tasks_app.models import Attempt, Limit, LimitSlot, Task, TaskDependency, TaskEvent, Worker
 from tasks_app.models.task import FINISHED, FailureClass
-from tasks_app.sweeping import maintenance
+from tasks_app.monitoring import stats
+from tasks_app.operations.cancel import cancel
+from tasks_app.operations.reprioritize import reprioritize
+from tasks_app.operations.retry import retry
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note
 
 LEASE_SEC = 2
@@ -46,7 +48,7 @@ class Machine(RuleBasedStateMachine):
         self.tick(0)
         self.workers: list[Worker] = [make_worker(label="worker-1"), make_worker(label="worker-2")]
         self.tasks: list[Task] = []
-        self.claims: list[claiming.Claim] = []
+        self.claims: list[worker_calls.Claim] = []
 
     def teardown(self) -> None:
         if hasattr(self, "scope"):
@@ -84,9 +86,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1), limit=st.integers(1, 3))
     def claim(self, who: int, limit: int) -> None:
-        self.claims += claiming.claim(self.workers[who], limit=limit)
+        self.claims += worker_calls.claim(self.workers[who], limit=limit)
 
-    def fenced(self, claim: claiming.Claim, write) -> None:
+    def fenced(self, claim: worker_calls.Claim, write) -> None:
         """Do a worker's write; one with a stale token must be refused and change nothing."""
         before = Task.objects.filter(task_id=claim.task_id).values().get()
         holds = before["claim_token"] == claim.claim_token
@@ -102,7 +104,7 @@ class Machine(RuleBasedStateMachine):
     def renew(self, choice: int) -> None:
         claim = self.claims[choice % len(self.claims)]
         before = Task.objects.filter(task_id=claim.task_id).values().get()
-        renewal = claiming.renew([claim])
+        renewal = worker_calls.renew([claim])
         if before["claim_token"] == claim.claim_token:
             assert renewal.held == {claim.task_id}
         else:
@@ -114,27 +116,32 @@ class Machine(RuleBasedStateMachine):
     def report_progress(self, choice: int) -> None:
         self.fenced(
             self.claims[choice % len(self.claims)],
-            lambda claim: claiming.report_progress(claim, fraction=0.5, message="half"),
+            lambda claim: worker_calls.report_progress(claim, fraction=0.5, message="half"),
         )
 
     @precondition(lambda self: self.claims)
     @rule(choice=CHOICE)
     def complete(self, choice: int) -> None:
-        self.fenced(self.claims[choice % len(self.claims)], lambda claim: claiming.complete(claim, {"n": 1}, REPORT))
+        self.fenced(
+            self.claims[choice % len(self.claims)], lambda claim: worker_calls.complete(claim, {"n": 1}, REPORT)
+        )
 
     @precondition(lambda self: self.claims)
     @rule(choices=st.lists(CHOICE, min_size=1, max_size=4))
     def complete_together(self, choices: list[int]) -> None:
         chosen = {claim.claim_token: claim for claim in (self.claims[n % len(self.claims)] for n in choices)}
         held = set(Task.objects.filter(claim_token__in=chosen).values_list("claim_token", flat=True))
-        refused = claiming.complete_many([claiming.Completion(claim=c, result={"n": 2}) for c in chosen.values()])
+        refused = worker_calls.complete_many(
+            [worker_calls.Completion(claim=c, result={"n": 2}) for c in chosen.values()]
+        )
         assert refused == {claim.task_id for token, claim in chosen.items() if token not in held}
 
     @precondition(lambda self: self.claims)
     @rule(choice=CHOICE, failure_class=st.sampled_from(FailureClass.values))
     def fail(self, choice: int, failure_class: str) -> None:
         self.fenced(
-            self.claims[choice % len(self.claims)], lambda claim: claiming.fail(claim, failure_class, "boom", REPORT)
+            self.claims[choice % len(self.claims)],
+            lambda claim: worker_calls.fail(claim, failure_class, "boom", REPORT),
         )
 
     def operate(self, choice: int, verb) -> None:
@@ -164,12 +171,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        maintenance.release_due()
-        maintenance.fire_joins()
-        maintenance.fail_overdue()
-        maintenance.fail_past_deadline()
-        maintenance.return_lost(watched_sec=60.0)
-        transitions.admit()
+        sweeps.release_due()
+        sweeps.fire_joins()
+        sweeps.fail_overdue()
+        sweeps.fail_past_deadline()
+        sweeps.return_lost(watched_sec=60.0)
+        admit()
 
     @invariant()
     def rows_agree_with_events_and_attempts(self) -> None:
@@ -179,7 +186,7 @@ class Machine(RuleBasedStateMachine):
                 if move.verb == "spawned":
                     status = move.to_status
                 elif move.from_status:
-                    assert (move.from_status, move.to_status) in transitions.LEGAL
+                    assert (move.from_status, move.to_status) in LEGAL
                     assert move.from_status == status
                     status = move.to_status
             assert status == task.status
@@ -210,8 +217,8 @@ class Machine(RuleBasedStateMachine):
         for _ in range(60):
             self.tick(700)
             self.sweep()
-            for claim in claiming.claim(self.workers[0], limit=50):
-                claiming.complete(claim, {}, REPORT)
+            for claim in worker_calls.claim(self.workers[0], limit=50):
+                worker_calls.complete(claim, {}, REPORT)
         ended = set(Task.objects.filter(status__in=FINISHED).values_list("task_id", flat=True))
         for task in Task.objects.exclude(status__in=FINISHED):
             assert task.display_status == "waiting"

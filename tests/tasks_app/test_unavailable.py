@@ -6,13 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app import claiming
-from tasks_app.actions.spawn import spawn
-from tasks_app.actions.spawn_request import SpawnRequest
-from tasks_app.hosts import unavailability
+from tasks_app.engine import unavailability, worker_calls
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn
 from tasks_app.models import Task
 from tasks_app.testing import frozen_clock
-from tests.tasks_app.explain.explained import blocking, finding
+from tests.tasks_app.monitoring.explain.explained import blocking, finding
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note, verbs
 
 pytestmark = pytest.mark.django_db
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.django_db
 def lack(task: Task, worker) -> None:
     claim = claim_one(worker)
     assert claim.task_id == task.task_id
-    claiming.fail(claim, "unavailable", "data root /data is not mounted", REPORT)
+    worker_calls.fail(claim, "unavailable", "data root /data is not mounted", REPORT)
     task.refresh_from_db()
 
 
@@ -30,7 +29,7 @@ def test_it_costs_nothing_and_another_host_may_have_it_at_once():
     lack(task, here)
     assert (task.status, task.retry_count, task.crash_count, task.failure_class) == ("pending", 0, 0, "unavailable")
     assert verbs(task)[-1] == "returned"
-    assert claiming.claim(here, limit=1) == []
+    assert worker_calls.claim(here, limit=1) == []
     assert claim_one(there).task_id == task.task_id
 
 
@@ -40,9 +39,9 @@ def test_the_same_host_tries_again_after_a_time_that_grows():
         for wait_sec in (15, 30, 60):
             lack(task, here)
             frozen.tick(wait_sec - 1)
-            assert claiming.claim(here, limit=1) == []
+            assert worker_calls.claim(here, limit=1) == []
             frozen.tick(1)
-        assert len(claiming.claim(here, limit=1)) == 1
+        assert len(worker_calls.claim(here, limit=1)) == 1
 
 
 def test_a_host_that_has_changed_tries_again_at_once():
@@ -61,7 +60,7 @@ def test_it_never_fails_for_good_but_by_its_own_budget():
             frozen.tick(601)
         assert task.status == "pending"
         frozen.tick(600)
-        assert claiming.claim(here, limit=1)  # the last attempt before the budget ends
+        assert worker_calls.claim(here, limit=1)  # the last attempt before the budget ends
 
 
 def test_the_explanation_says_what_every_host_lacks_and_when_it_is_tried_again():
@@ -82,8 +81,8 @@ def test_a_worker_that_does_not_see_its_roots_is_named():
 
 
 def test_what_a_worker_held_that_was_killed_after_a_stop_signal_is_drained():
-    from tasks_app import clock
-    from tasks_app.sweeping.maintenance import return_lost
+    from tasks_app.maintenance.sweeps import return_lost
+    from tasks_app.postgresql import clock
 
     task, worker = spawn_note(), make_worker()
     claim_one(worker)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from channels.layers import get_channel_layer
 
-from tasks_app.wakeups import GROUP, MESSAGE, Publisher
+from tasks_app.engine.notify import GROUP, MESSAGE, Publisher
 from tests.tasks_app.management.commands import run
 
 pytestmark = pytest.mark.django_db(transaction=True)

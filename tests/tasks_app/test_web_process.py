@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app import clock
 from tasks_app.models import Task
+from tasks_app.postgresql import clock
 from tests.daphne_server import serving
 from tests.tasks_app.notes import spawn_note
 

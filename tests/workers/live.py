@@ -13,9 +13,9 @@ from uuid import UUID
 
 import psutil
 
-from tasks_app.actions.spawn import spawn
-from tasks_app.actions.spawn_request import SpawnRequest
-from tasks_app.claiming import Claim
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn
+from tasks_app.engine.worker_calls import Claim
 from tasks_app.models import Attempt, Task, TaskEvent, Worker
 from workers.admission import Admission
 from workers.weights import Shares
@@ -136,7 +136,7 @@ def child_of(task: Task) -> psutil.Process:
         mark = str(Task.objects.get(pk=task.pk).claim_token)
         for process in psutil.process_iter():
             try:
-                if process.environ().get("ABSURD_ATTEMPT") == mark and "workers.child" in process.cmdline():
+                if process.environ().get("ABSURD_ATTEMPT") == mark and "workers.process.child" in process.cmdline():
                     return process
             except psutil.Error:
                 continue

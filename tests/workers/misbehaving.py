@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tasks_app.handler import Context, InvalidInput, NoWork
+from tasks_app.engine.handler import Context, InvalidInput, NoWork
 
 NOT_UTF8 = os.fsdecode(b"ob\xffs.ms")
 

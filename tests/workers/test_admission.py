@@ -8,10 +8,11 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app import claiming, clock, registry
-from tasks_app.actions.spawn import spawn
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine import registry, worker_calls
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn
 from tasks_app.models import Reservation, Task
+from tasks_app.postgresql import clock
 from tests.tasks_app.notes import NOTE, REPORT, make_worker
 from tests.workers.live import ROOT, claim_for
 from workers.admission import Admission, free_disk_gb
@@ -36,8 +37,8 @@ def sized(monkeypatch) -> Spawn:
     return of
 
 
-def finish(claim: claiming.Claim) -> None:
-    claiming.complete(claim, {}, REPORT)
+def finish(claim: worker_calls.Claim) -> None:
+    worker_calls.complete(claim, {}, REPORT)
 
 
 def test_the_workers_of_one_host_share_its_cores(sized):

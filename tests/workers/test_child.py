@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from tasks_app.handler import Context
-from workers import protocol
-from workers.child import Channel, ChildContext, execute
-from workers.protocol import Failure, Progress, Request, Result
+from tasks_app.engine.handler import Context
+from workers.process import protocol
+from workers.process.child import Channel, ChildContext, execute
+from workers.process.protocol import Failure, Progress, Request, Result
 
 
 class Params(BaseModel):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app import root_marker
+from tasks_app.files import root_marker
 from tasks_app.models import Task, Worker
 from tests.workers.live import finished, outcomes, spawn_one, wait_for
 

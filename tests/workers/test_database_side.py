@@ -11,16 +11,17 @@ from uuid import uuid4
 import pytest
 from django.db import OperationalError
 
-from tasks_app import claiming, policies
-from tasks_app.claiming import AttemptReport, Claim
+from tasks_app.engine import backoff, worker_calls
+from tasks_app.engine.worker_calls import AttemptReport, Claim
 from tasks_app.errors import LostClaim
 from tasks_app.models import Task, TaskStatus, Worker
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import claim_for, outcomes, spawn_one, verbs
-from workers import backlog, deliveries, leftovers, memory, publication
+from workers import backlog, cleanup, outcome_writer
 from workers.outcome import Outcome
-from workers.protocol import Result
-from workers.supervisor import ProcessExecution
+from workers.process import memory, publication
+from workers.process.protocol import Result
+from workers.process.supervisor import ProcessExecution
 
 pytestmark = pytest.mark.django_db
 DONE = Outcome(failure_class=None, result=Result(result={"value": 1}))
@@ -33,7 +34,7 @@ def worker() -> Worker:
 
 def ended(worker: Worker, root: Path, outcome: Outcome = DONE) -> ProcessExecution:
     """Return an execution whose child has written an output and ended."""
-    (claim,) = claiming.claim(worker, limit=1)
+    (claim,) = worker_calls.claim(worker, limit=1)
     execution = ProcessExecution(claim, root=root, var=root, data_roots=(root,), host_memory_gb=16.0)
     publication.prepare(claim, execution.places)
     (execution.places.products_dir / "image.fits").write_text("pixels")
@@ -49,18 +50,18 @@ def steal(claim: Claim) -> None:
 @pytest.mark.parametrize("write", ["complete", "fail", "progress", "start", "stop", "renew"])
 def test_a_stale_claim_token_changes_nothing_and_leaves_a_refusal(worker, write):
     task = spawn_one("echo")
-    (claim,) = claiming.claim(worker, limit=1)
+    (claim,) = worker_calls.claim(worker, limit=1)
     steal(claim)
     late = {
-        "complete": lambda: claiming.complete(claim, {}, AttemptReport()),
-        "fail": lambda: claiming.fail(claim, "error", "late", AttemptReport()),
-        "progress": lambda: claiming.report_progress(claim, fraction=0.5, message="late"),
-        "stop": lambda: claiming.note_stop(claim, failure_class="timeout", reason="", asked_ago_sec=0, takes_sec=1),
-        "start": lambda: claiming.start_attempt(claim, directory="/late", log_path="/late"),
+        "complete": lambda: worker_calls.complete(claim, {}, AttemptReport()),
+        "fail": lambda: worker_calls.fail(claim, "error", "late", AttemptReport()),
+        "progress": lambda: worker_calls.report_progress(claim, fraction=0.5, message="late"),
+        "stop": lambda: worker_calls.note_stop(claim, failure_class="timeout", reason="", asked_ago_sec=0, takes_sec=1),
+        "start": lambda: worker_calls.start_attempt(claim, directory="/late", log_path="/late"),
     }
     before = Task.objects.values().get(pk=task.pk)
     if write == "renew":
-        assert claiming.renew([claim]).lost == {claim.task_id}
+        assert worker_calls.renew([claim]).lost == {claim.task_id}
     else:
         with pytest.raises(LostClaim):
             late[write]()
@@ -72,23 +73,23 @@ def test_a_refused_result_is_withdrawn_from_where_it_was_published(worker, tmp_p
     spawn_one("echo")
     execution = ended(worker, tmp_path)
     steal(execution.claim)
-    assert deliveries.deliver(execution)
+    assert outcome_writer.deliver(execution)
     assert not execution.places.published_dir.exists()
 
 
 def test_a_commit_whose_answer_was_lost_is_not_taken_for_a_refusal(worker, tmp_path, monkeypatch):
     task = spawn_one("echo")
     execution = ended(worker, tmp_path)
-    complete = claiming.complete
+    complete = worker_calls.complete
 
     def commits_and_dies(*args, **options):
         complete(*args, **options)
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(claiming, "complete", commits_and_dies)
+    monkeypatch.setattr(worker_calls, "complete", commits_and_dies)
     with pytest.raises(OperationalError):
-        deliveries.deliver(execution)
-    assert deliveries.deliver(execution)
+        outcome_writer.deliver(execution)
+    assert outcome_writer.deliver(execution)
     assert (execution.places.published_dir / "image.fits").read_text() == "pixels"
     assert verbs(task.task_id) == ["spawned", "claimed", "completed"]
 
@@ -97,7 +98,7 @@ def test_a_result_that_cannot_be_recorded_fails_the_attempt_with_the_reason(work
     task = spawn_one("echo", max_retries=0)
     execution = ended(worker, tmp_path)
     execution._peak_rss_bytes = 2**70
-    while not deliveries.deliver(execution):
+    while not outcome_writer.deliver(execution):
         pass
     task.refresh_from_db()
     assert (task.status, task.failure_class) == (TaskStatus.FAILED, "error")
@@ -116,7 +117,7 @@ def test_the_workers_of_one_host_share_its_memory(worker):
 
 def test_each_attempt_may_take_twice_the_memory_of_the_last_up_to_the_hosts_share(worker):
     spawn_one("echo")
-    (claim,) = claiming.claim(worker, limit=1)
+    (claim,) = worker_calls.claim(worker, limit=1)
     sizes = [
         memory.ceiling_gb(replace(claim, memory_gb=3.0, attempt=attempt), host_gb)
         for attempt, host_gb in ((1, 18.0), (2, 18.0), (3, 18.0), (1, 2.0))
@@ -136,13 +137,13 @@ def test_a_burst_waits_for_retries_and_claims_but_not_for_what_may_wait_for_ever
     parent = spawn_one("fail")
     spawn_one("echo", depends_on=[parent.task_id])
     assert not backlog.is_exhausted(queues, worker.host_id)
-    (claim,) = claiming.claim(worker, limit=1)
+    (claim,) = worker_calls.claim(worker, limit=1)
     assert not backlog.is_exhausted(queues, worker.host_id)
-    claiming.fail(claim, "error", "first try", AttemptReport())
+    worker_calls.fail(claim, "error", "first try", AttemptReport())
     assert not backlog.is_exhausted(queues, worker.host_id)
     Task.objects.filter(pk=parent.pk).update(hold=0, max_retries=0)
-    (claim,) = claiming.claim(worker, limit=1)
-    claiming.fail(claim, "error", "last try", AttemptReport())
+    (claim,) = worker_calls.claim(worker, limit=1)
+    worker_calls.fail(claim, "error", "last try", AttemptReport())
     assert outcomes(parent) == ["error", "error"]
     assert backlog.is_exhausted(queues, worker.host_id)
 
@@ -151,16 +152,16 @@ def test_old_directories_of_ended_attempts_go_and_those_of_others_stay(worker, t
     spawn_one("echo"), spawn_one("echo"), spawn_one("echo")
     crashed, running, strange = (ended(worker, tmp_path) for _ in range(3))
     publication.publish(crashed.places)  # and then the worker died, before its transaction
-    claiming.fail(crashed.claim, "lost", "the worker died", AttemptReport())
+    worker_calls.fail(crashed.claim, "lost", "the worker died", AttemptReport())
     stranger = (strange.places.attempt_dir / publication.NOTE).read_text()
     foreign = stranger.replace(str(strange.claim.claim_token), str(uuid4()))
     (strange.places.attempt_dir / publication.NOTE).write_text(foreign)
     for execution in (crashed, running, strange):
-        long_ago = time.time() - 2 * leftovers.OLD_AFTER_SEC
+        long_ago = time.time() - 2 * cleanup.OLD_AFTER_SEC
         os.utime(execution.places.attempt_dir / publication.NOTE, (long_ago, long_ago))
-    doomed = leftovers.sweep(tmp_path, kept=1)
+    doomed = cleanup.sweep(tmp_path, kept=1)
     assert doomed == [crashed.places.published_dir]
-    doomed += leftovers.sweep(tmp_path, kept=0)
+    doomed += cleanup.sweep(tmp_path, kept=0)
     assert set(doomed) == {crashed.places.attempt_dir, crashed.places.published_dir}
     deadline = time.monotonic() + 10
     while any(directory.exists() for directory in doomed) and time.monotonic() < deadline:
@@ -173,7 +174,7 @@ def test_a_name_in_the_params_names_the_published_directory_unless_it_would_lead
     spawn_one("echo"), spawn_one("echo")
     stems = []
     for name in ("2026-10-01T06:00:00", "../../etc"):
-        (claim,) = claiming.claim(worker, limit=1)
+        (claim,) = worker_calls.claim(worker, limit=1)
         claim.params["name"] = name
         stems.append(publication.places_of(claim, tmp_path).published_dir)
     token8 = str(claim.claim_token)[:8]
@@ -187,7 +188,7 @@ def test_a_task_too_big_for_the_whole_host_holds_up_no_other(worker):
     sizes = [12.0, 1.0, 9.5]
     tasks = [spawn_one("echo") for _ in sizes]
     for task, size_gb in zip(tasks, sizes, strict=True):
-        Task.objects.filter(pk=task.pk).update(memory_gb=size_gb, memory_class=policies.memory_class(size_gb))
+        Task.objects.filter(pk=task.pk).update(memory_gb=size_gb, memory_class=backoff.memory_class(size_gb))
     (claim,) = claim_for(worker, 5)
     assert claim.task_id == tasks[1].task_id
 
@@ -195,9 +196,9 @@ def test_a_task_too_big_for_the_whole_host_holds_up_no_other(worker):
 def test_a_note_that_names_a_place_that_was_never_the_attempts_removes_nothing(worker, tmp_path):
     spawn_one("echo")
     execution = ended(worker, tmp_path)
-    claiming.fail(execution.claim, "lost", "the worker died", AttemptReport())
+    worker_calls.fail(execution.claim, "lost", "the worker died", AttemptReport())
     victim = tmp_path / "echo" / "good.12345678"
     victim.mkdir(parents=True)
     note = execution.places.attempt_dir / publication.NOTE
     note.write_text(note.read_text().replace(str(execution.places.published_dir), str(victim)))
-    assert leftovers.sweep(tmp_path, old_after_sec=0, kept=0) == []
+    assert cleanup.sweep(tmp_path, old_after_sec=0, kept=0) == []

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.actions.cancel import cancel
 from tasks_app.models import Task
+from tasks_app.operations.cancel import cancel
 from tests.workers.live import attempts, finished, outcomes, spawn_one, wait_for
 
 pytestmark = pytest.mark.chaos

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tasks_app.actions.spawn import spawn_many
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Task, Worker
 from tests.workers.live import (
     ROOT,

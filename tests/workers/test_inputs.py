@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from tasks_app.handler import Context, NoWork
+from tasks_app.engine.handler import Context, NoWork
 from tests.workers import test_child
-from workers import inputs
-from workers.protocol import Failure, Result
+from workers.process import inputs
+from workers.process.protocol import Failure, Result
 
 
 class Params(BaseModel):

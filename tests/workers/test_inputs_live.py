@@ -13,11 +13,11 @@ from pipeline_app.simulation import simulate_tile, tiny_tiles
 from tasks_app.models import Task
 from tests.pipeline_app.reduced_tile import digest
 from tests.workers.live import attempts, finished, outcomes, spawn_one
-from workers import confinement
+from workers.process import confine
 
 pytestmark = pytest.mark.chaos
 
-needs_landlock = pytest.mark.skipif(not confinement.abi(), reason="the kernel has no Landlock")
+needs_landlock = pytest.mark.skipif(not confine.abi(), reason="the kernel has no Landlock")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_an_attempt_cannot_write_into_its_input(workers, given):
     logged = workers.burst()
     task.refresh_from_db()
     assert (task.status, outcomes(task)) == ("failed", ["error"])
-    assert str(given) in task.error and confinement.HINT in task.error
+    assert str(given) in task.error and confine.HINT in task.error
     assert given.stat().st_mtime_ns == before
     assert "confined=yes" in logged
 
@@ -126,5 +126,5 @@ def test_only_what_is_its_own_can_be_changed(tmp_path, act, refused):
 
 def test_common_places_are_closed_where_data_lie_in_them(tmp_path):
     own = [tmp_path / "own"]
-    assert "/tmp" not in confinement.places(own, [Path("/tmp/data")])
-    assert set(confinement.places(own, [Path("/stage")])) == {str(tmp_path / "own"), *confinement.COMMON}
+    assert "/tmp" not in confine.places(own, [Path("/tmp/data")])
+    assert set(confine.places(own, [Path("/stage")])) == {str(tmp_path / "own"), *confine.COMMON}

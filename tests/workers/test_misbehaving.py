@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from tasks_app import claiming
+from tasks_app.engine import worker_calls
 from tasks_app.models import Attempt, Task
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import spawn_one
-from workers import deliveries, environment, supervisor
+from workers import outcome_writer
 from workers.execution import Execution
 from workers.outcome import Stop
-from workers.protocol import METRICS_MOST
-from workers.supervisor import ProcessExecution
+from workers.process import environment, supervisor
+from workers.process.protocol import METRICS_MOST
+from workers.process.supervisor import ProcessExecution
 from workers.threads import Crew, ThreadExecution
 
 pytestmark = pytest.mark.django_db
@@ -60,8 +61,8 @@ COMPLETES_IN_A_PROCESS = {
 
 def start(mode: str, kind: str, directory: Path) -> tuple[Execution, Task, list[int]]:
     task = spawn_one("echo", max_retries=0)
-    (claim,) = claiming.claim(make_worker(), limit=1)
-    claim = claiming.Claim(**{**claim.__dict__, "params": {"mode": mode}})
+    (claim,) = worker_calls.claim(make_worker(), limit=1)
+    claim = worker_calls.Claim(**{**claim.__dict__, "params": {"mode": mode}})
     environment.make_shared(directory / "var")
     common = {"root": directory / "data", "data_roots": (directory / "data",)}
     if kind == "process":
@@ -81,7 +82,7 @@ def run(mode: str, kind: str, directory: Path) -> tuple[Execution, Task]:
         select.select(fds, [], [])
         ended = execution.listen()
         fds = [fd for fd in fds if fd not in ended]
-    while not deliveries.deliver(execution):
+    while not outcome_writer.deliver(execution):
         pass
     guardian = execution.close()
     if guardian is not None:
@@ -140,7 +141,7 @@ def test_progress_that_was_cleaned_can_be_stored(tmp_path):
         execution.listen()
     news = execution.take_news()
     assert news is not None
-    claiming.report_progress(execution.claim, fraction=news.fraction, message=news.message, metrics=news.metrics)
+    worker_calls.report_progress(execution.claim, fraction=news.fraction, message=news.message, metrics=news.metrics)
     task.refresh_from_db()
     assert len(task.progress_message) <= 300 and len(task.progress_metrics) <= METRICS_MOST
 

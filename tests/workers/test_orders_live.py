@@ -9,8 +9,8 @@ import socket
 import psutil
 import pytest
 
-from tasks_app.actions.workers import order_worker
 from tasks_app.models import TaskEvent, Worker
+from tasks_app.operations.workers import order_worker
 from tests.workers.live import attempts, finished, spawn_one, wait_for, with_progress
 
 pytestmark = pytest.mark.chaos

@@ -4,9 +4,9 @@ import signal
 
 import pytest
 
-from workers import cores
 from workers.outcome import Exit, Memory, Stop, judge
-from workers.protocol import Failure, Result
+from workers.process import core_files
+from workers.process.protocol import Failure, Result
 
 DONE = Result(result={"value": 1})
 REFUSED = Failure(failure_class="invalid", message="not a tile")
@@ -64,11 +64,11 @@ def test_the_message_says_what_helps():
 
 
 def test_where_a_core_is_or_how_to_get_one(monkeypatch, tmp_path):
-    monkeypatch.setattr(cores, "PATTERN", tmp_path / "core_pattern")
-    cores.PATTERN.write_text("|/usr/lib/systemd/systemd-coredump %P\n")
-    assert cores.hint(True) == "its core went to `/usr/lib/systemd/systemd-coredump`"
-    cores.PATTERN.write_text("/var/cores/%p\n")
-    assert cores.hint(True) == "its core is at /var/cores/%p"
-    cores.PATTERN.write_text("core\n")
-    assert "core_pattern" in cores.hint(True)
-    assert "no core was written" in cores.hint(False)
+    monkeypatch.setattr(core_files, "PATTERN", tmp_path / "core_pattern")
+    core_files.PATTERN.write_text("|/usr/lib/systemd/systemd-coredump %P\n")
+    assert core_files.hint(True) == "its core went to `/usr/lib/systemd/systemd-coredump`"
+    core_files.PATTERN.write_text("/var/cores/%p\n")
+    assert core_files.hint(True) == "its core is at /var/cores/%p"
+    core_files.PATTERN.write_text("core\n")
+    assert "core_pattern" in core_files.hint(True)
+    assert "no core was written" in core_files.hint(False)

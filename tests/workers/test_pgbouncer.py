@@ -33,7 +33,7 @@ LIMITS_SEEN = """
 import django
 django.setup()
 from django.db import connection, transaction
-from workers.link import use_single_connection
+from workers.db_connection import use_single_connection
 use_single_connection()
 names = ("statement_timeout", "idle_in_transaction_session_timeout")
 def shown(name):

@@ -8,8 +8,8 @@ import pytest
 
 from tasks_app.models import Task, TaskEvent
 from tests.workers.live import attempts, finished, spawn_one, wait_for
-from workers.pace import EVERY_SEC, Pace
-from workers.protocol import Progress
+from workers.process.progress_rate import EVERY_SEC, Pace
+from workers.process.protocol import Progress
 
 pytestmark = pytest.mark.chaos
 

@@ -13,8 +13,8 @@ from django.db import connection
 
 from tests.workers.live import attempts, finished, outcomes, spawn_one, wait_for
 from tests.workers.test_child import run
-from workers import leftovers
-from workers.protocol import Result
+from workers import cleanup
+from workers.process.protocol import Result
 
 pytestmark = pytest.mark.chaos
 
@@ -52,15 +52,15 @@ def test_a_worker_killed_between_rename_and_commit_leaves_a_directory_that_is_sw
     (orphaned,) = wait_for(lambda: list((workers.data / "echo").glob("*")))
     worker.kill()
     execute(FAST_AGAIN)
-    assert leftovers.sweep(workers.data, old_after_sec=0, kept=0) == []  # its token is live
+    assert cleanup.sweep(workers.data, old_after_sec=0, kept=0) == []  # its token is live
     workers.start()
     (path,) = finished(task).result["paths"]
     assert outcomes(task) == ["lost", "completed"]
     good = Path(path).parent
     assert good != orphaned and orphaned.is_dir()
-    assert leftovers.sweep(workers.data, kept=0) == []  # it is not old
+    assert cleanup.sweep(workers.data, kept=0) == []  # it is not old
     first = Path(attempts(task)[0].directory)
-    assert set(leftovers.sweep(workers.data, old_after_sec=0, kept=0)) == {orphaned, first}
+    assert set(cleanup.sweep(workers.data, old_after_sec=0, kept=0)) == {orphaned, first}
     wait_for(lambda: not orphaned.exists() and not first.exists())
     time.sleep(0.1)
     assert Path(path).read_text() == "pixels"

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tasks_app import claiming
-from tasks_app.actions.cancel import cancel
-from tasks_app.explain import explain
-from tasks_app.hosts import usage
+from tasks_app.engine import worker_calls
 from tasks_app.models import Attempt, Task
+from tasks_app.monitoring import usage
+from tasks_app.monitoring.explain.explanation import explain
+from tasks_app.operations.cancel import cancel
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import attempts, child_of, finished, outcomes, spawn_one, wait_for, with_progress
 
@@ -113,7 +113,7 @@ def test_an_attempt_that_the_kernel_holds_keeps_its_slot_and_says_so(workers, un
 @pytest.mark.django_db
 def test_what_a_lost_claim_uses_is_not_stored():
     task = spawn_one("echo")
-    (claim,) = claiming.claim(make_worker(), limit=1)
+    (claim,) = worker_calls.claim(make_worker(), limit=1)
     sample = usage.Used(claim_token=claim.claim_token, peak_rss_bytes=1, cpu_sec=1.0, read_bytes=1, write_bytes=1)
     usage.store([sample])
     assert attempts(task)[0].write_bytes == 1

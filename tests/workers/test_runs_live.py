@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.actions.run_retry import RetryCounts, retry_run
-from tasks_app.actions.runs import start
-from tasks_app.actions.spawn_request import Join
+from tasks_app.engine.options import Join
 from tasks_app.models import Task
-from tasks_app.runs.plans import All, One, RunPlan
-from tasks_app.runs.states import state_of
+from tasks_app.operations.run_retry import RetryCounts, retry_run
+from tasks_app.operations.runs import start
+from tasks_app.workflows.plan import All, One, RunPlan
+from tasks_app.workflows.state import state_of
 
 pytestmark = pytest.mark.chaos
 

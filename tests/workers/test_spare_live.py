@@ -10,7 +10,7 @@ import pytest
 
 from tasks_app.models import Attempt
 from tests.workers.live import LiveWorkers, attempts, finished, gone, spawn_one, wait_for, with_progress
-from workers import spare
+from workers.process import prewarmed
 
 pytestmark = [pytest.mark.chaos, pytest.mark.casa]
 
@@ -20,7 +20,7 @@ def spares(var: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if Path(process.environ().get("HOME", "/")).parent == spare.directory(var) and is_child(process):
+            if Path(process.environ().get("HOME", "/")).parent == prewarmed.directory(var) and is_child(process):
                 found.append(process)
         except (psutil.Error, OSError):
             continue
@@ -28,7 +28,7 @@ def spares(var: Path) -> list[psutil.Process]:
 
 
 def is_child(process: psutil.Process) -> bool:
-    return "workers.child" in process.cmdline()
+    return "workers.process.child" in process.cmdline()
 
 
 def one_ready(workers: LiveWorkers, but: int = 0) -> psutil.Process:
@@ -67,7 +67,7 @@ def test_the_second_attempt_finds_casa_imported_and_everything_in_its_place(work
     guardian = last.parent()
     worker.send_signal(signal.SIGKILL)
     wait_for(lambda: gone(last.pid) and gone(guardian.pid), 2.0)
-    wait_for(lambda: list(spare.directory(var).iterdir()) == [])
+    wait_for(lambda: list(prewarmed.directory(var).iterdir()) == [])
 
 
 def test_a_spare_that_hangs_or_dies_costs_no_attempt(workers):
@@ -103,17 +103,17 @@ def test_no_spare_is_kept_where_none_is_wanted(workers):
     assert spares(Path(workers.environment["ABSURD_VAR"])) == []
 
 
-QUICK = spare.Kind(module="json.tool", cores=1)
+QUICK = prewarmed.Kind(module="json.tool", cores=1)
 
 
 def test_what_a_killed_spare_left_is_removed_and_what_a_living_one_uses_is_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(spare, "TRY_AGAIN_SEC", 0.0)
-    living = spare.Spare(QUICK, tmp_path, log_bytes_most=1 << 20)
+    monkeypatch.setattr(prewarmed, "TRY_AGAIN_SEC", 0.0)
+    living = prewarmed.Spare(QUICK, tmp_path, log_bytes_most=1 << 20)
     wait_for(lambda: living.look() and living.ready)
-    (used,) = spare.directory(tmp_path).iterdir()
-    dead = spare.directory(tmp_path) / "left-behind"
+    (used,) = prewarmed.directory(tmp_path).iterdir()
+    dead = prewarmed.directory(tmp_path) / "left-behind"
     dead.mkdir()
-    assert spare.sweep(tmp_path) == [dead]
+    assert prewarmed.sweep(tmp_path) == [dead]
     assert used.exists() and not dead.exists()
     living.enclosure.close().wait(10)
     living.forget_log()
@@ -121,9 +121,9 @@ def test_what_a_killed_spare_left_is_removed_and_what_a_living_one_uses_is_not(t
 
 
 def test_an_idle_spare_is_ended_and_one_that_fails_is_not_started_again_at_once(tmp_path, monkeypatch, caplog):
-    kept = spare.directory(tmp_path)
-    bench = spare.Bench(tmp_path, enabled=True, log_bytes_most=1 << 20)
-    bench.take(spare.Kind(module="no_such_module", cores=1))
+    kept = prewarmed.directory(tmp_path)
+    bench = prewarmed.Bench(tmp_path, enabled=True, log_bytes_most=1 << 20)
+    bench.take(prewarmed.Kind(module="no_such_module", cores=1))
 
     def told() -> bool:
         bench.tend(wanted=True)
@@ -134,8 +134,8 @@ def test_an_idle_spare_is_ended_and_one_that_fails_is_not_started_again_at_once(
     wait_for(lambda: list(kept.iterdir()) == [])
     bench.close()
 
-    monkeypatch.setattr(spare, "IDLE_SEC", 0.0)
-    idle = spare.Bench(tmp_path, enabled=True, log_bytes_most=1 << 20)
+    monkeypatch.setattr(prewarmed, "IDLE_SEC", 0.0)
+    idle = prewarmed.Bench(tmp_path, enabled=True, log_bytes_most=1 << 20)
     idle.take(QUICK)
     idle.tend(wanted=True)
     assert len(list(kept.iterdir())) == 1

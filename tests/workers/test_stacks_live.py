@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.actions.cancel import cancel
+from tasks_app.operations.cancel import cancel
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import attempts, claim_for, finished, outcomes, spawn_one, wait_for, with_progress
-from workers import environment, memory, stacks
-from workers.supervisor import ProcessExecution
+from workers.process import environment, memory, stacks
+from workers.process.supervisor import ProcessExecution
 
 pytestmark = pytest.mark.chaos
 

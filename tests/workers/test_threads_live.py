@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.actions.cancel import cancel
-from tasks_app.actions.spawn import spawn_many
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Attempt, Task, TaskEvent, Worker
+from tasks_app.operations.cancel import cancel
 from tests.workers.live import finished, outcomes, spawn_one, wait_for, with_progress
 
 pytestmark = pytest.mark.chaos

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tasks_app.actions.spawn import spawn_many
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Task, TaskEvent
 from tests.workers.live import child_of, finished, gone, outcomes, spawn_one, wait_for, with_progress
 

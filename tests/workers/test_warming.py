@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 from django.db.models import F
 
-from tasks_app import claiming
-from tasks_app.claiming import AttemptReport
+from tasks_app.engine import worker_calls
+from tasks_app.engine.worker_calls import AttemptReport
 from tasks_app.models import Queue, Task
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import claim_for, spawn_one
-from workers.spare import IDLE_SEC, Kind
+from workers.process.prewarmed import IDLE_SEC, Kind
 from workers.warming import kind_used_last
 
 pytestmark = pytest.mark.django_db
@@ -21,7 +21,7 @@ CASA = Kind(module="pipeline_app.casa.warm", cores=1)
 def done(task: Task) -> None:
     (claim,) = claim_for(make_worker(memory_gb=16.0), 1)
     assert claim.task_id == task.task_id
-    claiming.complete(claim, {}, AttemptReport())
+    worker_calls.complete(claim, {}, AttemptReport())
 
 
 def test_a_fresh_system_and_one_that_runs_other_things_expect_nothing():
@@ -36,7 +36,7 @@ def test_what_waits_or_runs_or_has_just_ended_is_expected_again(django_assert_ma
     assert kind_used_last([QUEUE]) == CASA
     (claim,) = claim_for(make_worker(memory_gb=16.0), 1)
     assert kind_used_last([QUEUE]) == CASA
-    claiming.complete(claim, {}, AttemptReport())
+    worker_calls.complete(claim, {}, AttemptReport())
     with django_assert_max_num_queries(3):
         assert kind_used_last([QUEUE]) == CASA
     Task.objects.filter(pk=task.pk).update(completed_at=F("completed_at") - timedelta(seconds=IDLE_SEC + 1))
@@ -49,7 +49,7 @@ def test_what_another_queue_ran_is_none_of_its_business():
     assert kind_used_last([QUEUE]) is None
     assert kind_used_last([QUEUE, "another"]) == CASA
     (claim,) = claim_for(make_worker(memory_gb=16.0, queues=["another"]), 1)
-    claiming.complete(claim, {}, AttemptReport())
+    worker_calls.complete(claim, {}, AttemptReport())
     assert task.task_id == claim.task_id
     assert kind_used_last([QUEUE]) is None
     assert kind_used_last([QUEUE, "another"]) == CASA

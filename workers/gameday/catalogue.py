@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
-from workers.gameday.game import Game
+from workers.gameday.scenario_run import Game
 
 MODULES = ("killing", "native", "orders", "clocks", "outages", "endurance")
 

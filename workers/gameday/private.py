@@ -14,11 +14,11 @@ from typing import Any
 
 import psutil
 
-from workers.environment import CHECKOUT
 from workers.gameday.catalogue import Scenario
-from workers.gameday.crew import die_with_the_game
-from workers.gameday.game import PREFIX, Terms
+from workers.gameday.processes import die_with_the_game
 from workers.gameday.report import Check, Report
+from workers.gameday.scenario_run import PREFIX, Terms
+from workers.process.environment import CHECKOUT
 
 OWN = f"{PREFIX}own-"
 PLAY_LIMIT_SEC = 1200.0

@@ -17,10 +17,10 @@ import redis
 from django.conf import settings
 from django.db import connection
 
-from tasks_app import clock
-from workers.environment import CHECKOUT
-from workers.gameday.game import Skipped
-from workers.gameday.looking import wait_for
+from tasks_app.postgresql import clock
+from workers.gameday.polling import wait_for
+from workers.gameday.scenario_run import Skipped
+from workers.process.environment import CHECKOUT
 
 BRING_UP = "from absurd_project import embedded; embedded.ensure()"
 

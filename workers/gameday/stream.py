@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from statistics import median
 
-from tasks_app import clock
 from tasks_app.models import Attempt, Task
-from workers.gameday.game import Game, pause
-from workers.gameday.looking import wait_for
+from tasks_app.postgresql import clock
+from workers.gameday.polling import wait_for
+from workers.gameday.scenario_run import Game, pause
 from workers.gameday.targets import WINDOW_SEC, WINDOWS
 
 SLEEP_SEC = 0.8

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from absurd_project.benchmark import noop
-from tasks_app import claiming
-from tasks_app.actions.spawn import spawn, spawn_many
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine import worker_calls
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn, spawn_many
 from tasks_app.models import Worker
 
 
@@ -27,11 +27,11 @@ class Ours:
 
     def claim(self, limit: int) -> list[Any]:
         """Claim a batch."""
-        return claiming.claim(self._worker, limit=limit)
+        return worker_calls.claim(self._worker, limit=limit)
 
     def complete(self, claims: list[Any]) -> None:
         """Complete a batch."""
-        claiming.complete_many([claiming.Completion(claim=claim, result=noop.RESULT) for claim in claims])
+        worker_calls.complete_many([worker_calls.Completion(claim=claim, result=noop.RESULT) for claim in claims])
 
     @staticmethod
     def _request() -> SpawnRequest:

@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 
 from absurd_project.benchmark import noop
-from tasks_app import policies
+from tasks_app.engine import backoff
 
 PENDING: Mapping[str, str] = {
     "task_id": "gen_random_uuid()",
@@ -25,8 +25,8 @@ PENDING: Mapping[str, str] = {
     "status": "'pending'",
     "hold": "0",
     "rank": "(extract(epoch FROM absurd_now()) * 1000)::bigint"
-    f" + {(policies.CRITICAL_FROM - 1 - noop.PRIORITY) * policies.PRIORITY_STEP_MS}",
-    "memory_class": str(policies.memory_class(1.0)),
+    f" + {(backoff.CRITICAL_FROM - 1 - noop.PRIORITY) * backoff.PRIORITY_STEP_MS}",
+    "memory_class": str(backoff.memory_class(1.0)),
     "runnable_at": "absurd_now()",
     "timeout_sec": str(noop.TIMEOUT_SEC),
     "max_retries": str(noop.MAX_RETRIES),
@@ -71,7 +71,7 @@ WITH claimed AS (
         claimed_at = absurd_now(), lease_until = absurd_now() + lease_sec * interval '1 second'
     WHERE id = ANY(ARRAY(
         SELECT id FROM tasks_app_task
-        WHERE queue_name = '{noop.QUEUE}' AND memory_class = {policies.memory_class(1.0)}
+        WHERE queue_name = '{noop.QUEUE}' AND memory_class = {backoff.memory_class(1.0)}
             AND status = 'pending' AND hold = 0
         ORDER BY rank, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ))

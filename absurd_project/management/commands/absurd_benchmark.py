@@ -39,7 +39,7 @@ from absurd_project.benchmark.scratch import NoScratchDatabase, Scratch, channel
 from absurd_project.benchmark.servers import DoesNotStart
 from absurd_project.benchmark.sizes import FULL, QUICK, Sizes
 from pipeline_app.simulation.presets import TILES_OF_AN_HOUR
-from tasks_app import system_state
+from tasks_app.engine import system_state
 from tasks_app.management.output import PrintingCommand
 from tasks_app.management.printing import SafeConsole
 

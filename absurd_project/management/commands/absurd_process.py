@@ -26,8 +26,8 @@ from pipeline_app.catalogs import read_catalog
 from pipeline_app.ingest import Ingested, ingest_directory
 from pipeline_app.watching import check_stage_params
 from pipeline_app.workflows import Options
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.errors import AbsurdError, ParamsInvalid
-from tasks_app.handler import InvalidInput
 from tasks_app.management.output import PrintingCommand, write_line
 
 FAILED, USAGE = 1, 2

@@ -9,9 +9,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 
 from absurd_project import accounts
-from tasks_app import system_state
-from tasks_app.hosts import data_roots
+from tasks_app.engine import system_state
 from tasks_app.management.output import PrintingCommand
+from tasks_app.monitoring import data_roots
 
 
 class Command(PrintingCommand):

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pipeline_app.casa.deconvolution import Cleaned, ImagingJob
 from pipeline_app.casa.engines import casa_tclean, ducc, wsclean
-from tasks_app.handler import InvalidInput
+from tasks_app.engine.handler import InvalidInput
 
 EngineName = Literal["ducc0", "wsclean", "tclean"]
 ENGINES: dict[EngineName, Callable[[ImagingJob], Cleaned]] = {

@@ -20,10 +20,10 @@ from pipeline_app.ingest import ingest_directory, release
 from pipeline_app.models import Observation
 from pipeline_app.watching import QUIET_SEC, Watcher, WatchOptions
 from pipeline_app.workflows import Options, start
-from tasks_app import outages
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.errors import AbsurdError
-from tasks_app.handler import InvalidInput
 from tasks_app.management.output import PrintingCommand
+from tasks_app.postgresql import outages
 
 FAILED, USAGE, NOT_FOUND, ILLEGAL_STATE = 1, 2, 3, 4
 log = logging.getLogger(__name__)

@@ -1,1 +1,1 @@
-"""One view a path; the verbs themselves are in tasks_app.actions."""
+"""One view a path; the verbs themselves are in tasks_app.operations."""

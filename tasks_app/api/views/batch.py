@@ -12,12 +12,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.access.needs import SPAWN
-from tasks_app.actions import lookup
-from tasks_app.actions.spawn_batch import TASKS_MOST, spawn_batch
-from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.api.batch_serializers import BatchSerializer, BatchSpawnedSerializer
 from tasks_app.api.views.request import IDEMPOTENCY_KEY, actor_of, body_of, idempotency_key_of
+from tasks_app.auth.requirements import SPAWN
+from tasks_app.engine import lookup
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn_batch import TASKS_MOST, spawn_batch
 from tasks_app.models import Queue, Task, TaskDependency
 
 

@@ -11,15 +11,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.access.needs import BULK, Need
-from tasks_app.actions import bulk
 from tasks_app.api import confirming
 from tasks_app.api.bounds import DEED_SEC, bounded
 from tasks_app.api.bulk_serializers import BulkResultSerializer, BulkSerializer
 from tasks_app.api.choosing import tasks_that_fit
 from tasks_app.api.permissions import check
 from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.auth.requirements import BULK, Need
 from tasks_app.models import Task
+from tasks_app.operations import bulk
 
 SALT = "tasks_app.bulk"
 SAMPLE = 20

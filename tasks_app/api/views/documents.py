@@ -10,8 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.access import content_policy
 from tasks_app.api.negotiation import AnythingAccepted
+from tasks_app.auth import content_policy
 
 
 class _Page(APIView):

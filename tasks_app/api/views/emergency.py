@@ -13,10 +13,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app import clock
-from tasks_app.access.needs import EMERGENCY
-from tasks_app.actions import emergency
-from tasks_app.actions.freeze import current
 from tasks_app.api import confirming
 from tasks_app.api.bounds import DEED_SEC, bounded
 from tasks_app.api.choosing import tasks_that_fit
@@ -27,9 +23,13 @@ from tasks_app.api.emergency_serializers import (
     StoppedSerializer,
 )
 from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.auth.requirements import EMERGENCY
 from tasks_app.errors import ParamsInvalid
 from tasks_app.models import Task
-from tasks_app.querysets import TaskQuerySet
+from tasks_app.models.querysets import TaskQuerySet
+from tasks_app.operations import emergency
+from tasks_app.operations.freeze import current
+from tasks_app.postgresql import clock
 
 STOP, RECOVER = "tasks_app.emergency_stop", "tasks_app.emergency_recover"
 WISHES = ("cancel_pending", "stop_running", "drain_workers")

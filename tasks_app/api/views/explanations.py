@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 from tasks_app.api.explanation_shapes import ExplanationSerializer
 from tasks_app.api.pagination import refuse_unknown
 from tasks_app.api.views.request import task_id_of
-from tasks_app.explain import explain_id
+from tasks_app.monitoring.explain.explanation import explain_id
 
 
 class TaskExplainView(APIView):

@@ -20,12 +20,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.access import peer
-from tasks_app.access.keys import KeyHolder
-from tasks_app.access.needs import READ
 from tasks_app.api.authentication import HEADER
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.permissions import ScopedAccess
+from tasks_app.auth import client_address
+from tasks_app.auth.keys import KeyHolder
+from tasks_app.auth.requirements import READ
 from tasks_app.feed import messages as feed_messages
 from tasks_app.feed import tickets
 from tasks_app.feed.access import Listener
@@ -152,6 +152,6 @@ def _listener_of(request: Request) -> Listener:
     return Listener(
         key=request.headers.get(HEADER, ""),
         session_key=request.session.session_key or "",
-        address=None if peer.is_forwarded(request.META) else request.META.get("REMOTE_ADDR"),
+        address=None if client_address.is_forwarded(request.META) else request.META.get("REMOTE_ADDR"),
         host=request.META.get("HTTP_HOST", ""),
     )

@@ -9,9 +9,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app import health
-from tasks_app.access.needs import ACKNOWLEDGE
-from tasks_app.actions.acknowledge import acknowledge
 from tasks_app.api import examples
 from tasks_app.api.pagination import flag
 from tasks_app.api.permissions import may_read
@@ -22,6 +19,9 @@ from tasks_app.api.serializers import (
     HealthSerializer,
 )
 from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.auth.requirements import ACKNOWLEDGE
+from tasks_app.monitoring import health
+from tasks_app.operations.acknowledge import acknowledge
 
 UNAVAILABLE = "Database unavailable: start PostgreSQL or correct ABSURD_DATABASE_URL"
 TERSE = {

@@ -7,7 +7,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app import archive
 from tasks_app.api.filters import EventFilter, narrowed, parameters
 from tasks_app.api.pagination import Page, next_address, paged
 from tasks_app.api.serializers import (
@@ -17,6 +16,7 @@ from tasks_app.api.serializers import (
     EventSerializer,
 )
 from tasks_app.api.views.request import find_task
+from tasks_app.engine import archive
 from tasks_app.models import Attempt, Task, TaskEvent
 
 

@@ -10,14 +10,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.access.needs import SET_LIMIT
-from tasks_app.actions.limit import remove_limit, set_limit
 from tasks_app.api.filters import LimitFilter, narrowed, parameters
 from tasks_app.api.limit_serializers import LimitListSerializer, LimitSerializer, SetLimitSerializer
 from tasks_app.api.pagination import paged
 from tasks_app.api.views.request import actor_of, body_of, reason_of_deletion
+from tasks_app.auth.requirements import SET_LIMIT
 from tasks_app.errors import LimitNotFound, QueueNotFound
 from tasks_app.models import Limit, Queue
+from tasks_app.operations.limit import remove_limit, set_limit
 
 
 def _limits() -> QuerySet[Limit, Any]:

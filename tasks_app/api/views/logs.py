@@ -15,14 +15,15 @@ from rest_framework.exceptions import NotFound, Throttled
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from tasks_app import archive, attempt_logs
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.negotiation import AnythingAccepted
 from tasks_app.api.pagination import flag, refuse_unknown, whole, whole_schema
 from tasks_app.api.views.request import find_task
-from tasks_app.file_calls import in_time
+from tasks_app.engine import archive
+from tasks_app.feed import attempt_logs
+from tasks_app.files.bounded_calls import in_time
+from tasks_app.files.http_streaming import Window, open_file, send_file, send_window, streamed
 from tasks_app.models import Attempt, Task
-from tasks_app.streaming import Window, open_file, send_file, send_window, streamed
 
 TYPE = "text/plain; charset=utf-8"
 LINES_MOST = 100_000

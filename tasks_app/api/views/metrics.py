@@ -15,8 +15,8 @@ from rest_framework.views import APIView
 
 from tasks_app.api.metrics_shapes import MetricsSerializer
 from tasks_app.api.pagination import refuse_unknown
-from tasks_app.figures import metrics
-from tasks_app.figures.exposition import exposition
+from tasks_app.monitoring import metrics
+from tasks_app.monitoring.prometheus import exposition
 
 
 class PrometheusRenderer(BaseRenderer):

@@ -8,7 +8,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app import registry
 from tasks_app.api.name_serializers import (
     TaskNameDetailSerializer,
     TaskNameListSerializer,
@@ -17,8 +16,9 @@ from tasks_app.api.name_serializers import (
     WorkflowSerializer,
 )
 from tasks_app.api.pagination import refuse_unknown
+from tasks_app.engine import registry
 from tasks_app.errors import UnknownTaskName
-from tasks_app.runs import workflows
+from tasks_app.workflows import registry as workflows
 
 
 class TaskNameListView(APIView):

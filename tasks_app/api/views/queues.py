@@ -9,14 +9,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.access.needs import PAUSE
-from tasks_app.actions import pause
 from tasks_app.api import examples
 from tasks_app.api.serializers import QueueSerializer, QueueStatsSerializer, ReasonSerializer, StopSerializer
 from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.auth.requirements import PAUSE
 from tasks_app.errors import QueueNotFound
-from tasks_app.figures import stats
 from tasks_app.models import Queue
+from tasks_app.monitoring import stats
+from tasks_app.operations import pause
 
 
 def queue_names() -> list[str]:

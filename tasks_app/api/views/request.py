@@ -9,12 +9,12 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
-from tasks_app.access import keys
-from tasks_app.access.keys import KeyHolder
-from tasks_app.actions import lookup
 from tasks_app.api.exactness import refuse_coerced
 from tasks_app.api.pagination import refuse_unknown
 from tasks_app.api.serializers import REASON_CHARS, ReasonSerializer
+from tasks_app.auth import keys
+from tasks_app.auth.keys import KeyHolder
+from tasks_app.engine import lookup
 from tasks_app.errors import TaskNotFound
 from tasks_app.models import Task
 

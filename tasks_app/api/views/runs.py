@@ -12,10 +12,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.access.needs import CANCEL_RUN, RETRY_RUN, SPAWN
-from tasks_app.actions.idempotency import once
-from tasks_app.actions.run_retry import retry_run
-from tasks_app.actions.runs import cancel_run, found_run, start
 from tasks_app.api.caching import IF_NONE_MATCH, content_tag, tagged, unchanged
 from tasks_app.api.filters import RunFilter, narrowed, parameters
 from tasks_app.api.pagination import paged
@@ -32,11 +28,15 @@ from tasks_app.api.run_serializers import (
 )
 from tasks_app.api.shown import Shown
 from tasks_app.api.views.request import IDEMPOTENCY_KEY, actor_of, body_of, idempotency_key_of
+from tasks_app.auth.requirements import CANCEL_RUN, RETRY_RUN, SPAWN
+from tasks_app.engine.idempotency import once
 from tasks_app.errors import RunNotFound
 from tasks_app.models import Run
-from tasks_app.runs import workflows
-from tasks_app.runs.graphs import graph_of
-from tasks_app.runs.states import state_of, states_of
+from tasks_app.operations.run_retry import retry_run
+from tasks_app.operations.runs import cancel_run, found_run, start
+from tasks_app.workflows import registry
+from tasks_app.workflows.graph import graph_of
+from tasks_app.workflows.state import state_of, states_of
 
 
 def run_id_of(text: str) -> UUID:
@@ -89,7 +89,7 @@ class RunListView(APIView):
 def _begun(wanted: dict[str, Any], actor: str) -> Run:
     if "stages" in wanted:
         return start(plan_of(wanted), actor)
-    return workflows.start(wanted["workflow"], wanted["params"], actor=actor)
+    return registry.start(wanted["workflow"], wanted["params"], actor=actor)
 
 
 class RunGraphView(APIView):

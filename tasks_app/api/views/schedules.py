@@ -9,9 +9,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app import clock
-from tasks_app.access.needs import CHANGE_SCHEDULE, DELETE_SCHEDULE, RUN_SCHEDULE
-from tasks_app.actions import schedules
 from tasks_app.api.filters import ScheduleFilter, narrowed, parameters
 from tasks_app.api.pagination import paged
 from tasks_app.api.schedule_serializers import (
@@ -23,9 +20,12 @@ from tasks_app.api.schedule_serializers import (
 from tasks_app.api.serializers import ReasonSerializer, SpawnedSerializer
 from tasks_app.api.views.request import actor_of, body_of, reason_of_deletion
 from tasks_app.api.views.tasks import spawned
+from tasks_app.auth.requirements import CHANGE_SCHEDULE, DELETE_SCHEDULE, RUN_SCHEDULE
+from tasks_app.engine.cron import upcoming
 from tasks_app.errors import ScheduleNotFound
 from tasks_app.models import Schedule
-from tasks_app.schedules import upcoming
+from tasks_app.operations import schedules
+from tasks_app.postgresql import clock
 
 
 def _found(name: str) -> Schedule:

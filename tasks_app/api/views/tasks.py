@@ -12,12 +12,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app import archive
-from tasks_app.access.needs import CANCEL, SPAWN
-from tasks_app.actions.cancel import cancel
-from tasks_app.actions.lookup import find
-from tasks_app.actions.spawn import spawn
-from tasks_app.actions.spawn_request import SpawnRequest
 from tasks_app.api import examples
 from tasks_app.api.bounds import bounded
 from tasks_app.api.caching import IF_NONE_MATCH, asks, tag_of, tagged, task_tag, unchanged
@@ -43,7 +37,13 @@ from tasks_app.api.views.request import (
     reason_of_deletion,
     task_id_of,
 )
+from tasks_app.auth.requirements import CANCEL, SPAWN
+from tasks_app.engine import archive
+from tasks_app.engine.lookup import find
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn
 from tasks_app.models import ArchivedTask, Queue, Task, TaskDependency, TaskStatus
+from tasks_app.operations.cancel import cancel
 
 ARCHIVED = OpenApiParameter(
     "archived", bool, description="List archived tasks, by status, queue_name, task_name, run_id and times."

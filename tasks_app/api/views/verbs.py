@@ -7,11 +7,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.access.needs import READ, REPRIORITIZE, REQUEUE, RESPAWN, RETRY
-from tasks_app.actions.reprioritize import reprioritize
-from tasks_app.actions.requeue import requeue
-from tasks_app.actions.respawn import respawn
-from tasks_app.actions.retry import retry
 from tasks_app.api import examples
 from tasks_app.api.permissions import check
 from tasks_app.api.serializers import (
@@ -24,6 +19,11 @@ from tasks_app.api.serializers import (
 )
 from tasks_app.api.views.request import actor_of, body_of, find_task, task_id_of
 from tasks_app.api.views.tasks import detail_of, spawned
+from tasks_app.auth.requirements import READ, REPRIORITIZE, REQUEUE, RESPAWN, RETRY
+from tasks_app.operations.reprioritize import reprioritize
+from tasks_app.operations.requeue import requeue
+from tasks_app.operations.respawn import respawn
+from tasks_app.operations.retry import retry
 
 
 class TaskPriorityView(APIView):

@@ -9,16 +9,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app import clock
-from tasks_app.access.needs import ORDER_WORKER
-from tasks_app.actions.workers import RESUME, order_worker
 from tasks_app.api.caching import IF_NONE_MATCH, tagged, unchanged, worker_tag
 from tasks_app.api.filters import WorkerFilter, narrowed, parameters
 from tasks_app.api.serializers import ReasonSerializer, StopSerializer, WorkerListSerializer, WorkerSerializer
 from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.auth.requirements import ORDER_WORKER
 from tasks_app.errors import WorkerNotFound
-from tasks_app.hosts.worker_states import SHOWN_MOST, WorkerReport, recent, report_on, sorted_reports
 from tasks_app.models import Worker, WorkerOrder
+from tasks_app.monitoring.worker_states import SHOWN_MOST, WorkerReport, recent, report_on, sorted_reports
+from tasks_app.operations.workers import RESUME, order_worker
+from tasks_app.postgresql import clock
 
 
 def find_worker(text: str) -> Worker:

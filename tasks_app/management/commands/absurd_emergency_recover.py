@@ -10,16 +10,16 @@ from uuid import UUID
 
 from django.core.management.base import CommandParser
 
-from tasks_app.actions.emergency import RecoverCounts, cancelled_by_stop, recover, recover_preview
-from tasks_app.actions.freeze import current
+from tasks_app.formats import count
+from tasks_app.formats import moment as written
 from tasks_app.management.arguments import ago, moment
 from tasks_app.management.printing import bar
 from tasks_app.management.selecting import add_conditions, has_conditions, selected
 from tasks_app.management.shell import ShellCommand, actor, refuse
 from tasks_app.models import Task
-from tasks_app.querysets import TaskQuerySet
-from tasks_app.wording import count
-from tasks_app.wording import moment as written
+from tasks_app.models.querysets import TaskQuerySet
+from tasks_app.operations.emergency import RecoverCounts, cancelled_by_stop, recover, recover_preview
+from tasks_app.operations.freeze import current
 
 TYPED_ABOVE = 100
 

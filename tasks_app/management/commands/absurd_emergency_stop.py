@@ -9,11 +9,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from tasks_app.actions.emergency import StopCounts, StopWish, stop, stop_preview
-from tasks_app.actions.freeze import current
+from tasks_app.formats import count, moment
 from tasks_app.management.printing import bar
 from tasks_app.management.shell import ShellCommand, actor
-from tasks_app.wording import count, moment
+from tasks_app.operations.emergency import StopCounts, StopWish, stop, stop_preview
+from tasks_app.operations.freeze import current
 
 WORD = "STOP"
 

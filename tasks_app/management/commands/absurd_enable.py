@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from tasks_app import clock
-from tasks_app.actions.enable import enable
 from tasks_app.management.shell import ShellCommand, actor
+from tasks_app.operations.enable import enable
+from tasks_app.postgresql import clock
 
 
 class Command(ShellCommand):

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from tasks_app.explain import explain_id
 from tasks_app.management.explaining import lines_of, shape_of
 from tasks_app.management.finding import find_task_id
 from tasks_app.management.shell import ShellCommand
+from tasks_app.monitoring.explain.explanation import explain_id
 
 
 class Command(ShellCommand):

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from tasks_app import clock
-from tasks_app.actions.freeze import freeze
 from tasks_app.management.shell import ShellCommand, actor
 from tasks_app.models import Task, TaskStatus
+from tasks_app.operations.freeze import freeze
+from tasks_app.postgresql import clock
 
 
 class Command(ShellCommand):

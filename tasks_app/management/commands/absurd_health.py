@@ -8,8 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from tasks_app import health
 from tasks_app.management.shell import UNHEALTHY, ShellCommand
+from tasks_app.monitoring import health
 
 UNWELL = ("unhealthy", "disabled")
 WORDS = {"ok": "ok  ", "warn": "warn", "bad": "BAD "}

@@ -10,12 +10,12 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 from django.db import DatabaseError, Error, connection
 
-from tasks_app import clock, health
-from tasks_app.figures import recent, stats
-from tasks_app.hosts.worker_states import recent_workers
 from tasks_app.management.arguments import seconds
 from tasks_app.management.repeating import rounds
 from tasks_app.management.shell import UNHEALTHY, ShellCommand, refuse
+from tasks_app.monitoring import health, recent_rates, stats
+from tasks_app.monitoring.worker_states import recent_workers
+from tasks_app.postgresql import clock
 
 INTERVAL_SEC = 30.0
 UP = ("active", "idle", "draining", "paused")
@@ -81,8 +81,8 @@ def look(name: str) -> Reading:
 
 
 def _measured(name: str, found: health.Health) -> Reading:
-    finished = recent.finished()
-    of_queue = finished.by_queue.get(name, recent.Finished()).throughput(finished.over_sec)
+    finished = recent_rates.finished()
+    of_queue = finished.by_queue.get(name, recent_rates.Finished()).throughput(finished.over_sec)
     reports = [each for each in recent_workers() if name in each.worker.queues and each.worker.stopped_at is None]
     silent_sec = health.limit("workers_silent_sec")
     return Reading(

@@ -10,12 +10,12 @@ from django.core.management.base import CommandParser
 from rich import box
 from rich.table import Table
 
-from tasks_app.actions.prune import Pruned, preview, prune
+from tasks_app.maintenance.archiving import BATCH
+from tasks_app.maintenance.retention import Policy
 from tasks_app.management.arguments import whole
 from tasks_app.management.printing import SafeConsole, bar
 from tasks_app.management.shell import ShellCommand, actor
-from tasks_app.retention.archiving import BATCH
-from tasks_app.retention.periods import Policy
+from tasks_app.operations.prune import Pruned, preview, prune
 
 BATCH_MOST = 10_000
 DAYS_MOST = 36_500

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from tasks_app import clock
-from tasks_app.actions.requeue import claim_holds
 from tasks_app.management.verbs import CODES, TaskVerb
-from tasks_app.querysets import TaskQuerySet
+from tasks_app.models.querysets import TaskQuerySet
+from tasks_app.operations.requeue import claim_holds
+from tasks_app.postgresql import clock
 
 
 class Command(TaskVerb):

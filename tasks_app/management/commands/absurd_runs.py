@@ -8,14 +8,14 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from tasks_app.actions.run_retry import retry_run
-from tasks_app.actions.runs import cancel_run
 from tasks_app.management.arguments import whole
 from tasks_app.management.finding import find_run
 from tasks_app.management.shell import ShellCommand, actor, refuse
 from tasks_app.models import Run
-from tasks_app.runs.graphs import graph_of
-from tasks_app.runs.states import RunState, state_of, states_of
+from tasks_app.operations.run_retry import retry_run
+from tasks_app.operations.runs import cancel_run
+from tasks_app.workflows.graph import graph_of
+from tasks_app.workflows.state import RunState, state_of, states_of
 
 LISTED, LISTED_MOST = 20, 10_000
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from tasks_app import clock, schedules
-from tasks_app.actions.schedules import run_now, set_enabled
+from tasks_app.engine import cron
 from tasks_app.management.shell import USAGE, ShellCommand, actor
 from tasks_app.models import Schedule
+from tasks_app.operations.schedules import run_now, set_enabled
+from tasks_app.postgresql import clock
 
 UPCOMING = 5
 SWITCHES = {"enable": True, "disable": False}
@@ -84,7 +85,7 @@ def _summary(schedule: Schedule) -> dict[str, Any]:
         "catch_up": schedule.catch_up,
         "jitter_sec": schedule.jitter_sec,
         "next_run_at": schedule.next_run_at,
-        "upcoming": schedules.upcoming(schedule, clock.now(), UPCOMING) if schedule.enabled else [],
+        "upcoming": cron.upcoming(schedule, clock.now(), UPCOMING) if schedule.enabled else [],
         "last_run_at": schedule.last_run_at,
         "last_task_id": schedule.last_task_id,
         "last_error": schedule.last_error,

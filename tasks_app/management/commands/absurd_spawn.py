@@ -7,9 +7,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
-from tasks_app.actions import lookup
-from tasks_app.actions.spawn import spawn
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine import lookup
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn
+from tasks_app.formats import first_line
 from tasks_app.management.arguments import hence, moment, seconds, whole
 from tasks_app.management.finding import find_task_id
 from tasks_app.management.following import follow, state_line
@@ -18,7 +19,6 @@ from tasks_app.management.shell import FAILED, TRY_LATER, ShellCommand, actor, r
 from tasks_app.management.task_shapes import detail_of
 from tasks_app.models import Queue, Task, TaskStatus
 from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
-from tasks_app.wording import first_line
 
 ERROR_CHARS = 300
 

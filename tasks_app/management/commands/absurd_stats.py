@@ -7,16 +7,16 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from tasks_app import clock
 from tasks_app.errors import QueueNotFound
-from tasks_app.figures import metrics
-from tasks_app.figures.metrics import Metrics, QueueFigures
+from tasks_app.formats import duration, moment
 from tasks_app.management.arguments import seconds
 from tasks_app.management.printing import table
 from tasks_app.management.repeating import rounds
 from tasks_app.management.shell import ShellCommand
 from tasks_app.models import TaskStatus
-from tasks_app.wording import duration, moment
+from tasks_app.monitoring import metrics
+from tasks_app.monitoring.metrics import Metrics, QueueFigures
+from tasks_app.postgresql import clock
 
 COLUMNS = ("QUEUE", *(status.upper() for status in TaskStatus.values), "TOTAL", "OLDEST", "PER MIN", "NOTE")
 CLEAR = "\x1b[H\x1b[2J"

@@ -7,8 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db.models.functions import Left
 
-from tasks_app.actions import lookup
-from tasks_app.explain import explain_id
+from tasks_app.engine import lookup
 from tasks_app.management import attempt_logs
 from tasks_app.management.arguments import whole
 from tasks_app.management.explaining import lines_of, shape_of
@@ -19,6 +18,7 @@ from tasks_app.management.shell import NOT_FOUND, ShellCommand
 from tasks_app.management.task_pages import LISTED_COLUMNS, listed_row, page_of
 from tasks_app.management.task_shapes import detail_of, histories_of, history_shapes, summaries_of
 from tasks_app.models import Attempt, Task
+from tasks_app.monitoring.explain.explanation import explain_id
 
 LISTED, LISTED_MOST = 20, 10_000
 ERROR_CHARS = 300

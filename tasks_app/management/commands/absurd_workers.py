@@ -6,15 +6,15 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from tasks_app import clock
-from tasks_app.actions.workers import RESUME, order_worker
 from tasks_app.errors import AbsurdError
-from tasks_app.hosts.worker_states import WorkerReport, recent_workers, report_on
+from tasks_app.formats import count, duration, moment
 from tasks_app.management.finding import find_worker
 from tasks_app.management.printing import table
 from tasks_app.management.shell import ShellCommand, actor, exit_code_of, refuse
 from tasks_app.models import Worker, WorkerOrder
-from tasks_app.wording import count, duration, moment
+from tasks_app.monitoring.worker_states import WorkerReport, recent_workers, report_on
+from tasks_app.operations.workers import RESUME, order_worker
+from tasks_app.postgresql import clock
 
 ORDERS = {"pause": WorkerOrder.PAUSE, "drain": WorkerOrder.DRAIN, "resume": RESUME, "recycle": WorkerOrder.RECYCLE}
 MEANINGS = {

@@ -9,9 +9,9 @@ from django.contrib.staticfiles import finders
 from django.test import Client
 from django.urls import reverse
 
-from tasks_app import claiming
-from tasks_app.actions.pause import pause
+from tasks_app.engine import worker_calls
 from tasks_app.models import ApiKey, Queue, Run
+from tasks_app.operations.pause import pause
 from tests.tasks_app.callers import Caller, make_user
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 
@@ -32,9 +32,9 @@ def page(client: Client, address: str) -> str:
 
 def test_the_control_room_shows_health_queues_work_failures_and_workers(worker):
     spawn_note(priority=20)
-    claiming.fail(claim_one(worker), "invalid", "no such file\nmore", REPORT)
+    worker_calls.fail(claim_one(worker), "invalid", "no such file\nmore", REPORT)
     spawn_note(priority=20)
-    claiming.report_progress(claim_one(worker), fraction=0.4, message="major cycle 3 of 8")
+    worker_calls.report_progress(claim_one(worker), fraction=0.4, message="major cycle 3 of 8")
     spawn_note()
     text = page(log_in("Viewer"), "/admin/")
     for part in ("pill-healthy", "no such file", "40 %", "major cycle 3 of 8", "worker-1", "pill-active",
@@ -108,7 +108,7 @@ def test_an_operator_pauses_and_resumes_a_queue_with_a_reason(worker):
     operator.post(address, {"verb": "Pause", "reason": "disk full"})
     queue.refresh_from_db()
     assert (queue.paused_by, queue.pause_reason) == ("user:someone", "disk full")
-    assert claiming.claim(worker, limit=1) == []
+    assert worker_calls.claim(worker, limit=1) == []
     operator.post(address, {"verb": "Pause", "reason": "pressed twice"})
     queue.refresh_from_db()
     assert queue.pause_reason == "disk full"

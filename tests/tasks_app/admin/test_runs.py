@@ -7,7 +7,17 @@ from django.urls import reverse
 
 from tasks_app.models import Task, TaskEvent
 from tests.tasks_app.callers import make_user, queries_of_health
-from tests.tasks_app.runs.run_plans import begin, break_, claim_all, diamond, finish, finish_all, linear, state, task_of
+from tests.tasks_app.workflows.run_plans import (
+    begin,
+    break_,
+    claim_all,
+    diamond,
+    finish,
+    finish_all,
+    linear,
+    state,
+    task_of,
+)
 
 pytestmark = pytest.mark.django_db
 

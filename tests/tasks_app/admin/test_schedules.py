@@ -6,8 +6,8 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
-from tasks_app.actions import schedules as actions
 from tasks_app.models import Schedule, Task, TaskEvent
+from tasks_app.operations import schedules as actions
 from tests.tasks_app.admin.test_pages import log_in, page
 
 pytestmark = pytest.mark.django_db

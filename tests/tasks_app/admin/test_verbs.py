@@ -7,14 +7,15 @@ from datetime import timedelta
 import pytest
 from django.urls import reverse
 
-from tasks_app import claiming, clock
-from tasks_app.actions.freeze import current, freeze
-from tasks_app.actions.limit import set_limit
+from tasks_app.engine import worker_calls
 from tasks_app.models import Limit, Task, TaskEvent
+from tasks_app.operations.freeze import current, freeze
+from tasks_app.operations.limit import set_limit
+from tasks_app.postgresql import clock
 from tests.tasks_app.admin.test_pages import log_in, page
 from tests.tasks_app.finished import completed
+from tests.tasks_app.maintenance.test_archive_doors import archive_all
 from tests.tasks_app.notes import claim_one, spawn_note, verbs
-from tests.tasks_app.retention.test_archive_doors import archive_all
 
 pytestmark = pytest.mark.django_db
 SWITCH = "/admin/tasks_app/freeze/"
@@ -35,12 +36,12 @@ def test_an_operator_freezes_everything_with_a_reason_and_thaws_it(worker):
     assert current() is None
     confirm(operator, SWITCH, verb="freeze", reason="disk is full")
     assert (current().frozen_by, current().reason) == ("user:someone", "disk is full")
-    assert claiming.claim(worker, limit=1) == []
+    assert worker_calls.claim(worker, limit=1) == []
     for address in ("/admin/", "/admin/tasks_app/task/"):
         assert "Nothing is claimed" in page(operator, address)
     confirm(operator, SWITCH, verb="thaw", reason="cleaned up")
     assert "Nothing is claimed" not in page(operator, "/admin/")
-    assert len(claiming.claim(worker, limit=1)) == 1
+    assert len(worker_calls.claim(worker, limit=1)) == 1
     assert TaskEvent.objects.get(verb="thawed").reason == "cleaned up"
 
 
@@ -69,14 +70,14 @@ def test_an_administrator_sets_resizes_and_removes_a_limit(worker):
     administrator.post(add, {"scope": "queue", "name": QUEUE, "size": "1", "reason": "one GPU"})
     limit = Limit.objects.get()
     claim_one(worker)
-    assert claiming.claim(worker, limit=5) == []
+    assert worker_calls.claim(worker, limit=5) == []
     text = page(administrator, reverse("admin:tasks_app_limit_changelist"))
     assert "1 of 1" in text and "somebody" in text
     change = reverse("admin:tasks_app_limit_change", args=[limit.pk])
     assert str(Task.objects.get(status="claimed")) in page(administrator, change)
     administrator.post(change, {"size": "2", "reason": "a second GPU"})
     assert Limit.objects.get().size == 2
-    assert len(claiming.claim(worker, limit=5)) == 1
+    assert len(worker_calls.claim(worker, limit=5)) == 1
     assert [e.reason for e in TaskEvent.objects.filter(verb="limit_set").order_by("id")] == ["one GPU", "a second GPU"]
     delete = reverse("admin:tasks_app_limit_delete", args=[limit.pk])
     assert "all its tasks may run at once" in page(administrator, delete)

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from tasks_app.actions.spawn_batch import TASKS_MOST
 from tasks_app.client import batches
+from tasks_app.engine.spawn_batch import TASKS_MOST
 from tasks_app.models import IdempotencyKey, Task, TaskEvent
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.notes import claim_one, spawn_note

@@ -21,11 +21,11 @@ from rest_framework.renderers import JSONRenderer
 from absurd_project import embedded
 from absurd_project.routing import make_application
 from absurd_project.stack.processes import CHECKOUT
-from tasks_app import claiming, clock
-from tasks_app.access import key_use
-from tasks_app.actions import lookup
 from tasks_app.api.serializers import TaskDetailSerializer, TaskSerializer, TaskSummarySerializer
+from tasks_app.auth import key_use
+from tasks_app.engine import lookup, worker_calls
 from tasks_app.models import Run, Task
+from tasks_app.postgresql import clock
 from tests.daphne_server import serving
 from tests.tasks_app.callers import Caller, make_key, make_user
 from tests.tasks_app.listeners import in_thread
@@ -36,9 +36,9 @@ def one_of_each() -> list[Task]:
     """Return tasks that between them have something in every field."""
     worker, run = make_worker(), Run.objects.create(workflow="standard-pipeline")
     completed, broken, claimed = (spawn_note(priority=20 - n, run=run, stage=f"s{n}") for n in range(3))
-    claiming.complete(claim_one(worker), {"text": "é", "n": [1, 2.5, None]}, REPORT)
-    claiming.fail(claim_one(worker), "invalid", "no such file\nTraceback", REPORT)
-    claiming.report_progress(claim_one(worker), fraction=0.25, message="a quarter", metrics={"rms_jy": 0.001})
+    worker_calls.complete(claim_one(worker), {"text": "é", "n": [1, 2.5, None]}, REPORT)
+    worker_calls.fail(claim_one(worker), "invalid", "no such file\nTraceback", REPORT)
+    worker_calls.report_progress(claim_one(worker), fraction=0.25, message="a quarter", metrics={"rms_jy": 0.001})
     later = spawn_note(run_after=clock.now() + timedelta(hours=1), expires_at=clock.now() + timedelta(hours=2))
     waiting = spawn_note(depends_on=[claimed.task_id], limit_key="disk", budget_sec=60.0, silence_sec=5)
     return [lookup.find(task.task_id) for task in (completed, broken, claimed, later, waiting)]

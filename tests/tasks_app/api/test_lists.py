@@ -8,14 +8,15 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app import claiming, clock
 from tasks_app.api import bounds
+from tasks_app.engine import worker_calls
 from tasks_app.models import Task, Worker
+from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.finished import completed, failed
+from tests.tasks_app.maintenance.test_archive_doors import archive_all
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
-from tests.tasks_app.retention.test_archive_doors import archive_all
-from tests.tasks_app.runs.run_plans import begin, claim_all, finish, linear
+from tests.tasks_app.workflows.run_plans import begin, claim_all, finish, linear
 
 pytestmark = pytest.mark.django_db
 
@@ -34,8 +35,8 @@ def listed(api: Caller, query: str) -> list[str]:
 def test_tasks_are_selected_by_who_made_them_key_class_and_stall(api, worker):
     plain, keyed, broken, stalled = (spawn_note(limit_key=key) for key in ("", "disk-a", "", ""))
     Task.objects.filter(pk=keyed.pk).update(created_by="key:ingest")
-    claims = {claim.task_id: claim for claim in claiming.claim(worker, limit=4)}
-    claiming.fail(claims[broken.task_id], "invalid", "no such file", REPORT)
+    claims = {claim.task_id: claim for claim in worker_calls.claim(worker, limit=4)}
+    worker_calls.fail(claims[broken.task_id], "invalid", "no such file", REPORT)
     Task.objects.filter(pk=stalled.pk).update(lease_until=clock.now() - timedelta(seconds=1))
     assert listed(api, "limit_key=disk-a") == listed(api, "created_by=key:ingest") == [str(keyed.task_id)]
     assert listed(api, "failure_class=invalid") == [str(broken.task_id)]
@@ -46,7 +47,7 @@ def test_tasks_are_selected_by_who_made_them_key_class_and_stall(api, worker):
 
 def test_tasks_are_selected_by_the_times_of_their_claims_and_ends(api, worker):
     old, new = spawn_note(), spawn_note()
-    claiming.claim(worker, limit=2)
+    worker_calls.claim(worker, limit=2)
     moment = clock.now()
     Task.objects.filter(pk=old.pk).update(
         claimed_at=moment - timedelta(hours=2), created_at=moment - timedelta(hours=3)
@@ -135,7 +136,7 @@ def test_a_tasks_detail_is_not_sent_again_until_something_changes(api, worker):
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_sleep(0.4)")
     assert api.get(address, **{"If-None-Match": held}).body["display_status"] == "stalled"
-    claiming.complete(claim, {}, REPORT)
+    worker_calls.complete(claim, {}, REPORT)
     assert api.get(address, **{"If-None-Match": f'"x", {held}'}).status_code == 200
 
 

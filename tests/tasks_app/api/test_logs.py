@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from tasks_app import claiming
+from tasks_app.engine import worker_calls
+from tasks_app.files.http_streaming import CHUNK_BYTES
 from tasks_app.models import Attempt, Task
-from tasks_app.streaming import CHUNK_BYTES
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.finished import completed
+from tests.tasks_app.maintenance.test_archive_doors import archive_all
 from tests.tasks_app.notes import claim_one, spawn_note
-from tests.tasks_app.retention.test_archive_doors import archive_all
 
 pytestmark = pytest.mark.django_db
 TEXT = b"".join(b"line %d\n" % number for number in range(1, 101))
@@ -32,9 +32,9 @@ def attempted(worker, *contents: bytes) -> Task:
         log = settings.ABSURD_VAR / "log" / "attempts" / str(task.task_id) / f"{number}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_bytes(content)
-        claiming.start_attempt(claim, directory="", log_path=str(log))
+        worker_calls.start_attempt(claim, directory="", log_path=str(log))
         if number < len(contents):
-            claiming.fail(claim, "error", "boom", claiming.AttemptReport(log_tail="kept line 1\nkept line 2"))
+            worker_calls.fail(claim, "error", "boom", worker_calls.AttemptReport(log_tail="kept line 1\nkept line 2"))
     return task
 
 

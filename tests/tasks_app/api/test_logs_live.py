@@ -9,7 +9,7 @@ import httpx
 import pytest
 from django.db import connections
 
-from tasks_app import claiming
+from tasks_app.engine import worker_calls
 from tests.daphne_server import serving
 from tests.tasks_app.callers import make_key
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
@@ -22,7 +22,7 @@ FOLLOWERS = 40
 class Followed:
     """A log that is being written, and those who follow it."""
 
-    def __init__(self, port: int, key: str, log: Path, claim: claiming.Claim) -> None:
+    def __init__(self, port: int, key: str, log: Path, claim: worker_calls.Claim) -> None:
         self.log, self.claim = log, claim
         self.client = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}/api/absurd/",
@@ -49,9 +49,9 @@ class Followed:
                 await asyncio.sleep(0.05)
 
 
-def complete(claim: claiming.Claim) -> None:
+def complete(claim: worker_calls.Claim) -> None:
     try:
-        claiming.complete(claim, {}, REPORT)
+        worker_calls.complete(claim, {}, REPORT)
     finally:
         connections.close_all()
 
@@ -79,6 +79,6 @@ def test_many_follow_a_log_until_its_attempt_ends_while_others_are_served(live_e
     log = Path(live_environment["ABSURD_VAR"]) / "log" / "attempts" / str(claim.task_id) / "1.log"
     log.parent.mkdir(parents=True)
     log.write_bytes(b"begun\n")
-    claiming.start_attempt(claim, directory="", log_path=str(log))
+    worker_calls.start_attempt(claim, directory="", log_path=str(log))
     with serving(live_environment) as port:
         asyncio.run(watch(Followed(port, key, log, claim)))

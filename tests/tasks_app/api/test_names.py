@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks_app import claiming
-from tasks_app.actions.runs import start
+from tasks_app.engine import worker_calls
 from tasks_app.models import Run, Task, TaskDependency, TaskEvent
-from tasks_app.runs import workflows
-from tasks_app.runs.plans import RunPlan
+from tasks_app.operations.runs import start
+from tasks_app.workflows import registry
+from tasks_app.workflows.plan import RunPlan
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.notes import REPORT, NoteParams, spawn_note
 
@@ -40,15 +40,15 @@ def api(db: None) -> Caller:
 
 
 @pytest.fixture
-def single() -> Iterator[workflows.WorkflowSpec]:
+def single() -> Iterator[registry.WorkflowSpec]:
     def begin(params: NoteParams, actor: str) -> Run:
         plan = RunPlan("single", label=params.text).stage("only", "note", params=params.model_dump())
         return start(plan, actor)
 
-    spec = workflows.WorkflowSpec(name="single", params_model=NoteParams, start=begin, description="One note")
-    workflows.register(spec)
+    spec = registry.WorkflowSpec(name="single", params_model=NoteParams, start=begin, description="One note")
+    registry.register(spec)
     yield spec
-    workflows.forget("single")
+    registry.forget("single")
 
 
 def test_task_names_are_listed_and_each_tells_what_its_params_must_be(api):
@@ -93,9 +93,9 @@ def test_a_stage_may_take_a_param_from_a_task_of_another_run(api, worker):
     other = spawn_note()
     bindings = {"text": {"task_id": str(other.task_id), "field": "title"}}
     api.post("runs", {"workflow": "again", "stages": [{"name": "a", "task_name": "note", "bindings": bindings}]})
-    (claim,) = claiming.claim(worker, limit=2)
-    claiming.complete(claim, {"title": "from there"}, REPORT)
-    (claim,) = claiming.claim(worker, limit=1)
+    (claim,) = worker_calls.claim(worker, limit=2)
+    worker_calls.complete(claim, {"title": "from there"}, REPORT)
+    (claim,) = worker_calls.claim(worker, limit=1)
     assert claim.params == {"text": "from there"}
 
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.actions.spawn_request import Join
+from tasks_app.engine.options import Join
 from tasks_app.models import Run, Task, TaskEvent
-from tasks_app.runs.plans import RunPlan
+from tasks_app.workflows.plan import RunPlan
 from tests.tasks_app.callers import Caller, make_key
-from tests.tasks_app.runs.run_plans import (
+from tests.tasks_app.workflows.run_plans import (
     HELLO,
     begin,
     break_,
@@ -121,7 +121,7 @@ def test_cancel_and_retry_by_post_with_a_look_ahead(operator, worker):
 
 
 def claim_stopped(run):
-    from tasks_app.claiming import Claim
+    from tasks_app.engine.worker_calls import Claim
 
     for task in Task.objects.filter(run=run, status="claimed"):
         yield Claim(

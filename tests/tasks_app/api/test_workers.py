@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from tasks_app import clock
 from tasks_app.models import TaskEvent, Worker
+from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, log_in, make_key
 from tests.tasks_app.notes import claim_one, make_worker, spawn_note
 

@@ -12,8 +12,6 @@ from uuid import uuid4
 
 import pytest
 
-from tasks_app import claiming
-from tasks_app.actions.freeze import freeze
 from tasks_app.client import (
     AbsurdClient,
     AbsurdConfig,
@@ -33,7 +31,9 @@ from tasks_app.client import (
     WaitTimedOut,
     WrongAddress,
 )
+from tasks_app.engine import worker_calls
 from tasks_app.models import ApiKey, Task, TaskEvent
+from tasks_app.operations.freeze import freeze
 from tests.daphne_server import free_port, serving
 from tests.tasks_app.listeners import in_thread
 from tests.tasks_app.notes import REPORT, make_worker
@@ -61,8 +61,8 @@ async def complete_one(result: dict[str, Any]) -> None:
     """Claim the next task and complete it."""
 
     def work() -> None:
-        (claim,) = claiming.claim(make_worker(), limit=1)
-        claiming.complete(claim, result, REPORT)
+        (claim,) = worker_calls.claim(make_worker(), limit=1)
+        worker_calls.complete(claim, result, REPORT)
 
     await in_thread(work)()
 
@@ -347,8 +347,8 @@ async def test_the_feed_goes_on_over_a_restart_of_the_server_without_gaps_or_rep
 
 
 def spawn_echo() -> None:
-    from tasks_app.actions.spawn import spawn as spawn_now
-    from tasks_app.actions.spawn_request import SpawnRequest
+    from tasks_app.engine.options import SpawnRequest
+    from tasks_app.engine.spawn import spawn as spawn_now
 
     spawn_now(SpawnRequest(task_name="echo", params={"value": 1}), actor="user:test")
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import connection
 from django_tasks import TaskContext, task
 
-from tasks_app.handler import InvalidInput, NoWork
+from tasks_app.engine.handler import InvalidInput, NoWork
 
 
 class Broken(Exception):

@@ -18,15 +18,15 @@ from django_tasks.base import TaskResultMismatch
 from django_tasks.exceptions import InvalidTaskBackendError, InvalidTaskError, TaskResultDoesNotExist
 from django_tasks.signals import task_enqueued, task_finished, task_started
 
-from tasks_app import clock
-from tasks_app.actions.cancel import cancel
-from tasks_app.actions.retry import retry
 from tasks_app.django_tasks_backend import AbsurdBackend, failures
 from tasks_app.django_tasks_backend.call import NAME
 from tasks_app.django_tasks_backend.priorities import priority_of
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.errors import AttemptFailed, Disabled, ParamsInvalid, TaskCancelled
-from tasks_app.handler import InvalidInput
 from tasks_app.models import Attempt, Task
+from tasks_app.operations.cancel import cancel
+from tasks_app.operations.retry import retry
+from tasks_app.postgresql import clock
 from tasks_app.testing import drain, frozen_clock, make_task
 from tests.tasks_app.django_tasks_backend import django_functions as functions
 

@@ -6,15 +6,15 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from tasks_app import claiming
-from tasks_app.actions.cancel import cancel
-from tasks_app.actions.spawn import spawn_many
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine import worker_calls
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import LostClaim
 from tasks_app.feed import feed
 from tasks_app.feed.messages import Message, Told, Wanted
 from tasks_app.feed.outbox import MESSAGES_MOST, Batch, Outbox
 from tasks_app.models import Run, TaskEvent
+from tasks_app.operations.cancel import cancel
 from tests.tasks_app.callers import ELSEWHERE, make_key, make_user
 from tests.tasks_app.listeners import Listener, in_thread, listening
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
@@ -27,7 +27,7 @@ def event_ids() -> list[int]:
 
 
 def claim_and_complete() -> None:
-    claiming.complete(claim_one(make_worker()), {"caltables": ["a"]}, REPORT)
+    worker_calls.complete(claim_one(make_worker()), {"caltables": ["a"]}, REPORT)
 
 
 async def test_spawn_claim_and_completion_arrive_in_the_guides_shape():
@@ -57,7 +57,7 @@ async def test_cancelling_tells_first_the_request_and_then_the_end():
     def story() -> None:
         claim = claim_one(make_worker())
         cancel(claim.task_id, actor="user:olga")
-        claiming.fail(claim, "cancelled", "stopped", REPORT)
+        worker_calls.fail(claim, "cancelled", "stopped", REPORT)
 
     async with listening() as listener:
         await in_thread(spawn_note)()
@@ -70,7 +70,7 @@ async def test_cancelling_tells_first_the_request_and_then_the_end():
 
 async def test_progress_is_a_message_of_its_own_and_no_change_of_status():
     def progress() -> None:
-        claiming.report_progress(claim_one(make_worker()), fraction=0.5, message="gridding")
+        worker_calls.report_progress(claim_one(make_worker()), fraction=0.5, message="gridding")
 
     await in_thread(spawn_note)()
     async with listening() as listener:
@@ -87,9 +87,9 @@ async def test_progress_is_a_message_of_its_own_and_no_change_of_status():
 async def test_a_refused_write_is_no_update_of_the_task():
     def refused() -> None:
         claim = claim_one(make_worker())
-        claiming.complete(claim, {}, REPORT)
+        worker_calls.complete(claim, {}, REPORT)
         with pytest.raises(LostClaim):
-            claiming.complete(claim, {}, REPORT)
+            worker_calls.complete(claim, {}, REPORT)
         spawn_note()
 
     await in_thread(spawn_note)()

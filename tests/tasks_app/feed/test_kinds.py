@@ -11,12 +11,12 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import transaction
 
-from tasks_app import claiming, transitions
-from tasks_app.actions.pause import pause
-from tasks_app.actions.reprioritize import reprioritize
-from tasks_app.actions.workers import order_worker
+from tasks_app.engine import worker_calls
+from tasks_app.engine.events import Act, announce
 from tasks_app.models import Run, TaskEvent
-from tasks_app.transitions import Act
+from tasks_app.operations.pause import pause
+from tasks_app.operations.reprioritize import reprioritize
+from tasks_app.operations.workers import order_worker
 from tests.daphne_server import serving
 from tests.tasks_app.feed.feed_clients import socket
 from tests.tasks_app.listeners import in_thread, listening
@@ -25,9 +25,9 @@ from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def announce(verb: str, **worker: object) -> None:
+def announced(verb: str, **worker: object) -> None:
     with transaction.atomic():
-        transitions.announce(Act(verb=verb, actor="worker:w1", detail={"worker": worker}))
+        announce(Act(verb=verb, actor="worker:w1", detail={"worker": worker}))
 
 
 async def test_what_happens_to_workers_is_told(live_environment):
@@ -41,7 +41,7 @@ async def test_what_happens_to_workers_is_told(live_environment):
             assert told["reason"] == "noisy disk"
             assert told["worker"]["boot_id"] == str(worker.pk)
             assert told["event_id"] == await in_thread(lambda: TaskEvent.objects.latest("id").pk)()
-            await in_thread(announce)("worker_stopped", worker_id="w1", queues=["night"])
+            await in_thread(announced)("worker_stopped", worker_id="w1", queues=["night"])
             stopped = await client.next()
             assert (stopped["verb"], stopped["worker"]["worker_id"]) == ("worker_stopped", "w1")
         async with socket(port, f"since={told['event_id']}") as client:
@@ -50,7 +50,7 @@ async def test_what_happens_to_workers_is_told(live_environment):
 
 
 async def test_a_worker_is_of_the_queues_that_it_serves_and_of_no_task_or_run():
-    await in_thread(announce)("worker_registered", worker_id="w1", queues=["night", "day"])
+    await in_thread(announced)("worker_registered", worker_id="w1", queues=["night", "day"])
     for query, heard in (
         ("queue=day", True),
         ("queue=dusk", False),
@@ -77,16 +77,16 @@ async def test_other_events_of_no_task_are_not_told():
         assert (await listener.next())["type"] == "task_update"
 
 
-def claim_and_progress(*fractions: float) -> claiming.Claim:
+def claim_and_progress(*fractions: float) -> worker_calls.Claim:
     claim = claim_one(make_worker())
     for fraction in fractions:
-        claiming.report_progress(claim, fraction=fraction, message=f"at {fraction}")
+        worker_calls.report_progress(claim, fraction=fraction, message=f"at {fraction}")
     return claim
 
 
 async def test_the_kinds_can_be_chosen(live_environment):
     def story() -> None:
-        claiming.complete(claim_and_progress(0.5), {}, REPORT)
+        worker_calls.complete(claim_and_progress(0.5), {}, REPORT)
 
     await in_thread(spawn_note)()
     with serving(live_environment) as port:
@@ -143,7 +143,7 @@ async def test_changes_of_status_are_all_told_however_many_there_are(live_enviro
     def loop() -> None:
         worker = make_worker()
         for _ in range(8):
-            claiming.fail(claim_one(worker), "drained", "the worker stops", REPORT)
+            worker_calls.fail(claim_one(worker), "drained", "the worker stops", REPORT)
 
     task = await in_thread(spawn_note)()
     with serving(live_environment) as port:

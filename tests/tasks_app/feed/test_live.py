@@ -14,10 +14,10 @@ import websockets
 from django.conf import settings
 from django.db import connection, transaction
 
-from tasks_app import claiming
-from tasks_app.event_window import NAMESPACE
+from tasks_app.engine import worker_calls
+from tasks_app.engine.event_window import NAMESPACE
+from tasks_app.engine.notify import Publisher
 from tasks_app.models import TaskEvent
-from tasks_app.wakeups import Publisher
 from tests.daphne_server import serving
 from tests.tasks_app.feed.followers import many_more_are_committed, writing
 from tests.tasks_app.listeners import in_thread, listening
@@ -31,7 +31,7 @@ WRITERS = 6
 async def test_a_real_web_process_sends_what_other_processes_commit(live_environment):
     def story() -> None:
         spawn_note()
-        claiming.complete(claim_one(make_worker()), {"ok": True}, REPORT)
+        worker_calls.complete(claim_one(make_worker()), {"ok": True}, REPORT)
 
     with serving(live_environment) as port:
         address = f"ws://127.0.0.1:{port}/ws/status"

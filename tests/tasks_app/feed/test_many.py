@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from tasks_app.actions.spawn import spawn_many
-from tasks_app.actions.spawn_request import SpawnRequest
+from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import TaskEvent
 from tests.daphne_server import CHECKOUT, serving
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from django.db import transaction
 
-from tasks_app import event_window
+from tasks_app.engine import event_window
 from tasks_app.feed import connection
 from tasks_app.models import TaskEvent
 from tests.daphne_server import serving

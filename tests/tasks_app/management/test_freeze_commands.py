@@ -8,12 +8,12 @@ import json
 import pytest
 from django.core.management import CommandError, call_command
 
-from tasks_app import claiming
-from tasks_app.actions.freeze import current
-from tasks_app.actions.freeze import freeze as freeze_all
-from tasks_app.actions.pause import pause
+from tasks_app.engine import worker_calls
 from tasks_app.errors import ParamsInvalid
 from tasks_app.models import TaskEvent
+from tasks_app.operations.freeze import current
+from tasks_app.operations.freeze import freeze as freeze_all
+from tasks_app.operations.pause import pause
 from tests.tasks_app.notes import claim_one, spawn_note
 
 pytestmark = pytest.mark.django_db
@@ -35,12 +35,12 @@ def test_freezing_stops_claims_until_thawed(worker):
     spawn_note(), spawn_note()
     claim_one(worker)
     assert "1 claimed tasks go on" in says("absurd_freeze", "--reason", "disk is full", "--yes")
-    assert claiming.claim(worker, limit=1) == []
+    assert worker_calls.claim(worker, limit=1) == []
     event = TaskEvent.objects.get(verb="frozen")
     assert event.reason == "disk is full" and event.actor.startswith("cli:")
     assert "disk is full" in says("absurd_thaw", "--reason", "cleaned up")
     assert TaskEvent.objects.get(verb="thawed").reason == "cleaned up"
-    assert len(claiming.claim(worker, limit=1)) == 1
+    assert len(worker_calls.claim(worker, limit=1)) == 1
 
 
 def test_both_write_json():

@@ -12,9 +12,10 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app import claiming, clock
-from tasks_app.actions.freeze import current
+from tasks_app.engine import worker_calls
 from tasks_app.models import Freeze, Task, TaskEvent, Worker
+from tasks_app.operations.freeze import current
+from tasks_app.postgresql import clock
 from tasks_app.testing import make_task, make_worker
 from tests.tasks_app.management.commands import ROOT, json_of, refused, run, says
 from tests.tasks_app.management.test_task_commands import failed_note, types
@@ -228,7 +229,7 @@ def test_the_emergency_stop_says_what_it_will_do_and_does_no_more(worker, monkey
     types(monkeypatch, "STOP")
     assert says("absurd_emergency_stop", "--reason", "disk is full").endswith("everything is frozen\n")
     assert (current().reason, Task.objects.filter(status="cancelled").count()) == ("disk is full", 0)
-    assert claiming.claim(worker, limit=1) == []
+    assert worker_calls.claim(worker, limit=1) == []
     event = TaskEvent.objects.get(verb="emergency_stop")
     assert event.actor.startswith("cli:") and event.reason == "disk is full"
 
@@ -243,7 +244,7 @@ def test_pressed_again_it_stops_more_and_the_recovery_brings_back_what_it_took(w
     )["done"]
     assert (done["pending"], done["running"], done["workers"], done["refused"]) == (1, 1, 1, 0)
     assert Worker.objects.get().ordered == "drain"
-    claiming.fail(claim, "cancelled", "stopped", REPORT)
+    worker_calls.fail(claim, "cancelled", "stopped", REPORT)
     running.refresh_from_db()
     assert running.status == "cancelled"
     plan = says("absurd_emergency_recover", "--retry-cancelled", "--dry-run")

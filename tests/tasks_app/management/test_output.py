@@ -16,7 +16,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from tasks_app.actions.spawn import SpawnRequest, spawn
+from tasks_app.engine.spawn import SpawnRequest, spawn
 from tasks_app.management.output import PrintingCommand, SafeOutput
 from tasks_app.management.printing import SafeConsole, table
 from tasks_app.models import Task, Worker

@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tasks_app.models import TaskEvent
-from tests.tasks_app.runs.run_plans import begin, break_, claim_all, finish_all, linear, state
+from tests.tasks_app.workflows.run_plans import begin, break_, claim_all, finish_all, linear, state
 
 pytestmark = pytest.mark.django_db
 

@@ -8,8 +8,8 @@ import json
 import pytest
 from django.core.management import CommandError, call_command
 
-from tasks_app.actions import schedules as actions
 from tasks_app.models import Schedule, Task, TaskEvent
+from tasks_app.operations import schedules as actions
 
 pytestmark = pytest.mark.django_db
 NIGHTLY = {"cron": "0 3 * * *", "task_name": "note", "params": {"text": "a"}}

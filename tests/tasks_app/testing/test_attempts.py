@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app import manifest, registry
+from tasks_app.engine import registry
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.errors import UnknownTaskName
-from tasks_app.handler import InvalidInput
+from tasks_app.files import manifest
 from tasks_app.testing import LocalContext, registered, run_handler
 from tests.tasks_app.kit_handlers import spec
-from workers import running
+from workers.process import run_handler as running
 
 WAYS = ["well", "error", "invalid", "no_work", "memory", "exit", "nan", "list", "foreign", "not known"]
 

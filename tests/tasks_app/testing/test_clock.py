@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from tasks_app import clock
 from tasks_app.models import TaskEvent
+from tasks_app.postgresql import clock
 from tasks_app.testing import drain, frozen_clock
 from tests.tasks_app.notes import spawn_note
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app import clock
+from tasks_app.maintenance.sweeps import return_lost
 from tasks_app.models import Task
-from tasks_app.sweeping.maintenance import return_lost
+from tasks_app.postgresql import clock
 from tests.tasks_app.notes import claim_one, make_worker, spawn_note
 
 ROOT = Path(__file__).resolve().parents[3]

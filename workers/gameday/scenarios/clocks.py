@@ -6,10 +6,10 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from workers.gameday import looking
+from workers.gameday import polling
 from workers.gameday.catalogue import scenario
-from workers.gameday.crew import Hand
-from workers.gameday.game import Game
+from workers.gameday.processes import Hand
+from workers.gameday.scenario_run import Game
 from workers.gameday.scenarios.native import expect_next_attempt_soon, expect_stopped_in_time
 
 SHIFTED = Path(__file__).resolve().parents[1] / "shifted_clock"
@@ -23,17 +23,17 @@ def clock_moved(game: Game) -> None:
     long = game.spawn_many("sleep", [{"seconds": game.terms.lease_sec + 2}] * 4)
     failing = game.spawn("fail", {"succeed_on_attempt": 2})
     hung = game.spawn("hang-in-c")
-    looking.with_progress(hung)
+    polling.with_progress(hung)
     game.cancel(hung, "hung")
-    expect_stopped_in_time(game, looking.finished(hung))
-    looking.finished(failing)
+    expect_stopped_in_time(game, polling.finished(hung))
+    polling.finished(failing)
     expect_next_attempt_soon(game, failing)
     game.expect_outcomes(failing, ["error", "completed"])
     for task in long:
-        looking.finished(task)
+        polling.finished(task)
         game.expect_outcomes(task, ["completed"])
         game.expect_verbs(task, ["spawned", "claimed", "completed"])
-        (attempt,) = looking.attempts(task)
+        (attempt,) = polling.attempts(task)
         wall_sec = attempt.wall_sec or 0.0
         game.expect("times are the database's", 0 < wall_sec < 60, f"{wall_sec:.1f} s")
     for hand, offset_sec in zip(hands, (OFF_SEC, -OFF_SEC), strict=True):

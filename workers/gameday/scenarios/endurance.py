@@ -9,12 +9,12 @@ from datetime import datetime
 
 import psutil
 
-from tasks_app import clock
 from tasks_app.models import Attempt, Task
-from workers.gameday import looking
+from tasks_app.postgresql import clock
+from workers.gameday import polling
 from workers.gameday.catalogue import scenario
-from workers.gameday.crew import Hand
-from workers.gameday.game import Game, pause
+from workers.gameday.processes import Hand
+from workers.gameday.scenario_run import Game, pause
 from workers.gameday.targets import MEMORY_KEPT
 
 TASKS, KILLING_SEC = 5000, 120
@@ -52,7 +52,7 @@ def random_kills(game: Game) -> None:
             children += _kill_a_child(hands, chance)
         pause(1.0 - (time.monotonic() - began))
     game.report.notes.append(f"{len(killed)} workers and {children} children were killed")
-    looking.all_finished(game.task_ids, LONG_SEC)
+    polling.all_finished(game.task_ids, LONG_SEC)
     slowest = _slowest_recovery(game, killed)
     game.report.recovered(
         "every lost task was back in the queue after its worker's death", slowest, game.recovery_bound_sec
@@ -75,7 +75,7 @@ def _kill_a_child(hands: list[Hand], chance: random.Random) -> int:
         with contextlib.suppress(psutil.Error):
             for process in psutil.Process(hand.popen.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
-                    if "workers.child" in process.cmdline():
+                    if "workers.process.child" in process.cmdline():
                         children.append(process)
     if not children:
         return 0
@@ -104,9 +104,9 @@ def bookkeeping(game: Game) -> None:
     began = clock.now()
     for count in (WEIGHED, (MORE - 1) * WEIGHED):
         game.spawn_many("noop", [{}] * count)
-        looking.all_finished(game.task_ids, LONG_SEC)
+        polling.all_finished(game.task_ids, LONG_SEC)
         weights.append(process.memory_info().rss)
-    rate = MORE * WEIGHED / looking.since(began)
+    rate = MORE * WEIGHED / polling.since(began)
     before, after = weights
     game.report.notes.append(f"{MORE * WEIGHED} tasks, {rate:.0f} a second, {after / 1e6:.1f} MB")
     what = f"after {MORE * WEIGHED} tasks at most {MEMORY_KEPT - 1:.0%} more memory than after {WEIGHED}"

@@ -6,12 +6,12 @@ import signal
 
 from django.db import transaction
 
-from tasks_app import clock
-from tasks_app.actions.cancel import cancel
 from tasks_app.models import Task, TaskEvent
-from workers.gameday import looking
+from tasks_app.operations.cancel import cancel
+from tasks_app.postgresql import clock
+from workers.gameday import polling
 from workers.gameday.catalogue import scenario
-from workers.gameday.game import ACTOR, Game, pause
+from workers.gameday.scenario_run import ACTOR, Game, pause
 from workers.gameday.scenarios.native import expect_stopped_in_time
 
 JUST_CLAIMED = 5
@@ -24,7 +24,7 @@ def cancel_in_every_phase(game: Game) -> None:
     """Cancel pending, just claimed, running, stopping and delivering."""
     pending = game.spawn("sleep", {"seconds": 5})
     game.cancel(pending)
-    game.expect("pending: at once", looking.fresh(pending).status == "cancelled")
+    game.expect("pending: at once", polling.fresh(pending).status == "cancelled")
     game.expect_verbs(pending, ["spawned", "cancelled"])
     game.crew.start_ready("--concurrency", str(JUST_CLAIMED))
     _just_claimed(game)
@@ -36,10 +36,10 @@ def cancel_in_every_phase(game: Game) -> None:
 def _just_claimed(game: Game) -> None:
     tasks = game.spawn_many("sleep", [{"seconds": 60}] * JUST_CLAIMED)
     for task in tasks:
-        looking.event(task, "claimed")
+        polling.event(task, "claimed")
         game.cancel(task)
     for task in tasks:
-        found = looking.finished(task)
+        found = polling.finished(task)
         game.expect("just claimed: cancelled", found.status == "cancelled", found.status)
         game.expect_verbs(task, ["spawned", "claimed", "cancel_requested", "cancelled"])
         expect_stopped_in_time(game, task)
@@ -47,32 +47,32 @@ def _just_claimed(game: Game) -> None:
 
 def _running(game: Game) -> None:
     task = game.spawn("sleep", {"seconds": 20})
-    looking.with_progress(task)
+    polling.with_progress(task)
     game.cancel(task)
-    expect_stopped_in_time(game, looking.finished(task))
+    expect_stopped_in_time(game, polling.finished(task))
     game.expect_outcomes(task, ["cancelled"])
 
 
 def _stopping(game: Game) -> None:
     """Cancel an attempt that is being stopped for another reason already, and would have been tried again."""
     task = game.spawn("hang-in-c", timeout_sec=2)
-    looking.wait_for("its stop", lambda: looking.last_attempt(task).stop_asked_at)
+    polling.wait_for("its stop", lambda: polling.last_attempt(task).stop_asked_at)
     game.cancel(task)
-    found = looking.finished(task)
-    game.expect("stopping: cancelled, not tried again", found.status == "cancelled", looking.verbs(task))
+    found = polling.finished(task)
+    game.expect("stopping: cancelled, not tried again", found.status == "cancelled", polling.verbs(task))
     expect_stopped_in_time(game, task)
 
 
 def _delivering(game: Game) -> None:
     """Cancel while the worker waits to write the outcome: a lock on the row holds it back."""
     task = game.spawn("thread-sleep", {"seconds": 0.5, "steps": 1})
-    looking.event(task, "claimed")
+    polling.event(task, "claimed")
     with transaction.atomic():
         Task.objects.select_for_update().get(pk=task.pk)
         pause(HELD_BACK_SEC)
         cancel(task.task_id, actor=ACTOR, reason="too late")
-    found = looking.finished(task)
-    game.expect("delivering: either, but once", found.status in ("completed", "cancelled"), looking.verbs(task))
+    found = polling.finished(task)
+    game.expect("delivering: either, but once", found.status in ("completed", "cancelled"), polling.verbs(task))
 
 
 @scenario("drain")
@@ -85,11 +85,11 @@ def drain(game: Game) -> None:
         "thread-sleep", [{"seconds": 0.2, "steps": 1}] * 120
     )
     mine = TaskEvent.objects.filter(task_id__in=game.task_ids, verb="claimed", actor=f"worker:{leaving.label}")
-    looking.wait_for("its share of the load", lambda: mine.count() >= 4)
+    polling.wait_for("its share of the load", lambda: mine.count() >= 4)
     moment = clock.now()
     leaving.signal(signal.SIGTERM)
     code = leaving.wait(60)
-    seconds = looking.since(moment)
+    seconds = polling.since(moment)
     game.report.recovered("the drained worker has ended", seconds, DRAIN_BOUND_SEC)
     game.expect("it ends with code 0", code == 0, code)
     # A claim that was under way when the signal came is carried out.
@@ -98,7 +98,7 @@ def drain(game: Game) -> None:
     if told is not None:
         late = mine.filter(id__gt=told.id).count()
         game.expect("it claims no more", late == 0, late)
-    looking.all_finished(game.task_ids)
+    polling.all_finished(game.task_ids)
     stored = Task.objects.filter(pk__in=[task.pk for task in tasks])
     found = set(stored.values_list("status", "retry_count", "claim_epoch"))
     game.expect("every task completes at its first attempt", found == {("completed", 0, 1)}, found)

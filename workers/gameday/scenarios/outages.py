@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 
-from tasks_app import clock
-from workers.gameday import looking, servers
+from tasks_app.postgresql import clock
+from workers.gameday import polling, servers
 from workers.gameday.catalogue import scenario
-from workers.gameday.game import Game, pause
+from workers.gameday.scenario_run import Game, pause
 from workers.gameday.stream import LASTS_SEC, Stream
 from workers.gameday.targets import OUTAGE_SEC
 
@@ -64,16 +64,16 @@ def postgres_frozen(game: Game) -> None:
         game.crew.wait_ready(hand)
     tasks = game.spawn_many("sleep", [{"seconds": 12}] * 4)
     for task in tasks:
-        looking.with_progress(task)
+        polling.with_progress(task)
     pause(game.terms.lease_sec)
     servers.freeze_postgres(game.terms.lease_sec + 3)
     moment = clock.now()
-    done = looking.finished(game.spawn("noop", priority=20))
+    done = polling.finished(game.spawn("noop", priority=20))
     if done.completed_at is not None:
         seconds = (done.completed_at - moment).total_seconds()
         game.report.recovered("a new task completes", seconds, game.recovery_bound_sec)
     for task in tasks:
-        looking.finished(task)
+        polling.finished(task)
         game.expect_outcomes(task, ["completed"])
         game.expect_verbs(task, ["spawned", "claimed", "completed"])
     expect_workers_to_live(game)
@@ -87,18 +87,18 @@ def postgres_away(game: Game) -> None:
     game.crew.start_ready()
     ends_meanwhile, goes_on = game.spawn("sleep", {"seconds": 6}), game.spawn("sleep", {"seconds": away_sec + 10})
     with_product = game.spawn("echo", {"outputs": {"image.fits": "pixels"}, "then_sleep_sec": 6})
-    looking.child_of(ends_meanwhile), looking.child_of(with_product)
-    child = looking.child_of(goes_on)
+    polling.child_of(ends_meanwhile), polling.child_of(with_product)
+    child = polling.child_of(goes_on)
     servers.stop_postgres(signal.SIGINT)
     pause(away_sec)
     game.expect("the child of the longest attempt lives on", child.is_running())
     back_at = servers.bring_up()
-    done = looking.finished(ends_meanwhile)
+    done = polling.finished(ends_meanwhile)
     if done.completed_at is not None:
         seconds = (done.completed_at - back_at).total_seconds()
         game.report.recovered("what ended meanwhile is delivered", seconds, game.recovery_bound_sec)
     for task in (ends_meanwhile, with_product, goes_on):
-        looking.finished(task)
+        polling.finished(task)
         game.expect_outcomes(task, ["completed"])
         game.expect_verbs(task, ["spawned", "claimed", "completed"])
     expect_workers_to_live(game)
@@ -149,7 +149,7 @@ def valkey_stopped(game: Game) -> None:
     game.report.recovered("every worker completes tasks without it", seconds, game.recovery_bound_sec)
     stream.watch_after()
     servers.bring_up()
-    following = looking.finished(game.spawn("echo", priority=20))
+    following = polling.finished(game.spawn("echo", priority=20))
     game.expect("work goes on when it is back", following.status == "completed", following.status)
     expect_workers_to_live(game)
     stream.end()

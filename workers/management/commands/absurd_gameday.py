@@ -9,16 +9,16 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from tasks_app import system_state
+from tasks_app.engine import system_state
 from tasks_app.errors import Disabled
 from tasks_app.management.printing import SafeConsole
 from tasks_app.management.shell import FAILED, USAGE, ShellCommand
-from workers.gameday import playing, premises, printing, private
+from workers.db_connection import use_single_connection
+from workers.gameday import printing, private, runner, safety
 from workers.gameday.catalogue import Scenario, catalogue
-from workers.gameday.game import Terms
 from workers.gameday.report import Report
-from workers.guardian import STOP_SIGNALS
-from workers.link import use_single_connection
+from workers.gameday.scenario_run import Terms
+from workers.process.guardian import STOP_SIGNALS
 
 PLAIN_WIDTH = 170
 LEASE_LEAST_SEC = 2
@@ -60,7 +60,7 @@ class Command(ShellCommand):
         system_state.initialise(enabled=system_state.initially_enabled())
         if not system_state.is_enabled():
             raise Disabled
-        refusal = premises.refusal(terms)
+        refusal = safety.refusal(terms)
         if refusal:
             raise CommandError(refusal, returncode=USAGE)
         self.confirm(_question(chosen, terms), options)
@@ -88,7 +88,7 @@ class Command(ShellCommand):
                 if scenario.servers and not terms.servers:
                     report = private.play(scenario, terms)
                 else:
-                    report = playing.play(scenario, terms)
+                    report = runner.play(scenario, terms)
             printing.print_line(report, self.console)
             yield report
 

@@ -9,12 +9,13 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import DatabaseError, ProgrammingError
 
-from tasks_app import outages, system_state
+from tasks_app.engine import system_state
 from tasks_app.management.output import PrintingCommand
+from tasks_app.postgresql import outages
 from workers import options
-from workers.loop import Loop
-from workers.publication import NoPublishRoot
+from workers.process.publication import NoPublishRoot
 from workers.recycling import start_anew
+from workers.worker import Loop
 
 
 class Command(PrintingCommand):

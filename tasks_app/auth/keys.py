@@ -1,0 +1,88 @@
+"""Who may read, spawn and operate: API keys, their scopes, and the local reader. Shared by REST and the feed."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Literal, cast
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+
+from tasks_app.auth import key_use
+from tasks_app.models import ApiKey
+from tasks_app.models.api_key import SCOPES
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+Scope = Literal["read", "spawn", "operate", "admin"]
+
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyHolder:
+    """A caller who showed a valid key."""
+
+    name: str
+    scopes: frozenset[str]
+    prefix: str = ""
+    """What is public of a key that is kept in the database, and no other key has."""
+
+    @property
+    def actor(self) -> str:
+        """How events name the caller."""
+        return f"key:{self.name}"
+
+
+def holder_of(key: str) -> KeyHolder | None:
+    """Return whom the key belongs to, or None when it opens nothing."""
+    configured = settings.ABSURD_API_KEY
+    if configured and hmac.compare_digest(key.encode(), configured.encode()):
+        return KeyHolder(name="ABSURD_API_KEY", scopes=frozenset(SCOPES))
+    if "\x00" in key:
+        return None
+    try:
+        found = cast(ApiKey, ApiKey.objects.get_from_key(key))
+    except ApiKey.DoesNotExist:
+        return None
+    if found.has_expired or (found.owner is not None and not found.owner.is_active):
+        return None
+    key_use.note(found)
+    return KeyHolder(name=found.name, scopes=frozenset(found.scopes) & frozenset(SCOPES), prefix=found.prefix)
+
+
+def is_local_reader(address: str | None, host: str) -> bool:
+    """Whether a caller without key or login may read: on this machine, in local mode, under a local name.
+
+    The name is checked so that a web page elsewhere cannot have its own name resolve to this machine and read.
+    `address` is the peer of the connection; a forwarded address is never believed.
+    """
+    if settings.ABSURD_MODE != "local" or not address or _without_port(host).lower() not in LOCAL_HOSTS:
+        return False
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    # What listens on IPv6 and IPv4 at once sees a caller over IPv4 under such an address.
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
+
+
+def user_may(user: User | AnonymousUser, permission: str) -> bool:
+    """Whether a logged-in person holds a Django permission."""
+    return user.is_authenticated and user.is_active and user.has_perm(permission)
+
+
+def actor_of(user: User | AnonymousUser, holder: KeyHolder | None) -> str:
+    """Return how events name the one who acts."""
+    if holder is not None:
+        return holder.actor
+    return f"user:{user.get_username()}"

@@ -1,0 +1,103 @@
+"""Events, however many, written in one statement in the transaction of what they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from tasks_app import cleaning
+from tasks_app.auth import client_address
+from tasks_app.engine import notify
+from tasks_app.engine.event_sql import ENTERED
+from tasks_app.models import Task
+from tasks_app.postgresql import statements
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """Who does what to a task, and why."""
+
+    verb: str
+    actor: str
+    reason: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One event about a task, still to be written; `update` are the columns that readers are told of."""
+
+    task: Task
+    act: Act
+    from_status: str = ""
+    to_status: str = ""
+    update: Mapping[str, Any] = field(default_factory=dict)
+
+
+_COLUMNS = {
+    "task_id": "uuid",
+    "queue_name": "text",
+    "run_id": "uuid",
+    "verb": "text",
+    "from_status": "text",
+    "to_status": "text",
+    "actor": "text",
+    "reason": "text",
+    "attempt": "integer",
+    "detail": "jsonb",
+}
+_RECORD = f"""
+WITH {ENTERED}
+INSERT INTO tasks_app_taskevent ({", ".join(_COLUMNS)}, created_at)
+SELECT {", ".join(_COLUMNS)}, absurd_now()
+FROM entered CROSS JOIN unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in _COLUMNS.items())})
+    WITH ORDINALITY AS given({", ".join(_COLUMNS)}, place)
+ORDER BY place
+"""  # noqa: S608 - constants
+
+
+def record_many(records: Sequence[Record]) -> None:
+    """Write events in the order given in the current transaction and have the feed told after the commit."""
+    _write(
+        [
+            {
+                "task_id": each.task.task_id,
+                "queue_name": each.task.queue_id,
+                "run_id": each.task.run.run_id if each.task.run else None,
+                "from_status": str(each.from_status),
+                "to_status": str(each.to_status),
+                "attempt": each.task.claim_epoch,
+                **_told(each.act, {"update": dict(each.update)}),
+            }
+            for each in records
+        ]
+    )
+
+
+def record(
+    task: Task, act: Act, *, from_status: str = "", to_status: str = "", update: Mapping[str, Any] | None = None
+) -> None:
+    """Write one event about the task in the current transaction and have the feed told after the commit."""
+    record_many([Record(task=task, act=act, from_status=from_status, to_status=to_status, update=update or {})])
+
+
+def announce(act: Act, *, queue_name: str = "", run_id: UUID | None = None) -> None:
+    """Write one event that is about no single task: a queue, a limit, a schedule, a run or everything."""
+    about = {"task_id": None, "queue_name": queue_name, "run_id": run_id}
+    _write([{**about, "from_status": "", "to_status": "", "attempt": 0, **_told(act, {})}])
+
+
+def _told(act: Act, more: Mapping[str, Any]) -> dict[str, Any]:
+    detail = cleaning.dumps({**client_address.detail(), **act.detail, **more})
+    reason = cleaning.text(act.reason)
+    return {"verb": act.verb, "actor": cleaning.text(act.actor), "reason": reason, "detail": detail}
+
+
+def _write(rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        statements.run(_RECORD, {name: [row[name] for row in rows] for name in _COLUMNS})
+        transaction.on_commit(notify.publisher.announce)

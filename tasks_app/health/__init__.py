@@ -1,8 +1,0 @@
-"""Does the queue work, and if not, what is wrong and what is to be done?"""
-
-from __future__ import annotations
-
-from tasks_app.health.checking import Check, Health, State, Status, limit
-from tasks_app.health.examination import check, examine, forget
-
-__all__ = ["Check", "Health", "State", "Status", "check", "examine", "forget", "limit"]

@@ -1,1 +1,0 @@
-"""What workers and their hosts are doing and have left."""

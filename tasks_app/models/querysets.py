@@ -1,0 +1,53 @@
+"""Every filter over tasks, named by the state it selects."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Self
+
+from django.db import models
+
+from tasks_app.postgresql.clock import DatabaseNow
+
+FUTURES, WAITINGS = (1, 3, 5, 7), (2, 3, 6, 7)
+"""Values of `Task.hold` with the bit for the future, and with that for dependencies, as partial indexes have them."""
+
+
+class TaskQuerySet(models.QuerySet[Any]):
+    """Selections of tasks. The row type stays open, because the model is defined on top of this class."""
+
+    def with_names(self) -> Self:
+        """Bring the names of their worker and their run along, without loading either."""
+        return self.annotate(worker_label=models.F("worker__label"), run_uuid=models.F("run__run_id"))
+
+    def in_queue(self, name: str) -> Self:
+        """Tasks of one queue."""
+        return self.filter(queue_id=name)
+
+    def claimable(self) -> Self:
+        """Pending tasks that nothing holds back, in the order in which they are claimed."""
+        return self.filter(status="pending", hold=0, queue__paused_at=None).order_by("rank", "id")
+
+    def expired_leases(self) -> Self:
+        """Claimed tasks whose worker has not renewed in time, by the database clock."""
+        return self.filter(status="claimed", lease_until__lt=DatabaseNow())
+
+    def waiting(self) -> Self:
+        """Pending tasks that wait for other tasks."""
+        return self.filter(status="pending", hold__in=WAITINGS)
+
+    def due(self) -> Self:
+        """Pending tasks that are held for a moment that has come."""
+        return self.filter(status="pending", hold__in=FUTURES, runnable_at__lte=DatabaseNow())
+
+    def overdue(self) -> Self:
+        """Pending tasks that were never claimed and waited longer than they may."""
+        return self.filter(status="pending", expires_at__lte=DatabaseNow(), claim_epoch=0)
+
+    def past_deadline(self) -> Self:
+        """Pending tasks whose total budget has run out."""
+        return self.filter(status="pending", deadline_at__lte=DatabaseNow())
+
+    def finished_before(self, moment: datetime) -> Self:
+        """Tasks that reached a terminal status before the moment."""
+        return self.filter(completed_at__lt=moment)

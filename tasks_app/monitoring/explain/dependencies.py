@@ -1,0 +1,169 @@
+"""Which other tasks a task waits for, how they stand, and what holds those up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks_app import formats
+from tasks_app.engine.dependencies import Join
+from tasks_app.models import Hold
+from tasks_app.monitoring.explain.findings import Case, Code, Finding, stamp
+from tasks_app.monitoring.explain.snapshot import select
+
+SHOWN = 5
+ERROR_CHARS = 120
+
+_STATE = """
+CASE WHEN {status} IS NULL THEN 'gone'
+    WHEN {status} = 'pending' AND task.hold & 2 > 0 THEN 'waiting'
+    WHEN {status} = 'pending' AND task.hold & 1 > 0 AND task.retry_count > 0 THEN 'retrying'
+    WHEN {status} = 'pending' AND task.hold & 1 > 0 THEN 'scheduled'
+    WHEN {status} = 'claimed' AND task.cancel_requested_at IS NOT NULL THEN 'cancelling'
+    WHEN {status} = 'failed' AND task.quarantined_at IS NOT NULL THEN 'quarantined'
+    ELSE {status} END AS state
+"""
+
+# The counts over all parents beside the few that are shown: those that will not come by themselves, then the rest.
+_PARENTS = f"""
+SELECT edge.parent_task_id AS task_id, coalesce(task.task_name, archived.task_name) AS task_name,
+    {_STATE.format(status="coalesce(task.status, archived.status)")},
+    task.failure_class, left(task.error, 500) AS error,
+    task.unrunnable_because,
+    count(*) OVER () AS parents,
+    count(*) FILTER (WHERE coalesce(task.status, archived.status) = 'completed') OVER () AS completed,
+    count(*) FILTER (WHERE task.status IN ('pending', 'claimed')) OVER () AS unfinished,
+    count(*) FILTER (WHERE coalesce(task.status, archived.status) IN ('failed', 'cancelled')) OVER () AS fallen,
+    count(*) FILTER (WHERE task.status IS NULL AND archived.status IS NULL) OVER () AS gone
+FROM tasks_app_taskdependency AS edge
+LEFT JOIN tasks_app_task AS task ON task.task_id = edge.parent_task_id
+LEFT JOIN tasks_app_archivedtask AS archived ON archived.task_id = edge.parent_task_id
+WHERE edge.child_task_id = %(task_id)s
+ORDER BY array_position(
+    ARRAY['failed', 'cancelled', 'claimed', 'pending'], coalesce(task.status, archived.status)::text
+) NULLS LAST, task.completed_at, edge.id
+LIMIT {SHOWN}
+"""  # noqa: S608 - constants
+
+# Upwards through all that only waits, or failed only because of another, to what holds the rest up.
+_FIRST_CAUSES = f"""
+WITH RECURSIVE above AS (
+    SELECT parent_task_id AS task_id, 1 AS steps FROM tasks_app_taskdependency WHERE child_task_id = %(task_id)s
+    UNION
+    SELECT edge.parent_task_id, steps + 1 FROM above
+    JOIN tasks_app_task AS task ON task.task_id = above.task_id
+        AND (task.status = 'pending' AND task.hold & 2 > 0 OR task.unrunnable_because IS NOT NULL)
+    JOIN tasks_app_taskdependency AS edge ON edge.child_task_id = above.task_id
+    WHERE steps < 50
+), few AS (
+    SELECT task_id, min(steps) AS steps FROM (SELECT * FROM above LIMIT 2000) AS first_found GROUP BY task_id
+)
+SELECT task.task_id, task.task_name, {_STATE.format(status="task.status")}, task.failure_class,
+    left(task.error, 500) AS error
+FROM few JOIN tasks_app_task AS task USING (task_id)
+WHERE steps > 1 AND task.status <> 'completed' AND task.unrunnable_because IS NULL
+    AND NOT (task.status = 'pending' AND task.hold & 2 > 0)
+ORDER BY task.status NOT IN ('failed', 'cancelled'), steps, task.completed_at, task.id
+LIMIT 3
+"""  # noqa: S608 - constants
+
+
+def waiting(case: Case) -> list[Finding]:
+    """The tasks that it waits for."""
+    if not case.task.hold & Hold.DEPENDENCY:
+        return []
+    shown = select(_PARENTS, {"task_id": case.task.task_id})
+    if not shown:
+        return [_released({"parents": 0})]
+    first = shown[0]
+    join = Join(
+        parents=first["parents"], completed=first["completed"], unfinished=first["unfinished"], gone=first["gone"]
+    )
+    shown = [row for row in shown if row["state"] not in ("completed", "gone")]
+    detail = {**_counts(case, join, first["fallen"]), "waits_for": [_named(row) for row in shown]}
+    if join.is_satisfied(case.task, case.as_of):
+        return [_released(detail)]
+    deep = any(row["state"] == "waiting" or row["unrunnable_because"] for row in shown)
+    causes = select(_FIRST_CAUSES, {"task_id": case.task.task_id}) if deep else []
+    detail["first_causes"] = [_named(row) for row in causes]
+    in_vain = _comes_short(case, join)
+    who = ", ".join(map(_told, shown)) + _more(join, first["fallen"], len(shown))
+    text = f"{_how_many(case, join)}: {who}."
+    if in_vain:
+        text += " Those that may still complete are not enough, so it waits until somebody acts."
+    if causes:
+        text += f" What holds them up is {_told(causes[0])}."
+    return [
+        Finding(
+            code=Code.WAITING_ON_FAILURE if in_vain else Code.WAITING,
+            weight="blocks",
+            text=text,
+            do=_remedy((causes or shown)[0]),
+            detail=detail,
+        )
+    ]
+
+
+def _comes_short(case: Case, join: Join) -> bool:
+    """Whether too few are still to come, unless an operator retries some."""
+    if case.task.join_quorum is None:
+        return join.completed + join.gone + join.unfinished < join.parents
+    return join.completed + join.unfinished < case.task.join_quorum
+
+
+def _counts(case: Case, join: Join, fallen: int) -> dict[str, Any]:
+    return {
+        "parents": join.parents,
+        "completed": join.completed,
+        "unfinished": join.unfinished,
+        "failed_or_cancelled": fallen,
+        "gone": join.gone,
+        "quorum": case.task.join_quorum,
+        "deadline_at": stamp(case.task.join_deadline_at),
+    }
+
+
+def _how_many(case: Case, join: Join) -> str:
+    quorum, deadline = case.task.join_quorum, case.task.join_deadline_at
+    if quorum is None:
+        return f"It waits for {join.parents - join.completed - join.gone:,} of {formats.count(join.parents, 'task')}"
+    if deadline is None:
+        patience = "goes on as soon as they have completed"
+    elif deadline > case.as_of:
+        patience = f"the deadline until which it waits for all is {case.until(deadline)}"
+    else:
+        patience = f"the deadline passed {case.until(deadline)}"
+    return f"It needs {quorum:,} of {formats.count(join.parents, 'task')}, has {join.completed:,} and {patience}"
+
+
+def _told(row: dict[str, Any]) -> str:
+    name = f"{row['task_name']} {str(row['task_id'])[:8]}"
+    if row["failure_class"] and row["state"] in ("failed", "quarantined", "retrying"):
+        error = formats.first_line(row["error"], ERROR_CHARS).rstrip(".")
+        return f"{name} ({row['state']} as {row['failure_class']}: {error})"
+    return f"{name} ({row['state']})"
+
+
+def _named(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "task_id": str(row["task_id"]),
+        "task_name": row["task_name"],
+        "state": row["state"],
+        "failure_class": row["failure_class"] or "",
+        "error": formats.first_line(row["error"], ERROR_CHARS),
+    }
+
+
+def _more(join: Join, fallen: int, shown: int) -> str:
+    left = join.unfinished + fallen - shown
+    return f" and {left:,} more" if left > 0 else ""
+
+
+def _remedy(row: dict[str, Any]) -> str:
+    if row["state"] in ("failed", "quarantined", "cancelled"):
+        return f"Retry {row['task_name']} {row['task_id']} once its cause has gone; this task then goes on by itself."
+    return f"See what that one is waiting for: manage.py absurd_explain {row['task_id']}."
+
+
+def _released(detail: dict[str, Any]) -> Finding:
+    text = "It need not wait for other tasks any longer; the next sweep of a worker or web process lets it go on."
+    return Finding(code=Code.DUE, weight="blocks", text=text, do="Nothing to do while one of them runs.", detail=detail)

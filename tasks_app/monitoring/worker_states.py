@@ -1,0 +1,99 @@
+"""What a worker is doing, told from its last report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from django.db.models import QuerySet
+
+from tasks_app.models import Task, TaskStatus, Worker, WorkerOrder
+from tasks_app.models.worker import STALE_AFTER_HEARTBEATS
+from tasks_app.postgresql import clock
+
+WorkerState = Literal["active", "idle", "draining", "paused", "stale", "lost", "stopped"]
+STATES: tuple[WorkerState, ...] = ("active", "idle", "draining", "paused", "stale", "lost", "stopped")
+
+LOST_AFTER_HEARTBEATS = 10
+SHOWN_FOR = timedelta(days=1)
+"""How long a worker that stopped or was lost stays in view."""
+SHOWN_MOST = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerReport:
+    """A worker, its state, and the tasks it holds."""
+
+    worker: Worker
+    state: WorkerState
+    heartbeat_age_sec: float
+    tasks: tuple[Task, ...]
+
+
+def state_of(worker: Worker, moment: datetime, *, busy: bool) -> WorkerState:
+    """Return the state at a moment: stale after three missed heartbeats, lost after ten.
+
+    A worker that was told to pause or to end still finishes what it runs.
+    """
+    if worker.stopped_at is not None:
+        return "stopped"
+    silent_for = moment - worker.heartbeat_at
+    if silent_for > timedelta(seconds=LOST_AFTER_HEARTBEATS * worker.heartbeat_sec):
+        return "lost"
+    if silent_for > timedelta(seconds=STALE_AFTER_HEARTBEATS * worker.heartbeat_sec):
+        return "stale"
+    if worker.draining or worker.ordered in (WorkerOrder.DRAIN, WorkerOrder.RECYCLE):
+        return "draining"
+    if worker.ordered == WorkerOrder.PAUSE:
+        return "paused"
+    return "active" if busy else "idle"
+
+
+def told(worker: Worker) -> dict[str, Any]:
+    """Return what events say of a worker."""
+    return {
+        "worker_id": worker.label,
+        "boot_id": str(worker.pk),
+        "host": worker.host,
+        "pid": worker.pid,
+        "queues": worker.queues,
+        "concurrency": worker.concurrency,
+        "ordered": worker.ordered,
+        "draining": worker.draining,
+    }
+
+
+def recent_workers() -> list[WorkerReport]:
+    """Return every worker that has reported within a day, those that are up first."""
+    moment = clock.now()
+    return sorted_reports(report_on(recent(moment)[:SHOWN_MOST], moment))
+
+
+def recent(moment: datetime) -> QuerySet[Worker]:
+    """Return the workers that have reported within a day of the moment, by label."""
+    return Worker.objects.filter(heartbeat_at__gte=moment - SHOWN_FOR).order_by("label", "-started_at")
+
+
+def sorted_reports(reports: Iterable[WorkerReport]) -> list[WorkerReport]:
+    """Return the reports with those of workers that are up first."""
+    return sorted(reports, key=lambda report: STATES.index(report.state))
+
+
+def report_on(workers: Iterable[Worker], moment: datetime) -> list[WorkerReport]:
+    """Return a report of each worker."""
+    workers = list(workers)
+    held: dict[object, list[Task]] = {}
+    claimed = Task.objects.filter(status=TaskStatus.CLAIMED, worker__in=workers).defer("result", "params")
+    for task in claimed.order_by("id"):
+        held.setdefault(task.worker_id, []).append(task)
+    return [
+        WorkerReport(
+            worker=worker,
+            state=state_of(worker, moment, busy=worker.pk in held),
+            heartbeat_age_sec=round(max(0.0, (moment - worker.heartbeat_at).total_seconds()), 1),
+            tasks=tuple(held.get(worker.pk, ())),
+        )
+        for worker in workers
+    ]

@@ -1,0 +1,81 @@
+"""Move what is old to the archive and forget what is older still, now instead of little by little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from django.db import transaction
+
+from tasks_app.engine.events import Act, announce
+from tasks_app.errors import QueueNotFound
+from tasks_app.maintenance import archiving, purging
+from tasks_app.maintenance.archiving import BATCH, Counts
+from tasks_app.maintenance.purging import Forgotten
+from tasks_app.maintenance.retention import Policy
+from tasks_app.models import Queue
+
+WORKERS_AT_ONCE = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What was moved and forgotten, or would be."""
+
+    moved: Counts = field(default_factory=Counts)
+    """Tasks by queue and status."""
+    forgotten: Forgotten = field(default_factory=Forgotten)
+
+
+def preview(policy: Policy) -> Pruned:
+    """Return what `prune` would do now, exactly. Raises QueueNotFound."""
+    _check_queue(policy)
+    return Pruned(moved=archiving.count_due(policy), forgotten=purging.count_due(policy))
+
+
+def prune(policy: Policy, *, actor: str, batch: int = BATCH, tell: Callable[[int], object] | None = None) -> Pruned:
+    """Archive everything that is due and forget what may be, in small transactions; `tell` hears of each.
+
+    Safe to interrupt, and to run twice at once. Raises QueueNotFound.
+    """
+    _check_queue(policy)
+    forgotten, moved = _forget_workers(policy), Counts()
+    step = archiving.archive_batch(policy, limit=batch)
+    while True:
+        moved += step.moved
+        if tell:
+            tell(step.moved.total())
+        if step.place is None:
+            break
+        step = archiving.archive_batch(policy, after=step.place, limit=batch)
+    if moved:
+        _record(policy, moved, actor)
+    return Pruned(moved=moved, forgotten=forgotten + _forget(policy, batch))
+
+
+def _forget_workers(policy: Policy) -> Forgotten:
+    """Forget those that nothing names before anything moves, as the preview counts them."""
+    forgotten = Forgotten()
+    while workers := purging.purge_workers(policy, WORKERS_AT_ONCE):
+        forgotten += Forgotten(workers=workers)
+    return forgotten
+
+
+def _forget(policy: Policy, batch: int) -> Forgotten:
+    forgotten = Forgotten()
+    while keys := purging.purge_keys(policy, batch):
+        forgotten += Forgotten(keys=keys)
+    while (gone := purging.purge_archive(policy, batch)).tasks:
+        forgotten += gone
+    return forgotten
+
+
+@transaction.atomic
+def _record(policy: Policy, moved: Counts, actor: str) -> None:
+    detail = {"tasks": moved.total(), "task_days": policy.task_days, "failed_days": policy.failed_days}
+    announce(Act(verb="archived", actor=actor, detail=detail), queue_name=policy.queue_name or "")
+
+
+def _check_queue(policy: Policy) -> None:
+    if policy.queue_name is not None and not Queue.objects.filter(name=policy.queue_name).exists():
+        raise QueueNotFound(policy.queue_name)

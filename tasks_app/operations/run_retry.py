@@ -1,0 +1,226 @@
+"""Take a run up again where it failed, or from a stage on.
+
+Failed and cancelled tasks go back to the queue as they are. A completed task cannot: its result is published and others
+may have used it. So `from_stage` spawns fresh copies of what has completed and of everything that waits for a copy,
+into the same run and with the same edges, and marks the old ones as superseded: they keep their history, products and
+place in the run, under the stage `imaging~1`, and count no more. Refusing instead would leave an operator with nothing
+but a new run of everything, and a copied run beside the old one would hide which of the two counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import transaction
+
+from tasks_app.engine.events import Act, Record, announce, record_many
+from tasks_app.engine.options import Binding, Gather, Join, SpawnRequest
+from tasks_app.engine.spawn import spawn_many
+from tasks_app.errors import ParamsInvalid, RunRefuses
+from tasks_app.models import Hold, Run, Task, TaskDependency, TaskStatus
+from tasks_app.operations.cancel import cancel_locked
+from tasks_app.operations.retry import RETRIED, retry_locked
+from tasks_app.operations.runs import found_run, locked_run
+from tasks_app.workflows.state import SUPERSEDED
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryCounts:
+    """What retrying a run did, or would do now."""
+
+    retried: int = 0
+    """Failed and cancelled tasks, back in the queue."""
+    revived: int = 0
+    """Tasks that had failed only because one of those did; they wait for it again."""
+    respawned: int = 0
+    """Fresh copies of tasks; what they replace is superseded."""
+    left: int = 0
+    """Tasks that had failed because one of another run did, which must be retried there."""
+
+
+@transaction.atomic
+def retry_run(
+    run_id: UUID, *, actor: str, reason: str = "", from_stage: str | None = None, dry_run: bool = False
+) -> RetryCounts:
+    """Retry what failed or was cancelled; with `from_stage` also run that stage and everything behind it again.
+
+    Raises RunNotFound, ParamsInvalid for a stage that the run has not, and RunRefuses when there is nothing to retry or
+    something is still being done that would be done twice.
+    """
+    run = found_run(run_id) if dry_run else locked_run(run_id)
+    rows = Task.objects.filter(run=run).exclude(stage__contains=SUPERSEDED).order_by("id").defer("result")
+    tasks = list(rows if dry_run else rows.select_for_update(of=("self",)).select_related("run"))
+    decision = _Decision(run, tasks, from_stage)
+    decision.check()
+    counts = decision.counts
+    if not dry_run:
+        retry_locked(decision.retried, actor=actor, reason=reason)
+        _replace(run, decision.copied, decision.edges, actor=actor, reason=reason)
+        detail = {**asdict(counts), **({"from_stage": from_stage} if from_stage else {})}
+        announce(Act(verb="run_retried", actor=actor, reason=reason, detail=detail), run_id=run.run_id)
+    return counts
+
+
+class _Decision:
+    """Which tasks of a run are retried as they are, and which are copied."""
+
+    def __init__(self, run: Run, tasks: Sequence[Task], from_stage: str | None) -> None:
+        self._run = run
+        self._tasks = tasks
+        self.edges = _parents_within(tasks)
+        self._again = self._behind(from_stage) if from_stage else set()
+        self.copied = self._to_copy()
+        self._copied_ids = {task.task_id for task in self.copied}
+        failed = [task for task in tasks if task.status in RETRIED and task.task_id not in self._copied_ids]
+        self.retried = [task for task in failed if task.unrunnable_because is None]
+        condemned = [task for task in failed if task.unrunnable_because is not None]
+        roots = {task.task_id for task in self.retried}
+        self._left = [task for task in condemned if task.unrunnable_because not in roots]
+        self.counts = RetryCounts(
+            retried=len(self.retried),
+            revived=len(condemned) - len(self._left),
+            respawned=len(self.copied),
+            left=len(self._left),
+        )
+
+    def _behind(self, stage: str) -> set[UUID]:
+        """Return the tasks of the stage and of everything after it; parents come before their children."""
+        found = {task.task_id for task in self._tasks if task.stage == stage}
+        if not found:
+            known = ", ".join(dict.fromkeys(task.stage for task in self._tasks if task.stage)) or "none"
+            message = f"the run has no stage {stage!r}; its stages are {known}"
+            raise ParamsInvalid([{"path": "from_stage", "message": message}])
+        for task in self._tasks:
+            if found & self.edges[task.task_id]:
+                found.add(task.task_id)
+        return found
+
+    def _to_copy(self) -> list[Task]:
+        copied: dict[UUID, Task] = {}
+        for task in self._tasks:
+            is_done = task.status == TaskStatus.COMPLETED
+            if task.task_id in self._again and (is_done or copied.keys() & self.edges[task.task_id]):
+                copied[task.task_id] = task
+        return list(copied.values())
+
+    def check(self) -> None:
+        """Raise RunRefuses when it must not be carried out, or would change nothing."""
+        stopping = sum(task.cancel_requested_at is not None for task in self._tasks)
+        if stopping:
+            raise self._refusal(
+                f"{stopping} of its tasks are still being stopped; wait until their workers have done so"
+            )
+        running = [task for task in self._tasks if task.task_id in self._again and task.status == TaskStatus.CLAIMED]
+        if running:
+            raise self._refusal(f"{running[0].stage} is claimed; wait for its end, or cancel the run first")
+        self._check_outside()
+        if self.retried or self.copied:
+            return
+        if not self._tasks:
+            raise self._refusal("it has no tasks in the queue")
+        if self._left:
+            raise self._refusal(f"its tasks failed because task {self._left[0].unrunnable_because} did; retry that one")
+        if self._again:
+            raise self._refusal("from that stage on nothing has completed, failed or been cancelled yet")
+        raise self._refusal("none of its tasks has failed or been cancelled; name a stage to run it again from there")
+
+    def _check_outside(self) -> None:
+        """Refuse to replace what tasks of other runs wait for: they would wait for ever."""
+        unfinished = [task.task_id for task in self.copied if task.status != TaskStatus.COMPLETED]
+        children = TaskDependency.objects.filter(parent_task_id__in=unfinished).values("child_task_id")
+        others = Task.objects.filter(task_id__in=children).exclude(task_id__in=self._copied_ids)
+        hindered = [
+            task
+            for task in others.only("task_id", "task_name", "status", "hold", "unrunnable_because").order_by("id")
+            if task.unrunnable_because or (task.status == TaskStatus.PENDING and task.hold & Hold.DEPENDENCY)
+        ]
+        if hindered:
+            raise self._refusal(
+                f"task {hindered[0].task_id} outside the run waits for what would be replaced; "
+                "retry the run without naming a stage"
+            )
+
+    def _refusal(self, why: str) -> RunRefuses:
+        return RunRefuses(self._run.run_id, "retry", why)
+
+
+def _parents_within(tasks: Sequence[Task]) -> dict[UUID, set[UUID]]:
+    """Return the parents of each task, those outside the run included."""
+    parents: dict[UUID, set[UUID]] = {task.task_id: set() for task in tasks}
+    edges = TaskDependency.objects.filter(child_task_id__in=list(parents))
+    for child, parent in edges.values_list("child_task_id", "parent_task_id"):
+        parents[child].add(parent)
+    return parents
+
+
+def _replace(
+    run: Run, tasks: Sequence[Task], parents: Mapping[UUID, Collection[UUID]], *, actor: str, reason: str
+) -> None:
+    """Put fresh copies into the places of the locked tasks."""
+    if not tasks:
+        return
+    copies = {task.task_id: uuid4() for task in tasks}
+    numbers = _numbers(run)
+    # A retried parent may have revived some meanwhile.
+    revived = Task.objects.filter(pk__in=[task.pk for task in tasks], status=TaskStatus.PENDING).select_related("run")
+    cancel_locked(list(revived.order_by("-id")), actor=actor, reason=reason)
+    for stage in {task.stage for task in tasks}:
+        mine = [task.pk for task in tasks if task.stage == stage]
+        old = f"{stage[:90]}{SUPERSEDED}{numbers.get(stage, 0) + 1}"
+        Task.objects.filter(pk__in=mine).update(stage=old)
+    acts = {
+        task.pk: Act(verb="superseded", actor=actor, reason=reason, detail={"by": str(copies[task.task_id])})
+        for task in tasks
+    }
+    record_many([Record(task=task, act=acts[task.pk]) for task in reversed(tasks)])
+    spawn_many([_copy(task, parents[task.task_id], copies, run) for task in tasks], actor=actor)
+
+
+def _numbers(run: Run) -> dict[str, int]:
+    """Return how often each stage has been superseded."""
+    stages = Task.objects.filter(run=run, stage__contains=SUPERSEDED).values_list("stage", flat=True)
+    numbers: dict[str, int] = {}
+    for stage in set(stages):
+        name, _, number = stage.rpartition(SUPERSEDED)
+        numbers[name] = max(numbers.get(name, 0), int(number))
+    return numbers
+
+
+def _copy(task: Task, parents: Collection[UUID], copies: Mapping[UUID, UUID], run: Run) -> SpawnRequest:
+    """Return the request for a task like this one, behind the copies of what it was behind."""
+    return SpawnRequest(
+        task_name=task.task_name,
+        task_id=copies[task.task_id],
+        params=task.params,
+        queue_name=task.queue_id,
+        priority=task.priority,
+        timeout_sec=task.timeout_sec,
+        max_retries=task.max_retries,
+        max_wait_sec=_seconds(task.created_at, task.expires_at),
+        budget_sec=_seconds(task.created_at, task.deadline_at),
+        silence_sec=task.silence_sec,
+        limit_key=task.limit_key,
+        depends_on=[copies.get(parent, parent) for parent in parents],
+        bindings={name: _bound(stored, copies) for name, stored in task.bindings.items()},
+        join=None
+        if task.join_quorum is None
+        else Join(quorum=task.join_quorum, deadline_sec=_seconds(task.created_at, task.join_deadline_at)),
+        run=run,
+        stage=task.stage,
+    )
+
+
+def _seconds(begin: datetime, end: datetime | None) -> float | None:
+    return None if end is None else max(1.0, (end - begin).total_seconds())
+
+
+def _bound(stored: Mapping[str, Any], copies: Mapping[UUID, UUID]) -> Binding | Gather:
+    if "task_ids" in stored:
+        ids = [UUID(task_id) for task_id in stored["task_ids"]]
+        return Gather(task_ids=[copies.get(task_id, task_id) for task_id in ids], field=stored["field"])
+    task_id = UUID(stored["task_id"])
+    return Binding(task_id=copies.get(task_id, task_id), field=stored["field"])

@@ -1,1 +1,0 @@
-"""How long what has finished is kept, and where."""

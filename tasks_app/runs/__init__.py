@@ -1,1 +1,0 @@
-"""Passes through a workflow: planned as stages, told from their tasks, stored nowhere else."""

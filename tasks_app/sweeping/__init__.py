@@ -1,1 +1,0 @@
-"""What is put right as time passes, by whichever process comes by."""

@@ -1,0 +1,1 @@
+"""Runs: planned as stages, kept as tasks with dependencies, their state derived from their tasks."""

@@ -1,0 +1,280 @@
+"""Runs planned as stages: which tasks there are, who waits for whom, and whose results go where. No database here.
+
+    plan = RunPlan("mosaic", label="2025-11-18")
+    plan.stage("image", "imaging", fan_out=[{"ms_path": path} for path in paths])
+    plan.stage("mosaic", "create-mosaic", bindings={"images": All("image", "image_path")},
+               join=Join(quorum=9, deadline_sec=1200))
+
+`actions.runs.start` puts it into the queue.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Self
+from uuid import UUID, uuid4
+
+from tasks_app.engine import registry
+from tasks_app.engine.options import Binding, Gather, Join, SpawnRequest
+from tasks_app.engine.registry import Problem
+from tasks_app.engine.spawn import check_options
+from tasks_app.errors import ParamsInvalid, UnknownTaskName
+from tasks_app.workflows.state import SUPERSEDED
+
+TASKS_MOST, EDGES_MOST = 2_000, 50_000
+STAGE_NAME_CHARS = 80
+OPTIONS = frozenset(
+    {
+        "queue_name", "priority", "timeout_sec", "max_retries", "run_after", "expires_at", "max_wait_sec", "budget_sec",
+        "silence_sec", "limit_key", "depends_on", "runs_after",
+    }
+)  # fmt: skip
+"""What else may be said of a stage's tasks, as SpawnRequest has it."""
+
+
+@dataclass(frozen=True)
+class One:
+    """A param taken from the result of another stage's task.
+
+    Between two stages that fan out alike, each task takes it from the one at its own place.
+    """
+
+    stage: str
+    field: str
+
+
+@dataclass(frozen=True)
+class All:
+    """A param that is the list of what the completed tasks of another stage have in their results, in order."""
+
+    stage: str
+    field: str
+
+
+Source = One | All | Binding | Gather
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step of a run: a task, or as many as it fans out into."""
+
+    name: str
+    task_name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    after: Sequence[str] = ()
+    """Stages all of whose tasks it waits for, beside those that its bindings name."""
+    bindings: Mapping[str, Source] = field(default_factory=dict)
+    join: Join | None = None
+    fan_out: Sequence[Mapping[str, Any]] | None = None
+    """The params of each task, on top of `params`; None makes one task."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def members(self) -> list[dict[str, Any]]:
+        """The params of each of its tasks."""
+        each = [{}] if self.fan_out is None else self.fan_out
+        return [{**self.params, **own} for own in each]
+
+    def path(self, place: int | None = None) -> str:
+        """How faults name the stage, or one of its tasks."""
+        which = "" if place is None or self.fan_out is None else f".fan_out[{place}]"
+        return f"stages.{self.name}{which}"
+
+    @property
+    def sources(self) -> list[tuple[str, One | All]]:
+        """The bindings that other stages feed, with the path of each."""
+        found = [(name, source) for name, source in self.bindings.items() if isinstance(source, One | All)]
+        return [(f"{self.path()}.bindings.{name}", source) for name, source in found]
+
+
+@dataclass
+class RunPlan:
+    """The stages of one run of a workflow, in any order."""
+
+    workflow: str
+    label: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    stages: list[Stage] = field(default_factory=list)
+
+    def stage(
+        self,
+        name: str,
+        task_name: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        after: Sequence[str] = (),
+        bindings: Mapping[str, Source] | None = None,
+        join: Join | None = None,
+        fan_out: Sequence[Mapping[str, Any]] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Add a stage and return the plan. `options` are those of SpawnRequest that OPTIONS names."""
+        self.stages.append(
+            Stage(
+                name=name,
+                task_name=task_name,
+                params=params or {},
+                after=after,
+                bindings=bindings or {},
+                join=join,
+                fan_out=fan_out,
+                options=options,
+            )
+        )
+        return self
+
+    def requests(self) -> list[SpawnRequest]:
+        """Return what is to be spawned, wired together, parents first.
+
+        Raises ParamsInvalid with the path of everything that is wrong with the plan.
+        """
+        _refuse(_faults_of_run(self) + _faults_of_names(self.stages))
+        ordered = _in_order(self.stages)
+        _refuse(_faults_of_wiring(ordered))
+        wired = _Wiring(ordered).requests()
+        _refuse([fault for stage, place, request in wired for fault in _faults_of_task(stage, place, request)])
+        return [request for _, _, request in wired]
+
+
+def _refuse(faults: Sequence[Problem]) -> None:
+    if faults:
+        raise ParamsInvalid([fault for place, fault in enumerate(faults) if fault not in faults[:place]])
+
+
+def _faults_of_run(plan: RunPlan) -> list[Problem]:
+    faults = []
+    if not 1 <= len(plan.workflow) <= 100:
+        faults.append(Problem(path="workflow", message="write 1 to 100 characters"))
+    if len(plan.label) > 200:
+        faults.append(Problem(path="label", message="write at most 200 characters"))
+    if not plan.stages:
+        faults.append(Problem(path="stages", message="a run needs at least one stage"))
+    n_tasks = sum(len(stage.members) for stage in plan.stages)
+    if n_tasks > TASKS_MOST:
+        faults.append(Problem(path="stages", message=f"{n_tasks} tasks are more than the {TASKS_MOST} of one run"))
+    return faults
+
+
+def _faults_of_names(stages: Sequence[Stage]) -> list[Problem]:
+    """What is wrong with how stages are called, and with the names by which they call each other."""
+    names = [stage.name for stage in stages]
+    faults = []
+    for stage in stages:
+        if not 1 <= len(stage.name) <= STAGE_NAME_CHARS or not stage.name.isprintable() or SUPERSEDED in stage.name:
+            message = f"write 1 to {STAGE_NAME_CHARS} printable characters without {SUPERSEDED}"
+            faults.append(Problem(path=f"{stage.path()}.name", message=message))
+        if names.count(stage.name) > 1:
+            faults.append(Problem(path=f"{stage.path()}.name", message="two stages have this name"))
+        for option in sorted(stage.options.keys() - OPTIONS):
+            message = f"unknown option; known are {', '.join(sorted(OPTIONS))}"
+            faults.append(Problem(path=f"{stage.path()}.{option}", message=message))
+        named = [(f"{stage.path()}.after", name) for name in stage.after]
+        for path, name in [*named, *((path, source.stage) for path, source in stage.sources)]:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                faults.append(Problem(path=path, message=f"there is no stage {name!r}{hint}"))
+    return faults
+
+
+def _in_order(stages: Sequence[Stage]) -> list[Stage]:
+    """Return the stages so that each stands behind those it waits for."""
+    by_name = {stage.name: stage for stage in stages}
+    sorter: TopologicalSorter[str] = TopologicalSorter()
+    for stage in stages:
+        sorter.add(stage.name, *stage.after, *(source.stage for _, source in stage.sources))
+    try:
+        return [by_name[name] for name in sorter.static_order()]
+    except CycleError as error:
+        circle = " → ".join(reversed(error.args[1]))
+        raise ParamsInvalid([Problem(path="stages", message=f"stages wait for each other: {circle}")]) from None
+
+
+def _faults_of_wiring(ordered: Sequence[Stage]) -> list[Problem]:
+    """What is wrong with how many tasks feed how many."""
+    sizes = {stage.name: len(stage.members) for stage in ordered}
+    fans = {stage.name for stage in ordered if stage.fan_out is not None}
+    faults = []
+    for stage in ordered:
+        if stage.fan_out is not None and not stage.fan_out:
+            faults.append(Problem(path=f"{stage.path()}.fan_out", message="write the params of at least one task"))
+        for path, source in stage.sources:
+            alike = stage.name in fans and sizes[stage.name] == sizes[source.stage]
+            if isinstance(source, One) and source.stage in fans and not alike:
+                message = f"{source.stage!r} has {sizes[source.stage]} tasks; take All(…) of them"
+                faults.append(Problem(path=path, message=message))
+    return faults
+
+
+class _Wiring:
+    """Gives each task an id and works out its parents."""
+
+    def __init__(self, ordered: Sequence[Stage]) -> None:
+        self._ordered = ordered
+        self._fans = {stage.name for stage in ordered if stage.fan_out is not None}
+        self._ids: dict[str, list[UUID]] = {stage.name: [uuid4() for _ in stage.members] for stage in ordered}
+
+    def requests(self) -> list[tuple[Stage, int, SpawnRequest]]:
+        """Return each task's request with its stage and its place there. Raises ParamsInvalid for too many edges."""
+        wired, n_edges = [], 0
+        for stage in self._ordered:
+            for place, params in enumerate(stage.members):
+                request = self._request(stage, place, params)
+                wired.append((stage, place, request))
+                n_edges += len(parents_of(request))
+                if n_edges > EDGES_MOST:
+                    message = f"with it, tasks wait for each other in more than {EDGES_MOST} ways"
+                    raise ParamsInvalid([Problem(path=stage.path(), message=f"{message}; put a stage of one between")])
+        return wired
+
+    def _request(self, stage: Stage, place: int, params: dict[str, Any]) -> SpawnRequest:
+        options = {name: value for name, value in stage.options.items() if name != "depends_on"}
+        after = [task_id for name in dict.fromkeys(stage.after) for task_id in self._ids[name]]
+        return SpawnRequest(
+            task_name=stage.task_name,
+            task_id=self._ids[stage.name][place],
+            params=params,
+            depends_on=[*stage.options.get("depends_on", ()), *after],
+            bindings={name: self._bound(source, place) for name, source in stage.bindings.items()},
+            join=stage.join,
+            stage=stage.name,
+            **options,
+        )
+
+    def _bound(self, source: Source, place: int) -> Binding | Gather:
+        if isinstance(source, All):
+            return Gather(task_ids=self._ids[source.stage], field=source.field)
+        if isinstance(source, One):
+            ids = self._ids[source.stage]
+            return Binding(task_id=ids[place if source.stage in self._fans else 0], field=source.field)
+        return source
+
+
+def parents_of(request: SpawnRequest) -> set[UUID]:
+    """Return the tasks that a request names as its parents."""
+    bound = {parent for binding in request.bindings.values() for parent in binding.parents}
+    return {*request.depends_on, *bound}
+
+
+def _faults_of_task(stage: Stage, place: int, request: SpawnRequest) -> list[Problem]:
+    """What the queue would refuse of one task, under the stage's path."""
+    faults = []
+    try:
+        spec = registry.get(request.task_name)
+        check_options(request)
+        registry.check_params(spec, dict(request.params), request.bindings.keys())
+    except UnknownTaskName as error:
+        faults.append(Problem(path=f"{stage.path()}.task_name", message=str(error)))
+    except ParamsInvalid as error:
+        faults += [
+            Problem(path=f"{stage.path(place)}.{fault['path']}", message=fault["message"]) for fault in error.problems
+        ]
+    most = len(parents_of(request))
+    if request.join is not None and request.join.quorum and request.join.quorum > most and not request.runs_after:
+        faults.append(
+            Problem(path=f"{stage.path()}.join.quorum", message=f"write at most {most}, it waits for no more tasks")
+        )
+    return faults

@@ -1,0 +1,171 @@
+"""What many tasks become at once is what each would have become alone: every column, every event."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import transaction
+from django.db.models import Max
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks_app.engine import worker_calls
+from tasks_app.engine.options import Join, SpawnRequest
+from tasks_app.engine.spawn import spawn
+from tasks_app.errors import AbsurdError
+from tasks_app.models import Attempt, LimitSlot, Run, Task, TaskEvent, Worker
+from tasks_app.monitoring import counts
+from tasks_app.operations import bulk
+from tasks_app.operations.cancel import cancel
+from tasks_app.operations.limit import set_limit
+from tasks_app.operations.reprioritize import reprioritize
+from tasks_app.operations.requeue import requeue
+from tasks_app.operations.retry import retry
+from tasks_app.postgresql import clock
+from tasks_app.testing import frozen_clock
+from tests.tasks_app.notes import REPORT, make_worker
+
+pytestmark = pytest.mark.django_db
+ACTOR = "user:alice"
+ALONE: dict[str, Callable[..., Task]] = {
+    "cancel": cancel,
+    "retry": retry,
+    "reprioritize": reprioritize,
+    "requeue": requeue,
+}
+WISHES: list[dict[str, Any]] = [
+    {"verb": "cancel"},
+    {"verb": "retry"},
+    {"verb": "reprioritize", "priority": 17},
+    {"verb": "requeue"},
+    {"verb": "requeue", "force": True},
+]
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
+def scene(chance: random.Random) -> None:
+    """Tasks of every status, some in a run, some under a limit, many behind others."""
+    set_limit("key", "antenna", 2, actor=ACTOR)
+    run = Run.objects.create(workflow="any", created_by=ACTOR)
+    workers = [make_worker(label="a"), make_worker(label="b")]
+    made: list[UUID] = []
+    for _ in range(chance.randint(6, 14)):
+        made.append(spawn_one(chance, made, run))
+        if chance.random() < 0.5:
+            work(chance, chance.choice(workers))
+        if chance.random() < 0.15:
+            end_one(chance)
+    Worker.objects.filter(label="b").update(stopped_at=clock.DatabaseNow())
+    late = chance.sample(made, len(made) // 3)
+    Task.objects.filter(status="claimed", task_id__in=late).update(lease_until=clock.now() - timedelta(seconds=5))
+
+
+def spawn_one(chance: random.Random, made: list[UUID], run: Run) -> UUID:
+    parents = chance.sample(made, min(len(made), chance.choice([0, 0, 1, 1, 2, 3])))
+    join = None
+    if parents and chance.random() < 0.4:
+        join = Join(quorum=chance.randint(1, len(parents)), deadline_sec=chance.choice([None, 900.0]))
+    request = SpawnRequest(
+        task_name="note",
+        params={"text": "a"},
+        priority=chance.randint(1, 20),
+        max_retries=chance.choice([0, 1, 3]),
+        depends_on=parents,
+        join=join,
+        limit_key=chance.choice(["", "", "antenna"]),
+        run=chance.choice([None, run]),
+        budget_sec=chance.choice([None, 3.0, 90_000.0]),
+    )
+    return spawn(request, actor=ACTOR).task_id
+
+
+def work(chance: random.Random, worker: Worker) -> None:
+    for claim in worker_calls.claim(worker, limit=2):
+        end = chance.choice(["", "", "completed", "error", "invalid", "invalid", "killed", "memory"])
+        if end == "completed":
+            worker_calls.complete(claim, {"text": "done"}, REPORT)
+        elif end:
+            worker_calls.fail(claim, end, f"it was {end}", REPORT)
+
+
+def end_one(chance: random.Random) -> None:
+    ids = list(Task.objects.order_by("id").values_list("task_id", flat=True))
+    try:
+        cancel(chance.choice(ids), actor=ACTOR, reason="not wanted")
+    except AbsurdError:
+        return
+
+
+def picture(last_event: int) -> dict[str, Any]:
+    """Every row, apart from the numbers of events, which sequences never draw again."""
+    fresh = TaskEvent.objects.filter(id__gt=last_event).order_by("task_id", "id")
+    return {
+        "tasks": list(Task.objects.order_by("id").values()),
+        "attempts": list(Attempt.objects.order_by("task_id", "number").values()),
+        "events": [{**row, "id": None} for row in fresh.values()],
+        "slots": list(LimitSlot.objects.order_by("limit", "number").values_list("limit", "number", "task_id")),
+        "counts": counts.counts(["dsa110-pipeline"]),
+    }
+
+
+def one_by_one(ids: list[UUID], wish: dict[str, Any]) -> list[tuple[UUID, str]]:
+    given = {name: value for name, value in wish.items() if name != "verb"}
+    told = []
+    for task_id in ids:
+        try:
+            task = ALONE[wish["verb"]](task_id, actor=ACTOR, reason="because", **given)
+            told.append((task_id, bulk.VERBS[wish["verb"]].outcome(task)))
+        except AbsurdError as error:
+            told.append((task_id, bulk.Done(task_id=task_id, refusal=error).why))
+    return told
+
+
+def at_once(ids: list[UUID], wish: dict[str, Any]) -> list[tuple[UUID, str]]:
+    deed = bulk.Deed(verb=bulk.VERBS[wish["verb"]], actor=ACTOR, given={**wish, "reason": "because"})
+    return [(done.task_id, done.outcome or done.why) for chunk in deed.each(ids) for done in chunk]
+
+
+def result_of(
+    act: Callable[[list[UUID], dict[str, Any]], list[tuple[UUID, str]]], ids: list[UUID], wish: dict[str, Any]
+) -> tuple[list[tuple[UUID, str]], dict[str, Any]]:
+    last = TaskEvent.objects.aggregate(last=Max("id"))["last"]
+    with undone():
+        random.seed(7)  # how long a task backs off is drawn by chance
+        told = act(ids, wish)
+        return told, picture(last)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("wish", WISHES, ids=lambda wish: "-".join(map(str, wish.values())))
+def test_many_at_once_become_what_each_would_alone(wish):
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(seed=st.integers(0, 10**6))
+    def check(seed):
+        with undone():
+            chance = random.Random(seed)
+            random.seed(seed)
+            scene(chance)
+            ids = list(Task.objects.order_by("id").values_list("task_id", flat=True))
+            chosen = [task_id for task_id in ids if chance.random() < 0.8]
+            if bulk.VERBS[wish["verb"]].children_first:
+                chosen.reverse()
+            told_alone, alone = result_of(one_by_one, chosen, wish)
+            told_together, together = result_of(at_once, chosen, wish)
+            assert told_together == told_alone
+            for name, rows in alone.items():
+                assert together[name] == rows, name
+
+    with frozen_clock():
+        check()

@@ -1,0 +1,76 @@
+"""Clear away what dead attempts have left on the disk, asking the database whose each directory is."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from pipeline_app.models import Product
+from tasks_app.models import Attempt
+from workers.process import prewarmed
+from workers.process.publication import leftovers
+
+OLD_AFTER_SEC = 3600.0
+KEPT_FAILURES = 5
+"""So many attempt directories of failed attempts stay for inspection, the newest."""
+
+logger = logging.getLogger(__name__)
+
+
+def sweep(root: Path, *, old_after_sec: float = OLD_AFTER_SEC, kept: int = KEPT_FAILURES) -> list[Path]:
+    """Start the removal of old directories of ended attempts and return them.
+
+    A directory whose claim token this database does not know belongs to somebody else and is never touched. What an
+    attempt had published goes too, unless that attempt is the one that completed its task.
+    """
+    found = leftovers(root, time.time())
+    rows = Attempt.objects.filter(claim_token__in=[each.claim_token for each in found], ended_at__isnull=False)
+    outcomes = dict(rows.values_list("claim_token", "outcome"))
+    doomed: list[Path] = []
+    for each in found:
+        outcome = outcomes.get(each.claim_token)
+        if outcome is None:
+            continue
+        old = each.age_sec >= old_after_sec
+        if old and outcome != "completed" and _is_unreferenced(each.places.published_dir):
+            doomed.append(each.places.published_dir)
+        if outcome != "completed" and kept > 0:
+            kept -= 1
+        elif old:
+            doomed.append(each.places.attempt_dir)
+    if doomed:
+        logger.info("removing %d directories of ended attempts below %s", len(doomed), root)
+        threading.Thread(target=_remove, args=(doomed,), name="leftovers", daemon=True).start()
+    return doomed
+
+
+def _is_unreferenced(published: Path) -> bool:
+    """Whether it was published by an attempt that then could not record it."""
+    return published.is_dir() and not Product.objects.filter(path__startswith=f"{published}/").exists()
+
+
+def sweep_state(var: Path, *, log_days: int) -> int:
+    """Remove logs of attempts that are too old, and what killed spares have left; return how many files that were."""
+    removed = len(prewarmed.sweep(var))
+    oldest = time.time() - log_days * 86_400
+    for log in (var / "log" / "attempts").glob("*/*.log"):
+        with contextlib.suppress(OSError):
+            if log.stat().st_mtime < oldest:
+                log.unlink()
+                removed += 1
+                log.parent.rmdir()
+    return removed
+
+
+def sweep_state_aside(var: Path, *, log_days: int) -> None:
+    """Do the same in a thread: there may be many logs, and the worker has leases to renew."""
+    threading.Thread(target=sweep_state, args=(var,), kwargs={"log_days": log_days}, name="logs", daemon=True).start()
+
+
+def _remove(directories: list[Path]) -> None:
+    for directory in reversed(directories):
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,145 @@
+"""Bring the outcome of an attempt to the database, exactly once, whatever happens to the connection on the way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from django.db import Error
+
+from tasks_app import cleaning
+from tasks_app.engine import registry, worker_calls
+from tasks_app.errors import LostClaim, TaskNotFound
+from tasks_app.models import Attempt
+from tasks_app.postgresql import outages
+from workers.execution import Execution
+from workers.outcome import FailureClass, Outcome, published_products
+from workers.process import publication
+
+DISCONNECTS_MOST = 10
+"""So often the database answered and broke the connection when this outcome was sent: it is the outcome's fault."""
+
+REFUSALS_MOST = 10
+"""So often an answering database refuses the statements: what lost a race with another transaction then succeeds."""
+
+logger = logging.getLogger(__name__)
+
+
+def deliver_together(executions: Sequence[Execution]) -> list[Execution]:
+    """Store the successes that need no more than their task's row in one transaction; return those done with.
+
+    What has been tried before, has products or belongs to a task name with rows of its own is left for `deliver`.
+    """
+    simple = [execution for execution in executions if _is_simple(execution)]
+    if len(simple) < 2:
+        return []
+    completions = []
+    for execution in simple:
+        result = execution.outcome.result if execution.outcome else None
+        execution.delivery_tries += 1
+        completions.append(
+            worker_calls.Completion(
+                claim=execution.claim, result=result.result if result else {}, report=execution.report()
+            )
+        )
+    try:
+        refused = worker_calls.complete_many(completions)
+    except Exception as error:
+        if outages.is_outage(error):
+            raise
+        logger.exception("outcomes could not be stored together and are stored one by one")
+        return []
+    for execution in simple:
+        if execution.claim.task_id in refused:
+            logger.warning("outcome refused %s", execution.named)
+        _tidy(execution)
+    return simple
+
+
+def _is_simple(execution: Execution) -> bool:
+    outcome = execution.outcome
+    if outcome is None or outcome.result is None or outcome.result.products or execution.delivery_tries:
+        return False
+    spec = registry.find(execution.claim.task_name)
+    return spec is not None and spec.on_complete is None and not execution.places.products_dir.exists()
+
+
+def deliver(execution: Execution) -> bool:
+    """Store the outcome; return whether the execution is done with. Raises what an outage raises."""
+    outcome = execution.outcome
+    if outcome is None:
+        return False
+    if outcome.failure_class == "lost" or (execution.delivery_tries and _was_settled(execution)):
+        _tidy(execution)
+        return True
+    execution.delivery_tries += 1
+    try:
+        _store(execution, outcome)
+    except (LostClaim, TaskNotFound) as refusal:
+        logger.warning("outcome refused %s: %s", execution.named, refusal)
+        publication.withdraw(execution.places)
+        _tidy(execution)
+        return True
+    except Exception as error:
+        execution.delivery_disconnects += outages.is_disconnect(error)
+        if outages.is_outage(error) and execution.delivery_disconnects < DISCONNECTS_MOST:
+            raise
+        execution.delivery_refusals += 1
+        if isinstance(error, Error) and execution.delivery_refusals < REFUSALS_MOST:
+            logger.warning(
+                "outcome could not be stored and is tried again %s: %s", execution.named, cleaning.words(error)
+            )
+            return False
+        return _cannot_be_stored(execution, error)
+    _tidy(execution)
+    return True
+
+
+def _store(execution: Execution, outcome: Outcome) -> None:
+    claim = execution.claim
+    report = worker_calls.AttemptReport() if execution.report_refused else execution.report()
+    if outcome.failure_class is not None:
+        worker_calls.fail(claim, outcome.failure_class, outcome.message, report, final=outcome.final)
+    elif outcome.result is not None:
+        publication.publish(execution.places)
+        products = published_products(outcome.result.products, str(execution.places.published_dir))
+        worker_calls.complete(claim, outcome.result.result, report, products=products)
+
+
+def _was_settled(execution: Execution) -> bool:
+    """Whether an earlier try was committed although its answer was lost, or somebody else has ended the attempt."""
+    ended = Attempt.objects.filter(claim_token=execution.claim.claim_token, ended_at__isnull=False)
+    outcome = ended.values_list("outcome", flat=True).first()
+    if outcome is None:
+        return False
+    if outcome != "completed":
+        publication.withdraw(execution.places)
+    logger.info("outcome was stored already %s as=%s", execution.named, outcome)
+    return True
+
+
+def _cannot_be_stored(execution: Execution, error: Exception) -> bool:
+    """Turn a result that the database or the disk refuses into a failure, and a failure into one without figures."""
+    logger.exception("outcome could not be stored %s", execution.named)
+    publication.withdraw(execution.places)
+    outcome = execution.outcome
+    execution.delivery_refusals = 0
+    if outcome is None or execution.report_refused:
+        return True
+    if outcome.failure_class is not None:
+        # The class and the reason matter most: what was measured is left out.
+        execution.report_refused = True
+        return False
+    message = f"the result could not be recorded: {cleaning.words(error)}"
+    # What the file system refuses here it may take elsewhere.
+    failure_class: FailureClass = "unavailable" if isinstance(error, OSError) else "error"
+    execution.outcome = Outcome(failure_class=failure_class, message=message, traceback=cleaning.traceback_of(error))
+    execution.delivery_tries = 0
+    return False
+
+
+def _tidy(execution: Execution) -> None:
+    """Clear the attempt's directory away; what a failed attempt made may tell why it failed."""
+    ended_as = execution.outcome.failure_class if execution.outcome else None
+    frees_disk = execution.stop_asked is not None and not execution.stop_asked.keep_products
+    publication.tidy(execution.places, keep_products=ended_as not in (None, "lost") and not frees_disk)

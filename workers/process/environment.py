@@ -1,0 +1,53 @@
+"""The environment of a child: an allow-list, so that no database URL, key or secret can be in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from workers.process import orphan_reaper
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "LD_LIBRARY_PATH")
+THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def of_child(*, mark: str, cores: int, scratch: Path, log_path: Path, var: Path) -> dict[str, str]:
+    """Return the whole environment of a child; what numba and matplotlib compile once is shared by all attempts."""
+    cache, casa_data = shared(var)
+    own = {
+        "NUMBA_CACHE_DIR": str(cache / "numba"),
+        "MPLCONFIGDIR": str(cache / "matplotlib"),
+        "MPLBACKEND": "Agg",
+        "ABSURD_CASA_DATA": str(casa_data),
+        orphan_reaper.MARK: mark,
+        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONUNBUFFERED": "1",
+    }
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    threads = dict.fromkeys(THREAD_COUNTS, str(max(1, cores)))
+    return inherited | own | of_attempt(scratch=scratch, log_path=log_path) | threads
+
+
+def of_attempt(*, scratch: Path, log_path: Path) -> dict[str, str]:
+    """Return what a spare is told only when it is given its attempt: HOME and TMPDIR lie in the scratch directory."""
+    return {
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "XDG_CACHE_HOME": str(scratch / ".cache"),
+        "CASA_LOGFILE": str(log_path),
+    }
+
+
+def shared(var: Path) -> tuple[Path, ...]:
+    """Return the directories into which all children write: what is compiled once, and CASA's measures."""
+    return (var / "cache", Path(os.environ.get("ABSURD_CASA_DATA") or var / "casa-data").absolute())
+
+
+def make_shared(var: Path) -> None:
+    """Make the directories that all children share; CASA's may be somebody else's."""
+    for name in ("numba", "matplotlib"):
+        (var / "cache" / name).mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):
+        shared(var)[1].mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,109 @@
+"""A guardian and its child, as the worker holds them: given an attempt at once, or later when kept as a spare."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.process import guardian, process_tree, resources, stacks
+from workers.process.pipes import Lines
+from workers.process.protocol import Request
+from workers.process.resources import Usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """In what a child is started."""
+
+    mark: str
+    """By which its processes are found when its guardian has been killed."""
+    environment: dict[str, str]
+    scratch: Path
+    log_bytes_most: int
+
+
+class Enclosure:
+    """The pipes to one guardian and one child."""
+
+    def __init__(self, surroundings: Surroundings, log_fd: int) -> None:
+        """Start both; takes what they print before they are given an attempt to `log_fd`. Raises OSError."""
+        self.mark = surroundings.mark
+        self.was_spare = False
+        self.base = Usage()
+        """What had been used before the attempt."""
+        request_socket, childs_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        reply_read, reply_write = os.pipe()
+        handed = (childs_socket.fileno(), reply_write)
+        # Until it ignores them, a signal meant for the worker must not end the guardian: it inherits the mask.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, guardian.STOP_SIGNALS)
+        try:
+            self.guardian: subprocess.Popen[bytes] = subprocess.Popen(
+                [*guardian.COMMAND, *map(str, handed), str(surroundings.scratch), str(surroundings.log_bytes_most)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log_fd,
+                bufsize=0,
+                pass_fds=handed,
+                start_new_session=True,
+                cwd=surroundings.scratch,
+                env=surroundings.environment,
+            )
+        except OSError:
+            os.close(reply_read)
+            request_socket.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(reply_write)
+            childs_socket.close()
+        assert self.guardian.stdout is not None  # noqa: S101 - it is a pipe, as asked for above
+        self._request_socket = request_socket
+        self.replies, self.reports = Lines(reply_read), Lines(self.guardian.stdout.fileno())
+
+    def give(self, request: Request, log_fd: int) -> None:
+        """Give the child its attempt. Raises OSError when it cannot take it any more.
+
+        The request goes in a file in memory: a pipe would block when the params are large.
+        """
+        fd = os.memfd_create("request")
+        try:
+            with os.fdopen(os.dup(fd), "wb") as stream:
+                stream.write(request.model_dump_json().encode())
+            os.lseek(fd, 0, os.SEEK_SET)
+            if self.was_spare:
+                self.base = resources.measure(self.guardian.pid)
+                adopt = {"log": request.log_path, "scratch": f"{request.attempt_dir}/scratch"}
+                self.order(f"adopt {json.dumps(adopt)}")
+            socket.send_fds(self._request_socket, [b"run"], [fd, log_fd], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        finally:
+            os.close(fd)
+
+    def order(self, text: str) -> None:
+        """Tell the guardian what to do; it may have ended."""
+        if self.guardian.stdin is not None and not self.guardian.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
+                self.guardian.stdin.write(f"{text}\n".encode())
+
+    def measure(self) -> Usage:
+        """Return what has been used since it was given its attempt, and the memory held now."""
+        return resources.measure(self.guardian.pid).since(self.base)
+
+    def survivors(self) -> list[str]:
+        """Return what still lives below the guardian: pid, state, place in the kernel and name of each."""
+        alive = sorted(process_tree.descendants(self.guardian.pid))
+        return [line for pid in alive if (line := stacks.wait_of(f"/proc/{pid}"))]
+
+    def close(self) -> subprocess.Popen[bytes]:
+        """Close the pipes, at which the guardian ends everybody; return it, to be reaped later."""
+        os.close(self.replies.fd)
+        self._request_socket.close()
+        for pipe in (self.guardian.stdin, self.guardian.stdout):
+            if pipe is not None:
+                pipe.close()
+        return self.guardian

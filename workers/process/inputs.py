@@ -1,0 +1,120 @@
+"""Whether the files that an attempt was given are still what they were when it began. Runs in the child; no Django."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks_app.files.host_faults import absolute_paths
+from tasks_app.files.manifest import UNSTABLE
+from workers.process.protocol import Failure, Reply, Result
+
+FILES_MOST = 100_000
+"""Of one input; a larger one is left unwatched, for looking at it would take longer than a second."""
+NAMED_MOST = 5
+
+Look = tuple[int, int]
+"""Size and time of the last change, which tell what a checksum of gigabytes would."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What the params name, as it was found."""
+
+    paths: tuple[str, ...]
+    files: dict[str, Look] = field(repr=False)
+    unwatched: tuple[str, ...] = ()
+
+    def changed(self) -> list[str]:
+        """Return a few words on each file that is not as it was."""
+        now: dict[str, Look] = {}
+        for path in self.paths:
+            now.update(_look(path))
+        told = []
+        for path in sorted(self.files.keys() | now.keys()):
+            before, after = self.files.get(path), now.get(path)
+            if before != after:
+                told.append(f"{path} {_difference(before, after)}")
+        return told
+
+
+def find(params: Mapping[str, Any], attempt_dir: Path) -> Inputs:
+    """Look at everything on the disk that a param names by an absolute path.
+
+    What holds the attempt's own directory is no input but a place, and changes while the attempt works.
+    """
+    own = os.path.realpath(attempt_dir)
+    files: dict[str, Look] = {}
+    watched, unwatched = [], []
+    for path in dict.fromkeys(absolute_paths(params)):
+        if _holds(os.path.realpath(path), own) or not os.path.exists(path):  # noqa: PTH110 - takes any string
+            continue
+        looks = _look(path)
+        if len(looks) > FILES_MOST:
+            unwatched.append(path)
+            continue
+        watched.append(path)
+        files.update(looks)
+    return Inputs(paths=tuple(watched), files=files, unwatched=tuple(unwatched))
+
+
+def refuse(reply: Reply, changed: list[str]) -> Failure:
+    """Return the failure of an attempt whose inputs changed, whatever the handler made of it."""
+    named = "; ".join(changed[:NAMED_MOST])
+    if len(changed) > NAMED_MOST:
+        named += f"; and {len(changed) - NAMED_MOST} more"
+    message = (
+        f"an input changed while the attempt ran: {named}\n"
+        "not tried again, because inputs must never be written to: see that it is whole, then retry the task"
+    )
+    if isinstance(reply, Result):
+        return Failure(failure_class="error", message=message, final=True)
+    return Failure(
+        failure_class="error",
+        message=f"{message}\nthe handler itself failed: {reply.message}",
+        traceback=reply.traceback,
+        final=True,
+    )
+
+
+def _holds(path: str, own: str) -> bool:
+    return own == path or own.startswith(path.rstrip("/") + "/")
+
+
+def _look(path: str) -> dict[str, Look]:
+    """Return size and time of each file at or below a path; one more than is watched means that there are too many."""
+    looks: dict[str, Look] = {}
+    if not os.path.isdir(path):  # noqa: PTH112 - thousands of files: Path takes three times as long
+        _note(looks, path)
+        return looks
+    waiting = [path]
+    while waiting and len(looks) <= FILES_MOST:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif entry.name not in UNSTABLE:
+                        _note(looks, entry.path)
+        except OSError:
+            continue
+    return looks
+
+
+def _note(looks: dict[str, Look], path: str) -> None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - see above
+    except OSError:
+        return
+    looks[path] = (found.st_size, found.st_mtime_ns)
+
+
+def _difference(before: Look | None, after: Look | None) -> str:
+    if before is None:
+        return "is new"
+    if after is None:
+        return "is gone"
+    return "was written to" if before[0] == after[0] else f"went from {before[0]} to {after[0]} bytes"

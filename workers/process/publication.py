@@ -1,0 +1,138 @@
+"""Where an attempt works, and how its products come to be where others look for them.
+
+``<root>/.attempts/<task>-<attempt>-<token>/`` holds ``products/``, ``scratch/`` and the note ``attempt.json``. On
+completion ``products/`` is renamed to ``<root>/<task name>/<name>.<token>/``, a path that no other attempt can have.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from tasks_app.engine.worker_calls import Claim
+
+ATTEMPTS = ".attempts"
+NOTE = "attempt.json"
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,99}")
+
+
+class NoPublishRoot(Exception):
+    """None of the data roots can be written to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """The directories of one attempt."""
+
+    attempt_dir: Path
+    published_dir: Path
+
+    @property
+    def products_dir(self) -> Path:
+        """Where the handler writes its outputs."""
+        return self.attempt_dir / "products"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Where the child works; its guardian removes it."""
+        return self.attempt_dir / "scratch"
+
+
+def choose_root(roots: Sequence[Path], var: Path) -> Path:
+    """Return the first data root that can be written to; only one inside the state directory is made if missing.
+
+    Raises NoPublishRoot.
+    """
+    for root in roots:
+        if root.is_relative_to(var):
+            root.mkdir(parents=True, exist_ok=True)
+        if root.is_dir() and os.access(root, os.W_OK | os.X_OK):
+            return root
+    raise NoPublishRoot(f"none of ABSURD_DATA_ROOTS can be written to: {', '.join(map(str, roots))}")
+
+
+def places_of(claim: Claim, root: Path) -> Places:
+    """Return the places of an attempt; makes nothing."""
+    task8, token8 = str(claim.task_id)[:8], str(claim.claim_token)[:8]
+    name = claim.params.get("name")
+    stem = name if isinstance(name, str) and _SAFE_NAME.fullmatch(name) else task8
+    return Places(
+        attempt_dir=root / ATTEMPTS / f"{task8}-{claim.attempt}-{token8}",
+        published_dir=root / claim.task_name / f"{stem}.{token8}",
+    )
+
+
+def prepare(claim: Claim, places: Places) -> None:
+    """Make the attempt's directories and the note by which a later sweep knows whose they are."""
+    places.products_dir.mkdir(parents=True, exist_ok=True)
+    places.scratch_dir.mkdir(exist_ok=True)
+    note = {
+        "task_id": str(claim.task_id),
+        "claim_token": str(claim.claim_token),
+        "published_dir": str(places.published_dir),
+    }
+    (places.attempt_dir / NOTE).write_text(json.dumps(note))
+
+
+def publish(places: Places) -> None:
+    """Rename the outputs to their published place, durably; nothing happens without outputs, or a second time."""
+    if not places.products_dir.is_dir() or not any(places.products_dir.iterdir()):
+        return
+    parent = places.published_dir.parent
+    is_new = not parent.is_dir()
+    parent.mkdir(parents=True, exist_ok=True)
+    places.products_dir.rename(places.published_dir)
+    for directory in (parent, places.attempt_dir, *([parent.parent] if is_new else [])):
+        _fsync_directory(directory)
+
+
+def withdraw(places: Places) -> None:
+    """Remove what an attempt published whose completion was refused."""
+    shutil.rmtree(places.published_dir, ignore_errors=True)
+
+
+def tidy(places: Places, *, keep_products: bool) -> None:
+    """Remove the attempt directory; outputs of a failed attempt stay for inspection, until the sweep finds them old."""
+    if keep_products and places.products_dir.is_dir() and any(places.products_dir.iterdir()):
+        return
+    shutil.rmtree(places.attempt_dir, ignore_errors=True)
+
+
+def _fsync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leftover:
+    """An attempt directory found on the disk, with what its note says."""
+
+    places: Places
+    claim_token: UUID
+    age_sec: float
+
+
+def leftovers(root: Path, now: float) -> list[Leftover]:
+    """Return the attempt directories below a root that carry a readable note, newest first."""
+    found = []
+    for note in (root / ATTEMPTS).glob(f"*/{NOTE}"):
+        try:
+            content = json.loads(note.read_text())
+            places = Places(attempt_dir=note.parent, published_dir=Path(content["published_dir"]))
+            token, age_sec = UUID(content["claim_token"]), now - note.stat().st_mtime
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        # A handler can write into its attempt directory: what the note says must be a place that was the attempt's.
+        if places.published_dir.parent.parent != root or places.published_dir.suffix != f".{str(token)[:8]}":
+            continue
+        found.append(Leftover(places=places, claim_token=token, age_sec=age_sec))
+    return sorted(found, key=lambda leftover: leftover.age_sec)

@@ -1,0 +1,107 @@
+"""What the processes of an attempt use, read from /proc: a few small files each.
+
+What a process has used counts on after its end in the parent that waited for it, so nothing is lost when a helper of
+the handler ends. The final figures are the kernel's own account, which the guardian reports (`getrusage`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass, replace
+
+from workers.process import process_tree
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICKS_PER_SEC = os.sysconf("SC_CLK_TCK")
+LOOK_AGAIN_SEC = 0.5
+READ_AGAIN_SEC = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a family of processes holds and has used so far."""
+
+    rss_bytes: int = 0
+    own_bytes: int = 0
+    """Memory that only they hold; mapped files are not counted."""
+    cpu_sec: float = 0.0
+    read_bytes: int = 0
+    write_bytes: int = 0
+
+    def since(self, base: Usage) -> Usage:
+        """Return this without what had been used by then; memory is what is held now."""
+        return replace(
+            self,
+            cpu_sec=max(0.0, self.cpu_sec - base.cpu_sec),
+            read_bytes=max(0, self.read_bytes - base.read_bytes),
+            write_bytes=max(0, self.write_bytes - base.write_bytes),
+        )
+
+
+class ProcessTree:
+    """Who descends from whom; all attempts that are looked at together share one look.
+
+    Only new processes are read, and those that have lost their parent; now and then all of them are, because a number
+    may have gone to another process in between.
+    """
+
+    def __init__(self) -> None:
+        self._parents: dict[int, int] = {}
+        self._children: dict[int, list[int]] = {}
+        self._looked_at = self._read_at = float("-inf")
+
+    def below(self, root: int) -> set[int]:
+        """Return the pids of all descendants."""
+        now = time.monotonic()
+        if now - self._looked_at > LOOK_AGAIN_SEC:
+            self._look(anew=now - self._read_at > READ_AGAIN_SEC)
+            self._looked_at = now
+        return process_tree.below(root, self._children)
+
+    def _look(self, *, anew: bool) -> None:
+        if anew:
+            self._parents.clear()
+            self._read_at = time.monotonic()
+        alive = process_tree.pids()
+        known = {pid: parent for pid, parent in self._parents.items() if pid in alive and parent in alive}
+        for pid in alive - known.keys():
+            with contextlib.suppress(OSError):
+                known[pid] = process_tree.state_and_parent(pid)[1]
+        self._parents, self._children = known, process_tree.children_of(known)
+
+
+_tree = ProcessTree()
+
+
+def measure(guardian: int) -> Usage:
+    """Return what the descendants of a guardian use, those that have ended included."""
+    rss = own = read = written = 0
+    ticks = _ticks(guardian, ended_only=True)
+    for pid in _tree.below(guardian):
+        try:
+            resident, shared = map(int, _content(f"/proc/{pid}/statm").split()[1:3])
+            rss += resident * PAGE_BYTES
+            own += (resident - shared) * PAGE_BYTES
+            ticks += _ticks(pid)
+            counts = dict(line.split(b": ") for line in _content(f"/proc/{pid}/io").splitlines())
+            read += int(counts[b"read_bytes"])
+            written += int(counts[b"write_bytes"])
+        except (OSError, ValueError, KeyError):
+            continue
+    return Usage(rss_bytes=rss, own_bytes=own, cpu_sec=ticks / TICKS_PER_SEC, read_bytes=read, write_bytes=written)
+
+
+def _ticks(pid: int, *, ended_only: bool = False) -> int:
+    """Return the processor time of a process and of those that it has waited for; 0 when it is gone."""
+    try:
+        fields = _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return sum(map(int, fields[13 if ended_only else 11 : 15]))
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - every second for each process: Path costs twice as much
+        return file.read(4096)

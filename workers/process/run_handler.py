@@ -1,0 +1,56 @@
+"""Call a handler and put what comes of it into words that the protocol knows. No Django: the child uses it too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks_app import cleaning
+from tasks_app.engine import call_handler
+from tasks_app.engine.call_handler import Raised, plain_result
+from tasks_app.engine.handler import Context, DirectoryContext, ProductDraft
+from tasks_app.files import manifest
+from workers.process.protocol import Failure, ProductNote, Reply, Result
+
+__all__ = ["failure_of", "plain_result", "product_notes", "run_handler"]
+
+
+def run_handler(path: str, params: Mapping[str, Any], context: Context, finish: Callable[[object], Result]) -> Reply:
+    """Run the handler at `package.module:function` and say how it went; raises nothing.
+
+    `finish` turns what the handler returned into the reply; what it raises is the handler's failure.
+    """
+    came = call_handler.call(path, params, context, finish)
+    if isinstance(came, Raised):
+        return Failure(failure_class=came.failure_class, message=came.message, traceback=came.traceback)
+    return came
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Return the reply for an exception that was raised beside the handler."""
+    return Failure(failure_class="error", message=cleaning.words(error), traceback=cleaning.traceback_of(error))
+
+
+def product_notes(context: DirectoryContext) -> tuple[ProductNote, ...]:
+    """Return what was declared, measured, with everything forced onto the disk."""
+    manifest.sync(context.products_dir)
+    return tuple(_note(draft, context.products_dir) for draft in context.products)
+
+
+def _note(draft: ProductDraft, directory: Path) -> ProductNote:
+    kind = cleaning.text(draft.kind, cleaning.NAME_CHARS_MOST)
+    if cleaning.text(draft.path) != draft.path:
+        raise cleaning.Unstorable(
+            f"the path of product {kind} is no text that can be stored: {cleaning.text(draft.path)}"
+        )
+    size_bytes, checksum = manifest.measure(directory / draft.path)
+    return ProductNote(
+        kind=kind,
+        path=draft.path,
+        metrics=cleaning.json_value(dict(draft.metrics), f"metrics of product {kind}"),
+        verdict=None if draft.verdict is None else cleaning.text(draft.verdict, cleaning.NAME_CHARS_MOST),
+        inputs=tuple(cleaning.text(path) for path in draft.inputs),
+        size_bytes=size_bytes,
+        checksum=checksum,
+    )
