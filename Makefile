@@ -36,7 +36,7 @@ up: ready
 	@$(PY) manage.py absurd_up $(ARGS)
 
 down:
-	@$(ANY_PY) -m absurd_project.stack down
+	@$(ANY_PY) -m absurd_project.local down
 
 test: ready
 	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not faults and not realtime" $(ARGS)
@@ -55,7 +55,7 @@ lint: ready
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
-	@export ABSURD_VAR="$$(mktemp -d)" && trap '$(PY) -m absurd_project.stack purge --yes >/dev/null' EXIT && set -ex && \
+	@export ABSURD_VAR="$$(mktemp -d)" && trap '$(PY) -m absurd_project.local purge --yes >/dev/null' EXIT && set -ex && \
 	$(PY) manage.py makemigrations --check --dry-run && \
 	ABSURD_MODE=production ABSURD_HOSTS=absurd.example.org SECRET_KEY="$$(head -c 48 /dev/urandom | base64 -w0)" \
 	$(PY) manage.py check --deploy --fail-level WARNING
@@ -67,10 +67,10 @@ audit: ready
 	echo "make audit: the advisory service did not answer as it should, so nothing was looked up" >&2
 
 clean:
-	@if $(ANY_PY) -m absurd_project.stack running; then echo "make: the system is running: make down first" >&2; exit 1; fi
-	@$(ANY_PY) -m absurd_project.stack down
+	@if $(ANY_PY) -m absurd_project.local running; then echo "make: the system is running: make down first" >&2; exit 1; fi
+	@$(ANY_PY) -m absurd_project.local down
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +
 
 purge:
-	@$(ANY_PY) -m absurd_project.stack purge $(if $(YES),--yes)
+	@$(ANY_PY) -m absurd_project.local purge $(if $(YES),--yes)

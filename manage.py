@@ -23,8 +23,8 @@ def obey_database_url(arguments: list[str]) -> None:
 
 def main() -> None:
     """Start what the command needs, then hand over to Django; what cannot work is told in one line."""
-    from absurd_project.embedded import EmbeddedServerError
     from absurd_project.env import BadSetting
+    from absurd_project.local.errors import EmbeddedServerError
     from tasks_app.plain_text import escaped
 
     try:
@@ -44,9 +44,9 @@ def run() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     asks_for_help = {"-h", "--help"} & set(sys.argv[2:])
     if command not in WITHOUT_DATABASE and not asks_for_help:
-        from absurd_project import embedded
+        from absurd_project.local import servers
 
-        embedded.ensure()
+        servers.ensure()
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

@@ -6,10 +6,11 @@ import os
 
 import django
 
-from absurd_project import embedded, pauses
+from absurd_project import pauses
+from absurd_project.local import servers
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "absurd_project.settings")
-embedded.ensure()
+servers.ensure()
 django.setup()
 
 from django.urls import get_resolver  # noqa: E402 - these need Django set up

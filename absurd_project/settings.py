@@ -7,7 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from absurd_project import embedded, env
+from absurd_project import env
+from absurd_project.local import servers
 from tasks_app.monitoring import thresholds
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -58,8 +59,8 @@ TASKS = {
 }
 
 # Servers
-ABSURD_DATABASE_URL = DATABASE_URL_GIVEN or embedded.database_url(ABSURD_VAR)
-ABSURD_REDIS_URL = REDIS_URL_GIVEN or embedded.redis_url(ABSURD_VAR)
+ABSURD_DATABASE_URL = DATABASE_URL_GIVEN or servers.database_url(ABSURD_VAR)
+ABSURD_REDIS_URL = REDIS_URL_GIVEN or servers.redis_url(ABSURD_VAR)
 
 
 # A process frozen inside a transaction would keep its row locks, and so keep its tasks from ever being returned.

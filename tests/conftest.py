@@ -17,8 +17,7 @@ import django
 import pytest
 from django.conf import settings
 
-from absurd_project import embedded
-from absurd_project.embedded import liveness
+from absurd_project.local import liveness, servers
 from tests import leftovers, selection
 
 XDIST_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -49,7 +48,7 @@ def _own_state_directory() -> Path:
 def _remove(session: Path) -> None:
     """Stop every server of a session, also those of tests that were killed, and remove its directory."""
     for var in (session, *session.glob("own-*")):
-        embedded.stop(var)
+        servers.stop(var)
     shutil.rmtree(session, ignore_errors=True)
 
 
@@ -92,7 +91,7 @@ _set_django_up()
 def pytest_configure(config: pytest.Config) -> None:
     if not XDIST_WORKER and not config.option.collectonly:
         _remove_abandoned()
-        embedded.ensure(SESSION)
+        servers.ensure(SESSION)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -109,10 +108,10 @@ def private_servers() -> Iterator[Path]:
     """Yield the state directory of a running pair that the test owns and may stop or kill."""
     var = Path(tempfile.mkdtemp(prefix="own-", dir=SESSION))
     try:
-        embedded.ensure(var)
+        servers.ensure(var)
         yield var
     finally:
-        embedded.stop(var)
+        servers.stop(var)
         shutil.rmtree(var)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from django.db import connection
 
-from absurd_project.embedded import liveness
+from absurd_project.local import liveness
 
 SESSION_NAME = "started by a test"
 GONE_SEC = 120.0

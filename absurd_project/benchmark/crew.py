@@ -11,7 +11,7 @@ from typing import Any
 
 from absurd_project.benchmark import noop
 from absurd_project.benchmark.scratch import Scratch
-from absurd_project.stack.processes import CHECKOUT
+from absurd_project.local.processes import CHECKOUT
 from tasks_app.models import Queue, Worker
 
 HANDS = 4

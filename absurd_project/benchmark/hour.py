@@ -18,7 +18,7 @@ import psutil
 from django.conf import settings
 
 from absurd_project.benchmark.pipeline import TILE_SEC
-from absurd_project.stack import down
+from absurd_project.local import down
 from workers.process import environment
 
 STOP_SEC = 60.0

@@ -24,11 +24,11 @@ from django.utils import timezone
 
 django.setup()
 
-from absurd_project import embedded  # noqa: E402
 from absurd_project.benchmark.hour import HourFailed, HourResult, StageFigures  # noqa: E402
 from absurd_project.demo.system import System, SystemDoesNotStart, running_system  # noqa: E402
 from absurd_project.demo.tiles import DemoTile, deliver, simulate  # noqa: E402
 from absurd_project.demo.verdict import NothingToJudge, image_of, measurements_of  # noqa: E402
+from absurd_project.local import servers  # noqa: E402
 from absurd_project.processing.readiness import NotReady, make_ready  # noqa: E402
 from pipeline_app.models import Observation, ObservationState, Product  # noqa: E402
 from pipeline_app.registration import PHOTOMETRY  # noqa: E402
@@ -190,7 +190,7 @@ def main(size: str, n_targets: str, result_path: str) -> int:
     """Play the hour; return the exit code."""
     # Whoever ends this process lets it stop its web, workers and ingest first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    embedded.ensure()
+    servers.ensure()
     try:
         make_ready(OutputWrapper(sys.stderr))
         made = play(SIZES[size], int(n_targets))

@@ -16,7 +16,7 @@ from django.conf import settings
 from absurd_project.benchmark.peers import desk
 from absurd_project.benchmark.scratch import Scratch, channel_prefix
 from absurd_project.benchmark.servers import last_words
-from absurd_project.stack.processes import CHECKOUT
+from absurd_project.local.processes import CHECKOUT
 
 CLEARING_SEC = 15.0
 NAMES = ("procrastinate", "celery", "django_tasks_db", "absurd_sdk")

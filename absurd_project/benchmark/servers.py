@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from absurd_project.benchmark.scratch import Scratch
-from absurd_project.embedded.demotion import launcher
-from absurd_project.stack.processes import CHECKOUT
+from absurd_project.local.processes import CHECKOUT
+from absurd_project.local.unprivileged import launcher
 from tasks_app.models import Worker
 
 START_SEC = 60.0

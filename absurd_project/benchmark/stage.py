@@ -25,7 +25,7 @@ from absurd_project.benchmark.progress import Progress
 from absurd_project.benchmark.scratch import Scratch
 from absurd_project.benchmark.servers import DoesNotStart, workers
 from absurd_project.benchmark.sizes import Sizes
-from absurd_project.stack.processes import CHECKOUT
+from absurd_project.local.processes import CHECKOUT
 from tasks_app.engine.options import SpawnRequest
 from tasks_app.engine.spawn import spawn
 from tasks_app.models import Attempt, Task

@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from absurd_project.stack import PortBusy, Stack, check_port, default_processes, is_open, running
+from absurd_project.local.pid_file import running
+from absurd_project.local.ports import PortBusy, check_port, is_open
+from absurd_project.local.processes import default_processes
+from absurd_project.local.supervisor import Stack
 
 START_SEC = 60.0
 

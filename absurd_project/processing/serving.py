@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from absurd_project.stack import LogFiles, Process
-from absurd_project.stack.child import Child
-from absurd_project.stack.processes import CHECKOUT
+from absurd_project.local.output import LogFiles
+from absurd_project.local.processes import CHECKOUT, Process
+from absurd_project.local.supervised_process import Child
 from tasks_app.monitoring import stats
 
 MOST_SLOTS = 4

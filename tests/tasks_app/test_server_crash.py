@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from absurd_project import embedded
+from absurd_project.local import servers
 
 pytestmark = pytest.mark.chaos
 
@@ -56,13 +56,13 @@ def test_a_killed_server_repeats_no_token_no_epoch_and_no_event_number(private_s
         assert process.stdout is not None
         while len(lines) < 40:
             lines.append(process.stdout.readline())
-        os.kill(embedded.status(private_servers).postgres_pid, signal.SIGKILL)
+        os.kill(servers.status(private_servers).postgres_pid, signal.SIGKILL)
         lines += process.communicate(timeout=60)[0].splitlines()
         told += [json.loads(line) for line in lines if line.strip().endswith("]")]
         deadline = time.monotonic() + 30
-        while embedded.status(private_servers).postgres_pid and time.monotonic() < deadline:
+        while servers.status(private_servers).postgres_pid and time.monotonic() < deadline:
             time.sleep(0.05)
-        embedded.ensure(private_servers)
+        servers.ensure(private_servers)
     last = claimer(private_servers, "worker-last", 40)
     told += [json.loads(line) for line in last.communicate(timeout=120)[0].splitlines()]
     assert last.returncode == 0

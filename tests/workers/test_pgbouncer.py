@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from absurd_project.embedded import demotion
+from absurd_project.local import unprivileged
 from tasks_app.models import Task
 from tests.daphne_server import free_port, serving
 from tests.workers.live import ROOT, LiveWorkers, attempts
@@ -67,9 +67,9 @@ default_pool_size = {POOL_SIZE}
     )
     command = [str(shutil.which("pgbouncer")), str(tmp_path / "pgbouncer.ini")]
     if os.geteuid() == 0:  # which PgBouncer refuses, as PostgreSQL does
-        if not demotion.namespaces_work():
+        if not unprivileged.namespaces_work():
             pytest.skip("pgbouncer refuses to run as root, and user namespaces are forbidden here")
-        command = [*demotion.launcher("--namespace"), *command]
+        command = [*unprivileged.launcher("--namespace"), *command]
     log = tmp_path / "pgbouncer.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)

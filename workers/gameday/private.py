@@ -49,7 +49,7 @@ def _state(directory: str) -> dict[str, str]:
 
 
 def _remove(directory: str, environment: dict[str, str]) -> None:
-    _run(["-m", "absurd_project.stack", "purge", "--yes"], environment)
+    _run(["-m", "absurd_project.local", "purge", "--yes"], environment)
     shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -22,7 +22,7 @@ from workers.gameday.polling import wait_for
 from workers.gameday.scenario_run import Skipped
 from workers.process.environment import CHECKOUT
 
-BRING_UP = "from absurd_project import embedded; embedded.ensure()"
+BRING_UP = "from absurd_project.local import servers; servers.ensure()"
 
 
 def postmaster() -> psutil.Process:

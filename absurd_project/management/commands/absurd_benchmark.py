@@ -15,7 +15,6 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
-from absurd_project import embedded
 from absurd_project.benchmark import (
     churn,
     comparison,
@@ -38,6 +37,7 @@ from absurd_project.benchmark.progress import Progress
 from absurd_project.benchmark.scratch import NoScratchDatabase, Scratch, channel_prefix, scratch_database
 from absurd_project.benchmark.servers import DoesNotStart
 from absurd_project.benchmark.sizes import FULL, QUICK, Sizes
+from absurd_project.local import servers
 from pipeline_app.simulation.presets import TILES_OF_AN_HOUR
 from tasks_app.engine import system_state
 from tasks_app.management.output import PrintingCommand
@@ -115,7 +115,7 @@ class Command(PrintingCommand):
             raise CommandError("interrupted; the scratch database is gone", returncode=FAILED) from None
         finally:
             connection.close()
-            embedded.stop_started(settings.ABSURD_VAR)
+            servers.stop_started(settings.ABSURD_VAR)
         self._write(path)
         report.print_latencies(self.figures, self.console)
         report.print_targets(self.figures, self.console)
@@ -141,7 +141,7 @@ class Command(PrintingCommand):
             raise CommandError("interrupted; its data are removed", returncode=FAILED) from None
         finally:
             connection.close()
-            embedded.stop_started(settings.ABSURD_VAR)
+            servers.stop_started(settings.ABSURD_VAR)
         if isinstance(made, hour.HourResult):
             pipeline_report.print_hour(made, self.console)
         else:

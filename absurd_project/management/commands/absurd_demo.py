@@ -15,13 +15,14 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 from django.utils import timezone
 
-from absurd_project import accounts, embedded
+from absurd_project import accounts
 from absurd_project.demo import printing
 from absurd_project.demo.feed import FeedListener
 from absurd_project.demo.show import DemoFailed, Show
 from absurd_project.demo.system import System, SystemDoesNotStart, running_system
 from absurd_project.demo.tiles import choose_specs, simulate
 from absurd_project.demo.verdict import NothingToJudge, judge
+from absurd_project.local import servers
 from absurd_project.processing import report
 from absurd_project.processing.progress import display_for
 from absurd_project.processing.readiness import NotReady, make_ready
@@ -62,7 +63,7 @@ class Command(PrintingCommand):
             raise CommandError(str(fault), returncode=FAILED) from fault
         finally:
             connection.close()
-            embedded.stop_started(settings.ABSURD_VAR)
+            servers.stop_started(settings.ABSURD_VAR)
         if not passed:
             sys.exit(FAILED)
 

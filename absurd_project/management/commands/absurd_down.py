@@ -7,9 +7,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from absurd_project import embedded
-from absurd_project.embedded.liveness import NotPermitted
-from absurd_project.stack.down import take_down
+from absurd_project.local import servers
+from absurd_project.local.down import take_down
+from absurd_project.local.liveness import NotPermitted
 from tasks_app.management.output import PrintingCommand
 
 
@@ -22,7 +22,7 @@ class Command(PrintingCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             lines = take_down(settings.ABSURD_VAR)
-        except (NotPermitted, TimeoutError, embedded.EmbeddedServerError) as error:
+        except (NotPermitted, TimeoutError, servers.EmbeddedServerError) as error:
             raise CommandError(str(error)) from error
         for line in lines or [f"nothing runs on {settings.ABSURD_VAR}"]:
             self.stdout.write(line)

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
-from absurd_project import embedded
+from absurd_project.local import servers
 from absurd_project.processing import report, tables
 from absurd_project.processing.progress import display_for
 from absurd_project.processing.readiness import NotReady, make_ready
@@ -73,7 +73,7 @@ class Command(PrintingCommand):
             self._process(self._read_options(options), options["timeout"])
         finally:
             connection.close()
-            embedded.stop_started(settings.ABSURD_VAR)
+            servers.stop_started(settings.ABSURD_VAR)
 
     def _check_places(self) -> None:
         if not self.directory.is_dir():

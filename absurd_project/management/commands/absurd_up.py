@@ -16,24 +16,15 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 
-from absurd_project import accounts, embedded
-from absurd_project.embedded import liveness
-from absurd_project.embedded.demotion import launcher
-from absurd_project.stack import (
-    AlreadyRunning,
-    LogFiles,
-    PortBusy,
-    PrefixedLines,
-    Stack,
-    check_port,
-    default_processes,
-    running,
-    stop_running,
-)
-from absurd_project.stack.down import STACK_SEC
-from absurd_project.stack.ports import is_open
-from absurd_project.stack.processes import CHECKOUT
-from absurd_project.stack.supervisor import POLL_SEC
+from absurd_project import accounts
+from absurd_project.local import liveness, servers
+from absurd_project.local.down import STACK_SEC
+from absurd_project.local.output import LogFiles, PrefixedLines
+from absurd_project.local.pid_file import AlreadyRunning, running, stop_running
+from absurd_project.local.ports import PortBusy, check_port, is_open
+from absurd_project.local.processes import CHECKOUT, default_processes
+from absurd_project.local.supervisor import POLL_SEC, Stack
+from absurd_project.local.unprivileged import launcher
 from tasks_app.management.arguments import whole
 from tasks_app.management.output import PrintingCommand
 
@@ -58,14 +49,14 @@ class Command(PrintingCommand):
                 self._detach(port, var)
                 return
             # Not before the port is known to be free: a refusal leaves no servers behind.
-            embedded.ensure(var)
+            servers.ensure(var)
             call_command("absurd_setup", stdout=self.stdout)
             connection.close()
             cast(DatabaseWrapper, connection).close_pool()
             self._run(port, var)
         finally:
             if not options["detach"]:
-                embedded.stop_started(var)
+                servers.stop_started(var)
 
     def _refuse_if_taken(self, port: int, var: Path) -> None:
         pid = running(var)

@@ -18,9 +18,9 @@ from redis import Redis
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
-from absurd_project import embedded
+from absurd_project.local import servers
+from absurd_project.local.processes import CHECKOUT
 from absurd_project.routing import make_application
-from absurd_project.stack.processes import CHECKOUT
 from tasks_app.api.serializers import TaskDetailSerializer, TaskSerializer, TaskSummarySerializer
 from tasks_app.auth import key_use
 from tasks_app.engine import lookup, worker_calls
@@ -133,7 +133,7 @@ async def test_a_request_is_handed_to_its_thread_three_times(monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_web_process_counts_requests_over_one_connection_and_serves_static_files(live_environment, private_servers):
-    environment = live_environment | {"ABSURD_REDIS_URL": embedded.redis_url(private_servers)}
+    environment = live_environment | {"ABSURD_REDIS_URL": servers.redis_url(private_servers)}
     key, redis = make_key("read"), Redis.from_url(environment["ABSURD_REDIS_URL"])
     with serving(environment) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         assert client.get("/api/absurd/tasks", headers={"X-API-Key": key}).status_code == 200

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import redis
 
-from absurd_project import embedded
+from absurd_project.local import servers
 from tests.daphne_server import free_port, serving
 from tests.tasks_app.feed.feed_clients import SocketClient, socket
 from tests.tasks_app.feed.followers import following, heard_all, many_more_are_committed, until, writing
@@ -43,7 +43,7 @@ async def serving_aside(environment: dict[str, str], port: int) -> AsyncIterator
 @pytest.fixture
 def own_redis(live_environment: dict[str, str], private_servers: Path, settings) -> Path:
     """Let web process and test talk over a Redis that may be killed; return its state directory."""
-    url = embedded.redis_url(private_servers)
+    url = servers.redis_url(private_servers)
     layer = settings.CHANNEL_LAYERS["default"]
     settings.CHANNEL_LAYERS = {"default": {**layer, "CONFIG": {**layer["CONFIG"], "hosts": [url]}}}
     live_environment["ABSURD_REDIS_URL"] = url
@@ -51,7 +51,7 @@ def own_redis(live_environment: dict[str, str], private_servers: Path, settings)
 
 
 def kill_redis(var: Path) -> None:
-    os.kill(embedded.status(var).valkey_pid or 0, signal.SIGKILL)
+    os.kill(servers.status(var).valkey_pid or 0, signal.SIGKILL)
 
 
 async def test_a_client_that_was_cut_off_hears_what_it_missed(live_environment):
@@ -94,7 +94,7 @@ async def delay_sec(client: SocketClient) -> float:
 
 async def listened_to(var: Path) -> None:
     """Wait until a reader of the feed has its subscription in Redis."""
-    with contextlib.closing(redis.Redis.from_url(embedded.redis_url(var))) as client:
+    with contextlib.closing(redis.Redis.from_url(servers.redis_url(var))) as client:
         await until(lambda: bool(client.pubsub_channels()))
 
 
@@ -107,7 +107,7 @@ async def test_while_redis_is_away_events_arrive_late_and_after_it_at_once_again
             kill_redis(own_redis)
             await many_more_are_committed()
         await heard_all(follower)
-        await asyncio.to_thread(embedded.ensure, own_redis)
+        await asyncio.to_thread(servers.ensure, own_redis)
         await listened_to(own_redis)
         async with socket(port, "types=task_update") as client, asyncio.timeout(60):
             await client.next()
@@ -137,7 +137,7 @@ async def test_a_minute_without_the_network_and_restarts_of_redis_and_web_lose_a
                 await follower.hears_on()
                 kill_redis(own_redis)
                 await many_more_are_committed()
-                await asyncio.to_thread(embedded.ensure, own_redis)
+                await asyncio.to_thread(servers.ensure, own_redis)
                 await follower.hears_on()
                 assert follower.connections == 2
                 web.kill()

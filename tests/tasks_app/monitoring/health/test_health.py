@@ -413,7 +413,7 @@ def test_thresholds_are_set_in_the_environment_and_bad_ones_refused_by_name(monk
 
 
 def test_every_threshold_is_documented():
-    text = (Path(__file__).resolve().parents[3] / "docs" / "operating.md").read_text()
+    text = (Path(__file__).resolve().parents[4] / "docs" / "operating.md").read_text()
     for name, value in thresholds.DEFAULTS.items():
         assert f"| `{name}` | {value:g} |" in text
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from absurd_project import embedded
+from absurd_project.local import servers
 from tests.daphne_server import CHECKOUT, serving
 
 LIMIT_SEC = 1.5
@@ -31,8 +31,8 @@ def environment(private_servers: Path, tmp_path: Path) -> dict[str, str]:
         "ABSURD_ENABLED": "true",
         "ABSURD_VAR": str(tmp_path),
         "ABSURD_DATA_ROOTS": str(tmp_path),
-        "ABSURD_DATABASE_URL": embedded.database_url(private_servers),
-        "ABSURD_REDIS_URL": embedded.redis_url(private_servers),
+        "ABSURD_DATABASE_URL": servers.database_url(private_servers),
+        "ABSURD_REDIS_URL": servers.redis_url(private_servers),
         "ABSURD_HEALTH": f"limit_sec={LIMIT_SEC}",
         "ABSURD_API_KEY": "a key that no database is needed for",
     }
@@ -41,7 +41,7 @@ def environment(private_servers: Path, tmp_path: Path) -> dict[str, str]:
 @contextmanager
 def hanging(var: Path) -> Iterator[None]:
     """Stop every process of the database where it stands."""
-    postmaster = psutil.Process(embedded.status(var).postgres_pid)
+    postmaster = psutil.Process(servers.status(var).postgres_pid)
     processes = [postmaster, *postmaster.children(recursive=True)]
     for process in processes:
         process.send_signal(signal.SIGSTOP)
@@ -93,7 +93,7 @@ def test_health_answers_while_the_database_hangs_or_is_down(private_servers, env
             code, out = doctor(environment)
             assert (code, "BAD   database" in out, "ok    disk" in out) == (5, True, True)
         until(port, "degraded")
-        embedded.stop(private_servers)
+        servers.stop(private_servers)
         until(port, "unhealthy")
         status, body = ask(port, **known)
         assert (status, body["status"]) == (503, "unhealthy")
@@ -110,7 +110,7 @@ def test_the_doctor_starts_no_server_and_says_what_to_do(tmp_path, environment):
     }
     code, out = doctor(alone | {"ABSURD_VAR": str(tmp_path / "own")})
     assert (code, "make up" in out) == (5, True)
-    assert not embedded.status(tmp_path / "own").running
+    assert not servers.status(tmp_path / "own").running
 
 
 def test_a_usage_error_is_one_line(environment):

@@ -9,10 +9,10 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from absurd_project.embedded import liveness
-from absurd_project.embedded.demotion import launcher
-from absurd_project.stack.output import Output
-from absurd_project.stack.processes import CHECKOUT, Process
+from absurd_project.local import liveness
+from absurd_project.local.output import Output
+from absurd_project.local.processes import CHECKOUT, Process
+from absurd_project.local.unprivileged import launcher
 
 FIRST_DELAY_SEC = 1.0
 LONGEST_DELAY_SEC = 30.0

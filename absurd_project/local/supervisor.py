@@ -11,11 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from absurd_project import embedded
-from absurd_project.stack import claim
-from absurd_project.stack.child import Child
-from absurd_project.stack.output import LogFiles, Output
-from absurd_project.stack.processes import Process
+from absurd_project.local import pid_file, servers
+from absurd_project.local.output import LogFiles, Output
+from absurd_project.local.processes import Process
+from absurd_project.local.supervised_process import Child
 from tasks_app import supervised
 
 POLL_SEC = 0.2
@@ -51,7 +50,7 @@ class Stack:
 
         Raises AlreadyRunning when another stack has it.
         """
-        self._claim = claim.hold(self.var)
+        self._claim = pid_file.hold(self.var)
         supervised.forget(self.var)
         try:
             for child in self.children:
@@ -98,10 +97,10 @@ class Stack:
             time.sleep(0.05)
 
     def _look_after_servers(self) -> None:
-        if embedded.healthy(self.var):
+        if servers.healthy(self.var):
             return
         self.output.say("stack", "a private server is gone; starting it again")
         try:
-            embedded.ensure(self.var)
-        except embedded.EmbeddedServerError as error:
+            servers.ensure(self.var)
+        except servers.EmbeddedServerError as error:
             self.output.say("stack", str(error))

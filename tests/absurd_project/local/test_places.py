@@ -12,17 +12,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from absurd_project import embedded
-from absurd_project.embedded import demotion
-from absurd_project.embedded.locations import Locations
+from absurd_project.local import servers, unprivileged
+from absurd_project.local.locations import Locations
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 def answer(var: Path) -> int:
-    with psycopg.connect(embedded.database_url(var)) as connection:
+    with psycopg.connect(servers.database_url(var)) as connection:
         return connection.execute("SELECT 42").fetchone()[0]
 
 
@@ -35,7 +34,7 @@ def owner_and_mode(path: Path) -> tuple[int, int]:
 def test_servers_start_below_a_path_that_a_socket_or_a_url_cannot_hold(tmp_path, name):
     var = tmp_path / name / "var"
     try:
-        embedded.ensure(var)
+        servers.ensure(var)
         assert answer(var) == 42
         sockets = Locations(var=var).sockets
         assert sockets.parent == Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".local/state/absurd", (
@@ -43,7 +42,7 @@ def test_servers_start_below_a_path_that_a_socket_or_a_url_cannot_hold(tmp_path,
         )
         assert owner_and_mode(sockets) == (os.geteuid(), 0o700)
     finally:
-        embedded.purge(var)
+        servers.purge(var)
     assert not sockets.exists()
 
 
@@ -53,9 +52,9 @@ def test_a_socket_directory_that_others_could_change_is_refused(tmp_path):
     trap.mkdir(mode=0o700, parents=True)
     trap.chmod(0o777)
     try:
-        with pytest.raises(embedded.EmbeddedServerError, match="not a directory of ours"):
-            embedded.ensure(var)
-        assert not embedded.status(var).running
+        with pytest.raises(servers.EmbeddedServerError, match="not a directory of ours"):
+            servers.ensure(var)
+        assert not servers.status(var).running
     finally:
         trap.rmdir()
 
@@ -67,8 +66,8 @@ def test_a_socket_directory_of_somebody_else_is_refused(tmp_path):
     trap.mkdir(mode=0o700, parents=True)
     os.chown(trap, NOBODY, NOBODY)
     try:
-        with pytest.raises(embedded.EmbeddedServerError, match="not a directory of ours"):
-            embedded.ensure(var)
+        with pytest.raises(servers.EmbeddedServerError, match="not a directory of ours"):
+            servers.ensure(var)
     finally:
         trap.rmdir()
 
@@ -82,50 +81,50 @@ def test_root_runs_postgres_unprivileged_without_changing_any_permission(tmp_pat
     before = [owner_and_mode(parent) for parent in parents]
     accounts = Path("/etc/passwd").read_bytes()
     try:
-        embedded.ensure(var)
+        servers.ensure(var)
         assert answer(var) == 42
         assert [owner_and_mode(parent) for parent in parents] == before
         assert Path("/etc/passwd").read_bytes() == accounts
-        postgres = embedded.status(var).postgres_pid
+        postgres = servers.status(var).postgres_pid
         assert Path(f"/proc/{postgres}/ns/user").readlink() != Path("/proc/self/ns/user").readlink()
         assert owner_and_mode(var / "postgres") == (0, 0o700)
     finally:
-        embedded.purge(var)
+        servers.purge(var)
 
 
 @as_root
 def test_root_without_user_namespaces_falls_back_to_an_unprivileged_user(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(demotion, "namespaces_work", lambda: False)
+    monkeypatch.setattr(unprivileged, "namespaces_work", lambda: False)
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     var = closed / "var"
-    home = demotion.outside_home(Locations(var=var))
+    home = unprivileged.outside_home(Locations(var=var))
     try:
-        embedded.ensure(var)
+        servers.ensure(var)
         assert answer(var) == 42
-        assert Path(f"/proc/{embedded.status(var).postgres_pid}").stat().st_uid != 0
+        assert Path(f"/proc/{servers.status(var).postgres_pid}").stat().st_uid != 0
         assert owner_and_mode(closed)[1] == 0o700
         assert (var / "postgres").readlink() == home / "data"
         assert str(home) in caplog.text
-        os.kill(embedded.status(var).postgres_pid, 9)
-        embedded.ensure(var)
+        os.kill(servers.status(var).postgres_pid, 9)
+        servers.ensure(var)
         assert answer(var) == 42
-        embedded.stop(var)
-        assert not embedded.status(var).running
+        servers.stop(var)
+        assert not servers.status(var).running
     finally:
-        embedded.purge(var)
+        servers.purge(var)
     assert not home.exists()
 
 
 @as_root
 def test_a_cluster_made_in_a_namespace_goes_on_where_namespaces_are_forbidden(fresh, monkeypatch):
-    embedded.ensure(fresh)
-    with psycopg.connect(embedded.database_url(fresh)) as connection:
+    servers.ensure(fresh)
+    with psycopg.connect(servers.database_url(fresh)) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 7 AS n")
-    embedded.stop(fresh)
-    monkeypatch.setattr(demotion, "namespaces_work", lambda: False)
-    embedded.ensure(fresh)
-    with psycopg.connect(embedded.database_url(fresh)) as connection:
+    servers.stop(fresh)
+    monkeypatch.setattr(unprivileged, "namespaces_work", lambda: False)
+    servers.ensure(fresh)
+    with psycopg.connect(servers.database_url(fresh)) as connection:
         assert connection.execute("SELECT n FROM kept").fetchone() == (7,)
 
 
@@ -145,7 +144,7 @@ def test_an_ordinary_user_starts_a_pair_that_root_can_then_use_and_restart():
     home.mkdir(mode=0o755)
     os.chown(home, NOBODY, NOBODY)
     var = home / "var"
-    code = "from absurd_project import embedded; embedded.ensure()"
+    code = "from absurd_project.local import servers; servers.ensure()"
     try:
         subprocess.run(
             [sys.executable, "-c", code],
@@ -156,10 +155,10 @@ def test_an_ordinary_user_starts_a_pair_that_root_can_then_use_and_restart():
             check=True,
         )
         assert answer(var) == 42
-        os.kill(embedded.status(var).postgres_pid, 9)
-        embedded.ensure(var)
+        os.kill(servers.status(var).postgres_pid, 9)
+        servers.ensure(var)
         assert answer(var) == 42
-        assert Path(f"/proc/{embedded.status(var).postgres_pid}").stat().st_uid == NOBODY
+        assert Path(f"/proc/{servers.status(var).postgres_pid}").stat().st_uid == NOBODY
     finally:
-        embedded.purge(var)
+        servers.purge(var)
         home.rmdir()

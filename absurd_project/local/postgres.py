@@ -11,10 +11,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from absurd_project.embedded import demotion, liveness
-from absurd_project.embedded.demotion import Standing
-from absurd_project.embedded.locations import Locations
-from absurd_project.embedded.refusal import EmbeddedServerError, tail
+from absurd_project.local import liveness, unprivileged
+from absurd_project.local.errors import EmbeddedServerError, tail
+from absurd_project.local.locations import Locations
+from absurd_project.local.unprivileged import Standing
 
 DATABASE = "absurd"
 START_SEC = 60.0
@@ -70,7 +70,7 @@ def start(places: Locations) -> None:
 
     Raises EmbeddedServerError with the server's own last words when it does not come up.
     """
-    standing = demotion.choose(places, _binaries())
+    standing = unprivileged.choose(places, _binaries())
     if not (standing.data / "PG_VERSION").exists():
         _make_cluster(standing)
     _check_version(standing)
@@ -139,7 +139,7 @@ def _make_cluster(standing: Standing) -> None:
     argv = [str(standing.binaries / "initdb"), "-D", str(fresh), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
     argv += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     made = subprocess.run(
-        [*demotion.launcher(*standing.options), *argv],
+        [*unprivileged.launcher(*standing.options), *argv],
         cwd="/",
         env=_environment(),
         stdin=subprocess.DEVNULL,
@@ -173,7 +173,7 @@ def _check_version(standing: Standing) -> None:
 def _launch(standing: Standing, log: Path) -> int:
     argv = [str(standing.binaries / "postgres"), "-D", str(standing.data), "-k", str(standing.sockets)]
     started = subprocess.run(
-        [*demotion.launcher(*standing.options, "--detach", str(log)), *argv],
+        [*unprivileged.launcher(*standing.options, "--detach", str(log)), *argv],
         cwd="/",
         env=_environment(),
         stdin=subprocess.DEVNULL,

@@ -10,10 +10,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from absurd_project.embedded import liveness
-from absurd_project.embedded.demotion import launcher, owner_options
-from absurd_project.embedded.locations import Locations
-from absurd_project.embedded.refusal import EmbeddedServerError, tail
+from absurd_project.local import liveness
+from absurd_project.local.errors import EmbeddedServerError, tail
+from absurd_project.local.locations import Locations
+from absurd_project.local.unprivileged import launcher, owner_options
 
 START_SEC = 10.0
 ANSWER_SEC = 2.0

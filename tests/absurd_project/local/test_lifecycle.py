@@ -14,14 +14,11 @@ import psycopg
 import pytest
 import redis
 
-from absurd_project import embedded
-from absurd_project.embedded import liveness, postgres
-from absurd_project.embedded.locations import Locations
+from absurd_project.local import liveness, postgres, servers
+from absurd_project.local.locations import Locations
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-ENSURE = (
-    "from absurd_project import embedded; embedded.ensure(); s = embedded.status(); print(s.postgres_pid, s.valkey_pid)"
-)
+CHECKOUT = Path(__file__).resolve().parents[3]
+ENSURE = "from absurd_project.local import servers; servers.ensure(); s = servers.status(); print(s.postgres_pid, s.valkey_pid)"
 
 
 def ensure_in_a_process(var: Path, **environment: str) -> subprocess.Popen[str]:
@@ -35,24 +32,24 @@ def ensure_in_a_process(var: Path, **environment: str) -> subprocess.Popen[str]:
 
 
 def query(var: Path, statement: str) -> object:
-    with psycopg.connect(embedded.database_url(var), autocommit=True) as connection:
+    with psycopg.connect(servers.database_url(var), autocommit=True) as connection:
         row = connection.execute(statement).fetchone()
         return row[0] if row else None
 
 
 def test_urls_are_computed_without_starting_anything(fresh):
-    assert embedded.database_url(fresh).startswith("postgresql://")
-    assert embedded.redis_url(fresh).startswith("unix://")
+    assert servers.database_url(fresh).startswith("postgresql://")
+    assert servers.redis_url(fresh).startswith("unix://")
     assert not fresh.exists()
 
 
 def test_the_first_start_gives_a_database_and_a_redis_that_keep_their_promises(fresh):
-    embedded.ensure(fresh)
+    servers.ensure(fresh)
     assert query(fresh, "SELECT current_database()") == "absurd"
     wanted = {"fsync": "on", "synchronous_commit": "on", "listen_addresses": "", "TimeZone": "UTC"}
     wanted |= {"max_connections": "200", "shared_buffers": "128MB", "autovacuum_naptime": "3s"}
     assert {name: query(fresh, f"SHOW {name}") for name in wanted} == wanted
-    client = redis.Redis.from_url(embedded.redis_url(fresh))
+    client = redis.Redis.from_url(servers.redis_url(fresh))
     assert client.ping()
     assert client.config_get("save", "appendonly", "port") == {"save": "", "appendonly": "no", "port": "0"}
     client.close()
@@ -60,17 +57,17 @@ def test_the_first_start_gives_a_database_and_a_redis_that_keep_their_promises(f
 
 
 def test_a_second_command_attaches_and_data_outlives_a_stop(fresh):
-    embedded.ensure(fresh)
-    before = embedded.status(fresh)
-    with psycopg.connect(embedded.database_url(fresh), autocommit=True) as connection:
+    servers.ensure(fresh)
+    before = servers.status(fresh)
+    with psycopg.connect(servers.database_url(fresh), autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-    embedded.ensure(fresh)
-    assert embedded.status(fresh) == before
-    assert embedded.stop(fresh) == before
-    assert not embedded.status(fresh).running
+    servers.ensure(fresh)
+    assert servers.status(fresh) == before
+    assert servers.stop(fresh) == before
+    assert not servers.status(fresh).running
     assert not any(liveness.alive(pid) for pid in (before.postgres_pid, before.valkey_pid))
     assert not (Locations(var=fresh).postgres_data / "postmaster.pid").exists()
-    embedded.ensure(fresh)
+    servers.ensure(fresh)
     assert query(fresh, "SELECT answer FROM kept") == 42
 
 
@@ -79,14 +76,14 @@ def test_commands_that_start_at_once_share_one_pair(fresh):
     told = {command.communicate(timeout=60)[0] for command in commands}
     assert [command.returncode for command in commands] == [0] * 4
     assert len(told) == 1
-    assert told.pop().split() == [str(pid) for pid in vars(embedded.status(fresh)).values()]
+    assert told.pop().split() == [str(pid) for pid in vars(servers.status(fresh)).values()]
 
 
 def test_a_dropped_database_is_made_again(fresh):
-    embedded.ensure(fresh)
-    with psycopg.connect(embedded.database_url(fresh).replace("/absurd?", "/postgres?"), autocommit=True) as connection:
+    servers.ensure(fresh)
+    with psycopg.connect(servers.database_url(fresh).replace("/absurd?", "/postgres?"), autocommit=True) as connection:
         connection.execute("DROP DATABASE absurd")
-    embedded.ensure(fresh)
+    servers.ensure(fresh)
     assert query(fresh, "SELECT current_database()") == "absurd"
 
 
@@ -120,19 +117,19 @@ def test_servers_outlive_the_command_that_started_them_and_hold_none_of_its_file
 def test_only_what_this_process_started_is_stopped_by_stop_started(fresh):
     command = ensure_in_a_process(fresh)
     command.communicate(timeout=60)
-    embedded.ensure(fresh)
-    embedded.stop_started(fresh)
-    assert embedded.status(fresh).running
-    embedded.stop(fresh)
-    embedded.ensure(fresh)
-    embedded.stop_started(fresh)
-    assert not embedded.status(fresh).running
+    servers.ensure(fresh)
+    servers.stop_started(fresh)
+    assert servers.status(fresh).running
+    servers.stop(fresh)
+    servers.ensure(fresh)
+    servers.stop_started(fresh)
+    assert not servers.status(fresh).running
 
 
 def test_postgres_settings_in_the_callers_environment_do_not_lead_astray(fresh, monkeypatch):
     for name, value in {"PGPORT": "6543", "PGHOST": "nowhere", "PGDATA": "/nonexistent", "PGUSER": "someone"}.items():
         monkeypatch.setenv(name, value)
-    embedded.ensure(fresh)
+    servers.ensure(fresh)
     assert query(fresh, "SELECT current_user") == "postgres"
 
 
@@ -140,37 +137,37 @@ def test_a_half_made_cluster_is_thrown_away(fresh):
     half = fresh / "postgres.new"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
-    embedded.ensure(fresh)
+    servers.ensure(fresh)
     assert query(fresh, "SELECT 1") == 1
     assert not half.exists()
 
 
 def test_a_cluster_of_another_version_is_refused_by_name(fresh):
-    embedded.ensure(fresh)
-    embedded.stop(fresh)
+    servers.ensure(fresh)
+    servers.stop(fresh)
     (fresh / "postgres" / "PG_VERSION").write_text("15\n")
-    with pytest.raises(embedded.EmbeddedServerError, match="made by PostgreSQL 15"):
-        embedded.ensure(fresh)
+    with pytest.raises(servers.EmbeddedServerError, match="made by PostgreSQL 15"):
+        servers.ensure(fresh)
 
 
 def test_a_server_that_cannot_start_says_why(fresh):
-    embedded.ensure(fresh)
-    embedded.stop(fresh)
+    servers.ensure(fresh)
+    servers.stop(fresh)
     (fresh / "postgres" / "postgresql.auto.conf").write_text("shared_buffers = 'plenty'\n")
-    with pytest.raises(embedded.EmbeddedServerError, match="shared_buffers"):
-        embedded.ensure(fresh)
+    with pytest.raises(servers.EmbeddedServerError, match="shared_buffers"):
+        servers.ensure(fresh)
 
 
 @pytest.mark.realtime
 def test_starting_is_quick(fresh):
     def timed() -> float:
         began = time.monotonic()
-        embedded.ensure(fresh)
+        servers.ensure(fresh)
         return time.monotonic() - began
 
     first_sec = timed()
     attach_sec = timed()
-    embedded.stop(fresh)
+    servers.stop(fresh)
     later_sec = timed()
     assert later_sec < first_sec < 10.0
     assert attach_sec < 0.5
@@ -178,9 +175,9 @@ def test_starting_is_quick(fresh):
 
 
 def test_purge_leaves_nothing_behind(fresh):
-    embedded.ensure(fresh)
-    before = embedded.status(fresh)
-    embedded.purge(fresh)
+    servers.ensure(fresh)
+    before = servers.status(fresh)
+    servers.purge(fresh)
     assert not fresh.exists()
     assert not liveness.alive(before.postgres_pid)
 
@@ -210,20 +207,20 @@ def remove_pid_files(var: Path) -> None:
 
 @pytest.mark.parametrize("remove", [remove_socket, remove_sockets, remove_pid_files])
 def test_what_a_cleaner_removed_is_noticed_and_repaired(fresh, remove):
-    embedded.ensure(fresh)
-    assert embedded.healthy(fresh)
-    before = embedded.status(fresh)
+    servers.ensure(fresh)
+    assert servers.healthy(fresh)
+    before = servers.status(fresh)
     remove(fresh)
-    assert not embedded.healthy(fresh), "the servers run, but nobody can reach them"
-    embedded.ensure(fresh)
-    assert embedded.healthy(fresh) and query(fresh, "SELECT 1") == 1
+    assert not servers.healthy(fresh), "the servers run, but nobody can reach them"
+    servers.ensure(fresh)
+    assert servers.healthy(fresh) and query(fresh, "SELECT 1") == 1
     assert not liveness.alive(before.postgres_pid)
     assert remove is remove_socket or not liveness.alive(before.valkey_pid)
 
 
 def test_looking_whether_postgres_listens_leaves_no_line_in_its_log(fresh):
-    embedded.ensure(fresh)
+    servers.ensure(fresh)
     before = Locations(var=fresh).postgres_log.read_text()
     for _ in range(5):
-        assert embedded.healthy(fresh)
+        assert servers.healthy(fresh)
     assert Locations(var=fresh).postgres_log.read_text() == before

@@ -1,4 +1,4 @@
-"""`python3 -m absurd_project.stack down|running|purge`: what the Makefile needs even when there is no `.venv`."""
+"""`python3 -m absurd_project.local down|running|purge`: what the Makefile needs even when there is no `.venv`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from absurd_project import embedded
-from absurd_project.embedded.liveness import NotPermitted
-from absurd_project.embedded.locations import state_directory
-from absurd_project.stack.claim import running
-from absurd_project.stack.down import NotAStateDirectory, check_permitted, check_removable, purge, take_down
+from absurd_project.local import servers
+from absurd_project.local.down import NotAStateDirectory, check_permitted, check_removable, purge, take_down
+from absurd_project.local.liveness import NotPermitted
+from absurd_project.local.locations import state_directory
+from absurd_project.local.pid_file import running
 
 
 def main() -> int:
     """Run one verb; return its exit code."""
-    options = argparse.ArgumentParser(prog="python3 -m absurd_project.stack", description=__doc__)
+    options = argparse.ArgumentParser(prog="python3 -m absurd_project.local", description=__doc__)
     options.add_argument("verb", choices=["down", "running", "purge"])
     options.add_argument("--yes", action="store_true", help="purge without asking")
     chosen = options.parse_args()
@@ -27,7 +27,7 @@ def main() -> int:
             print("\n".join(take_down(var) or [f"nothing runs on {var}"]))
             return 0
         return _purge(var, chosen.yes)
-    except (NotAStateDirectory, NotPermitted, TimeoutError, embedded.EmbeddedServerError) as error:
+    except (NotAStateDirectory, NotPermitted, TimeoutError, servers.EmbeddedServerError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from absurd_project.embedded import liveness
+from absurd_project.local import liveness
 
 PROBE_SEC = 1.0
 

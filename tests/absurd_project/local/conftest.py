@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from absurd_project import embedded
+from absurd_project.local import servers
 
 
 @pytest.fixture
@@ -15,4 +15,4 @@ def fresh(tmp_path: Path) -> Iterator[Path]:
     """Yield a state directory that does not exist yet; whatever runs there at the end is stopped."""
     var = tmp_path / "v"
     yield var
-    embedded.purge(var)
+    servers.purge(var)

@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from absurd_project.embedded.locations import Locations
+from absurd_project.local.locations import Locations
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 log = logging.getLogger(__name__)

@@ -9,14 +9,15 @@ import time
 
 import pytest
 
-from absurd_project import embedded
-from absurd_project.stack import Process, Stack
-from absurd_project.stack.down import NotAStateDirectory, check_removable, purge, take_down
+from absurd_project.local import servers
+from absurd_project.local.down import NotAStateDirectory, check_removable, purge, take_down
+from absurd_project.local.processes import Process
+from absurd_project.local.supervisor import Stack
 
 
 @pytest.mark.chaos
 def test_a_killed_private_server_is_brought_back(private_servers):
-    before = embedded.status(private_servers)
+    before = servers.status(private_servers)
     sleeper = Process(name="one", argv=(sys.executable, "-c", "import time; time.sleep(300)"))
     with Stack([sleeper], var=private_servers) as stack:
         os.kill(before.postgres_pid, signal.SIGKILL)
@@ -24,16 +25,16 @@ def test_a_killed_private_server_is_brought_back(private_servers):
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             stack.poll()
-            now = embedded.status(private_servers)
-            if embedded.healthy(private_servers) and now.postgres_pid != before.postgres_pid:
+            now = servers.status(private_servers)
+            if servers.healthy(private_servers) and now.postgres_pid != before.postgres_pid:
                 break
             time.sleep(0.05)
-        assert embedded.healthy(private_servers)
+        assert servers.healthy(private_servers)
         assert now.valkey_pid != before.valkey_pid
 
 
 def test_taking_down_says_what_it_stopped_and_does_nothing_the_second_time(private_servers):
-    before = embedded.status(private_servers)
+    before = servers.status(private_servers)
     assert take_down(private_servers) == [
         f"stopped PostgreSQL (process {before.postgres_pid})",
         f"stopped Valkey (process {before.valkey_pid})",

@@ -18,12 +18,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
-from absurd_project import accounts, embedded
-from absurd_project.embedded import liveness
-from absurd_project.stack import running
+from absurd_project import accounts
+from absurd_project.local import liveness
+from absurd_project.local import servers as embedded
+from absurd_project.local.pid_file import running
 from tasks_app.models import ApiKey
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -147,8 +148,8 @@ WITHOUT_ROOTS_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_searc
         (["manage.py", "absurd_up"], 2),
         (["manage.py", "absurd_down"], 2),
         (["manage.py", "absurd_tasks", "list"], 75),
-        (["-m", "absurd_project.stack", "down"], 1),
-        (["-m", "absurd_project.stack", "purge", "--yes"], 1),
+        (["-m", "absurd_project.local", "down"], 1),
+        (["-m", "absurd_project.local", "purge", "--yes"], 1),
     ],
 )
 @pytest.mark.parametrize("mode", [0o755, 0o700])

@@ -12,9 +12,9 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from absurd_project import embedded
+from absurd_project.local import servers
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 def test_the_session_never_uses_the_state_directory_of_the_user():
@@ -57,5 +57,5 @@ def test_a_subprocess_with_the_live_environment_sees_the_test_database(live_envi
 
 
 def test_a_private_pair_is_apart_from_the_sessions(private_servers):
-    assert embedded.status(private_servers).running
-    assert embedded.status(private_servers) != embedded.status(settings.ABSURD_VAR)
+    assert servers.status(private_servers).running
+    assert servers.status(private_servers) != servers.status(settings.ABSURD_VAR)

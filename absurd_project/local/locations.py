@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from absurd_project import env
-from absurd_project.embedded.refusal import EmbeddedServerError
+from absurd_project.local.errors import EmbeddedServerError
 from tasks_app.files.private_directories import make_private
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -16,11 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from absurd_project.embedded import liveness
-from absurd_project.stack import AlreadyRunning, LogFiles, PrefixedLines, Process, Stack, running, stop_running
-from absurd_project.stack import child as child_module
+from absurd_project.local import liveness
+from absurd_project.local import supervised_process as child_module
+from absurd_project.local.output import LogFiles, PrefixedLines
+from absurd_project.local.pid_file import AlreadyRunning, running, stop_running
+from absurd_project.local.processes import Process
+from absurd_project.local.supervisor import Stack
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 SLEEPER = "import time; time.sleep(300)"
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
@@ -153,7 +156,7 @@ def supervise_elsewhere(var: Path) -> subprocess.Popen[str]:
     code = f"""
 import sys, threading
 from pathlib import Path
-from absurd_project.stack import Process, Stack
+from absurd_project.local import Process, Stack
 stack = Stack([Process(name="child", argv=(sys.executable, "-c", {SLEEPER!r}))], var=Path({str(var)!r}))
 stack.start()
 print(stack.children[0].pid, flush=True)

@@ -11,9 +11,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from absurd_project.embedded import demotion, postgres, valkey
-from absurd_project.embedded.locations import Locations, prepare, state_directory
-from absurd_project.embedded.refusal import EmbeddedServerError
+from absurd_project.local import postgres, unprivileged, valkey
+from absurd_project.local.errors import EmbeddedServerError
+from absurd_project.local.locations import Locations, prepare, state_directory
+
+__all__ = [
+    "EmbeddedServerError",
+    "Status",
+    "database_url",
+    "ensure",
+    "healthy",
+    "purge",
+    "redis_url",
+    "status",
+    "stop",
+    "stop_started",
+]
 
 LOG_BYTES = 10_000_000
 
@@ -109,7 +122,7 @@ def purge(var: Path | None = None) -> None:
     places = _places(var)
     stop(var)
     if places.postgres_data.is_symlink():
-        shutil.rmtree(demotion.outside_home(places))
+        shutil.rmtree(unprivileged.outside_home(places))
     if places.sockets.parent != places.var and places.sockets.is_dir():
         shutil.rmtree(places.sockets)
     if places.var.exists():

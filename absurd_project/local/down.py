@@ -6,10 +6,10 @@ import os
 import pwd
 from pathlib import Path
 
-from absurd_project import embedded
-from absurd_project.embedded.liveness import NotPermitted
-from absurd_project.embedded.locations import CHECKOUT
-from absurd_project.stack.claim import stop_running
+from absurd_project.local import servers
+from absurd_project.local.liveness import NotPermitted
+from absurd_project.local.locations import CHECKOUT
+from absurd_project.local.pid_file import stop_running
 
 # Longer than a stack takes to stop by itself, its second SIGTERM and its kills included.
 STACK_SEC = 30.0
@@ -50,7 +50,7 @@ def take_down(var: Path) -> list[str]:
     pid = stop_running(var, STACK_SEC)
     if pid is not None:
         said.append(f"stopped the stack (process {pid})")
-    before = embedded.stop(var)
+    before = servers.stop(var)
     if before.postgres_pid is not None:
         said.append(f"stopped PostgreSQL (process {before.postgres_pid})")
     if before.valkey_pid is not None:
@@ -70,4 +70,4 @@ def purge(var: Path) -> None:
     check_permitted(var)
     check_removable(var)
     take_down(var)
-    embedded.purge(var)
+    servers.purge(var)
