@@ -18,7 +18,7 @@ from absurd_project.local import liveness, postgres, servers
 from absurd_project.local.locations import Locations
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-ENSURE = "from absurd_project.local import servers; servers.ensure(); s = servers.status(); print(s.postgres_pid, s.valkey_pid)"
+ENSURE = "import absurd_project.local.servers as s; s.ensure(); t = s.status(); print(t.postgres_pid, t.valkey_pid)"
 
 
 def ensure_in_a_process(var: Path, **environment: str) -> subprocess.Popen[str]:
