@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 
 from tasks_app import log_writer
 from tasks_app.engine import unavailability
-from tasks_app.engine.events import Act, announce
+from tasks_app.engine.events import Change, announce
 from tasks_app.models import Worker
 from tasks_app.monitoring.worker_states import told
 from workers import admission
@@ -141,6 +141,6 @@ class Presence:
             self.ordered = self.worker.ordered = ordered
             logger.info("worker %s is ordered to %s", self.worker.label, ordered or "resume")
 
-    def _announce(self, verb: str, reason: str = "") -> None:
+    def _announce(self, event_type: str, reason: str = "") -> None:
         detail = {"worker": told(self.worker)}
-        announce(Act(verb=verb, actor=f"worker:{self.worker.label}", reason=reason, detail=detail))
+        announce(Change(event_type=event_type, actor=f"worker:{self.worker.label}", reason=reason, detail=detail))

@@ -45,12 +45,12 @@ FROM tasks_app_task WHERE id > %(last_id)s AND status = 'completed'
 """
 _THEIR_EVENTS = """
 INSERT INTO tasks_app_taskevent
-    (task_id, queue_name, verb, from_status, to_status, actor, reason, attempt, detail, created_at)
-SELECT task_id, queue_name, told.verb, told.before, told.after, 'worker:benchmark-0', '', told.attempt,
+    (task_id, queue_name, event_type, from_status, to_status, actor, reason, attempt, detail, created_at)
+SELECT task_id, queue_name, told.event_type, told.before, told.after, 'worker:benchmark-0', '', told.attempt,
     jsonb_build_object('update', jsonb_build_object('retry_count', 0, 'result', result)), completed_at
 FROM tasks_app_task AS task, (VALUES
     ('spawned', '', 'pending', 0), ('claimed', 'pending', 'claimed', 1), ('completed', 'claimed', 'completed', 1)
-) AS told(verb, before, after, attempt)
+) AS told(event_type, before, after, attempt)
 WHERE task.id > %(last_id)s AND task.status = 'completed'
 """
 

@@ -13,7 +13,7 @@ from rest_framework_api_key.admin import APIKeyModelAdmin
 from rest_framework_api_key.models import AbstractAPIKey, APIKey
 
 from tasks_app.auth.keys import actor_of
-from tasks_app.engine.events import Act, announce
+from tasks_app.engine.events import Change, announce
 from tasks_app.models import ApiKey
 from tasks_app.models.api_key import SCOPES
 
@@ -66,7 +66,7 @@ class ApiKeyAdmin(APIKeyModelAdmin):
 
     def _announce(self, request: HttpRequest, verb: str, key: ApiKey) -> None:
         detail = {"key": key.prefix, "name": key.name, "scopes": key.scopes, "owner": str(key.owner or "")}
-        announce(Act(verb=verb, actor=actor_of(request.user, None), detail=detail))
+        announce(Change(event_type=verb, actor=actor_of(request.user, None), detail=detail))
 
     @admin.display(description="scopes")
     def opens(self, key: ApiKey) -> str:

@@ -19,7 +19,7 @@ from tasks_app.models import TaskEvent
 class TaskEventAdmin(ReadOnlyAdmin):
     """Events, the last first."""
 
-    list_display = ("id", "at", "verb", "move", "task", "queue_name", "actor", "whence", "attempt", "why")
+    list_display = ("id", "at", "event_type", "move", "task", "queue_name", "actor", "whence", "attempt", "why")
     list_filter = (VerbFilter, EventQueueFilter, SinceFilter)
     search_fields = ("actor",)
     search_help_text = "The beginning of a task id (4 digits or more), or exactly an actor such as user:alice"

@@ -102,7 +102,7 @@ class VerbFilter(admin.SimpleListFilter):
     """By what happened."""
 
     title = "what happened"
-    parameter_name = "verb"
+    parameter_name = "event_type"
     verbs = (
         "spawned", "claimed", "completed", "failed", "retrying", "returned", "cancel_requested", "cancelled", "retried",
         "reprioritized", "released", "revived", "unrunnable", "expired", "refused", "progress",
@@ -116,4 +116,4 @@ class VerbFilter(admin.SimpleListFilter):
         return [(verb, verb.replace("_", " ")) for verb in self.verbs]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(verb=self.value()) if self.value() else queryset
+        return queryset.filter(event_type=self.value()) if self.value() else queryset

@@ -124,7 +124,7 @@ class LimitAdmin(ConsoleAdmin):
         if limit.scope == Limit.Scope.QUEUE:
             waiting = waiting.in_queue(limit.name)
         else:
-            waiting = waiting.filter(limit_key=limit.name).exclude(limit_key="")
+            waiting = waiting.filter(concurrency_key=limit.name).exclude(concurrency_key="")
         count = waiting.order_by()[: PARKED_SHOWN + 1].count()
         return f"over {PARKED_SHOWN}" if count > PARKED_SHOWN else str(count)
 

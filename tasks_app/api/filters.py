@@ -46,7 +46,7 @@ class TaskFilter(django_filters.FilterSet):
     stage = django_filters.CharFilter()
     worker_id = django_filters.CharFilter(method="by_label", help_text="The label of the last worker that claimed it.")
     created_by = django_filters.CharFilter(help_text="Such as key:ingest or user:alice.")
-    limit_key = django_filters.CharFilter()
+    concurrency_key = django_filters.CharFilter()
     failure_class = django_filters.ChoiceFilter(choices=FailureClass.choices)
     stalled = django_filters.BooleanFilter(method="by_lease", help_text="Whether its claim has outlived its lease.")
     quarantined = django_filters.BooleanFilter(field_name="quarantined_at", lookup_expr="isnull", exclude=True)
@@ -94,7 +94,7 @@ class ArchivedTaskFilter(django_filters.FilterSet):
 class EventFilter(django_filters.FilterSet):
     """Every condition must hold."""
 
-    verb = django_filters.CharFilter()
+    event_type = django_filters.CharFilter()
     actor = django_filters.CharFilter()
 
     class Meta:

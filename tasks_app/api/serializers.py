@@ -108,8 +108,8 @@ class TaskSerializer(PreparedSerializer[Task]):
             "runnable_at",
             "expires_at",
             "deadline_at",
-            "silence_sec",
-            "limit_key",
+            "idle_timeout_sec",
+            "concurrency_key",
             "join_quorum",
             "join_deadline_at",
             "joined_at",
@@ -200,22 +200,22 @@ class SpawnSerializer(Strict):
     )
     timeout_sec = serializers.IntegerField(min_value=1, required=False, allow_null=True)
     max_retries = serializers.IntegerField(min_value=0, required=False, allow_null=True)
-    run_after = serializers.DateTimeField(required=False, allow_null=True)
+    scheduled_at = serializers.DateTimeField(required=False, allow_null=True)
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
-    max_wait_sec = serializers.FloatField(
+    queue_timeout_sec = serializers.FloatField(
         min_value=0.001, required=False, allow_null=True, help_text="Fails if no attempt has begun by then."
     )
-    budget_sec = serializers.FloatField(
+    total_timeout_sec = serializers.FloatField(
         min_value=1, required=False, allow_null=True, help_text="No attempt begins or goes on after this."
     )
-    silence_sec = serializers.IntegerField(
+    idle_timeout_sec = serializers.IntegerField(
         min_value=1, required=False, allow_null=True, help_text="Without a sign of work for so long it is stopped."
     )
-    limit_key = serializers.CharField(
+    concurrency_key = serializers.CharField(
         max_length=200, required=False, allow_blank=True, help_text="Shares a limit with tasks of the same key."
     )
     depends_on = serializers.ListField(child=serializers.UUIDField(), required=False, max_length=1000)
-    runs_after = serializers.ListField(
+    depends_on_runs = serializers.ListField(
         child=serializers.UUIDField(), required=False, max_length=100, help_text="Runs that must have completed."
     )
     join = JoinSerializer(required=False)
@@ -274,7 +274,7 @@ class EventSerializer(serializers.Serializer[Any]):
     """One thing that happened to a task."""
 
     event_id = serializers.IntegerField(source="id")
-    verb = serializers.CharField()
+    event_type = serializers.CharField()
     from_status = serializers.CharField()
     to_status = serializers.CharField()
     actor = serializers.CharField()

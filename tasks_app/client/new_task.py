@@ -19,14 +19,14 @@ class NewTask:
     priority: int | None = None
     timeout_sec: int | None = None
     max_retries: int | None = None
-    run_after: datetime | None = None
+    scheduled_at: datetime | None = None
     expires_at: datetime | None = None
-    max_wait_sec: float | None = None
-    budget_sec: float | None = None
-    silence_sec: int | None = None
-    limit_key: str | None = None
+    queue_timeout_sec: float | None = None
+    total_timeout_sec: float | None = None
+    idle_timeout_sec: int | None = None
+    concurrency_key: str | None = None
     depends_on: Sequence[UUID | str] | None = None
-    runs_after: Sequence[UUID | str] | None = None
+    depends_on_runs: Sequence[UUID | str] | None = None
     join: Mapping[str, Any] | None = None
     idempotency_key: str = field(default_factory=lambda: f"client-{uuid4()}")
     """A spawn that is repeated with the same key finds the task that the first one made."""

@@ -27,7 +27,7 @@ WITH {ENTERED}, merged AS (
     FROM tasks_app_queue AS queue
     CROSS JOIN unnest(%(memory_classes)s::smallint[]) AS class(n)
     CROSS JOIN LATERAL (
-        SELECT id, rank, memory_gb, least(cores, %(host_cores)s::smallint) AS cores, disk_gb, limit_key
+        SELECT id, rank, memory_gb, least(cores, %(host_cores)s::smallint) AS cores, disk_gb, concurrency_key
         FROM tasks_app_task
         WHERE queue_name = queue.name AND memory_class = class.n AND status = 'pending' AND hold = 0
             AND memory_gb <= %(free_gb)s::float8 AND {ELIGIBLE} NARROW
@@ -71,7 +71,7 @@ _TAKE = """
         failure_class = ''
     WHERE id = ANY(ARRAY(SELECT id FROM granted))
     RETURNING id, rank, task_id, claim_token, claim_epoch, task_name, queue_name, params, bindings, timeout_sec,
-        deadline_at, lease_sec, memory_gb, cores, silence_sec, disk_gb, run_id, retry_count, claimed_at
+        deadline_at, lease_sec, memory_gb, cores, idle_timeout_sec, disk_gb, run_id, retry_count, claimed_at
 ), opened AS (
     INSERT INTO tasks_app_attempt
         (task_id, number, claim_token, worker_id, started_at,
@@ -79,7 +79,7 @@ _TAKE = """
     SELECT task_id, claim_epoch, claim_token, %(worker)s, claimed_at, '', '', '', '', '', '', '' FROM claimed
 ), told AS (
     INSERT INTO tasks_app_taskevent
-        (task_id, queue_name, run_id, verb, from_status, to_status, actor, reason, attempt, detail, created_at)
+        (task_id, queue_name, run_id, event_type, from_status, to_status, actor, reason, attempt, detail, created_at)
     SELECT claimed.task_id, queue_name, run.run_id, 'claimed', 'pending', 'claimed', %(actor)s, '', claim_epoch,
         jsonb_build_object('update', jsonb_build_object(
             'worker_id', %(label)s::text, 'retry_count', retry_count, 'claimed_at', {claimed_at})),
@@ -88,7 +88,7 @@ _TAKE = """
 )
 SELECT turned_away.n, task_id, claim_token, claim_epoch, task_name, queue_name, params::text, bindings::text,
     least(timeout_sec, ceil(extract(epoch FROM deadline_at - absurd_now())))::integer, lease_sec, memory_gb, cores,
-    silence_sec, disk_gb
+    idle_timeout_sec, disk_gb
 FROM turned_away LEFT JOIN claimed ON true ORDER BY rank, id
 """.replace("{claimed_at}", stamp("claimed_at"))
 
@@ -97,7 +97,7 @@ FROM turned_away LEFT JOIN claimed ON true ORDER BY rank, id
 CLAIM_FREE = f"""
 {_CANDIDATES}, turned_away AS MATERIALIZED (
     SELECT count(*) AS n FROM chosen
-    WHERE limit_key <> '' OR queue_name IN (SELECT name FROM tasks_app_limit WHERE scope = 'queue')
+    WHERE concurrency_key <> '' OR queue_name IN (SELECT name FROM tasks_app_limit WHERE scope = 'queue')
 ), granted AS (
     SELECT id FROM chosen WHERE (SELECT n FROM turned_away) = 0
 )
@@ -112,8 +112,8 @@ CLAIM_LIMITED = f"""
         JOIN tasks_app_limit AS lim ON lim.scope = 'queue' AND lim.name = chosen.queue_name
         UNION ALL
         SELECT chosen.id, place, lim.id FROM chosen
-        JOIN tasks_app_limit AS lim ON lim.scope = 'key' AND lim.name = chosen.limit_key
-        WHERE chosen.limit_key <> ''
+        JOIN tasks_app_limit AS lim ON lim.scope = 'key' AND lim.name = chosen.concurrency_key
+        WHERE chosen.concurrency_key <> ''
     ) AS each
 ), free AS MATERIALIZED (
     SELECT id AS slot_id, limit_id, row_number() OVER (PARTITION BY limit_id ORDER BY number) AS n

@@ -46,7 +46,7 @@ WITH {ENTERED}, mine AS MATERIALIZED (
     RETURNING limit_id
 ), told AS (
     INSERT INTO tasks_app_taskevent
-        (task_id, queue_name, run_id, verb, from_status, to_status, actor, reason, attempt, detail, created_at)
+        (task_id, queue_name, run_id, event_type, from_status, to_status, actor, reason, attempt, detail, created_at)
     SELECT done.task_id, queue_name, run.run_id, 'completed', 'claimed', 'completed', %(actor)s, '', claim_epoch,
         jsonb_build_object('update', jsonb_build_object(
             'retry_count', retry_count, 'completed_at', {stamp("completed_at")})

@@ -18,10 +18,10 @@ from tasks_app.postgresql import statements
 
 
 @dataclass(frozen=True, kw_only=True)
-class Act:
+class Change:
     """Who does what to a task, and why."""
 
-    verb: str
+    event_type: str
     actor: str
     reason: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Record:
     """One event about a task, still to be written; `update` are the columns that readers are told of."""
 
     task: Task
-    act: Act
+    act: Change
     from_status: str = ""
     to_status: str = ""
     update: Mapping[str, Any] = field(default_factory=dict)
@@ -42,7 +42,7 @@ _COLUMNS = {
     "task_id": "uuid",
     "queue_name": "text",
     "run_id": "uuid",
-    "verb": "text",
+    "event_type": "text",
     "from_status": "text",
     "to_status": "text",
     "actor": "text",
@@ -79,22 +79,22 @@ def record_many(records: Sequence[Record]) -> None:
 
 
 def record(
-    task: Task, act: Act, *, from_status: str = "", to_status: str = "", update: Mapping[str, Any] | None = None
+    task: Task, act: Change, *, from_status: str = "", to_status: str = "", update: Mapping[str, Any] | None = None
 ) -> None:
     """Write one event about the task in the current transaction and have the feed told after the commit."""
     record_many([Record(task=task, act=act, from_status=from_status, to_status=to_status, update=update or {})])
 
 
-def announce(act: Act, *, queue_name: str = "", run_id: UUID | None = None) -> None:
+def announce(act: Change, *, queue_name: str = "", run_id: UUID | None = None) -> None:
     """Write one event that is about no single task: a queue, a limit, a schedule, a run or everything."""
     about = {"task_id": None, "queue_name": queue_name, "run_id": run_id}
     _write([{**about, "from_status": "", "to_status": "", "attempt": 0, **_told(act, {})}])
 
 
-def _told(act: Act, more: Mapping[str, Any]) -> dict[str, Any]:
+def _told(act: Change, more: Mapping[str, Any]) -> dict[str, Any]:
     detail = cleaning.dumps({**client_address.detail(), **act.detail, **more})
     reason = cleaning.text(act.reason)
-    return {"verb": act.verb, "actor": cleaning.text(act.actor), "reason": reason, "detail": detail}
+    return {"event_type": act.event_type, "actor": cleaning.text(act.actor), "reason": reason, "detail": detail}
 
 
 def _write(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from django.conf import settings
 from tasks_app import cleaning
 from tasks_app.engine import backoff, registry, unavailability
 from tasks_app.engine.backoff import Verdict
-from tasks_app.engine.events import Act
+from tasks_app.engine.events import Change
 from tasks_app.engine.move import Move, move_many
 from tasks_app.models import Hold, Task, TaskStatus, Worker
 from tasks_app.postgresql import clock
@@ -91,7 +91,7 @@ def _settled(failure: Failure, actor: str, moment: datetime) -> Move:
     if verdict.quarantined:
         fields["quarantined_at"] = moment
     returned = "retrying" if verdict.counts_as_retry else "returned"
-    verb = {"pending": returned}.get(verdict.to, verdict.to)
+    event_type = {"pending": returned}.get(verdict.to, verdict.to)
     reason = task.cancel_reason if verdict.to == "cancelled" else message.split("\n", 1)[0][:500]
     detail: dict[str, Any] = {"failure_class": failure_class, "quarantined": verdict.quarantined}
     if "runnable_at" in fields:
@@ -99,7 +99,7 @@ def _settled(failure: Failure, actor: str, moment: datetime) -> Move:
     return Move(
         task=task,
         to=TaskStatus(verdict.to),
-        act=Act(verb=verb, actor=actor, reason=reason, detail=detail),
+        act=Change(event_type=event_type, actor=actor, reason=reason, detail=detail),
         fields=fields,
         attempt={"outcome": ended_as, "error": message, **failure.report.columns()},
     )

@@ -11,7 +11,7 @@ from django.db import transaction
 from tasks_app.auth import client_address
 from tasks_app.engine import notify
 from tasks_app.engine.event_sql import ENTERED
-from tasks_app.engine.events import Act
+from tasks_app.engine.events import Change
 from tasks_app.engine.states import PENDING
 from tasks_app.models import Task
 from tasks_app.postgresql import statements
@@ -33,10 +33,10 @@ INSERTED = {
     "expires_at": "timestamptz",
     "deadline_at": "timestamptz",
     "timeout_sec": "integer",
-    "silence_sec": "integer",
+    "idle_timeout_sec": "integer",
     "max_retries": "smallint",
     "lease_sec": "integer",
-    "limit_key": "text",
+    "concurrency_key": "text",
     "join_quorum": "integer",
     "join_deadline_at": "timestamptz",
     "run_id": "bigint",
@@ -54,8 +54,8 @@ WITH {ENTERED}, fresh AS (
     RETURNING id, task_id, queue_name, task_name, priority, run_id, created_at
 ), told AS (
     INSERT INTO tasks_app_taskevent
-        (task_id, queue_name, run_id, verb, from_status, to_status, actor, reason, attempt, detail, created_at)
-    SELECT fresh.task_id, queue_name, run.run_id, %(verb)s, '', 'pending', %(actor)s, %(reason)s, 0,
+        (task_id, queue_name, run_id, event_type, from_status, to_status, actor, reason, attempt, detail, created_at)
+    SELECT fresh.task_id, queue_name, run.run_id, %(event_type)s, '', 'pending', %(actor)s, %(reason)s, 0,
         %(detail)s::jsonb || jsonb_build_object('update', jsonb_build_object(
             'task_name', task_name, 'priority', priority)),
         absurd_now()
@@ -81,7 +81,7 @@ def _insert_statement(columns: Mapping[str, Sequence[Any]]) -> tuple[str, dict[s
     return sql.replace("VARYING", ", ".join(f"%({name})s::{INSERTED[name]}[]" for name in varying)), params
 
 
-def insert(tasks: Sequence[Task], act: Act) -> None:
+def insert(tasks: Sequence[Task], act: Change) -> None:
     """Insert new pending tasks in the order given, one event each, in one statement. Holds must be set already."""
     rows = [task.__dict__ for task in tasks]
     columns = {name: [row[name if name != "queue_name" else "queue_id"] for row in rows] for name in INSERTED}
@@ -89,7 +89,9 @@ def insert(tasks: Sequence[Task], act: Act) -> None:
         columns[name] = [json.dumps(value) if value else "{}" for value in columns[name]]
     sql, params = _insert_statement(columns)
     detail = json.dumps({**client_address.detail(), **act.detail})
-    made = statements.run(sql, params | {"actor": act.actor, "verb": act.verb, "reason": act.reason, "detail": detail})
+    made = statements.run(
+        sql, params | {"actor": act.actor, "event_type": act.event_type, "reason": act.reason, "detail": detail}
+    )
     stored = {task_id: (pk, created_at) for task_id, pk, created_at in made}
     for task in tasks:
         task.pk, task.created_at = stored[task.task_id]

@@ -16,7 +16,7 @@ from tasks_app.models import Limit, LimitSlot, Queue
 from tasks_app.postgresql import statements
 
 PARK = """
-CASE WHEN task.limit_key <> '' OR EXISTS (
+CASE WHEN task.concurrency_key <> '' OR EXISTS (
     SELECT FROM tasks_app_limit WHERE scope = 'queue' AND name = task.queue_name
 ) THEN 4 ELSE 0 END
 """
@@ -42,9 +42,9 @@ WITH open AS (
     CROSS JOIN LATERAL (
         SELECT id FROM tasks_app_task AS task
         WHERE queue_name = open.name AND memory_class = class.n AND status = 'pending' AND hold = 4
-            AND (limit_key = '' OR EXISTS (
+            AND (concurrency_key = '' OR EXISTS (
                 SELECT FROM tasks_app_limit AS key JOIN tasks_app_limitslot AS slot ON slot.limit_id = key.id
-                WHERE key.scope = 'key' AND key.name = task.limit_key AND slot.task_id IS NULL
+                WHERE key.scope = 'key' AND key.name = task.concurrency_key AND slot.task_id IS NULL
             ))
         ORDER BY rank, id LIMIT greatest(0, open.free - forward.n) FOR UPDATE SKIP LOCKED
     ) AS parked
@@ -55,15 +55,15 @@ WITH open AS (
     CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE hold = 0) AS n FROM (
             SELECT hold FROM tasks_app_task
-            WHERE limit_key = open.name AND queue_name = queue.name AND memory_class = class.n AND status = 'pending'
-                AND hold = 0 AND limit_key <> ''
+            WHERE concurrency_key = open.name AND queue_name = queue.name AND memory_class = class.n
+                AND status = 'pending' AND hold = 0 AND concurrency_key <> ''
             LIMIT open.free
         ) AS few
     ) AS forward
     CROSS JOIN LATERAL (
         SELECT id FROM tasks_app_task AS task
-        WHERE limit_key = open.name AND queue_name = queue.name AND memory_class = class.n AND status = 'pending'
-            AND hold = 4 AND limit_key <> ''
+        WHERE concurrency_key = open.name AND queue_name = queue.name AND memory_class = class.n AND status = 'pending'
+            AND hold = 4 AND concurrency_key <> ''
         ORDER BY rank, id LIMIT greatest(0, open.free - forward.n) FOR UPDATE SKIP LOCKED
     ) AS parked
     WHERE open.scope = 'key' AND NOT EXISTS (
@@ -71,7 +71,7 @@ WITH open AS (
             SELECT FROM tasks_app_limitslot WHERE limit_id = lim.id AND task_id IS NULL)
     ) AND EXISTS (
         SELECT FROM tasks_app_task
-        WHERE limit_key = open.name AND status = 'pending' AND hold = 4 AND limit_key <> ''
+        WHERE concurrency_key = open.name AND status = 'pending' AND hold = 4 AND concurrency_key <> ''
     )
 )
 UPDATE tasks_app_task SET hold = 0
@@ -92,7 +92,7 @@ _UNPARK = """
 UPDATE tasks_app_task SET hold = 0
 WHERE id = ANY(ARRAY(
     SELECT id FROM tasks_app_task
-    WHERE queue_name = %(queue)s AND status = 'pending' AND hold = 4 AND limit_key = ''
+    WHERE queue_name = %(queue)s AND status = 'pending' AND hold = 4 AND concurrency_key = ''
         AND NOT EXISTS (SELECT FROM tasks_app_limit WHERE scope = 'queue' AND name = %(queue)s)
     ORDER BY id FOR UPDATE SKIP LOCKED
 ))
@@ -158,7 +158,11 @@ ON CONFLICT (limit_id, number) DO UPDATE SET task_id = excluded.task_id
 
 def adopt(limit: Limit) -> None:
     """Have the tasks that are claimed already occupy slots of a new limit, beyond its size if they are so many."""
-    mine = "queue_name = %(name)s" if limit.scope == Limit.Scope.QUEUE else "limit_key = %(name)s AND limit_key <> ''"
+    mine = (
+        "queue_name = %(name)s"
+        if limit.scope == Limit.Scope.QUEUE
+        else "concurrency_key = %(name)s AND concurrency_key <> ''"
+    )
     with connection.cursor() as cursor:
         cursor.execute(_ADOPT.format(mine=mine), {"limit": limit.pk, "name": limit.name})
 
@@ -208,7 +212,7 @@ def remove_unused(limit: int = 500) -> int:
                 """
                 SELECT id FROM tasks_app_limit AS lim WHERE id = ANY(%s) AND NOT EXISTS (
                     SELECT FROM tasks_app_task
-                    WHERE limit_key = lim.name AND limit_key <> '' AND status IN ('pending', 'claimed'))
+                    WHERE concurrency_key = lim.name AND concurrency_key <> '' AND status IN ('pending', 'claimed'))
                 """,
                 [locked],
             )

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from tasks_app.engine import archive, dependencies, limits, notify
 from tasks_app.engine.bulk_update import write
-from tasks_app.engine.events import Act, Record, record_many
+from tasks_app.engine.events import Change, Record, record_many
 from tasks_app.engine.states import CLAIMED, COMPLETED, FAILED, LEGAL, PENDING
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Attempt, Hold, Task, TaskStatus
@@ -27,7 +27,7 @@ class Move:
 
     task: Task
     to: TaskStatus
-    act: Act
+    act: Change
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Further columns to set."""
     attempt: Mapping[str, Any] = field(default_factory=dict)
@@ -58,7 +58,7 @@ _UNCLAIMED: Mapping[str, Any] = {
 }
 
 
-def move(task: Task, to: TaskStatus, act: Act, *, attempt: Mapping[str, Any] | None = None, **fields: Any) -> None:
+def move(task: Task, to: TaskStatus, act: Change, *, attempt: Mapping[str, Any] | None = None, **fields: Any) -> None:
     """Move a locked task to another status.
 
     `fields` are further columns to set; `attempt` closes the open attempt with these columns.
@@ -77,7 +77,7 @@ def move_many(moves: Sequence[Move]) -> None:
     befores = [TaskStatus(each.task.status) for each in moves]
     for each, before in zip(moves, befores, strict=True):
         if (before, each.to) not in LEGAL:
-            raise InvalidTransition(each.task.task_id, before, each.act.verb)
+            raise InvalidTransition(each.task.task_id, before, each.act.event_type)
     roots = {each.task.task_id: each.task.unrunnable_because or each.task.task_id for each in moves}
     moment = clock.now()
     _close_attempts(moves, moment)
@@ -167,7 +167,7 @@ def _revive_children(parents: Sequence[Task], roots: Mapping[UUID, UUID]) -> Non
             Move(
                 task=child,
                 to=PENDING,
-                act=Act(verb="revived", actor="queue", reason=f"{names[parent]} {parent} is tried again"),
+                act=Change(event_type="revived", actor="queue", reason=f"{names[parent]} {parent} is tried again"),
                 fields={"hold": Hold.DEPENDENCY, "error": None, "failure_class": "", "unrunnable_because": None},
             )
             for child, parent in found
@@ -194,7 +194,7 @@ def settle(waiting: Collection[Task]) -> int:
 _RELEASE = f"""
 UPDATE tasks_app_task AS task SET joined_at = absurd_now(), hold = (hold & ~2) | {limits.PARK}
 WHERE id = ANY(%(ids)s::bigint[])
-RETURNING id, hold, limit_key, queue_name, joined_at
+RETURNING id, hold, concurrency_key, queue_name, joined_at
 """  # noqa: S608 - a constant
 
 
@@ -207,7 +207,7 @@ def release(children: Collection[Task]) -> None:
     for child in children:
         _, child.hold, _, _, child.joined_at = rows[child.pk]
         reason = "every task it waited for has completed" if child.join_quorum is None else "enough have completed"
-        act = Act(verb="released", actor="queue", reason=reason)
+        act = Change(event_type="released", actor="queue", reason=reason)
         records.append(Record(task=child, act=act, to_status=PENDING))
     record_many(records)
     if any(child.hold & Hold.LIMIT for child in children):
@@ -227,7 +227,7 @@ def _condemned(child: Task, parent: Task) -> Move:
     return Move(
         task=child,
         to=FAILED,
-        act=Act(verb="unrunnable", actor="queue", reason=reason[:1000]),
+        act=Change(event_type="unrunnable", actor="queue", reason=reason[:1000]),
         fields={
             "error": reason,
             "failure_class": FailureClass.INVALID,

@@ -48,13 +48,15 @@ def connect(built: Sequence[tuple[SpawnRequest, Task]]) -> list[Task]:
 def _parents_of(request: SpawnRequest) -> list[UUID]:
     """Return every task that the request waits for, once each, in the order named."""
     named = [*request.depends_on, *(parent for binding in request.bindings.values() for parent in binding.parents)]
-    if request.runs_after:
-        runs = dict(Run.objects.filter(run_id__in=request.runs_after).values_list("run_id", "pk"))
-        missing = [run_id for run_id in request.runs_after if run_id not in runs]
+    if request.depends_on_runs:
+        runs = dict(Run.objects.filter(run_id__in=request.depends_on_runs).values_list("run_id", "pk"))
+        missing = [run_id for run_id in request.depends_on_runs if run_id not in runs]
         if missing:
-            raise ParamsInvalid([{"path": "runs_after", "message": f"there is no run {run_id}"} for run_id in missing])
+            raise ParamsInvalid(
+                [{"path": "depends_on_runs", "message": f"there is no run {run_id}"} for run_id in missing]
+            )
         named += Task.objects.filter(run__in=runs.values()).order_by("id").values_list("task_id", flat=True)
-        named += archive.tasks_of_runs(request.runs_after)
+        named += archive.tasks_of_runs(request.depends_on_runs)
     return list(dict.fromkeys(named))
 
 

@@ -68,16 +68,16 @@ class SpawnRequest:
     priority: int = PRIORITY_DEFAULT
     timeout_sec: int | None = None
     max_retries: int | None = None
-    run_after: datetime | None = None
+    scheduled_at: datetime | None = None
     expires_at: datetime | None = None
-    max_wait_sec: float | None = None
+    queue_timeout_sec: float | None = None
     """Fails if no attempt has begun by then."""
-    budget_sec: float | None = None
-    """No attempt begins or goes on after this, counted from the spawn or from `run_after`."""
-    silence_sec: int | None = None
-    limit_key: str = ""
+    total_timeout_sec: float | None = None
+    """No attempt begins or goes on after this, counted from the spawn or from `scheduled_at`."""
+    idle_timeout_sec: int | None = None
+    concurrency_key: str = ""
     depends_on: Sequence[UUID] = ()
-    runs_after: Sequence[UUID] = ()
+    depends_on_runs: Sequence[UUID] = ()
     """Runs all of whose present tasks must have completed."""
     join: Join | None = None
     bindings: Mapping[str, Binding | Gather] = field(default_factory=dict)

@@ -38,9 +38,9 @@ class TaskSpec:
     """`thread` is for short pure-Python work: it runs in the worker itself and cannot be killed."""
     warm: str | None = None
     """A module that a spare child imports before there is an attempt; it has a function `hand_over()`, called then."""
-    silence_sec: int | None = None
+    idle_timeout_sec: int | None = None
     """An attempt that shows no sign of work for so long is stopped."""
-    budget_sec: int | None = None
+    total_timeout_sec: int | None = None
     """How long all attempts together may take, waits between them included, counted from the spawn."""
     retried: frozenset[str] | None = None
     """Failure classes after which the task is tried again; None: those of `policies.RETRIED`."""

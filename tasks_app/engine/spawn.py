@@ -14,7 +14,7 @@ from django.db.models.base import ModelState
 
 from tasks_app.engine import backoff, dependencies, idempotency, limits, new_dependencies, registry
 from tasks_app.engine import names as allowed
-from tasks_app.engine.events import Act
+from tasks_app.engine.events import Change
 from tasks_app.engine.insert import insert
 from tasks_app.engine.move import admit, condemn
 from tasks_app.engine.options import SpawnRequest
@@ -53,10 +53,10 @@ def spawn_many(requests: Sequence[SpawnRequest], *, actor: str) -> list[Task]:
         )
         fresh = [(request, task) for request, task in built if task.task_id not in known]
         tasks = new_dependencies.connect(fresh)
-        limits.make_for_keys(task.limit_key for task in tasks)
+        limits.make_for_keys(task.concurrency_key for task in tasks)
         builder.park(tasks)
         if tasks:
-            insert(tasks, Act(verb="spawned", actor=actor))
+            insert(tasks, Change(event_type="spawned", actor=actor))
         if any(task.hold & Hold.LIMIT for task in tasks):
             admit()
         _fail_the_unrunnable(tasks)
@@ -119,7 +119,7 @@ class _Builder:
         check_options(request)
         params = registry.check_params(spec, dict(request.params), request.bindings.keys())
         queue = self._queues[_queue_name(request)]
-        runnable_at = max(request.run_after or self._moment, self._moment)
+        runnable_at = max(request.scheduled_at or self._moment, self._moment)
         task = self._like(spec, queue)
         task.task_id = request.task_id or uuid4()
         task.params = params
@@ -130,11 +130,11 @@ class _Builder:
         task.runnable_at = runnable_at
         if request.timeout_sec is not None:
             task.timeout_sec = request.timeout_sec
-        if request.silence_sec is not None:
-            task.silence_sec = request.silence_sec
+        if request.idle_timeout_sec is not None:
+            task.idle_timeout_sec = request.idle_timeout_sec
         if request.max_retries is not None:
             task.max_retries = request.max_retries
-        task.limit_key = request.limit_key
+        task.concurrency_key = request.concurrency_key
         task.stage = request.stage
         if request.run is not None:
             task.run = request.run
@@ -156,7 +156,7 @@ class _Builder:
                 cores=spec.cores,
                 disk_gb=spec.disk_gb,
                 timeout_sec=_first(spec.timeout_sec, queue.default_timeout_sec, settings.ABSURD_TASK_TIMEOUT),
-                silence_sec=spec.silence_sec,
+                idle_timeout_sec=spec.idle_timeout_sec,
                 max_retries=_first(spec.max_retries, queue.default_max_retries, settings.ABSURD_MAX_RETRIES),
                 lease_sec=settings.ABSURD_LEASE_SEC,
             )
@@ -165,13 +165,15 @@ class _Builder:
         return task
 
     def _set_moments(self, task: Task, request: SpawnRequest, spec: TaskSpec) -> None:
-        budget_sec = request.budget_sec if request.budget_sec is not None else spec.budget_sec
-        if budget_sec is not None:
-            task.deadline_at = task.runnable_at + timedelta(seconds=budget_sec)
+        total_timeout_sec = (
+            request.total_timeout_sec if request.total_timeout_sec is not None else spec.total_timeout_sec
+        )
+        if total_timeout_sec is not None:
+            task.deadline_at = task.runnable_at + timedelta(seconds=total_timeout_sec)
         if request.expires_at is not None:
             task.expires_at = request.expires_at
-        elif request.max_wait_sec is not None:
-            task.expires_at = task.runnable_at + timedelta(seconds=request.max_wait_sec)
+        elif request.queue_timeout_sec is not None:
+            task.expires_at = task.runnable_at + timedelta(seconds=request.queue_timeout_sec)
         if request.join is not None:
             task.join_quorum = request.join.quorum
             if request.join.deadline_sec is not None:
@@ -180,7 +182,7 @@ class _Builder:
     def park(self, tasks: Sequence[Task]) -> None:
         """Have new tasks under a limit wait for a free slot, unless something else holds them already."""
         for task in tasks:
-            if task.hold == 0 and (task.limit_key or self._queues[task.queue_id].limited):
+            if task.hold == 0 and (task.concurrency_key or self._queues[task.queue_id].limited):
                 task.hold = Hold.LIMIT
 
 
@@ -198,9 +200,9 @@ def check_options(request: SpawnRequest) -> None:
 
     within("priority", request.priority, PRIORITY_LEAST, PRIORITY_MOST)
     within("timeout_sec", request.timeout_sec, 1, TIMEOUT_MOST_SEC, " seconds")
-    within("silence_sec", request.silence_sec, 1, TIMEOUT_MOST_SEC, " seconds")
-    within("max_wait_sec", request.max_wait_sec, 0.001, WAIT_MOST_SEC, " seconds")
-    within("budget_sec", request.budget_sec, 1, WAIT_MOST_SEC, " seconds")
+    within("idle_timeout_sec", request.idle_timeout_sec, 1, TIMEOUT_MOST_SEC, " seconds")
+    within("queue_timeout_sec", request.queue_timeout_sec, 0.001, WAIT_MOST_SEC, " seconds")
+    within("total_timeout_sec", request.total_timeout_sec, 1, WAIT_MOST_SEC, " seconds")
     within("max_retries", request.max_retries, 0, 100)
     if request.join is not None:
         within("join.quorum", request.join.quorum, 1, 10_000)
@@ -209,10 +211,10 @@ def check_options(request: SpawnRequest) -> None:
             problems.append({"path": "join.quorum", "message": "a join with a deadline needs a quorum"})
     if request.idempotency_key is not None and not 1 <= len(request.idempotency_key) <= idempotency.KEY_CHARS:
         problems.append({"path": "idempotency_key", "message": f"write 1 to {idempotency.KEY_CHARS} characters"})
-    if request.limit_key and (fault := allowed.fault_of_key(request.limit_key)):
-        problems.append({"path": "limit_key", "message": fault})
+    if request.concurrency_key and (fault := allowed.fault_of_key(request.concurrency_key)):
+        problems.append({"path": "concurrency_key", "message": fault})
     latest = datetime.now(UTC) + FUTURE_MOST
-    for name, moment in (("run_after", request.run_after), ("expires_at", request.expires_at)):
+    for name, moment in (("scheduled_at", request.scheduled_at), ("expires_at", request.expires_at)):
         if moment is not None and (moment.tzinfo is None or moment > latest):
             message = f"must have a time zone and be within {FUTURE_MOST.days} days from now (got {moment.isoformat()})"
             problems.append({"path": name, "message": message})

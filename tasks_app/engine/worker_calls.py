@@ -17,7 +17,7 @@ from tasks_app import cleaning
 from tasks_app.engine import archive, limits, registry
 from tasks_app.engine.claim import claim_rows
 from tasks_app.engine.complete import Ended, complete_rows
-from tasks_app.engine.events import Act, record
+from tasks_app.engine.events import Change, record
 from tasks_app.engine.fail import AttemptReport, cancelled_by, settle_failure
 from tasks_app.engine.room import Room
 from tasks_app.errors import LostClaim, TaskNotFound
@@ -47,7 +47,7 @@ class Claim:
     memory_gb: float
     cores: int
     worker_label: str
-    silence_sec: int | None = None
+    idle_timeout_sec: int | None = None
     disk_gb: float = 0.0
 
     @property
@@ -123,7 +123,7 @@ def _claims_of(rows: Sequence[tuple[Any, ...]], label: str) -> list[Claim]:
             lease_sec=row[8],
             memory_gb=row[9],
             cores=row[10],
-            silence_sec=row[11],
+            idle_timeout_sec=row[11],
             disk_gb=row[12],
             worker_label=label,
         )
@@ -217,7 +217,7 @@ def report_progress(
         Task.objects.filter(pk=task.pk).update(**told, progress_metrics=numbers)
         if numbers:
             told["progress_metrics"] = numbers
-        record(task, Act(verb="progress", actor=claim.actor), to_status=TaskStatus.CLAIMED, update=told)
+        record(task, Change(event_type="progress", actor=claim.actor), to_status=TaskStatus.CLAIMED, update=told)
 
 
 def note_stop(claim: Claim, *, failure_class: str, reason: str, asked_ago_sec: float, takes_sec: float) -> None:
@@ -345,7 +345,7 @@ def return_unknown(worker: Worker, known: Collection[UUID]) -> int:
 
 
 @contextmanager
-def _fenced(claim: Claim, verb: str) -> Iterator[Task]:
+def _fenced(claim: Claim, action: str) -> Iterator[Task]:
     """Lock the task for a worker's write, or record the refusal and raise LostClaim."""
     with transaction.atomic():
         task = Task.objects.select_for_update(of=("self",)).select_related("run").filter(task_id=claim.task_id).first()
@@ -354,15 +354,15 @@ def _fenced(claim: Claim, verb: str) -> Iterator[Task]:
         if task.status == TaskStatus.CLAIMED and task.claim_token == claim.claim_token:
             yield task
             return
-    _refuse(claim, verb)
-    raise LostClaim(claim.task_id, verb)
+    _refuse(claim, action)
+    raise LostClaim(claim.task_id, action)
 
 
-def _refuse(claim: Claim, verb: str) -> None:
+def _refuse(claim: Claim, action: str) -> None:
     with transaction.atomic():
         task = Task.objects.select_related("run").filter(task_id=claim.task_id).first()
         if task is None:
             return
         holder = f"claim {task.claim_epoch} holds it" if task.status == TaskStatus.CLAIMED else f"it is {task.status}"
-        reason = f"late {verb} of claim {claim.attempt} refused: {holder}"
-        record(task, Act(verb="refused", actor=claim.actor, reason=reason))
+        reason = f"late {action} of claim {claim.attempt} refused: {holder}"
+        record(task, Change(event_type="refused", actor=claim.actor, reason=reason))

@@ -75,7 +75,7 @@ def selected(wanted: Wanted, batch: Sequence[Told]) -> tuple[list[Told], list[st
     """Return what a client gets of a batch, and the queues whose counts have changed by what it wants to hear of."""
     about = [told for told in batch if told.message is not None and wanted.includes(told.event)]
     changed = {
-        told.event.queue_name: None for told in about if _kind(told) == TASK and told.event.verb not in UNCOUNTED
+        told.event.queue_name: None for told in about if _kind(told) == TASK and told.event.event_type not in UNCOUNTED
     }
     return [told for told in about if wanted.hears(_kind(told))], list(changed) if wanted.hears(STATS) else []
 
@@ -115,7 +115,7 @@ def _numbered(kind: str, event_id: int, replaces: tuple[str, str] | None = None)
 def _message(event: TaskEvent) -> Message | None:
     if event.task_id is None:
         return _worker_update(event) if _worker(event) else None
-    if event.verb == "progress":
+    if event.event_type == "progress":
         return _progress(event)
     return _task_update(event, _update(event)) if event.to_status else None
 
@@ -138,7 +138,7 @@ def _progress(event: TaskEvent) -> Message:
 
 
 def _worker_update(event: TaskEvent) -> Message:
-    fields = {"verb": event.verb, "worker": _worker(event), "actor": event.actor, "reason": event.reason}
+    fields = {"event_type": event.event_type, "worker": _worker(event), "actor": event.actor, "reason": event.reason}
     return _of_event(WORKER, event, fields)
 
 
@@ -157,7 +157,7 @@ def _with_update(event: TaskEvent, update: dict[str, Any]) -> TaskEvent:
         task_id=event.task_id,
         queue_name=event.queue_name,
         run_id=event.run_id,
-        verb=event.verb,
+        event_type=event.event_type,
         to_status=event.to_status,
         detail={"update": {name: value for name, value in update.items() if name != "status"}},
     )

@@ -141,7 +141,7 @@ class Outbox:
             if number in self._waiting and self._pause_sec(task_id) > 0:
                 self._remove(number)
                 told = merged(earlier, told)
-            if told.event.verb in MERGED:
+            if told.event.event_type in MERGED:
                 self._mergeable[task_id] = (self._number, told)
         if told.message is not None:
             self.add(told.message)

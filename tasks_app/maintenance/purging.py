@@ -62,7 +62,7 @@ PROGRESS_DAYS = 1
 _PURGE_PROGRESS = f"""
 DELETE FROM tasks_app_taskevent WHERE id = ANY(ARRAY(
     SELECT id FROM tasks_app_taskevent
-    WHERE verb = 'progress' AND created_at < absurd_now() - interval '{PROGRESS_DAYS} day'
+    WHERE event_type = 'progress' AND created_at < absurd_now() - interval '{PROGRESS_DAYS} day'
     ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ))
 """  # noqa: S608 - a constant

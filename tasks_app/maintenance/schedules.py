@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from tasks_app.engine import cron
-from tasks_app.engine.events import Act, announce
+from tasks_app.engine.events import Change, announce
 from tasks_app.engine.options import SpawnRequest
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.engine.system_state import is_enabled
@@ -118,7 +118,7 @@ def request_of(schedule: Schedule, at: datetime | None = None) -> SpawnRequest:
     key = f"schedule:{schedule.pk}:{clock.stamp(at)}"
     # Drawn from the key, so that the same moment always asks for the same.
     later_sec = random.Random(key).uniform(0, schedule.jitter_sec)  # noqa: S311 - jitter, not a secret
-    return replace(request, idempotency_key=key, run_after=at + timedelta(seconds=later_sec) if later_sec else None)
+    return replace(request, idempotency_key=key, scheduled_at=at + timedelta(seconds=later_sec) if later_sec else None)
 
 
 def note_run(schedule: Schedule, task: Task, at: datetime) -> None:
@@ -127,8 +127,10 @@ def note_run(schedule: Schedule, task: Task, at: datetime) -> None:
 
 
 def announce_change(
-    schedule: Schedule, verb: str, actor: str, reason: str, detail: Mapping[str, Any] | None = None
+    schedule: Schedule, event_type: str, actor: str, reason: str, detail: Mapping[str, Any] | None = None
 ) -> None:
     """Record what has happened to a schedule, in the transaction that is open."""
-    act = Act(verb=verb, actor=actor, reason=reason, detail={"schedule": schedule.name, **(detail or {})})
+    act = Change(
+        event_type=event_type, actor=actor, reason=reason, detail={"schedule": schedule.name, **(detail or {})}
+    )
     announce(act, queue_name=schedule.queue_name)

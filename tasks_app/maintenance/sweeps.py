@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db import transaction
 
 from tasks_app.engine import dependencies, limits, notify
-from tasks_app.engine.events import Act
+from tasks_app.engine.events import Change
 from tasks_app.engine.fail import AttemptReport, settle_failure
 from tasks_app.engine.move import admit, move, settle
 from tasks_app.models import Hold, Task, TaskStatus
@@ -54,7 +54,9 @@ def fail_overdue(limit: int = BATCH) -> int:
         overdue = Task.objects.overdue().order_by("id").select_for_update(skip_locked=True, of=("self",))
         tasks = list(overdue.select_related("run")[:limit])
         for task in tasks:
-            act = Act(verb="expired", actor="queue", reason=f"not claimed before {task.expires_at:%Y-%m-%d %H:%M:%SZ}")
+            act = Change(
+                event_type="expired", actor="queue", reason=f"not claimed before {task.expires_at:%Y-%m-%d %H:%M:%SZ}"
+            )
             move(task, TaskStatus.FAILED, act, error=act.reason, failure_class=FailureClass.TIMEOUT)
     return len(tasks)
 
@@ -66,7 +68,7 @@ def fail_past_deadline(limit: int = BATCH) -> int:
         tasks = list(late.select_related("run")[:limit])
         for task in tasks:
             reason = f"its total budget ended at {task.deadline_at:%Y-%m-%d %H:%M:%SZ}"
-            act = Act(verb="expired", actor="queue", reason=reason)
+            act = Change(event_type="expired", actor="queue", reason=reason)
             error = f"{reason}; before that: {task.error}" if task.error else reason
             move(task, TaskStatus.FAILED, act, error=error, failure_class=FailureClass.TIMEOUT)
     return len(tasks)

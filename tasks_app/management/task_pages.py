@@ -46,7 +46,7 @@ def page_of(task: Task, attempts: Sequence[Attempt], events: Sequence[TaskEvent]
             *_indented(table(("N", "OUTCOME", "BEGAN", "TOOK", "WORKER", "ERROR"), _rows(attempts))),
         )
     if events:
-        rows = ((event.created_at, event.verb, event.actor, event.reason) for event in events)
+        rows = ((event.created_at, event.event_type, event.actor, event.reason) for event in events)
         yield from ("", "events", *_indented(table(("WHEN", "WHAT", "WHO", "WHY"), rows)))
 
 

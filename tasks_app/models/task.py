@@ -84,10 +84,10 @@ class Task(models.Model):
     deadline_at = models.DateTimeField(
         null=True, blank=True, help_text="The end of the total budget: no attempt starts or goes on after it."
     )
-    silence_sec = models.PositiveIntegerField(
+    idle_timeout_sec = models.PositiveIntegerField(
         null=True, blank=True, help_text="An attempt without any sign of work for so long is stopped."
     )
-    limit_key = models.CharField(
+    concurrency_key = models.CharField(
         max_length=200,
         blank=True,
         db_default="",
@@ -171,14 +171,14 @@ class Task(models.Model):
                 condition=models.Q(status="pending", hold=4),
             ),
             models.Index(
-                fields=["limit_key", "queue", "memory_class", "rank", "id"],
+                fields=["concurrency_key", "queue", "memory_class", "rank", "id"],
                 name="task_parked_by_key",
-                condition=models.Q(status="pending", hold=4) & ~models.Q(limit_key=""),
+                condition=models.Q(status="pending", hold=4) & ~models.Q(concurrency_key=""),
             ),
             models.Index(
-                fields=["limit_key", "queue", "memory_class"],
+                fields=["concurrency_key", "queue", "memory_class"],
                 name="task_keyed",
-                condition=models.Q(status__in=["pending", "claimed"]) & ~models.Q(limit_key=""),
+                condition=models.Q(status__in=["pending", "claimed"]) & ~models.Q(concurrency_key=""),
             ),
             models.Index(
                 fields=["expires_at"],

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tasks_app.postgresql import statements
+from django.db import connection, transaction
+
+from tasks_app.postgresql import COUNT_TRIGGERS, statements
 
 FOLD_MOST = 10_000
+TRIGGERS = frozenset({"task_count_inserted", "task_count_updated", "task_count_deleted", "task_count_truncated"})
+
+_ENABLED = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'tasks_app_task'::regclass AND tgenabled IN ('O', 'A')"
+
+_RECOUNT = """
+LOCK TABLE tasks_app_task IN SHARE ROW EXCLUSIVE MODE;
+ALTER TABLE tasks_app_task ENABLE TRIGGER USER;
+DELETE FROM tasks_app_countdelta;
+DELETE FROM tasks_app_queuecount;
+INSERT INTO tasks_app_queuecount (queue_name, status, count)
+    SELECT queue_name, status, count(*) FROM tasks_app_task GROUP BY queue_name, status
+"""
 
 # The rows are upserted in one order, so that two folds at once wait for each other and never deadlock.
 _FOLD = """
@@ -70,3 +84,18 @@ def unfolded(most: int) -> int:
 def queues_with_pending() -> list[str]:
     """Return the names of the queues that have pending tasks, held back or not."""
     return [name for (name,) in statements.run(_PENDING, {})]
+
+
+def missing_triggers() -> list[str]:
+    """Return the names of the triggers that are missing or disabled; while any is, the counts are wrong."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ENABLED)
+        return sorted(TRIGGERS - {name for (name,) in cursor.fetchall()})
+
+
+@transaction.atomic
+def repair() -> None:
+    """Make the triggers again and count all tasks anew; writers wait meanwhile."""
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_TRIGGERS)
+        cursor.execute(_RECOUNT)

@@ -152,7 +152,7 @@ SELECT count(*), CASE WHEN count(*) < %(rows)s THEN %(window_sec)s
     ELSE extract(epoch FROM absurd_now() - min(created_at)) END::float8
 FROM (
     SELECT created_at FROM tasks_app_taskevent
-    WHERE verb = 'refused' AND created_at > absurd_now() - %(window_sec)s * interval '1 second'
+    WHERE event_type = 'refused' AND created_at > absurd_now() - %(window_sec)s * interval '1 second'
     ORDER BY created_at DESC LIMIT %(rows)s
 ) AS refused
 """

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks_app.engine.events import Act, Record, record_many
+from tasks_app.engine.events import Change, Record, record_many
 from tasks_app.engine.lookup import Refusals, do_to_one
 from tasks_app.engine.move import Move, move_many
 from tasks_app.errors import InvalidTransition
@@ -29,7 +29,7 @@ def cancel_locked(tasks: Sequence[Task], *, actor: str, reason: str) -> Refusals
     pending = [task for task in tasks if task.status == TaskStatus.PENDING]
     claimed = [task for task in tasks if task.status == TaskStatus.CLAIMED]
     finished = [task for task in tasks if task.is_finished]
-    act = Act(verb="cancelled", actor=actor, reason=reason)
+    act = Change(event_type="cancelled", actor=actor, reason=reason)
     move_many([Move(task=task, to=TaskStatus.CANCELLED, act=act, fields={"hold": 0}) for task in pending])
     _ask([task for task in claimed if task.cancel_requested_at is None], actor, reason)
     return {task.task_id: InvalidTransition(task.task_id, task.status, "cancel") for task in finished}
@@ -45,6 +45,6 @@ def _ask(tasks: Sequence[Task], actor: str, reason: str) -> None:
     for task in tasks:
         for name, value in columns.items():
             setattr(task, name, value)
-    act = Act(verb="cancel_requested", actor=actor, reason=reason)
+    act = Change(event_type="cancel_requested", actor=actor, reason=reason)
     told = {"cancel_requested_at": clock.stamp(moment)}
     record_many([Record(task=task, act=act, to_status=TaskStatus.CLAIMED, update=told) for task in tasks])

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks_app.engine.events import Act, announce
+from tasks_app.engine.events import Change, announce
 from tasks_app.errors import AbsurdError, AlreadyFrozen, NotFrozen
 from tasks_app.models import Task, TaskEvent, TaskStatus, Worker, WorkerOrder
 from tasks_app.models.querysets import TaskQuerySet
@@ -182,4 +182,4 @@ def _done(verb: Callable[..., Any], *arguments: Any, **given: str) -> bool:
 
 @transaction.atomic
 def _announce(verb: str, actor: str, reason: str, counts: StopCounts | RecoverCounts) -> None:
-    announce(Act(verb=verb, actor=actor, reason=reason, detail=asdict(counts)))
+    announce(Change(event_type=verb, actor=actor, reason=reason, detail=asdict(counts)))

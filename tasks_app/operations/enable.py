@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from tasks_app.engine import notify
-from tasks_app.engine.events import Act, announce
+from tasks_app.engine.events import Change, announce
 from tasks_app.models import Queue, SystemState
 from tasks_app.operations.reasons import check_reason
 from tasks_app.postgresql import clock
@@ -33,5 +33,5 @@ def _change(*, enabled: bool, actor: str, reason: str) -> SystemState:
     state, _ = SystemState.objects.update_or_create(
         id=1, defaults={"enabled": enabled, "changed_by": actor, "changed_at": clock.now(), "reason": reason}
     )
-    announce(Act(verb="enabled" if enabled else "disabled", actor=actor, reason=reason))
+    announce(Change(event_type="enabled" if enabled else "disabled", actor=actor, reason=reason))
     return state

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from tasks_app.engine import notify
-from tasks_app.engine.events import Act, announce
+from tasks_app.engine.events import Change, announce
 from tasks_app.errors import AlreadyFrozen, NotFrozen
 from tasks_app.models import Freeze, Queue
 from tasks_app.operations.reasons import check_reason
@@ -24,7 +24,7 @@ def freeze(*, actor: str, reason: str) -> Freeze:
         )
         if not created:
             raise AlreadyFrozen(fresh.frozen_by, fresh.frozen_at, fresh.reason)
-        announce(Act(verb="frozen", actor=actor, reason=reason))
+        announce(Change(event_type="frozen", actor=actor, reason=reason))
     return fresh
 
 
@@ -34,7 +34,7 @@ def thaw(*, actor: str, reason: str = "") -> None:
         deleted, _ = Freeze.objects.all().delete()
         if not deleted:
             raise NotFrozen
-        announce(Act(verb="thawed", actor=actor, reason=reason))
+        announce(Change(event_type="thawed", actor=actor, reason=reason))
         notify.wake_workers(Queue.objects.values_list("name", flat=True))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from tasks_app.engine import limits, names
-from tasks_app.engine.events import Act, announce
+from tasks_app.engine.events import Change, announce
 from tasks_app.engine.move import admit
 from tasks_app.errors import LimitNotFound, ParamsInvalid
 from tasks_app.models import Limit, LimitSlot
@@ -32,7 +32,8 @@ def set_limit(scope: str, name: str, size: int, *, actor: str, reason: str = "")
     limits.trim()
     detail = {"scope": scope, "name": name, "from": before, "to": size}
     announce(
-        Act(verb="limit_set", actor=actor, reason=reason, detail=detail), queue_name=name if scope == "queue" else ""
+        Change(event_type="limit_set", actor=actor, reason=reason, detail=detail),
+        queue_name=name if scope == "queue" else "",
     )
     admit([limit.pk])
     return limit
@@ -53,7 +54,7 @@ def remove_limit(scope: str, name: str, *, actor: str, reason: str = "") -> None
         limit.delete()
         limits.unpark(name)
     announce(
-        Act(verb="limit_removed", actor=actor, reason=reason, detail=detail),
+        Change(event_type="limit_removed", actor=actor, reason=reason, detail=detail),
         queue_name=name if scope == "queue" else "",
     )
     admit()

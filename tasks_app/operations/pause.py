@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from tasks_app.engine import notify
-from tasks_app.engine.events import Act, announce
+from tasks_app.engine.events import Change, announce
 from tasks_app.errors import QueueNotFound
 from tasks_app.models import Queue
 from tasks_app.operations.reasons import check_reason
@@ -22,7 +22,7 @@ def pause(name: str, *, actor: str, reason: str) -> Queue:
         queue = _locked(name)
         queue.paused_at, queue.paused_by, queue.pause_reason = clock.now(), actor, reason
         queue.save(update_fields=["paused_at", "paused_by", "pause_reason"])
-        announce(Act(verb="paused", actor=actor, reason=reason), queue_name=name)
+        announce(Change(event_type="paused", actor=actor, reason=reason), queue_name=name)
     return queue
 
 
@@ -32,7 +32,7 @@ def resume(name: str, *, actor: str, reason: str = "") -> Queue:
         queue = _locked(name)
         queue.paused_at, queue.paused_by, queue.pause_reason = None, "", ""
         queue.save(update_fields=["paused_at", "paused_by", "pause_reason"])
-        announce(Act(verb="resumed", actor=actor, reason=reason), queue_name=name)
+        announce(Change(event_type="resumed", actor=actor, reason=reason), queue_name=name)
         notify.wake_workers([name])
     return queue
 

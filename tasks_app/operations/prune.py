@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from django.db import transaction
 
-from tasks_app.engine.events import Act, announce
+from tasks_app.engine.events import Change, announce
 from tasks_app.errors import QueueNotFound
 from tasks_app.maintenance import archiving, purging
 from tasks_app.maintenance.archiving import BATCH, Counts
@@ -73,7 +73,7 @@ def _forget(policy: Policy, batch: int) -> Forgotten:
 @transaction.atomic
 def _record(policy: Policy, moved: Counts, actor: str) -> None:
     detail = {"tasks": moved.total(), "task_days": policy.task_days, "failed_days": policy.failed_days}
-    announce(Act(verb="archived", actor=actor, detail=detail), queue_name=policy.queue_name or "")
+    announce(Change(event_type="archived", actor=actor, detail=detail), queue_name=policy.queue_name or "")
 
 
 def _check_queue(policy: Policy) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app.engine import backoff
-from tasks_app.engine.events import Act, Record, record_many
+from tasks_app.engine.events import Change, Record, record_many
 from tasks_app.engine.lookup import Refusals, do_to_one
 from tasks_app.engine.move import set_ranks
 from tasks_app.errors import InvalidTransition, ParamsInvalid
@@ -32,7 +32,9 @@ def reprioritize_locked(tasks: Sequence[Task], priority: int, *, actor: str, rea
     changed = [task for task in tasks if not task.is_finished]
     records = []
     for task in changed:
-        act = Act(verb="reprioritized", actor=actor, reason=reason, detail={"from": task.priority, "to": priority})
+        act = Change(
+            event_type="reprioritized", actor=actor, reason=reason, detail={"from": task.priority, "to": priority}
+        )
         records.append(Record(task=task, act=act, to_status=task.status, update={"priority": priority}))
         task.priority, task.rank = priority, backoff.rank(priority, task.runnable_at)
     set_ranks(changed)

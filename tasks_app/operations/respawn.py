@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app.engine import archive
-from tasks_app.engine.events import Act, record
+from tasks_app.engine.events import Change, record
 from tasks_app.engine.lookup import find
 from tasks_app.engine.options import SpawnRequest
 from tasks_app.engine.spawn import spawn
@@ -42,12 +42,12 @@ def respawn(
             priority=old.priority if priority is None else priority,
             timeout_sec=old.timeout_sec if timeout_sec is None else timeout_sec,
             max_retries=old.max_retries,
-            silence_sec=old.silence_sec,
-            limit_key=old.limit_key,
+            idle_timeout_sec=old.idle_timeout_sec,
+            concurrency_key=old.concurrency_key,
         ),
         actor=actor,
     )
     if not archive.is_archived(old):
-        record(old, Act(verb="respawned", actor=actor, reason=reason, detail={"as": str(fresh.task_id)}))
-    record(fresh, Act(verb="copied", actor=actor, reason=reason, detail={"from": str(old.task_id)}))
+        record(old, Change(event_type="respawned", actor=actor, reason=reason, detail={"as": str(fresh.task_id)}))
+    record(fresh, Change(event_type="copied", actor=actor, reason=reason, detail={"from": str(old.task_id)}))
     return fresh

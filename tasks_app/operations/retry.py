@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tasks_app.engine import backoff, dependencies, notify
-from tasks_app.engine.events import Act
+from tasks_app.engine.events import Change
 from tasks_app.engine.lookup import Refusals, do_to_one
 from tasks_app.engine.move import Move, move_many
 from tasks_app.errors import InvalidTransition
@@ -29,7 +29,7 @@ def retry(task_id: UUID, *, actor: str, reason: str = "") -> Task:
 
 def retry_locked(tasks: Sequence[Task], *, actor: str, reason: str) -> Refusals:
     """Return locked tasks to the queue as if one after the other; return why not of those that are not retried."""
-    act = Act(verb="retried", actor=actor, reason=reason)
+    act = Change(event_type="retried", actor=actor, reason=reason)
     refused: dict[UUID, InvalidTransition] = {}
     batch: list[Task] = []
     roots: set[UUID] = set()
@@ -54,7 +54,7 @@ def _statuses(tasks: Sequence[Task]) -> dict[int, str]:
     return dict(Task.objects.filter(pk__in=[task.pk for task in tasks]).values_list("pk", "status"))
 
 
-def _retry(tasks: Sequence[Task], act: Act) -> None:
+def _retry(tasks: Sequence[Task], act: Change) -> None:
     if not tasks:
         return
     moment = clock.now()

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 from django.db import transaction
 
-from tasks_app.engine.events import Act, Record, announce, record_many
+from tasks_app.engine.events import Change, Record, announce, record_many
 from tasks_app.engine.options import Binding, Gather, Join, SpawnRequest
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import ParamsInvalid, RunRefuses
@@ -61,7 +61,7 @@ def retry_run(
         retry_locked(decision.retried, actor=actor, reason=reason)
         _replace(run, decision.copied, decision.edges, actor=actor, reason=reason)
         detail = {**asdict(counts), **({"from_stage": from_stage} if from_stage else {})}
-        announce(Act(verb="run_retried", actor=actor, reason=reason, detail=detail), run_id=run.run_id)
+        announce(Change(event_type="run_retried", actor=actor, reason=reason, detail=detail), run_id=run.run_id)
     return counts
 
 
@@ -173,7 +173,7 @@ def _replace(
         old = f"{stage[:90]}{SUPERSEDED}{numbers.get(stage, 0) + 1}"
         Task.objects.filter(pk__in=mine).update(stage=old)
     acts = {
-        task.pk: Act(verb="superseded", actor=actor, reason=reason, detail={"by": str(copies[task.task_id])})
+        task.pk: Change(event_type="superseded", actor=actor, reason=reason, detail={"by": str(copies[task.task_id])})
         for task in tasks
     }
     record_many([Record(task=task, act=acts[task.pk]) for task in reversed(tasks)])
@@ -200,10 +200,10 @@ def _copy(task: Task, parents: Collection[UUID], copies: Mapping[UUID, UUID], ru
         priority=task.priority,
         timeout_sec=task.timeout_sec,
         max_retries=task.max_retries,
-        max_wait_sec=_seconds(task.created_at, task.expires_at),
-        budget_sec=_seconds(task.created_at, task.deadline_at),
-        silence_sec=task.silence_sec,
-        limit_key=task.limit_key,
+        queue_timeout_sec=_seconds(task.created_at, task.expires_at),
+        total_timeout_sec=_seconds(task.created_at, task.deadline_at),
+        idle_timeout_sec=task.idle_timeout_sec,
+        concurrency_key=task.concurrency_key,
         depends_on=[copies.get(parent, parent) for parent in parents],
         bindings={name: _bound(stored, copies) for name, stored in task.bindings.items()},
         join=None

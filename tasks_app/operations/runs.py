@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks_app.engine.events import Act, announce
+from tasks_app.engine.events import Change, announce
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import RunNotFound
 from tasks_app.models import Run, Task, TaskStatus
@@ -34,7 +34,7 @@ def start(plan: RunPlan, actor: str) -> Run:
         )
         run.refresh_from_db(fields=["created_at"])
         tasks = spawn_many([replace(request, run=run) for request in requests], actor=actor)
-        act = Act(verb="run_started", actor=actor, detail={"workflow": run.workflow, "tasks": len(tasks)})
+        act = Change(event_type="run_started", actor=actor, detail={"workflow": run.workflow, "tasks": len(tasks)})
         announce(act, run_id=run.run_id)
     return run
 
@@ -87,6 +87,6 @@ def cancel_run(run_id: UUID, *, actor: str, reason: str = "", dry_run: bool = Fa
     if tasks and not dry_run:
         # Children first, so that none is released by the end of its parents only to be cancelled itself.
         cancel_locked(tasks[::-1], actor=actor, reason=reason)
-        act = Act(verb="run_cancelled", actor=actor, reason=reason, detail=asdict(counts))
+        act = Change(event_type="run_cancelled", actor=actor, reason=reason, detail=asdict(counts))
         announce(act, run_id=run.run_id)
     return counts

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from tasks_app.engine.events import Act, announce
+from tasks_app.engine.events import Change, announce
 from tasks_app.errors import ParamsInvalid, WorkerNotFound, WorkerRefuses
 from tasks_app.models import Worker, WorkerOrder
 from tasks_app.monitoring.worker_states import state_of, told
@@ -38,8 +38,8 @@ def order_worker(worker_id: UUID | str, ordered: str, *, actor: str, reason: str
         worker.ordered, worker.ordered_by, worker.order_reason = ordered, actor, reason
         worker.ordered_at = clock.now()
         worker.save(update_fields=["ordered", "ordered_by", "ordered_at", "order_reason"])
-        act = Act(
-            verb="worker_ordered",
+        act = Change(
+            event_type="worker_ordered",
             actor=actor,
             reason=reason,
             detail={"ordered": ordered or "resume", "worker": told(worker)},

@@ -28,8 +28,9 @@ TASKS_MOST, EDGES_MOST = 2_000, 50_000
 STAGE_NAME_CHARS = 80
 OPTIONS = frozenset(
     {
-        "queue_name", "priority", "timeout_sec", "max_retries", "run_after", "expires_at", "max_wait_sec", "budget_sec",
-        "silence_sec", "limit_key", "depends_on", "runs_after",
+        "queue_name", "priority", "timeout_sec", "max_retries", "scheduled_at", "expires_at", "queue_timeout_sec",
+        "total_timeout_sec",
+        "idle_timeout_sec", "concurrency_key", "depends_on", "depends_on_runs",
     }
 )  # fmt: skip
 """What else may be said of a stage's tasks, as SpawnRequest has it."""
@@ -273,7 +274,7 @@ def _faults_of_task(stage: Stage, place: int, request: SpawnRequest) -> list[Pro
             Problem(path=f"{stage.path(place)}.{fault['path']}", message=fault["message"]) for fault in error.problems
         ]
     most = len(parents_of(request))
-    if request.join is not None and request.join.quorum and request.join.quorum > most and not request.runs_after:
+    if request.join is not None and request.join.quorum and request.join.quorum > most and not request.depends_on_runs:
         faults.append(
             Problem(path=f"{stage.path()}.join.quorum", message=f"write at most {most}, it waits for no more tasks")
         )

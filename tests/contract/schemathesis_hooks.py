@@ -28,7 +28,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "emergency_recover": {"dry_run": True, "reason": "a walk"},
 }
 """Bodies by operation; what else was made up for them stays."""
-LEFT_OUT = {"queue_name", "depends_on", "runs_after", "join", "run_after", "expires_at", "label"}
+LEFT_OUT = {"queue_name", "depends_on", "depends_on_runs", "join", "scheduled_at", "expires_at", "label"}
 """Fields that made-up values of the right type hardly ever suit."""
 LEFT_OUT_OF = {
     "bulk": {"priority", "force"},

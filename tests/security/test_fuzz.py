@@ -43,7 +43,7 @@ SAMPLES: dict[str, Any] = {
     "workflow": "fuzz",
     "cron": "0 0 * * *",
     "reason": "fuzz",
-    "run_after": "9999-12-31T23:59:59Z",
+    "scheduled_at": "9999-12-31T23:59:59Z",
     "verb": "cancel",
     "action": "cancel",
 }

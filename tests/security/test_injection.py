@@ -50,11 +50,11 @@ class Page(HTMLParser):
 
 
 def spawn(api: Caller, text: str) -> Task:
-    body = {"task_name": "note", "params": {"text": text, "copies": 1}, "limit_key": text[:100], "priority": 20}
+    body = {"task_name": "note", "params": {"text": text, "copies": 1}, "concurrency_key": text[:100], "priority": 20}
     answer = api.post("tasks", body)
     assert answer.status_code in (201, 422), answer.content
     if answer.status_code == 422:
-        del body["limit_key"]
+        del body["concurrency_key"]
         answer = api.post("tasks", body)
     assert answer.status_code == 201, answer.content
     return Task.objects.get(task_id=answer.body["task_id"])
@@ -136,12 +136,12 @@ def test_a_log_line_stays_one_line_that_shows_what_it_is(kind):
     assert line.startswith("INFO told ")
 
 
-@pytest.mark.parametrize("field", ["task_name", "queue_name", "limit_key", "reason", "idempotency"])
+@pytest.mark.parametrize("field", ["task_name", "queue_name", "concurrency_key", "reason", "idempotency"])
 def test_a_very_long_text_is_refused_or_kept_and_never_an_error(field):
     api = Caller(make_key("read", "spawn", "operate"))
     body: dict[str, Any] = {"task_name": "note", "params": {"text": "a"}}
     headers = {"Idempotency-Key": LONG} if field == "idempotency" else {}
-    if field in ("task_name", "queue_name", "limit_key"):
+    if field in ("task_name", "queue_name", "concurrency_key"):
         body[field] = LONG
     answer = api.post("tasks", body, **headers)
     assert answer.status_code in (201, 400, 422), answer.content

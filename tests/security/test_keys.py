@@ -83,11 +83,11 @@ def test_a_key_made_in_the_console_is_shown_once_and_its_making_is_on_record():
     page = client.post("/admin/tasks_app/apikey/add/", form, follow=True, REMOTE_ADDR="192.0.2.9")
     key = ApiKey.objects.get()
     assert key.prefix in page.content.decode()
-    event = TaskEvent.objects.get(verb="key_made")
+    event = TaskEvent.objects.get(event_type="key_made")
     assert (event.actor, event.detail["key"], event.detail["scopes"]) == ("user:ada", key.prefix, ["read", "spawn"])
     assert LogEntry.objects.filter(object_id=key.pk).count() == 1
 
     change = reverse("admin:tasks_app_apikey_change", args=[quote(key.pk)])
     assert "correlator" in client.get(change).content.decode()
     client.post(change, form | {"revoked": "on"})
-    assert TaskEvent.objects.filter(verb="key_revoked", actor="user:ada").exists()
+    assert TaskEvent.objects.filter(event_type="key_revoked", actor="user:ada").exists()

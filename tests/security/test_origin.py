@@ -18,7 +18,7 @@ LIE = {"X-Forwarded-For": "203.0.113.5"}
 
 
 def address_of(verb: str) -> str | None:
-    return TaskEvent.objects.filter(verb=verb).latest("id").detail.get("address")
+    return TaskEvent.objects.filter(event_type=verb).latest("id").detail.get("address")
 
 
 @pytest.mark.django_db
@@ -30,7 +30,7 @@ def test_every_kind_of_event_says_from_where_it_was_caused():
     api.post("queues/dsa110-pipeline/pause", {"reason": "mending"}, **LIE)
     for verb in ("spawned", "reprioritized", "cancelled", "paused"):
         assert address_of(verb) == ELSEWHERE, verb
-    told = TaskEvent.objects.get(verb="cancelled")
+    told = TaskEvent.objects.get(event_type="cancelled")
     assert (told.actor, told.reason) == ("key:ingest", "a slip")
 
 

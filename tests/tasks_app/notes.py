@@ -49,4 +49,4 @@ def claim_one(worker: Worker) -> worker_calls.Claim:
 
 
 def verbs(task: Task) -> list[str]:
-    return list(TaskEvent.objects.filter(task_id=task.task_id).order_by("id").values_list("verb", flat=True))
+    return list(TaskEvent.objects.filter(task_id=task.task_id).order_by("id").values_list("event_type", flat=True))

@@ -20,7 +20,7 @@ BLOCKED = 100_000
 FILL = """
 INSERT INTO tasks_app_task (task_id, queue_name, task_name, params, bindings, priority, status, hold, rank,
     memory_class, memory_gb, cores, runnable_at, timeout_sec, max_retries, retry_count, crash_count, claim_epoch,
-    lease_sec, cancel_requested_by, cancel_reason, progress_message, failure_class, stage, created_by, limit_key,
+    lease_sec, cancel_requested_by, cancel_reason, progress_message, failure_class, stage, created_by, concurrency_key,
     completed_at)
 SELECT gen_random_uuid(), %(queue)s, 'note', '{"text": "a"}', '{}', 5, %(status)s, %(hold)s, -n, %(memory_class)s,
     1, %(cores)s, %(runnable_at)s::timestamptz, 60, 3, 0, 0, 0, 60, '', '', '', '', '', '', %(key)s,

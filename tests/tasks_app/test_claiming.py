@@ -35,7 +35,7 @@ def test_a_claim_opens_an_attempt_with_its_own_token(worker):
     attempt = Attempt.objects.get(task_id=task.task_id)
     assert (task.status, task.claim_token, task.claim_epoch) == ("claimed", claim.claim_token, 1)
     assert (attempt.number, attempt.claim_token, attempt.worker) == (1, claim.claim_token, worker)
-    event = TaskEvent.objects.filter(verb="claimed").get()
+    event = TaskEvent.objects.filter(event_type="claimed").get()
     assert (event.actor, event.attempt, event.detail["update"]["worker_id"]) == ("worker:worker-1", 1, "worker-1")
 
 
@@ -71,7 +71,7 @@ def test_a_worker_that_lost_its_claim_can_change_nothing(worker, late):
     with pytest.raises(LostClaim):
         late(stale)
     assert Task.objects.filter(pk=task.pk).values().get() == before
-    refusal = TaskEvent.objects.get(verb="refused")
+    refusal = TaskEvent.objects.get(event_type="refused")
     assert "claim 1 refused: claim 2 holds it" in refusal.reason
     assert worker_calls.complete(fresh, {}, REPORT).status == "completed"
 
@@ -94,7 +94,7 @@ def test_an_error_is_retried_later_and_counted(worker):
     assert (task.status, task.retry_count, task.display_status) == ("pending", 1, "retrying")
     assert task.runnable_at > clock.now()
     assert worker_calls.claim(worker, limit=1) == []
-    assert TaskEvent.objects.get(verb="retrying").reason == "ValueError: no"
+    assert TaskEvent.objects.get(event_type="retrying").reason == "ValueError: no"
 
 
 def test_retries_end(worker):

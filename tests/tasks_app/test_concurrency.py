@@ -32,7 +32,7 @@ def test_eight_processes_claim_20000_tasks_none_twice_none_lost(live_environment
     assert sum(completed for _, completed in seen) == 20_000
     assert Task.objects.filter(status="completed", claim_epoch=1).count() == 20_000
     assert Attempt.objects.filter(number=1, outcome="completed").count() == 20_000
-    assert TaskEvent.objects.filter(verb="completed").count() == 20_000
+    assert TaskEvent.objects.filter(event_type="completed").count() == 20_000
 
 
 def expire(claim: worker_calls.Claim) -> None:
@@ -50,7 +50,7 @@ VERBS: dict[str, Callable[[worker_calls.Claim], object]] = {
     "retry": lambda claim: retry(claim.task_id, actor="user:test"),
     "reprioritize": lambda claim: reprioritize(claim.task_id, 20, actor="user:test"),
     "sweep": lambda claim: sweeps.return_lost(watched_sec=60.0),
-    "spawn a child": lambda claim: spawn_note(depends_on=[claim.task_id], limit_key="same"),
+    "spawn a child": lambda claim: spawn_note(depends_on=[claim.task_id], concurrency_key="same"),
     "retry the child": lambda claim: retry_children(claim),
     "cancel all": lambda claim: do_to_all(bulk.CANCEL),
     "retry all": lambda claim: do_to_all(bulk.RETRY),
@@ -71,7 +71,7 @@ def retry_children(claim: worker_calls.Claim) -> None:
 def test_no_two_verbs_deadlock_and_one_history_comes_of_it(verbs):
     worker = make_worker()
     for _ in range(2):
-        spawn_note(limit_key="same")
+        spawn_note(concurrency_key="same")
         (claim,) = worker_calls.claim(worker, limit=1)
         for _ in range(3):
             spawn_note(depends_on=[claim.task_id], params={"text": f"child of {claim.task_id}"})

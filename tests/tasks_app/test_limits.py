@@ -40,8 +40,8 @@ def test_a_queue_gives_no_more_than_its_limit(worker):
 
 @pytest.mark.django_db
 def test_a_key_without_a_limit_of_its_own_lets_one_through(worker):
-    same = [spawn_note(limit_key="disk-a") for _ in range(3)]
-    other = spawn_note(limit_key="disk-b")
+    same = [spawn_note(concurrency_key="disk-a") for _ in range(3)]
+    other = spawn_note(concurrency_key="disk-b")
     free = spawn_note()
     claims = worker_calls.claim(worker, limit=9)
     assert [claim.task_id for claim in claims] == [same[0].task_id, other.task_id, free.task_id]
@@ -53,17 +53,19 @@ def test_a_key_without_a_limit_of_its_own_lets_one_through(worker):
 def test_a_task_under_two_limits_needs_a_slot_of_each(worker):
     make_limit(2)
     for key in ("a", "a", "b"):
-        spawn_note(limit_key=key)
+        spawn_note(concurrency_key=key)
     first, second = worker_calls.claim(worker, limit=3)
-    assert {Task.objects.get(task_id=c.task_id).limit_key for c in (first, second)} == {"a", "b"}
+    assert {Task.objects.get(task_id=c.task_id).concurrency_key for c in (first, second)} == {"a", "b"}
     worker_calls.complete(first, {}, REPORT)
-    assert Task.objects.get(task_id=claim_one(worker).task_id).limit_key == "a"
+    assert Task.objects.get(task_id=claim_one(worker).task_id).concurrency_key == "a"
 
 
 @pytest.mark.django_db
 def test_what_a_full_limit_blocks_is_not_in_front_of_others(worker):
     make_limit(1, "key", "slow")
-    many = [SpawnRequest(task_name="note", params={"text": "a"}, limit_key="slow", priority=14) for _ in range(500)]
+    many = [
+        SpawnRequest(task_name="note", params={"text": "a"}, concurrency_key="slow", priority=14) for _ in range(500)
+    ]
     spawn_many(many, actor="user:test")
     last = spawn_note(priority=1)
     assert Task.objects.filter(status="pending", hold=0).count() == 2
@@ -119,13 +121,13 @@ def test_a_cancelled_and_retried_task_takes_a_slot_like_any_other(worker):
 
 @pytest.mark.django_db
 def test_limits_that_only_a_key_made_go_with_its_last_task(worker):
-    spawn_note(limit_key="tile-1")
-    spawn_note(limit_key="tile-2")
+    spawn_note(concurrency_key="tile-1")
+    spawn_note(concurrency_key="tile-2")
     make_limit(2, "key", "kept")
     worker_calls.complete(claim_one(worker), {}, REPORT)
     assert limits.remove_unused() == 1
     assert sorted(Limit.objects.values_list("name", flat=True)) == ["kept", "tile-2"]
-    spawn_note(limit_key="tile-1")
+    spawn_note(concurrency_key="tile-1")
     assert len(worker_calls.claim(worker, limit=5)) == 2
 
 

@@ -41,7 +41,7 @@ def test_a_name_says_how_soon_and_the_event_says_when(worker):
             Task.objects.filter(pk=task.pk).update(hold=0, retry_count=0)
     assert max(waits) <= 1000
     assert max(waits) > 100
-    told = TaskEvent.objects.filter(verb="retrying").last()
+    told = TaskEvent.objects.filter(event_type="retrying").last()
     assert told.detail["next_try_at"] == clock.stamp(task.runnable_at)
 
 
@@ -60,11 +60,11 @@ def test_after_running_out_of_memory_it_asks_for_more_up_to_the_largest_host(wor
 
 def test_no_attempt_begins_or_goes_on_after_the_total_budget(worker):
     with frozen_clock() as now:
-        task = spawn_note(budget_sec=100.0, timeout_sec=3600)
+        task = spawn_note(total_timeout_sec=100.0, timeout_sec=3600)
         now.tick(40)
         claim = claim_one(worker)
         assert (claim.task_id, claim.timeout_sec) == (task.task_id, 60)
-        late = spawn_note(budget_sec=50.0)
+        late = spawn_note(total_timeout_sec=50.0)
         now.tick(51)
         assert sweeps.fail_past_deadline() == 1
         late.refresh_from_db()
@@ -78,7 +78,7 @@ def test_no_attempt_begins_or_goes_on_after_the_total_budget(worker):
 
 def test_max_wait_ends_only_what_never_began(worker):
     with frozen_clock() as now:
-        waiting, begun = spawn_note(max_wait_sec=30.0, priority=1), spawn_note(max_wait_sec=30.0)
+        waiting, begun = spawn_note(queue_timeout_sec=30.0, priority=1), spawn_note(queue_timeout_sec=30.0)
         worker_calls.fail(claim_one(worker), "drained", "stopped", REPORT)
         now.tick(31)
         assert sweeps.fail_overdue() == 1
@@ -108,5 +108,5 @@ def test_ten_thousand_are_spawned_in_one_statement():
     began = clock.now()
     tasks = spawn_many(requests, actor="user:test")
     assert len({task.task_id for task in tasks}) == Task.objects.filter(created_at__gte=began).count() == 10_000
-    events = TaskEvent.objects.filter(verb="spawned", created_at__gte=began)
+    events = TaskEvent.objects.filter(event_type="spawned", created_at__gte=began)
     assert (events.count(), len(set(events.values_list("created_at", flat=True)))) == (10_000, 1)

@@ -117,7 +117,7 @@ def test_one_of_two_ends_of_the_same_claim_wins():
             lambda c=claim: worker_calls.fail(c, "invalid", "no", REPORT),
         )
         assert [type(outcome) for outcome in outcomes].count(LostClaim) == 1
-    assert TaskEvent.objects.filter(verb="refused").count() == 10
+    assert TaskEvent.objects.filter(event_type="refused").count() == 10
 
 
 def test_eight_claimers_never_share_a_task():

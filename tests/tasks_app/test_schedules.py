@@ -161,7 +161,7 @@ def test_a_refused_spawn_is_told_once_and_hinders_no_other(settings):
     broken = Schedule.objects.get(name="broken")
     assert "no task is called 'gone'" in broken.last_error
     assert broken.next_run_at == at("2026-03-02 03:00")
-    assert TaskEvent.objects.filter(verb="schedule_refused").count() == 1
+    assert TaskEvent.objects.filter(event_type="schedule_refused").count() == 1
 
 
 @pytest.mark.django_db
@@ -176,7 +176,7 @@ def test_it_runs_on_demand_is_disabled_and_enabled_without_catching_up():
     actions.set_enabled("nightly", True, **BY)
     assert (fire_due(), Schedule.objects.get().next_run_at) == (0, at("2026-03-05 03:00"))
     actions.delete("nightly", **BY)
-    told = list(TaskEvent.objects.filter(task_id=None).order_by("id").values_list("verb", flat=True))
+    told = list(TaskEvent.objects.filter(task_id=None).order_by("id").values_list("event_type", flat=True))
     assert told == ["schedule_made", "schedule_run", "schedule_disabled", "schedule_enabled", "schedule_deleted"]
     with pytest.raises(ScheduleNotFound):
         actions.run_now("nightly", **BY)
@@ -234,4 +234,4 @@ def test_four_schedulers_share_a_backlog_without_spawning_a_moment_twice(monkeyp
 
     done = sum(together(*[drain] * 4))
     assert done in (200, 201)
-    assert TaskEvent.objects.filter(verb="spawned").count() == Task.objects.count() == done
+    assert TaskEvent.objects.filter(event_type="spawned").count() == Task.objects.count() == done

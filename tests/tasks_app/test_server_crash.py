@@ -33,7 +33,7 @@ worker = make_worker(label=sys.argv[1])
 spawn_many([SpawnRequest(task_name="note", params={"text": "a"}) for _ in range(2000)], actor="user:test")
 for _ in range(int(sys.argv[2])):
     (claim,) = claiming.claim(worker, limit=1)
-    event = TaskEvent.objects.get(task_id=claim.task_id, verb="claimed", attempt=claim.attempt)
+    event = TaskEvent.objects.get(task_id=claim.task_id, event_type="claimed", attempt=claim.attempt)
     print(json.dumps([str(claim.task_id), str(claim.claim_token), claim.attempt, event.id]), flush=True)
     claiming.fail(claim, "drained", "again, please", claiming.AttemptReport())
 """

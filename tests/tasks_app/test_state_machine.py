@@ -68,19 +68,19 @@ class Machine(RuleBasedStateMachine):
         key=st.sampled_from(["", "", "a"]),
         parents=st.lists(CHOICE, max_size=3),
         quorum=st.booleans(),
-        budget_sec=st.sampled_from([None, None, 300.0]),
-        max_wait_sec=st.sampled_from([None, None, 100.0]),
+        total_timeout_sec=st.sampled_from([None, None, 300.0]),
+        queue_timeout_sec=st.sampled_from([None, None, 100.0]),
     )
-    def spawn(self, retries, priority, key, parents, quorum, budget_sec, max_wait_sec) -> None:
+    def spawn(self, retries, priority, key, parents, quorum, total_timeout_sec, queue_timeout_sec) -> None:
         above = {self.tasks[choice % len(self.tasks)].task_id for choice in parents if self.tasks}
         task = spawn_note(
             max_retries=retries,
             priority=priority,
-            limit_key=key,
+            concurrency_key=key,
             depends_on=sorted(above),
             join=Join(quorum=1, deadline_sec=30.0) if quorum and above else None,
-            budget_sec=budget_sec,
-            max_wait_sec=max_wait_sec,
+            total_timeout_sec=total_timeout_sec,
+            queue_timeout_sec=queue_timeout_sec,
         )
         self.tasks.append(task)
 
@@ -183,7 +183,7 @@ class Machine(RuleBasedStateMachine):
         for task in Task.objects.all():
             status, moves = "", TaskEvent.objects.filter(task_id=task.task_id).order_by("id")
             for move in moves:
-                if move.verb == "spawned":
+                if move.event_type == "spawned":
                     status = move.to_status
                 elif move.from_status:
                     assert (move.from_status, move.to_status) in LEGAL
@@ -199,7 +199,9 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def slots_are_those_of_claimed_tasks(self) -> None:
-        claimed = set(Task.objects.filter(status="claimed").exclude(limit_key="").values_list("task_id", flat=True))
+        claimed = set(
+            Task.objects.filter(status="claimed").exclude(concurrency_key="").values_list("task_id", flat=True)
+        )
         taken = list(LimitSlot.objects.filter(task_id__isnull=False).values_list("task_id", flat=True))
         assert set(taken) == claimed
         assert len(taken) <= sum(Limit.objects.values_list("size", flat=True))

@@ -53,7 +53,7 @@ def test_a_host_that_has_changed_tries_again_at_once():
 
 
 def test_it_never_fails_for_good_but_by_its_own_budget():
-    task, here = spawn_note(max_retries=0, budget_sec=3600), make_worker(host_id="a")
+    task, here = spawn_note(max_retries=0, total_timeout_sec=3600), make_worker(host_id="a")
     with frozen_clock() as frozen:
         for _ in range(5):
             lack(task, here)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_the_web_process_sweeps_by_itself(live_environment):
     overdue = spawn_note(expires_at=clock.now() + timedelta(seconds=0.5))
-    due = spawn_note(run_after=clock.now() + timedelta(seconds=0.5))
+    due = spawn_note(scheduled_at=clock.now() + timedelta(seconds=0.5))
     with serving(live_environment):
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:

@@ -125,8 +125,8 @@ def outcomes(task: Task) -> list[str]:
     return [attempt.outcome for attempt in attempts(task)]
 
 
-def verbs(task_id: UUID) -> list[str]:
-    return list(TaskEvent.objects.filter(task_id=task_id).order_by("id").values_list("verb", flat=True))
+def event_types(task_id: UUID) -> list[str]:
+    return list(TaskEvent.objects.filter(task_id=task_id).order_by("id").values_list("event_type", flat=True))
 
 
 def child_of(task: Task) -> psutil.Process:

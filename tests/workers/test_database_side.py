@@ -16,7 +16,7 @@ from tasks_app.engine.worker_calls import AttemptReport, Claim
 from tasks_app.errors import LostClaim
 from tasks_app.models import Task, TaskStatus, Worker
 from tests.tasks_app.notes import make_worker
-from tests.workers.live import claim_for, outcomes, spawn_one, verbs
+from tests.workers.live import claim_for, event_types, outcomes, spawn_one
 from workers import backlog, cleanup, outcome_writer
 from workers.outcome import Outcome
 from workers.process import memory, publication
@@ -66,7 +66,7 @@ def test_a_stale_claim_token_changes_nothing_and_leaves_a_refusal(worker, write)
         with pytest.raises(LostClaim):
             late[write]()
     assert Task.objects.values().get(pk=task.pk) == before
-    assert verbs(task.task_id)[-1] == "refused"
+    assert event_types(task.task_id)[-1] == "refused"
 
 
 def test_a_refused_result_is_withdrawn_from_where_it_was_published(worker, tmp_path):
@@ -91,7 +91,7 @@ def test_a_commit_whose_answer_was_lost_is_not_taken_for_a_refusal(worker, tmp_p
         outcome_writer.deliver(execution)
     assert outcome_writer.deliver(execution)
     assert (execution.places.published_dir / "image.fits").read_text() == "pixels"
-    assert verbs(task.task_id) == ["spawned", "claimed", "completed"]
+    assert event_types(task.task_id) == ["spawned", "claimed", "completed"]
 
 
 def test_a_result_that_cannot_be_recorded_fails_the_attempt_with_the_reason(worker, tmp_path):

@@ -15,11 +15,11 @@ from tasks_app.models import Task, Worker
 from tests.workers.live import (
     ROOT,
     child_of,
+    event_types,
     finished,
     gone,
     outcomes,
     spawn_one,
-    verbs,
     with_progress,
 )
 
@@ -42,7 +42,7 @@ def test_told_once_to_stop_it_drains_and_told_twice_it_returns_tasks_free_of_cha
     long.refresh_from_db()
     assert gone(child.pid)
     assert (long.status, long.retry_count, outcomes(long)) == ("pending", 0, ["drained"])
-    assert verbs(long.task_id)[-1] == "returned"
+    assert event_types(long.task_id)[-1] == "returned"
     assert Worker.objects.get().stopped_at is not None
 
 

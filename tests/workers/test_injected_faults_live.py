@@ -36,7 +36,7 @@ def one_of_each() -> dict[str, Task]:
         "thread": parent,
         "child": spawn_one("thread-echo", depends_on=[parent.task_id]),
         "process": spawn_one("sleep", {"seconds": 2, "steps": 4}),
-        "limited": spawn_one("noop", limit_key="instrument"),
+        "limited": spawn_one("noop", concurrency_key="instrument"),
         "fails": spawn_one("thread-fail", max_retries=0),
         "cancelled": spawn_one("sleep", {"seconds": 600}),
     }

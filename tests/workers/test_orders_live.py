@@ -25,8 +25,8 @@ def order(worker: Worker, ordered: str) -> Worker:
     return order_worker(worker.pk, ordered, actor="user:ann", reason="a disk is being changed")
 
 
-def told(verb: str) -> list[TaskEvent]:
-    return list(TaskEvent.objects.filter(verb=verb).order_by("id"))
+def told(event_type: str) -> list[TaskEvent]:
+    return list(TaskEvent.objects.filter(event_type=event_type).order_by("id"))
 
 
 def test_a_paused_worker_finishes_what_it_runs_and_claims_nothing_until_it_is_resumed(workers):

@@ -10,8 +10,8 @@ pytestmark = pytest.mark.chaos
 
 
 def test_a_hang_is_told_from_slow_work(workers):
-    hangs = spawn_one("hang-in-c", {}, silence_sec=4, max_retries=0)
-    reports = spawn_one("sleep", {"seconds": 8, "steps": 16}, silence_sec=4)
+    hangs = spawn_one("hang-in-c", {}, idle_timeout_sec=4, max_retries=0)
+    reports = spawn_one("sleep", {"seconds": 8, "steps": 16}, idle_timeout_sec=4)
     patient = spawn_one("sleep", {"seconds": 8, "steps": 1})
     workers.burst("--concurrency", "3")
     for task in (hangs, reports, patient):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.chaos
 
 def test_the_stacks_of_stopped_and_crashed_attempts_are_kept(workers):
     timed_out = spawn_one("hang-in-c", {}, timeout_sec=10, max_retries=0)
-    silent = spawn_one("hang-in-c", {}, silence_sec=5, max_retries=0)
+    silent = spawn_one("hang-in-c", {}, idle_timeout_sec=5, max_retries=0)
     crashed = spawn_one("segfault", {}, max_retries=0)
     cancelled = spawn_one("sleep", {"seconds": 60})
     greedy = spawn_one("eat-memory", {"memory_gb": 0.8}, max_retries=0)

@@ -22,7 +22,7 @@ def test_many_short_tasks_each_run_once_and_are_stored_together(workers):
     workers.burst("--concurrency", "10")
     assert Task.objects.filter(status="completed", claim_epoch=1).count() == 500
     assert Attempt.objects.filter(outcome="completed").count() == 500
-    moments = TaskEvent.objects.filter(verb="completed").values_list("created_at", flat=True)
+    moments = TaskEvent.objects.filter(event_type="completed").values_list("created_at", flat=True)
     assert len(set(moments)) <= 250
 
 

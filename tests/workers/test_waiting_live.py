@@ -56,7 +56,7 @@ def test_a_log_that_nobody_reads_holds_up_no_task_and_no_heartbeat(workers):
         for task in tasks:
             assert finished(task).status == "completed"
         assert set(Task.objects.values_list("claim_epoch", flat=True)) == {1}
-        assert not TaskEvent.objects.filter(verb="refused").exists()
+        assert not TaskEvent.objects.filter(event_type="refused").exists()
         assert worker.poll() is None
         assert len(os.read(read_fd, 1 << 16)) > SMALL_PIPE_BYTES // 2
     finally:

@@ -71,7 +71,7 @@ def _missing_products(game: Game) -> list[str]:
 
 
 def _attempts_match(game: Game) -> tuple[bool, str]:
-    claims = TaskEvent.objects.filter(task_id__in=game.task_ids, verb="claimed").count()
+    claims = TaskEvent.objects.filter(task_id__in=game.task_ids, event_type="claimed").count()
     made = Attempt.objects.filter(task_id__in=game.task_ids)
     open_ones = made.filter(Q(ended_at=None) | Q(outcome="")).count()
     found = f"{claims} claims, {made.count()} attempts, {open_ones} open"

@@ -83,19 +83,21 @@ def with_progress(task: Task, message: str = "") -> Task:
     return wait_for(f"progress {message!r} of {task}", look)
 
 
-def event(task: Task, verb: str, *, nth: int = 1, timeout_sec: float = PATIENCE_SEC) -> TaskEvent:
-    """Return the task's n-th event of that verb as soon as there is one."""
+def event(task: Task, event_type: str, *, nth: int = 1, timeout_sec: float = PATIENCE_SEC) -> TaskEvent:
+    """Return the task's n-th event of that event_type as soon as there is one."""
 
     def look() -> TaskEvent | None:
-        return TaskEvent.objects.filter(task_id=task.task_id, verb=verb).order_by("id")[nth - 1 : nth].first()
+        return (
+            TaskEvent.objects.filter(task_id=task.task_id, event_type=event_type).order_by("id")[nth - 1 : nth].first()
+        )
 
-    return wait_for(f"event {verb} of {task}", look, timeout_sec)
+    return wait_for(f"event {event_type} of {task}", look, timeout_sec)
 
 
-def verbs(task: Task) -> list[str]:
+def event_types(task: Task) -> list[str]:
     """Return what happened to the task, in order; progress is left out because its number depends on the time."""
-    events = TaskEvent.objects.filter(task_id=task.task_id).exclude(verb="progress").order_by("id")
-    return list(events.values_list("verb", flat=True))
+    events = TaskEvent.objects.filter(task_id=task.task_id).exclude(event_type="progress").order_by("id")
+    return list(events.values_list("event_type", flat=True))
 
 
 def attempts(task: Task) -> list[Attempt]:

@@ -137,7 +137,7 @@ class Game:
 
     def expect_verbs(self, task: Task, wanted: Sequence[str]) -> None:
         """Note whether the task's events, but for progress, are exactly these."""
-        found = polling.verbs(task)
+        found = polling.event_types(task)
         self.expect(f"the events of {task.task_name} are {', '.join(wanted)}", found == list(wanted), found)
 
     def expect_gone(self, attempts: Sequence[Attempt], bound_sec: float, what: str) -> None:
@@ -145,11 +145,13 @@ class Game:
         seconds = polling.seconds_until_gone(attempts)
         self.report.recovered(f"{what}: no process of it is left", seconds, bound_sec)
 
-    def expect_back_in_queue(self, tasks: Sequence[Task], renewals: Sequence[Any], verb: str = "retrying") -> None:
+    def expect_back_in_queue(
+        self, tasks: Sequence[Task], renewals: Sequence[Any], event_type: str = "retrying"
+    ) -> None:
         """Note how long after the last renewal of its lease each task was taken from its dead worker."""
         slowest = 0.0
         for task, renewed_at in zip(tasks, renewals, strict=True):
-            moment = polling.event(task, verb).created_at
+            moment = polling.event(task, event_type).created_at
             slowest = max(slowest, (moment - renewed_at).total_seconds())
         self.report.recovered("back in the queue after the last renewal", slowest, self.recovery_bound_sec)
 
@@ -164,10 +166,10 @@ class Game:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def count_events(self) -> dict[str, int]:
-        """Return how often each verb was recorded of the game's tasks."""
+        """Return how often each event_type was recorded of the game's tasks."""
         counted: dict[str, int] = {}
-        for verb in TaskEvent.objects.filter(task_id__in=self.task_ids).values_list("verb", flat=True):
-            counted[verb] = counted.get(verb, 0) + 1
+        for event_type in TaskEvent.objects.filter(task_id__in=self.task_ids).values_list("event_type", flat=True):
+            counted[event_type] = counted.get(event_type, 0) + 1
         return dict(sorted(counted.items()))
 
 

@@ -277,7 +277,7 @@ class ProcessExecution(Execution):
             enclosure.order("kill")
         usage = self._sample()
         silent_sec = self._silence.look(usage.cpu_sec)
-        if self.claim.silence_sec is not None and silent_sec > self.claim.silence_sec:
+        if self.claim.idle_timeout_sec is not None and silent_sec > self.claim.idle_timeout_sec:
             message = f"no progress, log line or processor time for {silent_sec:.0f} s"
             self.stop(Stop(failure_class="silent", message=message), grace_sec=grace_sec)
         taken_gb = usage.own_bytes / 1e9

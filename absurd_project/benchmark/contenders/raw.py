@@ -57,7 +57,7 @@ def insertion(rows: str, **columns: str) -> str:
 _SPAWN = f"""
 WITH fresh AS ({insertion("unnest(%s::jsonb[]) AS given(params)")} RETURNING id, task_id)
 INSERT INTO tasks_app_taskevent
-    (task_id, queue_name, verb, from_status, to_status, actor, reason, attempt, detail, created_at)
+    (task_id, queue_name, event_type, from_status, to_status, actor, reason, attempt, detail, created_at)
 SELECT task_id, '{noop.QUEUE}', 'spawned', '', 'pending', '{noop.ACTOR}', '', 0,
     '{{"update": {{"task_name": "{noop.NAME}", "priority": {noop.PRIORITY}}}}}', absurd_now()
 FROM fresh
@@ -83,7 +83,7 @@ WITH claimed AS (
     SELECT task_id, claim_epoch, claim_token, %(worker)s, claimed_at, '', '', '', '', '', '', '' FROM claimed
 ), told AS (
     INSERT INTO tasks_app_taskevent
-        (task_id, queue_name, verb, from_status, to_status, actor, reason, attempt, detail, created_at)
+        (task_id, queue_name, event_type, from_status, to_status, actor, reason, attempt, detail, created_at)
     SELECT task_id, '{noop.QUEUE}', 'claimed', 'pending', 'claimed', %(actor)s, '', claim_epoch,
         jsonb_build_object('update', jsonb_build_object(
             'worker_id', %(label)s::text, 'retry_count', retry_count,
@@ -111,7 +111,7 @@ WITH mine AS (
     FROM done WHERE attempt.claim_token = ANY(%(tokens)s) AND attempt.claim_token = done.token
 )
 INSERT INTO tasks_app_taskevent
-    (task_id, queue_name, verb, from_status, to_status, actor, reason, attempt, detail, created_at)
+    (task_id, queue_name, event_type, from_status, to_status, actor, reason, attempt, detail, created_at)
 SELECT task_id, '{noop.QUEUE}', 'completed', 'claimed', 'completed', %(actor)s, '', claim_epoch,
     jsonb_build_object('update', jsonb_build_object(
         'retry_count', retry_count, 'result', result,

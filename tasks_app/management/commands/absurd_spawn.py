@@ -41,14 +41,14 @@ class Command(ShellCommand):
         add("--timeout-sec", type=whole(1, 10**9), metavar="SEC", help="longest time of one attempt")
         add("--max-retries", type=whole(0, 100), metavar="N", help="how often it is tried again")
         add(
-            "--run-after",
+            "--scheduled-at",
             type=moment,
             metavar="MOMENT",
             help="not before 2025-11-18T10:30:00Z, or so long from now: 2h",
         )
-        add("--max-wait-sec", type=seconds(0.001), metavar="SEC", help="fail if no attempt has begun by then")
-        add("--budget-sec", type=seconds(1), metavar="SEC", help="longest time of all attempts together")
-        add("--limit-key", default="", metavar="KEY", help="shares a limit with tasks of the same key")
+        add("--queue-timeout-sec", type=seconds(0.001), metavar="SEC", help="fail if no attempt has begun by then")
+        add("--total-timeout-sec", type=seconds(1), metavar="SEC", help="longest time of all attempts together")
+        add("--concurrency-key", default="", metavar="KEY", help="shares a limit with tasks of the same key")
         add("--depends-on", action="append", default=[], metavar="ID", help="wait for this task; may be repeated")
         add("--idempotency-key", metavar="KEY", help="a repeated spawn with this key finds the first one's task")
         add("--wait", action="store_true", help="show its progress until it has finished")
@@ -81,9 +81,9 @@ class Command(ShellCommand):
                 "priority",
                 "timeout_sec",
                 "max_retries",
-                "max_wait_sec",
-                "budget_sec",
-                "limit_key",
+                "queue_timeout_sec",
+                "total_timeout_sec",
+                "concurrency_key",
                 "idempotency_key",
             )
         }
@@ -92,7 +92,7 @@ class Command(ShellCommand):
             queue_name=options["queue"],
             params=read_params(options["task_name"], options["pairs"], options["params"]),
             depends_on=[find_task_id(text) for text in options["depends_on"]],
-            run_after=None if options["run_after"] is None else hence(options["run_after"]),
+            scheduled_at=None if options["scheduled_at"] is None else hence(options["scheduled_at"]),
             **given,
         )
 

@@ -31,7 +31,7 @@ SELECT count(*)::integer AS n FROM (
 class End:
     """The event that finished the task, and the request before it, if it was one to cancel."""
 
-    verb: str = ""
+    event_type: str = ""
     actor: str = ""
     reason: str = ""
     asked_by: str = ""
@@ -52,17 +52,17 @@ def _outcome(case: Case) -> Finding:
         return _unrunnable(case)
     if task.quarantined_at is not None:
         return _quarantined(case)
-    return _expired(case) if end.verb == "expired" else _failed(case)
+    return _expired(case) if end.event_type == "expired" else _failed(case)
 
 
 def _end_of(case: Case) -> End:
     events = TaskEvent.objects.filter(task_id=case.task.task_id).order_by("-id")
-    recent = list(events.values("verb", "to_status", "actor", "reason", "attempt")[:LOOKED_AT])
+    recent = list(events.values("event_type", "to_status", "actor", "reason", "attempt")[:LOOKED_AT])
     last = next((event for event in recent if event["to_status"] == case.task.status), None)
     if last is None:
         return End()
-    asked = (e["actor"] for e in recent if e["verb"] == "cancel_requested" and e["attempt"] == last["attempt"])
-    return End(verb=last["verb"], actor=last["actor"], reason=last["reason"], asked_by=next(asked, ""))
+    asked = (e["actor"] for e in recent if e["event_type"] == "cancel_requested" and e["attempt"] == last["attempt"])
+    return End(event_type=last["event_type"], actor=last["actor"], reason=last["reason"], asked_by=next(asked, ""))
 
 
 def _when(case: Case) -> str:

@@ -36,7 +36,7 @@ ORDER BY scope, id, place
 def limits(case: Case) -> list[Finding]:
     """Each full limit; or, of a task that is parked although none is full, that others go first."""
     task = case.task
-    rows = select(_LIMITS, {"queue": task.queue_id, "key": task.limit_key})
+    rows = select(_LIMITS, {"queue": task.queue_id, "key": task.concurrency_key})
     found = [list(of_limit) for _, of_limit in groupby(rows, key=lambda row: row["id"])]
     full = [_full(case, of_limit) for of_limit in found if of_limit[0]["free"] == 0]
     if full or not task.hold & Hold.LIMIT or task.hold & (Hold.FUTURE | Hold.DEPENDENCY):

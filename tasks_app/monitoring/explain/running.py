@@ -186,12 +186,14 @@ def _silence(case: Case, began: datetime) -> Finding:
     """Since when no progress was reported; the worker may have seen other signs of work."""
     task = case.task
     events = TaskEvent.objects.filter(task_id=task.task_id).order_by("-id")
-    recent = events.values_list("verb", "attempt", "created_at")[:EVENTS_LOOKED_AT]
-    told_at = next((at for verb, attempt, at in recent if verb == "progress" and attempt == task.claim_epoch), None)
+    recent = events.values_list("event_type", "attempt", "created_at")[:EVENTS_LOOKED_AT]
+    told_at = next(
+        (at for event_type, attempt, at in recent if event_type == "progress" and attempt == task.claim_epoch), None
+    )
     text = f"It last reported progress {case.since(told_at)}." if told_at else "It has not reported any progress yet."
-    if task.silence_sec is not None:
-        patience = formats.duration(task.silence_sec)
+    if task.idle_timeout_sec is not None:
+        patience = formats.duration(task.idle_timeout_sec)
         text += f" Without any sign of work, output and processor time included, it is stopped after {patience}."
     silent_sec = round(case.sec_since(told_at or began), 1)
-    detail = {"progress_at": stamp(told_at), "silent_sec": silent_sec, "silence_sec": task.silence_sec}
+    detail = {"progress_at": stamp(told_at), "silent_sec": silent_sec, "idle_timeout_sec": task.idle_timeout_sec}
     return Finding(code=Code.SILENCE, text=text, detail=detail)

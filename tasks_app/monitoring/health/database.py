@@ -16,8 +16,6 @@ from tasks_app.monitoring.health.checks import Check, State, above, duration, li
 from tasks_app.postgresql import clock
 from tasks_app.redaction import without_passwords
 
-COUNT_TRIGGERS = {"task_count_inserted", "task_count_updated", "task_count_deleted", "task_count_truncated"}
-
 
 def connect_outside_the_pool() -> None:
     """Give this thread a connection of its own, so that a pool in use by others is not taken for a database that fails.
@@ -121,7 +119,6 @@ SELECT class.relname, index.indisvalid AND index.indisready
 FROM pg_index AS index JOIN pg_class AS class ON class.oid = index.indexrelid
 WHERE class.relnamespace = current_schema()::regnamespace AND class.relname = ANY(%s)
 """
-_TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'tasks_app_task'::regclass AND tgenabled IN ('O', 'A')"
 
 
 def _expected() -> dict[str, tuple[type[models.Model], models.Index | models.UniqueConstraint]]:
@@ -163,16 +160,14 @@ def _create(model: type[models.Model], index: models.Index | models.UniqueConstr
 
 def triggers() -> Check:
     """Are the triggers on that keep the counts?"""
-    with connection.cursor() as cursor:
-        cursor.execute(_TRIGGERS)
-        missing = sorted(COUNT_TRIGGERS - {name for (name,) in cursor.fetchall()})
+    missing = counts.missing_triggers()
     if not missing:
         return Check(name="counting", state="ok", message="Every change of a task is counted", value=0, threshold=0)
     return Check(
         name="counting",
         state="bad",
         message=f"Counts of tasks are no longer kept: triggers {', '.join(missing)} are missing or off",
-        remedy="with everything stopped, run manage.py migrate tasks_app 0003 and manage.py migrate: it counts anew",
+        remedy="run manage.py absurd_setup: it makes them again and counts all tasks",
         value=len(missing),
         threshold=0,
     )

@@ -78,7 +78,7 @@ def test_cancel_shows_the_counts_asks_why_and_does_it(operator, worker):
     assert "This field is required" in operator.post(address("cancel", run), form).content.decode()
     response = operator.post(address("cancel", run), {**form, "reason": "wrong field"}, follow=True)
     assert told(response) == ["diamond: 3 cancelled at once, 1 stopped by their workers"]
-    event = TaskEvent.objects.get(verb="run_cancelled")
+    event = TaskEvent.objects.get(event_type="run_cancelled")
     assert (event.actor, event.reason) == ("user:operator", "wrong field")
     assert "wrong field" in LogEntry.objects.get().change_message
     assert state(run).cancelled == 3

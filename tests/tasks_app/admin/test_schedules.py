@@ -50,7 +50,7 @@ def test_an_administrator_makes_changes_and_deletes_a_schedule():
     assert "stay" in page(admin, address(schedule, "delete"))
     admin.post(address(schedule, "delete"), {"confirmed": "yes", "reason": "no longer needed"})
     assert not Schedule.objects.exists()
-    told = list(TaskEvent.objects.order_by("id").values_list("verb", "actor", "reason"))
+    told = list(TaskEvent.objects.order_by("id").values_list("event_type", "actor", "reason"))
     assert told == [
         ("schedule_made", "user:someone", "asked by the observers"),
         ("schedule_changed", "user:someone", "later"),
@@ -107,7 +107,9 @@ def test_an_operator_runs_and_switches_one_schedule_with_a_reason():
     assert not Schedule.objects.get().enabled
     operator.post(address(schedule, "enable"), {"confirmed": "yes", "reason": "over"})
     assert Schedule.objects.get().next_run_at is not None
-    told = list(TaskEvent.objects.filter(verb__startswith="schedule_").order_by("id").values_list("verb", "reason"))
+    told = list(
+        TaskEvent.objects.filter(verb__startswith="schedule_").order_by("id").values_list("event_type", "reason")
+    )
     assert told[1:] == [
         ("schedule_run", "after repair"), ("schedule_disabled", "storm"), ("schedule_enabled", "over")
     ]  # fmt: skip
@@ -130,7 +132,7 @@ def test_a_refused_run_is_told_and_leaves_nothing():
     Schedule.objects.update(task_name="gone")
     answer = log_in("Operator").post(address(schedule, "run"), {"confirmed": "yes", "reason": "try"}, follow=True)
     assert "No task is called" in answer.content.decode()
-    assert not TaskEvent.objects.filter(verb="schedule_run").exists()
+    assert not TaskEvent.objects.filter(event_type="schedule_run").exists()
 
 
 def test_an_operator_may_run_but_not_change_and_a_viewer_may_only_look():

@@ -142,7 +142,7 @@ def test_cancel_acts_on_each_and_tells_how_it_went(operator, worker):
     response = operator.post(LIST, confirm("cancel_tasks", done, running, waiting, reason="wrong field"), follow=True)
     (message,) = told(response)
     assert sorted(message.split(", ")) == ["1 asked to stop", "1 cancelled", "1 refused: it is completed"]
-    event = TaskEvent.objects.get(verb="cancelled")
+    event = TaskEvent.objects.get(event_type="cancelled")
     assert (event.actor, event.reason) == ("user:operator", "wrong field")
     entries = {int(entry.object_id): entry.change_message for entry in LogEntry.objects.all()}
     assert set(entries) == {running.pk, waiting.pk}

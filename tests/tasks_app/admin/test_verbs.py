@@ -42,7 +42,7 @@ def test_an_operator_freezes_everything_with_a_reason_and_thaws_it(worker):
     confirm(operator, SWITCH, verb="thaw", reason="cleaned up")
     assert "Nothing is claimed" not in page(operator, "/admin/")
     assert len(worker_calls.claim(worker, limit=1)) == 1
-    assert TaskEvent.objects.get(verb="thawed").reason == "cleaned up"
+    assert TaskEvent.objects.get(event_type="thawed").reason == "cleaned up"
 
 
 def test_a_freeze_asked_for_twice_is_not_thawed_by_the_second():
@@ -78,12 +78,15 @@ def test_an_administrator_sets_resizes_and_removes_a_limit(worker):
     administrator.post(change, {"size": "2", "reason": "a second GPU"})
     assert Limit.objects.get().size == 2
     assert len(worker_calls.claim(worker, limit=5)) == 1
-    assert [e.reason for e in TaskEvent.objects.filter(verb="limit_set").order_by("id")] == ["one GPU", "a second GPU"]
+    assert [e.reason for e in TaskEvent.objects.filter(event_type="limit_set").order_by("id")] == [
+        "one GPU",
+        "a second GPU",
+    ]
     delete = reverse("admin:tasks_app_limit_delete", args=[limit.pk])
     assert "all its tasks may run at once" in page(administrator, delete)
     confirm(administrator, delete, reason="no GPU needed")
     assert not Limit.objects.exists()
-    assert TaskEvent.objects.get(verb="limit_removed").reason == "no GPU needed"
+    assert TaskEvent.objects.get(event_type="limit_removed").reason == "no GPU needed"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,7 @@ def test_a_limit_that_would_limit_nothing_is_refused_in_the_form(wrong):
 
 def test_a_viewer_looks_at_limits_and_changes_none():
     set_limit("key", "disk-a", 2, **BY)
-    spawn_note(limit_key="disk-b")
+    spawn_note(concurrency_key="disk-b")
     implicit = Limit.objects.get(explicit=False)
     viewer = log_in("Viewer")
     assert "disk-a" in page(viewer, reverse("admin:tasks_app_limit_changelist"))
@@ -144,7 +147,7 @@ def test_a_task_is_respawned_with_edited_params():
     confirm(operator, address, **fields)
     fresh = Task.objects.exclude(pk=old.pk).get()
     assert (fresh.params, fresh.priority, fresh.timeout_sec) == ({"text": "again"}, 12, 60)
-    event = TaskEvent.objects.get(verb="respawned")
+    event = TaskEvent.objects.get(event_type="respawned")
     assert (event.detail["as"], event.actor, event.reason) == (str(fresh.task_id), "user:someone", "typing error")
 
 
@@ -182,4 +185,6 @@ def test_an_archived_task_is_respawned_from_its_page():
     assert address in page(operator, archived)
     fields = {"params": '{"text": "again"}', "priority": "5", "timeout_sec": "60", "reason": "the disk was full"}
     assert "was spawned as a copy" in confirm(operator, address, **fields).content.decode()
-    assert TaskEvent.objects.get(verb="copied", task_id=Task.objects.get().task_id).detail["from"] == str(old.task_id)
+    assert TaskEvent.objects.get(event_type="copied", task_id=Task.objects.get().task_id).detail["from"] == str(
+        old.task_id
+    )

@@ -58,7 +58,7 @@ def test_several_workers_are_drained_together_or_none_of_them():
     body = {"action": "drain_workers", "index": "0", "confirmed": "yes", "reason": "night is over"}
     answer = operator.post(listed, {**body, "_selected_action": [w.pk for w in [*workers, stopped]]}, follow=True)
     assert "cannot obey: it is stopped" in answer.content.decode()
-    assert not TaskEvent.objects.filter(verb="worker_ordered").exists()
+    assert not TaskEvent.objects.filter(event_type="worker_ordered").exists()
     operator.post(listed, {**body, "_selected_action": [w.pk for w in workers]})
     assert set(Worker.objects.filter(stopped_at=None).values_list("ordered", flat=True)) == {"drain"}
 

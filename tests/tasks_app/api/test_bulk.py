@@ -61,7 +61,7 @@ def test_the_token_of_the_dry_run_does_it_with_the_reason_in_each_tasks_history(
     done = do(api, body, looked(api, body)["token"])
     assert (done.status_code, done.body["outcomes"], done.body["left"]) == (200, {"cancelled": 3}, 0)
     assert done.body["refused"] == {}
-    events = TaskEvent.objects.filter(verb="cancelled", actor="key:ingest", reason="wrong field")
+    events = TaskEvent.objects.filter(event_type="cancelled", actor="key:ingest", reason="wrong field")
     assert {event.task_id for event in events} == {task.task_id for task in tasks}
     kept.refresh_from_db()
     assert kept.status == "pending"

@@ -39,8 +39,10 @@ def one_of_each() -> list[Task]:
     worker_calls.complete(claim_one(worker), {"text": "é", "n": [1, 2.5, None]}, REPORT)
     worker_calls.fail(claim_one(worker), "invalid", "no such file\nTraceback", REPORT)
     worker_calls.report_progress(claim_one(worker), fraction=0.25, message="a quarter", metrics={"rms_jy": 0.001})
-    later = spawn_note(run_after=clock.now() + timedelta(hours=1), expires_at=clock.now() + timedelta(hours=2))
-    waiting = spawn_note(depends_on=[claimed.task_id], limit_key="disk", budget_sec=60.0, silence_sec=5)
+    later = spawn_note(scheduled_at=clock.now() + timedelta(hours=1), expires_at=clock.now() + timedelta(hours=2))
+    waiting = spawn_note(
+        depends_on=[claimed.task_id], concurrency_key="disk", total_timeout_sec=60.0, idle_timeout_sec=5
+    )
     return [lookup.find(task.task_id) for task in (completed, broken, claimed, later, waiting)]
 
 

@@ -43,7 +43,7 @@ def test_a_look_changes_nothing_and_the_deed_does_what_was_wished(api, worker):
     assert statuses() == ["cancelled", "cancelled", "claimed"]
     assert Task.objects.get(status="claimed").cancel_requested_at is not None
     assert Worker.objects.get().ordered == "drain"
-    event = TaskEvent.objects.get(verb="emergency_stop")
+    event = TaskEvent.objects.get(event_type="emergency_stop")
     assert (event.actor, event.reason, event.detail["pending"]) == ("key:ingest", "disk is full", 2)
     assert event.detail["address"] == "192.0.2.7"
 
@@ -65,7 +65,7 @@ def test_the_recovery_brings_back_what_was_cancelled_and_thaws(api, worker):
     done = confirmed(api, "emergency/recover", again).body
     assert (done["cancelled"], done["refused"], done["thawed"], done["frozen"]) == (2, 0, True, False)
     assert statuses() == ["pending", "pending"]
-    assert TaskEvent.objects.get(verb="emergency_recovery").reason == "disk replaced"
+    assert TaskEvent.objects.get(event_type="emergency_recovery").reason == "disk replaced"
     assert claim_one(worker)
 
 

@@ -33,12 +33,12 @@ def listed(api: Caller, query: str) -> list[str]:
 
 
 def test_tasks_are_selected_by_who_made_them_key_class_and_stall(api, worker):
-    plain, keyed, broken, stalled = (spawn_note(limit_key=key) for key in ("", "disk-a", "", ""))
+    plain, keyed, broken, stalled = (spawn_note(concurrency_key=key) for key in ("", "disk-a", "", ""))
     Task.objects.filter(pk=keyed.pk).update(created_by="key:ingest")
     claims = {claim.task_id: claim for claim in worker_calls.claim(worker, limit=4)}
     worker_calls.fail(claims[broken.task_id], "invalid", "no such file", REPORT)
     Task.objects.filter(pk=stalled.pk).update(lease_until=clock.now() - timedelta(seconds=1))
-    assert listed(api, "limit_key=disk-a") == listed(api, "created_by=key:ingest") == [str(keyed.task_id)]
+    assert listed(api, "concurrency_key=disk-a") == listed(api, "created_by=key:ingest") == [str(keyed.task_id)]
     assert listed(api, "failure_class=invalid") == [str(broken.task_id)]
     assert listed(api, "stalled=true") == [str(stalled.task_id)]
     assert listed(api, "stalled=false&status=claimed") == [str(keyed.task_id), str(plain.task_id)]
@@ -174,8 +174,8 @@ def test_a_workers_detail_is_not_sent_again_until_it_reports_or_takes_a_task(api
 def test_events_are_selected_by_verb_and_actor_also_archived_ones(api, worker):
     task = completed(50)
     for _ in range(2):
-        events = api.get(f"tasks/{task.task_id}/events?verb=completed").body["events"]
-        assert [event["verb"] for event in events] == ["completed"]
+        events = api.get(f"tasks/{task.task_id}/events?event_type=completed").body["events"]
+        assert [event["event_type"] for event in events] == ["completed"]
         assert api.get(f"tasks/{task.task_id}/events?actor=nobody").body["events"] == []
         archive_all()
     assert api.get(f"tasks/{task.task_id}/events?vreb=completed").status_code == 400

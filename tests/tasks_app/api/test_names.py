@@ -77,7 +77,7 @@ def test_a_run_of_ones_own_stages_is_spawned_whole(api):
     mosaic = tasks["mosaic"]
     assert (mosaic.join_quorum, mosaic.timeout_sec, tasks["image"].priority) == (2, 60, 9)
     assert TaskDependency.objects.filter(child_task_id=mosaic.task_id).count() == 3
-    assert TaskEvent.objects.get(verb="run_started").actor == "key:ingest"
+    assert TaskEvent.objects.get(event_type="run_started").actor == "key:ingest"
 
 
 def test_the_graph_shows_tasks_and_edges_alone(api):

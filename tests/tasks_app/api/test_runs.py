@@ -106,7 +106,7 @@ def test_cancel_and_retry_by_post_with_a_look_ahead(operator, worker):
     assert look.body["run"]["cancelled"] == 0
     done = operator.post(f"runs/{run.run_id}/cancel", {"reason": "wrong field"})
     assert (done.status_code, done.body["run"]["reason"]) == (202, "2 tasks asked to stop")
-    event = TaskEvent.objects.get(verb="run_cancelled")
+    event = TaskEvent.objects.get(event_type="run_cancelled")
     assert (event.actor, event.reason) == ("key:ingest", "wrong field")
     refused = operator.post(f"runs/{run.run_id}/retry")
     assert (refused.status_code, refused.body["code"]) == (409, "run_refuses")

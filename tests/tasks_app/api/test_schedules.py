@@ -20,7 +20,7 @@ def test_a_schedule_is_made_read_and_listed(api):
     assert len(made.body["upcoming"]) == 5
     assert made.body["next_run_at"] == made.body["upcoming"][0]
     assert api.get("schedules/nightly").body == made.body
-    assert TaskEvent.objects.get(verb="schedule_made").reason == "every night"
+    assert TaskEvent.objects.get(event_type="schedule_made").reason == "every night"
     (listed,) = api.get("schedules?enabled=true&task_name=note").body["schedules"]
     assert (listed["name"], listed["cron"], listed["priority"]) == ("nightly", "30 2 * * *", 8)
     assert api.get("schedules?enabled=false").body["schedules"] == []
@@ -67,7 +67,7 @@ def test_a_schedule_is_disabled_enabled_run_and_deleted(api):
     assert api.get("schedules/nightly").body["last_task_id"] == ran.body["task_id"]
     assert api.delete("schedules/nightly?reason=obsolete").status_code == 204
     assert api.get("schedules/nightly").body["code"] == "schedule_not_found"
-    assert TaskEvent.objects.get(verb="schedule_deleted").reason == "obsolete"
+    assert TaskEvent.objects.get(event_type="schedule_deleted").reason == "obsolete"
     assert Task.objects.count() == 1
 
 

@@ -29,7 +29,7 @@ def test_a_failed_task_is_respawned_with_edited_params(api, worker):
     fresh = api.get(response.headers["Location"]).body
     assert fresh["task_id"] == response.body["task_id"] != str(old.task_id)
     assert (fresh["params"], fresh["priority"], fresh["timeout_sec"]) == ({"text": "mended"}, 12, 90)
-    copied = TaskEvent.objects.get(verb="copied")
+    copied = TaskEvent.objects.get(event_type="copied")
     assert (copied.actor, copied.reason, copied.detail["from"]) == ("key:ingest", "path was wrong", str(old.task_id))
 
 
@@ -86,13 +86,13 @@ def test_a_limit_is_set_seen_changed_and_removed(api, worker):
     assert listed == {"scope": "queue", "name": queue, "size": 1, "taken": 1, "explicit": True}
     assert api("PUT", f"limits/queue/{queue}", {"size": 4}).body["size"] == 4
     assert api.delete(f"limits/queue/{queue}", {"reason": "new disk"}).status_code == 204
-    event = TaskEvent.objects.get(verb="limit_removed")
+    event = TaskEvent.objects.get(event_type="limit_removed")
     assert (event.actor, event.reason) == ("key:ingest", "new disk")
     assert api.get(f"limits/queue/{queue}").body["code"] == "limit_not_found"
 
 
 def test_a_limit_keys_name_may_hold_a_slash(api):
-    spawn_note(limit_key="disk/a")
+    spawn_note(concurrency_key="disk/a")
     assert api("PUT", "limits/key/disk/a", {"size": 3}).status_code == 200
     assert Limit.objects.get(scope="key", name="disk/a").size == 3
     assert [limit["name"] for limit in api.get("limits?scope=key&name=disk/").body["limits"]] == ["disk/a"]

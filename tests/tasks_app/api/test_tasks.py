@@ -186,7 +186,7 @@ def test_delete_cancels_a_pending_task(api):
     task = spawn_note()
     response = api.delete(f"tasks/{task.task_id}", {"reason": "wrong file"})
     assert (response.status_code, response.body["status"]) == (200, "cancelled")
-    event = TaskEvent.objects.get(verb="cancelled")
+    event = TaskEvent.objects.get(event_type="cancelled")
     assert (event.actor, event.reason) == ("key:ingest", "wrong file")
 
 
@@ -226,13 +226,13 @@ def test_events_and_attempts_tell_the_tasks_story(api, worker):
     task = spawn_note()
     worker_calls.fail(claim_one(worker), "error", "boom", worker_calls.AttemptReport(traceback="Trace", exit_code=1))
     events = api.get(f"tasks/{task.task_id}/events").body["events"]
-    assert [event["verb"] for event in events] == ["spawned", "claimed", "retrying"]
+    assert [event["event_type"] for event in events] == ["spawned", "claimed", "retrying"]
     (attempt,) = api.get(f"tasks/{task.task_id}/attempts").body["attempts"]
     assert (attempt["number"], attempt["outcome"], attempt["exit_code"]) == (1, "error", 1)
     assert attempt["worker_id"] == "worker-1"
     first = api.get(f"tasks/{task.task_id}/events?limit=2").body
     rest = api.get(first["next"]).body
-    assert [event["verb"] for event in first["events"] + rest["events"]] == ["spawned", "claimed", "retrying"]
+    assert [event["event_type"] for event in first["events"] + rest["events"]] == ["spawned", "claimed", "retrying"]
 
 
 @pytest.mark.parametrize("path", [f"tasks/{UUID(int=7)}", "tasks/a1b2c3d4-...", f"tasks/{UUID(int=7)}/events"])
@@ -260,13 +260,13 @@ def test_a_spawn_may_say_how_long_to_wait_for_whom_and_under_which_limit(api):
         "params": {"text": "a"},
         "depends_on": [str(first.task_id), str(second.task_id)],
         "join": {"quorum": 1, "deadline_sec": 60},
-        "limit_key": "disk-a",
-        "max_wait_sec": 30,
-        "budget_sec": 600,
-        "silence_sec": 90,
+        "concurrency_key": "disk-a",
+        "queue_timeout_sec": 30,
+        "total_timeout_sec": 600,
+        "idle_timeout_sec": 90,
     }
     told = api.post("tasks", body).body
-    assert (told["limit_key"], told["join_quorum"], told["silence_sec"]) == ("disk-a", 1, 90)
+    assert (told["concurrency_key"], told["join_quorum"], told["idle_timeout_sec"]) == ("disk-a", 1, 90)
     assert told["join_deadline_at"] < told["deadline_at"]
     assert api.post("tasks", body | {"join": {"quorum": 1, "quota": 2}}).status_code == 422
     assert told["expires_at"] < told["join_deadline_at"]

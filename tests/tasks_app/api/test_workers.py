@@ -40,7 +40,7 @@ def test_a_worker_is_paused_resumed_drained_and_recycled_with_reasons(api, worke
     assert api.post("workers/worker-1/resume", {"reason": "cleaned"}).body["state"] == "idle"
     assert api.post(f"workers/{worker.pk}/recycle").body["ordered"] == "recycle"
     assert api.post(f"workers/{worker.pk}/drain", {"reason": "new kernel"}).body["state"] == "draining"
-    events = TaskEvent.objects.filter(verb="worker_ordered").order_by("id")
+    events = TaskEvent.objects.filter(event_type="worker_ordered").order_by("id")
     assert [(event.detail["ordered"], event.reason) for event in events] == [
         ("pause", "disk is full"), ("resume", "cleaned"), ("recycle", ""), ("drain", "new kernel"),
     ]  # fmt: skip

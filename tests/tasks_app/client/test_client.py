@@ -94,7 +94,7 @@ async def test_cancel_retry_and_who_did_it(config: AbsurdConfig):
     async with AbsurdClient(config) as client:
         task = await client.spawn("echo", {"value": 1})
         assert (await client.cancel(task.task_id, reason="wrong field")).status == "cancelled"
-        event = await in_thread(TaskEvent.objects.get)(verb="cancelled")
+        event = await in_thread(TaskEvent.objects.get)(event_type="cancelled")
         assert event.reason == "wrong field"
         assert event.actor == "key:ABSURD_API_KEY" if config.is_server else event.actor.startswith("client:")
         assert (await client.retry(task.task_id)).status == "pending"
@@ -151,7 +151,7 @@ async def test_by_a_server_many_tasks_take_few_requests_and_faults_are_numbered_
                 ParamsInvalid, client.spawn_many([*wanted[:60], NewTask(task_name="sleep", params={"seconds": "long"})])
             )
             assert [problem["path"] for problem in fault.problems] == ["tasks.60.params.seconds"]
-    address = in_thread(lambda: TaskEvent.objects.filter(verb="spawned").values("created_at").distinct().count())
+    address = in_thread(lambda: TaskEvent.objects.filter(event_type="spawned").values("created_at").distinct().count())
     assert await address() <= 3
 
 

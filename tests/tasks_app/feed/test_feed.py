@@ -176,7 +176,7 @@ async def test_numbers_beyond_32_bits_work():
 
 
 def told(event_id: int) -> Told:
-    event = TaskEvent(id=event_id, task_id=uuid4(), queue_name="q", verb="spawned", to_status="pending")
+    event = TaskEvent(id=event_id, task_id=uuid4(), queue_name="q", event_type="spawned", to_status="pending")
     return Told(event=event, message=Message(kind="task_update", text=str(event_id), event_id=event_id))
 
 

@@ -12,7 +12,7 @@ import pytest
 from django.db import transaction
 
 from tasks_app.engine import worker_calls
-from tasks_app.engine.events import Act, announce
+from tasks_app.engine.events import Change, announce
 from tasks_app.models import Run, TaskEvent
 from tasks_app.operations.pause import pause
 from tasks_app.operations.reprioritize import reprioritize
@@ -25,9 +25,9 @@ from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def announced(verb: str, **worker: object) -> None:
+def announced(event_type: str, **worker: object) -> None:
     with transaction.atomic():
-        announce(Act(verb=verb, actor="worker:w1", detail={"worker": worker}))
+        announce(Change(event_type=event_type, actor="worker:w1", detail={"worker": worker}))
 
 
 async def test_what_happens_to_workers_is_told(live_environment):
@@ -37,13 +37,13 @@ async def test_what_happens_to_workers_is_told(live_environment):
             worker = await in_thread(make_worker)()
             await in_thread(order_worker)(worker.pk, "pause", actor="user:olga", reason="noisy disk")
             told = await client.next()
-            assert (told["type"], told["verb"], told["actor"]) == ("worker_update", "worker_ordered", "user:olga")
+            assert (told["type"], told["event_type"], told["actor"]) == ("worker_update", "worker_ordered", "user:olga")
             assert told["reason"] == "noisy disk"
             assert told["worker"]["boot_id"] == str(worker.pk)
             assert told["event_id"] == await in_thread(lambda: TaskEvent.objects.latest("id").pk)()
             await in_thread(announced)("worker_stopped", worker_id="w1", queues=["night"])
             stopped = await client.next()
-            assert (stopped["verb"], stopped["worker"]["worker_id"]) == ("worker_stopped", "w1")
+            assert (stopped["event_type"], stopped["worker"]["worker_id"]) == ("worker_stopped", "w1")
         async with socket(port, f"since={told['event_id']}") as client:
             await client.next()
             assert await client.next() == stopped
@@ -61,7 +61,7 @@ async def test_a_worker_is_of_the_queues_that_it_serves_and_of_no_task_or_run():
     ):
         async with listening(f"since=0&{query}") as listener:
             if heard:
-                assert (await listener.next())["verb"] == "worker_registered"
+                assert (await listener.next())["event_type"] == "worker_registered"
             else:
                 assert await listener.communicator.receive_nothing(0.2, 0.02)
 

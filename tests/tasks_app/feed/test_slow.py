@@ -30,7 +30,7 @@ def write_much(count: int = EVENTS) -> int:
             event_window.enter()
             detail = {"worker": {"worker_id": "w", "blob": "x" * BLOB_BYTES}}
             TaskEvent.objects.bulk_create(
-                TaskEvent(verb="worker_changed", actor="worker:w", detail=detail) for _ in range(500)
+                TaskEvent(event_type="worker_changed", actor="worker:w", detail=detail) for _ in range(500)
             )
     return int(TaskEvent.objects.latest("id").pk)
 

@@ -55,7 +55,7 @@ def test_a_task_reads_the_same_before_and_after_archiving(api):
     assert after == [{**before[0], "archived": True}, *before[1:]]
     assert before[0]["depends_on"] == [str(parent.task_id)]
     assert before[0]["worker_id"] == "worker-1"
-    assert [event["verb"] for event in after[1]["events"]] == ["spawned", "claimed", "completed"]
+    assert [event["event_type"] for event in after[1]["events"]] == ["spawned", "claimed", "completed"]
 
 
 def test_archived_events_come_in_pages(api):
@@ -127,7 +127,7 @@ def test_a_failed_task_can_be_retried_after_its_parent_was_archived():
     assert claim_one(make_worker()).params["text"] == "from the archive"
 
 
-@pytest.mark.parametrize("through", ["depends_on", "runs_after"])
+@pytest.mark.parametrize("through", ["depends_on", "depends_on_runs"])
 def test_a_child_of_a_task_that_was_archived_as_failed_fails_at_once_and_says_so(through):
     run = Run.objects.create(workflow="standard-pipeline")
     parent = failed(100, run=run)
@@ -142,7 +142,7 @@ def test_a_child_of_an_archived_run_that_completed_runs():
     run = Run.objects.create(workflow="standard-pipeline")
     completed(100, run=run)
     archive_all()
-    child = spawn_note(runs_after=[run.run_id])
+    child = spawn_note(depends_on_runs=[run.run_id])
     assert (child.hold, TaskDependency.objects.filter(child_task_id=child.task_id).count()) == (0, 1)
 
 
@@ -260,7 +260,7 @@ def test_the_command_previews_and_then_prunes():
     out = StringIO()
     call_command("absurd_prune", "--older-than-days", "0", stdout=out)
     assert "2 tasks were archived" in out.getvalue()
-    assert TaskEvent.objects.filter(verb="archived").count() == 2
+    assert TaskEvent.objects.filter(event_type="archived").count() == 2
 
 
 @pytest.mark.parametrize("arguments", [["--batch", "0"], ["--older-than-days", "-1"], ["--older-than-days", "x"]])

@@ -106,12 +106,12 @@ def test_an_old_document_is_read_after_a_column_was_added_and_another_dropped():
     task = completed(40)
     do_prune()
     row = ArchivedTask.objects.get()
-    for column in ("limit_key", "bindings", "silence_sec", "cores", "progress_message"):
+    for column in ("concurrency_key", "bindings", "idle_timeout_sec", "cores", "progress_message"):
         del row.task[column]
     row.task["colour"] = "green"
     row.save()
     found = archive.find_task(task.task_id)
-    assert (found.limit_key, found.bindings, found.silence_sec, found.cores) == ("", {}, None, 1)
+    assert (found.concurrency_key, found.bindings, found.idle_timeout_sec, found.cores) == ("", {}, None, 1)
     assert found.progress_message == ""
     assert not hasattr(found, "colour")
 
@@ -254,10 +254,10 @@ def deltas() -> Counter:
 def test_a_prune_by_hand_is_told_among_the_events():
     completed(40)
     do_prune()
-    event = TaskEvent.objects.get(verb="archived")
+    event = TaskEvent.objects.get(event_type="archived")
     assert (event.actor, event.task_id, event.detail["tasks"]) == ("user:test", None, 1)
     assert not do_prune()
-    assert TaskEvent.objects.filter(verb="archived").count() == 1
+    assert TaskEvent.objects.filter(event_type="archived").count() == 1
 
 
 def test_a_document_is_plain_json_by_column_name():
@@ -344,8 +344,8 @@ def test_reports_of_progress_are_forgotten_after_a_day_and_nothing_else_is():
         worker_calls.report_progress(claim_one(worker), fraction=0.1, message="old")
     spawn_note()
     worker_calls.report_progress(claim_one(worker), fraction=0.2, message="young")
-    before = set(TaskEvent.objects.exclude(verb="progress").values_list("id", flat=True))
+    before = set(TaskEvent.objects.exclude(event_type="progress").values_list("id", flat=True))
     RetentionSweep().sweep()
-    left = TaskEvent.objects.filter(verb="progress")
+    left = TaskEvent.objects.filter(event_type="progress")
     assert [event.detail["update"]["progress_message"] for event in left] == ["young"]
-    assert set(TaskEvent.objects.exclude(verb="progress").values_list("id", flat=True)) == before
+    assert set(TaskEvent.objects.exclude(event_type="progress").values_list("id", flat=True)) == before

@@ -12,7 +12,7 @@ from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.models import Hold, Task
 from tasks_app.postgresql import clock
 from tasks_app.testing import frozen_clock
-from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
+from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ def test_a_hold_that_outlived_its_reason_is_released(worker):
     Sweeper().sweep()
     child.refresh_from_db()
     assert child.hold == 0
-    assert verbs(child) == ["spawned", "released", "released"]
+    assert event_types(child) == ["spawned", "released", "released"]
 
 
 def test_a_hold_with_a_reason_stays(worker):
@@ -37,7 +37,7 @@ def test_a_hold_with_a_reason_stays(worker):
 
 def test_a_due_task_becomes_claimable_and_an_overdue_one_fails():
     with frozen_clock() as frozen:
-        due = spawn_note(run_after=frozen.now + timedelta(hours=1))
+        due = spawn_note(scheduled_at=frozen.now + timedelta(hours=1))
         overdue = spawn_note(expires_at=frozen.now + timedelta(hours=1))
         frozen.tick(3600)
         Sweeper().sweep()

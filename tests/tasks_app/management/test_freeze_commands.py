@@ -36,10 +36,10 @@ def test_freezing_stops_claims_until_thawed(worker):
     claim_one(worker)
     assert "1 claimed tasks go on" in says("absurd_freeze", "--reason", "disk is full", "--yes")
     assert worker_calls.claim(worker, limit=1) == []
-    event = TaskEvent.objects.get(verb="frozen")
+    event = TaskEvent.objects.get(event_type="frozen")
     assert event.reason == "disk is full" and event.actor.startswith("cli:")
     assert "disk is full" in says("absurd_thaw", "--reason", "cleaned up")
-    assert TaskEvent.objects.get(verb="thawed").reason == "cleaned up"
+    assert TaskEvent.objects.get(event_type="thawed").reason == "cleaned up"
     assert len(worker_calls.claim(worker, limit=1)) == 1
 
 

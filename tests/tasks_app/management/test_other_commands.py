@@ -230,7 +230,7 @@ def test_the_emergency_stop_says_what_it_will_do_and_does_no_more(worker, monkey
     assert says("absurd_emergency_stop", "--reason", "disk is full").endswith("everything is frozen\n")
     assert (current().reason, Task.objects.filter(status="cancelled").count()) == ("disk is full", 0)
     assert worker_calls.claim(worker, limit=1) == []
-    event = TaskEvent.objects.get(verb="emergency_stop")
+    event = TaskEvent.objects.get(event_type="emergency_stop")
     assert event.actor.startswith("cli:") and event.reason == "disk is full"
 
 
@@ -255,7 +255,7 @@ def test_pressed_again_it_stops_more_and_the_recovery_brings_back_what_it_took(w
         task.refresh_from_db()
         assert task.status == status
     assert not Freeze.objects.exists()
-    assert TaskEvent.objects.get(verb="emergency_recovery").reason == "disk replaced"
+    assert TaskEvent.objects.get(event_type="emergency_recovery").reason == "disk replaced"
 
 
 def test_the_recovery_retries_failed_tasks_by_condition_and_resumes_paused_workers():

@@ -54,7 +54,7 @@ def test_cancel_and_retry_do_what_the_dry_run_says(worker):
     assert told("cancel", str(run.run_id), "--dry-run") == "linear tile: 3 cancelled (dry run: nothing was done)\n"
     assert state(run).cancelled == 0
     assert told("cancel", str(run.run_id), "--yes", "--reason", "wrong field") == "linear tile: 3 cancelled\n"
-    event = TaskEvent.objects.get(verb="run_cancelled")
+    event = TaskEvent.objects.get(event_type="run_cancelled")
     assert event.actor.startswith("cli:")
     assert event.reason == "wrong field"
     assert json.loads(told("retry", str(run.run_id), "--yes", "--json"))["counts"]["retried"] == 3

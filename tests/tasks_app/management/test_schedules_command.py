@@ -44,7 +44,7 @@ def test_list_of_nothing_says_so():
 def test_run_spawns_now_and_says_what(nightly):
     told = json.loads(says("run", "nightly", "--reason", "after repair", "--json"))
     assert told["task_id"] == str(Task.objects.get().task_id)
-    event = TaskEvent.objects.get(verb="schedule_run")
+    event = TaskEvent.objects.get(event_type="schedule_run")
     assert event.reason == "after repair" and event.actor.startswith("cli:")
     nightly.refresh_from_db()
     assert nightly.next_run_at is not None

@@ -77,7 +77,7 @@ def test_show_tells_facts_attempts_and_events(worker):
         assert part in text, part
     body = json_of("absurd_tasks", "show", task.task_id)
     assert (body["task"]["task_id"], len(body["attempts"])) == (str(task.task_id), 1)
-    assert [event["verb"] for event in body["events"]] == verbs(task)
+    assert [event["event_type"] for event in body["events"]] == verbs(task)
 
 
 def test_control_characters_of_an_error_do_not_reach_the_terminal():
@@ -127,7 +127,7 @@ def test_cancel_by_id_is_done_at_once_and_says_who_and_why(worker):
     assert says("absurd_cancel", waiting.task_id, running.task_id, "--reason", "wrong field") == (
         "1 cancelled, 1 asked to stop\n"
     )
-    event = TaskEvent.objects.get(verb="cancelled")
+    event = TaskEvent.objects.get(event_type="cancelled")
     assert event.reason == "wrong field" and event.actor.startswith("cli:")
 
 

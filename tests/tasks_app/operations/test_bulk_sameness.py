@@ -84,9 +84,9 @@ def spawn_one(chance: random.Random, made: list[UUID], run: Run) -> UUID:
         max_retries=chance.choice([0, 1, 3]),
         depends_on=parents,
         join=join,
-        limit_key=chance.choice(["", "", "antenna"]),
+        concurrency_key=chance.choice(["", "", "antenna"]),
         run=chance.choice([None, run]),
-        budget_sec=chance.choice([None, 3.0, 90_000.0]),
+        total_timeout_sec=chance.choice([None, 3.0, 90_000.0]),
     )
     return spawn(request, actor=ACTOR).task_id
 

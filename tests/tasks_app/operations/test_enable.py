@@ -59,7 +59,7 @@ def test_disabled_nothing_is_claimed_and_what_runs_goes_on(worker):
     assert Task.objects.filter(status="completed").count() == 1
     enable(actor="user:ann")
     assert len(worker_calls.claim(worker, limit=1)) == 1
-    assert list(TaskEvent.objects.filter(task_id=None).values_list("verb", "actor", "reason")) == [
+    assert list(TaskEvent.objects.filter(task_id=None).values_list("event_type", "actor", "reason")) == [
         ("disabled", "user:ann", "storm"),
         ("enabled", "user:ann", ""),
     ]

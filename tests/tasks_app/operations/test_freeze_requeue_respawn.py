@@ -23,7 +23,7 @@ BY = {"actor": "user:alice", "reason": "disk is full"}
 
 
 def told(verb: str) -> TaskEvent:
-    return TaskEvent.objects.get(verb=verb, task_id=None)
+    return TaskEvent.objects.get(event_type=verb, task_id=None)
 
 
 def test_while_frozen_nothing_is_claimed_and_spawns_are_held(worker):
@@ -65,7 +65,7 @@ def test_a_stalled_claim_is_requeued_as_lost(worker):
     Task.objects.filter(pk=task.pk).update(lease_until=clock.now() - timedelta(seconds=1))
     assert requeue(task.task_id, **BY).status == "pending"
     assert verbs(task) == ["spawned", "claimed", "retrying"]
-    assert TaskEvent.objects.get(verb="retrying").actor == "user:alice"
+    assert TaskEvent.objects.get(event_type="retrying").actor == "user:alice"
     with pytest.raises(LostClaim):
         worker_calls.complete(claim, {}, REPORT)
 
@@ -95,13 +95,15 @@ def test_a_pending_task_cannot_be_requeued():
 
 def test_a_respawned_task_is_a_changed_copy_that_stands_alone(worker):
     parent = spawn_note()
-    child = spawn_note(params={}, bindings={"text": Binding(task_id=parent.task_id, field="title")}, limit_key="a")
+    child = spawn_note(
+        params={}, bindings={"text": Binding(task_id=parent.task_id, field="title")}, concurrency_key="a"
+    )
     worker_calls.complete(claim_one(worker), {"title": "from above"}, REPORT)
     fresh = respawn(child.task_id, priority=15, **BY)
-    assert (fresh.params, fresh.priority, fresh.limit_key) == ({"text": "from above"}, 15, "a")
+    assert (fresh.params, fresh.priority, fresh.concurrency_key) == ({"text": "from above"}, 15, "a")
     assert fresh.bindings == {}
-    assert TaskEvent.objects.get(verb="respawned", task_id=child.task_id).detail["as"] == str(fresh.task_id)
-    assert TaskEvent.objects.get(verb="copied").detail["from"] == str(child.task_id)
+    assert TaskEvent.objects.get(event_type="respawned", task_id=child.task_id).detail["as"] == str(fresh.task_id)
+    assert TaskEvent.objects.get(event_type="copied").detail["from"] == str(child.task_id)
     with pytest.raises(ParamsInvalid, match=r"params\.copies"):
         respawn(child.task_id, params={"text": "a", "copies": 99}, **BY)
 
@@ -121,13 +123,16 @@ def test_a_limit_counts_what_runs_already_shrinks_gently_and_goes(worker):
     assert LimitSlot.objects.count() <= 2
     remove_limit("queue", "dsa110-pipeline", **BY)
     assert len(worker_calls.claim(worker, limit=5)) == 3
-    assert (told("limit_removed").reason, TaskEvent.objects.filter(verb="limit_set").count()) == ("disk is full", 2)
+    assert (told("limit_removed").reason, TaskEvent.objects.filter(event_type="limit_set").count()) == (
+        "disk is full",
+        2,
+    )
 
 
 def test_a_key_whose_limit_is_removed_falls_back_to_one_at_a_time(worker):
     set_limit("key", "disk-a", 3, **BY)
     for _ in range(4):
-        spawn_note(limit_key="disk-a")
+        spawn_note(concurrency_key="disk-a")
     claims = worker_calls.claim(worker, limit=5)
     assert len(claims) == 3
     remove_limit("key", "disk-a", **BY)

@@ -17,7 +17,7 @@ ALICE = {"actor": "user:alice", "reason": "wrong field"}
 def test_a_pending_task_is_cancelled_at_once(worker):
     task = cancel(spawn_note().task_id, **ALICE)
     assert task.status == "cancelled"
-    event = TaskEvent.objects.get(verb="cancelled")
+    event = TaskEvent.objects.get(event_type="cancelled")
     assert (event.actor, event.reason) == ("user:alice", "wrong field")
     assert worker_calls.claim(worker, limit=1) == []
 
@@ -70,7 +70,7 @@ def test_a_new_priority_changes_who_goes_first(worker):
     first, second = spawn_note(), spawn_note()
     reprioritize(second.task_id, 15, **ALICE)
     assert claim_one(worker).task_id == second.task_id
-    assert TaskEvent.objects.get(verb="reprioritized").detail["from"] == 5
+    assert TaskEvent.objects.get(event_type="reprioritized").detail["from"] == 5
     assert claim_one(worker).task_id == first.task_id
 
 

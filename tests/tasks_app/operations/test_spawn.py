@@ -23,7 +23,12 @@ def test_it_stores_a_pending_task_and_one_event():
     assert (stored.status, stored.priority, stored.params) == ("pending", 12, {"text": "hello"})
     assert (stored.timeout_sec, stored.max_retries, stored.created_by) == (3600, 3, "user:test")
     event = TaskEvent.objects.get(task_id=task.task_id)
-    assert (event.verb, event.from_status, event.to_status, event.actor) == ("spawned", "", "pending", "user:test")
+    assert (event.event_type, event.from_status, event.to_status, event.actor) == (
+        "spawned",
+        "",
+        "pending",
+        "user:test",
+    )
 
 
 def test_it_names_every_bad_param():
@@ -74,7 +79,7 @@ def test_one_bad_request_of_many_spawns_nothing():
 
 
 def test_a_task_for_later_is_not_claimed_now(worker):
-    task = spawn_note(run_after=clock.now() + timedelta(hours=1))
+    task = spawn_note(scheduled_at=clock.now() + timedelta(hours=1))
     assert task.display_status == "scheduled"
     assert worker_calls.claim(worker, limit=1) == []
 

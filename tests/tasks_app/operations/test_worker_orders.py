@@ -22,11 +22,11 @@ def test_an_order_is_kept_with_who_gave_it_and_told_once():
         worker = order_worker(worker.pk, "pause", actor="user:ann", reason="disk is being mended")
     worker.refresh_from_db()
     assert (worker.ordered, worker.ordered_by, worker.order_reason) == ("pause", "user:ann", "disk is being mended")
-    (event,) = TaskEvent.objects.filter(verb="worker_ordered")
+    (event,) = TaskEvent.objects.filter(event_type="worker_ordered")
     assert (event.actor, event.reason, event.detail["ordered"]) == ("user:ann", "disk is being mended", "pause")
     assert event.detail["worker"]["boot_id"] == str(worker.pk)
     assert order_worker(str(worker.pk), "", actor="user:ann").ordered == ""
-    assert TaskEvent.objects.filter(verb="worker_ordered").last().detail["ordered"] == "resume"
+    assert TaskEvent.objects.filter(event_type="worker_ordered").last().detail["ordered"] == "resume"
 
 
 @pytest.mark.parametrize(("ordered", "state"), [("pause", "paused"), ("drain", "draining"), ("recycle", "draining")])

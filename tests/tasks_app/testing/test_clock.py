@@ -83,7 +83,7 @@ def test_a_moment_without_a_time_zone_is_refused():
 @pytest.mark.django_db
 def test_everything_that_the_queue_writes_carries_the_frozen_time():
     with frozen_clock(NEW_YEAR) as frozen:
-        task = spawn_note(run_after=NEW_YEAR + timedelta(hours=1))
+        task = spawn_note(scheduled_at=NEW_YEAR + timedelta(hours=1))
         assert len(drain()) == 0
         frozen.tick(3600)
         assert drain().only.outcome == "completed"

@@ -87,7 +87,7 @@ def test_a_retry_comes_when_the_clock_has_moved_on():
 
 def test_what_waits_too_long_fails_instead_of_running():
     with frozen_clock() as frozen:
-        task = make_task("kit", max_wait_sec=60)
+        task = make_task("kit", queue_timeout_sec=60)
         pause("dsa110-pipeline", actor="user:test", reason="full disk")
         frozen.tick(61)
         assert len(drain()) == 0

@@ -133,7 +133,7 @@ def test_a_list_param_gathers_what_the_completed_parents_have_in_their_order(wor
 def test_a_task_may_wait_for_whole_runs(worker):
     run = Run.objects.create(workflow="standard-pipeline")
     inside = [spawn_note(run=run), spawn_note(run=run)]
-    after = spawn_note(runs_after=[run.run_id])
+    after = spawn_note(depends_on_runs=[run.run_id])
     complete_next(worker, len(inside) - 1)
     assert state(after) == "waiting"
     complete_next(worker)

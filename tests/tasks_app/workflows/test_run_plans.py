@@ -56,11 +56,11 @@ def test_common_params_and_options_reach_every_task_and_outside_tasks_can_be_wai
     outside, run_id = uuid4(), uuid4()
     plan = RunPlan("x").stage(
         "image", "note", params={"copies": 3}, fan_out=[{"text": "a"}, {"text": "b", "copies": 1}],
-        priority=9, depends_on=[outside], runs_after=[run_id],
+        priority=9, depends_on=[outside], depends_on_runs=[run_id],
     )  # fmt: skip
     first, second = plan.requests()
     assert (first.params, second.params) == ({"text": "a", "copies": 3}, {"text": "b", "copies": 1})
-    assert (first.priority, first.depends_on, first.runs_after) == (9, [outside], [run_id])
+    assert (first.priority, first.depends_on, first.depends_on_runs) == (9, [outside], [run_id])
 
 
 def test_a_circle_of_stages_is_refused_and_shown():

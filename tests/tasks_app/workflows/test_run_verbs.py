@@ -47,7 +47,7 @@ def test_cancel_stops_what_runs_and_cancels_what_does_not(worker):
     assert state(run).word == "cancelled"
     about_tasks = TaskEvent.objects.filter(verb__in=["cancelled", "cancel_requested"], actor="user:alice")
     assert {event.reason for event in about_tasks} == {"wrong field"}
-    about_run = TaskEvent.objects.get(verb="run_cancelled")
+    about_run = TaskEvent.objects.get(event_type="run_cancelled")
     assert (about_run.run_id, about_run.actor, about_run.reason) == (run.run_id, "user:alice", "wrong field")
     assert about_run.detail == {"cancelled": 2, "stopping": 1, "finished": 1}
 
@@ -63,7 +63,7 @@ def test_cancelling_a_finished_run_changes_nothing(worker):
     run = begin(linear())
     finish_all(worker)
     assert cancel_run(run.run_id, **ALICE) == CancelCounts(finished=3)
-    assert not TaskEvent.objects.filter(verb="run_cancelled").exists()
+    assert not TaskEvent.objects.filter(event_type="run_cancelled").exists()
 
 
 def test_an_unknown_run_is_named():
@@ -83,7 +83,7 @@ def test_a_retried_run_goes_on_to_its_end(worker, failure_class):
     assert task_of(run, "image").status == "failed"
     assert retry_run(run.run_id, **ALICE) == expected
     assert verbs(task_of(run, "image"))[-1] == "retried"
-    event = TaskEvent.objects.get(verb="run_retried")
+    event = TaskEvent.objects.get(event_type="run_retried")
     assert (event.run_id, event.reason, event.detail["retried"]) == (run.run_id, "wrong field", 1)
     assert set(finish_all(worker)) == {"image", "measure"}
     assert task_of(run, "convert").claim_epoch == 1
@@ -129,7 +129,7 @@ def test_from_a_stage_on_completed_tasks_are_done_again_by_copies(worker):
     for stage in ("image", "measure"):
         old[stage].refresh_from_db()
         assert (old[stage].status, old[stage].stage) == ("completed", f"{stage}~1")
-        event = TaskEvent.objects.get(task_id=old[stage].task_id, verb="superseded")
+        event = TaskEvent.objects.get(task_id=old[stage].task_id, event_type="superseded")
         assert event.detail["by"] == str(task_of(run, stage).task_id)
     image = claim_all(worker)["image"]
     assert image.params == {"text": "done"}

@@ -64,7 +64,7 @@ def test_it_begins_whole_or_not_at_all_and_says_who_began_it(settings):
     assert (Run.objects.count(), Task.objects.count()) == (0, 0)
     run = begin(linear())
     assert (run.workflow, run.label, run.created_by) == ("linear", "tile", "user:test")
-    event = TaskEvent.objects.get(verb="run_started")
+    event = TaskEvent.objects.get(event_type="run_started")
     assert (event.run_id, event.detail["tasks"], event.task_id) == (run.run_id, 3, None)
 
 
@@ -145,7 +145,7 @@ def test_a_run_that_waits_for_another_is_not_stalled_until_that_one_fails(worker
 
 def test_runs_after_waits_for_every_task_of_the_run(worker):
     night = begin(diamond())
-    begin(RunPlan("nightly").stage("report", "note", params=HELLO, runs_after=[night.run_id]))
+    begin(RunPlan("nightly").stage("report", "note", params=HELLO, depends_on_runs=[night.run_id]))
     assert finish_all(worker)[-1] == "report"
 
 

@@ -143,7 +143,7 @@ def freeze_worker(game: Game) -> None:
     polling.wait_for("the refused products' removal", lambda: not polling.leftovers_below(game.data, first.claim_token))
     game.expect_outcomes(task, ["lost", "completed"])
     # Its renewal may be refused as well as its completion, whichever it tries first.
-    game.expect_verbs(task, [*TRIED_AGAIN, *["refused"] * polling.verbs(task).count("refused")])
+    game.expect_verbs(task, [*TRIED_AGAIN, *["refused"] * polling.event_types(task).count("refused")])
     game.expect("the good product stands", polling.fresh(task).result == done.result, polling.fresh(task).result)
 
 
@@ -158,8 +158,8 @@ def poison_task(game: Game) -> None:
         game.crew.start()
         polling.wait_for("the death of a worker", lambda: not game.crew.hands[-1].alive)
         renewed_at = polling.last_renewal(poison)
-        verb = ("retrying", "retrying", "failed")[death - 1]
-        lost = polling.event(poison, verb, nth=min(death, 2) if verb == "retrying" else 1)
+        event_type = ("retrying", "retrying", "failed")[death - 1]
+        lost = polling.event(poison, event_type, nth=min(death, 2) if event_type == "retrying" else 1)
         slowest = max(slowest, (lost.created_at - renewed_at).total_seconds())
     game.report.recovered("taken from the dead worker after its last renewal", slowest, game.recovery_bound_sec)
     stored = polling.fresh(poison)

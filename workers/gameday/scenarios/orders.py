@@ -59,7 +59,7 @@ def _stopping(game: Game) -> None:
     polling.wait_for("its stop", lambda: polling.last_attempt(task).stop_asked_at)
     game.cancel(task)
     found = polling.finished(task)
-    game.expect("stopping: cancelled, not tried again", found.status == "cancelled", polling.verbs(task))
+    game.expect("stopping: cancelled, not tried again", found.status == "cancelled", polling.event_types(task))
     expect_stopped_in_time(game, task)
 
 
@@ -72,7 +72,7 @@ def _delivering(game: Game) -> None:
         pause(HELD_BACK_SEC)
         cancel(task.task_id, actor=ACTOR, reason="too late")
     found = polling.finished(task)
-    game.expect("delivering: either, but once", found.status in ("completed", "cancelled"), polling.verbs(task))
+    game.expect("delivering: either, but once", found.status in ("completed", "cancelled"), polling.event_types(task))
 
 
 @scenario("drain")
@@ -84,7 +84,7 @@ def drain(game: Game) -> None:
     tasks = game.spawn_many("sleep", [{"seconds": 1, "steps": 2}] * 12) + game.spawn_many(
         "thread-sleep", [{"seconds": 0.2, "steps": 1}] * 120
     )
-    mine = TaskEvent.objects.filter(task_id__in=game.task_ids, verb="claimed", actor=f"worker:{leaving.label}")
+    mine = TaskEvent.objects.filter(task_id__in=game.task_ids, event_type="claimed", actor=f"worker:{leaving.label}")
     polling.wait_for("its share of the load", lambda: mine.count() >= 4)
     moment = clock.now()
     leaving.signal(signal.SIGTERM)
@@ -93,7 +93,9 @@ def drain(game: Game) -> None:
     game.report.recovered("the drained worker has ended", seconds, DRAIN_BOUND_SEC)
     game.expect("it ends with code 0", code == 0, code)
     # A claim that was under way when the signal came is carried out.
-    told = TaskEvent.objects.filter(verb="worker_draining", actor=f"worker:{leaving.label}").order_by("id").first()
+    told = (
+        TaskEvent.objects.filter(event_type="worker_draining", actor=f"worker:{leaving.label}").order_by("id").first()
+    )
     game.expect("it says that it drains", told is not None)
     if told is not None:
         late = mine.filter(id__gt=told.id).count()

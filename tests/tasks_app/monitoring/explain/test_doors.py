@@ -138,7 +138,9 @@ def test_an_explanation_asks_a_bounded_number_of_queries(django_assert_max_num_q
     from tasks_app.monitoring.explain.explanation import explain
 
     parents = [spawn_note() for _ in range(3)]
-    child = spawn_note(depends_on=[spawn_note(depends_on=[each.task_id]).task_id for each in parents], limit_key="a")
+    child = spawn_note(
+        depends_on=[spawn_note(depends_on=[each.task_id]).task_id for each in parents], concurrency_key="a"
+    )
     running = spawn_note(priority=20)
     claim_one(ready_worker())
     for task in (child, parents[-1], running):

@@ -78,7 +78,7 @@ def test_a_paused_queue_tells_who_when_and_why_and_how_to_resume_it(worker):
 def test_a_scheduled_task_tells_when_it_may_start(worker):
     start = clock.now() + timedelta(minutes=4)
     pass_time(0)
-    task = spawn_note(run_after=start)
+    task = spawn_note(scheduled_at=start)
     found = finding(task, "scheduled")
     assert f", at {start:%Y-%m-%d %H:%M:%S}Z." in found.text
     assert found.text.startswith(
@@ -89,7 +89,7 @@ def test_a_scheduled_task_tells_when_it_may_start(worker):
 
 
 def test_a_start_that_no_sweep_has_noticed_is_said_so(worker):
-    task = spawn_note(run_after=clock.now() + timedelta(seconds=1))
+    task = spawn_note(scheduled_at=clock.now() + timedelta(seconds=1))
     pass_time(3)
     assert finding(task, "due").do == "Nothing to do: it comes up by itself."
     pass_time(10)
@@ -223,9 +223,9 @@ def test_a_full_limit_of_a_queue_tells_who_holds_it(worker):
 
 def test_each_full_limit_that_a_task_stands_under_is_told(worker):
     limit_to(1)
-    spawn_note(limit_key="disk-a", priority=20)
+    spawn_note(concurrency_key="disk-a", priority=20)
     claim_one(worker)
-    task = spawn_note(limit_key="disk-a")
+    task = spawn_note(concurrency_key="disk-a")
     assert blocking(task) == ["limit_full", "limit_full"]
     of_key = explain(task).findings[0]
     assert "The limit of key disk-a is full, 1 of 1, held by" in of_key.text
@@ -261,7 +261,7 @@ def test_a_parked_task_whose_limit_has_room_waits_for_those_before_it(worker):
 
 def test_ends_of_patience_are_told(worker):
     before = clock.now()
-    task = spawn_note(max_wait_sec=600, budget_sec=7200)
+    task = spawn_note(queue_timeout_sec=600, total_timeout_sec=7200)
     assert codes(task) == ["claimable", "expires", "deadline"]
     assert finding(task, "expires").text.startswith("It expires in ")
     left_sec = finding(task, "expires").detail["left_sec"]
@@ -274,7 +274,10 @@ def test_ends_of_patience_are_told(worker):
 def test_the_decisive_cause_comes_first_and_the_others_follow():
     parent = spawn_note(max_retries=0, priority=20)
     task = spawn_note(
-        depends_on=[parent.task_id], run_after=clock.now() + timedelta(hours=1), max_wait_sec=86_400, budget_sec=90_000
+        depends_on=[parent.task_id],
+        scheduled_at=clock.now() + timedelta(hours=1),
+        queue_timeout_sec=86_400,
+        total_timeout_sec=90_000,
     )
     worker_calls.fail(claim_one(ready_worker(stopped_at=clock.now())), "error", "boom", REPORT)
     pause(QUEUE, actor="user:olga", reason="disk full")

@@ -55,7 +55,7 @@ some_tasks = st.lists(
             "queue_name": st.sampled_from(QUEUES),
             "priority": st.sampled_from([1, 5, 5, 15]),
             "size_gb": st.sampled_from(SIZES_GB),
-            "limit_key": st.sampled_from(["", "", "disk"]),
+            "concurrency_key": st.sampled_from(["", "", "disk"]),
             "delay_sec": st.sampled_from([0, 0, 0, 60]),
             "waits_for": st.sampled_from([None, None, None, 1, 2]),
         }
@@ -67,7 +67,7 @@ some_limits = st.dictionaries(st.sampled_from([("queue", "alpha"), ("key", "disk
 ACTS = ["claim", "complete", "fail", "invalid", "drain", "sweep", "reserve"]
 some_history = st.lists(st.sampled_from(ACTS), max_size=6)
 
-plain_task = {"queue_name": "alpha", "priority": 5, "limit_key": "", "delay_sec": 0, "waits_for": None}
+plain_task = {"queue_name": "alpha", "priority": 5, "concurrency_key": "", "delay_sec": 0, "waits_for": None}
 plain_worker = {"queues": ["alpha"], "memory_gb": 4.0, "host_id": "north", "concurrency": 3, "fate": "live"}
 nothing_else = {"limits": {}, "limits_first": True, "paused": None, "frozen": False}
 
@@ -102,8 +102,8 @@ class World:
                 params={"text": "a"},
                 queue_name=plan["queue_name"],
                 priority=plan["priority"],
-                limit_key=plan["limit_key"],
-                run_after=clock.now() + timedelta(seconds=plan["delay_sec"]) if plan["delay_sec"] else None,
+                concurrency_key=plan["concurrency_key"],
+                scheduled_at=clock.now() + timedelta(seconds=plan["delay_sec"]) if plan["delay_sec"] else None,
                 depends_on=[parent.task_id for parent in parents],
                 max_retries=1,
             )

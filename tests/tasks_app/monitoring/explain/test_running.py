@@ -31,7 +31,7 @@ def running_note(worker: Worker, **options) -> tuple[Task, worker_calls.Claim]:
 
 
 def test_a_running_task_tells_who_runs_it_since_when_and_how_far_it_is(worker):
-    task, claim = running_note(worker, timeout_sec=600, budget_sec=7200, silence_sec=300)
+    task, claim = running_note(worker, timeout_sec=600, total_timeout_sec=7200, idle_timeout_sec=300)
     pass_time(90)
     worker_calls.report_progress(claim, fraction=0.42, message="major cycle 3 of 8")
     pass_time(30)
@@ -194,8 +194,8 @@ def test_a_first_cause_that_has_gone_cannot_be_retried(worker):
 
 
 def test_expiry_and_the_end_of_the_budget_are_told_apart_from_a_timeout(worker):
-    waited = spawn_note(max_wait_sec=60)
-    spent = spawn_note(budget_sec=120)
+    waited = spawn_note(queue_timeout_sec=60)
+    spent = spawn_note(total_timeout_sec=120)
     pass_time(121)
     fail_overdue(), fail_past_deadline()
     assert "not claimed before" in finding(waited, "expired").text
