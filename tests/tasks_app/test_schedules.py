@@ -9,6 +9,7 @@ from django.db import connection
 
 from tasks_app.engine import cron
 from tasks_app.errors import ParamsInvalid, ScheduleNotFound, UnknownTaskName
+from tasks_app.maintenance import schedules as due
 from tasks_app.maintenance.schedules import fire_due
 from tasks_app.models import IdempotencyKey, Schedule, Task, TaskEvent
 from tasks_app.operations import schedules as actions
@@ -56,7 +57,7 @@ def test_what_was_missed_is_caught_up_as_the_policy_says(catch_up, spawned):
 
 @pytest.mark.django_db
 def test_catching_up_all_goes_on_in_the_next_round_where_it_left_off(monkeypatch):
-    monkeypatch.setattr(actions, "CATCH_UP_MOST", 3)
+    monkeypatch.setattr(due, "CATCH_UP_MOST", 3)
     set_clock(at("2026-03-01 00:00:00"))
     actions.save("nightly", NIGHTLY | {"catch_up": "all"}, **BY)
     set_clock(at("2026-03-05 12:00:00"))
@@ -221,7 +222,7 @@ def test_four_schedulers_at_once_fire_each_moment_once():
 
 @pytest.mark.django_db(transaction=True)
 def test_four_schedulers_share_a_backlog_without_spawning_a_moment_twice(monkeypatch):
-    monkeypatch.setattr(actions, "CATCH_UP_MOST", 10)
+    monkeypatch.setattr(due, "CATCH_UP_MOST", 10)
     actions.save("backlog", NIGHTLY | {"cron": "0 * * * *", "catch_up": "all"}, **BY)
     hour = clock.now().replace(minute=0, second=0, microsecond=0)
     Schedule.objects.update(next_run_at=hour - timedelta(hours=199))

@@ -22,7 +22,8 @@ import json, os, sys, django
 os.environ["DJANGO_SETTINGS_MODULE"] = "absurd_project.settings"
 django.setup()
 from django.core.management import call_command
-from tasks_app import claiming, registry
+from tasks_app.engine import registry
+from tasks_app.engine import worker_calls as claiming
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.engine.options import SpawnRequest
 from tasks_app.models import TaskEvent

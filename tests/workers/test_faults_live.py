@@ -59,7 +59,7 @@ def test_after_the_drain_timeout_attempts_are_stopped_and_returned(workers):
 RACE = """
 import os, sys, django; django.setup()
 from django.db import connection
-from tasks_app import claiming
+from tasks_app.engine import worker_calls
 from tasks_app.models import Worker
 from pathlib import Path
 from workers.admission import Admission
@@ -69,11 +69,11 @@ for number in range(4):
         worker = Worker(label=f"racer-{number}", host="h", host_id=f"host-{number % 2}", pid=os.getpid())
         worker.queues, worker.concurrency, worker.memory_gb = ["dsa110-pipeline"], 4, 1e6
         worker.save()
-        report = claiming.AttemptReport()
+        report = worker_calls.AttemptReport()
         admission = Admission(Shares({"dsa110-pipeline": 1}), Path("."))
         while claims := admission.claim(worker, slots=3):
             for claim in claims:
-                claiming.complete(claim, {"racer": number}, report)
+                worker_calls.complete(claim, {"racer": number}, report)
         os._exit(0)
 codes = [os.wait()[1] for _ in range(4)]
 sys.exit(max(codes) != 0)

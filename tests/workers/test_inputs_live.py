@@ -112,8 +112,8 @@ def test_only_what_is_its_own_can_be_changed(tmp_path, act, refused):
         [
             "python",
             "-c",
-            f"import os, subprocess\nfrom workers import confinement\nos.chdir({str(tmp_path)!r})\n"
-            "confinement.enter(['own', 'log', '/dev', 'not-there'])\n"
+            f"import os, subprocess\nfrom workers.process import confine\nos.chdir({str(tmp_path)!r})\n"
+            "confine.enter(['own', 'log', '/dev', 'not-there'])\n"
             f"try:\n    {act}\nexcept (OSError, subprocess.CalledProcessError):\n    os._exit(3)\n",
         ],
         os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},

@@ -465,7 +465,7 @@ def test_functions_can_be_decorated_before_the_applications_are_loaded(live_envi
         "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'absurd_project.settings'\n"
         "from tests.tasks_app.django_tasks_backend import django_functions\n"
         "import django; django.setup()\n"
-        "from tasks_app import registry; print(registry.find('django-task').isolation)"
+        "from tasks_app.engine import registry; print(registry.find('django-task').isolation)"
     )
     argv = [sys.executable, "-W", "error::RuntimeWarning", "-c", code]
     done = subprocess.run(argv, cwd=ROOT, env=live_environment, capture_output=True, text=True, timeout=60)

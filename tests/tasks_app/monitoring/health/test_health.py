@@ -22,7 +22,7 @@ from tasks_app.feed.messages import Wanted
 from tasks_app.feed.outbox import Outbox
 from tasks_app.models import Freeze, Queue, Task, Worker
 from tasks_app.monitoring import health, thresholds
-from tasks_app.monitoring.health import examine
+from tasks_app.monitoring.health import host
 from tasks_app.monitoring.health.bounded import Bounded, wait
 from tasks_app.operations import pause
 from tasks_app.postgresql import clock
@@ -353,7 +353,7 @@ def look_at_disk(path: Path) -> health.Check:
 def test_a_disk_that_does_not_answer_holds_up_nothing_else(worker, limits, settings, tmp_path, monkeypatch):
     settings.ABSURD_DATA_ROOTS = (tmp_path,)
     release, device = threading.Event(), examine.of_host.device
-    monkeypatch.setattr(examine.of_host, "device", lambda path: release.wait() if path == tmp_path else device(path))
+    monkeypatch.setattr(host, "device", lambda path: release.wait() if path == tmp_path else device(path))
     limits(limit_sec=0.3)
     try:
         for _ in range(6):  # more often than there are threads for it
