@@ -75,7 +75,7 @@ class AbsurdBackend(BaseTaskBackend):
                 params=wanted.stored(),
                 queue_name=self._chosen.QUEUE_NAMES.get(task.queue_name, task.queue_name),
                 priority=priority_of(task.priority),
-                scheduled_at=_aware(task.scheduled_at),
+                scheduled_at=_aware(task.run_after),
                 timeout_sec=self._chosen.TIMEOUT_SEC,
                 max_retries=self._chosen.MAX_RETRIES,
             ),
@@ -92,7 +92,7 @@ class AbsurdBackend(BaseTaskBackend):
             kwargs=_storable(dict(kwargs), "kwargs"),
             priority=task.priority,
             queue_name=task.queue_name,
-            scheduled_at=task.scheduled_at.isoformat() if task.scheduled_at else None,
+            run_after=task.run_after.isoformat() if task.run_after else None,
             backend=self.alias,
         )
 

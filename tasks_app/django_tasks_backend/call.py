@@ -26,7 +26,7 @@ class Call(BaseModel):
     kwargs: dict[str, Any] = Field(default_factory=dict)
     priority: int = Field(default=0, ge=-100, le=100, description="Django's priority; the queue's is made from it.")
     queue_name: str = Field(default="default", description="Django's queue name.")
-    scheduled_at: str | None = None
+    run_after: str | None = None
     backend: str = "default"
 
     def stored(self) -> dict[str, Any]:

@@ -56,10 +56,8 @@ def task_of(call: Call) -> Task[Any, Any]:
     found = registered.find(call.function)
     if found is None:
         raise InvalidInput(registered.unknown(call.function))
-    scheduled_at = datetime.fromisoformat(call.scheduled_at) if call.scheduled_at else None
-    return found.using(
-        priority=call.priority, queue_name=call.queue_name, scheduled_at=scheduled_at, backend=call.backend
-    )
+    run_after = datetime.fromisoformat(call.run_after) if call.run_after else None
+    return found.using(priority=call.priority, queue_name=call.queue_name, run_after=run_after, backend=call.backend)
 
 
 def fresh(task: Task[Any, Any], row: models.Task, call: Call) -> TaskResult[Any]:

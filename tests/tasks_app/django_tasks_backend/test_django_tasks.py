@@ -276,8 +276,8 @@ def test_the_more_urgent_goes_first():
 def test_a_task_for_later_runs_later():
     with frozen_clock() as frozen:
         later = frozen.now + timedelta(hours=1)
-        result = functions.add.using(scheduled_at=later).enqueue(1, 2)
-        assert default_task_backend.get_result(result.id).task.scheduled_at == later
+        result = functions.add.using(run_after=later).enqueue(1, 2)
+        assert default_task_backend.get_result(result.id).task.run_after == later
         assert len(drain()) == 0
         frozen.move_to(later)
         drain()
@@ -287,9 +287,9 @@ def test_a_task_for_later_runs_later():
 
 def test_a_moment_without_a_time_zone_is_taken_as_djangos_own(settings):
     settings.USE_TZ, settings.TIME_ZONE = False, "America/Los_Angeles"
-    result = functions.add.using(scheduled_at=datetime(2031, 1, 1, 4, 0)).enqueue(1)
+    result = functions.add.using(run_after=datetime(2031, 1, 1, 4, 0)).enqueue(1)
     assert row_of(result).runnable_at.timestamp() == datetime.fromisoformat("2031-01-01T12:00Z").timestamp()
-    assert default_task_backend.get_result(result.id).task.scheduled_at == datetime(2031, 1, 1, 4, 0)
+    assert default_task_backend.get_result(result.id).task.run_after == datetime(2031, 1, 1, 4, 0)
 
 
 def test_djangos_queues_are_those_of_the_same_name_or_as_the_options_say(settings):

@@ -352,7 +352,7 @@ def look_at_disk(path: Path) -> health.Check:
 @pytest.mark.django_db
 def test_a_disk_that_does_not_answer_holds_up_nothing_else(worker, limits, settings, tmp_path, monkeypatch):
     settings.ABSURD_DATA_ROOTS = (tmp_path,)
-    release, device = threading.Event(), examine.of_host.device
+    release, device = threading.Event(), host.device
     monkeypatch.setattr(host, "device", lambda path: release.wait() if path == tmp_path else device(path))
     limits(limit_sec=0.3)
     try:
