@@ -138,5 +138,5 @@ def _running(worker: Worker) -> list[tuple[Task, Attempt | None]]:
 def _events(worker: Worker) -> QuerySet[TaskEvent]:
     """Return what happened to the worker, the last first."""
     since = worker.started_at - timedelta(minutes=1)
-    of_workers = TaskEvent.objects.filter(task_id=None, created_at__gte=since, verb__startswith="worker_")
+    of_workers = TaskEvent.objects.filter(task_id=None, created_at__gte=since, event_type__startswith="worker_")
     return of_workers.filter(detail__worker__boot_id=str(worker.pk)).order_by("-created_at", "-id")[:EVENTS_SHOWN]
