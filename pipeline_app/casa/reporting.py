@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from tasks_app.handler import Context
+from tasks_app.engine.handler import Context
 
 PERIOD_SEC = 5.0
 """A report is said again when nothing was said for so long."""

@@ -145,7 +145,10 @@ def cancelled_by_stop(since: datetime) -> list[UUID]:
     ended = Task.objects.filter(status=TaskStatus.CANCELLED, completed_at__gte=since)
     ids = list(ended.order_by("id").values_list("task_id", flat=True))
     requests = TaskEvent.objects.filter(
-        task_id__in=ids, event_type__in=("cancelled", "cancel_requested"), reason__startswith=MARK, created_at__gte=since
+        task_id__in=ids,
+        event_type__in=("cancelled", "cancel_requested"),
+        reason__startswith=MARK,
+        created_at__gte=since,
     )
     marked = set(requests.values_list("task_id", flat=True))
     return [task_id for task_id in ids if task_id in marked]

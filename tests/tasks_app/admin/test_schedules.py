@@ -108,7 +108,7 @@ def test_an_operator_runs_and_switches_one_schedule_with_a_reason():
     operator.post(address(schedule, "enable"), {"confirmed": "yes", "reason": "over"})
     assert Schedule.objects.get().next_run_at is not None
     told = list(
-        TaskEvent.objects.filter(verb__startswith="schedule_").order_by("id").values_list("event_type", "reason")
+        TaskEvent.objects.filter(event_type__startswith="schedule_").order_by("id").values_list("event_type", "reason")
     )
     assert told[1:] == [
         ("schedule_run", "after repair"), ("schedule_disabled", "storm"), ("schedule_enabled", "over")

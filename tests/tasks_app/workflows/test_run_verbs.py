@@ -45,7 +45,7 @@ def test_cancel_stops_what_runs_and_cancels_what_does_not(worker):
     assert worker_calls.renew([left]).cancel_requested == {left.task_id}
     break_(left, "killed", "stopped by SIGTERM")
     assert state(run).word == "cancelled"
-    about_tasks = TaskEvent.objects.filter(verb__in=["cancelled", "cancel_requested"], actor="user:alice")
+    about_tasks = TaskEvent.objects.filter(event_type__in=["cancelled", "cancel_requested"], actor="user:alice")
     assert {event.reason for event in about_tasks} == {"wrong field"}
     about_run = TaskEvent.objects.get(event_type="run_cancelled")
     assert (about_run.run_id, about_run.actor, about_run.reason) == (run.run_id, "user:alice", "wrong field")
