@@ -13,7 +13,7 @@ from tasks_app.engine.spawn import spawn
 from tasks_app.models import Task, TaskEvent, Worker
 from tasks_app.testing import make_worker
 
-__all__ = ["GATHER", "NOTE", "REPORT", "NoteParams", "claim_one", "make_worker", "spawn_note", "verbs"]
+__all__ = ["GATHER", "NOTE", "REPORT", "NoteParams", "claim_one", "event_types", "make_worker", "spawn_note"]
 
 
 class NoteParams(BaseModel):
@@ -48,5 +48,5 @@ def claim_one(worker: Worker) -> worker_calls.Claim:
     return claim
 
 
-def verbs(task: Task) -> list[str]:
+def event_types(task: Task) -> list[str]:
     return list(TaskEvent.objects.filter(task_id=task.task_id).order_by("id").values_list("event_type", flat=True))

@@ -12,7 +12,7 @@ from tasks_app.maintenance.sweeps import return_lost
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.postgresql import clock
 from tasks_app.testing import make_task, registered
-from tests.tasks_app.notes import NOTE, REPORT, claim_one, make_worker, spawn_note, verbs
+from tests.tasks_app.notes import NOTE, REPORT, claim_one, event_types, make_worker, spawn_note
 
 pytestmark = pytest.mark.django_db
 
@@ -153,7 +153,7 @@ def test_a_claim_of_a_missing_task_is_told_so(worker):
     stranger = worker_calls.Claim(**{**claim.__dict__, "claim_token": uuid4()})
     with pytest.raises(LostClaim):
         worker_calls.complete(stranger, {}, REPORT)
-    assert verbs(Task.objects.get()) == ["spawned", "claimed", "refused"]
+    assert event_types(Task.objects.get()) == ["spawned", "claimed", "refused"]
 
 
 def test_a_name_that_is_not_registered_is_left_for_others_however_urgent(worker, monkeypatch):

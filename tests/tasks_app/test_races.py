@@ -14,7 +14,7 @@ from tasks_app.engine import worker_calls
 from tasks_app.errors import LostClaim
 from tasks_app.models import Attempt, IdempotencyKey, Limit, Run, Schedule, Task, TaskEvent
 from tests.tasks_app.callers import Caller, make_key
-from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note, verbs
+from tests.tasks_app.notes import REPORT, claim_one, event_types, make_worker, spawn_note
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NIGHTLY = {"cron": "0 9 * * *", "task_name": "note", "params": {"text": "a"}}
@@ -44,7 +44,7 @@ def test_two_parents_that_end_together_release_their_child_once():
         claims = worker_calls.claim(worker, limit=2)
         child = spawn_note(depends_on=[claim.task_id for claim in claims])
         together(*(lambda c=claim: worker_calls.complete(c, {}, REPORT) for claim in claims))
-        assert verbs(child) == ["spawned", "released"]
+        assert event_types(child) == ["spawned", "released"]
         worker_calls.complete(claim_one(worker), {}, REPORT)
 
 

@@ -12,7 +12,7 @@ from tasks_app.engine.spawn import spawn
 from tasks_app.models import Task
 from tasks_app.testing import frozen_clock
 from tests.tasks_app.monitoring.explain.explained import blocking, finding
-from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note, verbs
+from tests.tasks_app.notes import REPORT, claim_one, event_types, make_worker, spawn_note
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +28,7 @@ def test_it_costs_nothing_and_another_host_may_have_it_at_once():
     task, here, there = spawn_note(max_retries=0), make_worker(host_id="a"), make_worker(host_id="b")
     lack(task, here)
     assert (task.status, task.retry_count, task.crash_count, task.failure_class) == ("pending", 0, 0, "unavailable")
-    assert verbs(task)[-1] == "returned"
+    assert event_types(task)[-1] == "returned"
     assert worker_calls.claim(here, limit=1) == []
     assert claim_one(there).task_id == task.task_id
 

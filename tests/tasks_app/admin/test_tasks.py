@@ -9,7 +9,7 @@ from tasks_app.admin import panels
 from tasks_app.engine import worker_calls
 from tasks_app.models import Run, Task, TaskEvent
 from tests.tasks_app.callers import make_user, queries_of_health
-from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
+from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
 
 pytestmark = pytest.mark.django_db
 
@@ -130,7 +130,7 @@ def test_a_confirmed_action_needs_a_reason(operator):
     task = spawn_note()
     page = operator.post(LIST, confirm("cancel_tasks", task, reason="")).content.decode()
     assert "This field is required" in page
-    assert verbs(task) == ["spawned"]
+    assert event_types(task) == ["spawned"]
 
 
 def test_cancel_acts_on_each_and_tells_how_it_went(operator, worker):
@@ -156,7 +156,7 @@ def test_retry_and_reprioritise_work_from_the_list(operator, worker):
     operator.post(LIST, confirm("reprioritize_tasks", task, reason="transit", priority="18"))
     task.refresh_from_db()
     assert (task.status, task.priority) == ("pending", 18)
-    assert verbs(task)[-2:] == ["retried", "reprioritized"]
+    assert event_types(task)[-2:] == ["retried", "reprioritized"]
 
 
 def test_a_priority_out_of_range_is_refused(operator):
@@ -202,7 +202,7 @@ def test_a_button_asks_by_get_and_acts_by_post(operator):
     task = spawn_note()
     address = reverse("admin:tasks_app_task_cancel", args=[task.task_id])
     assert "Cancel 1 task?" in operator.get(address).content.decode()
-    assert verbs(task) == ["spawned"]
+    assert event_types(task) == ["spawned"]
     response = operator.post(address, {"confirmed": "yes", "expected": "1", "reason": "wrong field"}, follow=True)
     assert told(response) == ["1 cancelled"]
     assert response.redirect_chain[0][0] == reverse("admin:tasks_app_task_change", args=[task.task_id])
@@ -219,7 +219,7 @@ def test_acting_needs_the_csrf_token():
     client.force_login(make_user("olga", "Operator"))
     task = spawn_note()
     assert client.post(LIST, confirm("cancel_tasks", task, reason="x")).status_code == 403
-    assert verbs(task) == ["spawned"]
+    assert event_types(task) == ["spawned"]
 
 
 def test_a_viewer_sees_everything_and_can_change_nothing(viewer):
@@ -235,7 +235,7 @@ def test_a_viewer_sees_everything_and_can_change_nothing(viewer):
         viewer.post(LIST, confirm(f"{verb}_tasks", task, reason="x", priority="20"))
     assert viewer.post(f"{LIST}add/", {}).status_code == 403
     assert viewer.post(reverse("admin:tasks_app_task_delete", args=[task.pk]), {"post": "yes"}).status_code == 403
-    assert verbs(task) == ["spawned"]
+    assert event_types(task) == ["spawned"]
 
 
 def test_not_even_an_administrator_edits_a_task_by_hand():

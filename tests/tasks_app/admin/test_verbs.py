@@ -15,7 +15,7 @@ from tasks_app.postgresql import clock
 from tests.tasks_app.admin.test_pages import log_in, page
 from tests.tasks_app.finished import completed
 from tests.tasks_app.maintenance.test_archive_doors import archive_all
-from tests.tasks_app.notes import claim_one, spawn_note, verbs
+from tests.tasks_app.notes import claim_one, event_types, spawn_note
 
 pytestmark = pytest.mark.django_db
 SWITCH = "/admin/tasks_app/freeze/"
@@ -124,7 +124,7 @@ def test_a_claim_whose_lease_holds_is_requeued_only_when_forced(worker):
     confirm(operator, address, expected="1", reason="stuck", force="on")
     task.refresh_from_db()
     assert task.status == "pending" and "although its lease held" in task.error
-    assert verbs(task) == ["spawned", "claimed", "retrying"]
+    assert event_types(task) == ["spawned", "claimed", "retrying"]
 
 
 def test_a_stalled_claim_is_requeued_from_the_page(worker):

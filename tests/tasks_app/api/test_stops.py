@@ -10,7 +10,7 @@ from tasks_app.engine import worker_calls
 from tasks_app.models import Limit, Task, TaskEvent
 from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, make_key
-from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
+from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
 
 pytestmark = pytest.mark.django_db
 
@@ -58,7 +58,7 @@ def test_a_stalled_claim_is_requeued(api, worker):
     claim_one(worker)
     Task.objects.filter(pk=task.pk).update(lease_until=clock.now() - timedelta(seconds=1))
     assert api.post(f"tasks/{task.task_id}/requeue").status_code == 200
-    assert verbs(task) == ["spawned", "claimed", "retrying"]
+    assert event_types(task) == ["spawned", "claimed", "retrying"]
 
 
 def test_freezing_stops_claims_and_thawing_lets_them_go_on(api, worker):

@@ -13,7 +13,7 @@ from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.postgresql import clock
 from tasks_app.testing import make_task, make_worker
 from tests.tasks_app.management.commands import json_of, refused, run, says
-from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
+from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
 
 pytestmark = pytest.mark.django_db
 
@@ -77,7 +77,7 @@ def test_show_tells_facts_attempts_and_events(worker):
         assert part in text, part
     body = json_of("absurd_tasks", "show", task.task_id)
     assert (body["task"]["task_id"], len(body["attempts"])) == (str(task.task_id), 1)
-    assert [event["event_type"] for event in body["events"]] == verbs(task)
+    assert [event["event_type"] for event in body["events"]] == event_types(task)
 
 
 def test_control_characters_of_an_error_do_not_reach_the_terminal():

@@ -18,7 +18,7 @@ from tasks_app.models import Task, TaskEvent
 from tasks_app.operations import bulk
 from tasks_app.operations.run_retry import retry_run
 from tasks_app.operations.runs import cancel_run
-from tests.tasks_app.notes import REPORT, make_worker, spawn_note, verbs
+from tests.tasks_app.notes import REPORT, event_types, make_worker, spawn_note
 from tests.tasks_app.test_races import together
 from tests.tasks_app.workflows.run_plans import begin, diamond
 
@@ -74,7 +74,7 @@ def test_a_chunk_leaves_out_what_another_holds_and_does_it_afterwards():
         assert Task.objects.get(pk=first.pk).status == "cancelled"
         worker.do(transaction.commit)
         assert doing.result(timeout=100).outcomes == {"cancelled": 2}
-    assert [verbs(task) for task in (first, second)] == [["spawned", "cancelled"]] * 2
+    assert [event_types(task) for task in (first, second)] == [["spawned", "cancelled"]] * 2
 
 
 def test_a_chunk_in_a_circle_gives_up_before_the_server_ends_anybody():
@@ -90,7 +90,7 @@ def test_a_chunk_in_a_circle_gives_up_before_the_server_ends_anybody():
         worker.do(lambda: lock(last))
         worker.do(transaction.commit)
         assert doing.result(timeout=100).outcomes == {"cancelled": 2}
-    assert [verbs(task) for task in (parent, child, last)] == [
+    assert [event_types(task) for task in (parent, child, last)] == [
         ["spawned", "cancelled"],
         ["spawned"],
         ["spawned", "cancelled"],

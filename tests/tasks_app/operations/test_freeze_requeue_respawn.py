@@ -16,7 +16,7 @@ from tasks_app.operations.pause import pause, resume
 from tasks_app.operations.requeue import requeue
 from tasks_app.operations.respawn import respawn
 from tasks_app.postgresql import clock
-from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note, verbs
+from tests.tasks_app.notes import REPORT, claim_one, event_types, make_worker, spawn_note
 
 pytestmark = pytest.mark.django_db
 BY = {"actor": "user:alice", "reason": "disk is full"}
@@ -64,7 +64,7 @@ def test_a_stalled_claim_is_requeued_as_lost(worker):
         requeue(task.task_id, **BY)
     Task.objects.filter(pk=task.pk).update(lease_until=clock.now() - timedelta(seconds=1))
     assert requeue(task.task_id, **BY).status == "pending"
-    assert verbs(task) == ["spawned", "claimed", "retrying"]
+    assert event_types(task) == ["spawned", "claimed", "retrying"]
     assert TaskEvent.objects.get(event_type="retrying").actor == "user:alice"
     with pytest.raises(LostClaim):
         worker_calls.complete(claim, {}, REPORT)

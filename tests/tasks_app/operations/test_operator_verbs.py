@@ -8,7 +8,7 @@ from tasks_app.models import TaskEvent
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.reprioritize import reprioritize
 from tasks_app.operations.retry import retry
-from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
+from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
 
 pytestmark = pytest.mark.django_db
 ALICE = {"actor": "user:alice", "reason": "wrong field"}
@@ -32,7 +32,7 @@ def test_a_claimed_task_is_cancelling_until_its_worker_has_stopped_it(worker):
     worker_calls.fail(claim, "killed", "stopped by SIGTERM", REPORT)
     task.refresh_from_db()
     assert (task.status, task.retry_count) == ("cancelled", 0)
-    assert verbs(task) == ["spawned", "claimed", "cancel_requested", "cancelled"]
+    assert event_types(task) == ["spawned", "claimed", "cancel_requested", "cancelled"]
 
 
 def test_asking_twice_to_cancel_a_claimed_task_writes_one_request(worker):
@@ -40,7 +40,7 @@ def test_asking_twice_to_cancel_a_claimed_task_writes_one_request(worker):
     claim_one(worker)
     cancel(task.task_id, **ALICE)
     cancel(task.task_id, **ALICE)
-    assert verbs(task).count("cancel_requested") == 1
+    assert event_types(task).count("cancel_requested") == 1
 
 
 def test_a_finished_task_cannot_be_cancelled(worker):
@@ -121,4 +121,4 @@ def test_what_failed_by_two_ways_at_once_fails_once_and_is_revived_once(worker):
     last = spawn_note(depends_on=[parent.task_id, between.task_id])
     worker_calls.fail(claim_one(worker), "invalid", "no such file", REPORT)
     retry(parent.task_id, **ALICE)
-    assert verbs(between) == verbs(last) == ["spawned", "unrunnable", "revived"]
+    assert event_types(between) == event_types(last) == ["spawned", "unrunnable", "revived"]

@@ -12,7 +12,7 @@ from tasks_app.errors import Disabled, IdempotencyConflict, ParamsInvalid, Unkno
 from tasks_app.models import Queue, Task, TaskEvent
 from tasks_app.operations.pause import pause, resume
 from tasks_app.postgresql import clock
-from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
+from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
 
 pytestmark = pytest.mark.django_db
 
@@ -102,7 +102,7 @@ def test_a_child_waits_and_takes_its_param_from_the_parents_result(worker):
     assert worker_calls.claim(worker, limit=1) == []
     worker_calls.complete(claim, {"title": "from above"}, REPORT)
     assert claim_one(worker).params == {"text": "from above"}
-    assert verbs(child) == ["spawned", "released", "claimed"]
+    assert event_types(child) == ["spawned", "released", "claimed"]
 
 
 def test_a_parent_that_has_completed_already_holds_nothing_back(worker):

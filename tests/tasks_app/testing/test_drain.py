@@ -12,7 +12,7 @@ from tasks_app.models import Attempt, Limit, LimitSlot, Run, Task, TaskEvent, Wo
 from tasks_app.operations.pause import pause
 from tasks_app.testing import drain, frozen_clock, make_run, make_task, make_worker, registered, run_task
 from tests.tasks_app.kit_handlers import spec
-from tests.tasks_app.notes import verbs
+from tests.tasks_app.notes import event_types
 
 pytestmark = pytest.mark.django_db
 
@@ -63,7 +63,7 @@ def test_a_result_that_cannot_be_recorded_is_an_error():
         attempt = drain().only
     assert (attempt.outcome, attempt.task.status) == ("error", "pending")
     assert "could not be recorded: ValueError: no room" in attempt.error
-    assert verbs(task) == ["spawned", "claimed", "progress", "retrying"]
+    assert event_types(task) == ["spawned", "claimed", "progress", "retrying"]
 
 
 def test_children_are_run_after_their_parents():
@@ -124,7 +124,7 @@ def test_a_lost_claim_is_refused_as_a_workers_would_be():
     with registered(spec("losing", "losing")):
         task = make_task("losing")
         assert drain().only.outcome == "refused"
-    assert verbs(task)[-1] == "refused"
+    assert event_types(task)[-1] == "refused"
 
 
 def test_a_handler_that_breaks_its_transaction_does_not_break_the_tests():
@@ -161,7 +161,7 @@ def test_one_task_is_run_whatever_stands_before_it():
     first, second = make_task("kit", priority=20), make_task("kit", priority=1)
     assert run_task(second).task == second
     first.refresh_from_db()
-    assert (first.status, first.hold, verbs(first)) == ("pending", 0, ["spawned"])
+    assert (first.status, first.hold, event_types(first)) == ("pending", 0, ["spawned"])
 
 
 def test_one_task_of_a_limited_queue_is_run_and_gives_its_slot_back():
@@ -196,7 +196,7 @@ def test_a_task_that_may_not_be_claimed_is_refused_with_the_reason():
 def test_a_task_is_made_in_any_status_by_the_moves_that_lead_there(status, told):
     make_task("kit", priority=20)
     task = make_task("kit", status=status, result={"n": 1}, priority=1)
-    assert (task.status, verbs(task)) == (status, told)
+    assert (task.status, event_types(task)) == (status, told)
     assert task.result == ({"n": 1} if status == "completed" else None)
 
 

@@ -16,7 +16,7 @@ from tasks_app.maintenance.sweeps import fire_joins
 from tasks_app.models import Run, Task
 from tasks_app.operations.retry import retry
 from tasks_app.postgresql import clock
-from tests.tasks_app.notes import REPORT, claim_one, spawn_note, verbs
+from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
 
 pytestmark = pytest.mark.django_db
 
@@ -49,7 +49,7 @@ def test_a_quorum_alone_is_enough_at_once(worker):
     complete_next(worker)
     assert state(child) == "pending"
     complete_next(worker)
-    assert verbs(child) == ["spawned", "released"]
+    assert event_types(child) == ["spawned", "released"]
 
 
 def test_until_the_deadline_it_waits_for_all_and_then_for_the_quorum(worker):
@@ -62,7 +62,7 @@ def test_until_the_deadline_it_waits_for_all_and_then_for_the_quorum(worker):
     pass_time(2)
     assert fire_joins() == 1
     assert state(child) == "pending"
-    assert verbs(child) == ["spawned", "released"]
+    assert event_types(child) == ["spawned", "released"]
 
 
 def test_a_quorum_reached_after_the_deadline_releases_at_that_moment(worker):

@@ -10,7 +10,7 @@ from tasks_app.errors import RunRefuses
 from tasks_app.models import Task
 from tasks_app.operations.run_retry import retry_run
 from tasks_app.operations.runs import cancel_run
-from tests.tasks_app.notes import make_worker, verbs
+from tests.tasks_app.notes import event_types, make_worker
 from tests.tasks_app.test_races import together
 from tests.tasks_app.workflows.run_plans import (
     begin,
@@ -40,7 +40,7 @@ def test_a_join_whose_parents_end_together_fires_once(join):
         run = begin(fan(4, join))
         claims = worker_calls.claim(worker, limit=4)
         refuse_errors(together(*(lambda c=claim: finish(c) for claim in claims)))
-        assert verbs(task_of(run, "mosaic")) == ["spawned", "released"]
+        assert event_types(task_of(run, "mosaic")) == ["spawned", "released"]
         finish_all(worker)
         assert state(run).word == "completed"
 

@@ -11,7 +11,7 @@ from tasks_app.models import Task, TaskEvent
 from tasks_app.operations.run_retry import RetryCounts, retry_run
 from tasks_app.operations.runs import CancelCounts, cancel_run
 from tasks_app.workflows.plan import RunPlan
-from tests.tasks_app.notes import verbs
+from tests.tasks_app.notes import event_types
 from tests.tasks_app.workflows.run_plans import (
     HELLO,
     begin,
@@ -56,7 +56,7 @@ def test_cancelling_releases_nothing_on_the_way(worker):
     run = begin(fan(3, Join(quorum=1, deadline_sec=60)))
     finish(worker_calls.claim(worker, limit=1)[0])
     cancel_run(run.run_id, **ALICE)
-    assert verbs(task_of(run, "mosaic")) == ["spawned", "cancelled"]
+    assert event_types(task_of(run, "mosaic")) == ["spawned", "cancelled"]
 
 
 def test_cancelling_a_finished_run_changes_nothing(worker):
@@ -82,7 +82,7 @@ def test_a_retried_run_goes_on_to_its_end(worker, failure_class):
     assert retry_run(run.run_id, **ALICE, dry_run=True) == expected
     assert task_of(run, "image").status == "failed"
     assert retry_run(run.run_id, **ALICE) == expected
-    assert verbs(task_of(run, "image"))[-1] == "retried"
+    assert event_types(task_of(run, "image"))[-1] == "retried"
     event = TaskEvent.objects.get(event_type="run_retried")
     assert (event.run_id, event.reason, event.detail["retried"]) == (run.run_id, "wrong field", 1)
     assert set(finish_all(worker)) == {"image", "measure"}
