@@ -192,7 +192,7 @@ SPECTACULAR_SETTINGS = {
         "RunStateEnum": "tasks_app.workflows.state.WORDS",
         "ObservationStateEnum": "pipeline_app.models.observation.ObservationState",
         "SubbandStateEnum": "pipeline_app.models.observation.SubbandState",
-        "WorkerStateEnum": "tasks_app.monitoring.worker_states.STATES",
+        "WorkerStateEnum": "tasks_app.monitoring.workers.STATES",
     },
 }
 

@@ -17,7 +17,7 @@ from tasks_app import log_writer
 from tasks_app.engine import unavailability
 from tasks_app.engine.events import Change, announce
 from tasks_app.models import Worker
-from tasks_app.monitoring.worker_states import told
+from tasks_app.monitoring.workers import event_detail
 from workers import admission
 from workers.timer import Timer
 
@@ -142,5 +142,5 @@ class Presence:
             logger.info("worker %s is ordered to %s", self.worker.label, ordered or "resume")
 
     def _announce(self, event_type: str, reason: str = "") -> None:
-        detail = {"worker": told(self.worker)}
+        detail = {"worker": event_detail(self.worker)}
         announce(Change(event_type=event_type, actor=f"worker:{self.worker.label}", reason=reason, detail=detail))

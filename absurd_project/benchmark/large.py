@@ -18,7 +18,7 @@ from absurd_project.benchmark.progress import Progress, Step
 from absurd_project.benchmark.scratch import Scratch, second_database
 from absurd_project.benchmark.servers import web
 from absurd_project.benchmark.sizes import Sizes
-from tasks_app.monitoring import stats
+from tasks_app.monitoring import queues
 
 SMALL_PENDING = SMALL_FINISHED = 1_000
 FILLS = 10
@@ -95,7 +95,7 @@ def _measure_stats(sizes: Sizes, figures: Figures) -> None:
     for _ in range(sizes.stats_calls):
         time.sleep(STATS_CACHED_SEC)
         began = time.perf_counter()
-        stats.queue_stats([noop.QUEUE])
+        queues.queue_stats([noop.QUEUE])
         times_ms.append((time.perf_counter() - began) * 1000)
     figures.add_distribution("stats", times_ms)
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from absurd_project.local.output import LogFiles
 from absurd_project.local.processes import CHECKOUT, Process
 from absurd_project.local.supervised_process import Child
-from tasks_app.monitoring import stats
+from tasks_app.models import Worker
 
 MOST_SLOTS = 4
 LOOK_SEC = 2.0
@@ -84,7 +84,7 @@ class Serving:
         self._own = None
 
     def _served(self) -> bool:
-        return any(not worker.draining for worker in stats.live_workers(self.queue_name))
+        return Worker.objects.live().serving(self.queue_name).filter(draining=False).exists()
 
     def _process(self) -> Process:
         slots = max(1, min(MOST_SLOTS, os.cpu_count() or 1))

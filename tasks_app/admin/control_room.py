@@ -10,8 +10,9 @@ from django.db.models.functions import Left
 
 from tasks_app.admin.display import ERROR_CHARS
 from tasks_app.models import Queue, Task, TaskStatus
-from tasks_app.monitoring import health, stats
-from tasks_app.monitoring.worker_states import recent_workers
+from tasks_app.monitoring import health
+from tasks_app.monitoring.queues import oldest_pending, queue_stats
+from tasks_app.monitoring.workers import recent_workers
 
 SHOWN = 10
 RUNNING_SHOWN = 50
@@ -21,7 +22,7 @@ def snapshot() -> dict[str, Any]:
     """Return all that the page shows."""
     queues = {queue.name: queue for queue in Queue.objects.all()}
     names = {settings.ABSURD_QUEUE_NAME, *queues}
-    counts, oldest_sec = stats.queue_stats(names), stats.oldest_pending(names)
+    counts, oldest_sec = queue_stats(names), oldest_pending(names)
     light = Task.objects.defer("result", "params", "error", "bindings").select_related("worker")
     workers = recent_workers()
     return {

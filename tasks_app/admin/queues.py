@@ -19,7 +19,7 @@ from tasks_app.admin.reading import ConsoleAdmin
 from tasks_app.admin.verbs import ReasonForm
 from tasks_app.auth.keys import actor_of
 from tasks_app.models import Queue
-from tasks_app.monitoring import stats
+from tasks_app.monitoring import queues
 from tasks_app.operations import pause
 
 
@@ -53,7 +53,7 @@ class QueueAdmin(ConsoleAdmin):
     def _counts(self, queue: Queue) -> Mapping[str, Any]:
         """Return the queue's counts, looked up once for all columns of its row."""
         if "counts_for_row" not in queue.__dict__:
-            queue.__dict__["counts_for_row"] = stats.queue_stats([queue.name])[0]
+            queue.__dict__["counts_for_row"] = queues.queue_stats([queue.name])[0]
         found: Mapping[str, Any] = queue.__dict__["counts_for_row"]
         return found
 

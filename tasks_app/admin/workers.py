@@ -22,7 +22,7 @@ from tasks_app.admin.asking import verb_urls
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.admin.worker_verbs import PERMISSION, VERBS, WorkerVerb, ask_and_order
 from tasks_app.models import Attempt, Task, TaskEvent, TaskStatus, Worker
-from tasks_app.monitoring.worker_states import report_on, state_of
+from tasks_app.monitoring.workers import report_on, state_of
 
 EVENTS_SHOWN = 20
 

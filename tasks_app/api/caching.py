@@ -20,7 +20,7 @@ from tasks_app.engine import archive
 from tasks_app.engine.lookup import VERSION
 from tasks_app.errors import TaskNotFound
 from tasks_app.models import ArchivedTask, Task, Worker
-from tasks_app.monitoring.worker_states import WorkerReport
+from tasks_app.monitoring.workers import WorkerReport
 
 IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match", str, OpenApiParameter.HEADER, description="An ETag from before: 304 where nothing has changed."

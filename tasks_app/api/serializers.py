@@ -10,8 +10,8 @@ from tasks_app.api.prepared import PreparedSerializer
 from tasks_app.engine.options import Join
 from tasks_app.models import Task, WorkerOrder
 from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
-from tasks_app.monitoring import worker_states
-from tasks_app.monitoring.worker_states import WorkerReport
+from tasks_app.monitoring import workers
+from tasks_app.monitoring.workers import WorkerReport
 from tasks_app.operations.acknowledge import FINDINGS
 
 HEAVY_FIELDS = ("result", "error", "bindings")
@@ -330,7 +330,7 @@ class WorkerSerializer(serializers.Serializer[Any]):
 
     worker_id = serializers.CharField(source="worker.label")
     boot_id = serializers.UUIDField(source="worker.id")
-    state = serializers.ChoiceField(choices=worker_states.STATES)
+    state = serializers.ChoiceField(choices=workers.STATES)
     host = serializers.CharField(source="worker.host")
     pid = serializers.IntegerField(source="worker.pid")
     version = serializers.CharField(source="worker.version")

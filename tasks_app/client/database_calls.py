@@ -36,7 +36,7 @@ from tasks_app.engine.spawn_batch import spawn_batch
 from tasks_app.errors import ParamsInvalid, QueueNotFound, TaskNotFound
 from tasks_app.models import Queue
 from tasks_app.monitoring import health as looking
-from tasks_app.monitoring import stats
+from tasks_app.monitoring import queues
 from tasks_app.operations import cancel as cancelling
 from tasks_app.operations import reprioritize as reprioritizing
 from tasks_app.operations import retry as retrying
@@ -67,7 +67,7 @@ def queue_stats(queue: str) -> Document:
     """Count one queue. Raises QueueNotFound."""
     if queue not in all_queue_names():
         raise QueueNotFound(queue)
-    return dict(stats.queue_stats([queue])[0])
+    return dict(queues.queue_stats([queue])[0])
 
 
 def spawn(body: Document, key: str) -> Document:

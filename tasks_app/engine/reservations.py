@@ -11,7 +11,7 @@ from tasks_app.engine import registry, worker_calls
 from tasks_app.engine.claim import ELIGIBLE
 from tasks_app.engine.room import Room
 from tasks_app.models import Reservation, Worker
-from tasks_app.models.worker import STALE_AFTER_HEARTBEATS
+from tasks_app.models.worker import LIVE_SQL
 from tasks_app.postgresql import statements
 
 RESERVE_AFTER_SEC = 60
@@ -43,10 +43,9 @@ JOIN tasks_app_task AS task ON task.task_id = kept.task_id
 JOIN tasks_app_queue AS queue ON queue.name = task.queue_name
 WHERE task.status = 'pending' AND task.hold = 0 AND queue.paused_at IS NULL AND EXISTS (
     SELECT FROM tasks_app_worker AS worker
-    WHERE worker.host_id = kept.host_id AND stopped_at IS NULL AND NOT draining AND ordered = ''
+    WHERE worker.host_id = kept.host_id AND {LIVE_SQL} AND NOT draining AND ordered = ''
         AND queues @> jsonb_build_array(task.queue_name)
         AND (task_names = '[]' OR task_names @> to_jsonb(task.task_name)) AND missing_roots = '[]'
-        AND heartbeat_at > absurd_now() - {STALE_AFTER_HEARTBEATS} * heartbeat_sec * interval '1 second'
 )
 """  # noqa: S608 - a constant
 """SQL: the reservations that hold, with what their tasks need."""

@@ -11,7 +11,7 @@ from django.db import Error, connection
 from tasks_app.engine import limits
 from tasks_app.engine.move import admit
 from tasks_app.maintenance import archiving, due_work, purging, schedules, sweeps
-from tasks_app.monitoring import counts
+from tasks_app.monitoring import queues
 from tasks_app.postgresql.availability import Watch
 
 Sweep = Callable[[], object]
@@ -63,7 +63,7 @@ class Sweeper:
         if due.parked:
             admit()
         if due.counts:
-            counts.fold()
+            queues.fold_counts()
         if due.futures:
             changed += sweeps.release_due()
         if due.joins:

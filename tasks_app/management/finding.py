@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tasks_app.errors import ParamsInvalid, RunNotFound, TaskNotFound, WorkerNotFound
 from tasks_app.models import Run, Task, Worker
-from tasks_app.monitoring.worker_states import state_of
+from tasks_app.monitoring.workers import state_of
 from tasks_app.operations.runs import found_run
 from tasks_app.postgresql import clock
 
@@ -57,7 +57,7 @@ def find_worker(text: str) -> Worker:
     Raises WorkerNotFound, or ParamsInvalid when several are meant.
     """
     named = Worker.objects.filter(label=text)
-    found = list(named.filter(stopped_at=None)[:2]) or list(named.order_by("-started_at")[:1])
+    found: list[Worker] = list(named.filter(stopped_at=None)[:2]) or list(named.order_by("-started_at")[:1])
     if len(found) > 1:
         moment = clock.now()
         found = [worker for worker in named.filter(stopped_at=None) if state_of(worker, moment, busy=False) != "lost"]

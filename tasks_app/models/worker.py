@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
+from typing import Any, Self
 
 from django.db import models
 from django.db.models.functions import Now
 
+from tasks_app.postgresql.clock import DatabaseNow
+
 STALE_AFTER_HEARTBEATS = 3
-"""A worker whose last report is older than so many of its heartbeats counts as dead."""
+"""A worker is live until its last report is older than this number of its heartbeats."""
+LIVE_SQL = (
+    f"(stopped_at IS NULL AND heartbeat_at > absurd_now() - {STALE_AFTER_HEARTBEATS} * heartbeat_sec * interval '1 s')"
+)
+"""SQL: the condition of `WorkerQuerySet.live`, for statements in which only the worker's table has these columns."""
+
+
+class WorkerQuerySet(models.QuerySet[Any]):
+    """Selections of workers. The row type stays open, because the model is defined on top of this class."""
+
+    def live(self) -> Self:
+        """Workers that have not stopped and have reported lately, by the database's clock."""
+        silence = models.ExpressionWrapper(
+            models.F("heartbeat_sec") * models.Value(timedelta(seconds=STALE_AFTER_HEARTBEATS)), models.DurationField()
+        )
+        return self.filter(stopped_at=None, heartbeat_at__gt=DatabaseNow() - silence)
+
+    def serving(self, queue: str) -> Self:
+        """Workers that claim tasks of a queue."""
+        return self.filter(queues__contains=[queue])
 
 
 class WorkerOrder(models.TextChoices):
@@ -51,6 +74,8 @@ class Worker(models.Model):
     started_at = models.DateTimeField(db_default=Now(), editable=False)
     heartbeat_at = models.DateTimeField(db_default=Now())
     stopped_at = models.DateTimeField(null=True, blank=True)
+
+    objects = WorkerQuerySet.as_manager()
 
     class Meta:
         ordering = ["-started_at"]

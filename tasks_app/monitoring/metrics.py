@@ -1,29 +1,58 @@
-"""All figures at one moment: queues, task names, workers, the feed, the database."""
+"""All metrics at one moment: queues, task names, workers, the feed, the database."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Generic, TypeVar
 
 from django.conf import settings
 
 from tasks_app.engine.notify import publisher
 from tasks_app.models import Freeze, Queue
-from tasks_app.monitoring import counts, database_stats, recent_rates, stats
-from tasks_app.monitoring.cached_value import Fresh
-from tasks_app.monitoring.recent_rates import Attempts, Finished, Percentiles, Throughput
-from tasks_app.monitoring.stats import QueueStats
-from tasks_app.monitoring.worker_states import recent_workers
+from tasks_app.monitoring import database, queues, rates
+from tasks_app.monitoring.queues import QueueStats
+from tasks_app.monitoring.rates import Attempts, Finished, Percentiles, Throughput, Window
+from tasks_app.monitoring.workers import LIVE_STATES, STATES, recent_workers
 from tasks_app.postgresql import clock
 
 KEPT_SEC = 2.0
 UNFOLDED_MOST = 1_000_000
-WORKER_STATES = ("active", "idle", "stale", "lost", "stopped")
+
+T = TypeVar("T")
+
+
+class CachedValue(Generic[T]):
+    """Caches what `make` returned for `keep_sec`, counted from the start of the call; safe to share between threads."""
+
+    def __init__(self, make: Callable[[], T], *, keep_sec: float) -> None:
+        self._make = make
+        self._keep_sec = keep_sec
+        self._lock = threading.Lock()
+        self._cached: tuple[float, T] | None = None
+
+    def get(self, *, fresh: bool = False) -> T:
+        """Return the value, made again when it is too old or with `fresh`; other threads wait meanwhile."""
+        with self._lock:
+            started = time.monotonic()
+            if not fresh and self._cached is not None and started - self._cached[0] < self._keep_sec:
+                return self._cached[1]
+            value = self._make()
+            self._cached = (started, value)
+            return value
+
+    def forget(self) -> None:
+        """Drop the cached value."""
+        with self._lock:
+            self._cached = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueueFigures:
+class QueueMetrics:
     """One queue."""
 
     queue_name: str
@@ -36,7 +65,7 @@ class QueueFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskNameFigures:
+class TaskNameMetrics:
     """One task name, over the window."""
 
     task_name: str
@@ -51,16 +80,16 @@ class TaskNameFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowFigures:
-    """How far back the figures of a kind go: a day, or less where there were more rows than are looked at."""
+class WindowMetrics:
+    """What a window covers: the last day, or less where it has more rows than are read."""
 
     rows: int
     over_sec: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerFigures:
-    """Workers by state, and the slots of those that are up."""
+class WorkerMetrics:
+    """Workers by state, and the slots of the live ones."""
 
     states: dict[str, int]
     slots: int
@@ -68,19 +97,19 @@ class WorkerFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeedFigures:
-    """Events, and how this process fares in telling of them."""
+class FeedMetrics:
+    """Events, and wake-ups of the feed sent by this process."""
 
     last_event: int
     withheld_events: int
     withheld_sec: float
     wakeup_failures: int
-    """Wake-ups that this process could not send since it began."""
+    """Wake-ups that this process could not send since it started."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatabaseFigures:
-    """The database behind it all."""
+class DatabaseMetrics:
+    """The database."""
 
     size_bytes: int
     connections: int
@@ -92,55 +121,55 @@ class DatabaseFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """All figures at one moment. What could not be measured, for want of rows, is None."""
+    """All metrics at one moment. A value is None where there are no rows to compute it from."""
 
     at: datetime
     frozen: bool
-    queues: list[QueueFigures]
-    task_names: list[TaskNameFigures]
-    finished: WindowFigures
-    attempts: WindowFigures
-    refused_writes: WindowFigures
-    workers: WorkerFigures
-    feed: FeedFigures
-    database: DatabaseFigures
+    queues: list[QueueMetrics]
+    task_names: list[TaskNameMetrics]
+    finished: WindowMetrics
+    attempts: WindowMetrics
+    refused_writes: WindowMetrics
+    workers: WorkerMetrics
+    feed: FeedMetrics
+    database: DatabaseMetrics
 
 
 def _measure() -> Metrics:
-    finished, attempts, refused = recent_rates.finished(), recent_rates.attempts(), recent_rates.refused()
+    finished, attempts, refused = rates.finished(), rates.attempts(), rates.refused()
     return Metrics(
         at=clock.now(),
         frozen=Freeze.objects.exists(),
         queues=_queues(finished, attempts),
         task_names=_task_names(finished, attempts),
-        finished=WindowFigures(rows=finished.rows, over_sec=finished.over_sec),
-        attempts=WindowFigures(rows=attempts.rows, over_sec=attempts.over_sec),
-        refused_writes=WindowFigures(rows=refused.rows, over_sec=refused.over_sec),
+        finished=WindowMetrics(rows=finished.rows, over_sec=finished.over_sec),
+        attempts=WindowMetrics(rows=attempts.rows, over_sec=attempts.over_sec),
+        refused_writes=WindowMetrics(rows=refused.rows, over_sec=refused.over_sec),
         workers=_workers(),
         feed=_feed(),
         database=_database(),
     )
 
 
-_kept = Fresh(_measure, keep_sec=KEPT_SEC)
+_cache = CachedValue(_measure, keep_sec=KEPT_SEC)
 
 
 def snapshot(*, fresh: bool = False) -> Metrics:
-    """Return all figures, at most two seconds old; `fresh` measures them now."""
-    return _kept.get(fresh=fresh)
+    """Return all metrics, at most two seconds old; `fresh` measures them now."""
+    return _cache.get(fresh=fresh)
 
 
 def forget() -> None:
-    """Have the next snapshot measured anew."""
-    _kept.forget()
+    """Have the next snapshot measured again."""
+    _cache.forget()
 
 
-def _queues(finished: recent_rates.Window[Finished], attempts: recent_rates.Window[Attempts]) -> list[QueueFigures]:
+def _queues(finished: Window[Finished], attempts: Window[Attempts]) -> list[QueueMetrics]:
     paused = dict(Queue.objects.values_list("name", "paused_at"))
     names = sorted({settings.ABSURD_QUEUE_NAME, *paused})
-    oldest = stats.oldest_pending(names)
+    oldest = queues.oldest_pending(names)
     return [
-        QueueFigures(
+        QueueMetrics(
             queue_name=name,
             tasks=tasks,
             paused=paused.get(name) is not None,
@@ -149,18 +178,16 @@ def _queues(finished: recent_rates.Window[Finished], attempts: recent_rates.Wind
             failure_rate=finished.by_queue.get(name, Finished()).failure_rate,
             retry_rate=attempts.by_queue.get(name, Attempts()).retry_rate,
         )
-        for name, tasks in zip(names, stats.queue_stats(names), strict=True)
+        for name, tasks in zip(names, queues.queue_stats(names), strict=True)
     ]
 
 
-def _task_names(
-    finished: recent_rates.Window[Finished], attempts: recent_rates.Window[Attempts]
-) -> list[TaskNameFigures]:
-    figures = []
+def _task_names(finished: Window[Finished], attempts: Window[Attempts]) -> list[TaskNameMetrics]:
+    found = []
     for name in sorted({*finished.by_task_name, *attempts.by_task_name}):
         ended, tried = finished.by_task_name.get(name, Finished()), attempts.by_task_name.get(name, Attempts())
-        figures.append(
-            TaskNameFigures(
+        found.append(
+            TaskNameMetrics(
                 task_name=name,
                 completed=ended.completed,
                 failed=ended.failed,
@@ -172,23 +199,23 @@ def _task_names(
                 run_sec=tried.run_sec,
             )
         )
-    return figures
+    return found
 
 
-def _workers() -> WorkerFigures:
+def _workers() -> WorkerMetrics:
     reports = recent_workers()
-    up = [report for report in reports if report.state in ("active", "idle")]
+    live = [report for report in reports if report.state in LIVE_STATES]
     states = Counter(str(report.state) for report in reports)
-    return WorkerFigures(
-        states={state: states[state] for state in WORKER_STATES},
-        slots=sum(report.worker.concurrency for report in up),
-        slots_taken=sum(len(report.tasks) for report in up),
+    return WorkerMetrics(
+        states={state: states[state] for state in STATES},
+        slots=sum(report.worker.concurrency for report in live),
+        slots_taken=sum(len(report.tasks) for report in live),
     )
 
 
-def _feed() -> FeedFigures:
-    state = database_stats.feed_state()
-    return FeedFigures(
+def _feed() -> FeedMetrics:
+    state = database.feed_state()
+    return FeedMetrics(
         last_event=state.last,
         withheld_events=state.last - state.readable,
         withheld_sec=state.withheld_sec,
@@ -196,14 +223,14 @@ def _feed() -> FeedFigures:
     )
 
 
-def _database() -> DatabaseFigures:
-    used, most = database_stats.connections()
-    ages = [holder.age_sec for holder in database_stats.xmin_holders() if holder.age_sec is not None]
-    return DatabaseFigures(
-        size_bytes=database_stats.size_bytes(),
+def _database() -> DatabaseMetrics:
+    used, most = database.connections()
+    ages = [holder.age_sec for holder in database.xmin_holders() if holder.age_sec is not None]
+    return DatabaseMetrics(
+        size_bytes=database.size_bytes(),
         connections=used,
         connections_most=most,
-        unfolded_changes=counts.unfolded(UNFOLDED_MOST),
-        dead_rows={table.name: table.dead_rows for table in database_stats.hot_tables()},
+        unfolded_changes=queues.unfolded_changes(UNFOLDED_MOST),
+        dead_rows={table.name: table.dead_rows for table in database.hot_tables()},
         oldest_transaction_sec=max(ages, default=None),
     )

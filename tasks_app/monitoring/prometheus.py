@@ -1,4 +1,4 @@
-"""The figures in the text format that Prometheus reads; what could not be measured has no sample."""
+"""The metrics in the text format of Prometheus; a value of None has no sample."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from prometheus_client.registry import Collector
 
 from tasks_app.models import TaskStatus
 from tasks_app.monitoring.metrics import Metrics
-from tasks_app.monitoring.recent_rates import Percentiles
 
 QUANTILES = {"0.5": "p50", "0.95": "p95", "0.99": "p99"}
 Sample = tuple[list[str], float | None]
 
 
 def exposition(metrics: Metrics) -> bytes:
-    """Return the figures as text."""
+    """Return the metrics as text."""
     registry = CollectorRegistry()
-    registry.register(_Figures(metrics))
+    registry.register(_Collector(metrics))
     return generate_latest(registry)
 
 
-class _Figures(Collector):
+class _Collector(Collector):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
@@ -58,7 +57,7 @@ def _of_queues(metrics: Metrics) -> Iterator[Metric]:
     )
     yield _gauge(
         "oldest_pending_seconds",
-        "For how long the oldest claimable task has been runnable.",
+        "Seconds for which the oldest claimable task has been runnable.",
         ["queue"],
         (([q.queue_name], q.oldest_pending_sec) for q in queues),
     )
@@ -67,13 +66,13 @@ def _of_queues(metrics: Metrics) -> Iterator[Metric]:
     )
     yield _gauge(
         "throughput_tasks_per_second",
-        "Tasks completed in a second, over the last minutes.",
+        "Tasks completed per second over the window.",
         ["queue", "window"],
         (([q.queue_name, label], rate.tasks_per_sec) for q in queues for label, rate in q.throughput.items()),
     )
     for name, text in (
-        ("failure_rate", "Share of failed among the completed and failed tasks of the window."),
-        ("retry_rate", "Share of attempts of the window that had to be tried again."),
+        ("failure_rate", "Share of failed tasks among the completed and failed ones of the window."),
+        ("retry_rate", "Share of the attempts of the window that were followed by a retry."),
     ):
         yield _gauge(f"queue_{name}", text, ["queue"], (([q.queue_name], getattr(q, name)) for q in queues))
 
@@ -81,52 +80,61 @@ def _of_queues(metrics: Metrics) -> Iterator[Metric]:
 def _of_task_names(metrics: Metrics) -> Iterator[Metric]:
     names = metrics.task_names
     for field, name, text in (
-        ("wait_sec", "wait_seconds", "From when only the queue kept a task waiting to its claim."),
-        ("run_sec", "run_seconds", "Length of the attempts that completed."),
+        ("wait_sec", "wait_seconds", "Seconds between a task becoming claimable and its claim."),
+        ("run_sec", "run_seconds", "Duration of the attempts that completed, in seconds."),
     ):
         yield _gauge(
             name,
             f"{text} Percentiles over the window.",
             ["task_name", "quantile"],
             (
-                ([each.task_name, quantile], getattr(_percentiles(each, field), key))
+                ([each.task_name, quantile], getattr(getattr(each, field), key))
                 for each in names
                 for quantile, key in QUANTILES.items()
             ),
         )
     for name, text in (
-        ("failure_rate", "Share of failed among the completed and failed tasks of the window."),
-        ("retry_rate", "Share of attempts of the window that had to be tried again."),
+        ("failure_rate", "Share of failed tasks among the completed and failed ones of the window."),
+        ("retry_rate", "Share of the attempts of the window that were followed by a retry."),
     ):
         yield _gauge(name, text, ["task_name"], (([each.task_name], getattr(each, name)) for each in names))
-
-
-def _percentiles(figures: object, field: str) -> Percentiles:
-    found: Percentiles = getattr(figures, field)
-    return found
 
 
 def _of_the_system(metrics: Metrics) -> Iterator[Metric]:
     workers, feed, database = metrics.workers, metrics.feed, metrics.database
     states = (([state], float(n)) for state, n in workers.states.items())
     dead = (([table], float(n)) for table, n in database.dead_rows.items())
-    yield _gauge("workers", "Workers of the last day by state.", ["state"], states)
-    yield _gauge("database_dead_rows", "Dead rows that wait for vacuum.", ["table"], dead)
+    yield _gauge("workers", "Workers that reported within the last day, by state.", ["state"], states)
+    yield _gauge("database_dead_rows", "Dead rows not removed by vacuum yet.", ["table"], dead)
     for name, text, value in (
         ("frozen", "1 while everything is frozen.", float(metrics.frozen)),
-        ("worker_slots", "Slots of the workers that are up.", workers.slots),
+        ("worker_slots", "Slots of the live workers.", workers.slots),
         ("worker_slots_taken", "Slots with a running attempt.", workers.slots_taken),
-        ("refused_writes", "Late writes of workers refused within the last day.", metrics.refused_writes.rows),
+        (
+            "refused_writes",
+            "Writes of workers refused within the last day because the claim was lost.",
+            metrics.refused_writes.rows,
+        ),
         ("last_event", "The highest event number.", feed.last_event),
-        ("withheld_events", "Events that the feed withholds for an open transaction.", feed.withheld_events),
-        ("withheld_seconds", "For how long that transaction has been open.", feed.withheld_sec),
-        ("database_size_bytes", "Size of the database.", database.size_bytes),
+        (
+            "withheld_events",
+            "Committed events that the feed withholds because an earlier transaction is still open.",
+            feed.withheld_events,
+        ),
+        ("withheld_seconds", "Seconds for which that transaction has been open.", feed.withheld_sec),
+        ("database_size_bytes", "Size of the database in bytes.", database.size_bytes),
         ("database_connections", "Clients connected to the server.", database.connections),
-        ("database_connections_most", "Clients that the server lets in.", database.connections_most),
-        ("unfolded_changes", "Changes of counts that wait to be folded.", database.unfolded_changes),
-        ("oldest_transaction_seconds", "Age of the oldest open transaction.", database.oldest_transaction_sec),
+        ("database_connections_most", "Largest number of clients that the server accepts.", database.connections_most),
+        ("unfolded_changes", "Count changes that are not folded yet.", database.unfolded_changes),
+        (
+            "oldest_transaction_seconds",
+            "Age of the oldest open transaction in seconds.",
+            database.oldest_transaction_sec,
+        ),
     ):
         yield _gauge(name, text, [], [([], value)])
-    failures = CounterMetricFamily("absurd_feed_wakeup_failures", "Wake-ups that this process could not send.")
+    failures = CounterMetricFamily(
+        "absurd_feed_wakeup_failures", "Wake-ups of the feed that this process could not send."
+    )
     failures.add_metric([], feed.wakeup_failures)
     yield failures

@@ -20,7 +20,7 @@ from tasks_app.engine.events import Change, announce
 from tasks_app.errors import AbsurdError, AlreadyFrozen, NotFrozen
 from tasks_app.models import Task, TaskEvent, TaskStatus, Worker, WorkerOrder
 from tasks_app.models.querysets import TaskQuerySet
-from tasks_app.monitoring.worker_states import recent_workers
+from tasks_app.monitoring.workers import recent_workers
 from tasks_app.operations import bulk
 from tasks_app.operations.freeze import current, freeze, thaw
 from tasks_app.operations.reasons import check_reason

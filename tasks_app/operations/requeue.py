@@ -13,7 +13,7 @@ from tasks_app.engine.lookup import Refusals, do_to_one
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Task, TaskStatus
 from tasks_app.models.task import FailureClass
-from tasks_app.monitoring.worker_states import state_of
+from tasks_app.monitoring.workers import state_of
 from tasks_app.postgresql import clock
 
 GONE = ("lost", "stopped")

@@ -9,7 +9,7 @@ from django.db import transaction
 from tasks_app.engine.events import Change, announce
 from tasks_app.errors import ParamsInvalid, WorkerNotFound, WorkerRefuses
 from tasks_app.models import Worker, WorkerOrder
-from tasks_app.monitoring.worker_states import state_of, told
+from tasks_app.monitoring.workers import event_detail, state_of
 from tasks_app.operations.reasons import check_reason
 from tasks_app.postgresql import clock
 
@@ -42,7 +42,7 @@ def order_worker(worker_id: UUID | str, ordered: str, *, actor: str, reason: str
             event_type="worker_ordered",
             actor=actor,
             reason=reason,
-            detail={"ordered": ordered or "resume", "worker": told(worker)},
+            detail={"ordered": ordered or "resume", "worker": event_detail(worker)},
         )
         announce(act)
     return worker
@@ -63,7 +63,7 @@ def _locked(worker_id: UUID | str) -> Worker:
         pk = worker_id if isinstance(worker_id, UUID) else UUID(worker_id)
     except ValueError:
         raise WorkerNotFound(worker_id) from None
-    worker = Worker.objects.select_for_update().filter(pk=pk).first()
+    worker: Worker | None = Worker.objects.select_for_update().filter(pk=pk).first()
     if worker is None:
         raise WorkerNotFound(worker_id)
     return worker

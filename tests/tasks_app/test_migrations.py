@@ -7,7 +7,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from tasks_app.monitoring import stats
+from tasks_app.monitoring import queues
 from tasks_app.monitoring.health.database import triggers
 from tests.tasks_app.notes import spawn_note
 
@@ -26,10 +26,10 @@ def test_setup_makes_lost_triggers_again_and_counts_what_they_missed(transaction
     with connection.cursor() as cursor:
         cursor.execute(f"{fault} tasks_app_task{end}")
     spawn_note()
-    (before,) = stats.queue_stats(["dsa110-pipeline"])
+    (before,) = queues.queue_stats(["dsa110-pipeline"])
     assert (before["pending"], triggers().state) == (1, "bad")
     assert "absurd_setup" in triggers().remedy
     call_command("absurd_setup")
     spawn_note()
-    (after,) = stats.queue_stats(["dsa110-pipeline"])
+    (after,) = queues.queue_stats(["dsa110-pipeline"])
     assert (after["pending"], triggers().state) == (3, "ok")

@@ -27,7 +27,7 @@ from tasks_app.errors import InvalidTransition, LostClaim
 from tasks_app.maintenance import sweeps
 from tasks_app.models import Attempt, Limit, LimitSlot, Task, TaskDependency, TaskEvent, Worker
 from tasks_app.models.task import FINISHED, FailureClass
-from tasks_app.monitoring import stats
+from tasks_app.monitoring import queues
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.reprioritize import reprioritize
 from tasks_app.operations.retry import retry
@@ -209,7 +209,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def counts_equal_a_recount(self) -> None:
         recount = Counter(Task.objects.values_list("status", flat=True))
-        told = stats.queue_stats()
+        told = queues.queue_stats()
         assert sum(each["total"] for each in told) == recount.total()
         for status, number in recount.items():
             assert sum(each[status] for each in told) == number  # type: ignore[literal-required]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 
 from tasks_app.models import Freeze, Queue, Task
-from tasks_app.monitoring.worker_states import recent_workers
+from tasks_app.monitoring.workers import recent_workers
 from workers.gameday import cleanup
 from workers.gameday.scenario_run import Terms
 

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 from absurd_project import accounts
 from tasks_app.engine import system_state
 from tasks_app.management.output import PrintingCommand
-from tasks_app.monitoring import counts, data_roots
+from tasks_app.monitoring import data_roots, queues
 
 
 class Command(PrintingCommand):
@@ -38,8 +38,8 @@ class Command(PrintingCommand):
             self._mark_roots()
         data_roots.mark_own()
         call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
-        if counts.missing_triggers():
-            counts.repair()
+        if queues.missing_triggers():
+            queues.recount()
             self.stdout.write("the triggers that count tasks were missing: made again, and all tasks counted")
         system_state.initialise(enabled=system_state.initially_enabled())
         made = accounts.prepare(var, new_password=options["new_password"])

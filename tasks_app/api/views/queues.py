@@ -15,7 +15,7 @@ from tasks_app.api.views.request import actor_of, body_of
 from tasks_app.auth.requirements import PAUSE
 from tasks_app.errors import QueueNotFound
 from tasks_app.models import Queue
-from tasks_app.monitoring import stats
+from tasks_app.monitoring import queues
 from tasks_app.operations import pause
 
 
@@ -43,7 +43,7 @@ class AllQueueStatsView(APIView):
         operation_id="all_queue_stats", responses=QueueStatsSerializer(many=True), examples=examples.OF_STATS
     )
     def get(self, request: Request) -> Response:
-        return Response(QueueStatsSerializer(stats.queue_stats(queue_names()), many=True).data)
+        return Response(QueueStatsSerializer(queues.queue_stats(queue_names()), many=True).data)
 
 
 class QueueStatsView(APIView):
@@ -53,7 +53,7 @@ class QueueStatsView(APIView):
     def get(self, request: Request, queue_name: str) -> Response:
         if queue_name not in queue_names():
             raise QueueNotFound(queue_name)
-        return Response(QueueStatsSerializer(stats.queue_stats([queue_name])[0]).data)
+        return Response(QueueStatsSerializer(queues.queue_stats([queue_name])[0]).data)
 
 
 class QueuePauseView(APIView):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from uuid import UUID
 
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -16,22 +17,20 @@ from tasks_app.api.views.request import actor_of, body_of
 from tasks_app.auth.requirements import ORDER_WORKER
 from tasks_app.errors import WorkerNotFound
 from tasks_app.models import Worker, WorkerOrder
-from tasks_app.monitoring.worker_states import SHOWN_MOST, WorkerReport, recent, report_on, sorted_reports
+from tasks_app.monitoring.workers import SHOWN_MOST, WorkerReport, recent, report_on, sorted_reports
 from tasks_app.operations.workers import RESUME, order_worker
 from tasks_app.postgresql import clock
 
 
 def find_worker(text: str) -> Worker:
     """Return the worker of a boot id, or the last one that was started under a label. Raises WorkerNotFound."""
-    try:
-        found = Worker.objects.filter(pk=UUID(text)).first()
-    except ValueError:
-        found = None
-    if found is None:
-        found = Worker.objects.filter(label=text).order_by("-started_at").first()
-    if found is None:
+    found: list[Worker] = []
+    with suppress(ValueError):
+        found = list(Worker.objects.filter(pk=UUID(text)))
+    found = found or list(Worker.objects.filter(label=text).order_by("-started_at")[:1])
+    if not found:
         raise WorkerNotFound(text[:100])
-    return found
+    return found[0]
 
 
 def _report(worker: Worker) -> WorkerReport:

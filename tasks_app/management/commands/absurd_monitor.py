@@ -13,12 +13,11 @@ from django.db import DatabaseError, Error, connection
 from tasks_app.management.arguments import seconds
 from tasks_app.management.repeating import rounds
 from tasks_app.management.shell import UNHEALTHY, ShellCommand, refuse
-from tasks_app.monitoring import health, recent_rates, stats
-from tasks_app.monitoring.worker_states import recent_workers
+from tasks_app.monitoring import health, queues, rates
+from tasks_app.monitoring.workers import LIVE_STATES, recent_workers
 from tasks_app.postgresql import clock
 
 INTERVAL_SEC = 30.0
-UP = ("active", "idle", "draining", "paused")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,18 +80,18 @@ def look(name: str) -> Reading:
 
 
 def _measured(name: str, found: health.Health) -> Reading:
-    finished = recent_rates.finished()
-    of_queue = finished.by_queue.get(name, recent_rates.Finished()).throughput(finished.over_sec)
+    finished = rates.finished()
+    of_queue = finished.by_queue.get(name, rates.Finished()).throughput(finished.over_sec)
     reports = [each for each in recent_workers() if name in each.worker.queues and each.worker.stopped_at is None]
-    silent_sec = health.limit("workers_silent_sec")
+    silent_sec = health.threshold("workers_silent_sec")
     return Reading(
         at=clock.now(),
         status=found.status,
         message=found.message,
         tasks_per_sec=of_queue["1m"].tasks_per_sec or 0.0,
-        depth=stats.queue_stats([name])[0]["pending"],
-        workers_up=sum(each.state in UP for each in reports),
-        workers_known=sum(each.state in UP or each.heartbeat_age_sec < silent_sec for each in reports),
+        depth=queues.queue_stats([name])[0]["pending"],
+        workers_up=sum(each.state in LIVE_STATES for each in reports),
+        workers_known=sum(each.state in LIVE_STATES or each.heartbeat_age_sec < silent_sec for each in reports),
     )
 
 

@@ -15,7 +15,7 @@ from tasks_app.management.repeating import rounds
 from tasks_app.management.shell import ShellCommand
 from tasks_app.models import TaskStatus
 from tasks_app.monitoring import metrics
-from tasks_app.monitoring.metrics import Metrics, QueueFigures
+from tasks_app.monitoring.metrics import Metrics, QueueMetrics
 from tasks_app.postgresql import clock
 
 COLUMNS = ("QUEUE", *(status.upper() for status in TaskStatus.values), "TOTAL", "OLDEST", "PER MIN", "NOTE")
@@ -46,7 +46,7 @@ class Command(ShellCommand):
                 self._tell(found, queues, clear=options["watch"] is not None and self.stdout.isatty())
             self.stdout.flush()
 
-    def _tell(self, found: Metrics, queues: list[QueueFigures], *, clear: bool) -> None:
+    def _tell(self, found: Metrics, queues: list[QueueMetrics], *, clear: bool) -> None:
         frozen = ", everything is frozen" if found.frozen else ""
         if clear:
             self.stdout.write_raw(CLEAR)
@@ -59,19 +59,19 @@ class Command(ShellCommand):
         )
 
 
-def _row(figures: QueueFigures) -> tuple[object, ...]:
-    tasks, per_sec = figures.tasks, figures.throughput["1m"].tasks_per_sec
+def _row(queue: QueueMetrics) -> tuple[object, ...]:
+    tasks, per_sec = queue.tasks, queue.throughput["1m"].tasks_per_sec
     return (
-        figures.queue_name,
+        queue.queue_name,
         *(f"{tasks[status]:,}" for status in TaskStatus.values),  # type: ignore[literal-required]
         f"{tasks['total']:,}",
-        None if figures.oldest_pending_sec is None else duration(figures.oldest_pending_sec),
+        None if queue.oldest_pending_sec is None else duration(queue.oldest_pending_sec),
         None if per_sec is None else f"{60 * per_sec:.1f}",
-        "paused" if figures.paused else "",
+        "paused" if queue.paused else "",
     )
 
 
-def _shape(found: Metrics, queues: list[QueueFigures]) -> dict[str, Any]:
+def _shape(found: Metrics, queues: list[QueueMetrics]) -> dict[str, Any]:
     return {
         "at": clock.stamp(found.at),
         "frozen": found.frozen,

@@ -12,7 +12,7 @@ from tasks_app.management.finding import find_worker
 from tasks_app.management.printing import table
 from tasks_app.management.shell import ShellCommand, actor, exit_code_of, refuse
 from tasks_app.models import Worker, WorkerOrder
-from tasks_app.monitoring.worker_states import WorkerReport, recent_workers, report_on
+from tasks_app.monitoring.workers import WorkerReport, recent_workers, report_on
 from tasks_app.operations.workers import RESUME, order_worker
 from tasks_app.postgresql import clock
 

@@ -12,7 +12,7 @@ from tasks_app.models import Attempt, TaskEvent
 from tasks_app.models.task import FailureClass
 from tasks_app.monitoring.explain import holds
 from tasks_app.monitoring.explain.findings import Case, Code, Finding, stamp
-from tasks_app.monitoring.worker_states import state_of
+from tasks_app.monitoring.workers import state_of
 
 EVENTS_LOOKED_AT = 100
 

@@ -17,7 +17,7 @@ from tasks_app.engine import reservations
 from tasks_app.engine.room import class_is_open
 from tasks_app.engine.system_state import is_enabled
 from tasks_app.models import Task, Worker
-from tasks_app.models.worker import STALE_AFTER_HEARTBEATS
+from tasks_app.models.worker import LIVE_SQL
 from tasks_app.monitoring.explain import eligibility
 from tasks_app.monitoring.explain.findings import Case, Code, Finding, stamp
 from tasks_app.monitoring.explain.snapshot import select
@@ -31,8 +31,7 @@ WITH live AS (
     SELECT id, label, host, host_id, concurrency, memory_gb, cores, disk_gb, heartbeat_at,
         draining OR ordered <> '' AS draining, missing_roots,
         task_names = '[]' OR task_names @> to_jsonb(%(task_name)s::text) AS knows_name FROM tasks_app_worker
-    WHERE stopped_at IS NULL AND queues @> %(queue)s::jsonb
-        AND heartbeat_at > %(as_of)s::timestamptz - {STALE_AFTER_HEARTBEATS} * heartbeat_sec * interval '1 second'
+    WHERE {LIVE_SQL} AND queues @> %(queue)s::jsonb
     ORDER BY heartbeat_at DESC LIMIT {WORKERS_MOST}
 ), claimed AS (
     SELECT worker.id, worker.host_id, task.memory_gb, task.cores, task.claimed_at
@@ -116,7 +115,7 @@ class Server:
 def live_servers(case: Case) -> list[Server]:
     """Return the live workers of the task's queue with what they hold."""
     task = case.task
-    asked = {"queue": json.dumps([task.queue_id]), "as_of": case.as_of, "task_id": task.task_id}
+    asked = {"queue": json.dumps([task.queue_id]), "task_id": task.task_id}
     rows = select(_LIVE, {**asked, "task_name": task.task_name})
     return [Server(**{**row, "missing_roots": json.loads(row["missing_roots"])}) for row in rows]
 

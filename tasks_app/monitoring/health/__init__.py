@@ -1,8 +1,8 @@
-"""Does the queue work, and if not, what is wrong and what is to be done?"""
+"""Whether the queue works and, if not, what is wrong and what to do."""
 
 from __future__ import annotations
 
-from tasks_app.monitoring.health.checks import Check, Health, State, Status, limit
+from tasks_app.monitoring.health.checks import Check, Health, State, Status, threshold
 from tasks_app.monitoring.health.examine import check, examine, forget
 
-__all__ = ["Check", "Health", "State", "Status", "check", "examine", "forget", "limit"]
+__all__ = ["Check", "Health", "State", "Status", "check", "examine", "forget", "threshold"]

@@ -1,4 +1,4 @@
-"""What a look at one thing found, and what all of them together say."""
+"""The result of one check, and the health that all of them together make."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ Status = Literal["healthy", "degraded", "unhealthy", "disabled"]
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at: its state, what was measured against what, and what is to be done."""
+    """The result of one check: its state, the value measured, the threshold, and what to do."""
 
-    name: str
+    name: str = ""
+    """Set by whoever runs the check, from the table of checks."""
     state: State
     message: str
     remedy: str = ""
@@ -32,7 +33,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """The state of one queue and of what it needs, with the reasons for anything but healthy, the gravest first."""
+    """The state of one queue and of what it needs, with the reasons for anything but healthy, the most severe first."""
 
     status: Status
     message: str
@@ -40,45 +41,60 @@ class Health:
     reasons: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     checked_at: datetime
-    """When the look ended."""
+    """When the checks ended."""
 
     @property
     def age_sec(self) -> float:
-        """Seconds since the look ended."""
+        """Seconds since the checks ended."""
         return (datetime.now(UTC) - self.checked_at).total_seconds()
 
     @property
     def database_answers(self) -> bool:
-        """Whether the database answered when it was looked at."""
+        """Whether the database answered."""
         return not any(check.name == "database" and check.state == "bad" for check in self.checks)
 
 
-def limit(name: str) -> float:
-    """Return a threshold."""
+def threshold(name: str) -> float:
+    """Return a threshold of ABSURD_HEALTH."""
     value: float = settings.ABSURD_HEALTH[name]
     return value
 
 
-def above(name: str, value: float, message: str, remedy: str, *, warn: str, bad: str | None = None) -> Check:
-    """Return a check of a value that should be no higher than the named thresholds."""
-    if bad is not None and value > limit(bad):
-        return Check(name=name, state="bad", message=message, remedy=remedy, value=value, threshold=limit(bad))
-    if value > limit(warn):
-        return Check(name=name, state="warn", message=message, remedy=remedy, value=value, threshold=limit(warn))
-    return Check(name=name, state="ok", message=message, value=value, threshold=limit(warn))
+def ok(message: str, value: float | None = None, threshold: float | None = None) -> Check:
+    """Return the result of a check that found no fault."""
+    return Check(state="ok", message=message, value=value, threshold=threshold)
 
 
-def below(name: str, value: float, message: str, remedy: str, *, warn: str, bad: str) -> Check:
-    """Return a check of a value that should be no lower than the named thresholds."""
-    for state, threshold in (("bad", limit(bad)), ("warn", limit(warn))):
-        if value < threshold:
-            found: State = "bad" if state == "bad" else "warn"
-            return Check(name=name, state=found, message=message, remedy=remedy, value=value, threshold=threshold)
-    return Check(name=name, state="ok", message=message, value=value, threshold=limit(warn))
+def warn(message: str, remedy: str, value: float | None = None, threshold: float | None = None) -> Check:
+    """Return the result of a check whose fault makes the queue degraded."""
+    return Check(state="warn", message=message, remedy=remedy, value=value, threshold=threshold)
 
 
-def verdict(queue: str, checks: Sequence[Check], *, disabled: str) -> Health:
-    """Return what the checks say together; `disabled` says why the system is disabled, empty if it is not."""
+def bad(message: str, remedy: str, value: float | None = None, threshold: float | None = None) -> Check:
+    """Return the result of a check whose fault makes the queue unhealthy."""
+    return Check(state="bad", message=message, remedy=remedy, value=value, threshold=threshold)
+
+
+def above(value: float, message: str, remedy: str, *, warn_at: str, bad_at: str | None = None) -> Check:
+    """Return the result for a value that should be no higher than the named thresholds."""
+    if bad_at is not None and value > threshold(bad_at):
+        return bad(message, remedy, value, threshold(bad_at))
+    if value > threshold(warn_at):
+        return warn(message, remedy, value, threshold(warn_at))
+    return ok(message, value, threshold(warn_at))
+
+
+def below(value: float, message: str, remedy: str, *, warn_at: str, bad_at: str) -> Check:
+    """Return the result for a value that should be no lower than the named thresholds."""
+    if value < threshold(bad_at):
+        return bad(message, remedy, value, threshold(bad_at))
+    if value < threshold(warn_at):
+        return warn(message, remedy, value, threshold(warn_at))
+    return ok(message, value, threshold(warn_at))
+
+
+def health_of(queue: str, checks: Sequence[Check], *, disabled: str) -> Health:
+    """Return the health that the checks make; `disabled` is why the system is disabled, empty if it is not."""
     faults = [each for state in ("bad", "warn") for each in checks if each.state == state]
     reasons = tuple(each.reason for each in faults)
     status: Status = "healthy"
@@ -89,10 +105,3 @@ def verdict(queue: str, checks: Sequence[Check], *, disabled: str) -> Health:
         status, message = "disabled", disabled
     moment = datetime.now(UTC)
     return Health(status=status, message=message, queue=queue, reasons=reasons, checks=tuple(checks), checked_at=moment)
-
-
-def duration(sec: float) -> str:
-    """Write a duration for people."""
-    if sec < 120:
-        return f"{sec:.0f} s"
-    return f"{sec / 60:.0f} min" if sec < 7200 else f"{sec / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""Faults that stay visible until they are repaired or an operator acknowledges them.
+"""Faults that are reported until they are repaired or an operator acknowledges them.
 
 Lost workers, crash loops, failed and quarantined tasks, stalled runs.
 """
@@ -12,20 +12,20 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import connection
 
-from tasks_app import supervised
+from tasks_app import formats, supervised
 from tasks_app.models import Acknowledgement, Attempt, Run, Task, TaskStatus, Worker
-from tasks_app.monitoring import stats
-from tasks_app.monitoring.health.checks import Check, duration, limit
+from tasks_app.monitoring.health.checks import Check, ok, threshold, warn
 from tasks_app.postgresql import clock
 from tasks_app.workflows.state import states_of
 
 NAMED = 5
-"""How many workers or runs a message names."""
+"""How many workers, tasks or runs a message names."""
 COUNTED_MOST = 1000
 RUNS_MOST = 200
-GIVEN_BACK_WITHIN = timedelta(minutes=10)
+RETURNED_WITHIN = timedelta(minutes=10)
 LOOP_WITHIN = timedelta(minutes=15)
-LOOP_DEATHS = 3
+LOOP_CRASHES = 3
+_LOOP = formats.roughly(LOOP_WITHIN.total_seconds())
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
 
 _BLOCKED_RUNS = """
@@ -40,74 +40,74 @@ LIMIT %s
 
 
 def lost_workers(queue: str) -> Check:
-    """Has a worker stopped reporting without ending, and not come back?"""
+    """Check for workers that stopped reporting without ending and have not come back."""
     since = _acknowledged("lost workers")
     lost = [worker for worker in _silent(queue) if worker.heartbeat_at > since and not _is_back(worker)]
     return _check(
         "lost workers",
         [_lost(worker) for worker in lost],
-        ok="Every worker that has not ended reports",
-        remedy="see its host and its log and start it again",
+        no_fault="Every worker that has not stopped reports",
+        remedy="check its host, read its log, and start it again",
     )
 
 
 def crash_loops(queue: str) -> Check:
-    """Does a worker, or a process of this machine's supervisor, die again and again?"""
+    """Check for workers, and processes of this host's supervisor, that crash repeatedly."""
     since = max(_acknowledged("crash loops"), clock.now() - LOOP_WITHIN)
-    deaths = Counter((w.label if _has_name(w) else "", w.host) for w in _silent(queue) if w.started_at > since)
+    crashes = Counter((w.label if _has_name(w) else "", w.host) for w in _silent(queue) if w.started_at > since)
     loops = [
-        f"{label or 'a worker'} on {host} has died {count} times within {duration(LOOP_WITHIN.total_seconds())}"
-        for (label, host), count in deaths.items()
-        if count >= LOOP_DEATHS
+        f"{label or 'a worker'} on {host} has crashed {count} times within {_LOOP}"
+        for (label, host), count in crashes.items()
+        if count >= LOOP_CRASHES
     ]
     loops += _supervised_loops(since)
-    return _check("crash loops", loops, ok="No process dies again and again", remedy="read its log")
+    return _check("crash loops", loops, no_fault="No process crashes repeatedly", remedy="read its log")
 
 
 def _supervised_loops(since: datetime) -> Iterable[str]:
-    """Yield the processes of `make up` here that were started again and again, workers too that never registered."""
+    """Yield the processes of `make up` on this host that ended repeatedly, also workers that never registered."""
     ends = list(supervised.ends_since(settings.ABSURD_VAR, since.timestamp()))
     for name, count in Counter(end.name for end in ends).items():
-        if count >= LOOP_DEATHS:
+        if count >= LOOP_CRASHES:
             last = [end.how for end in ends if end.name == name][-1]
-            yield f"{name} has ended {count} times within {duration(LOOP_WITHIN.total_seconds())}, last with {last}"
+            yield f"{name} has ended {count} times within {_LOOP}, last with {last}"
 
 
 def failures(queue: str) -> Check:
-    """Have several tasks failed within the last hour, those quarantined and those behind a failed one left out?"""
+    """Check for failures of the last hour, without quarantined tasks and those that failed because of another task."""
     since = max(_acknowledged("failures"), clock.now() - timedelta(hours=1))
     failed = Task.objects.in_queue(queue).filter(status=TaskStatus.FAILED, completed_at__gt=since)
     causes = failed.filter(unrunnable_because=None, quarantined_at=None).values_list("task_name", "failure_class")
     counted = Counter(causes[:COUNTED_MOST])
-    found, most = counted.total(), limit("failures_warn")
+    found, most = counted.total(), threshold("failures_warn")
     listed = ", ".join(f"{count} {name} ({kind or 'error'})" for (name, kind), count in counted.most_common(NAMED))
     message = f"{found} tasks failed within the last hour: {listed}"
     return _check(
         "failures",
         [message] if found > most else [],
-        ok=message if found else "No task failed within the last hour",
-        remedy="read the errors (manage.py absurd_tasks --status failed), remove the cause, retry",
+        no_fault=message if found else "No task failed within the last hour",
+        remedy="read the errors (manage.py absurd_tasks list --status failed), remove the cause, retry",
         value=found,
         threshold=most,
     )
 
 
 def quarantine(queue: str) -> Check:
-    """Are tasks quarantined because their attempts died again and again?"""
+    """Check for tasks that are quarantined because their attempts crashed repeatedly."""
     held = Task.objects.in_queue(queue).filter(status=TaskStatus.FAILED, quarantined_at__gt=_acknowledged("quarantine"))
     tasks = list(held.order_by("quarantined_at").values_list("task_name", "task_id")[:COUNTED_MOST])
     listed = ", ".join(f"{name} {task_id}" for name, task_id in tasks[:NAMED])
     return _check(
         "quarantine",
         [f"{len(tasks)} tasks are quarantined: {listed}"] if tasks else [],
-        ok="No task is quarantined",
+        no_fault="No task is quarantined",
         remedy="read the log of the last attempt, remove the cause, retry or cancel",
         value=len(tasks),
     )
 
 
 def stalled_runs(queue: str) -> Check:
-    """Do runs wait for tasks that failed or were cancelled?"""
+    """Check for runs that wait for tasks that failed or were cancelled."""
     with connection.cursor() as cursor:
         cursor.execute(_BLOCKED_RUNS, [queue, _acknowledged("stalled runs"), RUNS_MOST])
         keys = [key for (key,) in cursor.fetchall()]
@@ -117,8 +117,8 @@ def stalled_runs(queue: str) -> Check:
     return _check(
         "stalled runs",
         [f"run {run.label or run.run_id} is stalled ({states[run.run_id].reason})" for run in stalled],
-        ok="No run is stalled",
-        remedy="retry what failed, or cancel the run",
+        no_fault="No run is stalled",
+        remedy="retry the failed tasks, or cancel the run",
     )
 
 
@@ -132,26 +132,19 @@ CHECKS: dict[str, Callable[[str], Check]] = {
 
 
 def _check(
-    name: str, faults: Iterable[str], *, ok: str, remedy: str, value: float | None = None, threshold: float = 0
+    name: str, faults: Iterable[str], *, no_fault: str, remedy: str, value: float | None = None, threshold: float = 0
 ) -> Check:
     found = list(faults)
     value = len(found) if value is None else value
     if not found:
         acknowledged_at = _acknowledged(name)
         if acknowledged_at > EPOCH:
-            ok += f"; what was reported until {clock.stamp(acknowledged_at.replace(microsecond=0))} is acknowledged"
-        return Check(name=name, state="ok", message=ok, value=value, threshold=threshold)
+            no_fault += f"; faults until {clock.stamp(acknowledged_at.replace(microsecond=0))} are acknowledged"
+        return ok(no_fault, value, threshold)
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     message = "; ".join(found[:NAMED]) + more
-    seen = f"manage.py absurd_acknowledge {name.replace(' ', '-')} hides what was reported until now"
-    return Check(
-        name=name,
-        state="warn",
-        message=message[:1].upper() + message[1:],
-        remedy=f"{remedy}; {seen}",
-        value=value,
-        threshold=threshold,
-    )
+    acknowledge = f"manage.py absurd_acknowledge {name.replace(' ', '-')} hides the faults reported until now"
+    return warn(message[:1].upper() + message[1:], f"{remedy}; {acknowledge}", value, threshold)
 
 
 def _acknowledged(finding: str) -> datetime:
@@ -160,8 +153,7 @@ def _acknowledged(finding: str) -> datetime:
 
 
 def _silent(queue: str) -> list[Worker]:
-    live = [worker.pk for worker in stats.live_workers(queue)]
-    silent = Worker.objects.filter(stopped_at=None, queues__contains=[queue]).exclude(pk__in=live)
+    silent = Worker.objects.filter(stopped_at=None).serving(queue).exclude(pk__in=Worker.objects.live())
     return list(silent.order_by("-heartbeat_at")[:COUNTED_MOST])
 
 
@@ -171,23 +163,25 @@ def _has_name(worker: Worker) -> bool:
 
 
 def _is_back(lost: Worker) -> bool:
-    """Return whether a later worker took the place of a lost one: of its label, or on its host for its queues."""
+    """Return whether a later worker replaced a lost one: one with its label, or on its host for its queues."""
     later = Worker.objects.filter(host=lost.host, started_at__gt=lost.started_at, heartbeat_at__gt=lost.heartbeat_at)
     if _has_name(lost):
         later = later.filter(label=lost.label)
-    live = {worker.pk for worker in stats.live_workers()}
+    live = set(Worker.objects.live().values_list("pk", flat=True))
     return any(w.stopped_at is not None or w.pk in live for w in later if set(lost.queues) <= set(w.queues))
 
 
 def _lost(worker: Worker) -> str:
     silent_sec = (clock.now() - worker.heartbeat_at).total_seconds()
-    given_back = Attempt.objects.filter(
+    returned = Attempt.objects.filter(
         worker=worker,
         outcome="lost",
         ended_at__gte=worker.heartbeat_at,
-        ended_at__lt=worker.heartbeat_at + GIVEN_BACK_WITHIN,
+        ended_at__lt=worker.heartbeat_at + RETURNED_WITHIN,
     ).count()
     held = Task.objects.filter(worker=worker, status=TaskStatus.CLAIMED).count()
-    tasks = f"{given_back} of its tasks were given back" + (f", {held} are still claimed" if held else "")
+    tasks = f"{returned} of its tasks were returned to the queue" + (f", {held} are still claimed" if held else "")
     at = clock.stamp(worker.heartbeat_at.replace(microsecond=0))
-    return f"worker {worker} (pid {worker.pid}) has not reported since {at}, {duration(silent_sec)} ago; {tasks}"
+    return (
+        f"worker {worker} (pid {worker.pid}) has not reported since {at}, {formats.duration(silent_sec)} ago; {tasks}"
+    )

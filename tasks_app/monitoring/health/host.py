@@ -1,4 +1,4 @@
-"""Is there room on the disks, and do messages get through?"""
+"""Checks of this host: free space on its disks, its data roots, and Redis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.conf import settings
 
 from tasks_app.files import root_marker
 from tasks_app.monitoring import data_roots
-from tasks_app.monitoring.health.checks import Check, below, limit
+from tasks_app.monitoring.health.checks import Check, bad, below, ok, threshold, warn
 
 
 def watched_roots() -> list[Path]:
@@ -27,7 +27,7 @@ def device(path: Path) -> int | None:
 
 
 def disk(path: Path) -> Check:
-    """How much room is left, in bytes or in files, whichever is less?"""
+    """Check the space or the number of files left on a file system, whichever is less. May hang on a dead mount."""
     state = os.statvfs(path)
     used = state.f_blocks - state.f_bfree
     free = [state.f_bavail / max(1, used + state.f_bavail)]
@@ -36,69 +36,59 @@ def disk(path: Path) -> Check:
     gigabytes = state.f_bavail * state.f_frsize / 1e9
     kind = "of its files" if min(free) < free[0] else f"({gigabytes:.0f} GB)"
     return below(
-        "disk",
         round(min(free), 4),
         f"{path} has {min(free):.0%} free {kind}",
-        "remove what is no longer needed there, or add room",
-        warn="disk_free_warn_fraction",
-        bad="disk_free_bad_fraction",
+        "delete files that are no longer needed there, or enlarge the disk",
+        warn_at="disk_free_warn_fraction",
+        bad_at="disk_free_bad_fraction",
     )
 
 
-def silent_disk(path: Path, error: Exception) -> Check:
-    """Say that a disk does not answer."""
-    return Check(
-        name="disk",
-        state="bad",
-        message=f"{path} does not answer ({error or type(error).__name__})",
-        remedy="see whether its mount is alive; what waits for it can only be ended by that",
+def disk_without_answer(path: Path, error: Exception) -> Check:
+    """Return the result for a disk that does not answer."""
+    return bad(
+        f"{path} does not answer ({error or type(error).__name__})",
+        "check its mount and its file server; processes that use it hang until it answers",
     )
 
 
-def messages() -> Check:
-    """Does Redis answer?"""
-    patience_sec = limit("limit_sec") / 2
+def redis_server() -> Check:
+    """Check that Redis answers."""
+    timeout_sec = threshold("limit_sec") / 2
     try:
         with redis.Redis.from_url(
-            settings.ABSURD_REDIS_URL, socket_connect_timeout=patience_sec, socket_timeout=patience_sec
+            settings.ABSURD_REDIS_URL, socket_connect_timeout=timeout_sec, socket_timeout=timeout_sec
         ) as client:
             client.ping()
     except (redis.RedisError, OSError) as error:
-        return silent_messages(error)
-    return Check(name="redis", state="ok", message="Redis answers")
+        return redis_without_answer(error)
+    return ok("Redis answers")
 
 
-def silent_messages(error: Exception) -> Check:
-    """Say that Redis does not answer."""
-    told = str(error).split("\n", 1)[0][:200] or type(error).__name__
-    return Check(
-        name="redis",
-        state="warn",
-        message="Redis does not answer, the live feed falls back to polling",
-        remedy=f"start Redis or mend ABSURD_REDIS_URL ({told})",
+def redis_without_answer(error: Exception) -> Check:
+    """Return the result for a Redis that does not answer."""
+    reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
+    return warn(
+        "Redis does not answer, the live feed falls back to polling",
+        f"start Redis or correct ABSURD_REDIS_URL ({reason})",
     )
 
 
 def roots() -> Check:
-    """Does this host see its data roots? May hang on a dead mount."""
+    """Check that the data roots are mounted on this host. May hang on a dead mount."""
     missing = data_roots.missing()
     if not missing:
-        return Check(name="data roots", state="ok", message="This host sees its data roots", value=0)
-    return Check(
-        name="data roots",
-        state="warn",
-        message=f"This host does not see {', '.join(missing)}: no file {root_marker.NAME} is there",
-        remedy="mount them, or mark a new one with manage.py absurd_setup --mark-roots",
-        value=len(missing),
-        threshold=0,
+        return ok("All data roots of this host are mounted", 0)
+    return warn(
+        f"Data roots are not mounted on this host: {', '.join(missing)} (no file {root_marker.NAME} in them)",
+        "mount them; if a root is new, mark it with manage.py absurd_setup --mark-roots",
+        len(missing),
+        0,
     )
 
 
-def silent_roots(error: Exception) -> Check:
-    """Say that the data roots do not answer."""
-    return Check(
-        name="data roots",
-        state="warn",
-        message=f"The data roots do not answer ({error or type(error).__name__})",
-        remedy="see whether their mounts are alive",
+def roots_without_answer(error: Exception) -> Check:
+    """Return the result for data roots that do not answer."""
+    return warn(
+        f"The data roots do not answer ({error or type(error).__name__})", "check their mounts and file servers"
     )

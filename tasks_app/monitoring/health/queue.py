@@ -1,121 +1,192 @@
-"""Is the queue served, and does it move?"""
+"""Checks of a queue: live workers that can run its tasks, and tasks that move."""
 
 from __future__ import annotations
 
 import shlex
 from datetime import timedelta
 
+from tasks_app import formats
+from tasks_app.engine.worker_calls import MEMORY_CLASSES
 from tasks_app.models import Freeze, Queue, Task, Worker
-from tasks_app.monitoring import counts, stats
-from tasks_app.monitoring.health.checks import Check, State, above, duration, limit
-from tasks_app.postgresql import clock
+from tasks_app.monitoring import queues
+from tasks_app.monitoring.health.checks import Check, above, bad, ok, threshold, warn
+from tasks_app.postgresql import clock, statements
 
 STALLED_MOST = 1000
+FIRST_TASKS = 1000
+"""How many claimable tasks at the front of each memory class are read: a task that nobody claims gets there in time."""
+SHOWN = 5
+
+_FIRST_TASKS = """
+unnest(%(memory_classes)s::smallint[]) AS class(n)
+CROSS JOIN LATERAL (
+    SELECT id, task_name, unavailable_on FROM tasks_app_task
+    WHERE queue_name = %(queue)s AND memory_class = class.n AND status = 'pending' AND hold = 0
+    ORDER BY rank, id LIMIT %(limit)s
+) AS task
+"""
+_NAMES = f"SELECT DISTINCT task_name FROM {_FIRST_TASKS}"  # noqa: S608 - a constant
+_UNAVAILABLE = f"""
+SELECT count(DISTINCT task.id), min(entry.value ->> 'host'), min(entry.value ->> 'reason')
+FROM {_FIRST_TASKS} CROSS JOIN LATERAL jsonb_each(task.unavailable_on) AS entry
+WHERE (entry.value ->> 'until')::timestamptz > absurd_now()
+"""  # noqa: S608 - a constant
 
 
 def workers(name: str) -> Check:
-    """Does any worker serve the queue?"""
-    up = len(stats.live_workers(name))
-    if not up:
-        state: State = "bad" if _depth(name) else "warn"
-        remedy = f"start one with manage.py runworker --queue-name {shlex.quote(name)}"
-        return Check(name="workers", state=state, message="No active workers", remedy=remedy, value=0, threshold=1)
-    return Check(name="workers", state="ok", message=f"{up} workers report", value=up, threshold=1)
+    """Check that a live worker serves the queue."""
+    live = Worker.objects.live().serving(name).count()
+    if live:
+        return ok(f"{formats.count(live, 'live worker')}", live, 1)
+    fault = bad if _depth(name) else warn
+    return fault("No active workers", f"start one with {_runworker(name)}", 0, 1)
+
+
+def _runworker(queue: str) -> str:
+    return f"manage.py runworker --queue-name {shlex.quote(queue)}"
 
 
 def unserved(name: str) -> Check:
-    """Are there other queues with pending tasks that a worker served, and none serves now?
+    """Check the other queues: those with pending tasks that had a worker once still have one.
 
-    A queue that no worker ever served does not count: any caller who may spawn makes one by naming it.
+    A queue that never had a worker does not count: any caller who may spawn creates one by naming it.
     """
-    served = {queue for worker in stats.live_workers() for queue in worker.queues}
-    pending = [queue for queue in counts.queues_with_pending() if queue not in served and queue != name]
-    alone = [queue for queue in pending if Worker.objects.filter(queues__contains=[queue]).exists()]
+    served = {queue for (found,) in Worker.objects.live().values_list("queues") for queue in found}
+    pending = [queue for queue in queues.queues_with_pending() if queue not in served and queue != name]
+    alone = [queue for queue in pending if Worker.objects.serving(queue).exists()]
     if not alone:
-        message = "Every other queue with tasks that had a worker has one"
-        return Check(name="unserved queues", state="ok", message=message, value=0)
-    return Check(
-        name="unserved queues",
-        state="warn",
-        message=f"No worker serves {', '.join(alone[:5])}{' and others' if len(alone) > 5 else ''}",
-        remedy=f"start one with manage.py runworker --queue-name {shlex.quote(alone[0])}",
-        value=len(alone),
-        threshold=0,
+        return ok("Every other queue with pending tasks that had a worker has a live one", 0)
+    return warn(f"No worker serves {_listed(alone)}", f"start one with {_runworker(alone[0])}", len(alone), 0)
+
+
+def task_names(queue: str) -> Check:
+    """Check that live workers of the queue know the names of its claimable tasks."""
+    known_by = [names for (names,) in Worker.objects.live().serving(queue).values_list("task_names")]
+    unknown: list[str] = []
+    # A worker of an earlier version does not report the names that it knows.
+    if known_by and all(known_by):
+        known = {name for names in known_by for name in names}
+        unknown = sorted({name for (name,) in statements.run(_NAMES, _first_tasks(queue))} - known)
+    if not unknown:
+        return ok("Live workers know the name of every claimable task", 0)
+    return warn(
+        f"No live worker knows the task names {_listed(unknown)}: their tasks stay pending",
+        "start workers of a version that has these names, or cancel the tasks",
+        len(unknown),
+        0,
     )
 
 
+def data_roots(queue: str) -> Check:
+    """Check that the data roots are mounted on the hosts of the live workers."""
+    without = [worker for worker in Worker.objects.live().serving(queue) if worker.missing_roots]
+    if not without:
+        return ok("All data roots are mounted on the hosts of live workers", 0)
+    each = "; ".join(f"{worker} lacks {', '.join(worker.missing_roots)}" for worker in without[:SHOWN])
+    return warn(
+        f"No tasks are claimed by workers whose data roots are not mounted: {each}",
+        "mount the roots there; if a root is new, mark it with manage.py absurd_setup --mark-roots",
+        len(without),
+        0,
+    )
+
+
+def unavailable(queue: str) -> Check:
+    """Check for tasks that were returned because a host lacked what they need."""
+    count, host, reason = statements.run(_UNAVAILABLE, _first_tasks(queue))[0]
+    if not count:
+        return ok("No host lacked what a task needs", 0)
+    return warn(
+        f"{formats.count(count, 'task')} could not run on a host, for example on {host}: {reason}",
+        "repair that host, or start workers on a host that has what they need; no retries are used up",
+        count,
+        0,
+    )
+
+
+def _first_tasks(queue: str) -> dict[str, object]:
+    return {"memory_classes": list(MEMORY_CLASSES), "queue": queue, "limit": FIRST_TASKS}
+
+
 def depth(name: str) -> Check:
-    """How many tasks are there to do?"""
-    found = _depth(name)
-    message = f"Queue depth is {found}"
-    if found > limit("depth_warn"):
-        message += f", more than {limit('depth_warn'):g}"
-    return above("depth", found, message, "add workers", warn="depth_warn", bad="depth_bad")
+    """Check the number of unfinished tasks."""
+    found, limit = _depth(name), threshold("depth_warn")
+    message = f"Queue depth is {found}" + (f", more than {limit:g}" if found > limit else "")
+    return above(found, message, "add workers", warn_at="depth_warn", bad_at="depth_bad")
 
 
 def oldest_pending(name: str) -> Check:
-    """For how long has the oldest claimable task waited?"""
-    waited_sec = stats.oldest_pending_sec(name)
+    """Check for how long the oldest claimable task has waited."""
+    waited_sec = queues.oldest_pending_sec(name)
     if waited_sec is None:
-        return Check(name="oldest pending", state="ok", message="No claimable task waits")
+        return ok("There is no claimable task")
     return above(
-        "oldest pending",
         round(waited_sec, 1),
-        f"Oldest pending task has waited {duration(waited_sec)}",
-        "add workers, or look at why those that are up do not take it",
-        warn="oldest_pending_warn_sec",
-        bad="oldest_pending_bad_sec",
+        f"Oldest pending task has waited {formats.duration(waited_sec)}",
+        "add workers; if workers are idle, find out why with manage.py absurd_explain",
+        warn_at="oldest_pending_warn_sec",
+        bad_at="oldest_pending_bad_sec",
     )
 
 
 def progress(name: str) -> Check:
-    """Do the workers that are up take what there is?"""
-    patience_sec = limit("progress_bad_sec")
-    waited_sec = stats.oldest_pending_sec(name) or 0.0
-    found = stats.queue_stats([name])[0]
+    """Check that live workers claim claimable tasks."""
+    limit_sec = threshold("progress_bad_sec")
+    waited_sec = queues.oldest_pending_sec(name) or 0.0
+    found = queues.queue_stats([name])[0]
     stopped = Freeze.objects.exists() or Queue.objects.filter(name=name, paused_at__isnull=False).exists()
-    idle = not found["claimed"] and not stopped and waited_sec > patience_sec and stats.live_workers(name)
-    since = clock.now() - timedelta(seconds=patience_sec)
-    if idle and not Task.objects.in_queue(name).filter(completed_at__gt=since).exists():
-        return Check(
-            name="progress",
-            state="bad",
-            message=f"Workers are up but have taken nothing for {duration(patience_sec)}",
-            remedy="see whether a task needs more memory or cores than any of them has, and read their logs",
-            value=round(waited_sec, 1),
-            threshold=patience_sec,
+    idle = not found["claimed"] and not stopped and waited_sec > limit_sec
+    since = clock.now() - timedelta(seconds=limit_sec)
+    if (
+        idle
+        and Worker.objects.live().serving(name).exists()
+        and not Task.objects.in_queue(name).filter(completed_at__gt=since).exists()
+    ):
+        return bad(
+            f"Live workers have claimed nothing for {formats.duration(limit_sec)}",
+            "see whether a task needs more memory or cores than any worker has (manage.py absurd_explain TASK_ID), and "
+            "read the workers' logs",
+            round(waited_sec, 1),
+            limit_sec,
         )
-    return Check(name="progress", state="ok", message="Tasks are taken", threshold=patience_sec)
+    return ok("Claimable tasks are claimed", threshold=limit_sec)
 
 
 def stalled(name: str) -> Check:
-    """Have claims outlived their lease?"""
+    """Check for claims whose lease has expired."""
     found = len(Task.objects.expired_leases().in_queue(name).values_list("pk")[:STALLED_MOST])
     if not found:
-        return Check(name="stalled claims", state="ok", message="No claim has outlived its lease", value=0, threshold=0)
-    return Check(
-        name="stalled claims",
-        state="warn",
-        message=f"{found} claims have outlived their lease",
-        remedy="they go back to the queue by themselves while a web process or a worker is up",
-        value=found,
-        threshold=0,
+        return ok("No lease has expired", 0, 0)
+    return warn(
+        f"The leases of {formats.count(found, 'claimed task')} have expired",
+        "nothing to do while a web process or a worker runs: they return the tasks to the queue",
+        found,
+        0,
     )
 
 
 def stops(name: str) -> Check:
-    """Has somebody stopped the queue, or everything?"""
+    """Check for a freeze and for a pause of the queue."""
     frozen = Freeze.objects.first()
     if frozen is not None:
-        message = f"Everything is frozen by {frozen.frozen_by} ({frozen.reason})"
-        return Check(name="stops", state="warn", message=message, remedy="thaw it once the reason is gone")
+        return warn(
+            f"Everything is frozen by {frozen.frozen_by} ({frozen.reason})",
+            "run manage.py absurd_thaw when the reason is gone",
+        )
     paused = Queue.objects.filter(name=name, paused_at__isnull=False).first()
     if paused is not None:
-        message = f"Queue paused by {paused.paused_by} ({paused.pause_reason or 'no reason given'})"
-        return Check(name="stops", state="warn", message=message, remedy="resume it once the reason is gone")
-    return Check(name="stops", state="ok", message="Neither paused nor frozen")
+        return warn(
+            f"Queue paused by {paused.paused_by} ({paused.pause_reason or 'no reason given'})",
+            "resume it when the reason is gone",
+        )
+    return ok("Neither paused nor frozen")
 
 
 def _depth(name: str) -> int:
-    found = stats.queue_stats([name])[0]
+    found = queues.queue_stats([name])[0]
     return found["pending"] + found["claimed"]
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

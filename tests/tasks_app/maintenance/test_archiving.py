@@ -15,7 +15,7 @@ from tasks_app.errors import TaskArchived
 from tasks_app.maintenance import archiving
 from tasks_app.maintenance.archiving import RetentionSweep, archive_batch
 from tasks_app.models import ArchivedTask, Attempt, Run, Task, TaskDependency, TaskEvent, Worker
-from tasks_app.monitoring import stats
+from tasks_app.monitoring import queues
 from tasks_app.operations.prune import preview, prune
 from tasks_app.operations.retry import retry
 from tests.tasks_app.finished import POLICY, completed, days_ago, failed
@@ -232,7 +232,7 @@ def test_counts_equal_a_recount_after_pruning():
     do_prune()
     recount = Counter(Task.objects.values_list("queue_id", "status"))
     assert deltas() == recount
-    (found,) = stats.queue_stats(["dsa110-pipeline"])
+    (found,) = queues.queue_stats(["dsa110-pipeline"])
     assert (found["completed"], found["failed"], found["pending"], found["total"]) == (1, 0, 1, 2)
 
 

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from tasks_app.engine import worker_calls
 from tasks_app.errors import AbsurdError
 from tasks_app.models import CountDelta, QueueCount, Task, TaskStatus
-from tasks_app.monitoring import counts, stats
+from tasks_app.monitoring import queues
 from tasks_app.operations.cancel import cancel
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 from tests.tasks_app.test_races import together
@@ -26,7 +26,7 @@ def recount() -> dict[tuple[str, str], int]:
 
 
 def counted() -> dict[tuple[str, str], int]:
-    return {pair: n for pair, n in counts.counts(QUEUES).items() if n}
+    return {pair: n for pair, n in queues.task_counts(QUEUES).items() if n}
 
 
 def folded() -> dict[tuple[str, str], int]:
@@ -42,8 +42,8 @@ def test_folding_changes_no_count_and_leaves_nothing_to_fold(worker):
     assert before == recount() == {
         ("dsa110-pipeline", "pending"): 1, ("dsa110-pipeline", "completed"): 1, ("other", "pending"): 1,
     }  # fmt: skip
-    assert counts.fold() > 0
-    assert (counts.fold(), CountDelta.objects.count()) == (0, 0)
+    assert queues.fold_counts() > 0
+    assert (queues.fold_counts(), CountDelta.objects.count()) == (0, 0)
     assert counted() == folded() == before
 
 
@@ -51,8 +51,8 @@ def test_folding_changes_no_count_and_leaves_nothing_to_fold(worker):
 def test_a_fold_takes_no_more_than_it_is_told_to():
     for _ in range(5):
         spawn_note()
-    assert [counts.fold(limit=2) for _ in range(4)] == [2, 2, 1, 0]
-    assert counts.unfolded(most=10) == 0
+    assert [queues.fold_counts(limit=2) for _ in range(4)] == [2, 2, 1, 0]
+    assert queues.unfolded_changes(most=10) == 0
     assert folded() == {("dsa110-pipeline", "pending"): 5}
 
 
@@ -60,10 +60,10 @@ def test_a_fold_takes_no_more_than_it_is_told_to():
 def test_queues_with_pending_tasks_are_known_folded_or_not(worker):
     spawn_note(queue_name="other")
     spawn_note()
-    counts.fold()
+    queues.fold_counts()
     claim_one(worker)
     spawn_note(queue_name="third")
-    assert counts.queues_with_pending() == ["other", "third"]
+    assert queues.queues_with_pending() == ["other", "third"]
 
 
 @pytest.mark.django_db
@@ -72,13 +72,13 @@ def test_deleted_and_truncated_tasks_are_counted_no_more(fold_first):
     for queue in ("dsa110-pipeline", "other"):
         spawn_note(queue_name=queue)
     if fold_first:
-        counts.fold()
+        queues.fold_counts()
     Task.objects.filter(queue_id="other").delete()
     assert counted() == recount() == {("dsa110-pipeline", "pending"): 1}
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; TRUNCATE tasks_app_task CASCADE")
     assert counted() == folded() == {}
-    assert [each["total"] for each in stats.queue_stats(QUEUES)] == [0, 0, 0]
+    assert [each["total"] for each in queues.queue_stats(QUEUES)] == [0, 0, 0]
 
 
 def work_at_random(seed: int, until: float) -> None:
@@ -128,7 +128,7 @@ def test_counts_equal_a_recount_under_random_work_by_several_connections_with_fo
 
     def fold_on() -> None:
         while not stop.is_set():
-            counts.fold(limit=random.randint(1, 50))
+            queues.fold_counts(limit=random.randint(1, 50))
 
     def work(seed: int) -> None:
         try:
@@ -143,11 +143,11 @@ def test_counts_equal_a_recount_under_random_work_by_several_connections_with_fo
     assert sum(sum(truth.values()) for _, truth in seen) > 0
     for found, truth in seen:
         assert found == truth
-    while counts.fold():
+    while queues.fold_counts():
         pass
     assert counted() == folded() == recount() != {}
     assert not CountDelta.objects.exists()
-    rows = stats.queue_stats(QUEUES)
+    rows = queues.queue_stats(QUEUES)
     told = {(row["queue_name"], status): row[status] for row in rows for status in TaskStatus.values}
     assert {pair: n for pair, n in told.items() if n} == recount()
     assert sum(row["total"] for row in rows) == Task.objects.count()
@@ -157,7 +157,7 @@ def test_counts_equal_a_recount_under_random_work_by_several_connections_with_fo
 def test_a_fold_that_is_rolled_back_has_not_happened():
     spawn_note()
     with pytest.raises(ZeroDivisionError), transaction.atomic():
-        assert counts.fold() == 1
+        assert queues.fold_counts() == 1
         raise ZeroDivisionError
     assert (CountDelta.objects.count(), QueueCount.objects.count()) == (1, 0)
     assert counted() == recount()
@@ -169,7 +169,7 @@ def test_two_folds_at_once_wait_for_nobodys_rows_but_counts():
     for queue in QUEUES:
         spawn_note(queue_name=queue)
     with transaction.atomic():
-        assert counts.fold(limit=2) == 2
-        (other,) = together(lambda: counts.fold())
+        assert queues.fold_counts(limit=2) == 2
+        (other,) = together(lambda: queues.fold_counts())
         assert other == 1
     assert counted() == folded() == recount()

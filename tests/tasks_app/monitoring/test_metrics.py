@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tasks_app.engine import worker_calls
 from tasks_app.models import Freeze, Queue, Worker
 from tasks_app.monitoring import metrics
-from tasks_app.monitoring.cached_value import Fresh
+from tasks_app.monitoring.metrics import CachedValue
+from tasks_app.monitoring.workers import STATES
 from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
@@ -52,7 +53,7 @@ def test_an_empty_system_has_counts_and_no_invented_figures(api):
     assert queue["throughput"]["5m"] == {"tasks_per_sec": 0.0, "over_sec": 300.0}
     assert body["task_names"] == []
     assert body["workers"] == {
-        "states": {"active": 0, "idle": 0, "stale": 0, "lost": 0, "stopped": 0}, "slots": 0, "slots_taken": 0,
+        "states": dict.fromkeys(STATES, 0), "slots": 0, "slots_taken": 0,
     }  # fmt: skip
     assert not [key for key in samples(api.get("metrics?format=prometheus")) if "seconds" in key[0] and "0.5" in key]
 
@@ -130,7 +131,7 @@ def test_a_snapshot_is_kept_for_two_seconds_and_no_longer(db, monkeypatch):
     assert metrics.snapshot() is before
     assert metrics.snapshot(fresh=True).queues[0].tasks["pending"] == 1
     moment = time.monotonic()
-    monkeypatch.setattr("tasks_app.monitoring.cached_value.time.monotonic", lambda: moment + metrics.KEPT_SEC)
+    monkeypatch.setattr("tasks_app.monitoring.metrics.time.monotonic", lambda: moment + metrics.KEPT_SEC)
     spawn_note()
     assert metrics.snapshot().queues[0].tasks["pending"] == 2
     assert metrics.KEPT_SEC <= 2
@@ -144,7 +145,7 @@ def test_many_threads_that_ask_at_once_have_it_made_once():
         time.sleep(0.1)
         return len(made)
 
-    kept, found = Fresh(make, keep_sec=60), []
+    kept, found = CachedValue(make, keep_sec=60), []
     threads = [threading.Thread(target=lambda: found.append(kept.get())) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -161,7 +162,7 @@ def test_what_failed_to_be_made_is_not_kept():
             raise outcome
         return outcome
 
-    kept = Fresh(make, keep_sec=60)
+    kept = CachedValue(make, keep_sec=60)
     with pytest.raises(ZeroDivisionError):
         kept.get()
     assert kept.get() == 7

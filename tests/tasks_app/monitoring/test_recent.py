@@ -10,7 +10,7 @@ from django.db import connection
 
 from tasks_app.engine import worker_calls
 from tasks_app.models import Task
-from tasks_app.monitoring import counts, recent_rates, stats
+from tasks_app.monitoring import queues, rates
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.retry import retry
 from tasks_app.postgresql import clock
@@ -38,14 +38,14 @@ def noon():
 
 
 def test_without_rows_there_are_no_figures():
-    finished, attempts, refused = recent_rates.finished(), recent_rates.attempts(), recent_rates.refused()
+    finished, attempts, refused = rates.finished(), rates.attempts(), rates.refused()
     assert (finished.rows, finished.by_task_name, finished.by_queue) == (0, {}, {})
     assert (attempts.rows, attempts.by_task_name) == (0, {})
-    assert (refused.rows, refused.over_sec) == (0, recent_rates.WINDOW_SEC)
-    nothing = recent_rates.Finished()
-    assert (nothing.failure_rate, nothing.wait_sec.p50, recent_rates.Attempts().retry_rate) == (None, None, None)
-    assert nothing.throughput(finished.over_sec)["15m"] == recent_rates.Throughput(tasks_per_sec=0.0, over_sec=900)
-    assert stats.oldest_pending(["dsa110-pipeline"]) == {}
+    assert (refused.rows, refused.over_sec) == (0, rates.WINDOW_SEC)
+    nothing = rates.Finished()
+    assert (nothing.failure_rate, nothing.wait_sec.p50, rates.Attempts().retry_rate) == (None, None, None)
+    assert nothing.throughput(finished.over_sec)["15m"] == rates.Throughput(tasks_per_sec=0.0, over_sec=900)
+    assert queues.oldest_pending(["dsa110-pipeline"]) == {}
 
 
 def test_throughput_wait_and_run_time_are_those_of_the_rows(noon, worker):
@@ -61,11 +61,11 @@ def test_throughput_wait_and_run_time_are_those_of_the_rows(noon, worker):
         waits.append(float(n))
         runs.append(2.0 * n + 1)
     noon(1958.0)  # the last one was completed a second ago
-    finished, attempts = recent_rates.finished(), recent_rates.attempts()
+    finished, attempts = rates.finished(), rates.attempts()
     figures, tried = finished.by_task_name["note"], attempts.by_task_name["note"]
     assert (figures.completed, figures.failed, figures.failure_rate) == (20, 0, 0.0)
     ends = [100.0 * n + waits[n] + runs[n] for n in range(20)]
-    for label, sec in recent_rates.THROUGHPUT_SEC.items():
+    for label, sec in rates.THROUGHPUT_SEC.items():
         expected = sum(end > 1958 - sec for end in ends) / sec
         assert finished.by_queue["dsa110-pipeline"].throughput(finished.over_sec)[label].tasks_per_sec == expected > 0
     for found, values in ((figures.wait_sec, waits), (tried.run_sec, runs)):
@@ -87,7 +87,7 @@ def test_waiting_counts_from_when_only_the_queue_kept_the_task(noon, worker):
     noon(64)
     worker_calls.complete(claim_one(worker), {}, REPORT)
     Task.objects.filter(pk=parent.pk).delete()
-    assert recent_rates.finished().by_task_name["note"].wait_sec.p50 == 4.0
+    assert rates.finished().by_task_name["note"].wait_sec.p50 == 4.0
 
 
 def test_failures_retries_and_cancellations_are_told_apart(noon, worker):
@@ -99,12 +99,12 @@ def test_failures_retries_and_cancellations_are_told_apart(noon, worker):
     cancel(spawn_note().task_id, actor="user:test", reason="")
     tried_again = spawn_note(max_retries=1)
     worker_calls.fail(claim_one(worker), "timeout", "slow", REPORT)
-    figures, tried = recent_rates.finished().by_task_name["note"], recent_rates.attempts().by_task_name["note"]
+    figures, tried = rates.finished().by_task_name["note"], rates.attempts().by_task_name["note"]
     assert (figures.completed, figures.failed, figures.cancelled) == (3, 1, 1)
     assert (figures.failure_rate, tried.ended, tried.retried, tried.retry_rate) == (0.25, 5, 1, 0.2)
     retry(failed.task_id, actor="user:test")
-    assert recent_rates.attempts().by_task_name["note"].retried == 2
-    assert recent_rates.finished().by_task_name["note"].failed == 0
+    assert rates.attempts().by_task_name["note"].retried == 2
+    assert rates.finished().by_task_name["note"].failed == 0
     assert tried_again.task_id != failed.task_id
 
 
@@ -115,32 +115,32 @@ def test_refused_late_writes_are_counted(worker):
     for _ in range(2):
         with pytest.raises(worker_calls.LostClaim):
             worker_calls.complete(claim, {}, REPORT)
-    assert recent_rates.refused().rows == 2
+    assert rates.refused().rows == 2
 
 
 def test_what_ended_more_than_a_day_ago_is_out_of_the_window(noon, worker):
     spawn_note()
     worker_calls.complete(claim_one(worker), {}, REPORT)
-    noon(recent_rates.WINDOW_SEC - 1)
-    assert (recent_rates.finished().rows, recent_rates.attempts().rows) == (1, 1)
-    noon(recent_rates.WINDOW_SEC + 1)
-    assert (recent_rates.finished().rows, recent_rates.attempts().rows) == (0, 0)
+    noon(rates.WINDOW_SEC - 1)
+    assert (rates.finished().rows, rates.attempts().rows) == (1, 1)
+    noon(rates.WINDOW_SEC + 1)
+    assert (rates.finished().rows, rates.attempts().rows) == (0, 0)
 
 
 def test_when_rows_run_out_the_rate_is_over_the_time_they_span(noon, worker, monkeypatch):
-    monkeypatch.setattr(recent_rates, "WINDOW_ROWS", 4)
+    monkeypatch.setattr(rates, "WINDOW_ROWS", 4)
     for n in range(10):
         noon(5.0 * n)
         spawn_note()
         worker_calls.complete(claim_one(worker), {}, REPORT)
     noon(50.0)
-    finished = recent_rates.finished()
+    finished = rates.finished()
     assert (finished.rows, finished.over_sec) == (4, 20.0)
     throughput = finished.by_queue["dsa110-pipeline"].throughput(finished.over_sec)
-    assert throughput["1m"] == recent_rates.Throughput(tasks_per_sec=0.2, over_sec=20.0)
+    assert throughput["1m"] == rates.Throughput(tasks_per_sec=0.2, over_sec=20.0)
     noon(45.0)
-    monkeypatch.setattr(recent_rates, "WINDOW_ROWS", 1)
-    finished = recent_rates.finished()
+    monkeypatch.setattr(rates, "WINDOW_ROWS", 1)
+    finished = rates.finished()
     assert finished.by_queue["dsa110-pipeline"].throughput(finished.over_sec)["1m"].tasks_per_sec is None
 
 
@@ -153,7 +153,7 @@ def test_the_oldest_pending_task_is_found_in_each_line(noon):
     spawn_note(priority=14)
     Task.objects.filter(queue_id="other", priority=1).update(memory_class=3)
     noon(100)
-    assert stats.oldest_pending(["dsa110-pipeline", "other", "none"]) == {"dsa110-pipeline": 70.0, "other": 100.0}
+    assert queues.oldest_pending(["dsa110-pipeline", "other", "none"]) == {"dsa110-pipeline": 70.0, "other": 100.0}
 
 
 # Cost
@@ -227,22 +227,22 @@ def explained(sql: str, params: dict) -> dict:
 
 
 def test_figures_cost_no_more_the_more_there_is(full_tables):
-    for work in (recent_rates.finished, recent_rates.attempts, recent_rates.refused):
+    for work in (rates.finished, rates.attempts, rates.refused):
         (plan,) = plans_of(work)
         assert not [node for node in nodes(plan) if node["Node Type"] in ("Seq Scan", "Bitmap Heap Scan")], plan
         scans = [node for node in nodes(plan) if node.get("Relation Name", "").startswith("tasks_app_")]
         assert scans
-        assert all(node["Actual Rows"] * node["Actual Loops"] <= recent_rates.WINDOW_ROWS for node in scans)
-        assert buffers(plan) <= 8 * recent_rates.WINDOW_ROWS
-    assert recent_rates.finished().rows == recent_rates.WINDOW_ROWS
+        assert all(node["Actual Rows"] * node["Actual Loops"] <= rates.WINDOW_ROWS for node in scans)
+        assert buffers(plan) <= 8 * rates.WINDOW_ROWS
+    assert rates.finished().rows == rates.WINDOW_ROWS
 
-    assert stats.queue_stats(["dsa110-pipeline"])[0]["completed"] == FINISHED_ROWS
-    plan = explained(counts._COUNTS, {"names": ["dsa110-pipeline"]})
+    assert queues.queue_stats(["dsa110-pipeline"])[0]["completed"] == FINISHED_ROWS
+    plan = explained(queues._COUNTS, {"names": ["dsa110-pipeline"]})
     tables = {node["Relation Name"] for node in nodes(plan) if "Relation Name" in node}
     assert tables == {"tasks_app_queuecount", "tasks_app_countdelta"}
     assert buffers(plan) < 20
 
-    plan = explained(stats._OLDEST, stats._oldest_params(["dsa110-pipeline"]))
+    plan = explained(queues._OLDEST, queues._oldest_params(["dsa110-pipeline"]))
     scans = [node for node in nodes(plan) if node.get("Relation Name") == "tasks_app_task"]
     assert {node.get("Index Name") for node in scans} == {"task_claimable"}
-    assert buffers(plan) < 3 * stats.LINE_MOST
+    assert buffers(plan) < 3 * queues.LINE_MOST

@@ -20,7 +20,7 @@ from tasks_app.engine.options import Join, SpawnRequest
 from tasks_app.engine.spawn import spawn
 from tasks_app.errors import AbsurdError
 from tasks_app.models import Attempt, LimitSlot, Run, Task, TaskEvent, Worker
-from tasks_app.monitoring import counts
+from tasks_app.monitoring import queues
 from tasks_app.operations import bulk
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.limit import set_limit
@@ -116,7 +116,7 @@ def picture(last_event: int) -> dict[str, Any]:
         "attempts": list(Attempt.objects.order_by("task_id", "number").values()),
         "events": [{**row, "id": None} for row in fresh.values()],
         "slots": list(LimitSlot.objects.order_by("limit", "number").values_list("limit", "number", "task_id")),
-        "counts": counts.counts(["dsa110-pipeline"]),
+        "counts": queues.task_counts(["dsa110-pipeline"]),
     }
 
 

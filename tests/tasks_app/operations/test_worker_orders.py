@@ -8,7 +8,7 @@ import pytest
 
 from tasks_app.errors import ParamsInvalid, WorkerNotFound, WorkerRefuses
 from tasks_app.models import TaskEvent
-from tasks_app.monitoring.worker_states import state_of
+from tasks_app.monitoring.workers import state_of
 from tasks_app.operations.workers import order_worker
 from tasks_app.postgresql import clock
 from tests.tasks_app.notes import make_worker

@@ -41,11 +41,11 @@ def test_one_lost_worker_of_many_is_named_within_a_lease_with_what_was_given_bac
     found = look("lost workers")
     assert found.state == "warn"
     assert f"worker-2@{lost.host} (pid {lost.pid}) has not reported since" in found.message.replace("Worker w", "w")
-    assert "0 of its tasks were given back, 2 are still claimed" in found.message
+    assert "0 of its tasks were returned to the queue, 2 are still claimed" in found.message
     assert health.examine().status == "degraded"
     Task.objects.update(lease_until=clock.now() - timedelta(seconds=1), lease_sec=1)
     assert sweeps.return_lost(watched_sec=60) == 2
-    assert "2 of its tasks were given back" in look("lost workers").message
+    assert "2 of its tasks were returned to the queue" in look("lost workers").message
 
 
 @pytest.mark.django_db
@@ -74,7 +74,7 @@ def test_an_acknowledgement_covers_what_happened_before_it_and_nothing_later(wor
     silence(make_worker(label="worker-2"))
     call_command("absurd_acknowledge", "lost-workers", "--reason", "host is being replaced")
     assert (look("lost workers").state, health.examine().status) == ("ok", "healthy")
-    assert "is acknowledged" in look("lost workers").message
+    assert "are acknowledged" in look("lost workers").message
     seen = Acknowledgement.objects.get()
     assert (seen.finding, seen.reason) == ("lost workers", "host is being replaced")
     Acknowledgement.objects.update(acknowledged_at=clock.now() - timedelta(minutes=2))
@@ -106,7 +106,7 @@ def test_a_worker_that_dies_again_and_again_is_a_crash_loop_although_it_is_back(
     assert look("lost workers").state == "ok"
     found = look("crash loops")
     assert found.state == "warn"
-    assert "orker-2 on" in found.message and "has died 3 times within 15 min" in found.message
+    assert "orker-2 on" in found.message and "has crashed 3 times within 15 min" in found.message
 
 
 @pytest.mark.django_db

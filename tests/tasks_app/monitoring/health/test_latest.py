@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import httpx
 
+from tasks_app.monitoring.health.background import Latest
 from tasks_app.monitoring.health.checks import Health
-from tasks_app.monitoring.health.latest import Latest
 from tasks_app.postgresql import clock
 from tests.daphne_server import serving
 from tests.tasks_app.callers import make_key

@@ -1,4 +1,4 @@
-"""What a worker is doing, told from its last report."""
+"""Workers and what they are doing, from their last reports. `Worker.objects.live()` is the one definition of live."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from tasks_app.models.worker import STALE_AFTER_HEARTBEATS
 from tasks_app.postgresql import clock
 
 WorkerState = Literal["active", "idle", "draining", "paused", "stale", "lost", "stopped"]
-STATES: tuple[WorkerState, ...] = ("active", "idle", "draining", "paused", "stale", "lost", "stopped")
+LIVE_STATES: tuple[WorkerState, ...] = ("active", "idle", "draining", "paused")
+"""The states of the workers that `Worker.objects.live()` returns."""
+STATES: tuple[WorkerState, ...] = (*LIVE_STATES, "stale", "lost", "stopped")
 
 LOST_AFTER_HEARTBEATS = 10
 SHOWN_FOR = timedelta(days=1)
-"""How long a worker that stopped or was lost stays in view."""
+"""How long a stopped or lost worker is still listed."""
 SHOWN_MOST = 500
 
 
@@ -33,10 +35,7 @@ class WorkerReport:
 
 
 def state_of(worker: Worker, moment: datetime, *, busy: bool) -> WorkerState:
-    """Return the state at a moment: stale after three missed heartbeats, lost after ten.
-
-    A worker that was told to pause or to end still finishes what it runs.
-    """
+    """Return the state at a moment: stale after three missed heartbeats, lost after ten."""
     if worker.stopped_at is not None:
         return "stopped"
     silent_for = moment - worker.heartbeat_at
@@ -51,8 +50,8 @@ def state_of(worker: Worker, moment: datetime, *, busy: bool) -> WorkerState:
     return "active" if busy else "idle"
 
 
-def told(worker: Worker) -> dict[str, Any]:
-    """Return what events say of a worker."""
+def event_detail(worker: Worker) -> dict[str, Any]:
+    """Return the detail of an event about a worker."""
     return {
         "worker_id": worker.label,
         "boot_id": str(worker.pk),
@@ -66,7 +65,7 @@ def told(worker: Worker) -> dict[str, Any]:
 
 
 def recent_workers() -> list[WorkerReport]:
-    """Return every worker that has reported within a day, those that are up first."""
+    """Return every worker that has reported within a day, live ones first."""
     moment = clock.now()
     return sorted_reports(report_on(recent(moment)[:SHOWN_MOST], moment))
 
@@ -77,7 +76,7 @@ def recent(moment: datetime) -> QuerySet[Worker]:
 
 
 def sorted_reports(reports: Iterable[WorkerReport]) -> list[WorkerReport]:
-    """Return the reports with those of workers that are up first."""
+    """Return the reports, those of live workers first."""
     return sorted(reports, key=lambda report: STATES.index(report.state))
 
 

@@ -1,0 +1,112 @@
+"""Checks in threads of their own: work that may hang does not block the caller, and many callers share one result."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from django.db import connections
+
+from tasks_app.monitoring.health.checks import Health
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_SEC = 1.0
+IDLE_SEC = 30.0
+"""The thread ends when nobody has asked for this long."""
+
+
+class Bounded:
+    """Runs work in threads of its own. A thread that hangs is abandoned; at most `limit` of them may be."""
+
+    def __init__(self, name: str, *, limit: int = 4) -> None:
+        self._name = name
+        self._free = threading.BoundedSemaphore(limit)
+
+    def start(self, work: Callable[[], T], deadline: float) -> Future[T]:
+        """Start the work; the future raises TimeoutError when by the deadline all threads still hang."""
+        future: Future[T] = Future()
+        if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            future.set_exception(TimeoutError(f"earlier checks of {self._name} still hang"))
+            return future
+        threading.Thread(target=self._run, args=(work, future), name=f"health-{self._name}", daemon=True).start()
+        return future
+
+    def _run(self, work: Callable[[], T], future: Future[T]) -> None:
+        try:
+            found = work()
+        except BaseException as error:
+            self._end()
+            future.set_exception(error)
+        else:
+            self._end()
+            future.set_result(found)
+
+    def _end(self) -> None:
+        connections.close_all()
+        self._free.release()
+
+
+def wait(future: Future[T], deadline: float) -> T:
+    """Return what the work returned. Raises what it raised, or TimeoutError when it hangs."""
+    try:
+        return future.result(max(0.0, deadline - time.monotonic()))
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or "no answer in time") from None
+
+
+class Latest:
+    """Repeats the checks once a second in one background thread while somebody asks; all callers get the last result.
+
+    A caller only waits after a pause in the calls, or while the checks take long.
+    """
+
+    def __init__(self, examine: Callable[[], Health], overdue: Callable[[float], Health]) -> None:
+        self._examine = examine
+        self._overdue = overdue
+        self._changed = threading.Condition()
+        self._result: Health | None = None
+        self._asked_at = self._ended_at = 0.0
+        self._running = False
+
+    def get(self, *, wait_sec: float) -> Health:
+        """Return a result no older than `wait_sec`, or what `overdue` returns for the seconds waited."""
+        with self._changed:
+            self._asked_at = time.monotonic()
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._run, name="health", daemon=True).start()
+            if not self._changed.wait_for(lambda: self._is_recent(wait_sec), wait_sec) or self._result is None:
+                return self._overdue(wait_sec)
+            return self._result
+
+    def forget(self) -> None:
+        """Make the next caller wait for new checks."""
+        with self._changed:
+            self._result = None
+
+    def _is_recent(self, max_age_sec: float) -> bool:
+        return self._result is not None and time.monotonic() - self._ended_at <= max_age_sec
+
+    def _run(self) -> None:
+        while True:
+            started = time.monotonic()
+            try:
+                result = self._examine()
+            except Exception:  # the thread must survive any fault of a check; callers get the overdue answer meanwhile
+                logger.exception("the health checks failed")
+                result = None
+            with self._changed:
+                self._result, self._ended_at = result, time.monotonic()
+                self._changed.notify_all()
+                idle = self._ended_at - self._asked_at > IDLE_SEC
+                if idle:
+                    self._running, self._result = False, None
+                    return
+            time.sleep(max(0.0, started + INTERVAL_SEC - time.monotonic()))
