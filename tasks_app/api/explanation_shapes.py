@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from rest_framework import serializers
 
 from tasks_app.models import TaskStatus
-from tasks_app.monitoring.explain.findings import Code
+from tasks_app.monitoring.explain.findings import Code, Severity
 
 
 class FindingSerializer(serializers.Serializer[Any]):
     """One cause or fact, and what to do about it."""
 
     code = serializers.ChoiceField(choices=[code.value for code in Code], help_text="Stable; the text may change.")
-    weight = serializers.ChoiceField(
-        choices=["blocks", "delays", "tells"],
-        help_text="blocks: no claim returns the task before this has changed; delays: others go first; tells: a fact.",
+    severity = serializers.ChoiceField(
+        choices=get_args(Severity),
+        help_text="blocking: no claim returns the task until this changes; delaying: others are first; info: a fact.",
     )
     text = serializers.CharField()
-    do = serializers.CharField(help_text="The remedy; empty where none is needed.")
+    remedy = serializers.CharField(help_text="What to do; empty where nothing needs to be done.")
     detail = serializers.DictField(help_text="The numbers and ids behind the text; its fields depend on the code.")
 
 
@@ -31,7 +31,7 @@ class ExplanationSerializer(serializers.Serializer[Any]):
     queue_name = serializers.CharField()
     status = serializers.ChoiceField(choices=TaskStatus.choices)
     display_status = serializers.CharField(source="state")
-    as_of = serializers.DateTimeField(help_text="The database's time at which all of this was so.")
+    as_of = serializers.DateTimeField(help_text="The database's time at which the rows were read.")
     summary = serializers.CharField()
     is_blocked = serializers.BooleanField(help_text="Whether no claim can return the task now.")
     findings = FindingSerializer(many=True)

@@ -23,7 +23,7 @@ def lines_of(explanation: Explanation) -> list[str]:
         explanation.summary,
     ]
     for number, finding in enumerate(explanation.findings, start=1):
-        lines += ["", f"{number}. {finding.code} ({finding.weight}): {finding.text}"]
-        if finding.do:
-            lines.append(f"   Do: {finding.do}")
+        lines += ["", f"{number}. {finding.code} ({finding.severity}): {finding.text}"]
+        if finding.remedy:
+            lines.append(f"   Remedy: {finding.remedy}")
     return lines

@@ -67,7 +67,7 @@ def test_the_explanation_says_what_every_host_lacks_and_when_it_is_tried_again()
     task, here = spawn_note(), make_worker(host_id="a", host="lxd110h01", memory_gb=8.0)
     lack(task, here)
     found = finding(task, "unavailable")
-    assert "lxd110h01: data root /data is not mounted" in found.text and "the first tries again in " in found.text
+    assert "lxd110h01: data root /data is not mounted" in found.text and "the first host tries again in " in found.text
     assert blocking(task) == ["unavailable"]
     make_worker(host_id="b", memory_gb=8.0)
     assert "unavailable" not in blocking(task)
@@ -76,7 +76,7 @@ def test_the_explanation_says_what_every_host_lacks_and_when_it_is_tried_again()
 def test_a_worker_that_does_not_see_its_roots_is_named():
     make_worker(missing_roots=["/data"], memory_gb=8.0)
     task = spawn(SpawnRequest(task_name="note", params={"text": "a"}), actor="user:test")
-    assert "worker-1@test does not see /data" in finding(task, "roots_missing").text
+    assert "worker-1@test lacks /data" in finding(task, "roots_missing").text
     assert blocking(task) == ["roots_missing"]
 
 

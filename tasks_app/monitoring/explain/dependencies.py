@@ -1,4 +1,4 @@
-"""Which other tasks a task waits for, how they stand, and what holds those up."""
+"""Which dependencies a task waits for, their states, and what blocks those."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Any
 from tasks_app import formats
 from tasks_app.engine.dependencies import Join
 from tasks_app.models import Hold
-from tasks_app.monitoring.explain.findings import Case, Code, Finding, stamp
-from tasks_app.monitoring.explain.snapshot import select
+from tasks_app.monitoring.explain.findings import SHOWN, Case, Code, Finding, select, stamp
 
-SHOWN = 5
 ERROR_CHARS = 120
 
 _STATE = """
@@ -23,7 +21,7 @@ CASE WHEN {status} IS NULL THEN 'gone'
     ELSE {status} END AS state
 """
 
-# The counts over all parents beside the few that are shown: those that will not come by themselves, then the rest.
+# The counts over all dependencies, with the few that are shown: those that need an operator first.
 _PARENTS = f"""
 SELECT edge.parent_task_id AS task_id, coalesce(task.task_name, archived.task_name) AS task_name,
     {_STATE.format(status="coalesce(task.status, archived.status)")},
@@ -44,7 +42,7 @@ ORDER BY array_position(
 LIMIT {SHOWN}
 """  # noqa: S608 - constants
 
-# Upwards through all that only waits, or failed only because of another, to what holds the rest up.
+# Upwards through tasks that only wait, or failed only because of another, to the tasks that block them.
 _FIRST_CAUSES = f"""
 WITH RECURSIVE above AS (
     SELECT parent_task_id AS task_id, 1 AS steps FROM tasks_app_taskdependency WHERE child_task_id = %(task_id)s
@@ -68,7 +66,7 @@ LIMIT 3
 
 
 def waiting(case: Case) -> list[Finding]:
-    """The tasks that it waits for."""
+    """Find the dependencies that it waits for."""
     if not case.task.hold & Hold.DEPENDENCY:
         return []
     shown = select(_PARENTS, {"task_id": case.task.task_id})
@@ -85,26 +83,26 @@ def waiting(case: Case) -> list[Finding]:
     deep = any(row["state"] == "waiting" or row["unrunnable_because"] for row in shown)
     causes = select(_FIRST_CAUSES, {"task_id": case.task.task_id}) if deep else []
     detail["first_causes"] = [_named(row) for row in causes]
-    in_vain = _comes_short(case, join)
-    who = ", ".join(map(_told, shown)) + _more(join, first["fallen"], len(shown))
-    text = f"{_how_many(case, join)}: {who}."
-    if in_vain:
-        text += " Those that may still complete are not enough, so it waits until somebody acts."
+    unreachable = _falls_short(case, join)
+    names = ", ".join(map(_described, shown)) + _more(join, first["fallen"], len(shown))
+    text = f"{_how_many(case, join)}: {names}."
+    if unreachable:
+        text += " The unfinished ones are not enough, so it waits until an operator acts."
     if causes:
-        text += f" What holds them up is {_told(causes[0])}."
+        text += f" They are blocked by {_described(causes[0])}."
     return [
         Finding(
-            code=Code.WAITING_ON_FAILURE if in_vain else Code.WAITING,
-            weight="blocks",
+            code=Code.WAITING_ON_FAILURE if unreachable else Code.WAITING,
+            severity="blocking",
             text=text,
-            do=_remedy((causes or shown)[0]),
+            remedy=_remedy((causes or shown)[0]),
             detail=detail,
         )
     ]
 
 
-def _comes_short(case: Case, join: Join) -> bool:
-    """Whether too few are still to come, unless an operator retries some."""
+def _falls_short(case: Case, join: Join) -> bool:
+    """Whether too few can still complete, unless an operator retries some."""
     if case.task.join_quorum is None:
         return join.completed + join.gone + join.unfinished < join.parents
     return join.completed + join.unfinished < case.task.join_quorum
@@ -127,15 +125,15 @@ def _how_many(case: Case, join: Join) -> str:
     if quorum is None:
         return f"It waits for {join.parents - join.completed - join.gone:,} of {formats.count(join.parents, 'task')}"
     if deadline is None:
-        patience = "goes on as soon as they have completed"
+        then = "becomes claimable as soon as enough have completed"
     elif deadline > case.as_of:
-        patience = f"the deadline until which it waits for all is {case.until(deadline)}"
+        then = f"waits for all until its join deadline, {case.until(deadline)}"
     else:
-        patience = f"the deadline passed {case.until(deadline)}"
-    return f"It needs {quorum:,} of {formats.count(join.parents, 'task')}, has {join.completed:,} and {patience}"
+        then = f"its join deadline has passed, {case.until(deadline)}"
+    return f"It needs {quorum:,} of {formats.count(join.parents, 'task')}, has {join.completed:,} and {then}"
 
 
-def _told(row: dict[str, Any]) -> str:
+def _described(row: dict[str, Any]) -> str:
     name = f"{row['task_name']} {str(row['task_id'])[:8]}"
     if row["failure_class"] and row["state"] in ("failed", "quarantined", "retrying"):
         error = formats.first_line(row["error"], ERROR_CHARS).rstrip(".")
@@ -160,10 +158,12 @@ def _more(join: Join, fallen: int, shown: int) -> str:
 
 def _remedy(row: dict[str, Any]) -> str:
     if row["state"] in ("failed", "quarantined", "cancelled"):
-        return f"Retry {row['task_name']} {row['task_id']} once its cause has gone; this task then goes on by itself."
-    return f"See what that one is waiting for: manage.py absurd_explain {row['task_id']}."
+        return f"Repair the cause and retry {row['task_name']} {row['task_id']}; this task waits for it."
+    return f"Find out what that task waits for: manage.py absurd_explain {row['task_id']}."
 
 
 def _released(detail: dict[str, Any]) -> Finding:
-    text = "It need not wait for other tasks any longer; the next sweep of a worker or web process lets it go on."
-    return Finding(code=Code.DUE, weight="blocks", text=text, do="Nothing to do while one of them runs.", detail=detail)
+    text = "Its dependencies are met; the next sweep of a worker or web process makes it claimable."
+    return Finding(
+        code=Code.DUE, severity="blocking", text=text, remedy="Nothing to do while such a process runs.", detail=detail
+    )

@@ -1,4 +1,4 @@
-"""How a finished task ended, why, and what brings it back."""
+"""How a finished task ended, why, and how to run it again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from tasks_app import formats
 from tasks_app.engine import archive
 from tasks_app.models import ArchivedTask, Attempt, Task, TaskEvent, TaskStatus
 from tasks_app.models.task import FailureClass
-from tasks_app.monitoring.explain.findings import Case, Code, Finding, stamp
-from tasks_app.monitoring.explain.snapshot import select
+from tasks_app.monitoring.explain.findings import Case, Code, Finding, select, stamp
 
 ERROR_CHARS = 300
-LOOKED_AT = 100
+READ_MOST = 100
 COUNTED_MOST = 1000
 
 _AWAITED = f"""
@@ -29,16 +28,16 @@ SELECT count(*)::integer AS n FROM (
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """The event that finished the task, and the request before it, if it was one to cancel."""
+    """The event that finished the task, and who requested its cancellation before."""
 
     event_type: str = ""
     actor: str = ""
     reason: str = ""
-    asked_by: str = ""
+    requested_by: str = ""
 
 
 def findings(case: Case) -> list[Finding]:
-    """Return the outcome first, then how it came to it."""
+    """Return the outcome first, then its attempts and the tasks that depend on it."""
     return [_outcome(case), *_attempts(case), *_awaited(case)]
 
 
@@ -57,20 +56,20 @@ def _outcome(case: Case) -> Finding:
 
 def _end_of(case: Case) -> End:
     events = TaskEvent.objects.filter(task_id=case.task.task_id).order_by("-id")
-    recent = list(events.values("event_type", "to_status", "actor", "reason", "attempt")[:LOOKED_AT])
+    recent = list(events.values("event_type", "to_status", "actor", "reason", "attempt")[:READ_MOST])
     last = next((event for event in recent if event["to_status"] == case.task.status), None)
     if last is None:
         return End()
-    asked = (e["actor"] for e in recent if e["event_type"] == "cancel_requested" and e["attempt"] == last["attempt"])
-    return End(event_type=last["event_type"], actor=last["actor"], reason=last["reason"], asked_by=next(asked, ""))
+    requested = (
+        e["actor"] for e in recent if e["event_type"] == "cancel_requested" and e["attempt"] == last["attempt"]
+    )
+    return End(
+        event_type=last["event_type"], actor=last["actor"], reason=last["reason"], requested_by=next(requested, "")
+    )
 
 
 def _when(case: Case) -> str:
     return case.since(case.task.completed_at)
-
-
-def _error(case: Case) -> str:
-    return formats.first_line(case.task.error, ERROR_CHARS).rstrip(".") or "no message"
 
 
 def _facts(case: Case) -> dict[str, object]:
@@ -84,7 +83,7 @@ def _facts(case: Case) -> dict[str, object]:
 
 def _completed(case: Case) -> Finding:
     if case.task.failure_class == FailureClass.NO_WORK:
-        text = f"It found nothing to do and completed at {_when(case)}: {_error(case)}."
+        text = f"It found nothing to do and completed at {_when(case)}: {case.error(ERROR_CHARS)}."
         return Finding(code=Code.NO_WORK, text=text, detail=_facts(case))
     took_sec = case.task.duration_sec
     took = "" if took_sec is None else f", {formats.duration(took_sec)} after its claim"
@@ -93,14 +92,14 @@ def _completed(case: Case) -> Finding:
 
 
 def _cancelled(case: Case, end: End) -> Finding:
-    who = end.asked_by or end.actor or "an actor of whom no event is left"
+    actor = end.requested_by or end.actor or "an unknown actor (its events are gone)"
     reason = f": {end.reason}" if end.reason else ""
-    stopped = f" It was running; {end.actor} stopped it." if end.asked_by and end.actor != end.asked_by else ""
+    stopped = f" It was running; {end.actor} stopped it." if end.requested_by and end.actor != end.requested_by else ""
     return Finding(
         code=Code.CANCELLED,
-        text=f"It was cancelled by {who} at {_when(case)}{reason}.{stopped}",
-        do="Retry it if it is wanted after all.",
-        detail={"by": who, "reason": end.reason, "at": stamp(case.task.completed_at)},
+        text=f"It was cancelled by {actor} at {_when(case)}{reason}.{stopped}",
+        remedy="Retry it if it is needed after all.",
+        detail={"by": actor, "reason": end.reason, "at": stamp(case.task.completed_at)},
     )
 
 
@@ -108,17 +107,17 @@ def _unrunnable(case: Case) -> Finding:
     because = case.task.unrunnable_because
     root = Task.objects.filter(task_id=str(because)).first() or archive.find_task(UUID(str(because)))
     name, why = f"the task {because}", ""
-    remedy = "That task cannot be retried any more: respawn it, then this one behind it."
+    remedy = "That task cannot be retried any more: respawn it, then this task with the new one as dependency."
     if root is not None:
         name = f"{root.task_name} {because}"
         error = formats.first_line(root.error, ERROR_CHARS).rstrip(".")
         why = f", {root.status} as {root.failure_class}: {error}" if root.failure_class else f", now {root.status}"
         if not archive.is_archived(root):
-            remedy = f"Mend the cause and retry {name}: this task then waits for it again by itself."
+            remedy = f"Repair the cause and retry {name}: this task then waits for it again."
     return Finding(
         code=Code.UNRUNNABLE,
-        text=f"It failed at {_when(case)} without an attempt: it can never run without {name}{why}.",
-        do=remedy,
+        text=f"It failed at {_when(case)} without an attempt, because it depends on {name}{why}.",
+        remedy=remedy,
         detail={**_facts(case), "because": str(because)},
     )
 
@@ -128,33 +127,31 @@ def _quarantined(case: Case) -> Finding:
     return Finding(
         code=Code.QUARANTINED,
         text=f"It is quarantined since {case.since(task.quarantined_at)}: {task.crash_count} attempts crashed, ran out "
-        f"of memory or were lost, the last as {task.failure_class}: {_error(case)}.",
-        do="Find out what kills it, in the logs of its attempts. Only a retry by an operator lifts the quarantine.",
+        f"of memory or were lost, the last as {task.failure_class}: {case.error(ERROR_CHARS)}.",
+        remedy="Find the cause in the logs of its attempts. Only a retry by an operator lifts the quarantine.",
         detail={**_facts(case), "since": stamp(task.quarantined_at), "crash_count": task.crash_count},
     )
 
 
 def _expired(case: Case) -> Finding:
-    text = f"It expired at {_when(case)}: {_error(case)}."
-    remedy = "Retry it if it is still wanted; a retry has no such limit. See also why the queue was slow."
-    return Finding(code=Code.EXPIRED, text=text, do=remedy, detail=_facts(case))
+    text = f"It expired at {_when(case)}: {case.error(ERROR_CHARS)}."
+    remedy = "Retry it if it is still needed; a retry has no queue timeout. Find out why the queue was slow."
+    return Finding(code=Code.EXPIRED, text=text, remedy=remedy, detail=_facts(case))
 
 
 def _failed(case: Case) -> Finding:
     task = case.task
     if task.failure_class == FailureClass.INVALID:
-        remedy = (
-            "Such a failure is never retried by itself. Mend the input and retry it, or spawn it with other params."
-        )
+        remedy = "It is never retried automatically. Correct the input and retry it, or spawn it with other params."
     else:
-        remedy = "Read the log of its last attempt, mend the cause, then retry it."
+        remedy = "Read the log of its last attempt, repair the cause, then retry it."
     used = ""
     if task.max_retries and task.retry_count >= task.max_retries:
         used = f" Retries used: {task.retry_count} of {task.max_retries}."
     return Finding(
         code=Code.FAILED,
-        text=f"It failed at {_when(case)} as {task.failure_class}: {_error(case)}.{used}",
-        do=remedy,
+        text=f"It failed at {_when(case)} as {task.failure_class}: {case.error(ERROR_CHARS)}.{used}",
+        remedy=remedy,
         detail={**_facts(case), "retries_used": task.retry_count, "max_retries": task.max_retries},
     )
 
@@ -162,13 +159,15 @@ def _failed(case: Case) -> Finding:
 def _attempts(case: Case) -> list[Finding]:
     task = case.task
     if task.claim_epoch == 0:
-        return [Finding(code=Code.ATTEMPTS, text="No attempt was ever begun.", detail={"attempts": 0, "outcomes": {}})]
+        return [
+            Finding(code=Code.ATTEMPTS, text="No attempt was ever started.", detail={"attempts": 0, "outcomes": {}})
+        ]
     rows = (
-        Attempt.objects.filter(task_id=task.task_id).order_by("-number").values_list("outcome", flat=True)[:LOOKED_AT]
+        Attempt.objects.filter(task_id=task.task_id).order_by("-number").values_list("outcome", flat=True)[:READ_MOST]
     )
     outcomes = Counter(outcome or "unfinished" for outcome in rows)
-    told = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
-    text = f"It had {formats.count(task.claim_epoch, 'attempt')} ({told}) and used {task.retry_count} of "
+    listed = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
+    text = f"It had {formats.count(task.claim_epoch, 'attempt')} ({listed}) and used {task.retry_count} of "
     text += f"{task.max_retries} retries."
     detail = {"attempts": task.claim_epoch, "outcomes": dict(outcomes), "retries_used": task.retry_count}
     return [Finding(code=Code.ATTEMPTS, text=text, detail=detail)]
@@ -181,18 +180,22 @@ def _awaited(case: Case) -> list[Finding]:
     if not n:
         return []
     many = f"more than {COUNTED_MOST:,} tasks" if n > COUNTED_MOST else formats.count(n, "task")
-    text = f"Directly dependent on it and held up: {many}."
-    return [Finding(code=Code.AWAITED, text=text, do="They go on once it has completed.", detail={"tasks": n})]
+    text = f"Tasks that depend on it directly and are blocked by it: {many}."
+    return [
+        Finding(
+            code=Code.AWAITED, text=text, remedy="They become claimable when it has completed.", detail={"tasks": n}
+        )
+    ]
 
 
 def archived(found: ArchivedTask) -> Finding:
-    """What is left to say of a task that has been moved to the archive."""
+    """Return the finding for a task in the archive."""
     error = formats.first_line(str(found.task.get("error") or ""), ERROR_CHARS)
     text = f"It {'was ' if found.status == TaskStatus.CANCELLED else ''}{found.status} at "
     text += f"{formats.moment(found.completed_at)} and was archived at {formats.moment(found.archived_at)}"
     return Finding(
         code=Code.ARCHIVED,
         text=f"{text}{f': {error}' if error else ''}.",
-        do="Respawn it if it is wanted again; from the archive it cannot be retried.",
+        remedy="Respawn it if it is needed again; an archived task cannot be retried.",
         detail={"status": found.status, "at": stamp(found.completed_at), "archived_at": stamp(found.archived_at)},
     )

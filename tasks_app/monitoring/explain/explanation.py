@@ -1,15 +1,16 @@
-"""The explanation of a task: the findings for its status, and the decisive one in a line."""
+"""The explanation of a task: the findings for its status, and a summary in one line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from uuid import UUID
 
+from tasks_app import formats
 from tasks_app.errors import TaskNotFound
-from tasks_app.models import ArchivedTask, Task, TaskStatus
-from tasks_app.monitoring.explain import ended, pending, running
-from tasks_app.monitoring.explain.findings import Case, Explanation, Finding
-from tasks_app.monitoring.explain.snapshot import snapshot
+from tasks_app.models import ArchivedTask, Hold, Task, TaskStatus
+from tasks_app.monitoring.explain import ended, holds, position, running, workers
+from tasks_app.monitoring.explain.dependencies import waiting
+from tasks_app.monitoring.explain.findings import Case, Explanation, Finding, snapshot
 from tasks_app.postgresql import clock
 from tasks_app.postgresql.clock import DatabaseNow
 
@@ -17,15 +18,12 @@ OPENINGS = {"cancelling": "Being cancelled", "stalled": "Stalled", "claimed": "R
 
 
 def explain(task: Task) -> Explanation:
-    """Say why the task is not running, how it is running, or how it ended, as its rows have it now.
-
-    Raises TaskNotFound when it is there no more.
-    """
+    """Return why the task is not running, how it is running, or how it ended. Raises TaskNotFound when it is gone."""
     return explain_id(task.task_id)
 
 
 def explain_id(task_id: UUID) -> Explanation:
-    """Explain the task of that id, also one in the archive. Raises TaskNotFound."""
+    """Explain the task with an id, also an archived one. Raises TaskNotFound."""
     with snapshot():
         rows = Task.objects.select_related("worker", "queue").defer("result", "params", "bindings")
         task = rows.annotate(as_of=DatabaseNow()).filter(task_id=task_id).first()
@@ -33,7 +31,7 @@ def explain_id(task_id: UUID) -> Explanation:
             return _archived(task_id)
         case = Case(task=task, as_of=task.as_of)
         if task.status == TaskStatus.PENDING:
-            found = pending.findings(case)
+            found = _why_pending(case)
         elif task.status == TaskStatus.CLAIMED:
             found = running.findings(case)
         else:
@@ -51,8 +49,28 @@ def explain_id(task_id: UUID) -> Explanation:
     )
 
 
+def _why_pending(case: Case) -> list[Finding]:
+    """Return every cause: first what operators have set, then causes in the task, then causes in the workers."""
+    held = bool(case.task.hold & (Hold.FUTURE | Hold.DEPENDENCY))
+    found = [*holds.frozen(case), *holds.paused(case), *waiting(case), *holds.future(case)]
+    if not held:
+        found += holds.limits(case)
+    slots = workers.live_workers(case)
+    found += workers.lasting(case, slots)
+    if not held:
+        # Causes that end with some attempt only matter where no other cause blocks the task.
+        if not _blocked(found):
+            found += workers.passing(case, slots)
+        found += position.place(case, slots, blocked=_blocked(found))
+    return [*found, *holds.last_attempt(case), *holds.ends(case)]
+
+
+def _blocked(found: Sequence[Finding]) -> bool:
+    return any(finding.severity == "blocking" for finding in found)
+
+
 def _state(case: Case) -> str:
-    """The display status, with the database's clock deciding about the lease."""
+    """Return the display status, with the lease judged by the database's clock."""
     task = case.task
     if task.status != TaskStatus.CLAIMED or task.cancel_requested_at is not None:
         return task.display_status
@@ -65,12 +83,12 @@ def _summary(status: str, state: str, found: Sequence[Finding]) -> str:
         return f"{OPENINGS[state]}: {_inside(first)}"
     if status != TaskStatus.PENDING:
         return first
-    causes = [finding for finding in found if finding.weight == "blocks"]
+    causes = [finding for finding in found if finding.severity == "blocking"]
     if not causes:
-        delays = [finding for finding in found if finding.weight == "delays"]
+        delays = [finding for finding in found if finding.severity == "delaying"]
         return f"Waiting for its turn: {_inside(delays[-1].text)}" if delays else f"Ready to run: {_inside(first)}"
     more = len(causes) - 1
-    others = f" {more} more {'cause' if more == 1 else 'causes'} below." if more else ""
+    others = f" {formats.count(more, 'more cause')} below." if more else ""
     return f"Not running: {_inside(causes[0].text)}{others}"
 
 

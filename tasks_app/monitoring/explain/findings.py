@@ -1,24 +1,29 @@
-"""What an explanation is made of."""
+"""What an explanation is made of, and how it reads the database: in one snapshot."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
+from django.db import connection, transaction
+
 from tasks_app import formats
 from tasks_app.models import Task
 from tasks_app.postgresql import clock
 
-Weight = Literal["blocks", "delays", "tells"]
-"""`blocks`: no claim returns the task before this has changed. `delays`: others go first. `tells`: good to know."""
+Severity = Literal["blocking", "delaying", "info"]
+"""`blocking`: no claim returns the task until this changes. `delaying`: other tasks are first. `info`: a fact."""
+SHOWN = 5
+"""How many tasks, workers or hosts a finding names."""
 
 
 class Code(StrEnum):
-    """What each finding is called, for ever."""
+    """The stable name of each finding."""
 
     FROZEN = "frozen"
     QUEUE_PAUSED = "queue_paused"
@@ -52,7 +57,7 @@ class Code(StrEnum):
     RUNNING = "running"
     LEASE = "lease"
     TIMEOUT = "timeout"
-    SILENCE = "silence"
+    IDLE = "idle"
 
     COMPLETED = "completed"
     NO_WORK = "no_work"
@@ -72,24 +77,24 @@ class Finding:
 
     code: Code
     text: str
-    """A sentence that stands for itself."""
-    do: str = ""
-    """The remedy; empty where the text needs none."""
-    weight: Weight = "tells"
+    """A complete sentence."""
+    remedy: str = ""
+    """What to do; empty where nothing needs to be done."""
+    severity: Severity = "info"
     detail: Mapping[str, Any] = field(default_factory=dict)
-    """The numbers and ids behind the text, as JSON has them."""
+    """The numbers and ids behind the text, as JSON values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Everything that explains one task at one moment, the decisive finding first."""
+    """All findings about one task at one moment, the decisive one first."""
 
     task_id: UUID
     task_name: str
     queue_name: str
     status: str
     state: str
-    """The finer word: waiting, scheduled, retrying, stalled, cancelling, quarantined, archived, or the status."""
+    """The display status: waiting, scheduled, retrying, stalled, cancelling, quarantined, archived, or the status."""
     as_of: datetime
     summary: str
     findings: tuple[Finding, ...]
@@ -97,12 +102,12 @@ class Explanation:
     @property
     def is_blocked(self) -> bool:
         """Whether no claim can return the task now."""
-        return any(finding.weight == "blocks" for finding in self.findings)
+        return any(finding.severity == "blocking" for finding in self.findings)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """The task to be explained, as it was at a moment."""
+    """The task to explain, and the database's time at which it was read."""
 
     task: Task
     as_of: datetime
@@ -112,9 +117,9 @@ class Case:
         return (self.as_of - moment).total_seconds()
 
     def since(self, moment: datetime | None) -> str:
-        """Write a moment of the past and how long ago it was."""
+        """Write a past moment and how long ago it was."""
         if moment is None:
-            return "a time that is not known"
+            return "an unknown time"
         return f"{formats.moment(moment)} ({formats.duration(max(0.0, self.sec_since(moment)))} ago)"
 
     def until(self, moment: datetime) -> str:
@@ -124,7 +129,31 @@ class Case:
             return f"at {self.since(moment)}"
         return f"in {formats.duration(left_sec)}, at {formats.moment(moment)}"
 
+    def error(self, chars: int) -> str:
+        """Return the first line of the task's error, without a full stop."""
+        return formats.first_line(self.task.error, chars).rstrip(".") or "no message"
+
 
 def stamp(moment: datetime | None) -> str | None:
     """Write a moment for a detail."""
     return None if moment is None else clock.stamp(moment)
+
+
+def select(sql: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a query as dictionaries by column name."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """Make all queries see the same state, unless the caller is in a transaction already."""
+    if connection.in_atomic_block:
+        yield
+        return
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield

@@ -1,4 +1,4 @@
-"""Who could run the task: live workers of its queue, their slots, and the memory of their hosts."""
+"""The live workers of a task's queue, with what they have free, and why none of them claims the task."""
 
 from __future__ import annotations
 
@@ -18,14 +18,11 @@ from tasks_app.engine.room import class_is_open
 from tasks_app.engine.system_state import is_enabled
 from tasks_app.models import Task, Worker
 from tasks_app.models.worker import LIVE_SQL
-from tasks_app.monitoring.explain import eligibility
-from tasks_app.monitoring.explain.findings import Case, Code, Finding, stamp
-from tasks_app.monitoring.explain.snapshot import select
+from tasks_app.monitoring.explain.findings import SHOWN, Case, Code, Finding, select, stamp
 
-SHOWN = 5
 WORKERS_MOST = 500
 
-# Room is counted over all workers of a host, also over those that serve other queues or are not heard of any more.
+# Memory and cores are counted over all workers of a host, also those of other queues and those that are not live.
 _LIVE = f"""
 WITH live AS (
     SELECT id, label, host, host_id, concurrency, memory_gb, cores, disk_gb, heartbeat_at,
@@ -44,7 +41,7 @@ SELECT live.id, live.label, live.host, live.concurrency, live.memory_gb, live.dr
     coalesce(held.n, 0)::integer AS running, held.oldest,
     live.memory_gb - of_host.gb - coalesce(kept.memory_gb, 0) AS free_gb, of_host.n::integer AS host_running,
     live.cores, (live.cores - of_host.cores - least(coalesce(kept.cores, 0), live.cores))::integer AS free_cores,
-    kept.task_id AS kept_for, live.disk_gb, live.host_id, live.knows_name, live.missing_roots::text
+    kept.task_id AS reserved_for, live.disk_gb, live.host_id, live.knows_name, live.missing_roots::text
 FROM live
 LEFT JOIN held ON held.id = live.id
 CROSS JOIN LATERAL (
@@ -57,8 +54,8 @@ ORDER BY live.label, live.id
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server:
-    """A live worker that serves the task's queue."""
+class LiveWorker:
+    """A live worker of the task's queue, with what it and its host have free."""
 
     id: UUID
     label: str
@@ -69,21 +66,21 @@ class Server:
     draining: bool
     running: int
     oldest: datetime | None
-    """Since when its longest-running attempt runs."""
+    """When its longest-running attempt started."""
     free_gb: float
     host_running: int
     """Claimed tasks of all workers of its host."""
     cores: int
     free_cores: int
-    kept_for: UUID | None
-    """Another task that the host keeps room for."""
+    reserved_for: UUID | None
+    """Another task that memory and cores of its host are reserved for."""
     disk_gb: float
-    """Free space where it writes; 0 where it has not said."""
+    """Free space where it writes; 0 where it has not reported it."""
     host_id: str
     knows_name: bool
     """Whether it claims tasks of this name."""
     missing_roots: list[str]
-    """Data roots that it does not see; while there are any it claims nothing."""
+    """Data roots that are not mounted on its host; while there are any it claims nothing."""
 
     def __str__(self) -> str:
         return f"{self.label}@{self.host}"
@@ -95,7 +92,7 @@ class Server:
 
     @property
     def disk_is_low(self) -> bool:
-        """Whether it claims nothing, because what it wrote might not find room."""
+        """Whether it claims nothing because too little space is free where it writes."""
         return 0 < self.disk_gb < settings.ABSURD_DISK_FLOOR_GB
 
     @property
@@ -103,182 +100,223 @@ class Server:
         """Whether it claims no task at all."""
         return self.draining or self.disk_is_low or bool(self.missing_roots)
 
+    @property
+    def claims_name(self) -> bool:
+        """Whether it claims tasks of this name now."""
+        return self.knows_name and not self.claims_nothing
+
     def has_memory(self, task: Task) -> bool:
-        """Whether the worker looks for tasks of this one's memory class now, and finds it small enough."""
+        """Whether it claims tasks of this one's memory class now, and has enough free memory for it."""
         return task.memory_gb <= self.free_gb and class_is_open(task.memory_class, self.free_gb, self.memory_gb)
 
     def fits(self, task: Task) -> bool:
-        """Whether there is room for the task beside all that the host runs."""
+        """Whether memory and cores are free for the task."""
         return self.has_memory(task) and min(task.cores, self.cores) <= self.free_cores
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Its names, for a detail."""
+        return {"worker": self.label, "host": self.host}
 
-def live_servers(case: Case) -> list[Server]:
-    """Return the live workers of the task's queue with what they hold."""
+
+def live_workers(case: Case) -> list[LiveWorker]:
+    """Return the live workers of the task's queue."""
     task = case.task
-    asked = {"queue": json.dumps([task.queue_id]), "task_id": task.task_id}
-    rows = select(_LIVE, {**asked, "task_name": task.task_name})
-    return [Server(**{**row, "missing_roots": json.loads(row["missing_roots"])}) for row in rows]
+    params = {"queue": json.dumps([task.queue_id]), "task_id": task.task_id, "task_name": task.task_name}
+    return [LiveWorker(**{**row, "missing_roots": json.loads(row["missing_roots"])}) for row in select(_LIVE, params)]
 
 
-def lasting(case: Case, servers: Sequence[Server]) -> list[Finding]:
-    """What keeps workers from the task until somebody acts: nobody there, all paused, none eligible, all too small."""
-    if not servers:
-        return [_nobody(case)]
-    found = []
-    knowing = [server for server in servers if server.knows_name]
+def free_slots(case: Case, workers: Sequence[LiveWorker]) -> int:
+    """Return how many slots could take the task now."""
+    return sum(worker.free_slots for worker in workers if worker.claims_name and worker.fits(case.task))
+
+
+def lasting(case: Case, workers: Sequence[LiveWorker]) -> list[Finding]:
+    """Find what keeps workers from the task until an operator acts."""
+    if not workers:
+        return [_no_worker(case)]
+    knowing = [worker for worker in workers if worker.knows_name]
     if not knowing:
-        return [eligibility.unknown_name(case, servers)]
-    if all(server.draining for server in servers):
-        found.append(_all_paused(servers))
-    elif all(server.draining or server.disk_is_low for server in servers):
-        found.append(_disks_full([server for server in servers if server.disk_is_low]))
-    elif all(server.claims_nothing for server in knowing):
-        found.append(eligibility.roots_missing([server for server in knowing if server.missing_roots]))
+        return [_unknown_name(case, workers)]
+    found = []
+    if all(worker.draining for worker in workers):
+        found.append(_all_paused(workers))
+    elif all(worker.draining or worker.disk_is_low for worker in workers):
+        found.append(_disks_full([worker for worker in workers if worker.disk_is_low]))
+    elif all(worker.claims_nothing for worker in knowing):
+        found.append(_roots_missing([worker for worker in knowing if worker.missing_roots]))
     else:
-        found += eligibility.unavailable(case, [server for server in knowing if not server.claims_nothing])
-    most = max(servers, key=lambda server: server.memory_gb)
-    if case.task.memory_gb > most.memory_gb:
-        found.append(_too_big(case, most))
+        found += _unavailable(case, [worker for worker in knowing if worker.claims_name])
+    largest = max(workers, key=lambda worker: worker.memory_gb)
+    if case.task.memory_gb > largest.memory_gb:
+        found.append(_too_big(case, largest))
     return found
 
 
-def passing(case: Case, servers: Sequence[Server]) -> list[Finding]:
-    """What keeps workers from the task until some attempt ends: memory, slots."""
-    able = _able(servers)
-    roomy = [server for server in able if server.fits(case.task)]
-    if able and not roomy:
-        narrow = [server for server in able if server.has_memory(case.task)]
-        return [_cores_busy(case, narrow) if narrow else _memory_busy(case, able)]
-    if roomy and not any(server.free_slots for server in roomy):
-        return [_slots_busy(case, roomy, all_of_them=len(roomy) == len(able))]
+def passing(case: Case, workers: Sequence[LiveWorker]) -> list[Finding]:
+    """Find what keeps workers from the task until some attempt ends: memory, cores, slots."""
+    able = [worker for worker in workers if worker.claims_name]
+    fitting = [worker for worker in able if worker.fits(case.task)]
+    if able and not fitting:
+        without_cores = [worker for worker in able if worker.has_memory(case.task)]
+        return [_cores_busy(case, without_cores) if without_cores else _memory_busy(case, able)]
+    if fitting and not any(worker.free_slots for worker in fitting):
+        return [_slots_busy(case, fitting, some_lack_memory=len(fitting) < len(able))]
     return []
 
 
-def free_slots(case: Case, servers: Sequence[Server]) -> int:
-    """How many slots could take the task at once."""
-    return sum(server.free_slots for server in _able(servers) if server.fits(case.task))
+def _listed(workers: Sequence[LiveWorker]) -> str:
+    more = len(workers) - SHOWN
+    return ", ".join(map(str, workers[:SHOWN])) + (f" and {more} more" if more > 0 else "")
 
 
-def _able(servers: Sequence[Server]) -> list[Server]:
-    return [server for server in servers if server.knows_name and not server.claims_nothing]
+def _blocking(code: Code, text: str, remedy: str, **detail: object) -> Finding:
+    return Finding(code=code, severity="blocking", text=text, remedy=remedy, detail=detail)
 
 
-def _nobody(case: Case) -> Finding:
+def _no_worker(case: Case) -> Finding:
     queue = case.task.queue_id
-    last = Worker.objects.filter(queues__contains=[queue]).order_by("-heartbeat_at").first()
-    detail: dict[str, Any] = {"queue": queue, "last": None}
-    text = f"No live worker serves the queue {queue}, and none ever has."
+    last = Worker.objects.serving(queue).order_by("-heartbeat_at").first()
+    text, named = f"No live worker serves the queue {queue}, and none ever has.", None
     if last is not None:
-        end = "stopped" if last.stopped_at else "was last heard of"
-        at = last.stopped_at or last.heartbeat_at
-        text = f"No live worker serves the queue {queue}; the last that did, {last}, {end} {case.since(at)}."
-        detail["last"] = {
+        end = "stopped" if last.stopped_at else "last reported"
+        at = case.since(last.stopped_at or last.heartbeat_at)
+        text = f"No live worker serves the queue {queue}; the last one that did, {last}, {end} {at}."
+        named = {
             "worker": last.label,
             "host": last.host,
             "boot_id": str(last.pk),
             "heartbeat_at": stamp(last.heartbeat_at),
             "stopped_at": stamp(last.stopped_at),
         }
-    switch = "" if is_enabled() else "Absurd is disabled: run manage.py absurd_enable first. "
+    enable = "" if is_enabled() else "Absurd is disabled: run manage.py absurd_enable first. "
     command = f"manage.py runworker --queue-name {shlex.quote(queue)}"
-    detail["command"] = command
-    return Finding(code=Code.NO_WORKER, weight="blocks", text=text, do=f"{switch}Start one: {command}", detail=detail)
+    return _blocking(Code.NO_WORKER, text, f"{enable}Start one: {command}", queue=queue, last=named, command=command)
 
 
-def _listed(servers: Sequence[Server]) -> str:
-    more = len(servers) - SHOWN
-    return ", ".join(map(str, servers[:SHOWN])) + (f" and {more} more" if more > 0 else "")
-
-
-def _all_paused(servers: Sequence[Server]) -> Finding:
-    one = len(servers) == 1
-    subject = "The only live worker of this queue is" if one else f"All {len(servers)} live workers of this queue are"
-    return Finding(
-        code=Code.WORKERS_PAUSED,
-        weight="blocks",
-        text=f"{subject} told to claim nothing: {_listed(servers)}.",
-        do="Let one claim again, or start another.",
-        detail={"workers": [{"worker": server.label, "host": server.host} for server in servers[:SHOWN]]},
+def _unknown_name(case: Case, workers: Sequence[LiveWorker]) -> Finding:
+    name, queue = case.task.task_name, case.task.queue_id
+    return _blocking(
+        Code.UNKNOWN_TASK_NAME,
+        f"No live worker of the queue {queue} knows the task name {name}, so none claims it: {_listed(workers)}.",
+        "Start workers of a version that has this task name, or cancel the task.",
+        task_name=name,
+        workers=[worker.names for worker in workers[:SHOWN]],
     )
 
 
-def _disks_full(servers: Sequence[Server]) -> Finding:
+def _all_paused(workers: Sequence[LiveWorker]) -> Finding:
+    one = len(workers) == 1
+    subject = "The only live worker of this queue is" if one else f"All {len(workers)} live workers of this queue are"
+    return _blocking(
+        Code.WORKERS_PAUSED,
+        f"{subject} paused or draining: {_listed(workers)}.",
+        "Resume one, or start another.",
+        workers=[worker.names for worker in workers[:SHOWN]],
+    )
+
+
+def _disks_full(workers: Sequence[LiveWorker]) -> Finding:
     least = settings.ABSURD_DISK_FLOOR_GB
-    each = ", ".join(f"{server} has {server.disk_gb:.3g} GB" for server in servers[:SHOWN])
-    return Finding(
-        code=Code.DISK_LOW,
-        weight="blocks",
-        text=f"The live workers of this queue claim nothing, because less than {least:g} GB is free where they write: "
-        f"{each}.",
-        do="Make room on their disks; outputs of failed attempts are below .attempts of the first data root.",
-        detail={"floor_gb": least, "workers": [{"worker": s.label, "disk_gb": s.disk_gb} for s in servers[:SHOWN]]},
+    each = ", ".join(f"{worker} has {worker.disk_gb:.3g} GB" for worker in workers[:SHOWN])
+    return _blocking(
+        Code.DISK_LOW,
+        f"The live workers of this queue claim nothing, because less than {least:g} GB of disk is free: {each}.",
+        "Free space on their disks; the output of failed attempts is in .attempts of the first data root.",
+        floor_gb=least,
+        workers=[{"worker": worker.label, "disk_gb": worker.disk_gb} for worker in workers[:SHOWN]],
     )
 
 
-def _too_big(case: Case, most: Server) -> Finding:
-    return Finding(
-        code=Code.MEMORY_TOO_BIG,
-        weight="blocks",
-        text=f"It needs {case.task.memory_gb:g} GB, and the largest live worker, {most}, has {most.memory_gb:.3g} GB.",
-        do="Start a worker with more --memory-gb, on a host that has it.",
-        detail={"needs_gb": case.task.memory_gb, "largest_gb": most.memory_gb, "worker": most.label, "host": most.host},
+def _roots_missing(workers: Sequence[LiveWorker]) -> Finding:
+    each = ", ".join(f"{worker} lacks {', '.join(worker.missing_roots)}" for worker in workers[:SHOWN])
+    return _blocking(
+        Code.ROOTS_MISSING,
+        f"The live workers of this queue claim nothing, because data roots are not mounted on their hosts: {each}.",
+        "Mount them there; if a root is new, mark it with manage.py absurd_setup --mark-roots. The workers then claim "
+        "again without a restart.",
+        workers=[{**worker.names, "missing": worker.missing_roots} for worker in workers[:SHOWN]],
     )
 
 
-def _memory_busy(case: Case, able: Sequence[Server]) -> Finding:
-    task, best = case.task, max(able, key=lambda server: server.free_gb)
+def _unavailable(case: Case, workers: Sequence[LiveWorker]) -> list[Finding]:
+    """Find that every host that could run the task has lately lacked something that it needs."""
+    on: dict[str, dict[str, Any]] = case.task.unavailable_on
+    until = {
+        worker.host_id: datetime.fromisoformat(on[worker.host_id]["until"])
+        for worker in workers
+        if worker.host_id in on
+    }
+    until = {host_id: moment for host_id, moment in until.items() if moment > case.as_of}
+    if not until or any(worker.host_id not in until for worker in workers):
+        return []
+    hosts = [on[host_id] for host_id in list(until)[:SHOWN]]
+    reasons = "; ".join(f"{entry['host']}: {entry['reason']}" for entry in hosts)
+    return [
+        _blocking(
+            Code.UNAVAILABLE,
+            f"Every live host has lately lacked what it needs ({reasons}); "
+            f"the first host tries again {case.until(min(until.values()))}.",
+            "Repair what is missing there, or start a worker on a host that has it; no retries are used up.",
+            hosts=hosts,
+        )
+    ]
+
+
+def _too_big(case: Case, largest: LiveWorker) -> Finding:
+    needs_gb = case.task.memory_gb
+    return _blocking(
+        Code.MEMORY_TOO_BIG,
+        f"It needs {needs_gb:g} GB, and the largest live worker, {largest}, has {largest.memory_gb:.3g} GB.",
+        "Start a worker with a larger --memory-gb, on a host that has the memory.",
+        needs_gb=needs_gb,
+        largest_gb=largest.memory_gb,
+        **largest.names,
+    )
+
+
+def _memory_busy(case: Case, able: Sequence[LiveWorker]) -> Finding:
+    task, best = case.task, max(able, key=lambda worker: worker.free_gb)
     needs = f"It needs {task.memory_gb:g} GB"
     if task.memory_gb <= best.free_gb:
-        needs += f", for which an empty host or {2**task.memory_class} GB must be free"
-    return Finding(
-        code=Code.MEMORY_BUSY,
-        weight="blocks",
-        text=f"{needs}, and no live worker has so much free: {best} has {best.free_gb:.3g} of {best.memory_gb:.3g} GB, "
-        f"the rest is promised to {_promised(best)}.",
-        do="Nothing to do: it fits when they have ended. More hosts or memory make it sooner.",
-        detail={
-            "needs_gb": task.memory_gb,
-            "class_gb": 2**task.memory_class,
-            "workers": [
-                {"worker": each.label, "host": each.host, "free_gb": each.free_gb, "memory_gb": each.memory_gb}
-                for each in able[:SHOWN]
-            ],
-        },
+        needs += f", which is claimed on an idle host or when {2**task.memory_class} GB are free"
+    return _blocking(
+        Code.MEMORY_BUSY,
+        f"{needs}, and no live worker has enough free: {best} has {best.free_gb:.3g} of {best.memory_gb:.3g} GB, the "
+        f"rest is {_reserved(best)}.",
+        "Nothing to do: it fits when those have ended. To run more at once, add hosts or memory.",
+        needs_gb=task.memory_gb,
+        class_gb=2**task.memory_class,
+        workers=[{**worker.names, "free_gb": worker.free_gb, "memory_gb": worker.memory_gb} for worker in able[:SHOWN]],
     )
 
 
-def _promised(server: Server) -> str:
-    claimed = f"{formats.count(server.host_running, 'claimed task')} of its host"
-    return claimed if server.kept_for is None else f"{claimed} and kept for task {server.kept_for}"
+def _reserved(worker: LiveWorker) -> str:
+    claimed = f"reserved for {formats.count(worker.host_running, 'claimed task')} of its host"
+    return claimed if worker.reserved_for is None else f"{claimed} and for task {worker.reserved_for}"
 
 
-def _cores_busy(case: Case, able: Sequence[Server]) -> Finding:
-    best = max(able, key=lambda server: server.free_cores)
-    return Finding(
-        code=Code.CORES_BUSY,
-        weight="blocks",
-        text=f"It needs {formats.count(case.task.cores, 'core')}, and no live worker with enough memory has so many "
-        f"free: {best} has {max(0, best.free_cores)} of {best.cores}, the rest is promised to {_promised(best)}.",
-        do="Nothing to do: it fits when they have ended. More hosts, or more --cores, make it sooner.",
-        detail={
-            "needs_cores": case.task.cores,
-            "workers": [
-                {"worker": each.label, "host": each.host, "free_cores": each.free_cores, "cores": each.cores}
-                for each in able[:SHOWN]
-            ],
-        },
+def _cores_busy(case: Case, able: Sequence[LiveWorker]) -> Finding:
+    best = max(able, key=lambda worker: worker.free_cores)
+    return _blocking(
+        Code.CORES_BUSY,
+        f"It needs {formats.count(case.task.cores, 'core')}, and no live worker with enough memory has enough cores "
+        f"free: {best} has {max(0, best.free_cores)} of {best.cores}, the rest is {_reserved(best)}.",
+        "Nothing to do: it fits when those have ended. To run more at once, add hosts or raise --cores.",
+        needs_cores=case.task.cores,
+        workers=[{**worker.names, "free_cores": worker.free_cores, "cores": worker.cores} for worker in able[:SHOWN]],
     )
 
 
-def _slots_busy(case: Case, roomy: Sequence[Server], *, all_of_them: bool) -> Finding:
-    slots, running = sum(each.concurrency for each in roomy), sum(each.running for each in roomy)
-    oldest = min((each.oldest for each in roomy if each.oldest is not None), default=None)
-    whose = formats.count(len(roomy), "live worker") + ("" if all_of_them else " with enough memory")
-    since = f"; the longest-running attempt began {case.since(oldest)}" if oldest else ""
+def _slots_busy(case: Case, fitting: Sequence[LiveWorker], *, some_lack_memory: bool) -> Finding:
+    slots, running = sum(each.concurrency for each in fitting), sum(each.running for each in fitting)
+    oldest = min((each.oldest for each in fitting if each.oldest is not None), default=None)
+    whose = formats.count(len(fitting), "live worker") + (" with enough memory" if some_lack_memory else "")
+    since = f"; the longest-running attempt started {case.since(oldest)}" if oldest else ""
     return Finding(
         code=Code.SLOTS_BUSY,
-        weight="delays",
+        severity="delaying",
         text=f"All slots are busy, {min(running, slots)} of {slots} of {whose}{since}.",
-        do="Nothing to do: it goes on when one is free. More workers, or more --concurrency, make it sooner.",
-        detail={"slots": slots, "busy": running, "workers": len(roomy), "oldest_since": stamp(oldest)},
+        remedy="Nothing to do: a free slot takes it. To run more at once, add workers or raise --concurrency.",
+        detail={"slots": slots, "busy": running, "workers": len(fitting), "oldest_since": stamp(oldest)},
     )

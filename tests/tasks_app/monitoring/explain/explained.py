@@ -25,7 +25,7 @@ def codes(task: Task) -> list[str]:
 
 
 def blocking(task: Task) -> list[str]:
-    return [finding.code.value for finding in explain(task).findings if finding.weight == "blocks"]
+    return [finding.code.value for finding in explain(task).findings if finding.severity == "blocking"]
 
 
 def finding(task: Task, code: str) -> Finding:

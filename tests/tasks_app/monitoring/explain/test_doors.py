@@ -40,8 +40,8 @@ def test_the_api_explains_to_readers_only(paused_task):
     assert (body["task_id"], body["status"], body["is_blocked"]) == (str(paused_task.task_id), "pending", True)
     assert body["as_of"].endswith("Z")
     first, second = body["findings"]
-    assert set(first) == {"code", "weight", "text", "do", "detail"}
-    assert (first["code"], first["weight"], first["detail"]["by"]) == ("queue_paused", "blocks", "user:olga")
+    assert set(first) == {"code", "severity", "text", "remedy", "detail"}
+    assert (first["code"], first["severity"], first["detail"]["by"]) == ("queue_paused", "blocking", "user:olga")
     assert second["code"] == "no_worker"
     assert body["summary"].startswith("Not running: the queue dsa110-pipeline is paused by user:olga since 2")
 
@@ -110,9 +110,9 @@ def test_the_command_writes_each_cause_with_its_remedy(paused_task):
     lines = run(str(paused_task.task_id)).splitlines()
     assert lines[0].startswith(f"note {paused_task.task_id} in dsa110-pipeline: pending at 2")
     assert lines[1].startswith("Not running: the queue")
-    assert lines[3].startswith("1. queue_paused (blocks): The queue dsa110-pipeline is paused")
-    assert lines[4].startswith("   Do: Resume it")
-    assert lines[6].startswith("2. no_worker (blocks): No live worker")
+    assert lines[3].startswith("1. queue_paused (blocking): The queue dsa110-pipeline is paused")
+    assert lines[4].startswith("   Remedy: Resume it")
+    assert lines[6].startswith("2. no_worker (blocking): No live worker")
 
 
 def test_the_command_writes_what_the_api_answers(paused_task):

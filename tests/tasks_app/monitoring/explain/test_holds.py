@@ -44,7 +44,7 @@ def test_nothing_holds_a_task_that_a_worker_may_take_at_once(worker):
     assert [each.code for each in found.findings] == ["claimable"]
     assert (found.is_blocked, found.status, found.state) == (False, "pending", "pending")
     assert found.summary == (
-        "Ready to run: nothing holds it: with 4 free slots and nothing before it, the next claim takes it."
+        "Ready to run: nothing holds it back: with 4 free slots and nothing before it, the next claim takes it."
     )
 
 
@@ -56,7 +56,7 @@ def test_an_emergency_stop_tells_who_when_and_why(worker):
     assert codes(task)[0] == "frozen"
     assert found.text.startswith("Everything is frozen by user:olga since 2")
     assert found.text.endswith("(1 min 30 s ago): cooling failed.")
-    assert "manage.py absurd_thaw" in found.do
+    assert "manage.py absurd_thaw" in found.remedy
     assert found.detail["by"] == "user:olga"
     thaw(actor="user:olga")
     assert codes(task) == ["claimable"]
@@ -69,7 +69,7 @@ def test_a_paused_queue_tells_who_when_and_why_and_how_to_resume_it(worker):
     found = finding(task, "queue_paused")
     assert "The queue night-shift is paused by user:olga since 2" in found.text
     assert found.text.endswith("(1 min 00 s ago): disk full.")
-    assert found.do.endswith("POST /api/absurd/queues/night-shift/resume.")
+    assert found.remedy.endswith("POST /api/absurd/queues/night-shift/resume.")
     assert explain(task).summary.startswith("Not running: the queue night-shift is paused by user:olga")
     resume("night-shift", actor="user:olga")
     assert "queue_paused" not in codes(task)
@@ -91,9 +91,9 @@ def test_a_scheduled_task_tells_when_it_may_start(worker):
 def test_a_start_that_no_sweep_has_noticed_is_said_so(worker):
     task = spawn_note(scheduled_at=clock.now() + timedelta(seconds=1))
     pass_time(3)
-    assert finding(task, "due").do == "Nothing to do: it comes up by itself."
+    assert finding(task, "due").remedy == "Nothing to do: it becomes claimable at that time."
     pass_time(10)
-    assert "Start a worker or the web server" in finding(task, "due").do
+    assert "Start a worker or the web server" in finding(task, "due").remedy
     assert blocking(task) == ["due"]
     release_due()
     assert codes(task) == ["claimable"]
@@ -103,21 +103,23 @@ def test_a_retry_tells_what_failed_and_when_the_next_try_is(worker):
     task = spawn_note()
     worker_calls.fail(claim_one(worker), "error", "ValueError: no sky\nTraceback", REPORT)
     found = finding(task, "retrying")
-    assert found.text.startswith("Attempt 1 failed as error: ValueError: no sky. The next try, retry 1 of 3, may start")
+    assert found.text.startswith(
+        "Attempt 1 failed as error: ValueError: no sky. The next attempt, retry 1 of 3, may start"
+    )
     assert "Traceback" not in found.text
     assert (found.detail["attempt"], found.detail["failure_class"], found.detail["retry"]) == (1, "error", 1)
     pass_time(3600)
     release_due()
     assert codes(task) == ["claimable", "last_attempt"]
     assert finding(task, "last_attempt").text == (
-        "Attempt 1 failed as error: ValueError: no sky. What follows is retry 1 of 3."
+        "Attempt 1 failed as error: ValueError: no sky. The next attempt is retry 1 of 3."
     )
 
 
 def test_a_drained_attempt_is_told_as_free_of_charge(worker):
     task = spawn_note()
     worker_calls.fail(claim_one(worker), "drained", "worker stopped", REPORT)
-    assert finding(task, "last_attempt").text == "Attempt 1 was returned free of charge: worker stopped."
+    assert finding(task, "last_attempt").text == "Attempt 1 was returned without using up a retry: worker stopped."
 
 
 def test_a_waiting_task_names_those_it_waits_for_and_how_they_stand(worker):
@@ -129,7 +131,7 @@ def test_a_waiting_task_names_those_it_waits_for_and_how_they_stand(worker):
     assert found.text == (
         f"It waits for 2 of 3 tasks: note {short(parents[1])} (claimed), note {short(parents[2])} (pending)."
     )
-    assert f"absurd_explain {parents[1].task_id}" in found.do
+    assert f"absurd_explain {parents[1].task_id}" in found.remedy
     assert (found.detail["completed"], found.detail["unfinished"]) == (1, 2)
     assert blocking(child) == ["waiting"]
 
@@ -140,8 +142,8 @@ def test_a_failed_parent_is_named_with_its_reason_and_what_lifts_it(worker):
     worker_calls.fail(claim_one(worker), "error", "no solutions\nmore", REPORT)
     found = finding(child, "waiting_on_failure")
     assert f"It waits for 2 of 2 tasks: note {short(parent)} (failed as error: no solutions), note" in found.text
-    assert "waits until somebody acts" in found.text
-    assert found.do.startswith(f"Retry note {parent.task_id}")
+    assert "waits until an operator acts" in found.text
+    assert found.remedy.startswith(f"Repair the cause and retry note {parent.task_id}")
     retry(parent.task_id, actor="user:test")
     assert "waiting" in codes(child)
 
@@ -153,8 +155,8 @@ def test_the_first_cause_is_found_through_a_chain_of_waiting_tasks(worker):
         task = spawn_note(depends_on=[task.task_id])
     worker_calls.fail(claim_one(worker), "killed", "SIGSEGV", REPORT)
     found = finding(task, "waiting")
-    assert f"What holds them up is note {short(root)} (failed as killed: SIGSEGV)." in found.text
-    assert found.do.startswith(f"Retry note {root.task_id}")
+    assert f"They are blocked by note {short(root)} (failed as killed: SIGSEGV)." in found.text
+    assert found.remedy.startswith(f"Repair the cause and retry note {root.task_id}")
     assert found.detail["first_causes"][0]["task_id"] == str(root.task_id)
 
 
@@ -170,13 +172,13 @@ def test_a_quorum_is_told_with_its_deadline(worker):
     child = spawn_note(depends_on=[each.task_id for each in parents], join=Join(quorum=3, deadline_sec=360))
     worker_calls.complete(claim_one(worker), {}, REPORT)
     pass_time(0)
-    assert "It needs 3 of 3 tasks, has 1 and the deadline until which it waits for all is in " in (
+    assert "It needs 3 of 3 tasks, has 1 and waits for all until its join deadline, in " in (
         finding(child, "waiting").text
     )
     pass_time(720)
-    assert "has 1 and the deadline passed at 2" in finding(child, "waiting").text
+    assert "has 1 and its join deadline has passed, at 2" in finding(child, "waiting").text
     Sweeper().sweep()
-    assert "has 1 and goes on as soon as they have completed" in finding(child, "waiting").text
+    assert "has 1 and becomes claimable as soon as enough have completed" in finding(child, "waiting").text
 
 
 def test_a_quorum_that_cannot_be_reached_waits_for_somebody(worker):
@@ -215,7 +217,7 @@ def test_a_full_limit_of_a_queue_tells_who_holds_it(worker):
     task = spawn_note()
     found = finding(task, "limit_full")
     assert found.text.startswith(
-        f"The limit of queue {QUEUE} is full, 1 of 1, held by note {short(holder)} on worker-1@test since 2"
+        f"The concurrency limit of queue {QUEUE} is full, 1 of 1, held by note {short(holder)} on worker-1@test since 2"
     )
     assert found.detail["held_by"][0]["task_id"] == str(holder.task_id)
     assert blocking(task) == ["limit_full"]
@@ -228,7 +230,7 @@ def test_each_full_limit_that_a_task_stands_under_is_told(worker):
     task = spawn_note(concurrency_key="disk-a")
     assert blocking(task) == ["limit_full", "limit_full"]
     of_key = explain(task).findings[0]
-    assert "The limit of key disk-a is full, 1 of 1, held by" in of_key.text
+    assert "The concurrency limit of key disk-a is full, 1 of 1, held by" in of_key.text
 
 
 def test_a_limit_set_after_the_spawn_is_told_before_any_claim_has_parked_the_task(worker):
@@ -237,7 +239,7 @@ def test_a_limit_set_after_the_spawn_is_told_before_any_claim_has_parked_the_tas
     worker_calls.claim(worker, limit=2)
     limit_to(1)
     assert blocking(task) == ["limit_full"]
-    assert f"The limit of queue {QUEUE} is full, 2 of 1, held by" in finding(task, "limit_full").text
+    assert f"The concurrency limit of queue {QUEUE} is full, 2 of 1, held by" in finding(task, "limit_full").text
 
 
 def test_more_holders_than_are_named_are_counted(worker):
@@ -255,7 +257,7 @@ def test_a_parked_task_whose_limit_has_room_waits_for_those_before_it(worker):
     spawn_note(), spawn_note()
     last = spawn_note()
     found = finding(last, "limit_turn")
-    assert f"the limit of queue {QUEUE} has 1 free slot, to be given to the tasks before it." in found.text
+    assert f"the limit of queue {QUEUE} has 1 free slot, for tasks that are before it." in found.text
     assert blocking(last) == ["limit_turn"]
 
 
@@ -263,12 +265,12 @@ def test_ends_of_patience_are_told(worker):
     before = clock.now()
     task = spawn_note(queue_timeout_sec=600, total_timeout_sec=7200)
     assert codes(task) == ["claimable", "expires", "deadline"]
-    assert finding(task, "expires").text.startswith("It expires in ")
+    assert finding(task, "expires").text.startswith("Its queue timeout ends in ")
     left_sec = finding(task, "expires").detail["left_sec"]
     assert 600 - (clock.now() - before).total_seconds() - ROUNDED_SEC <= left_sec <= 600
-    assert finding(task, "deadline").text.startswith("Its total budget ends in ")
+    assert finding(task, "deadline").text.startswith("Its total timeout ends in ")
     pass_time(601)
-    assert "the next sweep fails it" in finding(task, "expires").do
+    assert "the next sweep fails it" in finding(task, "expires").remedy
 
 
 def test_the_decisive_cause_comes_first_and_the_others_follow():

@@ -216,7 +216,10 @@ def test_exactly_what_no_claim_returns_is_called_blocked_and_all_else_gets_its_t
             freeze(actor="user:olga", reason="test")
         told = {task.task_id: explain(task) for task in Task.objects.filter(status="pending")}
         for task_id, found in told.items():
-            would, blocks = world.would_take(task_id), {each.code for each in found.findings if each.weight == "blocks"}
+            would, blocks = (
+                world.would_take(task_id),
+                {each.code for each in found.findings if each.severity == "blocking"},
+            )
             # Room under a limit may come up while the claim itself sorts out who stands under which.
             if blocks != {Code.LIMIT_TURN}:
                 assert would != bool(blocks), (would, found.summary)

@@ -37,17 +37,17 @@ def test_a_running_task_tells_who_runs_it_since_when_and_how_far_it_is(worker):
     pass_time(30)
     worker_calls.renew([claim])
     pass_time(10)
-    assert codes(task) == ["running", "timeout", "deadline", "lease", "silence"]
+    assert codes(task) == ["running", "timeout", "deadline", "lease", "idle"]
     assert finding(task, "running").text.startswith("Attempt 1 runs on worker-1@lxd110h05 since 2")
     assert finding(task, "running").text.endswith("(2 min 10 s ago) and is 42 % done: major cycle 3 of 8.")
     assert finding(task, "timeout").text.startswith(
-        "The attempt may take 10 min 00 s; it is stopped in 7 min 50 s, at 2"
+        "The timeout of the attempt is 10 min 00 s; it is stopped in 7 min 50 s, at 2"
     )
-    assert finding(task, "deadline").text.startswith("Its total budget ends in 1 h 57 min, at 2")
+    assert finding(task, "deadline").text.startswith("Its total timeout ends in 1 h 57 min, at 2")
     assert finding(task, "lease").text.endswith("(10 s ago).")
     assert finding(task, "lease").detail["left_sec"] == 50.0
-    assert finding(task, "silence").text.endswith(
-        "(40 s ago). Without any sign of work, output and processor time included, it is stopped after 5 min 00 s."
+    assert finding(task, "idle").text.endswith(
+        "(40 s ago). It is stopped after 5 min 00 s without progress, output or processor time."
     )
     assert explain(task).summary.startswith("Running: attempt 1 runs on worker-1@lxd110h05")
     assert not explain(task).is_blocked
@@ -61,8 +61,8 @@ def test_a_second_attempt_is_told_as_the_retry_it_is_and_begins_in_silence(worke
     claim_one(worker)
     pass_time(20)
     assert finding(task, "running").text.startswith("Attempt 2, retry 1 of 3, runs on worker-1@lxd110h05")
-    assert finding(task, "silence").text == "It has not reported any progress yet."
-    assert finding(task, "silence").detail["silent_sec"] == 20.0
+    assert finding(task, "idle").text == "It has not reported any progress yet."
+    assert finding(task, "idle").detail["idle_sec"] == 20.0
 
 
 def test_a_cancel_counts_down_and_then_says_that_it_is_late(worker):
@@ -71,10 +71,12 @@ def test_a_cancel_counts_down_and_then_says_that_it_is_late(worker):
     pass_time(4)
     found = finding(task, "cancelling")
     assert codes(task)[0] == "cancelling"
-    assert found.text.startswith("user:olga asked to cancel it 2")
-    assert "(4.0 s ago): wrong field. Its worker ends the attempt within 6.0 s, by force if it must." in found.text
+    assert found.text.startswith("user:olga requested its cancellation 2")
+    assert (
+        "(4.0 s ago): wrong field. Its worker ends the attempt within 6.0 s, if necessary by killing it." in found.text
+    )
     assert found.detail["grace_sec"] == settings.ABSURD_STOP_GRACE_SEC
-    assert explain(task).summary.startswith("Being cancelled: user:olga asked to cancel it")
+    assert explain(task).summary.startswith("Being cancelled: user:olga requested its cancellation")
     pass_time(8)
     assert "The attempt should have ended 2.0 s ago." in finding(task, "cancelling").text
 
@@ -84,19 +86,19 @@ def test_a_lease_that_ran_out_tells_what_becomes_of_the_task(worker):
     pass_time(settings.ABSURD_LEASE_SEC + 15, heard_of=False)
     found = finding(task, "stalled")
     assert codes(task)[:2] == ["stalled", "worker_silent"]
-    assert "It is stalled: worker-1@lxd110h05 has not renewed its lease, which ran out 2" in found.text
-    assert found.text.endswith("(15 s ago). Then it goes back to the queue by itself, for retry 1 of 3.")
+    assert "It is stalled: worker-1@lxd110h05 has not renewed its lease, which expired 2" in found.text
+    assert found.text.endswith("(15 s ago). It then returns to the queue, for retry 1 of 3.")
     assert found.detail["overdue_sec"] == 15.0
-    assert "60 s, without a break" in found.do
+    assert "60 s, without a break" in found.remedy
     assert "is stale: it last reported 2" in finding(task, "worker_silent").text
     assert explain(task).state == "stalled"
     assert explain(task).summary.startswith("Stalled: it is stalled")
     Task.objects.filter(pk=task.pk).update(retry_count=3)
-    assert finding(task, "stalled").text.endswith("Then it fails, its retries being used up.")
+    assert finding(task, "stalled").text.endswith("It then fails, because its retries are used up.")
     Task.objects.filter(pk=task.pk).update(crash_count=3)
-    assert "it fails and is quarantined, because 3 attempts crashed" in finding(task, "stalled").text
+    assert "It then fails and is quarantined, because 3 attempts crashed" in finding(task, "stalled").text
     cancel(task.task_id, actor="user:olga")
-    assert finding(task, "stalled").text.endswith("Then it is cancelled, as was asked.")
+    assert finding(task, "stalled").text.endswith("It is then cancelled, as requested.")
 
 
 def test_a_worker_that_said_it_stopped_or_is_lost_is_pointed_out(worker):
@@ -106,7 +108,7 @@ def test_a_worker_that_said_it_stopped_or_is_lost_is_pointed_out(worker):
     pass_time(200, heard_of=False)
     assert "is lost: it last reported" in finding(task, "worker_silent").text
     Worker.objects.update(stopped_at=clock.now())
-    assert "Its worker worker-1@lxd110h05 said that it stopped" in finding(task, "worker_silent").text
+    assert "Its worker worker-1@lxd110h05 stopped" in finding(task, "worker_silent").text
 
 
 def test_an_attempt_past_its_timeout_is_said_to_be_late(worker):
@@ -144,8 +146,8 @@ def test_a_failed_task_tells_why_and_what_waits_for_it(worker):
     assert codes(task) == ["failed", "attempts", "awaited"]
     found = finding(task, "failed")
     assert "as timeout: took longer than 5 s. Retries used: 1 of 1." in found.text
-    assert "Read the log" in found.do
-    assert finding(task, "awaited").text == "Directly dependent on it and held up: 1 task."
+    assert "Read the log" in found.remedy
+    assert finding(task, "awaited").text == "Tasks that depend on it directly and are blocked by it: 1 task."
     assert explain(task).summary == found.text
     assert explain(child).is_blocked
 
@@ -154,7 +156,7 @@ def test_invalid_input_has_another_remedy(worker):
     task, claim = running_note(worker)
     worker_calls.fail(claim, "invalid", "no such file", REPORT)
     assert "as invalid: no such file." in finding(task, "failed").text
-    assert "never retried by itself" in finding(task, "failed").do
+    assert "never retried automatically" in finding(task, "failed").remedy
 
 
 def test_quarantine_says_what_lifts_it(worker):
@@ -164,7 +166,7 @@ def test_quarantine_says_what_lifts_it(worker):
         Task.objects.filter(pk=task.pk, status="pending").update(hold=0)
     found = finding(task, "quarantined")
     assert "3 attempts crashed, ran out of memory or were lost, the last as killed: SIGSEGV." in found.text
-    assert "Only a retry by an operator lifts the quarantine." in found.do
+    assert "Only a retry by an operator lifts the quarantine." in found.remedy
     retry(task.task_id, actor="user:test")
     assert "quarantined" not in codes(task)
 
@@ -176,9 +178,9 @@ def test_a_task_that_can_never_run_names_its_first_cause(worker):
     worker_calls.fail(claim, "invalid", "no such file", REPORT)
     for task in (middle, last):
         found = finding(task, "unrunnable")
-        assert f"it can never run without note {root.task_id}, failed as invalid: no such file." in found.text
-        assert f"retry note {root.task_id}" in found.do
-        assert finding(task, "attempts").text == "No attempt was ever begun."
+        assert f"because it depends on note {root.task_id}, failed as invalid: no such file." in found.text
+        assert f"retry note {root.task_id}" in found.remedy
+        assert finding(task, "attempts").text == "No attempt was ever started."
 
 
 def test_a_first_cause_that_has_gone_cannot_be_retried(worker):
@@ -187,10 +189,13 @@ def test_a_first_cause_that_has_gone_cannot_be_retried(worker):
     worker_calls.fail(claim, "invalid", "no such file", REPORT)
     archive_as_it_is(root)
     found = finding(child, "unrunnable")
-    assert f"it can never run without note {root.task_id}, failed as invalid: no such file." in found.text
-    assert found.do == "That task cannot be retried any more: respawn it, then this one behind it."
+    assert f"because it depends on note {root.task_id}, failed as invalid: no such file." in found.text
+    assert (
+        found.remedy
+        == "That task cannot be retried any more: respawn it, then this task with the new one as dependency."
+    )
     ArchivedTask.objects.all().delete()
-    assert f"it can never run without the task {root.task_id}." in finding(child, "unrunnable").text
+    assert f"because it depends on the task {root.task_id}." in finding(child, "unrunnable").text
 
 
 def test_expiry_and_the_end_of_the_budget_are_told_apart_from_a_timeout(worker):

@@ -42,7 +42,7 @@ def test_a_queue_that_no_worker_ever_served_says_how_to_start_one():
     ready_worker(queues=["other"])
     found = finding(task, "no_worker")
     assert found.text == "No live worker serves the queue night-shift, and none ever has."
-    assert found.do == "Start one: manage.py runworker --queue-name night-shift"
+    assert found.remedy == "Start one: manage.py runworker --queue-name night-shift"
     assert blocking(task) == ["no_worker"]
 
 
@@ -55,7 +55,7 @@ def test_the_last_worker_of_a_queue_is_named_with_when_it_was_seen():
     assert codes(task) == ["claimable"]
     pass_time(91, heard_of=False)
     found = finding(task, "no_worker")
-    assert "the last that did, newer@lxd110h05, was last heard of 2" in found.text
+    assert "the last one that did, newer@lxd110h05, last reported 2" in found.text
     assert found.text.endswith("(2 min 00 s ago).")
     Worker.objects.filter(label="newer").update(stopped_at=clock.now())
     assert "newer@lxd110h05, stopped 2" in finding(task, "no_worker").text
@@ -65,17 +65,19 @@ def test_the_last_worker_of_a_queue_is_named_with_when_it_was_seen():
 def test_where_absurd_is_disabled_the_remedy_begins_with_that(monkeypatch):
     task = spawn_note()
     monkeypatch.setattr(settings, "ABSURD_ENABLED", False)
-    assert finding(task, "no_worker").do.startswith("Absurd is disabled: run manage.py absurd_enable first. Start one:")
+    assert finding(task, "no_worker").remedy.startswith(
+        "Absurd is disabled: run manage.py absurd_enable first. Start one:"
+    )
 
 
 def test_workers_that_are_told_to_claim_nothing_are_listed():
     ready_worker(draining=True)
     task = spawn_note()
     assert finding(task, "workers_paused").text == (
-        "The only live worker of this queue is told to claim nothing: worker-1@test."
+        "The only live worker of this queue is paused or draining: worker-1@test."
     )
     ready_worker(label="worker-2", draining=True)
-    assert finding(task, "workers_paused").text.startswith("All 2 live workers of this queue are told to claim nothing")
+    assert finding(task, "workers_paused").text.startswith("All 2 live workers of this queue are paused or draining")
     assert blocking(task) == ["workers_paused"]
     ready_worker(label="worker-3")
     assert codes(task) == ["claimable"]
@@ -98,7 +100,7 @@ def test_memory_that_other_workers_of_the_host_have_taken_is_not_free(spawn_heav
     task = spawn_heavy(4.0)
     found = finding(task, "memory_busy")
     assert found.text == (
-        "It needs 4 GB, and no live worker has so much free: worker-1@test has 2 of 8 GB, the rest is promised to "
+        "It needs 4 GB, and no live worker has enough free: worker-1@test has 2 of 8 GB, the rest is reserved for "
         "1 claimed task of its host."
     )
     assert found.detail["workers"] == [{"worker": "worker-1", "host": "test", "free_gb": 2.0, "memory_gb": 8.0}]
@@ -112,7 +114,7 @@ def test_workers_with_full_disks_claim_nothing_and_that_is_said(settings):
     ready_worker(label="worker-3", ordered="pause")
     task = spawn_note()
     found = finding(task, "disk_low")
-    assert "less than 5 GB is free where they write: worker-2@test has 3.25 GB." in found.text
+    assert "less than 5 GB of disk is free: worker-2@test has 3.25 GB." in found.text
     assert blocking(task) == ["disk_low"]
     Worker.objects.filter(label="worker-2").update(disk_gb=5.5)
     assert blocking(task) == []
@@ -132,7 +134,7 @@ def test_room_kept_for_another_task_is_named(spawn_heavy):
     other, task = spawn_heavy(7.5, priority=20), spawn_note()
     Reservation.objects.create(host_id="test", task_id=other.task_id, memory_gb=7.5, cores=1)
     found = finding(task, "memory_busy")
-    assert f"kept for task {other.task_id}" in found.text
+    assert f"for task {other.task_id}" in found.text
 
 
 def test_a_task_that_would_fit_waits_for_the_room_of_its_class(spawn_heavy):
@@ -140,7 +142,10 @@ def test_a_task_that_would_fit_waits_for_the_room_of_its_class(spawn_heavy):
     spawn_note()
     claim_one(worker)
     task = spawn_heavy(5.0)
-    assert "It needs 5 GB, for which an empty host or 8 GB must be free, and" in finding(task, "memory_busy").text
+    assert (
+        "It needs 5 GB, which is claimed on an idle host or when 8 GB are free, and"
+        in finding(task, "memory_busy").text
+    )
     assert claim_for(worker, 4) == []
 
 
@@ -158,7 +163,9 @@ def test_busy_slots_are_counted_over_the_live_workers_that_have_the_memory(spawn
     assert found.text.endswith("(2 min 00 s ago).")
     assert (found.detail["slots"], found.detail["busy"], found.detail["workers"]) == (2, 2, 1)
     assert codes(task) == ["slots_busy", "behind"]
-    assert finding(task, "behind").text.startswith("It is the next in line, for how long is unknown: no attempt of")
+    assert finding(task, "behind").text.startswith(
+        "It is next in its queue, with an unknown waiting time: no attempt of"
+    )
     assert not explain(task).is_blocked
 
 
