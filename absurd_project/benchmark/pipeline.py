@@ -26,6 +26,7 @@ from django.utils import timezone
 from pipeline_app.ingest import Tile
 from pipeline_app.models import Observation
 from pipeline_app.registration import CONVERT, IMAGING, SELF_CALIBRATION, SOLVE
+from pipeline_app.simulation.detections import judge_detections
 from pipeline_app.simulation.judgement import judge_fluxes, judge_gains
 from pipeline_app.simulation.presets import SIZES, pair, processing_for
 from pipeline_app.simulation.tile import simulate_tile
@@ -259,6 +260,20 @@ def _judge(truths: Sequence[TileTruth], results: dict[tuple[str, str], dict[str,
             f"{truth.kind}_rms_over_thermal": image["rms_jy"] / image["thermal_rms_jy"],
             f"{truth.kind}_rms_jy": image["rms_jy"],
         }
+        _judge_detections(truth, image, report)
+
+
+def _judge_detections(truth: TileTruth, image: dict[str, Any], report: PipelineReport) -> None:
+    """Count what the image misses of the injected sources, and what it shows besides them."""
+    found = judge_detections(image["flat_image_path"], image["pb_path"], truth.sources, rms_jy=image["rms_jy"])
+    report.accuracy |= {
+        f"{truth.kind}_sources_above_7_sigma": found.n_expected,
+        f"{truth.kind}_sources_missed": len(found.missed),
+        f"{truth.kind}_peaks_above_7_sigma": found.n_peaks,
+        f"{truth.kind}_peaks_invented": len(found.invented),
+    }
+    report.notes += [f"{truth.kind}: source {name} is missed" for name in found.missed]
+    report.notes += [f"{truth.kind}: no source is where the image shows {peak}" for peak in found.invented]
 
 
 def _measure_bare(

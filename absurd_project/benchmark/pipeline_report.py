@@ -25,11 +25,17 @@ def print_report(report: PipelineReport, console: Console) -> None:
     for name, ratio in report.ratios().items():
         console.print(f"{name}: {ratio:.2f} of wall, {of_cpu[name]:.2f} of CPU time", highlight=False)
     for name, value in report.accuracy.items():
-        console.print(f"{name}: {'none' if value is None else f'{value:.4f}'}", highlight=False)
+        console.print(f"{name}: {_figure(value)}", highlight=False)
     share = report.total_sec("target") / TILE_SEC
     console.print(f"the target's tile takes {share:.0%} of the {TILE_SEC:.0f} s that the sky takes", highlight=False)
     for note in report.notes:
         console.print(note, highlight=False)
+
+
+def _figure(value: float | None) -> str:
+    if value is None or isinstance(value, int):
+        return "none" if value is None else str(value)
+    return f"{value:.4f}"
 
 
 def _row(cost: Cost) -> tuple[str, str, str, str, str]:

@@ -20,11 +20,13 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from pipeline_app import telescope
+from pipeline_app.casa import imaging_kernels
 from pipeline_app.casa.gridding import Gridder
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
 from pipeline_app.casa.pointing import BeamTrack
 from pipeline_app.casa.response import CoarsePixels, beam_towards, merged_channels
-from pipeline_app.casa.weighting import ROWS_AT_ONCE, ImagingWeights
+from pipeline_app.casa.threads import in_parts
+from pipeline_app.casa.weighting import ImagingWeights
 
 TERMS = 3
 """What is left out then is 0.4 % of the mean, root mean square over a tile's field (1.0 % with 2, 0.06 % with 4)."""
@@ -93,7 +95,5 @@ def predict_through_beam(
         if progress is not None:
             progress(f"predicting the model, beam term {number} of {len(terms.maps)}")
         term = gridder.predict(model * relative, accuracy=TERM_ACCURACY)
-        for start in range(0, len(values), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
-            values[part] += term[part] * coefficients[gridder.data.time_index[part]]
+        in_parts(imaging_kernels.add_product, len(values), values, term, coefficients, gridder.data.time_index)
     return values

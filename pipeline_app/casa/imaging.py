@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.stats import mad_std
+from numpy.typing import NDArray
 
 from pipeline_app import telescope
 from pipeline_app.casa import fits_images, measurement_set, model_image
@@ -22,7 +23,7 @@ from pipeline_app.casa.response import effective_response
 from pipeline_app.casa.sky_grid import Grid, choose_grid, fit_beam
 from pipeline_app.casa.stokes import StokesI, read_stokes_i
 from pipeline_app.casa.weighting import ImagingWeights, imaging_weights
-from pipeline_app.quality import Assessment, ImageFigures, judge_image
+from pipeline_app.quality import ImageFigures, judge_image
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult
 from pipeline_app.verdicts import VerdictRecord, inherit, record_of_calibrated
 from tasks_app.engine.handler import Context
@@ -32,7 +33,7 @@ RESPONSE_CUTOFF = 0.1
 TRIAL_SIZE_PIX = 256
 """Of the first, small point spread function, to which the beam is fitted to choose the pixel."""
 TRIAL_CELLS_PER_FRINGE = 3.0
-READ, WEIGH, CLEAN, RESPONSE, DRAW = 0.02, 0.06, 0.10, 0.88, 0.94
+READ, WEIGH, CLEAN, RESPONSE, WRITE, DRAW = 0.02, 0.06, 0.10, 0.88, 0.92, 0.94
 """Progress at the start of each part."""
 
 
@@ -59,6 +60,20 @@ class _Paths:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The images of a Measurement Set and what was measured on them, before anything is judged or written."""
+
+    params: ImagingParams
+    engine: EngineName
+    info: MeasurementSetInfo
+    weights: ImagingWeights
+    grid: Grid
+    cleaned: Cleaned
+    response: NDArray[np.float64]
+    figures: ImageFigures
+
+
 @steadily
 def run(params: ImagingParams, context: Context) -> ImagingResult:
     """Image a calibrated Measurement Set.
@@ -67,12 +82,18 @@ def run(params: ImagingParams, context: Context) -> ImagingResult:
         InvalidInput: it cannot be read, all of it is flagged, the image asked for is too large, or the engine asked
             for is not installed.
     """
+    return publish(make(params, context), context)
+
+
+def make(params: ImagingParams, context: Context) -> Images:
+    """Make the images in memory. Raises InvalidInput as `run` does."""
+    progress = context.progress
     engine = choose_engine(params.engine)
     info = measurement_set.read_info(params.ms_path)
     track = beam_track(info)
-    data = read_stokes_i(info, lambda done, message: context.progress(READ + (WEIGH - READ) * done, message))
+    data = read_stokes_i(info, lambda done, message: progress(READ + (WEIGH - READ) * done, message))
     field_deg = field_size_deg(params, track)
-    context.progress(WEIGH, "weighting the visibilities and fitting the beam")
+    progress(WEIGH, "weighting the visibilities and fitting the beam")
     weights = imaging_weights(data, robust=params.robust, field_rad=math.radians(field_deg))
     grid = grid_for(params, data, weights, field_deg)
     size = f"{grid.imsize_pix} x {grid.imsize_pix} pixels of {grid.cell_arcsec:.2f}″"
@@ -83,10 +104,10 @@ def run(params: ImagingParams, context: Context) -> ImagingResult:
         track=track,
         grid=grid,
         scratch_dir=context.scratch_dir,
-        progress=lambda done, message: context.progress(CLEAN + (RESPONSE - CLEAN) * done, f"{size}: {message}"),
+        progress=lambda done, message: progress(CLEAN + (RESPONSE - CLEAN) * done, f"{size}: {message}"),
     )
     cleaned = ENGINES[engine](job)
-    context.progress(RESPONSE, "computing the primary beam and smearing over times and channels")
+    progress(RESPONSE, "computing the primary beam and smearing over times and channels")
     response = effective_response(
         cleaned.flat.wcs,
         cleaned.flat.data.shape,
@@ -96,17 +117,31 @@ def run(params: ImagingParams, context: Context) -> ImagingResult:
         spectral_index=params.spectral_index,
         smearing=params.correct_smearing,
     )
-    paths = _Paths.of(context, Path(params.ms_path).name.removesuffix(".ms").removesuffix(".calibrated"))
-    figures = measure(cleaned, response, weights)
+    return Images(
+        params=params,
+        engine=engine,
+        info=info,
+        weights=weights,
+        grid=grid,
+        cleaned=cleaned,
+        response=response,
+        figures=measure(cleaned, response, weights),
+    )
+
+
+def publish(images: Images, context: Context) -> ImagingResult:
+    """Judge the images by what was measured and by the record of the Measurement Set, and write them as products."""
+    params, figures = images.params, images.figures
     calibrated = record_of_calibrated(params.ms_path, calibrated_elsewhere=params.calibrated_elsewhere)
     verdict = inherit("imaging", judge_image(figures), [calibrated])
-    assessment = Assessment(verdict=verdict.verdict, reasons=tuple(verdict.all_reasons))
-    _write(cleaned, response, paths, params, weights.effective_freq_hz(info.freqs_hz), verdict)
+    paths = _Paths.of(context, Path(params.ms_path).name.removesuffix(".ms").removesuffix(".calibrated"))
+    context.progress(WRITE, "writing the images")
+    _write(images, paths, verdict)
     context.progress(DRAW, "drawing the preview")
-    _draw(cleaned, response, paths.preview, info, figures, assessment)
-    result = _result(context, paths, engine, info, weights, grid, cleaned, figures, assessment)
+    _draw(images, paths.preview, verdict)
+    result = _result(context, paths, images, verdict)
     _declare(context, paths, params, result)
-    context.progress(1.0, f"image {assessment.verdict}: rms {figures.rms_jy * 1e3:.2f} mJy/beam")
+    context.progress(1.0, f"image {verdict.verdict}: rms {figures.rms_jy * 1e3:.2f} mJy/beam")
     return result
 
 
@@ -144,15 +179,9 @@ def measure(cleaned: Cleaned, response: np.ndarray, weights: ImagingWeights) -> 
     )
 
 
-def _write(
-    cleaned: Cleaned,
-    response: np.ndarray,
-    paths: _Paths,
-    params: ImagingParams,
-    effective_freq_hz: float,
-    verdict: VerdictRecord,
-) -> None:
-    flat = cleaned.flat
+def _write(images: Images, paths: _Paths, verdict: VerdictRecord) -> None:
+    cleaned, response, params = images.cleaned, images.response, images.params
+    flat, effective_freq_hz = cleaned.flat, images.weights.effective_freq_hz(images.info.freqs_hz)
     corrected = np.where(response >= RESPONSE_CUTOFF, flat.data / np.maximum(response, RESPONSE_CUTOFF), np.nan)
     note = f"Stokes I at 1.405 GHz, primary-beam corrected, alpha {params.spectral_index:g}"
 
@@ -175,41 +204,26 @@ def _write(
     )
 
 
-def _draw(
-    cleaned: Cleaned,
-    response: np.ndarray,
-    path: Path,
-    info: MeasurementSetInfo,
-    figures: ImageFigures,
-    assessment: Assessment,
-) -> None:
+def _draw(images: Images, path: Path, verdict: VerdictRecord) -> None:
+    info, figures = images.info, images.figures
     seconds = (info.times_mjd[-1] - info.times_mjd[0]) * 86400.0 + info.integration_sec
     draw_preview(
         Preview(
-            image=cleaned.flat,
-            response=response,
+            image=images.cleaned.flat,
+            response=images.response,
             rms_jy=figures.rms_jy,
             title=Path(info.path).name.removesuffix(".ms").removesuffix(".calibrated"),
             subtitle=(
                 f"{info.freqs_hz.min() / 1e9:.3f}–{info.freqs_hz.max() / 1e9:.3f} GHz, {seconds:.0f} s, "
-                f"rms {figures.rms_jy * 1e3:.2f} mJy/beam, {assessment.verdict}"
+                f"rms {figures.rms_jy * 1e3:.2f} mJy/beam, {verdict.verdict}"
             ),
         ),
         path,
     )
 
 
-def _result(
-    context: Context,
-    paths: _Paths,
-    engine: EngineName,
-    info: MeasurementSetInfo,
-    weights: ImagingWeights,
-    grid: Grid,
-    cleaned: Cleaned,
-    figures: ImageFigures,
-    assessment: Assessment,
-) -> ImagingResult:
+def _result(context: Context, paths: _Paths, images: Images, verdict: VerdictRecord) -> ImagingResult:
+    cleaned, figures, grid = images.cleaned, images.figures, images.grid
     beam = cleaned.flat.beam
     return ImagingResult(
         image_path=context.published(paths.image),
@@ -227,15 +241,15 @@ def _result(
         beam_pa_deg=beam.pa_deg,
         thermal_rms_jy=figures.thermal_rms_jy,
         freq_hz=telescope.REFERENCE_FREQ_HZ,
-        effective_freq_hz=weights.effective_freq_hz(info.freqs_hz),
+        effective_freq_hz=images.weights.effective_freq_hz(images.info.freqs_hz),
         imsize_pix=grid.imsize_pix,
         cell_arcsec=grid.cell_arcsec,
-        engine=engine,
+        engine=images.engine,
         iterations=cleaned.iterations,
         major_cycles=cleaned.major_cycles,
         stop_reason=cleaned.stop_reason,
-        verdict=assessment.verdict,
-        reasons=list(assessment.reasons),
+        verdict=verdict.verdict,
+        reasons=verdict.all_reasons,
     )
 
 

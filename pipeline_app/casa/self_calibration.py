@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline_app.casa import fits_images, imaging, measurement_set
+from pipeline_app.casa.fits_images import SkyImage
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
 from pipeline_app.casa.model import PointSource
 from pipeline_app.casa.phase_solver import Phases, Products, choose_intervals, solve_phases
@@ -35,25 +37,28 @@ def run(params: SelfCalibrationParams, context: Context) -> SelfCalibrationResul
         InvalidInput: the Measurement Set or the model cannot be read, or do not belong together.
     """
     info = measurement_set.read_info(params.ms_path)
-    sources = model_of(params, params.flat_image_path, params.pb_path)
+    flat, response = fits_images.read_image(params.flat_image_path), fits_images.read_image(params.pb_path).data
+    sources = model_of(params, flat, response)
     context.progress(START, f"comparing the data with a model of {len(sources)} sources")
     products = sum_products(info, sources, context)
     n_intervals = choose_intervals(products, params.target_phase_error_deg)
     context.progress(SUMMED, f"solving phases in {n_intervals} intervals")
     phases = solve_phases(products.by_interval(n_intervals))
     applied = phases is not None and is_better(phases, params)
-    own = judge_coherence(_figures(phases, applied))
-    calibrated = record_of_calibrated(params.ms_path, calibrated_elsewhere=_is_foreign(params))
-    record = inherit("self-calibration", own, [calibrated])
     name = Path(params.ms_path).name.removesuffix(".ms").removesuffix(".calibrated")
     gains_path = _write_gains(context, name, info, phases) if phases is not None else None
+    calibrated = record_of_calibrated(params.ms_path, calibrated_elsewhere=_is_foreign(params))
     ms_path, second, left = params.ms_path, None, None
     if phases is not None and applied:
         context.progress(SOLVED, f"applying phases of {phases.rms_deg:.1f}° rms")
-        ms_path = _apply(params, context, info, phases, record, name)
-        second = _second_image(params, context, name)
-        left = coherence_left(context.output(f"{name}.selfcal.ms"), params, second, context, n_intervals)
-        record = inherit("self-calibration", judge_coherence(_figures(phases, applied, left)), [calibrated])
+        corrected = _apply(context, info, phases, name)
+        later = _Later(context, CORRECTED, made=corrected)
+        images = imaging.make(ImagingParams(ms_path=str(corrected), **params.imaging), later)
+        left = coherence_left(corrected, params, images, context, n_intervals)
+    record = inherit("self-calibration", judge_coherence(_figures(phases, applied, left)), [calibrated])
+    if phases is not None and applied:
+        ms_path = _publish_corrected(params, context, corrected, phases, record)
+        second = imaging.publish(images, later)
     result = _result(
         params,
         context,
@@ -75,23 +80,20 @@ def is_better(phases: Phases, params: SelfCalibrationParams) -> bool:
 
 
 def coherence_left(
-    ms_path: Path, params: SelfCalibrationParams, second: ImagingResult, context: Context, n_intervals: int
+    ms_path: Path, params: SelfCalibrationParams, second: imaging.Images, context: Context, n_intervals: int
 ) -> float | None:
     """Return the coherence of the corrected data with the second image, which holds less of the errors than the first.
 
     A model made from the same data hides part of what is wrong with their phases, so what is left is measured again.
     """
-    flat, response = (ms_path.parent / Path(path).name for path in (second.flat_image_path, second.pb_path))
-    sources = model_of(params, flat, response)
+    sources = model_of(params, second.cleaned.flat, second.response)
     products = sum_products(measurement_set.read_info(ms_path), sources, context)
     phases = solve_phases(products.by_interval(n_intervals))
     return None if phases is None else phases.coherence
 
 
-def model_of(params: SelfCalibrationParams, flat_path: str | Path, response_path: str | Path) -> list[PointSource]:
-    """Return the bright sources of an image."""
-    flat = fits_images.read_image(flat_path)
-    response = fits_images.read_image(response_path).data
+def model_of(params: SelfCalibrationParams, flat: SkyImage, response: NDArray[np.float64]) -> list[PointSource]:
+    """Return the bright sources of an image before its correction, given the response of the same shape."""
     return bright_sources(
         flat,
         response,
@@ -147,27 +149,21 @@ def apply_phases(info: MeasurementSetInfo, phases: Phases) -> None:
         measurement_set.put_column(info.path, "DATA", rows.start, data)
 
 
-def _apply(
-    params: SelfCalibrationParams,
-    context: Context,
-    info: MeasurementSetInfo,
-    phases: Phases,
-    record: VerdictRecord,
-    name: str,
-) -> str:
+def _apply(context: Context, info: MeasurementSetInfo, phases: Phases, name: str) -> Path:
     output = context.output(f"{name}.selfcal.ms")
     measurement_set.copy_tree(info.path, output)
     apply_phases(measurement_set.read_info(output), phases)
+    return output
+
+
+def _publish_corrected(
+    params: SelfCalibrationParams, context: Context, output: Path, phases: Phases, record: VerdictRecord
+) -> str:
     write_record(output, record)
     metrics = {"coherence": phases.coherence, "phase_rms_deg": phases.rms_deg}
     inputs = [params.ms_path, params.flat_image_path]
     context.product("self-calibrated-ms", output, metrics=metrics, verdict=record.verdict, inputs=inputs)
     return context.published(output)
-
-
-def _second_image(params: SelfCalibrationParams, context: Context, name: str) -> ImagingResult:
-    output = context.output(f"{name}.selfcal.ms")
-    return imaging.run(ImagingParams(ms_path=str(output), **params.imaging), _Later(context, CORRECTED, made=output))
 
 
 class _Later:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_app.casa import measurement_set
+from pipeline_app.casa import imaging_kernels, measurement_set
 from pipeline_app.casa.measurement_set import MeasurementSetInfo, Rows, open_table
+from pipeline_app.casa.threads import in_parts
 from tasks_app.engine.handler import InvalidInput
 
 
@@ -79,18 +80,20 @@ def combine_hands(
     With both hands the value is their mean, whatever their weights, so that no linear polarisation enters; its
     variance is a quarter of the sum of theirs. With one hand it is that hand.
     """
-    cross = rows.cross
+    cross = np.flatnonzero(rows.cross)
     if weights.ndim == 2:
         weights = np.broadcast_to(weights[:, None, :], rows.flag.shape)
-    total = np.zeros((int(cross.sum()), rows.flag.shape[1]), dtype=np.complex64)
-    variance, count = np.zeros(total.shape, dtype=np.float32), np.zeros(total.shape, dtype=np.int8)
-    for hand in hands:
-        value, weight = rows.columns["DATA"][cross, :, hand], weights[cross, :, hand]
-        good = ~rows.flag[cross, :, hand] & np.isfinite(value) & (weight > 0) & np.isfinite(weight)
-        total += np.where(good, value, 0)
-        variance += np.divide(1.0, weight, out=np.zeros_like(variance), where=good)
-        count += good
-    present = count > 0
-    total /= np.maximum(count, 1)
-    weight_i = np.divide(count.astype(np.float32) ** 2, variance, out=np.zeros_like(variance), where=present)
-    return total, weight_i
+    shape = len(cross), rows.flag.shape[1]
+    values, weight_i = np.empty(shape, dtype=np.complex64), np.empty(shape, dtype=np.float32)
+    in_parts(
+        imaging_kernels.combine_hands,
+        len(cross),
+        cross,
+        rows.columns["DATA"],
+        rows.flag,
+        weights,
+        np.array(hands),
+        values,
+        weight_i,
+    )
+    return values, weight_i

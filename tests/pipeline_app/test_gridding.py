@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline_app import telescope
 from tests.pipeline_app.reduced_tile import Reduced
 from tests.pipeline_app.skies import Star, geometry, image, observe
 
@@ -57,6 +58,33 @@ def test_weights_are_briggs_and_the_noise_is_that_of_the_image() -> None:
         [briggs.samples[data.time_index == t].sum() / briggs.total for t in range(4)],
         rtol=1e-4,
     )
+
+
+def test_each_weight_is_that_of_briggs_formula_and_flagged_data_have_none() -> None:
+    from pipeline_app.casa.weighting import imaging_weights
+
+    data = geometry(12, n_channels=4, n_times=3)
+    rng = np.random.default_rng(4)
+    natural = rng.uniform(0.5, 2.0, data.weight.shape).astype(np.float32)
+    natural[rng.random(natural.shape) < 0.2] = 0
+    data = dataclasses.replace(data, weight=natural)
+    field_rad, robust = 0.03, 0.5
+    weights = imaging_weights(data, robust=robust, field_rad=field_rad)
+    wavelengths = data.uvw_m[:, None, :] * data.info.freqs_hz[:, None] / telescope.SPEED_OF_LIGHT_M_S
+    cells = np.rint(wavelengths[..., :2] * field_rad).astype(int)
+    size = int(np.abs(cells).max())
+    density = np.zeros((2 * size + 1, 2 * size + 1))
+    for sign in (1, -1):
+        np.add.at(density, (sign * cells[..., 0] + size, sign * cells[..., 1] + size), natural)
+    factor = (5 * 10.0**-robust) ** 2 * density.sum() / np.sum(density**2)
+    expected = natural / (1 + density[cells[..., 0] + size, cells[..., 1] + size] * factor)
+    np.testing.assert_allclose(weights.samples, expected, rtol=1e-5)
+    assert weights.total == pytest.approx(expected.sum())
+    there = natural > 0
+    variance = np.sum(expected[there] ** 2 / natural[there])
+    assert weights.thermal_rms_jy == pytest.approx(np.sqrt(variance) / expected.sum())
+    assert weights.max_uv_wavelengths == pytest.approx(np.hypot(*wavelengths[there][:, :2].T).max())
+    assert weights.max_w_wavelengths == pytest.approx(np.abs(wavelengths[there][:, 2]).max())
 
 
 def test_stokes_i_is_the_mean_of_the_hands_or_the_one_that_is_there() -> None:
