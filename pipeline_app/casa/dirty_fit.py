@@ -86,8 +86,8 @@ def _psf_at(psf: NDArray[np.float32], dx: NDArray[np.float64], dy: NDArray[np.fl
 def between_pixels(plane: NDArray[np.float32], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a dirty image at places between its pixels, shape (n,); beyond its edges it counts as 0.
 
-    It holds nothing beyond the fringes of the longest baseline, of `NYQUIST_MARGIN` pixels: a sinc under a Kaiser window
-    of that transition is exact to exp(-_KAISER_BETA). A spline is not: it takes a tenth from such fringes.
+    It holds no fringes finer than those of the longest baseline, `NYQUIST_MARGIN` pixels each: a sinc under a Kaiser
+    window of that transition is exact to exp(-_KAISER_BETA). A spline takes several per cent from such fringes.
     """
     (columns, across), (rows, down) = _taps(x, plane.shape[1]), _taps(y, plane.shape[0])
     return np.array(

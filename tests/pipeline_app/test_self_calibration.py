@@ -85,8 +85,6 @@ def changed(request: pytest.FixtureRequest, tmp_path_factory) -> Target:
 
 @pytest.mark.casa
 def test_phases_that_changed_are_repaired_to_two_percent(changed: Target) -> None:
-    from pipeline_app.casa.fits_images import read_image
-
     assert changed.scale(changed.image, "measure-first") < 0.98
     result = changed.calibrate("repaired")
     assert (result.applied, result.verdict) == (True, "warn")
@@ -97,7 +95,15 @@ def test_phases_that_changed_are_repaired_to_two_percent(changed: Target) -> Non
     assert any("phases had changed by" in reason for reason in result.reasons)
     assert read_record(result.ms_path).verdict == result.verdict
     assert any("self-calibration: phases had changed" in reason for reason in result.second_image.reasons)
-    # what is left after the second image is known before anything is published
+
+
+@pytest.mark.casa
+def test_what_is_published_has_the_final_verdict_in_it(tmp_path: Path) -> None:
+    """With 35° the first image hides so much that the second one shows a coherence lower by 0.001: another text."""
+    from pipeline_app.casa.fits_images import read_image
+
+    result = make_target(tmp_path, 35.0).calibrate("repaired")
+    assert result.coherence_after < 0.9995
     assert read_record(result.ms_path).reasons == tuple(result.reasons)
     for path in (result.image_path, result.flat_image_path, result.second_image.residual_path):
         told = read_image(path).verdict

@@ -14,6 +14,7 @@ from pipeline_app.stages.calibrate_target import CalibrateTargetParams
 from pipeline_app.stages.calibration_apply import CalibrationApplyParams
 from pipeline_app.stages.calibration_solve import CalibrationSolveParams
 from pipeline_app.stages.convert import ConvertParams
+from pipeline_app.stages.imaging import ImagingParams
 from tasks_app.testing import LocalContext
 from tests.pipeline_app.reduced_tile import Reduced
 from tests.pipeline_app.test_calibrate_target import raw_files
@@ -45,6 +46,13 @@ CALIBRATE = [
     "writing the Measurement Set",
     "checking what was written",
 ]
+IMAGING = [
+    "reading visibilities, row 0 of",
+    "weighting the visibilities and fitting the beam",
+    "computing the primary beam",
+    "writing the images",
+    "drawing the preview",
+]
 APPLY = ["copying the Measurement Set", "flagging", "applying the calibration", "averaging "]
 
 
@@ -57,12 +65,20 @@ def params_of(stage: str, reduced: Reduced) -> BaseModel:
             return CalibrationSolveParams(ms_path=str(reduced.calibrator_ms), model_smearing=False)
         case "calibrate_target":
             return CalibrateTargetParams(paths=paths, calibration_path=calibration)
+        case "imaging":
+            return ImagingParams(ms_path=reduced.applied.ms_path, field_deg=2.2, cell_arcsec=10.0)
     return CalibrationApplyParams(ms_path=str(reduced.target_ms), calibration_path=calibration)
 
 
 @pytest.mark.parametrize(
     ("stage", "steps"),
-    [("convert", CONVERT), ("calibration_solve", SOLVE), ("calibrate_target", CALIBRATE), ("calibration_apply", APPLY)],
+    [
+        ("imaging", IMAGING),
+        ("convert", CONVERT),
+        ("calibration_solve", SOLVE),
+        ("calibrate_target", CALIBRATE),
+        ("calibration_apply", APPLY),
+    ],
 )
 def test_a_stage_names_its_long_steps_in_order_and_says_them_again_while_they_last(
     reduced: Reduced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, steps: list[str]
