@@ -115,7 +115,7 @@ def test_gains_from_a_weak_calibrator_are_right_to_one_percent_and_one_degree(
 ) -> None:
     assert 2.4 < (solved.calibrator_apparent_flux_jy or 0) < 3.8
     judgement = judge_gains(solved.calibration_path, weak.truth)
-    assert all("are flagged" in reason for reason in solved.reasons)  # the subbands that are not there
+    assert all("flagged" in reason for reason in solved.reasons)  # the subbands that are not there
     assert judgement.n_antennas == 40
     assert judgement.amplitude_rms < 0.01
     assert judgement.phase_rms_deg < 1.0
