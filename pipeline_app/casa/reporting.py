@@ -18,7 +18,7 @@ PERIOD_SEC = 5.0
 """A report is said again when nothing was said for so long."""
 LOOK_SEC = 1.0
 CPU_STEP_SEC = 0.05
-"""Less processor time than this between two looks is what waiting costs: a step that hangs is not said again."""
+"""Less processor time than this since the last report is what waiting costs: a step that hangs is not said again."""
 
 Params = TypeVar("Params")
 Outcome = TypeVar("Outcome")
@@ -55,7 +55,8 @@ class SteadyContext:
         self._lock = threading.Lock()
         self._last: tuple[float | None, str, Mapping[str, float]] | None = None
         self._began_at = self._said_at = time.monotonic()
-        self._cpu_sec = 0.0
+        self._cpu_sec: float | None = None
+        """Processor time at the first look after the last report."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
@@ -65,6 +66,7 @@ class SteadyContext:
         with self._lock:
             self._last = (fraction, message, metrics)
             self._began_at = self._said_at = time.monotonic()
+            self._cpu_sec = None
             self._context.progress(fraction, message, **metrics)
 
     def watch(self, done: threading.Event) -> None:
@@ -73,13 +75,14 @@ class SteadyContext:
             self.look(time.monotonic(), _cpu_sec())
 
     def look(self, now: float, cpu_sec: float) -> None:
-        """Say the last report again if it is due at the time `now` and the processor was used since the last look."""
+        """Say the last report again if it is due at the time `now` and the processor was used since it was said."""
         with self._lock:
+            if self._cpu_sec is None:
+                self._cpu_sec = cpu_sec
             works = cpu_sec - self._cpu_sec > CPU_STEP_SEC
-            self._cpu_sec = cpu_sec
             if works and self._last is not None and now - self._said_at >= PERIOD_SEC:
                 fraction, message, metrics = self._last
-                self._said_at = now
+                self._said_at, self._cpu_sec = now, cpu_sec
                 self._context.progress(fraction, f"{message}, {now - self._began_at:.0f} s", **metrics)
 
 
