@@ -12,7 +12,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from tasks_app.engine.names import fault_of_name
-from tasks_app.redaction import without_passwords
+from tasks_app.plain_text import without_passwords
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}

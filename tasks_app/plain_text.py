@@ -1,4 +1,4 @@
-"""Text from outside made safe to show: on a terminal, in a log line, in an error message."""
+"""Text from outside made safe to show: unprintable characters escaped, passwords removed. No Django here."""
 
 from __future__ import annotations
 
@@ -22,3 +22,14 @@ def escaped(value: object, *, keep: str = "") -> str:
         return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
     return _UNPRINTABLE.sub(replace, str(value))
+
+
+_IN_ADDRESS = re.compile(r"(://[^\s:@/'\"]*):[^\s'\"]*@")
+_WITHOUT_SCHEME = re.compile(r"^([^\s:@/]+):(?!//)[^\s]*@")
+_AS_OPTION = re.compile(r"(?i)\b(password|passwd|sslpassword)(\s*=\s*)('[^']*'|[^\s&'\"]+)")
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with the passwords of all addresses and connection strings in it left out."""
+    text = _WITHOUT_SCHEME.sub(r"\1:…@", _IN_ADDRESS.sub(r"\1:…@", text))
+    return _AS_OPTION.sub(r"\1\2…", text)

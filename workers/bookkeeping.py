@@ -14,7 +14,7 @@ from tasks_app import cleaning
 from tasks_app.engine import registry, worker_calls
 from tasks_app.engine.worker_calls import AttemptReport, Claim
 from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
-from tasks_app.files import full_disk
+from tasks_app.files import host_faults
 from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.postgresql import outages
 from workers import backlog, cleanup, db_connection, identity, outcome_writer, warming
@@ -293,7 +293,7 @@ class Bookkeeping(WorkerThread):
                 isinstance(error, Error) and execution.start_refusals < START_REFUSALS_MOST
             ):
                 raise
-            reason = full_disk.explain(error, self._root) or cleaning.words(error)
+            reason = host_faults.explain_full_disk(error, self._root) or cleaning.words(error)
             execution.fail_to_start(
                 f"the attempt could not be started: {reason}", "unavailable" if isinstance(error, OSError) else "error"
             )

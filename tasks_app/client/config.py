@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tasks_app.client.faults import WrongAddress
-from tasks_app.redaction import without_passwords
+from tasks_app.plain_text import without_passwords
 
 SERVER_SCHEMES = ("http", "https")
 DATABASE_SCHEMES = ("postgresql", "postgres")

@@ -22,9 +22,9 @@ from tasks_app.client.config import AbsurdConfig, without_password
 from tasks_app.client.faults import DatabaseNotReady, RequestRefused, ServerFault, Unavailable
 from tasks_app.engine import notify
 from tasks_app.errors import AbsurdError
+from tasks_app.plain_text import without_passwords
 from tasks_app.postgresql import outages
 from tasks_app.postgresql.base import DatabaseWrapper
-from tasks_app.redaction import without_passwords
 
 SETTINGS = "absurd_project.settings"
 MIGRATING = 0x4162_7375_7264

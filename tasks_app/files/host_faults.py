@@ -1,32 +1,86 @@
-"""Whether a handler failed because of the host it ran on: a data root that is not mounted, a disk that is full or does
-not answer. Another host may do it. No Django: the child uses it.
+"""Whether a handler failed because of its host: a data root that is not mounted, a disk full or without answer.
+
+Another host may run the task. No Django: the child uses it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tasks_app import cleaning
-from tasks_app.files import full_disk, root_marker
+from tasks_app.files import root_marker
+
+_FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
+
+
+def explain_full_disk(error: BaseException, *places: Path) -> str:
+    """Return which file system is full and how much is free on those of the `places`; empty for other errors."""
+    words = _full_disk_error(error)
+    if words is None:
+        return ""
+    named = [Path(os.fsdecode(name)) for name in _files_of(error)]
+    free = dict.fromkeys(line for place in (*named, *places) if (line := _free(place)))
+    return f"{words} ({'; '.join(free)})" if free else words
+
+
+def chain(error: BaseException | None) -> list[BaseException]:
+    """Return the error and what it came from."""
+    found: list[BaseException] = []
+    while error is not None and not any(error is each for each in found):
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _full_disk_error(error: BaseException) -> str | None:
+    """Return the message of a full disk in the error or its causes; native code only has the text."""
+    for each in chain(error):
+        if isinstance(each, OSError) and each.errno in _FULL:
+            return f"disk full: {cleaning.words(each)}"
+        if any(words in cleaning.text(each) for words in _FULL.values()):
+            return f"disk full: {cleaning.words(each)}"
+    return None
+
+
+def _files_of(error: BaseException) -> list[str | bytes]:
+    return [
+        each.filename
+        for each in chain(error)
+        if isinstance(each, OSError) and isinstance(each.filename, str | bytes) and each.errno in _FULL
+    ]
+
+
+def _free(place: Path) -> str:
+    """Return how much is free on the file system of a path, which may not exist."""
+    try:
+        place = next(each for each in (place, *place.parents) if each.exists())
+        usage, mount = shutil.disk_usage(place), place
+        while not os.path.ismount(mount):
+            mount = mount.parent
+    except (OSError, StopIteration):
+        return ""
+    return f"{usage.free / 1e9:.2f} of {usage.total / 1e9:.2f} GB free on {mount}"
+
 
 _ALWAYS = frozenset({errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ENODEV, errno.ENXIO, errno.EROFS})
 _OF_FILES = frozenset({errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH})
-"""What a network file system says when its server is gone; without a file it is about a connection of the handler's."""
+"""Errors of a network file system whose server is gone; without a file they are about a connection of the handler."""
 _WORDS = tuple(os.strerror(number) for number in (errno.EIO, errno.ESTALE, errno.EREMOTEIO))
-"""Native code only has the words."""
+"""Native code only has the text."""
 
 
 def reason(error: BaseException, params: Mapping[str, object], roots: Iterable[Path], *places: Path) -> str:
-    """Return what the host lacked, or nothing when the failure is not the host's.
+    """Return what the host lacked; empty when the host did not cause the failure.
 
-    `places` are where the handler writes; their free space is told when a disk is full.
+    `places` are where the handler writes; the message includes their free space when a disk is full.
     """
-    if full := full_disk.explain(error, *places):
+    if full := explain_full_disk(error, *places):
         return full
-    for each in full_disk.chain(error):
+    for each in chain(error):
         text = cleaning.text(each)
         if (isinstance(each, OSError) and _is_of_the_host(each)) or any(words in text for words in _WORDS):
             return f"the file system does not answer: {type(each).__name__}: {text}"
@@ -38,7 +92,7 @@ def _is_of_the_host(error: OSError) -> bool:
 
 
 def _absent_root(error: BaseException, params: Mapping[str, object], roots: list[str]) -> str:
-    files = [each.filename for each in full_disk.chain(error) if isinstance(each, OSError)]
+    files = [each.filename for each in chain(error) if isinstance(each, OSError)]
     named = [os.fsdecode(name) for name in files if isinstance(name, str | bytes)]
     for path in (*named, *absolute_paths(params)):
         if root := root_marker.absent_root_of(path, roots):

@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from tasks_app.engine.archive import HELD_BY
-from tasks_app.maintenance import purging
+from tasks_app.maintenance import retention
 from tasks_app.maintenance.retention import Policy
 from tasks_app.postgresql import clock
 
@@ -31,7 +31,7 @@ coalesce(task.completed_at < CASE task.status WHEN 'failed' THEN %(failed_before
 AND (%(queue)s::text IS NULL OR task.queue_name = %(queue)s)
 """
 # Whether one row of `task` may go, as far as that depends on this task alone.
-_MAY_GO = f"({_DUE} AND NOT {purging.awaited('task')})"
+_MAY_GO = f"({_DUE} AND NOT {retention.awaited('task')})"
 
 _COUNT = f"""
 WITH runs AS MATERIALIZED (
@@ -195,7 +195,7 @@ class RetentionSweep:
             moved += batch.moved.total()
             if batch.place is None or time.monotonic() - began_at > SWEEP_SEC:
                 break
-        purging.purge_keys(policy, limit)
-        purging.purge_progress(PROGRESS_BATCH)
-        purging.purge_archive(policy, limit)
+        retention.purge_keys(policy, limit)
+        retention.purge_progress(PROGRESS_BATCH)
+        retention.purge_archive(policy, limit)
         return moved

@@ -28,7 +28,7 @@ RETURNING queue_name, hold
 
 
 def release_due(limit: int = 5 * BATCH) -> int:
-    """Make tasks claimable whose time has come; return how many."""
+    """Make tasks claimable whose start time has come; return how many."""
     with transaction.atomic():
         rows = statements.run(_RELEASE_DUE, {"limit": limit})
         notify.wake_workers({queue for queue, hold in rows if hold == 0})
@@ -43,13 +43,13 @@ def fire_joins(limit: int = BATCH) -> int:
         waiting = dependencies.lock_overdue_joins(limit)
         settle(waiting)
         still = [task.pk for task in waiting if task.status == TaskStatus.PENDING and task.joined_at is None]
-        # From here on each parent that completes decides; the deadline has had its say.
+        # From now on each completed dependency decides; the deadline has no further effect.
         Task.objects.filter(pk__in=still).update(join_deadline_at=None)
     return len(waiting)
 
 
 def fail_overdue(limit: int = BATCH) -> int:
-    """Fail pending tasks that waited for their first attempt longer than they may."""
+    """Fail pending tasks whose queue timeout passed before their first claim."""
     with transaction.atomic():
         overdue = Task.objects.overdue().order_by("id").select_for_update(skip_locked=True, of=("self",))
         tasks = list(overdue.select_related("run")[:limit])
@@ -62,12 +62,12 @@ def fail_overdue(limit: int = BATCH) -> int:
 
 
 def fail_past_deadline(limit: int = BATCH) -> int:
-    """Fail pending tasks whose total budget has run out."""
+    """Fail pending tasks whose total timeout has passed."""
     with transaction.atomic():
         late = Task.objects.past_deadline().order_by("id").select_for_update(skip_locked=True, of=("self",))
         tasks = list(late.select_related("run")[:limit])
         for task in tasks:
-            reason = f"its total budget ended at {task.deadline_at:%Y-%m-%d %H:%M:%SZ}"
+            reason = f"its total timeout ended at {task.deadline_at:%Y-%m-%d %H:%M:%SZ}"
             act = Change(event_type="expired", actor="queue", reason=reason)
             error = f"{reason}; before that: {task.error}" if task.error else reason
             move(task, TaskStatus.FAILED, act, error=error, failure_class=FailureClass.TIMEOUT)
@@ -103,15 +103,15 @@ def return_lost(
     return len(tasks)
 
 
-class SafetyNet:
-    """Looks again at tasks that wait for others, a page at a time; their release should never depend on it."""
+class WaitingSweep:
+    """Settles tasks that wait for others, a page at a time, in case an event that should have done so was missed."""
 
     def __init__(self, page: int = 500) -> None:
         self._page = page
         self._after = 0
 
-    def look(self) -> int:
-        """Settle the next page of waiting tasks; return how many waited without a reason."""
+    def sweep(self) -> int:
+        """Settle the next page of waiting tasks; return how many waited needlessly."""
         with transaction.atomic():
             waiting = dependencies.lock_waiting(after=self._after, limit=self._page)
             self._after = waiting[-1].pk if len(waiting) == self._page else 0

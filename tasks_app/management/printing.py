@@ -1,8 +1,9 @@
-"""Tables and progress for people: tables on standard output, progress on standard error and only on a terminal."""
+"""Tables on standard output, progress bars on standard error and only on a terminal, and repeated output."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -83,3 +84,15 @@ def tracked(items: Collection[T], label: str) -> Iterator[T]:
         for item in items:
             yield item
             tell(1)
+
+
+def rounds(interval_sec: float | None) -> Iterator[int]:
+    """Yield 0, 1, 2, … every so many seconds, counted from the beginning so that no round drifts; None: once."""
+    began = time.monotonic()
+    number = 0
+    while True:
+        yield number
+        if interval_sec is None:
+            return
+        number = max(number + 1, int((time.monotonic() - began) / interval_sec))
+        time.sleep(max(0.0, began + number * interval_sec - time.monotonic()))

@@ -16,9 +16,8 @@ from django.db.models import Count
 
 from tasks_app.errors import AbsurdError, InvalidTransition
 from tasks_app.formats import count
-from tasks_app.management.finding import find_task_id
 from tasks_app.management.printing import bar, table
-from tasks_app.management.selecting import add_conditions, has_conditions, selected
+from tasks_app.management.selection import add_conditions, find_task_id, has_conditions, selected
 from tasks_app.management.shell import ShellCommand, actor, exit_code_of, refuse
 from tasks_app.models import Task
 from tasks_app.models.querysets import TaskQuerySet

@@ -9,10 +9,9 @@ from django.db import transaction
 
 from tasks_app.engine.events import Change, announce
 from tasks_app.errors import QueueNotFound
-from tasks_app.maintenance import archiving, purging
+from tasks_app.maintenance import archiving, retention
 from tasks_app.maintenance.archiving import BATCH, Counts
-from tasks_app.maintenance.purging import Forgotten
-from tasks_app.maintenance.retention import Policy
+from tasks_app.maintenance.retention import Deleted, Policy
 from tasks_app.models import Queue
 
 WORKERS_AT_ONCE = 20
@@ -24,13 +23,13 @@ class Pruned:
 
     moved: Counts = field(default_factory=Counts)
     """Tasks by queue and status."""
-    forgotten: Forgotten = field(default_factory=Forgotten)
+    forgotten: Deleted = field(default_factory=Deleted)
 
 
 def preview(policy: Policy) -> Pruned:
     """Return what `prune` would do now, exactly. Raises QueueNotFound."""
     _check_queue(policy)
-    return Pruned(moved=archiving.count_due(policy), forgotten=purging.count_due(policy))
+    return Pruned(moved=archiving.count_due(policy), forgotten=retention.count_due(policy))
 
 
 def prune(policy: Policy, *, actor: str, batch: int = BATCH, tell: Callable[[int], object] | None = None) -> Pruned:
@@ -53,19 +52,19 @@ def prune(policy: Policy, *, actor: str, batch: int = BATCH, tell: Callable[[int
     return Pruned(moved=moved, forgotten=forgotten + _forget(policy, batch))
 
 
-def _forget_workers(policy: Policy) -> Forgotten:
+def _forget_workers(policy: Policy) -> Deleted:
     """Forget those that nothing names before anything moves, as the preview counts them."""
-    forgotten = Forgotten()
-    while workers := purging.purge_workers(policy, WORKERS_AT_ONCE):
-        forgotten += Forgotten(workers=workers)
+    forgotten = Deleted()
+    while workers := retention.purge_workers(policy, WORKERS_AT_ONCE):
+        forgotten += Deleted(workers=workers)
     return forgotten
 
 
-def _forget(policy: Policy, batch: int) -> Forgotten:
-    forgotten = Forgotten()
-    while keys := purging.purge_keys(policy, batch):
-        forgotten += Forgotten(keys=keys)
-    while (gone := purging.purge_archive(policy, batch)).tasks:
+def _forget(policy: Policy, batch: int) -> Deleted:
+    forgotten = Deleted()
+    while keys := retention.purge_keys(policy, batch):
+        forgotten += Deleted(keys=keys)
+    while (gone := retention.purge_archive(policy, batch)).tasks:
         forgotten += gone
     return forgotten
 

@@ -14,7 +14,7 @@ from tasks_app.formats import count
 from tasks_app.formats import moment as written
 from tasks_app.management.arguments import ago, moment
 from tasks_app.management.printing import bar
-from tasks_app.management.selecting import add_conditions, has_conditions, selected
+from tasks_app.management.selection import add_conditions, has_conditions, selected
 from tasks_app.management.shell import ShellCommand, actor, refuse
 from tasks_app.models import Task
 from tasks_app.models.querysets import TaskQuerySet

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from tasks_app.management.explaining import lines_of, shape_of
-from tasks_app.management.finding import find_task_id
+from tasks_app.management.selection import find_task_id
 from tasks_app.management.shell import ShellCommand
+from tasks_app.management.task_output import lines_of, shape_of
 from tasks_app.monitoring.explain.explanation import explain_id
 
 

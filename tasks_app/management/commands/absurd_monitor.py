@@ -11,7 +11,7 @@ from django.core.management.base import CommandParser
 from django.db import DatabaseError, Error, connection
 
 from tasks_app.management.arguments import seconds
-from tasks_app.management.repeating import rounds
+from tasks_app.management.printing import rounds
 from tasks_app.management.shell import UNHEALTHY, ShellCommand, refuse
 from tasks_app.monitoring import health, queues, rates
 from tasks_app.monitoring.workers import LIVE_STATES, recent_workers

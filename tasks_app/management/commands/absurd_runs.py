@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from tasks_app.management.arguments import whole
-from tasks_app.management.finding import find_run
+from tasks_app.management.selection import find_run
 from tasks_app.management.shell import ShellCommand, actor, refuse
 from tasks_app.models import Run
 from tasks_app.operations.run_retry import retry_run

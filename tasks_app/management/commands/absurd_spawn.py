@@ -11,12 +11,11 @@ from tasks_app.engine import lookup
 from tasks_app.engine.options import SpawnRequest
 from tasks_app.engine.spawn import spawn
 from tasks_app.formats import first_line
-from tasks_app.management.arguments import hence, moment, seconds, whole
-from tasks_app.management.finding import find_task_id
-from tasks_app.management.following import follow, state_line
-from tasks_app.management.reading_params import read_params
+from tasks_app.management.arguments import hence, moment, read_params, seconds, whole
+from tasks_app.management.selection import find_task_id
 from tasks_app.management.shell import FAILED, TRY_LATER, ShellCommand, actor, refuse
-from tasks_app.management.task_shapes import detail_of
+from tasks_app.management.task_output import detail_of
+from tasks_app.management.watching import follow, state_line
 from tasks_app.models import Queue, Task, TaskStatus
 from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
 

@@ -10,8 +10,7 @@ from django.core.management.base import CommandParser
 from tasks_app.errors import QueueNotFound
 from tasks_app.formats import duration, moment
 from tasks_app.management.arguments import seconds
-from tasks_app.management.printing import table
-from tasks_app.management.repeating import rounds
+from tasks_app.management.printing import rounds, table
 from tasks_app.management.shell import ShellCommand
 from tasks_app.models import TaskStatus
 from tasks_app.monitoring import metrics

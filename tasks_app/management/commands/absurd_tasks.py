@@ -8,15 +8,22 @@ from django.core.management.base import CommandError, CommandParser
 from django.db.models.functions import Left
 
 from tasks_app.engine import lookup
-from tasks_app.management import attempt_logs
+from tasks_app.management import watching
 from tasks_app.management.arguments import whole
-from tasks_app.management.explaining import lines_of, shape_of
-from tasks_app.management.finding import find_task_id
 from tasks_app.management.printing import table
-from tasks_app.management.selecting import add_conditions, selected
+from tasks_app.management.selection import add_conditions, find_task_id, selected
 from tasks_app.management.shell import NOT_FOUND, ShellCommand
-from tasks_app.management.task_pages import LISTED_COLUMNS, listed_row, page_of
-from tasks_app.management.task_shapes import detail_of, histories_of, history_shapes, summaries_of
+from tasks_app.management.task_output import (
+    LISTED_COLUMNS,
+    detail_of,
+    histories_of,
+    history_shapes,
+    lines_of,
+    listed_row,
+    page_of,
+    shape_of,
+    summaries_of,
+)
 from tasks_app.models import Attempt, Task
 from tasks_app.monitoring.explain.explanation import explain_id
 
@@ -103,7 +110,7 @@ class Command(ShellCommand):
             self._log_of(attempt, options)
             if not options["follow"] or options["attempt"]:
                 return
-            attempt = attempt_logs.following_attempt(task, attempt.number)
+            attempt = watching.following_attempt(task, attempt.number)
 
     def _attempt_of(self, task: Task, options: dict[str, Any]) -> Attempt | None:
         attempts, _ = histories_of(task, 0)
@@ -111,18 +118,18 @@ class Command(ShellCommand):
         if wanted:
             return wanted[-1]
         if options["attempt"] is None and options["follow"]:
-            return attempt_logs.following_attempt(task, 0)
+            return watching.following_attempt(task, 0)
         which = f"no attempt {options['attempt']}" if options["attempt"] else "no attempt yet"
         raise CommandError(f"task {task.task_id} has {which}", returncode=NOT_FOUND)
 
     def _log_of(self, attempt: Attempt, options: dict[str, Any]) -> None:
-        path = attempt_logs.readable(attempt)
+        path = watching.readable(attempt)
         if path is None:
             self._log_from_database(attempt)
             return
-        text, position = attempt_logs.last_lines(path, options["lines"])
+        text, position = watching.last_lines(path, options["lines"])
         self.stdout.write(text, ending="")
-        for new in attempt_logs.new_text(path, position, attempt) if options["follow"] else ():
+        for new in watching.new_text(path, position, attempt) if options["follow"] else ():
             self.stdout.write(new, ending="")
             self.stdout.flush()
 

@@ -8,8 +8,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from tasks_app.errors import AbsurdError
 from tasks_app.formats import count, duration, moment
-from tasks_app.management.finding import find_worker
 from tasks_app.management.printing import table
+from tasks_app.management.selection import find_worker
 from tasks_app.management.shell import ShellCommand, actor, exit_code_of, refuse
 from tasks_app.models import Worker, WorkerOrder
 from tasks_app.monitoring.workers import WorkerReport, recent_workers, report_on

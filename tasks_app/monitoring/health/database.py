@@ -14,8 +14,8 @@ from tasks_app import feed, formats
 from tasks_app.monitoring import database as server
 from tasks_app.monitoring import queues
 from tasks_app.monitoring.health.checks import Check, above, bad, ok, threshold, warn
+from tasks_app.plain_text import without_passwords
 from tasks_app.postgresql import clock
-from tasks_app.redaction import without_passwords
 
 
 def connect_outside_the_pool() -> None:

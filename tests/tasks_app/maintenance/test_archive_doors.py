@@ -19,7 +19,7 @@ from absurd_project import env
 from tasks_app.engine import archive, worker_calls
 from tasks_app.engine.options import Binding
 from tasks_app.errors import IdempotencyConflict
-from tasks_app.maintenance import purging
+from tasks_app.maintenance import retention
 from tasks_app.maintenance.archiving import RetentionSweep
 from tasks_app.models import ArchivedTask, IdempotencyKey, Queue, Run, Task, TaskDependency, TaskEvent
 from tasks_app.operations.prune import prune
@@ -167,9 +167,9 @@ def test_what_an_unfinished_task_waits_for_is_not_forgotten():
         archive_all()
     spawn_note(depends_on=[parent.task_id])
     Task.objects.update(joined_at=None)
-    assert purging.purge_archive(POLICY, 100).tasks == 0
+    assert retention.purge_archive(POLICY, 100).tasks == 0
     worker_calls.complete(claim_one(make_worker()), {}, REPORT)
-    assert purging.purge_archive(POLICY, 100).tasks == 1
+    assert retention.purge_archive(POLICY, 100).tasks == 1
 
 
 def test_zero_days_keep_the_archive_for_ever(settings):

@@ -70,7 +70,7 @@ def test_an_outage_starts_the_watch_over_leases_anew(worker, caplog):
     sweeper.sweep()
     assert Task.objects.get(pk=task.pk).status == "claimed"
     sweep_until_lost(sweeper, task)
-    assert caplog.text.count("sweeps have begun") == 2
+    assert caplog.text.count("sweeps have started") == 2
 
 
 def test_a_database_that_hung_starts_the_watch_over_short_leases_anew(worker):

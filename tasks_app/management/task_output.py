@@ -1,13 +1,17 @@
-"""How the shell writes tasks for people."""
+"""Tasks and explanations as commands write them: lines for people, or JSON in the shapes of the API."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
+from tasks_app import formats
+from tasks_app.engine import archive
 from tasks_app.formats import duration, first_line, moment
 from tasks_app.management.printing import table
 from tasks_app.models import Attempt, Task, TaskEvent
+from tasks_app.monitoring.explain.findings import Explanation
 
 LISTED_COLUMNS = ("TASK", "STATUS", "NAME", "QUEUE", "PRIO", "TRY", "CREATED", "TOOK", "WORKER", "ERROR")
 ERROR_CHARS = 80
@@ -88,3 +92,57 @@ def _json(value: object) -> str:
 
 def _indented(lines: Sequence[str]) -> list[str]:
     return [f"  {line}" for line in lines]
+
+
+def detail_of(task: Task) -> dict[str, Any]:
+    """Return the full representation."""
+    from tasks_app.api.views.tasks import detail_of as shape_of  # here, because it loads the API's libraries
+
+    return shape_of(task)
+
+
+def summaries_of(tasks: Iterable[Task]) -> list[dict[str, Any]]:
+    """Return tasks as lists show them."""
+    from tasks_app.api.serializers import TaskSummarySerializer
+
+    return list(TaskSummarySerializer(tasks, many=True).data)
+
+
+def histories_of(task: Task, events_most: int) -> tuple[list[Attempt], list[TaskEvent]]:
+    """Return the task's attempts and its newest events, both oldest first, also from the archive."""
+    if archive.is_archived(task):
+        return archive.attempts_of(task.task_id), archive.events_of(task.task_id)[-events_most:]
+    attempts = Attempt.objects.filter(task_id=task.task_id).select_related("worker").order_by("number")
+    events = TaskEvent.objects.filter(task_id=task.task_id).order_by("-id")[:events_most]
+    return list(attempts), list(events)[::-1]
+
+
+def history_shapes(attempts: list[Attempt], events: list[TaskEvent]) -> dict[str, Any]:
+    """Return attempts and events as the API shows them."""
+    from tasks_app.api.serializers import AttemptSerializer, EventSerializer
+
+    return {
+        "attempts": AttemptSerializer(attempts, many=True).data,
+        "events": EventSerializer(events, many=True).data,
+    }
+
+
+def shape_of(explanation: Explanation) -> dict[str, Any]:
+    """Return what the API answers."""
+    from tasks_app.api.explanation_shapes import ExplanationSerializer  # here, because it loads the API's libraries
+
+    return dict(ExplanationSerializer(explanation).data)
+
+
+def lines_of(explanation: Explanation) -> list[str]:
+    """Return the lines for people."""
+    lines = [
+        f"{explanation.task_name} {explanation.task_id} in {explanation.queue_name}: {explanation.state} at "
+        f"{formats.moment(explanation.as_of)}",
+        explanation.summary,
+    ]
+    for number, finding in enumerate(explanation.findings, start=1):
+        lines += ["", f"{number}. {finding.code} ({finding.severity}): {finding.text}"]
+        if finding.remedy:
+            lines.append(f"   Remedy: {finding.remedy}")
+    return lines
