@@ -101,7 +101,7 @@ def _params_model(handler: Handler) -> type[BaseModel]:
     first = next(iter(inspect.signature(handler).parameters.values()))
     model = first.annotation
     if isinstance(model, str):
-        model = eval(model, getattr(handler, "__globals__", {}))  # noqa: S307 - an annotation of our own code
+        model = eval(model, getattr(inspect.unwrap(handler), "__globals__", {}))  # noqa: S307 - an annotation of our own code
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise TypeError(f"its first parameter {first.name!r} is not annotated with a pydantic model")
     return model

@@ -15,6 +15,8 @@ from pipeline_app.stages.calibration_apply import CalibrationApplyParams
 from pipeline_app.stages.calibration_solve import CalibrationSolveParams
 from pipeline_app.stages.convert import ConvertParams
 from pipeline_app.stages.imaging import ImagingParams
+from tasks_app.engine.call_handler import load
+from tasks_app.engine.registry import TaskSpec
 from tasks_app.testing import LocalContext
 from tests.pipeline_app.reduced_tile import Reduced
 from tests.pipeline_app.test_calibrate_target import raw_files
@@ -99,11 +101,11 @@ def test_a_stage_names_its_long_steps_in_order_and_says_them_again_while_they_la
     assert any(again == f"{message}, 0 s" for message in said for again in said)
 
 
-def test_every_stage_reports_steadily() -> None:
-    for spec in STAGES:
-        module, name = spec.handler.split(":")
-        handler = getattr(importlib.import_module(module), name)
-        assert inspect.unwrap(handler) is not handler, spec.name
+@pytest.mark.parametrize("spec", STAGES, ids=[spec.name for spec in STAGES])
+def test_every_stage_reports_steadily_and_is_called_with_its_own_params(spec: TaskSpec) -> None:
+    handler, model = load(spec.handler)
+    assert inspect.unwrap(handler) is not handler
+    assert model is spec.params_model
 
 
 def test_the_last_report_is_said_again_while_the_stage_works_and_not_while_it_hangs(tmp_path: Path) -> None:
