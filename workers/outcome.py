@@ -11,7 +11,7 @@ from workers.process import protocol
 from workers.process.guardian import STOP_SIGNALS
 from workers.process.protocol import Failure, ProductNote, Reply, Result
 
-StopClass = Literal["error", "timeout", "silent", "cancelled", "drained", "memory", "lost", "unavailable"]
+StopClass = Literal["error", "timeout", "idle_timeout", "cancelled", "drained", "memory", "lost", "unavailable"]
 FailureClass = Literal[
     "error",
     "invalid",
@@ -22,7 +22,7 @@ FailureClass = Literal[
     "cancelled",
     "drained",
     "lost",
-    "silent",
+    "idle_timeout",
     "unavailable",
 ]
 

@@ -20,7 +20,7 @@ MEMORY_GROWTH = 1.5
 """An attempt that ran out of memory is followed by one that may have so many times more."""
 
 CRASHES = frozenset({"killed", "memory", "lost"})
-RETRIED = CRASHES | {"error", "timeout", "silent"}
+RETRIED = CRASHES | {"error", "timeout", "idle_timeout"}
 
 
 def rank(priority: int, runnable_at: datetime) -> int:

@@ -365,7 +365,7 @@ class Migration(migrations.Migration):
                 ('progress_metrics', models.JSONField(db_default={}, default=dict)),
                 ('result', models.JSONField(blank=True, null=True)),
                 ('error', models.TextField(blank=True, null=True)),
-                ('failure_class', models.CharField(blank=True, choices=[('error', 'Error'), ('invalid', 'Invalid'), ('no_work', 'No Work'), ('timeout', 'Timeout'), ('silent', 'Silent'), ('killed', 'Killed'), ('memory', 'Memory'), ('lost', 'Lost'), ('drained', 'Drained'), ('unavailable', 'Unavailable'), ('cancelled', 'Cancelled')], max_length=20)),
+                ('failure_class', models.CharField(blank=True, choices=[('error', 'Error'), ('invalid', 'Invalid'), ('no_work', 'No Work'), ('timeout', 'Timeout'), ('idle_timeout', 'Idle Timeout'), ('killed', 'Killed'), ('memory', 'Memory'), ('lost', 'Lost'), ('drained', 'Drained'), ('unavailable', 'Unavailable'), ('cancelled', 'Cancelled')], max_length=20)),
                 ('unavailable_on', models.JSONField(db_default={}, default=dict, help_text='Hosts that lacked what it needs: {host_id: {"host", "until", "times", "reason"}}.')),
                 ('unrunnable_because', models.UUIDField(blank=True, help_text='The failed ancestor without which this task can never run.', null=True)),
                 ('stage', models.CharField(blank=True, help_text='Name of this task within its run.', max_length=100)),

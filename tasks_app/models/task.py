@@ -42,7 +42,7 @@ class FailureClass(models.TextChoices):
     INVALID = "invalid"
     NO_WORK = "no_work"
     TIMEOUT = "timeout"
-    SILENT = "silent"
+    IDLE_TIMEOUT = "idle_timeout"
     KILLED = "killed"
     MEMORY = "memory"
     LOST = "lost"

@@ -38,7 +38,7 @@ def test_backoff_grows_to_its_cap_and_never_spins():
 
 
 @pytest.mark.parametrize(
-    "failure_class", ["error", "timeout", "killed", "lost", "silent", "memory", "invalid", "drained"]
+    "failure_class", ["error", "timeout", "killed", "lost", "idle_timeout", "memory", "invalid", "drained"]
 )
 def test_a_requested_cancel_ends_as_cancelled_whatever_the_attempt_did(failure_class):
     verdict = backoff.judge(failure_class, retry_count=0, max_retries=3, crash_count=2, cancel_requested=True)

@@ -279,7 +279,7 @@ class ProcessExecution(Execution):
         silent_sec = self._silence.look(usage.cpu_sec)
         if self.claim.idle_timeout_sec is not None and silent_sec > self.claim.idle_timeout_sec:
             message = f"no progress, log line or processor time for {silent_sec:.0f} s"
-            self.stop(Stop(failure_class="silent", message=message), grace_sec=grace_sec)
+            self.stop(Stop(failure_class="idle_timeout", message=message), grace_sec=grace_sec)
         taken_gb = usage.own_bytes / 1e9
         if taken_gb > self.ceiling_gb:
             message = f"took {taken_gb:.2f} GB, more than the {self.ceiling_gb:.2f} GB allowed to attempt "

@@ -409,7 +409,7 @@ def test_a_cancelled_task_has_failed_as_cancelled():
 
 @pytest.mark.parametrize(
     ("outcome", "exception"),
-    [("timeout", TimeoutError), ("memory", MemoryError), ("lost", AttemptFailed), ("silent", AttemptFailed)],
+    [("timeout", TimeoutError), ("memory", MemoryError), ("lost", AttemptFailed), ("idle_timeout", AttemptFailed)],
 )
 def test_an_attempt_that_was_ended_from_outside_has_a_class_that_says_so(outcome, exception):
     params = {"function": functions.add.module_path, "args": [1]}

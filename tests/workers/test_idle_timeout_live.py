@@ -16,6 +16,6 @@ def test_a_hang_is_told_from_slow_work(workers):
     workers.burst("--concurrency", "3")
     for task in (hangs, reports, patient):
         task.refresh_from_db()
-    assert (hangs.status, hangs.failure_class) == ("failed", "silent")
+    assert (hangs.status, hangs.failure_class) == ("failed", "idle_timeout")
     assert "no progress" in hangs.error
     assert (outcomes(reports), outcomes(patient)) == (["completed"], ["completed"])
