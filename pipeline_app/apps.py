@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class PipelineConfig(AppConfig):
@@ -15,5 +16,5 @@ class PipelineConfig(AppConfig):
         from pipeline_app.registration import register_stages
         from pipeline_app.run_by_name import register_workflow
 
-        register_stages()
+        register_stages(diagnostics=settings.ABSURD_DIAGNOSTICS)
         register_workflow()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pipeline_app.benign import BENIGN_SEVERE
 from pipeline_app.data_roots import check_paths
 from pipeline_app.stages.calibrate_target import CalibrateTargetParams
 from pipeline_app.stages.calibration_apply import CalibrationApplyParams
 from pipeline_app.stages.calibration_solve import CalibrationSolveParams
+from pipeline_app.stages.casa_trial import CasaTrialParams
 from pipeline_app.stages.convert import ConvertParams
 from pipeline_app.stages.imaging import ImagingParams
 from pipeline_app.stages.photometry import PhotometryParams
@@ -25,6 +25,7 @@ PHOTOMETRY = "photometry"
 
 RECORD = "pipeline_app.records:record"
 WARM = "pipeline_app.casa.warm"
+CHECK_LOG = "pipeline_app.casa_log:refuse_severe"
 
 # Memory as measured on a tile of the real size (96 antennas, 768 channels, 24 times), rounded up. Two cores each,
 # so that two tiles of that size never run side by side on a host with two cores.
@@ -39,7 +40,7 @@ STAGES = (
         cores=2,
         check_params=check_paths,
         on_complete=RECORD,
-        benign_severe=BENIGN_SEVERE,
+        check_log=CHECK_LOG,
         warm=WARM,
     ),
     TaskSpec(
@@ -52,7 +53,7 @@ STAGES = (
         cores=2,
         check_params=check_paths,
         on_complete=RECORD,
-        benign_severe=BENIGN_SEVERE,
+        check_log=CHECK_LOG,
         warm=WARM,
     ),
     TaskSpec(
@@ -64,7 +65,7 @@ STAGES = (
         memory_gb=4.0,
         check_params=check_paths,
         on_complete=RECORD,
-        benign_severe=BENIGN_SEVERE,
+        check_log=CHECK_LOG,
         warm=WARM,
     ),
     TaskSpec(
@@ -77,7 +78,7 @@ STAGES = (
         cores=2,
         check_params=check_paths,
         on_complete=RECORD,
-        benign_severe=BENIGN_SEVERE,
+        check_log=CHECK_LOG,
         warm=WARM,
     ),
     TaskSpec(
@@ -90,7 +91,7 @@ STAGES = (
         memory_gb=4.0,
         check_params=check_paths,
         on_complete=RECORD,
-        benign_severe=BENIGN_SEVERE,
+        check_log=CHECK_LOG,
         warm=WARM,
     ),
     TaskSpec(
@@ -103,7 +104,7 @@ STAGES = (
         memory_gb=2.0,
         check_params=check_paths,
         on_complete=RECORD,
-        benign_severe=BENIGN_SEVERE,
+        check_log=CHECK_LOG,
         warm=WARM,
     ),
     TaskSpec(
@@ -115,7 +116,7 @@ STAGES = (
         memory_gb=1.0,
         check_params=check_paths,
         on_complete=RECORD,
-        benign_severe=BENIGN_SEVERE,
+        check_log=CHECK_LOG,
         warm=WARM,
     ),
     TaskSpec(
@@ -127,13 +128,24 @@ STAGES = (
         memory_gb=1.0,
         check_params=check_paths,
         on_complete=RECORD,
-        benign_severe=BENIGN_SEVERE,
+        check_log=CHECK_LOG,
         warm=WARM,
     ),
 )
 
 
-def register_stages() -> None:
-    """Make the stages known to the queue."""
-    for spec in STAGES:
+CASA_TRIAL = TaskSpec(
+    name="casa-trial",
+    handler="pipeline_app.casa.casa_trial:run",
+    params_model=CasaTrialParams,
+    description="Starts CASA and logs through it",
+    memory_gb=0.5,
+    check_log=CHECK_LOG,
+    warm=WARM,
+)
+
+
+def register_stages(*, diagnostics: bool) -> None:
+    """Make the stages known to the queue, and the trial of CASA among the diagnostic task names."""
+    for spec in (*STAGES, CASA_TRIAL) if diagnostics else STAGES:
         register(spec)

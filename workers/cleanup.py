@@ -9,7 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-from pipeline_app.models import Product
 from tasks_app.models import Attempt
 from workers.process import prewarmed
 from workers.process.publication import leftovers
@@ -36,7 +35,7 @@ def sweep(root: Path, *, old_after_sec: float = OLD_AFTER_SEC, kept: int = KEPT_
         if outcome is None:
             continue
         old = each.age_sec >= old_after_sec
-        if old and outcome != "completed" and _is_unreferenced(each.places.published_dir):
+        if old and outcome != "completed" and each.places.published_dir.is_dir():
             doomed.append(each.places.published_dir)
         if outcome != "completed" and kept > 0:
             kept -= 1
@@ -46,11 +45,6 @@ def sweep(root: Path, *, old_after_sec: float = OLD_AFTER_SEC, kept: int = KEPT_
         logger.info("removing %d directories of ended attempts below %s", len(doomed), root)
         threading.Thread(target=_remove, args=(doomed,), name="leftovers", daemon=True).start()
     return doomed
-
-
-def _is_unreferenced(published: Path) -> bool:
-    """Whether it was published by an attempt that then could not record it."""
-    return published.is_dir() and not Product.objects.filter(path__startswith=f"{published}/").exists()
 
 
 def sweep_state(var: Path, *, log_days: int) -> int:

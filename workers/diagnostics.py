@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from pipeline_app.benign import BENIGN_SEVERE
-from pipeline_app.stages.casa_trial import CasaTrialParams
 from tasks_app.engine.registry import TaskSpec, register
 from workers import diagnostic_handlers as handlers
 
@@ -31,7 +29,6 @@ _NAMES: dict[str, tuple[str, type[BaseModel], str]] = {
 }
 _THREADED = frozenset({"noop", "thread-echo", "thread-sleep", "thread-fail"})
 MEMORY_GB = 0.25
-CASA_MEMORY_GB = 0.5
 _MORE_MEMORY_GB = {"fork-bomb": 1.0}
 """Its processes share most of what is counted for each of them."""
 
@@ -50,14 +47,3 @@ def register_all() -> None:
                 isolation="thread" if name in _THREADED else "process",
             )
         )
-    register(
-        TaskSpec(
-            name="casa-trial",
-            handler="pipeline_app.casa.casa_trial:run",
-            params_model=CasaTrialParams,
-            description="Starts CASA and logs through it",
-            memory_gb=CASA_MEMORY_GB,
-            benign_severe=BENIGN_SEVERE,
-            warm="pipeline_app.casa.warm",
-        )
-    )

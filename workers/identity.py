@@ -8,9 +8,9 @@ import platform
 from functools import cache
 from pathlib import Path
 
-from pipeline_app.versions import software_versions
 from tasks_app.engine import registry
 from tasks_app.models import Worker
+from tasks_app.version import commit, project_version
 from workers.options import Options
 
 HEARTBEAT_SEC = 10
@@ -28,12 +28,6 @@ def host_id() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def _version() -> str:
-    """Return the version of this software, with the checkout's commit where there is one."""
-    found = software_versions()
-    return "+".join(filter(None, (found["absurd-dsa110"], found.get("commit", ""))))[:50]
-
-
 def describe(options: Options) -> Worker:
     """Return the unsaved row of this worker."""
     return Worker(
@@ -41,7 +35,7 @@ def describe(options: Options) -> Worker:
         host=platform.node(),
         host_id=host_id(),
         pid=os.getpid(),
-        version=_version(),
+        version="+".join(filter(None, (project_version()[1], commit())))[:50],
         queues=list(options.queue_names),
         task_names=registry.names(),
         concurrency=options.concurrency,

@@ -20,8 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline_app.benign import BENIGN_SEVERE
 from pipeline_app.casa import listeners, measures
+from pipeline_app.casa_log import BENIGN_SEVERE
 
 _SITE_CONFIG = Path(__file__).parent / "site" / "casasiteconfig.py"
 _SEVERE = re.compile(r"\tSEVERE\t")

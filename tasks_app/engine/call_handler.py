@@ -92,9 +92,15 @@ def _call(
 @cache
 def load(path: str) -> tuple[Handler, type[BaseModel]]:
     """Return the handler and the model that its first parameter is annotated with."""
-    module, _, function = path.partition(":")
-    handler: Handler = getattr(importlib.import_module(module), function)
+    handler: Handler = resolve(path)
     return handler, _params_model(handler)
+
+
+def resolve(path: str) -> Callable[..., Any]:
+    """Return the function at `package.module:function`. Raises what its import raises."""
+    module, _, function = path.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
 
 
 def _params_model(handler: Handler) -> type[BaseModel]:

@@ -46,10 +46,9 @@ class TaskSpec:
     """Failure classes after which the task is tried again; None: those of `policies.RETRIED`."""
     backoff_base_sec: float | None = None
     backoff_cap_sec: float | None = None
-    severe_is_failure: bool = True
-    """Whether an attempt in a process has failed when CASA wrote SEVERE into its log, although the handler returned."""
-    benign_severe: tuple[str, ...] = ()
-    """Patterns of severe messages that mean nothing."""
+    check_log: str | None = None
+    """Dotted path of a function called in the child when the handler has returned, with the path of the log and the
+    offset where the attempt began in it; what it raises is the failure of the attempt."""
     stable_inputs: bool = True
     """Whether an attempt in a process has failed when what its params name by absolute paths changed while it ran."""
     check_params: Callable[[BaseModel], list[Problem]] | None = None

@@ -25,8 +25,8 @@ from typing import NoReturn
 from tasks_app import cleaning
 from tasks_app.engine import call_handler
 from tasks_app.engine.handler import DirectoryContext
-from workers.process import casa_log, inputs, protocol
 from workers.process import confine as confinement
+from workers.process import inputs, protocol
 from workers.process.progress_rate import Pace
 from workers.process.protocol import Begun, Failure, Progress, Ready, Reply, Request, Result, Said
 from workers.process.run_handler import failure_of, plain_result, product_notes, run_handler
@@ -223,8 +223,8 @@ def execute(request: Request, context: ChildContext) -> Reply:
     def finish(outcome: object) -> Result:
         # Tools that the handler let go of close their tables now, before anything is summed.
         gc.collect()
-        if request.benign_severe is not None:
-            casa_log.refuse(log_path, request.benign_severe, offset=begun_at)
+        if request.check_log is not None:
+            call_handler.resolve(request.check_log)(log_path, begun_at)
         return Result(result=plain_result(outcome), products=product_notes(context))
 
     given = inputs.find(request.params if request.watch_inputs else {}, context.attempt_dir)

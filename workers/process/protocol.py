@@ -54,8 +54,8 @@ class Request(Message):
     published_dir: str
     data_roots: tuple[str, ...]
     log_path: str
-    benign_severe: tuple[str, ...] | None
-    """Patterns of CASA's severe messages that mean nothing; None: none of them means anything."""
+    check_log: str | None = None
+    """A function that refuses what the handler wrote into the log; see TaskSpec."""
     cores: int
     memory_gb: float
     watch_inputs: bool = True

@@ -139,7 +139,7 @@ class ProcessExecution(Execution):
             published_dir=str(self.places.published_dir),
             data_roots=tuple(map(str, self._data_roots)),
             log_path=str(self._log),
-            benign_severe=spec.benign_severe if spec and spec.severe_is_failure else None,
+            check_log=spec.check_log if spec else None,
             cores=self.claim.cores,
             memory_gb=self.claim.memory_gb,
             watch_inputs=spec is None or spec.stable_inputs,

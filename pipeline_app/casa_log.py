@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
+BENIGN_SEVERE = ("Leap second table TAI_UTC seems out-of-date",)
+"""Patterns of messages that are severe to CASA but not to a task. The warning is useful where the measures are made."""
 LINES_MOST = 10
 LINE_CHARS_MOST = 500
 _SEVERE = re.compile(rb"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)?\s*\tSEVERE\t(?P<origin>[^\t]*)\t?(?P<message>.*)$")
@@ -16,9 +18,9 @@ class CasaSevere(RuntimeError):
     """The handler returned, but CASA had logged SEVERE."""
 
 
-def refuse(log: Path, benign: Sequence[str], *, offset: int = 0) -> None:
+def refuse_severe(log: Path, offset: int) -> None:
     """Raise CasaSevere, quoting them, when the log holds severe lines after `offset` that match no benign pattern."""
-    known = [re.compile(pattern) for pattern in benign]
+    known = [re.compile(pattern) for pattern in BENIGN_SEVERE]
     found = [line for line in dict.fromkeys(_severe(log, offset)) if not any(each.search(line) for each in known)]
     if not found:
         return
