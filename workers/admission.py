@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from django.db import transaction
@@ -14,29 +12,16 @@ from django.db import transaction
 from tasks_app.engine import registry, reservations, worker_calls
 from tasks_app.engine.room import Room, class_is_open
 from tasks_app.engine.worker_calls import Claim
-from tasks_app.models import Worker
+from tasks_app.models import Hold, Task, TaskStatus, Worker
 from tasks_app.postgresql import statements
-from workers import host_size
-from workers.weights import Shares
+from workers.file_system import free_gb
 
 LOCK_SPACE = 0x41425344
 """First key of the two-key advisory locks by which the workers of one host take turns."""
-SHARE_OF_RAM = 0.75
 CONSIDER_SEC = 5.0
-"""How often it is asked whether a big task has waited too long."""
+"""How often it is checked whether a big task has waited too long."""
 
 logger = logging.getLogger(__name__)
-
-
-def default_memory_gb() -> float:
-    """Return three quarters of the host's memory, or of what control groups and Slurm leave of it."""
-    return SHARE_OF_RAM * host_size.memory_bytes() / 1e9
-
-
-def default_cores(concurrency: int) -> int:
-    """Return the cores that this process may use, or the concurrency it was given where that is more."""
-    return max(concurrency, host_size.cores())
-
 
 _TAKE_TURN = "SELECT pg_advisory_xact_lock(%(space)s::integer, %(host)s::integer)"
 _TAKEN = """
@@ -50,8 +35,7 @@ FROM tasks_app_task WHERE status = 'claimed' AND worker_id = ANY(ARRAY(
 class Admission:
     """Decides what a worker may claim now. `root` is where its attempts write."""
 
-    def __init__(self, shares: Shares, root: Path) -> None:
-        self._shares = shares
+    def __init__(self, root: Path) -> None:
         self._root = root
         self._consider_at = 0.0
         self.considers = True
@@ -64,7 +48,7 @@ class Admission:
         has waited long, the host keeps room for it.
         """
         with transaction.atomic():
-            statements.run(_TAKE_TURN, {"space": LOCK_SPACE, "host": _key(worker.host_id)})
+            statements.run(_TAKE_TURN, {"space": LOCK_SPACE, "host": _lock_key(worker.host_id)})
             room, reserved = self._room(worker)
             kept = reservations.look(worker.host_id) if reserved else None
             claims: list[Claim] = []
@@ -81,7 +65,7 @@ class Admission:
                 if claims:
                     reservations.drop(worker.host_id)
                 room = room.without(**kept.need)
-            others = self._by_share(worker, room, slots - len(claims))
+            others = _fill(worker, room, slots - len(claims))
             if kept is None and self.considers:
                 self._consider(worker, worker_calls.left_of(room, others))
         return claims + others
@@ -98,15 +82,6 @@ class Admission:
         )
         return room, bool(reserved)
 
-    def _by_share(self, worker: Worker, room: Room, slots: int) -> list[Claim]:
-        claims: list[Claim] = []
-        if not self._shares.even:
-            for name, share in self._shares.split(slots).items():
-                fresh = _fill(worker, room, share, [name])
-                claims += fresh
-                room = worker_calls.left_of(room, fresh)
-        return claims + _fill(worker, room, slots - len(claims), worker.queues)
-
     def _consider(self, worker: Worker, room: Room) -> None:
         if time.monotonic() < self._consider_at:
             return
@@ -116,12 +91,12 @@ class Admission:
             logger.info("keeping room for task=%s, which has waited long for more than is free", task_id)
 
 
-def _fill(worker: Worker, room: Room, slots: int, queues: Sequence[str]) -> list[Claim]:
+def _fill(worker: Worker, room: Room, slots: int) -> list[Claim]:
     """Claim round after round: each time only tasks that fit by themselves are looked at."""
     claims: list[Claim] = []
     while len(claims) < slots:
         open_now = [n for n in worker_calls.MEMORY_CLASSES if class_is_open(n, room.memory_gb, worker.memory_gb)]
-        fresh = worker_calls.claim(worker, limit=slots - len(claims), queues=queues, memory_classes=open_now, room=room)
+        fresh = worker_calls.claim(worker, limit=slots - len(claims), memory_classes=open_now, room=room)
         claims += fresh
         room = worker_calls.left_of(room, fresh)
         if all(each.memory_gb == each.cores == each.disk_gb == 0 for each in fresh):
@@ -134,14 +109,20 @@ def free_disk_gb(root: Path) -> float:
     return free_gb(root) if registry.most_disk_gb() else float("inf")
 
 
-def free_gb(root: Path) -> float:
-    """Return the free space on the file system of a directory; 0 when it is not there or does not answer."""
-    try:
-        return shutil.disk_usage(root).free / 1e9
-    except OSError:
-        return 0.0
-
-
-def _key(host_id: str) -> int:
+def _lock_key(host_id: str) -> int:
     """Return a number for the host that fits a signed 32-bit key."""
     return zlib.crc32(host_id.encode()) - 2**31
+
+
+def is_exhausted(worker: Worker) -> bool:
+    """Return whether nothing of the worker's queues is claimed, claimable, or waiting for its next try.
+
+    What waits for a dependency, for its scheduled time or for a paused queue does not count: it may wait for ever. Nor
+    does a task whose name this process does not know, or for which this host lacked something.
+    """
+    tasks = Task.objects.filter(queue_id__in=worker.queues, task_name__in=registry.names())
+    if tasks.filter(status=TaskStatus.CLAIMED).exists():
+        return False
+    pending = tasks.filter(status=TaskStatus.PENDING, queue__paused_at=None)
+    pending = pending.exclude(unavailable_on__has_key=worker.host_id)
+    return not pending.filter(hold=0).exists() and not pending.filter(hold=Hold.FUTURE, retry_count__gt=0).exists()

@@ -1,4 +1,4 @@
-"""Clear away what dead attempts have left on the disk, asking the database whose each directory is."""
+"""Remove what ended attempts have left on the disk; the database knows whose each directory is."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from tasks_app.models import Attempt
 from workers.process import prewarmed
-from workers.process.publication import leftovers
+from workers.process.publication import old_attempts
 
 OLD_AFTER_SEC = 3600.0
 KEPT_FAILURES = 5
-"""So many attempt directories of failed attempts stay for inspection, the newest."""
+"""How many directories of failed attempts stay for inspection, the newest."""
 
 logger = logging.getLogger(__name__)
 
@@ -26,25 +26,25 @@ def sweep(root: Path, *, old_after_sec: float = OLD_AFTER_SEC, kept: int = KEPT_
     A directory whose claim token this database does not know belongs to somebody else and is never touched. What an
     attempt had published goes too, unless that attempt is the one that completed its task.
     """
-    found = leftovers(root, time.time())
+    found = old_attempts(root, time.time())
     rows = Attempt.objects.filter(claim_token__in=[each.claim_token for each in found], ended_at__isnull=False)
     outcomes = dict(rows.values_list("claim_token", "outcome"))
-    doomed: list[Path] = []
+    removed_dirs: list[Path] = []
     for each in found:
         outcome = outcomes.get(each.claim_token)
         if outcome is None:
             continue
         old = each.age_sec >= old_after_sec
         if old and outcome != "completed" and each.places.published_dir.is_dir():
-            doomed.append(each.places.published_dir)
+            removed_dirs.append(each.places.published_dir)
         if outcome != "completed" and kept > 0:
             kept -= 1
         elif old:
-            doomed.append(each.places.attempt_dir)
-    if doomed:
-        logger.info("removing %d directories of ended attempts below %s", len(doomed), root)
-        threading.Thread(target=_remove, args=(doomed,), name="leftovers", daemon=True).start()
-    return doomed
+            removed_dirs.append(each.places.attempt_dir)
+    if removed_dirs:
+        logger.info("removing %d directories of ended attempts below %s", len(removed_dirs), root)
+        threading.Thread(target=_remove, args=(removed_dirs,), name="cleanup", daemon=True).start()
+    return removed_dirs
 
 
 def sweep_state(var: Path, *, log_days: int) -> int:

@@ -1,15 +1,18 @@
-"""The worker's connection to the database, which may go away for minutes without costing a single attempt."""
+"""The worker's connections to the database, which may be away for minutes without costing a single attempt."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
+import psycopg
 from django.db import connection
 
+from tasks_app.engine.notify import WORK_CHANNEL
 from tasks_app.postgresql import outages
 
 FIRST_DELAY_SEC = 0.2
@@ -97,3 +100,49 @@ def use_single_connection() -> None:
     options.setdefault("tcp_user_timeout", 10_000)
     options.setdefault("limits", {}).update(statement_timeout=STATEMENT_LIMIT_MS, lock_timeout=LOCK_LIMIT_MS)
     connection.settings_dict["CONN_MAX_AGE"] = None
+
+
+class Listener:
+    """A LISTEN connection, by which PostgreSQL announces work; it may be lost. Without it the worker polls."""
+
+    def __init__(self, queue_names: Collection[str]) -> None:
+        self._queue_names = frozenset(queue_names)
+        self._connection: psycopg.Connection | None = None
+
+    @property
+    def fd(self) -> int | None:
+        """The descriptor that becomes readable when something was notified; None while there is no connection."""
+        return None if self._connection is None else self._connection.fileno()
+
+    def connect(self) -> bool:
+        """Listen, unless it does already; return whether it has just started to. Raises nothing."""
+        if self._connection is not None:
+            return False
+        params = connection.get_connection_params()
+        wanted = {name: params[name] for name in params if name not in ("cursor_factory", "context")}
+        try:
+            fresh = psycopg.connect(**{**wanted, "autocommit": True, "application_name": "absurd listener"})
+            fresh.execute(f"LISTEN {WORK_CHANNEL}")
+        except psycopg.Error as error:
+            logger.warning("not listening for work, polling only: %s", str(error).split("\n", 1)[0])
+            return False
+        self._connection = fresh
+        return True
+
+    def has_work(self) -> bool:
+        """Return whether this worker's queues were notified since the last call. A lost connection counts too."""
+        if self._connection is None:
+            return False
+        try:
+            notified = [notice.payload for notice in self._connection.notifies(timeout=0)]
+        except psycopg.Error:
+            self.close()
+            return True
+        return not self._queue_names.isdisjoint(notified)
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._connection.close()
+            self._connection = None

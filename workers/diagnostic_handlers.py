@@ -226,11 +226,11 @@ def burn(params: BurnParams, context: Context) -> dict[str, float]:
         subprocess.run([sys.executable, "-c", code], check=True)
     else:
         path.write_bytes(bytes(params.write_mb << 20))
-    began, rounds, told = time.process_time(), 0, -1.0
+    began, rounds, reported = time.process_time(), 0, -1.0
     while (done := (time.process_time() - began) / max(params.cpu_sec, 1e-9)) < 1:
-        if done >= told + 0.05:
+        if done >= reported + 0.05:
             context.progress(done, "calculating", rounds=rounds)
-            told = done
+            reported = done
         rounds += bool(sum(range(1000)))
     return {"rounds": rounds, "cpu_sec": time.process_time()}
 
@@ -265,27 +265,27 @@ class ForkBombParams(Params):
 
 
 def fork_bomb(params: ForkBombParams, context: Context) -> dict[str, int]:
-    """Start processes that start processes, each in a session of its own and deaf to SIGTERM."""
-    told, tell = os.pipe()
-    _multiply(params.processes, tell)
+    """Start processes that start processes, each in a session of its own and ignoring SIGTERM."""
+    reader, writer = os.pipe()
+    _multiply(params.processes, writer)
     started = 0
     while started < params.processes:
-        started += len(os.read(told, params.processes))
+        started += len(os.read(reader, params.processes))
     context.progress(None, f"{started} processes")
     time.sleep(params.seconds)
     return {"processes": started}
 
 
-def _multiply(wanted: int, tell: int) -> None:
-    """Start so many processes, half of what is left by each."""
+def _multiply(wanted: int, writer: int) -> None:
+    """Start this many processes, half of what is left by each."""
     while wanted > 0:
         share = (wanted + 1) // 2
         if os.fork() == 0:
             try:
                 os.setsid()
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                os.write(tell, b".")
-                _multiply(share - 1, tell)
+                os.write(writer, b".")
+                _multiply(share - 1, writer)
                 while True:
                     signal.pause()
             finally:

@@ -1,4 +1,4 @@
-"""One claimed task in the worker's hands, whichever way it is run."""
+"""One claimed task, from its claim until its outcome is delivered, whichever way it is run."""
 
 from __future__ import annotations
 
@@ -12,42 +12,46 @@ from pathlib import Path
 from tasks_app import cleaning
 from tasks_app.engine.worker_calls import AttemptReport, Claim
 from tasks_app.monitoring.usage import Used
-from workers.outcome import Exit, FailureClass, Outcome, Stop, judge
-from workers.process import attempt_log, publication
+from workers.process import publication
+from workers.process.outcome import Exit, FailureClass, Outcome, Stop, judge
 from workers.process.protocol import Progress
-from workers.process.publication import Places
 
 
 class Execution(ABC):
-    """An attempt from its claim until its outcome is delivered.
+    """An attempt.
 
-    The worker's main thread listens, checks limits and judges; the bookkeeping starts and delivers; each of its threads
-    may ask for a stop.
+    The worker's main thread listens, checks limits and judges; the dispatcher starts and delivers; any thread may
+    request a stop.
     """
 
     def __init__(self, claim: Claim, *, root: Path) -> None:
         self.claim = claim
         self._lock = threading.RLock()
         """Held while it changes whether it runs, is being stopped or has ended; never while waiting for anything."""
-        self.places: Places = publication.places_of(claim, root)
+        self.places = publication.places_of(claim, root)
         self.log_path: Path | None = None
-        self.stop_asked: Stop | None = None
+        self.stop_requested: Stop | None = None
         self.stop_grace_sec = 0.0
-        self.stop_told = False
-        """Whether the database knows of the stop."""
-        self.held_told = False
-        """Whether the database knows that the kernel does not let it end."""
-        self._stop_asked_at = 0.0
+        self._stop_requested_at = 0.0
+        self.stop_reported = False
+        """Whether the stop is in the database."""
+        self.held_reported = False
+        """Whether it is in the database that the kernel does not let it end."""
         self.outcome: Outcome | None = None
-        self.news: Progress | None = None
+        self._progress: Progress | None = None
         self.delivered = False
-        """Whether nothing is left to do but to let go of it."""
+        """Whether nothing is left to do but to release it."""
         self.delivery_tries = 0
         self.delivery_disconnects = 0
         self.delivery_refusals = 0
         self.start_refusals = 0
         self.report_refused = False
-        """Whether the figures of the attempt are left out of what is stored."""
+        """Whether the measurements of the attempt are left out of what is stored."""
+
+    @property
+    def named(self) -> str:
+        """What every log line about this attempt carries, to be searched for."""
+        return f"task={self.claim.task_id} attempt={self.claim.attempt} name={self.claim.task_name}"
 
     @property
     @abstractmethod
@@ -60,29 +64,29 @@ class Execution(ABC):
 
     @abstractmethod
     def listen(self) -> list[int]:
-        """Take in what it says; return the descriptors that have come to their end and are to be forgotten."""
+        """Read its messages; return the descriptors that have come to their end and are to be forgotten."""
 
-    def begin_stop(self, stop: Stop, *, grace_sec: float) -> bool:
-        """Note why and when it began to be stopped; return False when it is being stopped already."""
+    def request_stop(self, stop: Stop, *, grace_sec: float) -> bool:
+        """Store why and when the stop was requested; return False when it is being stopped already."""
         with self._lock:
-            if self.stop_asked is not None:
+            if self.stop_requested is not None:
                 return False
-            self._stop_asked_at, self.stop_grace_sec = time.monotonic(), grace_sec
-            self.stop_asked = stop
+            self._stop_requested_at, self.stop_grace_sec = time.monotonic(), grace_sec
+            self.stop_requested = stop
             return True
 
     @property
     def stop_ago_sec(self) -> float:
-        """Seconds since it began to be stopped."""
-        return time.monotonic() - self._stop_asked_at
+        """Seconds since the stop was requested."""
+        return time.monotonic() - self._stop_requested_at
 
     @abstractmethod
     def stop(self, stop: Stop, *, grace_sec: float) -> None:
-        """Have the attempt stopped. The first reason given counts."""
+        """Stop the attempt. The first reason given counts."""
 
     @abstractmethod
     def kill(self, stop: Stop | None = None) -> None:
-        """Have it ended at once."""
+        """End it at once."""
 
     def check_timeout(self, ran_sec: float, *, grace_sec: float) -> None:
         """Stop the attempt when it has run for too long."""
@@ -94,32 +98,32 @@ class Execution(ABC):
     def check_limits(self, *, grace_sec: float) -> None:
         """Stop the attempt when it has run or grown beyond what it may."""
 
-    def worker_stops(self) -> None:  # noqa: B027 - nothing to do for most
-        """Take into account that the worker has been sent a stop signal."""
+    def worker_is_stopping(self) -> None:  # noqa: B027 - nothing to do for most
+        """Take into account that the worker has received a stop signal."""
 
     def look_at_log(self) -> None:
         """See whether its log has grown, where it has one; may wait for the file system."""
         return
 
-    def take_in(self, news: Progress) -> None:
-        """Keep what it has reported, until it is stored or overtaken."""
+    def set_progress(self, progress: Progress) -> None:
+        """Keep what it has reported, until it is stored or replaced by newer progress."""
         with self._lock:
-            self.news = news
+            self._progress = progress
 
-    def take_news(self) -> Progress | None:
+    def take_progress(self) -> Progress | None:
         """Return the progress reported since the last call."""
         with self._lock:
-            news, self.news = self.news, None
-            return news
+            progress, self._progress = self._progress, None
+            return progress
 
-    def put_back(self, news: Progress) -> None:
-        """Keep what could not be stored, unless it has been overtaken."""
+    def restore_progress(self, progress: Progress) -> None:
+        """Keep what could not be stored, unless there is newer progress."""
         with self._lock:
-            self.news = self.news or news
+            self._progress = self._progress or progress
 
-    def break_off(self, error: Exception) -> None:
+    def abandon(self, error: Exception) -> None:
         """End an attempt that the worker cannot supervise any more."""
-        message = f"the worker could not go on with this attempt: {cleaning.words(error)}"
+        message = f"the worker could not supervise this attempt any more: {cleaning.words(error)}"
         with contextlib.suppress(Exception):
             self.kill(Stop(failure_class="error", message=message))
         with self._lock:
@@ -131,7 +135,7 @@ class Execution(ABC):
         return []
 
     def used(self) -> Used | None:
-        """Return what it has used so far, where that can be told."""
+        """Return what it has used so far, where that can be measured."""
         return None
 
     @abstractmethod
@@ -140,17 +144,12 @@ class Execution(ABC):
 
     @abstractmethod
     def close(self) -> subprocess.Popen[bytes] | None:
-        """Let go of it; return a process that is to be reaped later."""
+        """Release what it holds; return a process that is to be reaped later."""
 
-    def give_up(self, stop: Stop) -> None:
+    def end_unstarted(self, stop: Stop) -> None:
         """End an attempt that was never started."""
         self.outcome = judge(reply=None, exit=Exit(), stop=stop)
 
     def fail_to_start(self, message: str, failure_class: FailureClass = "error") -> None:
         """End an attempt that could not be started."""
         self.outcome = Outcome(failure_class=failure_class, message=message)
-
-    @property
-    def named(self) -> str:
-        """What log lines about this attempt carry."""
-        return attempt_log.named(self.claim)

@@ -1,28 +1,28 @@
-"""What `runworker` can be told, with the settings as defaults."""
+"""The command line of `runworker`, with the settings as defaults."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from django.conf import settings
 
 from tasks_app.engine import names
 from tasks_app.management.arguments import number, whole
-from workers import admission
+from workers import host_size
 
 CONCURRENCY_MOST = 256
 DRAIN_TIMEOUT_SEC = 60.0
+SHARE_OF_RAM = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """The options of one worker."""
 
-    weights: dict[str, int]
-    """The queues that are served, each with its share of the claims."""
+    queue_names: tuple[str, ...]
     concurrency: int
     worker_id: str
     poll_interval_sec: float
@@ -36,40 +36,48 @@ class Options:
     warm: bool = True
     """Whether a spare child with CASA imported is kept."""
     confine: bool = True
-    """Whether attempts may write into their own directories only, where the kernel can see to that."""
-
-    @property
-    def queue_names(self) -> tuple[str, ...]:
-        """The queues that are served."""
-        return tuple(self.weights)
+    """Whether attempts may write into their own directories only, where the kernel can enforce that."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Declare the options; the names of their values are those of the fields of Options."""
     add = parser.add_argument
     add(
         "--queue-name",
+        dest="queue_names",
         action="append",
-        type=_weighted_queue,
-        metavar="NAME[=WEIGHT]",
-        help="serve this queue; may be given several times. Without weights the most urgent task of all queues goes "
-        "first; with them claims are divided in proportion, and what one queue does not use goes to the others",
+        type=_queue,
+        metavar="NAME",
+        help="serve this queue; may be given several times: the most urgent task of all queues goes first",
     )
     add("--concurrency", type=whole(1, CONCURRENCY_MOST), metavar="N", help="attempts at once")
     add("--worker-id", type=_label, metavar="LABEL", help="the name shown to operators (default: host and pid)")
     add("--database-url", metavar="URL", help="use this database instead of ABSURD_DATABASE_URL")
-    add("--poll-interval", type=number(0.01), metavar="SEC", help="seconds between looks into an empty queue")
+    add(
+        "--poll-interval",
+        dest="poll_interval_sec",
+        type=number(0.01),
+        metavar="SEC",
+        help="seconds between looks into an empty queue",
+    )
     add("--burst", action="store_true", help="exit when nothing is left to do")
-    add("--max-tasks", type=whole(1, 10**9), metavar="N", help="exit after so many attempts")
-    add("--max-age", type=number(1.0), metavar="SEC", help="after so long, finish what runs and start anew")
+    add("--max-tasks", type=whole(1, 10**9), metavar="N", help="exit after this many attempts")
+    add(
+        "--max-age",
+        dest="max_age_sec",
+        type=number(1.0),
+        metavar="SEC",
+        help="at this age, finish what runs and become a fresh process",
+    )
     add(
         "--max-rss-gb",
         type=number(0.01),
         metavar="GB",
-        help="when the worker itself holds so much memory, finish what runs and start anew",
+        help="when the worker itself holds this much memory, finish what runs and become a fresh process",
     )
     add(
         "--drain-timeout",
+        dest="drain_timeout_sec",
         type=number(0.0),
         default=DRAIN_TIMEOUT_SEC,
         metavar="SEC",
@@ -98,43 +106,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_parsed(parsed: dict[str, object]) -> Options:
     """Return the options, with the settings in place of what was not given."""
-
-    def given(name: str, default: object) -> object:
-        value = parsed.get(name)
-        return default if value is None else value
-
-    queues: list[tuple[str, int]] = parsed.get("queue_name") or [(settings.ABSURD_QUEUE_NAME, 1)]  # type: ignore[assignment]
-    concurrency = given("concurrency", settings.ABSURD_WORKER_CONCURRENCY)
-    values = {
-        "weights": dict(queues),
+    own = {field.name for field in fields(Options)}
+    given = {name: value for name, value in parsed.items() if name in own and value is not None}
+    concurrency: int = given.get("concurrency", settings.ABSURD_WORKER_CONCURRENCY)  # type: ignore[assignment]
+    defaults = {
+        "queue_names": [settings.ABSURD_QUEUE_NAME],
         "concurrency": concurrency,
-        "worker_id": given("worker_id", f"{platform.node()}-{os.getpid()}"),
-        "poll_interval_sec": given("poll_interval", settings.ABSURD_WORKER_POLL_INTERVAL),
-        "burst": bool(parsed.get("burst")),
-        "max_tasks": parsed.get("max_tasks"),
-        "drain_timeout_sec": given("drain_timeout", DRAIN_TIMEOUT_SEC),
-        "warm": bool(given("warm", True)),
-        "confine": bool(given("confine", True)),
-        "memory_gb": given("memory_gb", admission.default_memory_gb()),
-        "cores": given("cores", admission.default_cores(concurrency)),  # type: ignore[arg-type]
-        "max_age_sec": parsed.get("max_age"),
-        "max_rss_gb": parsed.get("max_rss_gb"),
+        "worker_id": f"{platform.node()}-{os.getpid()}",
+        "poll_interval_sec": settings.ABSURD_WORKER_POLL_INTERVAL,
+        "burst": False,
+        "max_tasks": None,
+        "drain_timeout_sec": DRAIN_TIMEOUT_SEC,
+        "memory_gb": default_memory_gb(),
+        "cores": max(concurrency, host_size.cores()),
+        "max_age_sec": None,
+        "max_rss_gb": None,
     }
-    return Options(**values)  # type: ignore[arg-type]
+    values = defaults | given
+    queue_names: list[str] = values.pop("queue_names")  # type: ignore[assignment]
+    return Options(queue_names=tuple(dict.fromkeys(queue_names)), **values)  # type: ignore[arg-type]
 
 
-def _weighted_queue(text: str) -> tuple[str, int]:
-    name, _, weight = text.rpartition("=")
-    if not name or not weight.isascii() or not weight.isdigit():
-        name, weight = text, "1"
-    if fault := names.fault_of_name(name):
+def default_memory_gb() -> float:
+    """Return three quarters of the host's memory, or of what control groups and Slurm leave of it."""
+    return SHARE_OF_RAM * host_size.memory_bytes() / 1e9
+
+
+def _queue(text: str) -> str:
+    if fault := names.fault_of_name(text):
         raise argparse.ArgumentTypeError(f"the queue's name {fault}")
-    if not 1 <= int(weight) <= 1000:
-        raise argparse.ArgumentTypeError(f"write a queue's name, or NAME=WEIGHT with a weight from 1 to 1000: {text!r}")
-    return name, int(weight)
+    return text
 
 
 def _label(text: str) -> str:
     if not text.strip() or len(text) > 200 or not text.isprintable():
-        raise argparse.ArgumentTypeError("write 1 to 200 printable characters")
+        raise argparse.ArgumentTypeError(f"must be 1 to 200 printable characters (got {text[:50]!r})")
     return text

@@ -1,86 +1,102 @@
-"""What the database is told of running attempts beside progress: that they are being stopped or held, what they use."""
+"""Store what is new of running attempts: progress, that they are being stopped or held by the kernel, what they use."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+from django.db import Error
 
 from tasks_app.engine import worker_calls
 from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.monitoring import usage
 from tasks_app.postgresql import outages
 from workers.execution import Execution
-from workers.faults import Faults
-from workers.outcome import LOST
-from workers.timer import Timer
+from workers.process.outcome import LOST, Stop
+from workers.worker_thread import FaultLog, Timer
 
 USAGE_SEC = 5.0
 SLOT_FREE_AFTER_SEC = 2.0
-"""So long after the grace the slot is free, unless the kernel holds a process that was killed."""
+"""This long after the grace the slot is free, unless the kernel holds a process that was killed."""
 SURVIVORS_MOST = 3
 
 logger = logging.getLogger(__name__)
 
 
+def for_each(faults: FaultLog, step: str, executions: Iterable[Execution], work: Callable[[Execution], None]) -> None:
+    """Do a step for each attempt by itself; one whose claim is lost is ended. Raises an outage."""
+    for execution in executions:
+        try:
+            work(execution)
+        except (LostClaim, TaskNotFound):
+            execution.kill(LOST)
+        except Exception as error:
+            if outages.is_outage(error):
+                raise
+            faults.record(f"{step} of {execution.named}", error)
+
+
 class Reporter:
     """Remembers when the use of resources is to be stored again."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: FaultLog) -> None:
         self._faults = faults
         self._usage = Timer(USAGE_SEC)
 
-    def tell(self, executions: Iterable[Execution]) -> None:
-        """Store what is new of the attempts that run. Raises what an outage raises."""
-        running = [execution for execution in executions if execution.running]
-        for execution in running:
-            try:
-                _tell(execution)
-            except Exception as error:
-                if outages.is_outage(error):
-                    raise
-                self._faults.note(f"reporting the stop of {execution.named}", error)
+    def store(self, running: Iterable[Execution]) -> None:
+        """Store what is new of the attempts that run. Raises an outage."""
+        running = list(running)
+        for_each(self._faults, "storing the progress", running, _store_progress)
+        for_each(self._faults, "storing the stop", running, _store_stop)
         if self._usage.due():
             usage.store([used for execution in running if (used := execution.used()) is not None])
 
 
-def _tell(execution: Execution) -> None:
-    if execution.stop_asked is not None and not execution.stop_told:
-        _tell_stop(execution)
-    elif _is_held(execution):
-        _tell_held(execution)
+def _store_progress(execution: Execution) -> None:
+    progress = execution.take_progress()
+    if progress is None:
+        return
+    try:
+        worker_calls.report_progress(
+            execution.claim, fraction=progress.fraction, message=progress.message, metrics=progress.metrics
+        )
+    except Error:
+        execution.restore_progress(progress)
+        raise
 
 
-def _is_held(execution: Execution) -> bool:
-    """Whether it lives on although it should have been killed by now."""
+def _store_stop(execution: Execution) -> None:
+    stop = execution.stop_requested
+    if stop is None or not execution.running:
+        return
     overdue = execution.stop_ago_sec > execution.stop_grace_sec + SLOT_FREE_AFTER_SEC
-    return execution.stop_told and not execution.held_told and overdue
+    try:
+        if not execution.stop_reported:
+            _store_request(execution, stop)
+        elif overdue and not execution.held_reported:
+            _store_held(execution)
+    except (LostClaim, TaskNotFound):
+        execution.stop_reported = execution.held_reported = True
+        raise
 
 
-def _tell_held(execution: Execution) -> None:
+def _store_request(execution: Execution, stop: Stop) -> None:
+    worker_calls.note_stop(
+        execution.claim,
+        failure_class=stop.failure_class,
+        reason=stop.message,
+        asked_ago_sec=execution.stop_ago_sec,
+        takes_sec=execution.stop_grace_sec + SLOT_FREE_AFTER_SEC,
+    )
+    execution.stop_reported = True
+
+
+def _store_held(execution: Execution) -> None:
+    """Store that it lives on although it should have been killed by now."""
     survivors = execution.survivors()
     if not survivors:
         return
     processes = "; ".join(survivors[:SURVIVORS_MOST])
     logger.warning("the kernel holds processes of %s: %s", execution.named, processes)
-    try:
-        worker_calls.note_held(execution.claim, processes)
-    except (LostClaim, TaskNotFound):
-        execution.kill(LOST)
-    execution.held_told = True
-
-
-def _tell_stop(execution: Execution) -> None:
-    stop = execution.stop_asked
-    if stop is None:
-        return
-    try:
-        worker_calls.note_stop(
-            execution.claim,
-            failure_class=stop.failure_class,
-            reason=stop.message,
-            asked_ago_sec=execution.stop_ago_sec,
-            takes_sec=execution.stop_grace_sec + SLOT_FREE_AFTER_SEC,
-        )
-    except (LostClaim, TaskNotFound):
-        execution.kill(LOST)
-    execution.stop_told = True
+    worker_calls.note_held(execution.claim, processes)
+    execution.held_reported = True

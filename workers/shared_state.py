@@ -1,44 +1,46 @@
-"""What the threads of one worker share: its attempts, and whether it goes on."""
+"""What the threads of one worker share: its attempts, and whether it continues."""
 
 from __future__ import annotations
 
 import threading
+import time
 
 from tasks_app.models import WorkerOrder
 from workers.execution import Execution
+from workers.file_system import DataRootWatch
 from workers.options import Options
-from workers.recycling import Recycling
-from workers.registration import Presence
-from workers.root_watch import RootWatch
-from workers.stop_signals import StopOrders
+from workers.registration import Registration
+from workers.service_manager import StopSignals
 
 
 class SharedState:
     """Read by every thread; each field has one thread that writes it."""
 
-    def __init__(self, options: Options, presence: Presence) -> None:
+    def __init__(self, options: Options, registration: Registration) -> None:
         self.options = options
-        self.presence = presence
-        self.orders = StopOrders()
-        self.recycling = Recycling(options)
-        self.roots = RootWatch()
+        self.registration = registration
+        self.signals = StopSignals()
+        self.roots = DataRootWatch()
         self.claimed_count = 0
         self.exhausted = False
         """Whether a burst has found nothing left to do."""
         self.claims_ended = False
         """Whether the thread that claims has seen that the worker drains."""
         self.disk_is_low = False
+        self.recycle_reason = ""
+        """Why it finishes what it runs and becomes a fresh process; empty: it does not."""
+        self._started_at = time.monotonic()
         self._lock = threading.Lock()
         self.attempts: tuple[Execution, ...] = ()
-        """Those claimed and not yet let go of; the tuple is replaced, never changed."""
+        """Those claimed and not yet released; the tuple is replaced, never changed."""
 
     def add(self, execution: Execution) -> None:
-        """Take in a claimed attempt."""
+        """Add a claimed attempt."""
         with self._lock:
             self.attempts = (*self.attempts, execution)
 
     def remove(self, execution: Execution) -> None:
-        """Let go of an attempt."""
+        """Remove an attempt whose outcome is delivered."""
         with self._lock:
             self.attempts = tuple(each for each in self.attempts if each is not execution)
 
@@ -53,13 +55,31 @@ class SharedState:
         return [execution for execution in self.attempts if execution.running]
 
     @property
+    def unstarted(self) -> list[Execution]:
+        """The attempts that are claimed and still have to be started."""
+        return [execution for execution in self.undelivered if not execution.running and execution.outcome is None]
+
+    def recycle(self, reason: str) -> None:
+        """Let the worker end for this reason and become a fresh process, unless there is a reason already."""
+        self.recycle_reason = self.recycle_reason or reason
+
+    def check_age(self, rss_bytes: int) -> None:
+        """Recycle when the worker is older or larger than its options allow."""
+        age_sec, most_sec = time.monotonic() - self._started_at, self.options.max_age_sec
+        if most_sec is not None and age_sec > most_sec:
+            self.recycle(f"it has run for {age_sec:.0f} s, longer than --max-age {most_sec:g}")
+        most_gb = self.options.max_rss_gb
+        if most_gb is not None and rss_bytes / 1e9 > most_gb:
+            self.recycle(f"it holds {rss_bytes / 1e9:.2f} GB, more than --max-rss-gb {most_gb:g}")
+
+    @property
     def ending(self) -> bool:
-        """Whether it ends after what it runs, come what may."""
+        """Whether it ends after what it runs, and no operator can change that."""
         most = self.options.max_tasks
         enough = most is not None and self.claimed_count >= most
-        return self.orders.drain or self.exhausted or enough or bool(self.recycling.because)
+        return self.signals.drain or self.exhausted or enough or bool(self.recycle_reason)
 
     @property
     def draining(self) -> bool:
-        """Whether it claims nothing more and ends; an operator may still take back the order to do so."""
-        return self.ending or self.presence.ordered == WorkerOrder.DRAIN
+        """Whether it claims nothing more and ends; an operator may still resume a worker that was asked to drain."""
+        return self.ending or self.registration.ordered == WorkerOrder.DRAIN

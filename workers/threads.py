@@ -1,14 +1,12 @@
 """Attempts in threads of the worker itself: for short work in pure Python, which must end by itself.
 
-A thread cannot be stopped from outside. One that overstays is given up: its outcome is decided without it, whatever it
-still does is refused by the fence, and another thread takes its place.
+A thread cannot be stopped from outside. One that runs too long is abandoned: its outcome is decided without it, what it
+still writes is refused by the fence, and another thread takes its place.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -20,10 +18,11 @@ from django.db import connections
 from tasks_app.engine.handler import DirectoryContext
 from tasks_app.engine.worker_calls import AttemptReport, Claim
 from workers.execution import Execution
-from workers.outcome import Exit, Stop, judge
 from workers.process import publication
+from workers.process.outcome import Exit, Stop, judge
 from workers.process.protocol import Progress, Reply, Result
 from workers.process.run_handler import failure_of, plain_result, product_notes, run_handler
+from workers.worker_thread import Wakeup
 
 logger = logging.getLogger(__name__)
 
@@ -64,33 +63,29 @@ class ThreadContext(DirectoryContext):
         publication.prepare(self._execution.claim, self._execution.places)
 
     def progress(self, fraction: float | None, message: str, **metrics: float) -> None:
-        self._execution.take_in(Progress.of(fraction, message, metrics))
+        self._execution.set_progress(Progress.of(fraction, message, metrics))
 
 
-class Crew:
-    """The threads of one worker, and the pipe by which they say that an attempt has ended."""
+class ThreadPool:
+    """The threads that run attempts; `fd` becomes readable when one of them has ended an attempt."""
 
     def __init__(self, size: int) -> None:
         self._waiting: SimpleQueue[ThreadExecution] = SimpleQueue()
         self._done: deque[tuple[ThreadExecution, Reply, float]] = deque()
-        self.fd, self._wake_fd = os.pipe()
-        for fd in (self.fd, self._wake_fd):
-            os.set_blocking(fd, False)
+        self._wakeup = Wakeup()
+        self.fd = self._wakeup.fd
         self._size = size
         self._started = 0
         self._lock = threading.Lock()
 
-    def take(self, execution: ThreadExecution) -> None:
+    def submit(self, execution: ThreadExecution) -> None:
         """Run the attempt in the next free thread."""
         if self._started < self._size:
-            self._hire()
+            self.add_thread()
         self._waiting.put(execution)
 
-    def replace_one(self) -> None:
-        """Start a thread in the place of one that is stuck."""
-        self._hire()
-
-    def _hire(self) -> None:
+    def add_thread(self) -> None:
+        """Start one more thread, such as in the place of one that is stuck."""
         with self._lock:
             self._started += 1
             name = f"attempts-{self._started}"
@@ -105,13 +100,11 @@ class Crew:
             except BaseException as error:
                 reply = failure_of(error)
             self._done.append((execution, reply, time.thread_time() - began))
-            with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
-                os.write(self._wake_fd, b".")
+            self._wakeup.set()
 
     def collect(self) -> None:
-        """Hand each attempt that has ended its reply."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.fd, 1 << 16)
+        """Judge each attempt that has ended."""
+        self._wakeup.clear()
         while self._done:
             execution, reply, cpu_sec = self._done.popleft()
             execution.conclude(reply, cpu_sec)
@@ -120,13 +113,13 @@ class Crew:
 class ThreadExecution(Execution):
     """An attempt in a thread of the worker."""
 
-    def __init__(self, claim: Claim, *, root: Path, data_roots: tuple[Path, ...], crew: Crew) -> None:
+    def __init__(self, claim: Claim, *, root: Path, data_roots: tuple[Path, ...], pool: ThreadPool) -> None:
         super().__init__(claim, root=root)
-        self._crew = crew
+        self._pool = pool
         self._data_roots = data_roots
         self._handler = ""
         self._started_at = 0.0
-        self._give_up_at: float | None = None
+        self._abandon_at: float | None = None
         self._cpu_sec: float | None = None
 
     @property
@@ -136,11 +129,11 @@ class ThreadExecution(Execution):
     def start(self, handler: str) -> list[int]:
         with self._lock:
             self._started_at, self._handler = time.monotonic(), handler
-        self._crew.take(self)
+        self._pool.submit(self)
         return []
 
     def run(self) -> Reply:
-        """Call the handler; for the crew's threads."""
+        """Call the handler; for the threads of the pool."""
         context = ThreadContext(self, self._data_roots)
 
         def finish(outcome: object) -> Result:
@@ -154,39 +147,39 @@ class ThreadExecution(Execution):
                 connection.close_if_unusable_or_obsolete()
 
     def conclude(self, reply: Reply, cpu_sec: float) -> None:
-        """Judge how it ended, unless it has been given up."""
+        """Judge how it ended, unless it has been abandoned."""
         with self._lock:
-            given_up = self.outcome is not None
-            if not given_up:
+            abandoned = self.outcome is not None
+            if not abandoned:
                 self._cpu_sec = cpu_sec
-                self.outcome = judge(reply=reply, exit=Exit(exit_code=0), stop=self.stop_asked)
-        if given_up:
-            logger.warning("the thread of an attempt that was given up has ended %s", self.named)
+                self.outcome = judge(reply=reply, exit=Exit(exit_code=0), stop=self.stop_requested)
+        if abandoned:
+            logger.warning("the thread of an abandoned attempt has ended %s", self.named)
 
     def listen(self) -> list[int]:
         return []
 
     def stop(self, stop: Stop, *, grace_sec: float) -> None:
-        if self.begin_stop(stop, grace_sec=grace_sec):
-            self._give_up_at = time.monotonic() + grace_sec
+        if self.request_stop(stop, grace_sec=grace_sec):
+            self._abandon_at = time.monotonic() + grace_sec
 
     def kill(self, stop: Stop | None = None) -> None:
-        self.begin_stop(stop or Stop(failure_class="lost", message="the attempt was ended"), grace_sec=0.0)
+        self.request_stop(stop or Stop(failure_class="lost", message="the attempt was ended"), grace_sec=0.0)
         if self.running:
-            self._give_up()
+            self._abandon()
 
-    def _give_up(self) -> None:
+    def _abandon(self) -> None:
         with self._lock:
             if self.outcome is not None:
                 return
-            self.outcome = judge(reply=None, exit=Exit(), stop=self.stop_asked)
-        logger.warning("giving up the thread of %s: threads cannot be stopped", self.named)
-        self._crew.replace_one()
+            self.outcome = judge(reply=None, exit=Exit(), stop=self.stop_requested)
+        logger.warning("abandoning the thread of %s: threads cannot be stopped", self.named)
+        self._pool.add_thread()
 
     def check_limits(self, *, grace_sec: float) -> None:
         self.check_timeout(time.monotonic() - self._started_at, grace_sec=grace_sec)
-        if self._give_up_at is not None and time.monotonic() > self._give_up_at:
-            self._give_up()
+        if self._abandon_at is not None and time.monotonic() > self._abandon_at:
+            self._abandon()
 
     def report(self) -> AttemptReport:
         traceback = self.outcome.traceback if self.outcome else ""

@@ -1,7 +1,7 @@
 """The worker itself: its main thread supervises attempts and waits for nothing but them.
 
 What may have to wait for the database, the file system or a reader of the log has threads of its own: `leases` and
-`bookkeeping` for the database, `file-system` for disks, one for the log.
+`dispatcher` for the database, `file-system` and `data-roots` for disks, one for the log.
 """
 
 from __future__ import annotations
@@ -11,45 +11,45 @@ import logging
 import os
 import selectors
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NoReturn
 
 from django.conf import settings
 
-from workers import db_connection, identity
-from workers.bookkeeping import Bookkeeping
+from workers import db_connection
+from workers.dispatcher import Dispatcher
 from workers.execution import Execution
-from workers.faults import Faults
-from workers.file_system_watch import FileSystemWatch
-from workers.leases import Leases
+from workers.file_system import FileSystemThread
+from workers.lease_thread import LeaseThread
 from workers.options import Options
-from workers.outcome import DRAINED
 from workers.process import environment, publication
-from workers.registration import Presence
+from workers.process.outcome import DRAINED
+from workers.registration import Registration
+from workers.service_manager import Notifier
 from workers.shared_state import SharedState
-from workers.systemd import Notifier
-from workers.threads import Crew
-from workers.timer import Timer
-from workers.wakeup import Wakeup
+from workers.threads import ThreadPool
+from workers.worker_thread import FaultLog, Timer, Wakeup
 
 LIMITS_SEC = 1.0
-LAST_WORDS_SEC = 10.0
-"""How long a worker that was told twice to stop tries to return its tasks."""
+STOP_AT_ONCE_SEC = 10.0
+"""How long a worker that is to stop at once tries to return its tasks."""
 THREADS_END_SEC = 5.0
 GUARDIANS_END_SEC = 2.0
 
 logger = logging.getLogger(__name__)
 
 
-class Loop:
-    """Supervises, until it is told to stop or has nothing left to do."""
+class WorkerLoop:
+    """Supervises attempts until it is asked to stop or has nothing left to do."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
         root = publication.choose_root(settings.ABSURD_DATA_ROOTS, settings.ABSURD_VAR)
-        self._state = SharedState(options, Presence(identity.describe(options), root))
-        self._faults = Faults()
+        self._state = SharedState(options, Registration(options, root))
+        self._faults = FaultLog()
         self._notifier = Notifier()
         self._selector = selectors.DefaultSelector()
         self._wakeup = Wakeup()
@@ -57,32 +57,32 @@ class Loop:
         self._ended: set[Execution] = set()
         self._guardians: list[subprocess.Popen[bytes]] = []
         self._limits = Timer(LIMITS_SEC)
-        self._crew = Crew(options.concurrency)
-        self._leases = Leases(self._state, self._notifier, on_change=self._wake)
-        self._files = FileSystemWatch(self._state, root, on_news=self._leases.report_soon)
-        self._bookkeeping = Bookkeeping(
+        self._pool = ThreadPool(options.concurrency)
+        self._leases = LeaseThread(self._state, self._notifier, on_change=self._wake)
+        self._files = FileSystemThread(self._state, root, on_change=self._leases.report_soon)
+        self._dispatcher = Dispatcher(
             self._state,
             root,
-            self._crew,
+            self._pool,
             on_start=self._note_start,
             on_change=self._wakeup.set,
             on_lease=self._leases.expect_lease,
         )
-        self._threads = (self._leases, self._bookkeeping, self._files)
+        self._threads = (self._leases, self._dispatcher, self._files)
 
     def run(self) -> bool:
-        """Work until the end; return whether a fresh process is to go on in this one's place.
+        """Work until the end; return whether a fresh process is to continue in this one's place.
 
         Raises ProgrammingError when the database does not fit this version.
         """
         state, options = self._state, self._options
         db_connection.use_single_connection()
         environment.make_shared(settings.ABSURD_VAR)
-        state.orders.catch()
-        self._selector.register(state.orders.reader, selectors.EVENT_READ, state.orders.drain_reader)
-        self._selector.register(self._crew.fd, selectors.EVENT_READ, self._crew.collect)
+        state.signals.catch()
+        self._selector.register(state.signals.reader, selectors.EVENT_READ, state.signals.drain_reader)
+        self._selector.register(self._pool.fd, selectors.EVENT_READ, self._pool.collect)
         self._selector.register(self._wakeup.fd, selectors.EVENT_READ, self._wakeup.clear)
-        confined = self._bookkeeping.confined
+        confined = self._dispatcher.confined
         logger.info(
             "worker %s starts: queues=%s concurrency=%d memory_gb=%.1f confined=%s pid=%d",
             options.worker_id,
@@ -102,20 +102,20 @@ class Loop:
         self._leave()
         if self._leases.refused is not None:
             raise self._leases.refused
-        return bool(state.recycling.because) and not state.orders.drain
+        return bool(state.recycle_reason) and not state.signals.drain
 
     def _finished(self) -> bool:
         state = self._state
         if self._leases.refused is not None:
             return True
-        if state.orders.at_once and state.orders.since_sec > LAST_WORDS_SEC:
+        if state.signals.at_once and state.signals.since_sec > STOP_AT_ONCE_SEC:
             return True
         return state.draining and state.claims_ended and not state.attempts
 
     def _wake(self) -> None:
-        """Have the supervising thread and the bookkeeping look at what has changed."""
+        """Let the supervising thread and the dispatcher look at what has changed."""
         self._wakeup.set()
-        self._bookkeeping.wake()
+        self._dispatcher.wake()
 
     def _note_start(self, execution: Execution, fds: list[int]) -> None:
         self._started.append((execution, fds))
@@ -138,40 +138,40 @@ class Loop:
         waits = [self._limits.wait_sec]
         if self._notifier.wait_sec is not None:
             waits.append(self._notifier.wait_sec)
-        if self._state.orders.drain:
+        if self._state.signals.drain:
             waits.append(0.1)
         return min(waits)
 
     def _supervise(self) -> None:
-        """Enforce what needs no database: limits, and the end of patience when told to stop."""
-        orders = self._state.orders
+        """Enforce what needs no database: limits, and the drain timeout after a stop signal."""
+        signals = self._state.signals
         if self._limits.due():
             for execution in self._state.running:
                 look = functools.partial(execution.check_limits, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
                 self._guarded(execution, look)
-        if not orders.drain:
+        if not signals.drain:
             return
-        if news := orders.news():
+        if request := signals.unlogged():
             running = len(self._state.running)
-            logger.info("worker %s is %s: %d attempts running", self._options.worker_id, news, running)
+            logger.info("worker %s is %s: %d attempts running", self._options.worker_id, request, running)
             self._notifier.stopping()
             self._leases.report_soon()
-            self._bookkeeping.wake()
+            self._dispatcher.wake()
         for execution in self._state.attempts:
             self._guarded(execution, functools.partial(self._drain, execution))
 
     def _drain(self, execution: Execution) -> None:
-        orders = self._state.orders
-        if orders.at_once:
+        signals = self._state.signals
+        if signals.at_once:
             execution.kill(DRAINED)
-        elif orders.since_sec > self._options.drain_timeout_sec:
+        elif signals.since_sec > self._options.drain_timeout_sec:
             execution.stop(DRAINED, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
-        execution.worker_stops()
+        execution.worker_is_stopping()
 
     def _listen(self, execution: Execution) -> None:
-        self._guarded(execution, functools.partial(self._take_in, execution))
+        self._guarded(execution, functools.partial(self._read, execution))
 
-    def _take_in(self, execution: Execution) -> None:
+    def _read(self, execution: Execution) -> None:
         for fd in execution.listen():
             if fd in self._selector.get_map():
                 self._selector.unregister(fd)
@@ -181,22 +181,22 @@ class Loop:
         try:
             work()
         except Exception as error:
-            self._faults.note(f"supervising {execution.named}", error)
+            self._faults.record(f"supervising {execution.named}", error)
             self._unregister(execution)
-            execution.break_off(error)
+            execution.abandon(error)
 
     def _hand_over(self) -> None:
-        """Have the bookkeeping deliver what has ended, and let go of what it has delivered."""
+        """Wake the dispatcher for what has ended, and release what it has delivered."""
         for execution in self._state.attempts:
             if execution.delivered:
-                self._guarded(execution, functools.partial(self._forget, execution))
+                self._guarded(execution, functools.partial(self._close, execution))
                 self._state.remove(execution)
                 self._ended.discard(execution)
             elif execution.outcome is not None and execution not in self._ended:
                 self._ended.add(execution)
-                self._bookkeeping.wake()
+                self._dispatcher.wake()
 
-    def _forget(self, execution: Execution) -> None:
+    def _close(self, execution: Execution) -> None:
         self._unregister(execution)
         guardian = execution.close()
         if guardian is not None:
@@ -208,10 +208,10 @@ class Loop:
                 self._selector.unregister(key.fileobj)
 
     def _leave(self) -> None:
-        """Say goodbye; the guardians that still clear away are given a moment, and outlive this process if need be."""
+        """End the threads, and wait a moment for guardians that still clean up; they may outlive this process."""
         self._notifier.stopping()
         for execution in self._state.attempts:
-            self._guarded(execution, functools.partial(self._forget, execution))
+            self._guarded(execution, functools.partial(self._close, execution))
         for thread in self._threads:
             thread.end()
         deadline = time.monotonic() + THREADS_END_SEC
@@ -220,7 +220,14 @@ class Loop:
         deadline = time.monotonic() + GUARDIANS_END_SEC
         while any(guardian.poll() is None for guardian in self._guardians) and time.monotonic() < deadline:
             time.sleep(0.02)
-        self._state.orders.release()
-        because = self._state.recycling.because
-        ending = f"starts anew, because {because}" if because else "stopped"
+        self._state.signals.release()
+        reason = self._state.recycle_reason
+        ending = f"is replaced by a fresh process, because {reason}" if reason else "stopped"
         logger.info("worker %s %s after %d tasks", self._options.worker_id, ending, self._state.claimed_count)
+
+
+def replace_process() -> NoReturn:
+    """Replace this process by a fresh one with the same command line, pid and supervisor."""
+    sys.stdout.flush()
+    logging.shutdown()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command line

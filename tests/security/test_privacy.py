@@ -13,7 +13,7 @@ from django.test import Client
 from tasks_app.files.private_directories import make_private
 from tests.tasks_app.callers import Caller, make_key, make_user
 from tests.tasks_app.notes import spawn_note
-from workers.process import attempt_log
+from workers.process import publication
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ def mode_of(path: Path) -> int:
 def test_logs_of_attempts_are_not_for_others(tmp_path):
     path = tmp_path / "attempts" / "1" / "1.log"
     path.parent.mkdir(parents=True, mode=0o755)
-    attempt_log.open_for_append(path)
+    publication.open_log(path)
     assert not mode_of(path.parent) & 0o007
     assert not mode_of(path) & 0o007
 

@@ -18,7 +18,6 @@ from tasks_app.engine.spawn import spawn
 from tasks_app.engine.worker_calls import Claim
 from tasks_app.models import Attempt, Task, TaskEvent, Worker
 from workers.admission import Admission
-from workers.weights import Shares
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = {
@@ -76,9 +75,9 @@ class LiveWorkers:
         psutil.wait_procs(trees, timeout=10)
 
 
-def claim_for(worker: Worker, slots: int, **weights: int) -> list[Claim]:
+def claim_for(worker: Worker, slots: int) -> list[Claim]:
     """Claim as the worker's process would, without reserving room for what has waited long."""
-    admission = Admission(Shares(weights or dict.fromkeys(worker.queues, 1)), ROOT)
+    admission = Admission(ROOT)
     admission.considers = False
     return admission.claim(worker, slots=slots)
 

@@ -16,7 +16,6 @@ from tasks_app.postgresql import clock
 from tests.tasks_app.notes import NOTE, REPORT, make_worker
 from tests.workers.live import ROOT, claim_for
 from workers.admission import Admission, free_disk_gb
-from workers.weights import Shares
 
 pytestmark = pytest.mark.django_db
 Spawn = Callable[..., Task]
@@ -80,7 +79,7 @@ def test_a_task_that_needs_more_disk_than_is_free_waits_and_others_pass(sized):
 
 def test_room_is_kept_for_a_big_task_that_has_waited_long(sized):
     worker = make_worker(memory_gb=10.0, cores=4)
-    admission = Admission(Shares({"dsa110-pipeline": 1}), ROOT)
+    admission = Admission(ROOT)
     for _ in range(2):
         sized(memory_gb=4.0)
     running = admission.claim(worker, slots=4)
@@ -136,23 +135,6 @@ def test_two_hosts_keep_room_for_two_different_tasks(sized):
         assert len(claim_for(host, 1)) == 1
     Task.objects.update(hold=0)
     for host in hosts:
-        assert Admission(Shares({"dsa110-pipeline": 1}), ROOT).claim(host, slots=1) == []
+        assert Admission(ROOT).claim(host, slots=1) == []
     kept = {row.host_id: row.task_id for row in Reservation.objects.all()}
     assert kept == {"host 0": tasks[0].task_id, "host 1": tasks[1].task_id}
-
-
-def test_claims_are_divided_by_weight_and_what_a_queue_does_not_use_goes_to_the_others(sized):
-    worker = make_worker(memory_gb=8.0, queues=["fast", "slow"])
-    for _ in range(8):
-        sized(queue_name="slow", priority=20), sized(queue_name="fast", priority=1)
-    admission = Admission(Shares({"fast": 3, "slow": 1}), ROOT)
-    first = [claim.queue_name for claim in admission.claim(worker, slots=8)]
-    assert (first.count("fast"), first.count("slow")) == (6, 2)
-    rest = [claim.queue_name for claim in admission.claim(worker, slots=8)]
-    assert (rest.count("fast"), rest.count("slow")) == (2, 6)
-
-
-def test_shares_are_spread_evenly_over_single_claims():
-    shares = Shares({"fast": 3, "slow": 1})
-    assert [next(iter(shares.split(1))) for _ in range(8)].count("slow") == 2
-    assert not shares.even and Shares({"a": 2, "b": 2}).even

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from django.core.management import CommandError, call_command, get_commands
 
-from workers import admission, options
-from workers.checks import runworker_is_ours
+from workers import options
+from workers.apps import runworker_is_ours
 from workers.management.commands.runworker import Command
 
 
@@ -31,7 +31,7 @@ def test_a_check_refuses_channels_where_its_command_would_win(settings):
         ["--poll-interval", "0"],
         ["--max-tasks", "-1"],
         ["--memory-gb", "inf"],
-        ["--queue-name", "fast=0"],
+        ["--queue-name", "fast=1"],
         ["--cores", "0"],
         ["--max-age", "0"],
         ["--worker-id", " "],
@@ -51,19 +51,13 @@ def test_the_settings_stand_in_for_what_is_not_given(settings):
     parsed = vars(Command().create_parser("manage.py", "runworker").parse_args([]))
     chosen = options.from_parsed(parsed)
     assert (chosen.queue_names, chosen.concurrency) == ((settings.ABSURD_QUEUE_NAME,), 3)
-    assert chosen.worker_id and chosen.memory_gb == admission.default_memory_gb() > 0
+    assert chosen.worker_id and chosen.memory_gb == options.default_memory_gb() > 0
 
 
 def test_queues_can_be_named_several_times():
     arguments = ["--queue-name", "b", "--queue-name", "a", "--queue-name", "b"]
     parsed = vars(Command().create_parser("manage.py", "runworker").parse_args(arguments))
     assert options.from_parsed(parsed).queue_names == ("b", "a")
-
-
-def test_a_queue_may_be_given_a_weight():
-    arguments = ["--queue-name", "fast=3", "--queue-name", "a-b", "--queue-name", "slow=1"]
-    parsed = vars(Command().create_parser("manage.py", "runworker").parse_args(arguments))
-    assert options.from_parsed(parsed).weights == {"fast": 3, "a-b": 1, "slow": 1}
 
 
 @pytest.mark.django_db

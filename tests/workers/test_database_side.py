@@ -1,4 +1,4 @@
-"""What the worker asks of the database, without a process: admission, delivery, leftovers."""
+"""What the worker asks of the database, without a process: admission, delivery, cleanup."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from tasks_app.errors import LostClaim
 from tasks_app.models import Task, TaskStatus, Worker
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import claim_for, event_types, outcomes, spawn_one
-from workers import backlog, cleanup, outcome_writer
-from workers.outcome import Outcome
-from workers.process import memory, publication
+from workers import cleanup
+from workers.admission import is_exhausted
+from workers.outcomes import deliver
+from workers.process import publication, resources
+from workers.process.outcome import Outcome
 from workers.process.protocol import Result
 from workers.process.supervisor import ProcessExecution
 
@@ -73,7 +75,7 @@ def test_a_refused_result_is_withdrawn_from_where_it_was_published(worker, tmp_p
     spawn_one("echo")
     execution = ended(worker, tmp_path)
     steal(execution.claim)
-    assert outcome_writer.deliver(execution)
+    assert deliver(execution)
     assert not execution.places.published_dir.exists()
 
 
@@ -88,8 +90,8 @@ def test_a_commit_whose_answer_was_lost_is_not_taken_for_a_refusal(worker, tmp_p
 
     monkeypatch.setattr(worker_calls, "complete", commits_and_dies)
     with pytest.raises(OperationalError):
-        outcome_writer.deliver(execution)
-    assert outcome_writer.deliver(execution)
+        deliver(execution)
+    assert deliver(execution)
     assert (execution.places.published_dir / "image.fits").read_text() == "pixels"
     assert event_types(task.task_id) == ["spawned", "claimed", "completed"]
 
@@ -98,7 +100,7 @@ def test_a_result_that_cannot_be_recorded_fails_the_attempt_with_the_reason(work
     task = spawn_one("echo", max_retries=0)
     execution = ended(worker, tmp_path)
     execution._peak_rss_bytes = 2**70
-    while not outcome_writer.deliver(execution):
+    while not deliver(execution):
         pass
     task.refresh_from_db()
     assert (task.status, task.failure_class) == (TaskStatus.FAILED, "error")
@@ -119,7 +121,7 @@ def test_each_attempt_may_take_twice_the_memory_of_the_last_up_to_the_hosts_shar
     spawn_one("echo")
     (claim,) = worker_calls.claim(worker, limit=1)
     sizes = [
-        memory.ceiling_gb(replace(claim, memory_gb=3.0, attempt=attempt), host_gb)
+        resources.ceiling_gb(replace(claim, memory_gb=3.0, attempt=attempt), host_gb)
         for attempt, host_gb in ((1, 18.0), (2, 18.0), (3, 18.0), (1, 2.0))
     ]
     assert sizes == [6.0, 12.0, 18.0, 3.0]
@@ -133,19 +135,18 @@ def test_a_small_task_passes_a_big_one_that_does_not_fit_now(worker):
 
 
 def test_a_burst_waits_for_retries_and_claims_but_not_for_what_may_wait_for_ever(worker):
-    queues = ["dsa110-pipeline"]
     parent = spawn_one("fail")
     spawn_one("echo", depends_on=[parent.task_id])
-    assert not backlog.is_exhausted(queues, worker.host_id)
+    assert not is_exhausted(worker)
     (claim,) = worker_calls.claim(worker, limit=1)
-    assert not backlog.is_exhausted(queues, worker.host_id)
+    assert not is_exhausted(worker)
     worker_calls.fail(claim, "error", "first try", AttemptReport())
-    assert not backlog.is_exhausted(queues, worker.host_id)
+    assert not is_exhausted(worker)
     Task.objects.filter(pk=parent.pk).update(hold=0, max_retries=0)
     (claim,) = worker_calls.claim(worker, limit=1)
     worker_calls.fail(claim, "error", "last try", AttemptReport())
     assert outcomes(parent) == ["error", "error"]
-    assert backlog.is_exhausted(queues, worker.host_id)
+    assert is_exhausted(worker)
 
 
 def test_old_directories_of_ended_attempts_go_and_those_of_others_stay(worker, tmp_path):
@@ -159,14 +160,14 @@ def test_old_directories_of_ended_attempts_go_and_those_of_others_stay(worker, t
     for execution in (crashed, running, strange):
         long_ago = time.time() - 2 * cleanup.OLD_AFTER_SEC
         os.utime(execution.places.attempt_dir / publication.NOTE, (long_ago, long_ago))
-    doomed = cleanup.sweep(tmp_path, kept=1)
-    assert doomed == [crashed.places.published_dir]
-    doomed += cleanup.sweep(tmp_path, kept=0)
-    assert set(doomed) == {crashed.places.attempt_dir, crashed.places.published_dir}
+    removed = cleanup.sweep(tmp_path, kept=1)
+    assert removed == [crashed.places.published_dir]
+    removed += cleanup.sweep(tmp_path, kept=0)
+    assert set(removed) == {crashed.places.attempt_dir, crashed.places.published_dir}
     deadline = time.monotonic() + 10
-    while any(directory.exists() for directory in doomed) and time.monotonic() < deadline:
+    while any(directory.exists() for directory in removed) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not any(directory.exists() for directory in doomed)
+    assert not any(directory.exists() for directory in removed)
     assert running.places.attempt_dir.exists() and strange.places.attempt_dir.exists()
 
 

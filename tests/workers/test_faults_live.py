@@ -63,14 +63,13 @@ from tasks_app.engine import worker_calls
 from tasks_app.models import Worker
 from pathlib import Path
 from workers.admission import Admission
-from workers.weights import Shares
 for number in range(4):
     if os.fork() == 0:
         worker = Worker(label=f"racer-{number}", host="h", host_id=f"host-{number % 2}", pid=os.getpid())
         worker.queues, worker.concurrency, worker.memory_gb = ["dsa110-pipeline"], 4, 1e6
         worker.save()
         report = worker_calls.AttemptReport()
-        admission = Admission(Shares({"dsa110-pipeline": 1}), Path("."))
+        admission = Admission(Path("."))
         while claims := admission.claim(worker, slots=3):
             for claim in claims:
                 worker_calls.complete(claim, {"racer": number}, report)

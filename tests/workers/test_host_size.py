@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.workers.live import ROOT
-from workers import cgroups, host_size, identity
+from workers import host_size, registration
 
 GB = 10**9
 V2_MOUNT = "35 24 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -35,9 +35,9 @@ def tree(root: Path, mounts: str, groups: str, **files: str) -> Path:
 
 
 def test_without_limits_there_are_none(tmp_path):
-    assert cgroups.limits(tmp_path) == cgroups.Limits()
+    assert host_size.cgroup_limits(tmp_path) == host_size.CgroupLimits()
     files = {"sys/fs/cgroup/user.slice/memory.max": "max\n", "sys/fs/cgroup/user.slice/cpu.max": "max 100000\n"}
-    assert cgroups.limits(tree(tmp_path, V2_MOUNT, "0::/user.slice\n", **files)) == cgroups.Limits()
+    assert host_size.cgroup_limits(tree(tmp_path, V2_MOUNT, "0::/user.slice\n", **files)) == host_size.CgroupLimits()
 
 
 def test_a_systemd_service_in_a_slice_has_the_tightest_limit_of_all_levels(tmp_path):
@@ -57,7 +57,7 @@ def test_a_systemd_service_in_a_slice_has_the_tightest_limit_of_all_levels(tmp_p
             f"{base}/absurd-worker.service/cpu.max": "max 100000\n",
         },
     )
-    assert cgroups.limits(root) == cgroups.Limits(memory_bytes=8 * GB, free_bytes=5 * GB, cores=3.5)
+    assert host_size.cgroup_limits(root) == host_size.CgroupLimits(memory_bytes=8 * GB, free_bytes=5 * GB, cores=3.5)
     assert host_size.memory_bytes(root) <= 8 * GB and host_size.free_bytes(root) <= 5 * GB
     assert 1 <= host_size.cores(root) <= 3
 
@@ -65,10 +65,10 @@ def test_a_systemd_service_in_a_slice_has_the_tightest_limit_of_all_levels(tmp_p
 def test_a_container_sees_its_own_group_as_the_top(tmp_path):
     files = {"sys/fs/cgroup/memory.max": f"{4 * GB}\n", "sys/fs/cgroup/cpu.max": "50000 100000\n"}
     root = tree(tmp_path, V2_MOUNT, "0::/\n", **files)
-    assert (cgroups.limits(root).memory_bytes, cgroups.limits(root).cores) == (4 * GB, 0.5)
+    assert (host_size.cgroup_limits(root).memory_bytes, host_size.cgroup_limits(root).cores) == (4 * GB, 0.5)
     assert host_size.cores(root) == 1
     (root / "proc/self/cgroup").write_text("0::/../../elsewhere\n")
-    assert cgroups.limits(root).memory_bytes == 4 * GB
+    assert host_size.cgroup_limits(root).memory_bytes == 4 * GB
 
 
 def test_version_1_has_a_hierarchy_for_each_controller_and_limits_at_the_job(tmp_path):
@@ -89,35 +89,35 @@ def test_version_1_has_a_hierarchy_for_each_controller_and_limits_at_the_job(tmp
             "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1",
         },
     )
-    assert cgroups.limits(root) == cgroups.Limits(memory_bytes=6 * GB, free_bytes=2 * GB, cores=2.0)
+    assert host_size.cgroup_limits(root) == host_size.CgroupLimits(memory_bytes=6 * GB, free_bytes=2 * GB, cores=2.0)
 
 
 def test_a_container_of_version_1_is_told_the_path_outside_and_mounts_its_part(tmp_path):
     files = {"sys/fs/cgroup/memory/memory.limit_in_bytes": str(3 * GB)}
     root = tree(tmp_path, V1_MOUNTS.format(part="/docker/abc"), "5:memory:/docker/abc\n", **files)
-    assert cgroups.limits(root).memory_bytes == 3 * GB
+    assert host_size.cgroup_limits(root).memory_bytes == 3 * GB
 
 
 def test_a_slurm_allocation_is_a_host_of_its_own_with_the_size_that_slurm_names(monkeypatch):
-    identity.host_id.cache_clear()
-    here = identity.host_id()
+    registration.host_id.cache_clear()
+    here = registration.host_id()
     monkeypatch.setenv("SLURM_JOB_ID", "42")
     monkeypatch.setenv("SLURM_MEM_PER_CPU", "512")
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "1")
-    identity.host_id.cache_clear()
-    assert identity.host_id() != here
+    registration.host_id.cache_clear()
+    assert registration.host_id() != here
     assert (host_size.memory_bytes(), host_size.cores()) == (512 * host_size.MEGABYTE, 1)
     monkeypatch.setenv("SLURM_MEM_PER_CPU", "0")  # all that the node has
     assert host_size.memory_bytes() > 512 * host_size.MEGABYTE
     monkeypatch.undo()
-    identity.host_id.cache_clear()
+    registration.host_id.cache_clear()
 
 
 @pytest.fixture
 def real_group() -> Iterator[Path]:
     """Make a control group with 1 GB of memory below the process's own, where that is permitted."""
     files = ("memory.max", "memory.limit_in_bytes")
-    parents = [group for group in cgroups._groups(Path("/")) if any((group / name).exists() for name in files)]
+    parents = [group for group in host_size._groups(Path("/")) if any((group / name).exists() for name in files)]
     if not parents:
         pytest.skip("this process is in no control group for memory")
     group = parents[0] / f"absurd-test-{uuid.uuid4().hex[:8]}"

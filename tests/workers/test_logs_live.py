@@ -11,7 +11,7 @@ import pytest
 
 from tests.workers.live import attempts, finished, spawn_one, wait_for
 from workers import cleanup
-from workers.process import attempt_log, bounded_log
+from workers.process import bounded_log, publication
 from workers.process.bounded_log import BoundedLog
 
 pytestmark = pytest.mark.chaos
@@ -33,7 +33,7 @@ def test_of_three_hundred_megabytes_printed_fast_the_two_ends_are_kept(workers):
 
     def printed() -> bool:
         held.append(log.stat().st_blocks * 512 if log.exists() else 0)
-        return attempt_log.tail(log).endswith(f"line {LAST:10d} {'.' * 47}")
+        return publication.log_tail(log).endswith(f"line {LAST:10d} {'.' * 47}")
 
     wait_for(printed)
     wait_for(lambda: log.stat().st_blocks * 512 < 9 * MB)
@@ -56,7 +56,7 @@ def test_nothing_is_lost_at_the_ends_and_the_missing_bytes_are_counted(tmp_path,
     if not holes:
         monkeypatch.setattr(BoundedLog, "_punch", lambda self, end: False)
     path = tmp_path / "log"
-    fd = attempt_log.open_for_append(path)
+    fd = publication.open_log(path)
     log = BoundedLog(fd, MB)
     written = 0
     for number in range(60_000):
@@ -77,7 +77,7 @@ def test_nothing_is_lost_at_the_ends_and_the_missing_bytes_are_counted(tmp_path,
 
 def test_a_short_log_is_left_alone(tmp_path):
     path = tmp_path / "log"
-    fd = attempt_log.open_for_append(path)
+    fd = publication.open_log(path)
     log = BoundedLog(fd, MB)
     os.write(fd, b"x" * (MB - 1))
     log.trim()

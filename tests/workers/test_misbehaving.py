@@ -14,13 +14,13 @@ from tasks_app.engine import worker_calls
 from tasks_app.models import Attempt, Task
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import spawn_one
-from workers import outcome_writer
+from workers import outcomes
 from workers.execution import Execution
-from workers.outcome import Stop
 from workers.process import environment, supervisor
+from workers.process.outcome import Stop
 from workers.process.protocol import METRICS_MOST
 from workers.process.supervisor import ProcessExecution
-from workers.threads import Crew, ThreadExecution
+from workers.threads import ThreadExecution, ThreadPool
 
 pytestmark = pytest.mark.django_db
 HANDLER = "tests.workers.misbehaving:run"
@@ -68,11 +68,11 @@ def start(mode: str, kind: str, directory: Path) -> tuple[Execution, Task, list[
     if kind == "process":
         execution: Execution = ProcessExecution(claim, var=directory / "var", host_memory_gb=4.0, **common)
         return execution, task, execution.start(HANDLER)
-    crew = Crew(1)
-    threaded = ThreadExecution(claim, crew=crew, **common)
-    threaded.listen = lambda: crew.collect() or []  # type: ignore[method-assign,func-returns-value]
+    pool = ThreadPool(1)
+    threaded = ThreadExecution(claim, pool=pool, **common)
+    threaded.listen = lambda: pool.collect() or []  # type: ignore[method-assign,func-returns-value]
     threaded.start(HANDLER)
-    return threaded, task, [crew.fd]
+    return threaded, task, [pool.fd]
 
 
 def run(mode: str, kind: str, directory: Path) -> tuple[Execution, Task]:
@@ -82,7 +82,7 @@ def run(mode: str, kind: str, directory: Path) -> tuple[Execution, Task]:
         select.select(fds, [], [])
         ended = execution.listen()
         fds = [fd for fd in fds if fd not in ended]
-    while not outcome_writer.deliver(execution):
+    while not outcomes.deliver(execution):
         pass
     guardian = execution.close()
     if guardian is not None:
@@ -118,7 +118,7 @@ def test_what_can_be_cleaned_completes(mode, kind, tmp_path):
     execution, task = run(mode, kind, tmp_path)
     assert (task.status, task.result) == ("completed", COMPLETES[mode])
     if mode == "odd_progress":
-        assert execution.news is not None and len(execution.news.metrics) <= METRICS_MOST
+        assert (progress := execution.take_progress()) is not None and len(progress.metrics) <= METRICS_MOST
 
 
 @pytest.mark.parametrize("mode", COMPLETES_IN_A_PROCESS)
@@ -139,17 +139,19 @@ def test_progress_that_was_cleaned_can_be_stored(tmp_path):
     while execution.outcome is None:
         select.select(fds, [], [])
         execution.listen()
-    news = execution.take_news()
-    assert news is not None
-    worker_calls.report_progress(execution.claim, fraction=news.fraction, message=news.message, metrics=news.metrics)
+    progress = execution.take_progress()
+    assert progress is not None
+    worker_calls.report_progress(
+        execution.claim, fraction=progress.fraction, message=progress.message, metrics=progress.metrics
+    )
     task.refresh_from_db()
     assert len(task.progress_message) <= 300 and len(task.progress_metrics) <= METRICS_MOST
 
 
-def test_a_guardian_that_does_not_obey_keeps_no_slot(tmp_path, monkeypatch):
+def test_a_guardian_that_does_not_answer_keeps_no_slot(tmp_path, monkeypatch):
     monkeypatch.setattr(supervisor, "GUARDIAN_ANSWERS_WITHIN_SEC", 0.5)
     execution, _, fds = start("stopped_guardian", "process", tmp_path)
-    while execution.news is None:
+    while execution.take_progress() is None:
         select.select(fds, [], [])
         execution.listen()
     execution.stop(Stop(failure_class="timeout", message="ran for too long"), grace_sec=0.1)

@@ -33,7 +33,7 @@ def test_a_paused_worker_finishes_what_it_runs_and_claims_nothing_until_it_is_re
     process = workers.start()
     running = with_progress(spawn_one("sleep", {"seconds": 6}))
     worker = order(up(), "pause")
-    wait_for(lambda: "is ordered to pause" in workers.logs())
+    wait_for(lambda: "an operator requested pause" in workers.logs())
     waiting = spawn_one("echo")
     assert finished(running).status == "completed"
     waiting.refresh_from_db()
@@ -47,9 +47,9 @@ def test_a_drained_worker_ends_by_itself_after_its_tasks_and_an_order_to_drain_c
     worker = up()
     first = with_progress(spawn_one("sleep", {"seconds": 12}))
     order(worker, "drain")
-    wait_for(lambda: "is ordered to drain" in workers.logs())
+    wait_for(lambda: "an operator requested drain" in workers.logs())
     order(worker, "")
-    wait_for(lambda: "is ordered to resume" in workers.logs())
+    wait_for(lambda: "an operator requested resume" in workers.logs())
     assert finished(spawn_one("echo")).status == "completed"
     order(worker, "drain")
     assert finished(first).status == "completed"

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from workers.outcome import Exit, Memory, Stop, judge
-from workers.process import core_files
+from workers.process import outcome as outcomes
+from workers.process.outcome import Exit, Memory, Stop, judge
 from workers.process.protocol import Failure, Result
 
 DONE = Result(result={"value": 1})
@@ -53,8 +53,8 @@ def test_a_result_that_comes_while_stopping_counts_unless_it_is_not_wanted(reaso
 
 def test_the_message_says_what_helps():
     memory = Memory(peak_bytes=6_200_000_000, limit_gb=5.0, oom_kills=1)
-    crash = judge(reply=None, exit=CRASHED, stop=None, core_hint="its core is at /cores").message
-    assert crash.startswith("killed by SIGSEGV") and crash.endswith("its core is at /cores")
+    crash = judge(reply=None, exit=CRASHED, stop=None).message
+    assert crash.startswith("killed by SIGSEGV") and crash.endswith(outcomes.core_hint(False))
     for outcome in (
         judge(reply=None, exit=KILLED, stop=None, memory=memory),
         judge(reply=Failure(failure_class="memory", message="out of memory"), exit=KILLED, stop=None, memory=memory),
@@ -64,11 +64,11 @@ def test_the_message_says_what_helps():
 
 
 def test_where_a_core_is_or_how_to_get_one(monkeypatch, tmp_path):
-    monkeypatch.setattr(core_files, "PATTERN", tmp_path / "core_pattern")
-    core_files.PATTERN.write_text("|/usr/lib/systemd/systemd-coredump %P\n")
-    assert core_files.hint(True) == "its core went to `/usr/lib/systemd/systemd-coredump`"
-    core_files.PATTERN.write_text("/var/cores/%p\n")
-    assert core_files.hint(True) == "its core is at /var/cores/%p"
-    core_files.PATTERN.write_text("core\n")
-    assert "core_pattern" in core_files.hint(True)
-    assert "no core was written" in core_files.hint(False)
+    monkeypatch.setattr(outcomes, "CORE_PATTERN", tmp_path / "core_pattern")
+    outcomes.CORE_PATTERN.write_text("|/usr/lib/systemd/systemd-coredump %P\n")
+    assert outcomes.core_hint(True) == "its core went to `/usr/lib/systemd/systemd-coredump`"
+    outcomes.CORE_PATTERN.write_text("/var/cores/%p\n")
+    assert outcomes.core_hint(True) == "its core is at /var/cores/%p"
+    outcomes.CORE_PATTERN.write_text("core\n")
+    assert "core_pattern" in outcomes.core_hint(True)
+    assert "no core was written" in outcomes.core_hint(False)

@@ -8,7 +8,7 @@ import pytest
 
 from tasks_app.models import Task, TaskEvent
 from tests.workers.live import attempts, finished, spawn_one, wait_for
-from workers.process.progress_rate import EVERY_SEC, Pace
+from workers.process.channel import PROGRESS_EVERY_SEC, ProgressRate
 from workers.process.protocol import Progress
 
 pytestmark = pytest.mark.chaos
@@ -29,7 +29,7 @@ def test_a_flood_of_reports_costs_little_and_the_last_one_is_shown(workers):
     (attempt,) = attempts(task)
     assert told.count() <= 2 + attempt.wall_sec  # one a second
     assert told.last().detail["update"]["progress_metrics"] == {"number": 20_000.0}
-    assert Path(attempt.log_path).read_text().count("report") <= 2 + attempt.wall_sec / EVERY_SEC
+    assert Path(attempt.log_path).read_text().count("report") <= 2 + attempt.wall_sec / PROGRESS_EVERY_SEC
 
 
 def test_reports_are_brought_within_bounds():
@@ -41,7 +41,7 @@ def test_reports_are_brought_within_bounds():
 
 def test_the_first_report_is_passed_on_at_once_and_of_many_the_newest_a_little_later():
     passed: list[str] = []
-    pace = Pace(lambda fraction, message, metrics: passed.append(message))
+    pace = ProgressRate(lambda fraction, message, metrics: passed.append(message))
     for message in ("first", "second", "third"):
         pace.report(None, message, {})
     assert passed == ["first"]

@@ -115,33 +115,33 @@ def test_what_a_killed_spare_left_is_removed_and_what_a_living_one_uses_is_not(t
     dead.mkdir()
     assert prewarmed.sweep(tmp_path) == [dead]
     assert used.exists() and not dead.exists()
-    living.enclosure.close().wait(10)
-    living.forget_log()
+    living.handle.close().wait(10)
+    living.close_log()
     assert not used.exists()
 
 
 def test_an_idle_spare_is_ended_and_one_that_fails_is_not_started_again_at_once(tmp_path, monkeypatch, caplog):
     kept = prewarmed.directory(tmp_path)
-    bench = prewarmed.Bench(tmp_path, enabled=True, log_bytes_most=1 << 20)
-    bench.take(prewarmed.Kind(module="no_such_module", cores=1))
+    pool = prewarmed.SparePool(tmp_path, enabled=True, log_bytes_most=1 << 20)
+    pool.take(prewarmed.Kind(module="no_such_module", cores=1))
 
     def told() -> bool:
-        bench.tend(wanted=True)
+        pool.maintain(wanted=True)
         return "No module named 'no_such_module'" in caplog.text
 
     wait_for(told, 30)
-    bench.tend(wanted=True)
+    pool.maintain(wanted=True)
     wait_for(lambda: list(kept.iterdir()) == [])
-    bench.close()
+    pool.close()
 
     monkeypatch.setattr(prewarmed, "IDLE_SEC", 0.0)
-    idle = prewarmed.Bench(tmp_path, enabled=True, log_bytes_most=1 << 20)
+    idle = prewarmed.SparePool(tmp_path, enabled=True, log_bytes_most=1 << 20)
     idle.take(QUICK)
-    idle.tend(wanted=True)
+    idle.maintain(wanted=True)
     assert len(list(kept.iterdir())) == 1
-    idle.tend(wanted=True)
+    idle.maintain(wanted=True)
     wait_for(lambda: list(kept.iterdir()) == [])
-    idle.tend(wanted=True)
+    idle.maintain(wanted=True)
     assert list(kept.iterdir()) == []
     idle.close()
 

@@ -9,7 +9,7 @@ import pytest
 from tasks_app.operations.cancel import cancel
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import attempts, claim_for, finished, outcomes, spawn_one, wait_for, with_progress
-from workers.process import environment, memory, stacks
+from workers.process import environment, resources, stacks
 from workers.process.supervisor import ProcessExecution
 
 pytestmark = pytest.mark.chaos
@@ -45,7 +45,7 @@ def test_the_stacks_of_stopped_and_crashed_attempts_are_kept(workers):
 
 
 def test_on_a_host_that_runs_out_of_memory_no_moment_is_lost_for_stacks(workers, monkeypatch):
-    monkeypatch.setattr(memory, "FREE_FOR_STACKS_BYTES", 2**62)
+    monkeypatch.setattr(resources, "FREE_FOR_STACKS_BYTES", 2**62)
     spawn_one("eat-memory", {"memory_gb": 0.8})
     (claim,) = claim_for(make_worker(memory_gb=16.0), 1)
     var = workers.data.parent / "var"
@@ -75,4 +75,4 @@ def test_a_long_dump_keeps_its_head_and_its_tail():
     text = kept.text()
     assert text.startswith("first") and text.endswith("last") and "bytes left out" in text
     assert len(text) < 33_000
-    assert kept.news().endswith(b"last") and kept.news() == b""
+    assert kept.unlogged().endswith(b"last") and kept.unlogged() == b""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import faulthandler
-import fcntl
 import gc
 import importlib
 import os
@@ -17,7 +16,6 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -27,81 +25,12 @@ from tasks_app.engine import call_handler
 from tasks_app.engine.handler import DirectoryContext
 from workers.process import confine as confinement
 from workers.process import inputs, protocol
-from workers.process.progress_rate import Pace
-from workers.process.protocol import Begun, Failure, Progress, Ready, Reply, Request, Result, Said
+from workers.process.channel import Channel, Log, ProgressRate, high
+from workers.process.protocol import Failure, Progress, Ready, Reply, Request, Result, Started
 from workers.process.run_handler import failure_of, plain_result, product_notes, run_handler
 from workers.process.stacks import STACK_FD
 
 DENIED = os.strerror(errno.EACCES)
-
-
-HIGH_FD = 400
-"""Descriptors from here on are seldom closed by code that closes all that it may have inherited."""
-
-_write = os.write
-
-
-class Channel:
-    """The pipe to the worker, of this process alone: what a handler forks has nothing to say there."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._pipe = os.fstat(self._fd)
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-
-    def send(self, message: Said) -> None:
-        """Write one whole line, whichever thread calls. Raises OSError when the handler has closed the pipe."""
-        self._send(protocol.encode(message))
-
-    def reply(self, reply: Reply) -> None:
-        """Send how the attempt ended; a reply that cannot be written becomes a failure that says so."""
-        if os.getpid() != self._pid:
-            os._exit(0)
-        try:
-            line = protocol.encode(reply)
-        except Exception as error:
-            line = protocol.encode(failure_of(error))
-        if len(line) > protocol.LINE_BYTES_MOST:
-            message = (
-                f"the result has {len(line)} bytes as JSON, more than the {protocol.LINE_BYTES_MOST} that are kept"
-            )
-            line = protocol.encode(Failure(failure_class="error", message=message))
-        try:
-            self._send(line)
-        except OSError:
-            os._exit(protocol.CANNOT_REPLY)
-
-    def _send(self, content: bytes) -> None:
-        if os.getpid() != self._pid:
-            return
-        line = memoryview(content)
-        with self._lock:
-            if not os.path.samestat(os.fstat(self._fd), self._pipe):
-                raise OSError(errno.EBADF, "another file has taken the place of the pipe to the worker")
-            while line:
-                line = line[_write(self._fd, line) :]
-
-
-def high(fd: int) -> int:
-    """Return a duplicate of a descriptor where it is safer."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH_FD)
-
-
-class Log:
-    """The attempt's log, where it can be written to whatever the handler does with standard error."""
-
-    def __init__(self) -> None:
-        self._fd = 2
-
-    def keep(self, fd: int) -> None:
-        """Write to the file behind this descriptor from now on."""
-        self._fd = high(fd)
-
-    def write(self, text: str) -> None:
-        """Write a text; that it cannot be written is no reason to fail."""
-        with contextlib.suppress(OSError):
-            _write(self._fd, text.encode(errors="backslashreplace"))
 
 
 log = Log()
@@ -122,21 +51,21 @@ class ChildContext(DirectoryContext):
             memory_gb=request.memory_gb,
         )
         self._channel = channel
-        self._pace = Pace(self._tell)
+        self._rate = ProgressRate(self._send)
 
     def progress(self, fraction: float | None, message: str, **metrics: float) -> None:
-        self._pace.report(fraction, message, metrics)
+        self._rate.report(fraction, message, metrics)
 
     def finish_reporting(self) -> None:
         """Pass on what was reported last."""
-        self._pace.flush()
+        self._rate.flush()
 
-    def _tell(self, fraction: float | None, message: str, metrics: Mapping[str, float]) -> None:
-        news = Progress.of(fraction, message, metrics)
+    def _send(self, fraction: float | None, message: str, metrics: Mapping[str, float]) -> None:
+        progress = Progress.of(fraction, message, metrics)
         with contextlib.suppress(OSError, ValueError, AttributeError):  # standard output is the handler's to close
-            super().progress(news.fraction, news.message)
+            super().progress(progress.fraction, progress.message)
         with contextlib.suppress(OSError):
-            self._channel.send(news)
+            self._channel.send(progress)
 
 
 def main() -> NoReturn:
@@ -168,18 +97,18 @@ def main() -> NoReturn:
 
 
 def attempt(request: Request, channel: Channel, hand_over: Callable[[], object] | None) -> Reply:
-    """Settle into the attempt, run it and say how it went."""
-    began_in = str(Path.cwd())
-    settle_in(request)
+    """Move into the attempt's directory, run the handler and return how it ended."""
+    started_in = str(Path.cwd())
+    enter(request)
     if hand_over is not None:
         hand_over()
-    channel.send(Begun())
-    confine(request, began_in)
+    channel.send(Started())
+    confine(request, started_in)
     return execute(request, ChildContext(request, channel))
 
 
 def receive(fd: int) -> Request:
-    """Wait for the request, and let all output go to the attempt's log from then on; without one, end."""
+    """Wait for the request, and let all output go to the attempt's log from then on; without one, exit."""
     with socket.socket(fileno=fd) as pipe:
         _, fds, _, _ = socket.recv_fds(pipe, 16, 2)
     if len(fds) != 2:
@@ -193,38 +122,38 @@ def receive(fd: int) -> Request:
         return Request.model_validate_json(stream.read())
 
 
-def settle_in(request: Request) -> None:
+def enter(request: Request) -> None:
     """Work where the attempt works; what was loaded before keeps nothing of an earlier place."""
     os.environ.update(request.environment)
     tempfile.tempdir = None
     os.chdir(Path(request.attempt_dir) / "scratch")
 
 
-def confine(request: Request, began_in: str) -> None:
+def confine(request: Request, started_in: str) -> None:
     """Have the kernel refuse writes elsewhere, once the handler is imported: Python may store what it compiles.
 
-    A spare keeps the directory that it began in.
+    A spare keeps the directory that it started in.
     """
     if request.writable is None:
         return
-    with contextlib.suppress(BaseException):  # said again when it is called
+    with contextlib.suppress(BaseException):  # raised again when it is called
         call_handler.load(request.handler)
     try:
-        confinement.enter([*request.writable, began_in])
+        confinement.enter([*request.writable, started_in])
     except OSError as error:
         log.write(f"the kernel does not confine this attempt: {error}\n")
 
 
 def execute(request: Request, context: ChildContext) -> Reply:
-    """Run the handler and say how it went; raises nothing."""
+    """Run the handler and return how it ended; raises nothing."""
     log_path = Path(request.log_path)
-    begun_at = log_path.stat().st_size if log_path.is_file() else 0
+    log_offset = log_path.stat().st_size if log_path.is_file() else 0
 
     def finish(outcome: object) -> Result:
         # Tools that the handler let go of close their tables now, before anything is summed.
         gc.collect()
         if request.check_log is not None:
-            call_handler.resolve(request.check_log)(log_path, begun_at)
+            call_handler.resolve(request.check_log)(log_path, log_offset)
         return Result(result=plain_result(outcome), products=product_notes(context))
 
     given = inputs.find(request.params if request.watch_inputs else {}, context.attempt_dir)

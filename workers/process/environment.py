@@ -6,8 +6,10 @@ import contextlib
 import os
 from pathlib import Path
 
-from workers.process import orphan_reaper
+import psutil
 
+MARK = "ABSURD_ATTEMPT"
+"""By its value the processes of an attempt are found when its guardian was killed."""
 CHECKOUT = Path(__file__).resolve().parents[2]
 INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "LD_LIBRARY_PATH")
 THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -21,7 +23,7 @@ def of_child(*, mark: str, cores: int, scratch: Path, log_path: Path, var: Path)
         "MPLCONFIGDIR": str(cache / "matplotlib"),
         "MPLBACKEND": "Agg",
         "ABSURD_CASA_DATA": str(casa_data),
-        orphan_reaper.MARK: mark,
+        MARK: mark,
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONUNBUFFERED": "1",
     }
@@ -31,7 +33,7 @@ def of_child(*, mark: str, cores: int, scratch: Path, log_path: Path, var: Path)
 
 
 def of_attempt(*, scratch: Path, log_path: Path) -> dict[str, str]:
-    """Return what a spare is told only when it is given its attempt: HOME and TMPDIR lie in the scratch directory."""
+    """Return what a spare gets only with its attempt: HOME and TMPDIR lie in the scratch directory."""
     return {
         "HOME": str(scratch),
         "TMPDIR": str(scratch),
@@ -51,3 +53,14 @@ def make_shared(var: Path) -> None:
         (var / "cache" / name).mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(OSError):
         shared(var)[1].mkdir(parents=True, exist_ok=True)
+
+
+def kill_marked(mark: str) -> int:
+    """Kill every process of this user that carries the mark; return how many."""
+    killed = 0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == mark:
+                process.kill()
+                killed += 1
+    return killed

@@ -1,10 +1,10 @@
-"""Runs one child and leaves nobody behind: neither when it ends, nor when it is stopped, nor when the worker dies.
+"""Runs one child and leaves no process behind: not when it ends, nor when it is stopped, nor when the worker dies.
 
 Started by ``COMMAND REQUEST_FD REPLY_FD SCRATCH LOG_BYTES`` in a session of its own, without site-packages, so that it
 is small and soon there. Standard input is a pipe whose other end only the worker holds: a line ``stop SECONDS`` or
-``kill`` is an order, ``adopt JSON`` says where the attempt is that a spare was given, end of file means that the worker
-is gone. Standard output takes JSON lines for the worker, standard error is the attempt's log. As child subreaper the
-guardian inherits every orphan of the attempt, also those that called setsid.
+``kill`` is a command, ``adopt JSON`` says where the attempt of a spare is, end of file means that the worker is gone.
+Standard output takes JSON lines for the worker, standard error is the attempt's log. As child subreaper the guardian
+inherits every orphan of the attempt, also those that called setsid.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class Guardian:
     def start(self) -> None:
         """Start the child by fork and exec; this process has a single thread and has loaded nothing native."""
         libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        # A stopped guardian would not notice that the worker has died: the kernel continues it then.
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
@@ -73,13 +75,13 @@ class Guardian:
             try:
                 self._become_child(me)
             except BaseException as error:
-                note(f"the child could not be started: {error}\n".encode())
+                log(f"the child could not be started: {error}\n".encode())
             finally:
                 os._exit(127)
         for name, fd in self._fds.items():
             if name != STACK_FD:
                 os.close(fd)
-        tell({"type": "started", "pid": self.child})
+        send_report({"type": "started", "pid": self.child})
 
     def _claim_scratch(self) -> None:
         """Hold a lock on the scratch directory, by which a sweep knows that this process lives."""
@@ -93,11 +95,11 @@ class Guardian:
         if os.getppid() != guardian:
             os._exit(127)
         os.setsid()
-        # SIGTERM is how this process asks the child to end. SIGINT and SIGHUP stay ignored: whoever sends them to all
-        # processes of the worker wants it to drain, and the attempt may finish.
+        # SIGTERM is how this process asks the child to end. SIGINT and SIGHUP stay ignored: who sends them to all
+        # processes of a worker drains it, and the attempt may finish.
         for number in (signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
-        # Until faulthandler has it, a wish to see the stacks must not kill the child.
+        # Until faulthandler has it, a request for the stacks must not kill the child.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123 - pathlib would be loaded for this alone
             score.write(CHILD_OOM_SCORE)
@@ -111,13 +113,13 @@ class Guardian:
         os.execve(sys.executable, [sys.executable, "-P", "-m", "workers.process.child"], os.environ | named)  # noqa: S606
 
     def watch(self) -> None:
-        """Return when the child has ended, having obeyed what the worker ordered in the meantime."""
+        """Return when the child has ended, having carried out the commands of the worker in the meantime."""
         poller = select.poll()
         poller.register(0, select.POLLIN)
         poller.register(os.pidfd_open(self.child), select.POLLIN)
         while self._status is None:
             for fd, _ in poller.poll(1000 * self._wait_sec()):
-                if fd == 0 and not self._obey():
+                if fd == 0 and not self._read_commands():
                     poller.unregister(0)
             self._reap()
             self._log_is_busy = self._log.trim()
@@ -130,15 +132,15 @@ class Guardian:
             return look_sec
         return min(look_sec, max(0.0, self._kill_at - time.monotonic()))
 
-    def _obey(self) -> bool:
-        """Carry out the orders on standard input; return False at its end."""
-        orders = os.read(0, 1 << 16)
-        if not orders:
+    def _read_commands(self) -> bool:
+        """Carry out the commands on standard input; return False at its end."""
+        commands = os.read(0, 1 << 16)
+        if not commands:
             self._kill_at = time.monotonic()
             return False
-        *whole, self._partial = (self._partial + orders).split(b"\n")
-        for order in whole:
-            word, _, rest = order.decode().partition(" ")
+        *whole, self._partial = (self._partial + commands).split(b"\n")
+        for command in whole:
+            word, _, rest = command.decode().partition(" ")
             if word == "kill":
                 self._kill_at = time.monotonic()
             elif word == "stop" and self._kill_at is None:
@@ -162,14 +164,14 @@ class Guardian:
     def _ask_to_end(self) -> None:
         """Have the child write the stacks of its threads, then ask everyone to end."""
         everyone = descendants(os.getpid())
-        self._stacks.ask(self.child, everyone)
+        self._stacks.request(self.child, everyone)
         self._log_stacks()
         for pid in everyone:
             send(pid, signal.SIGTERM)
 
     def _log_stacks(self) -> None:
-        if news := self._stacks.news():
-            note(b"\nstacks of the attempt's threads:\n" + news)
+        if text := self._stacks.unlogged():
+            log(b"\nstacks of the attempt's threads:\n" + text)
 
     def kill_everyone(self) -> int:
         """Kill every descendant and return how many there were besides the child.
@@ -204,14 +206,14 @@ class Guardian:
                 self._status = status
 
     def report(self, orphans: int) -> None:
-        """Tell the worker how the child ended and what the attempt used."""
+        """Report to the worker how the child ended and what the attempt used."""
         import resource
 
         self._log_stacks()
         self._log.finish()
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         code = os.waitstatus_to_exitcode(self._status) if self._status is not None else None
-        tell(
+        send_report(
             {
                 "type": "exited",
                 "exit_code": code if code is not None and code >= 0 else None,
@@ -235,7 +237,7 @@ class Guardian:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def note(text: bytes) -> None:
+def log(text: bytes) -> None:
     """Write into the attempt's log, which a full disk may refuse."""
     try:
         os.write(2, text)
@@ -243,7 +245,7 @@ def note(text: bytes) -> None:
         return
 
 
-def tell(message: dict[str, object]) -> None:
+def send_report(message: dict[str, object]) -> None:
     """Write one line to the worker, which may be dead."""
     try:
         os.write(1, json.dumps(message).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""A guardian and its child, as the worker holds them: given an attempt at once, or later when kept as a spare."""
+"""The pipes between the worker and one guardian with its child, which get an attempt at once, or later as a spare."""
 
 from __future__ import annotations
 
@@ -8,32 +8,57 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.process import guardian, process_tree, resources, stacks
-from workers.process.pipes import Lines
+from workers.process import guardian, process_tree, protocol, resources, stacks
 from workers.process.protocol import Request
 from workers.process.resources import Usage
 
+READ_BYTES = 1 << 16
+
+
+class Lines:
+    """The whole lines that have arrived on a pipe, read without waiting."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._partial = b""
+        self.at_end = False
+        os.set_blocking(fd, False)
+
+    def read(self) -> Iterator[bytes]:
+        """Yield the lines that can be read now. Raises ValueError for one that is longer than any message."""
+        while not self.at_end:
+            try:
+                chunk = os.read(self.fd, READ_BYTES)
+            except BlockingIOError:
+                return
+            self.at_end = not chunk
+            *whole, self._partial = (self._partial + chunk).split(b"\n")
+            if len(self._partial) > protocol.LINE_BYTES_MOST:
+                raise ValueError(f"a message is longer than {protocol.LINE_BYTES_MOST} bytes")
+            yield from whole
+
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """In what a child is started."""
+class ChildOptions:
+    """How a child is started."""
 
     mark: str
-    """By which its processes are found when its guardian has been killed."""
+    """The mark in their environment by which its processes are found when its guardian has been killed."""
     environment: dict[str, str]
     scratch: Path
     log_bytes_most: int
 
 
-class Enclosure:
-    """The pipes to one guardian and one child."""
+class ChildHandle:
+    """One guardian and one child."""
 
-    def __init__(self, surroundings: Surroundings, log_fd: int) -> None:
+    def __init__(self, options: ChildOptions, log_fd: int) -> None:
         """Start both; takes what they print before they are given an attempt to `log_fd`. Raises OSError."""
-        self.mark = surroundings.mark
+        self.mark = options.mark
         self.was_spare = False
         self.base = Usage()
         """What had been used before the attempt."""
@@ -44,15 +69,15 @@ class Enclosure:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, guardian.STOP_SIGNALS)
         try:
             self.guardian: subprocess.Popen[bytes] = subprocess.Popen(
-                [*guardian.COMMAND, *map(str, handed), str(surroundings.scratch), str(surroundings.log_bytes_most)],
+                [*guardian.COMMAND, *map(str, handed), str(options.scratch), str(options.log_bytes_most)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_fd,
                 bufsize=0,
                 pass_fds=handed,
                 start_new_session=True,
-                cwd=surroundings.scratch,
-                env=surroundings.environment,
+                cwd=options.scratch,
+                env=options.environment,
             )
         except OSError:
             os.close(reply_read)
@@ -79,13 +104,13 @@ class Enclosure:
             if self.was_spare:
                 self.base = resources.measure(self.guardian.pid)
                 adopt = {"log": request.log_path, "scratch": f"{request.attempt_dir}/scratch"}
-                self.order(f"adopt {json.dumps(adopt)}")
+                self.command(f"adopt {json.dumps(adopt)}")
             socket.send_fds(self._request_socket, [b"run"], [fd, log_fd], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         finally:
             os.close(fd)
 
-    def order(self, text: str) -> None:
-        """Tell the guardian what to do; it may have ended."""
+    def command(self, text: str) -> None:
+        """Send a command to the guardian, which may have ended."""
         if self.guardian.stdin is not None and not self.guardian.stdin.closed:
             with contextlib.suppress(BrokenPipeError):
                 self.guardian.stdin.write(f"{text}\n".encode())
@@ -100,7 +125,7 @@ class Enclosure:
         return [line for pid in alive if (line := stacks.wait_of(f"/proc/{pid}"))]
 
     def close(self) -> subprocess.Popen[bytes]:
-        """Close the pipes, at which the guardian ends everybody; return it, to be reaped later."""
+        """Close the pipes, at which the guardian ends all processes; return it, to be reaped later."""
         os.close(self.replies.fd)
         self._request_socket.close()
         for pipe in (self.guardian.stdin, self.guardian.stdout):

@@ -8,10 +8,10 @@ from pathlib import Path
 CPU_STEP_SEC = 0.05
 """Less processor time than this between two looks is what waiting costs, not work."""
 LOOK_VALID_SEC = 10.0
-"""A log that could not be looked at for longer, because its file system hangs, tells nothing about the attempt."""
+"""A log that could not be looked at for longer, because its file system hangs, says nothing about the attempt."""
 
 
-class Silence:
+class IdleClock:
     """Remembers when the last sign of work was seen."""
 
     def __init__(self, log: Path) -> None:
@@ -20,8 +20,8 @@ class Silence:
         self._log_bytes = -1
         self._cpu_sec = 0.0
 
-    def broken(self) -> None:
-        """Take note of a sign of work, such as a progress message."""
+    def reset(self) -> None:
+        """Count from now, because of a sign of work such as a progress message."""
         self._last_sign_at = time.monotonic()
 
     def look_at_log(self) -> None:
@@ -32,18 +32,18 @@ class Silence:
             log_bytes = self._log_bytes
         if log_bytes != self._log_bytes:
             self._log_bytes = log_bytes
-            self.broken()
+            self.reset()
         self._log_looked_at = time.monotonic()
 
-    def look(self, cpu_sec: float) -> float:
+    def idle_sec(self, cpu_sec: float) -> float:
         """Return for how many seconds there was no sign, given the processor time used so far.
 
-        While nobody can look at the log, the seconds do not count.
+        While the log cannot be looked at, the seconds do not count.
         """
         now = time.monotonic()
         if cpu_sec - self._cpu_sec > CPU_STEP_SEC or cpu_sec < self._cpu_sec:
             self._cpu_sec = cpu_sec
-            self.broken()
+            self.reset()
         elif now - self._log_looked_at > LOOK_VALID_SEC:
-            self.broken()
+            self.reset()
         return now - self._last_sign_at

@@ -33,12 +33,12 @@ class Inputs:
         now: dict[str, Look] = {}
         for path in self.paths:
             now.update(_look(path))
-        told = []
+        changes = []
         for path in sorted(self.files.keys() | now.keys()):
             before, after = self.files.get(path), now.get(path)
             if before != after:
-                told.append(f"{path} {_difference(before, after)}")
-        return told
+                changes.append(f"{path} {_difference(before, after)}")
+        return changes
 
 
 def find(params: Mapping[str, Any], attempt_dir: Path) -> Inputs:

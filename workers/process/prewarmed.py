@@ -15,26 +15,32 @@ import shutil
 import subprocess
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+from tasks_app.engine import registry
+from tasks_app.models import Task, TaskStatus
+from tasks_app.postgresql.clock import DatabaseNow
 from workers import host_size
 from workers.process import environment, protocol
-from workers.process.handle import Enclosure, Surroundings
+from workers.process.handle import ChildHandle, ChildOptions
 
 IDLE_SEC = 600.0
 """A spare that nobody has needed for so long is ended, until the next attempt shows that there is work again."""
 FREE_BYTES_LEAST = 2_000_000_000
 TRY_AGAIN_SEC = 60.0
-LEAVE_SEC = 2.0
-LAST_WORDS_BYTES = 2000
+CLOSE_SEC = 2.0
+LOOKED_AT_MOST = 1000
+OUTPUT_TAIL_BYTES = 2000
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What a spare is good for."""
+    """Which attempts can use a spare."""
 
     module: str
     cores: int
@@ -48,14 +54,14 @@ class Spare:
         scratch = directory(var) / str(mark)
         scratch.mkdir(parents=True)
         self.kind = kind
-        self.began_at = time.monotonic()
+        self.started_at = time.monotonic()
         self.ready = False
         self._log_fd = os.memfd_create("spare-log")
         own = environment.of_child(
             mark=str(mark), cores=kind.cores, scratch=scratch, log_path=scratch / "casa.log", var=var
         )
-        self.enclosure = Enclosure(
-            Surroundings(
+        self.handle = ChildHandle(
+            ChildOptions(
                 mark=str(mark),
                 environment=own | {protocol.WARM: kind.module},
                 scratch=scratch,
@@ -63,32 +69,32 @@ class Spare:
             ),
             self._log_fd,
         )
-        self.enclosure.was_spare = True
+        self.handle.was_spare = True
 
     def look(self) -> bool:
-        """Take in whether it is ready; return whether it lives."""
+        """Read whether it is ready; return whether it lives."""
         with contextlib.suppress(ValueError):
-            for line in self.enclosure.replies.read():
-                self._hear(protocol.decode(line))
-        return not self.enclosure.replies.at_end and self.enclosure.guardian.poll() is None
+            for line in self.handle.replies.read():
+                message = protocol.decode(line)
+                if isinstance(message, protocol.Ready):
+                    self.ready = True
+                    after_sec = time.monotonic() - self.started_at
+                    logger.info(
+                        "warm spare is ready pid=%d module=%s after_sec=%.1f", message.pid, self.kind.module, after_sec
+                    )
+        return not self.handle.replies.at_end and self.handle.guardian.poll() is None
 
-    def _hear(self, message: protocol.Said) -> None:
-        if isinstance(message, protocol.Ready):
-            self.ready = True
-            took_sec = time.monotonic() - self.began_at
-            logger.info("warm spare is ready pid=%d module=%s after_sec=%.1f", message.pid, self.kind.module, took_sec)
-
-    def forget_log(self) -> None:
-        """Let go of what it printed while it was a spare."""
+    def close_log(self) -> None:
+        """Drop what it printed while it was a spare."""
         os.close(self._log_fd)
 
-    def last_words(self) -> str:
+    def output_tail(self) -> str:
         """Return the end of what it printed."""
-        start = max(0, os.fstat(self._log_fd).st_size - LAST_WORDS_BYTES)
-        return os.pread(self._log_fd, LAST_WORDS_BYTES, start).decode(errors="replace").strip()
+        start = max(0, os.fstat(self._log_fd).st_size - OUTPUT_TAIL_BYTES)
+        return os.pread(self._log_fd, OUTPUT_TAIL_BYTES, start).decode(errors="replace").strip()
 
 
-class Bench:
+class SparePool:
     """Keeps one spare of the kind that was asked for last."""
 
     def __init__(self, var: Path, *, enabled: bool, log_bytes_most: int) -> None:
@@ -100,7 +106,7 @@ class Bench:
         self._not_before = 0.0
         self._ending: list[subprocess.Popen[bytes]] = []
 
-    def take(self, kind: Kind | None) -> Enclosure | None:
+    def take(self, kind: Kind | None) -> ChildHandle | None:
         """Return the spare if it is ready and of this kind, and want another one."""
         if kind is None or not self._enabled:
             return None
@@ -109,39 +115,39 @@ class Bench:
         if spare is None or spare.kind != kind or not spare.look() or not spare.ready:
             return None
         self._spare = None
-        spare.forget_log()
-        return spare.enclosure
+        spare.close_log()
+        return spare.handle
 
     def expect(self, kind: Kind | None) -> None:
-        """Have a spare of this kind made ready before an attempt asks for one."""
+        """Prepare a spare of this kind before an attempt asks for one."""
         self._wanted = self._wanted or kind
 
-    def tend(self, *, wanted: bool) -> None:
+    def maintain(self, *, wanted: bool) -> None:
         """Start, replace or end the spare, as it is needed; none is needed while the worker drains."""
         self._ending = [guardian for guardian in self._ending if guardian.poll() is None]
         spare = self._spare
         if spare is not None and not spare.look():
-            logger.warning("the warm spare ended by itself: %s", spare.last_words())
+            logger.warning("the warm spare ended by itself: %s", spare.output_tail())
             self._end()
             self._not_before = time.monotonic() + TRY_AGAIN_SEC
-        elif spare is not None and time.monotonic() - spare.began_at > IDLE_SEC:
+        elif spare is not None and time.monotonic() - spare.started_at > IDLE_SEC:
             self._wanted = None
         if self._spare is not None and (not wanted or self._spare.kind != self._wanted):
             self._end()
         if self._spare is None and wanted and self._wanted is not None and self._may_start():
             self._start(self._wanted)
 
-    def discard(self, enclosure: Enclosure) -> None:
+    def discard(self, handle: ChildHandle) -> None:
         """End one that died before it began its attempt."""
-        self._ending.append(enclosure.close())
+        self._ending.append(handle.close())
 
     def close(self) -> None:
-        """End the spare, and give what still clears away a moment."""
+        """End the spare, and wait a moment for guardians that still clean up."""
         self._enabled = False
         self._end()
         for guardian in self._ending:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                guardian.wait(LEAVE_SEC)
+                guardian.wait(CLOSE_SEC)
 
     def _may_start(self) -> bool:
         if not self._enabled or time.monotonic() < self._not_before:
@@ -158,8 +164,8 @@ class Bench:
     def _end(self) -> None:
         spare, self._spare = self._spare, None
         if spare is not None:
-            self._ending.append(spare.enclosure.close())
-            spare.forget_log()
+            self._ending.append(spare.handle.close())
+            spare.close_log()
 
 
 def directory(var: Path) -> Path:
@@ -181,3 +187,23 @@ def sweep(var: Path) -> list[Path]:
             finally:
                 os.close(fd)
     return removed
+
+
+def kind_used_last(queue_names: Sequence[str]) -> Kind | None:
+    """Return the kind of spare that fits what these queues run, else ended while a spare may idle, else hold.
+
+    None where nothing of the kind is found among the newest of each.
+    """
+    own = Task.objects.filter(queue_id__in=queue_names)
+    ended_since = DatabaseNow() - timedelta(seconds=IDLE_SEC)
+    newest = (
+        own.filter(status=TaskStatus.CLAIMED).order_by("-id"),
+        Task.objects.filter(completed_at__gt=ended_since).order_by("-completed_at", "-id"),
+        own.filter(status=TaskStatus.PENDING).order_by("-id"),
+    )
+    for tasks in newest:
+        for queue, task_name, cores in tasks.values_list("queue_id", "task_name", "cores")[:LOOKED_AT_MOST]:
+            spec = registry.find(task_name)
+            if queue in queue_names and spec is not None and spec.warm is not None:
+                return Kind(module=spec.warm, cores=cores)
+    return None

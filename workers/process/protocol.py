@@ -1,4 +1,4 @@
-"""What worker and child say to each other: one request, progress lines, one reply. JSON, versioned, on inherited pipes.
+"""The messages between worker and child: one request, progress lines, one reply. JSON, versioned, on inherited pipes.
 
 Never on stdout, which belongs to whatever native code wants to print. No Django here: the child imports this module.
 """
@@ -73,10 +73,10 @@ class Ready(Message):
     pid: int
 
 
-class Begun(Message):
+class Started(Message):
     """The child has taken its request: from here on its end is the attempt's end."""
 
-    type: Literal["begun"] = "begun"
+    type: Literal["started"] = "started"
 
 
 class ProductNote(Message):
@@ -135,9 +135,9 @@ class Failure(Message):
 
 Reply = Result | Failure
 
-Said = Ready | Begun | Progress | Result | Failure
+ChildMessage = Ready | Started | Progress | Result | Failure
 
-_MESSAGES: TypeAdapter[Said] = TypeAdapter(Annotated[Said, Field(discriminator="type")])
+_MESSAGES: TypeAdapter[ChildMessage] = TypeAdapter(Annotated[ChildMessage, Field(discriminator="type")])
 
 
 def _number(value: object) -> float | None:
@@ -153,11 +153,11 @@ def _first(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
     return list(islice(metrics.items(), METRICS_MOST))
 
 
-def encode(message: Said) -> bytes:
+def encode(message: ChildMessage) -> bytes:
     """Return the message as one line."""
     return message.model_dump_json().encode() + b"\n"
 
 
-def decode(line: bytes) -> Said:
+def decode(line: bytes) -> ChildMessage:
     """Return the message of a line. Raises ValueError when it is none."""
     return _MESSAGES.validate_json(line)

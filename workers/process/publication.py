@@ -1,4 +1,4 @@
-"""Where an attempt works, and how its products come to be where others look for them.
+"""Where an attempt works and logs, and how its products come to be where others look for them.
 
 ``<root>/.attempts/<task>-<attempt>-<token>/`` holds ``products/``, ``scratch/`` and the note ``attempt.json``. On
 completion ``products/`` is renamed to ``<root>/<task name>/<name>.<token>/``, a path that no other attempt can have.
@@ -15,10 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from tasks_app import cleaning
 from tasks_app.engine.worker_calls import Claim
+from tasks_app.files.private_directories import make_private
 
 ATTEMPTS = ".attempts"
 NOTE = "attempt.json"
+TAIL_LINES = 200
+TAIL_BYTES = 64 * 1024
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,99}")
 
 
@@ -104,6 +108,28 @@ def tidy(places: Places, *, keep_products: bool) -> None:
     shutil.rmtree(places.attempt_dir, ignore_errors=True)
 
 
+def log_path_of(var: Path, claim: Claim) -> Path:
+    """Return where the attempt's log is kept: ``<var>/log/attempts/<task id>/<attempt>.log``."""
+    return var / "log" / "attempts" / str(claim.task_id) / f"{claim.attempt}.log"
+
+
+def open_log(path: Path) -> int:
+    """Make the log and return a descriptor that always writes at its end, however many processes share it."""
+    make_private(path.parent)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+
+def log_tail(path: Path) -> str:
+    """Return the last lines of a log, or nothing when it cannot be read."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            text = log.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return cleaning.text("\n".join(text.splitlines()[-TAIL_LINES:]), TAIL_BYTES)
+
+
 def _fsync_directory(directory: Path) -> None:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -113,7 +139,7 @@ def _fsync_directory(directory: Path) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leftover:
+class OldAttempt:
     """An attempt directory found on the disk, with what its note says."""
 
     places: Places
@@ -121,7 +147,7 @@ class Leftover:
     age_sec: float
 
 
-def leftovers(root: Path, now: float) -> list[Leftover]:
+def old_attempts(root: Path, now: float) -> list[OldAttempt]:
     """Return the attempt directories below a root that carry a readable note, newest first."""
     found = []
     for note in (root / ATTEMPTS).glob(f"*/{NOTE}"):
@@ -134,5 +160,5 @@ def leftovers(root: Path, now: float) -> list[Leftover]:
         # A handler can write into its attempt directory: what the note says must be a place that was the attempt's.
         if places.published_dir.parent.parent != root or places.published_dir.suffix != f".{str(token)[:8]}":
             continue
-        found.append(Leftover(places=places, claim_token=token, age_sec=age_sec))
-    return sorted(found, key=lambda leftover: leftover.age_sec)
+        found.append(OldAttempt(places=places, claim_token=token, age_sec=age_sec))
+    return sorted(found, key=lambda each: each.age_sec)

@@ -1,4 +1,4 @@
-"""What the processes of an attempt use, read from /proc: a few small files each.
+"""What the processes of an attempt use, read from /proc, and how much memory they may take.
 
 What a process has used counts on after its end in the parent that waited for it, so nothing is lost when a helper of
 the handler ends. The final figures are the kernel's own account, which the guardian reports (`getrusage`).
@@ -10,13 +10,18 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from tasks_app.engine.worker_calls import Claim
+from workers import host_size
 from workers.process import process_tree
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS_PER_SEC = os.sysconf("SC_CLK_TCK")
 LOOK_AGAIN_SEC = 0.5
 READ_AGAIN_SEC = 30.0
+FREE_FOR_STACKS_BYTES = 2_000_000_000
+"""Taking the stacks may need 0.3 s, in which a greedy attempt can touch another gigabyte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,3 +110,27 @@ def _ticks(pid: int, *, ended_only: bool = False) -> int:
 def _content(path: str) -> bytes:
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - every second for each process: Path costs twice as much
         return file.read(4096)
+
+
+def ceiling_gb(claim: Claim, host_memory_gb: float) -> float:
+    """Return the memory at which an attempt is stopped.
+
+    A declaration is for admission and an estimate: the first attempt may take twice as much, each further one twice as
+    much as the last, up to the host's share.
+    """
+    return max(claim.memory_gb, min(host_memory_gb, claim.memory_gb * 2.0**claim.attempt))
+
+
+def stacks_can_be_taken() -> bool:
+    """Return whether the host can bear what a greedy attempt may take while its stacks are written."""
+    return host_size.free_bytes() > FREE_FOR_STACKS_BYTES
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed on this host for want of memory."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0

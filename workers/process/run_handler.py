@@ -1,4 +1,4 @@
-"""Call a handler and put what comes of it into words that the protocol knows. No Django: the child uses it too."""
+"""Call a handler and return its end as a message of the protocol. No Django: the child uses it too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["failure_of", "plain_result", "product_notes", "run_handler"]
 
 
 def run_handler(path: str, params: Mapping[str, Any], context: Context, finish: Callable[[object], Result]) -> Reply:
-    """Run the handler at `package.module:function` and say how it went; raises nothing.
+    """Run the handler at `package.module:function` and return how it ended; raises nothing.
 
     `finish` turns what the handler returned into the reply; what it raises is the handler's failure.
     """

@@ -26,10 +26,10 @@ class Stacks:
     def __init__(self) -> None:
         self.fd = os.memfd_create("stacks")
         self._threads = ""
-        self._told_bytes = 0
+        self._logged_bytes = 0
 
-    def ask(self, child: int, others: set[int]) -> None:
-        """Have the child write its stacks and note what its threads, and other processes of the attempt, wait for."""
+    def request(self, child: int, others: set[int]) -> None:
+        """Let the child write its stacks, and keep what its threads and the attempt's other processes wait for."""
         self._threads = _waits(child, others)
         before = last = os.fstat(self.fd).st_size
         send(child, signal.SIGUSR1)
@@ -41,10 +41,10 @@ class Stacks:
                 return
             last = size
 
-    def news(self) -> bytes:
+    def unlogged(self) -> bytes:
         """Return what has been written since the last call, shortened, for the log."""
-        since, self._told_bytes = self._told_bytes, os.fstat(self.fd).st_size
-        return self._read(since, self._told_bytes)
+        since, self._logged_bytes = self._logged_bytes, os.fstat(self.fd).st_size
+        return self._read(since, self._logged_bytes)
 
     def text(self) -> str:
         """Return everything, shortened, followed by what the threads waited for."""

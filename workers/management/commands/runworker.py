@@ -1,4 +1,4 @@
-"""Claim tasks and run each in a guarded process of its own, until told to stop."""
+"""Claim tasks and run each in a guarded process of its own, until asked to stop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from tasks_app.management.output import PrintingCommand
 from tasks_app.postgresql import outages
 from workers import options
 from workers.process.publication import NoPublishRoot
-from workers.recycling import start_anew
-from workers.worker import Loop
+from workers.worker import WorkerLoop, replace_process
 
 
 class Command(PrintingCommand):
@@ -35,8 +34,8 @@ class Command(PrintingCommand):
             raise CommandError("--database-url only works on the command line, where manage.py reads it first")
         try:
             self._refuse_while_disabled()
-            if Loop(options.from_parsed(parsed)).run():
-                start_anew()
+            if WorkerLoop(options.from_parsed(parsed)).run():
+                replace_process()
         except NoPublishRoot as error:
             raise CommandError(str(error)) from None
         except ProgrammingError as error:

@@ -1,9 +1,11 @@
-"""How an attempt ended, told from what the child replied, how it died, and what the supervisor had done to it. Pure."""
+"""How an attempt ended, decided from what the child replied, how it died, and what the supervisor had done to it."""
 
 from __future__ import annotations
 
+import resource
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from tasks_app import cleaning
@@ -12,19 +14,10 @@ from workers.process.guardian import STOP_SIGNALS
 from workers.process.protocol import Failure, ProductNote, Reply, Result
 
 StopClass = Literal["error", "timeout", "idle_timeout", "cancelled", "drained", "memory", "lost", "unavailable"]
-FailureClass = Literal[
-    "error",
-    "invalid",
-    "no_work",
-    "timeout",
-    "killed",
-    "memory",
-    "cancelled",
-    "drained",
-    "lost",
-    "idle_timeout",
-    "unavailable",
-]
+FailureClass = Literal[StopClass, "invalid", "no_work", "killed"]
+
+CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL})
+CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,19 +78,17 @@ class Memory:
     oom_kills: int = 0
     """How many processes the kernel killed for want of memory on this host while the attempt ran."""
 
-    @property
-    def told(self) -> str:
-        """The peak and the limit."""
+    def __str__(self) -> str:
         return f"its peak was {self.peak_bytes / 1e9:.2f} GB, its limit {self.limit_gb:.2f} GB"
 
 
 def judge(
-    *, reply: Reply | None, exit: Exit, stop: Stop | None, memory: Memory | None = None, core_hint: str = ""
+    *, reply: Reply | None, exit: Exit, stop: Stop | None, memory: Memory | None = None, started: bool = True
 ) -> Outcome:
-    """Decide how the attempt ended.
+    """Decide how the attempt ended; `started` says whether the child had come as far as the handler.
 
     A result that arrived whole counts, even if the child crashed or was stopped right after it: the child sends it
-    last, when every output is on the disk. Only a wish to cancel, or a lost claim, goes before it.
+    last, when every output is on the disk. Only a request to cancel, or a lost claim, goes before it.
     """
     if stop is not None and (stop.failure_class in ("cancelled", "lost") or not isinstance(reply, Result)):
         return Outcome(failure_class=stop.failure_class, message=stop.message)
@@ -106,35 +97,49 @@ def judge(
     if isinstance(reply, Failure):
         message = reply.message
         if reply.failure_class == "memory" and memory is not None:
-            message = f"{message} ({memory.told})"
+            message = f"{message} ({memory})"
         return Outcome(failure_class=reply.failure_class, message=message, traceback=reply.traceback, final=reply.final)
-    return _silent_end(exit, memory or Memory(), core_hint)
-
-
-def _silent_end(exit: Exit, memory: Memory, core_hint: str) -> Outcome:
-    """Judge a child that ended by itself without a reply."""
-    if exit.signal == signal.SIGKILL and memory.oom_kills:
-        message = f"killed by the kernel, which ran out of memory ({memory.told})"
-        return Outcome(failure_class="memory", message=message)
     if exit.signal is not None:
-        hint = ""
-        if exit.signal in CRASHES:
-            hint = f", a crash in native code: its stack is kept and ends the log; {core_hint}".rstrip("; ")
-        elif exit.signal in (signal.SIGKILL, *STOP_SIGNALS):
-            hint = ", by somebody outside the queue"
-        return Outcome(failure_class="killed", message=f"killed by {signal_name(exit.signal)}{hint}")
+        return _killed(exit, exit.signal, memory or Memory())
     if exit.exit_code == protocol.CANNOT_REPLY:
         message = "the handler closed the pipe to the worker, so that its result could not be sent"
         return Outcome(failure_class="error", message=message)
+    if exit.exit_code is not None and not started:
+        message = f"the child process exited with code {exit.exit_code} before it reached the handler: see its log"
+        return Outcome(failure_class="unavailable", message=message)
     if exit.exit_code is not None:
-        return Outcome(
-            failure_class="error",
-            message=f"the handler's process exited with code {exit.exit_code} before it had a result",
-        )
+        message = f"the handler's process exited with code {exit.exit_code} before it had a result"
+        return Outcome(failure_class="error", message=message)
     return Outcome(failure_class="killed", message="the attempt's guardian was killed")
 
 
-CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL})
+def _killed(exit: Exit, number: int, memory: Memory) -> Outcome:
+    if number == signal.SIGKILL and memory.oom_kills:
+        message = f"killed by the kernel, which ran out of memory ({memory})"
+        return Outcome(failure_class="memory", message=message)
+    hint = ""
+    if number in CRASHES:
+        hint = f", a crash in native code: its stack is kept and ends the log; {core_hint(exit.core_dumped)}"
+    elif number in (signal.SIGKILL, *STOP_SIGNALS):
+        hint = ", by a process outside the queue"
+    return Outcome(failure_class="killed", message=f"killed by {signal_name(number)}{hint}")
+
+
+def core_hint(dumped: bool) -> str:
+    """Return where the core of a crashed child is, or how to get one at the next crash."""
+    try:
+        pattern = CORE_PATTERN.read_text().strip()
+    except OSError:
+        pattern = ""
+    if dumped and pattern.startswith("|"):
+        return f"its core went to `{pattern[1:].split(' ', 1)[0]}`"
+    if dumped and pattern.startswith("/"):
+        return f"its core is at {pattern}"
+    if dumped:
+        return "its core went with its scratch directory: set kernel.core_pattern to an absolute path to keep it"
+    if resource.getrlimit(resource.RLIMIT_CORE)[0] == 0:
+        return "no core was written: start the worker with `ulimit -c unlimited` (LimitCORE=infinity) to get one"
+    return f"no core was written, though kernel.core_pattern is {pattern!r}"
 
 
 def signal_name(number: int) -> str:

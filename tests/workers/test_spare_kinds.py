@@ -10,8 +10,7 @@ from tasks_app.engine.worker_calls import AttemptReport
 from tasks_app.models import Queue, Task
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import claim_for, spawn_one
-from workers.process.prewarmed import IDLE_SEC, Kind
-from workers.warming import kind_used_last
+from workers.process.prewarmed import IDLE_SEC, Kind, kind_used_last
 
 pytestmark = pytest.mark.django_db
 QUEUE = "dsa110-pipeline"

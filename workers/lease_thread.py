@@ -1,4 +1,4 @@
-"""The thread that keeps the worker alive in the database: leases, heartbeat, orders, requests to cancel.
+"""The thread that keeps the worker's claims: leases, heartbeat, requests of operators to the worker or to cancel.
 
 It has a connection of its own, does nothing else, and waits in no statement for longer than a part of a lease, so that
 neither a slow statement nor a file system nor a full pipe costs a claim.
@@ -16,27 +16,27 @@ from django.db import ProgrammingError, connection, transaction
 from tasks_app.engine import worker_calls
 from tasks_app.models import Task, WorkerOrder
 from tasks_app.postgresql import outages
-from workers import db_connection, identity
+from workers import db_connection
 from workers.execution import Execution
-from workers.outcome import CANCELLED, LOST
+from workers.process.outcome import CANCELLED, LOST
+from workers.registration import HEARTBEAT_SEC
+from workers.service_manager import Notifier
 from workers.shared_state import SharedState
-from workers.systemd import Notifier
-from workers.timer import Timer
-from workers.worker_thread import WorkerThread
+from workers.worker_thread import Timer, WorkerThread
 
-WATCH_SEC = 1.0
+REQUESTS_SEC = 1.0
 STATEMENT_MOST_SEC = 5.0
 STATEMENT_LEAST_SEC = 0.25
-LEAVE_TRIES = 5
-LEAVE_AGAIN_SEC = 0.2
+STOP_TRIES = 5
+STOP_AGAIN_SEC = 0.2
 REGISTER_AGAIN_SEC = 0.5
 REFUSALS_MOST = 10
-"""So often the database may refuse to register the worker before that is a matter of versions."""
+"""After this many refusals to register the worker, the database does not fit this version."""
 _LIMIT = "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"
 
 
-class Leases(WorkerThread):
-    """Renews what the worker has claimed, reports for it, and takes in what operators want of it."""
+class LeaseThread(WorkerThread):
+    """Renews the leases of what the worker has claimed, sends its heartbeats, and reads the requests of operators."""
 
     def __init__(self, state: SharedState, notifier: Notifier, *, on_change: Callable[[], None]) -> None:
         super().__init__("leases")
@@ -44,9 +44,9 @@ class Leases(WorkerThread):
         self._notifier = notifier
         self._on_change = on_change
         self._link = db_connection.Link("renewing leases")
-        self._heartbeats = Timer(identity.HEARTBEAT_SEC)
+        self._heartbeats = Timer(HEARTBEAT_SEC)
         self._renewals = Timer(settings.ABSURD_LEASE_SEC / 3)
-        self._watch = Timer(WATCH_SEC)
+        self._requests = Timer(REQUESTS_SEC)
         self._refusals = 0
         self.refused: ProgrammingError | None = None
         """Why the worker could not even be registered: the database does not fit this version."""
@@ -58,42 +58,42 @@ class Leases(WorkerThread):
         self._link.longest_delay_sec = min(db_connection.LONGEST_DELAY_SEC, self._renewals.interval_sec / 2)
 
     def report_soon(self) -> None:
-        """Have the worker's row tell of a change at once."""
+        """Store a change in the worker's row at once."""
         self._heartbeats.hurry()
         self.wake()
 
     def wait_sec(self) -> float:
         if not self._link.up:
             return self._link.wait_sec
-        return min(self._heartbeats.wait_sec, self._renewals.wait_sec, self._watch.wait_sec)
+        return min(self._heartbeats.wait_sec, self._renewals.wait_sec, self._requests.wait_sec)
 
     def turn(self) -> None:
         if self._link.worth_trying:
             with self._link.guarded():
-                self._talk()
+                self._work()
 
     def finish(self) -> None:
-        for _ in range(LEAVE_TRIES):
+        for _ in range(STOP_TRIES):
             try:
                 with _limited(self._limit_sec):
-                    self._state.presence.leave()
+                    self._state.registration.stop()
                 return
             except Exception as error:
-                self.faults.note("reporting that the worker has stopped", error)
+                self.faults.record("reporting that the worker has stopped", error)
                 connection.close()
-                time.sleep(LEAVE_AGAIN_SEC)
+                time.sleep(STOP_AGAIN_SEC)
 
     @property
     def _limit_sec(self) -> float:
         return min(STATEMENT_MOST_SEC, max(STATEMENT_LEAST_SEC, self._renewals.interval_sec / 3))
 
-    def _talk(self) -> None:
+    def _work(self) -> None:
         """Do all that is due, leases first; what one statement waits for in vain must not keep the others back."""
         back = not self._link.up
         steps: list[tuple[bool, str, Callable[[], None]]] = [
             (self._renewals.due() or back, "renewing leases", self._renew),
-            (self._heartbeats.due() or back, "reporting the heartbeat", self._beat),
-            (self._watch.due() or back, "reading orders", self._look),
+            (self._heartbeats.due() or back, "sending the heartbeat", self._heartbeat),
+            (self._requests.due() or back, "reading requests", self._read_requests),
         ]
         outage: Exception | None = None
         for due, name, work in steps:
@@ -107,18 +107,18 @@ class Leases(WorkerThread):
                 if outages.is_outage(error) and work == self._renew:
                     outage = error
                 else:
-                    self._note_fault(name, error)
+                    self._record_fault(name, error)
         if outage is not None:
             raise outage
 
-    def _note_fault(self, name: str, error: Exception) -> None:
-        if not self._state.presence.registered:
-            self._heartbeats.due_in(REGISTER_AGAIN_SEC)
+    def _record_fault(self, name: str, error: Exception) -> None:
+        if not self._state.registration.registered:
+            self._heartbeats.hurry(REGISTER_AGAIN_SEC)
             self._refusals += isinstance(error, ProgrammingError)
             if isinstance(error, ProgrammingError) and self._refusals >= REFUSALS_MOST:
                 self.refused = error
                 self._on_change()
-        self.faults.note(name, error)
+        self.faults.record(name, error)
         connection.close_if_unusable_or_obsolete()
 
     def _renew(self) -> None:
@@ -134,33 +134,35 @@ class Leases(WorkerThread):
             elif execution.claim.task_id in renewal.cancel_requested:
                 _cancel(execution)
 
-    def _beat(self) -> None:
-        """Report, and see whether it is time to start anew."""
-        state, presence = self._state, self._state.presence
-        state.recycling.check(presence.rss_bytes)
-        was_registered = presence.registered
-        presence.beat(ending=state.ending, missing_roots=state.roots.missing, stop_signalled=state.orders.drain)
-        self._obey()
+    def _heartbeat(self) -> None:
+        """Report, and see whether the worker is to be recycled."""
+        state, registration = self._state, self._state.registration
+        state.check_age(registration.rss_bytes)
+        was_registered = registration.registered
+        registration.heartbeat(
+            ending=state.ending, missing_roots=state.roots.missing, stop_signalled=state.signals.drain
+        )
+        self._follow_order()
         self._notifier.ready()
         if not was_registered:
             self._on_change()
 
-    def _look(self) -> None:
-        """Read orders and requests to cancel, more often than leases need it: they take effect within a second."""
-        self._state.presence.look()
-        self._obey()
+    def _read_requests(self) -> None:
+        """Read what operators asked for, more often than leases need it: it takes effect within a second."""
+        self._state.registration.read_order()
+        self._follow_order()
         by_token = {execution.claim.claim_token: execution for execution in self._state.running}
         if by_token:
             asked = Task.objects.filter(claim_token__in=list(by_token), cancel_requested_at__isnull=False)
             for token in asked.values_list("claim_token", flat=True):
                 _cancel(by_token[token])
 
-    def _obey(self) -> None:
-        """Do what an operator ordered; pausing and draining are looked up where they matter."""
+    def _follow_order(self) -> None:
+        """Recycle when an operator asked for it; pausing and draining are looked up where they matter."""
         state = self._state
-        ordered = state.presence.ordered
-        if ordered == WorkerOrder.RECYCLE and not state.recycling.because:
-            state.recycling.order()
+        ordered = state.registration.ordered
+        if ordered == WorkerOrder.RECYCLE and not state.recycle_reason:
+            state.recycle("an operator requested it")
             self._heartbeats.hurry()
             self._on_change()
         busy = f"{len(state.undelivered)} of {state.options.concurrency} slots busy"

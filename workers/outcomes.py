@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 
 from django.db import Error
 
@@ -13,20 +14,41 @@ from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.models import Attempt
 from tasks_app.postgresql import outages
 from workers.execution import Execution
-from workers.outcome import FailureClass, Outcome, published_products
 from workers.process import publication
+from workers.process.outcome import FailureClass, Outcome, published_products
+from workers.threads import ThreadExecution
 
+GATHER_SEC = 0.01
 DISCONNECTS_MOST = 10
-"""So often the database answered and broke the connection when this outcome was sent: it is the outcome's fault."""
-
+"""After this many connections that broke when it was sent to an answering database, the outcome is at fault."""
 REFUSALS_MOST = 10
-"""So often an answering database refuses the statements: what lost a race with another transaction then succeeds."""
+"""An answering database may refuse the statements this often: what lost a race with another transaction succeeds."""
 
 logger = logging.getLogger(__name__)
 
 
+class Gathering:
+    """How long ended attempts may still wait for others. Only threads end many within a few milliseconds."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def wait_sec(self, executions: Collection[Execution]) -> float | None:
+        """Return the seconds to wait, 0 when it is time to store what has ended, None when nothing has."""
+        ended = [execution for execution in executions if execution.outcome is not None]
+        if not ended:
+            self._since = None
+            return None
+        more_to_come = any(isinstance(execution, ThreadExecution) and execution.running for execution in executions)
+        if not more_to_come or not all(isinstance(execution, ThreadExecution) for execution in ended):
+            return 0.0
+        if self._since is None:
+            self._since = time.monotonic()
+        return max(0.0, self._since + GATHER_SEC - time.monotonic())
+
+
 def deliver_together(executions: Sequence[Execution]) -> list[Execution]:
-    """Store the successes that need no more than their task's row in one transaction; return those done with.
+    """Store the successes that need no more than their task's row in one transaction; return those that are settled.
 
     What has been tried before, has products or belongs to a task name with rows of its own is left for `deliver`.
     """
@@ -65,11 +87,11 @@ def _is_simple(execution: Execution) -> bool:
 
 
 def deliver(execution: Execution) -> bool:
-    """Store the outcome; return whether the execution is done with. Raises what an outage raises."""
+    """Store the outcome; return whether it is settled. Raises what an outage raises."""
     outcome = execution.outcome
     if outcome is None:
         return False
-    if outcome.failure_class == "lost" or (execution.delivery_tries and _was_settled(execution)):
+    if outcome.failure_class == "lost" or (execution.delivery_tries and _was_stored(execution)):
         _tidy(execution)
         return True
     execution.delivery_tries += 1
@@ -78,19 +100,16 @@ def deliver(execution: Execution) -> bool:
     except (LostClaim, TaskNotFound) as refusal:
         logger.warning("outcome refused %s: %s", execution.named, refusal)
         publication.withdraw(execution.places)
-        _tidy(execution)
-        return True
     except Exception as error:
         execution.delivery_disconnects += outages.is_disconnect(error)
         if outages.is_outage(error) and execution.delivery_disconnects < DISCONNECTS_MOST:
             raise
         execution.delivery_refusals += 1
         if isinstance(error, Error) and execution.delivery_refusals < REFUSALS_MOST:
-            logger.warning(
-                "outcome could not be stored and is tried again %s: %s", execution.named, cleaning.words(error)
-            )
+            reason = cleaning.words(error)
+            logger.warning("outcome could not be stored and is tried again %s: %s", execution.named, reason)
             return False
-        return _cannot_be_stored(execution, error)
+        return _replace_unstorable(execution, error)
     _tidy(execution)
     return True
 
@@ -106,7 +125,7 @@ def _store(execution: Execution, outcome: Outcome) -> None:
         worker_calls.complete(claim, outcome.result.result, report, products=products)
 
 
-def _was_settled(execution: Execution) -> bool:
+def _was_stored(execution: Execution) -> bool:
     """Whether an earlier try was committed although its answer was lost, or somebody else has ended the attempt."""
     ended = Attempt.objects.filter(claim_token=execution.claim.claim_token, ended_at__isnull=False)
     outcome = ended.values_list("outcome", flat=True).first()
@@ -118,8 +137,11 @@ def _was_settled(execution: Execution) -> bool:
     return True
 
 
-def _cannot_be_stored(execution: Execution, error: Exception) -> bool:
-    """Turn a result that the database or the disk refuses into a failure, and a failure into one without figures."""
+def _replace_unstorable(execution: Execution, error: Exception) -> bool:
+    """Turn a result that the database or the disk refuses into a failure, and a failure into one without measurements.
+
+    Returns whether nothing is left to try.
+    """
     logger.exception("outcome could not be stored %s", execution.named)
     publication.withdraw(execution.places)
     outcome = execution.outcome
@@ -139,7 +161,7 @@ def _cannot_be_stored(execution: Execution, error: Exception) -> bool:
 
 
 def _tidy(execution: Execution) -> None:
-    """Clear the attempt's directory away; what a failed attempt made may tell why it failed."""
+    """Remove the attempt's directory; what a failed attempt made may show why it failed."""
     ended_as = execution.outcome.failure_class if execution.outcome else None
-    frees_disk = execution.stop_asked is not None and not execution.stop_asked.keep_products
+    frees_disk = execution.stop_requested is not None and not execution.stop_requested.keep_products
     publication.tidy(execution.places, keep_products=ended_as not in (None, "lost") and not frees_disk)
