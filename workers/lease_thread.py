@@ -138,13 +138,17 @@ class LeaseThread(WorkerThread):
         """Report, and see whether the worker is to be recycled."""
         state, registration = self._state, self._state.registration
         state.check_age(registration.rss_bytes)
-        was_registered = registration.registered
         registration.heartbeat(
             ending=state.ending, missing_roots=state.roots.missing, stop_signalled=state.signals.drain
         )
         self._follow_order()
+        transaction.on_commit(self._confirm)
+
+    def _confirm(self) -> None:
+        """Let the worker claim, once its row is committed."""
         self._notifier.ready()
-        if not was_registered:
+        if not self._state.registration.registered:
+            self._state.registration.registered = True
             self._on_change()
 
     def _read_requests(self) -> None:

@@ -80,7 +80,7 @@ class Registration:
         self.ordered = ""
         """What an operator asked for last: a value of WorkerOrder, or nothing."""
         self.registered = False
-        """Whether the database has known this worker."""
+        """Whether the row of this worker has been committed."""
         self.disk_gb = free_gb(root)
         """Free space where it writes, as another thread saw it last."""
         self._process = psutil.Process()
@@ -102,7 +102,6 @@ class Registration:
         if not self._store(ending=ending, stop_signalled=stop_signalled):
             self._register()
             self._store(ending=ending, stop_signalled=stop_signalled)
-        self.registered = True
         if had_missing and not missing_roots:
             unavailability.forget(self.worker.host_id)
         self._report_dropped_lines()
