@@ -46,11 +46,22 @@ class BeamTerms:
     """c_k, each (n_times, n_channels)."""
     maps: list[NDArray[np.float32]]
     """B_k, each (n_y, n_x)."""
+    strengths: list[float]
+    """Of each term over the first, which is the strongest."""
 
     @classmethod
     def none(cls) -> BeamTerms:
         """Return no terms: every time and channel sees the mean."""
-        return cls(by_time_and_freq=[], maps=[])
+        return cls(by_time_and_freq=[], maps=[], strengths=[])
+
+    def for_brightness(self, times_least: float) -> BeamTerms:
+        """Return the terms that count for a model so many times as bright as the faintest that needs the first."""
+        count = sum(strength * times_least > 1.0 for strength in self.strengths)
+        return BeamTerms(
+            by_time_and_freq=self.by_time_and_freq[:count],
+            maps=self.maps[:count],
+            strengths=self.strengths[:count],
+        )
 
 
 def beam_terms(
@@ -83,14 +94,23 @@ def beam_terms(
             for term in coefficients
         ],
         maps=[pixels.spread(relative[:, k].reshape(pixels.ra_deg.shape)).astype(np.float32) for k in few],
+        strengths=[float(strength[k] / strength[0]) if strength[0] > 0 else 0.0 for k in few],
     )
 
 
 def predict_through_beam(
-    gridder: Gridder, model: NDArray[np.float32], terms: BeamTerms, progress: Callable[[str], None] | None = None
+    gridder: Gridder,
+    model: NDArray[np.float32],
+    terms: BeamTerms,
+    *,
+    accuracy: float | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> NDArray[np.complex64]:
-    """Return the visibilities (n_rows, n_channels) of a plane of apparent brightness in Jy/pixel."""
-    values = gridder.predict(model)
+    """Return the visibilities (n_rows, n_channels) of a plane of apparent brightness in Jy/pixel.
+
+    `accuracy` is that of the degridding with the mean beam, none for the gridder's own.
+    """
+    values = gridder.predict(model, accuracy=accuracy)
     for number, (coefficients, relative) in enumerate(zip(terms.by_time_and_freq, terms.maps, strict=True), start=1):
         if progress is not None:
             progress(f"predicting the model, beam term {number} of {len(terms.maps)}")

@@ -23,36 +23,42 @@ class Gridder:
     Planes are (n_y, n_x), float32, the phase centre at n // 2, y to the north and x to the west.
     """
 
-    def __init__(self, data: StokesI, weights: ImagingWeights, grid: Grid, *, accuracy: float = ACCURACY) -> None:
-        self.data, self.weights, self.grid = data, weights, grid
+    def __init__(
+        self, data: StokesI, weights: ImagingWeights, grid: Grid, *, channels: NDArray[np.intp] | None = None
+    ) -> None:
+        """Grid all channels, or those at the indices `channels`, of which values then have only these."""
+        self.data, self.grid = data, grid
+        self._freqs_hz, self._samples, self._total = data.info.freqs_hz, weights.samples, weights.total
+        if channels is not None:
+            self._freqs_hz, self._samples = self._freqs_hz[channels], weights.samples[:, channels]
+            self._total = float(self._samples.sum(dtype=float))
         # our first axis is y: the gridder's u is the Measurement Set's v, of opposite sign
         self._uvw_m = np.ascontiguousarray(data.uvw_m[:, [1, 0, 2]])
-        self._accuracy = accuracy
 
     def _options(self, accuracy: float | None = None) -> dict[str, Any]:
         return {
             "uvw": self._uvw_m,
-            "freq": self.data.info.freqs_hz,
+            "freq": self._freqs_hz,
             "pixsize_x": self.grid.cell_rad,
             "pixsize_y": self.grid.cell_rad,
-            "epsilon": accuracy or self._accuracy,
+            "epsilon": accuracy or ACCURACY,
             "do_wgridding": True,
             "nthreads": threads.allowed(),
             "flip_u": True,
         }
 
-    def image(self, values: NDArray[np.complex64]) -> NDArray[np.float32]:
+    def image(self, values: NDArray[np.complex64], *, accuracy: float | None = None) -> NDArray[np.float32]:
         """Return the dirty image of visibilities (n_rows, n_channels) in Jy, in Jy per dirty beam."""
         size = self.grid.imsize_pix
         plane = ducc0.wgridder.vis2dirty(
-            vis=values, wgt=self.weights.samples, npix_x=size, npix_y=size, **self._options()
+            vis=values, wgt=self._samples, npix_x=size, npix_y=size, **self._options(accuracy)
         )
-        plane /= self.weights.total
+        plane /= self._total
         return plane
 
     def psf(self) -> NDArray[np.float32]:
         """Return the point spread function, 1 at its peak."""
-        return self.image((self.weights.samples > 0).astype(np.complex64))
+        return self.image((self._samples > 0).astype(np.complex64))
 
     def predict(self, model: NDArray[np.float32], *, accuracy: float | None = None) -> NDArray[np.complex64]:
         """Return the visibilities (n_rows, n_channels) of a plane in Jy/pixel."""

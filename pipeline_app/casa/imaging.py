@@ -33,6 +33,8 @@ RESPONSE_CUTOFF = 0.1
 TRIAL_SIZE_PIX = 256
 """Of the first, small point spread function, to which the beam is fitted to choose the pixel."""
 TRIAL_CELLS_PER_FRINGE = 3.0
+TRIAL_CHANNELS = 32
+"""Channels, spread over the band, that stand for all in it: what is fitted is the innermost lobe alone."""
 READ, WEIGH, CLEAN, RESPONSE, WRITE, DRAW = 0.02, 0.06, 0.10, 0.88, 0.92, 0.94
 """Progress at the start of each part."""
 
@@ -156,7 +158,10 @@ def field_size_deg(params: ImagingParams, track: BeamTrack) -> float:
 def grid_for(params: ImagingParams, data: StokesI, weights: ImagingWeights, field_deg: float) -> Grid:
     """Choose pixel and size by the beam fitted to a small point spread function of finer pixels."""
     fine_arcsec = math.degrees(1.0 / (TRIAL_CELLS_PER_FRINGE * weights.max_uv_wavelengths)) * 3600.0
-    trial = Gridder(data, weights, Grid(imsize_pix=TRIAL_SIZE_PIX, cell_arcsec=fine_arcsec))
+    with_data = np.flatnonzero(weights.by_time_and_freq.sum(axis=0))
+    some = with_data[np.linspace(0, len(with_data) - 1, TRIAL_CHANNELS).round().astype(np.intp)]
+    trial_grid = Grid(imsize_pix=TRIAL_SIZE_PIX, cell_arcsec=fine_arcsec)
+    trial = Gridder(data, weights, trial_grid, channels=np.unique(some))
     return choose_grid(
         cell_arcsec=params.cell_arcsec,
         imsize_pix=params.imsize_pix,

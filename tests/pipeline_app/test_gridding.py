@@ -144,6 +144,11 @@ def test_beam_terms_predict_what_a_drifting_beam_lets_through() -> None:
 
     assert error(BeamTerms.none()) > 0.08
     assert error(terms) < 0.008
+    counts = [len(terms.for_brightness(times).maps) for times in (0.9, 1.1, 3.0, 1000.0)]
+    assert counts == [0, 1, 2, 3]
+    # faint models need fewer terms: what a term left out costs falls with its strength
+    errors = [error(terms.for_brightness(times)) for times in (1.1, 3.0)]
+    assert 0.08 > errors[0] > errors[1]
 
 
 def test_the_model_product_predicts_the_visibilities_that_were_imaged(reduced: Reduced) -> None:

@@ -241,3 +241,28 @@ def test_images_of_different_size_are_invalid_input(tmp_path: Path) -> None:
     fits.PrimaryHDU(np.ones((1, 50, 50), dtype=np.float32), header()).writeto(tmp_path / "small.fits")
     with pytest.raises(InvalidInput, match="different size"):
         sky.measure(pb_path=str(tmp_path / "small.fits"))
+
+
+@pytest.mark.casa
+def test_a_dirty_image_is_known_between_pixels_up_to_the_fringes_of_the_longest_baseline() -> None:
+    """An even mixture of the finest fringes that the pixel holds: a spline of fifth order is off by more than 1 %."""
+    from scipy.ndimage import map_coordinates
+
+    from pipeline_app.casa.dirty_fit import between_pixels
+    from pipeline_app.casa.sky_grid import NYQUIST_MARGIN
+
+    rng = np.random.default_rng(8)
+    u, v = rng.uniform(-1, 1, (2, 200)) / NYQUIST_MARGIN
+    phase = rng.uniform(0, 2 * np.pi, 200)
+
+    def exact(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.cos(2 * np.pi * (u * x[..., None] + v * y[..., None]) + phase).mean(axis=-1) * np.sqrt(400)
+
+    y, x = np.mgrid[:128, :128].astype(float)
+    plane = exact(x, y).astype(np.float32)
+    places = rng.uniform(40, 88, (2, 50))
+    wanted = exact(*places)
+    assert np.abs(between_pixels(plane, *places) - wanted).max() < 2e-3
+    assert np.abs(map_coordinates(plane.astype(float), places[::-1], order=5) - wanted).max() > 0.01
+    corner = between_pixels(plane, np.array([0.0, -50.0]), np.array([0.0, 3.0]))
+    np.testing.assert_allclose(corner, [plane[0, 0], 0.0], atol=1e-5)

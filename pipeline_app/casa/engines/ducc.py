@@ -13,9 +13,10 @@ from astropy.stats import mad_std
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from pipeline_app.casa import threads
 from pipeline_app.casa.beam_terms import BeamTerms, beam_terms, predict_through_beam
 from pipeline_app.casa.deconvolution import Cleaned, ImagingJob, restore
-from pipeline_app.casa.gridding import Gridder
+from pipeline_app.casa.gridding import ACCURACY, Gridder
 from pipeline_app.casa.sky_grid import fit_beam
 
 MAJOR_CYCLES = 12
@@ -24,7 +25,9 @@ MAJOR_GAIN = 0.85
 MINOR_GAIN = 0.1
 TERMS_NSIGMA = 10.0
 """Components fainter than this many times the noise are predicted with the mean beam: 10 % of them in a sidelobe
-of 10 % is then a tenth of the noise."""
+of 10 % is then a tenth of the noise. Weaker terms than the first are left out where they too amount to no more."""
+FAINT_ACCURACY = 2e-3
+"""Of gridding and degridding once little is left: the error stays that of the first cycle or far below the noise."""
 BORDER = 0.02
 """Fraction of the image at each edge in which no component is sought."""
 DIVERGED = 2.0
@@ -81,7 +84,8 @@ class _Loop:
         self.iterations = self.cycles = 0
         self.stop_reason, self.diverged = "no iterations asked for", False
         self._beam_rad = beam_rad
-        self._least_noise_jy = float(mad_std(residual))
+        self._least_noise_jy = max(float(mad_std(residual)), 1e-30)
+        self._first_peak_jy = float(np.abs(residual).max())
 
     def run(self) -> None:
         """Clean until the threshold or a limit is reached; `residual` and `model` are changed in place."""
@@ -106,12 +110,13 @@ class _Loop:
     def _subtract(self, remaining: NDArray[np.complex64], components: NDArray[np.float32]) -> None:
         """Take new components from the visibilities that remain, and image what is left."""
         self._say("predicting the new components")
-        strong = float(np.abs(components).max()) > TERMS_NSIGMA * self._least_noise_jy
-        remaining -= predict_through_beam(
-            self.gridder, components, self.terms if strong else BeamTerms.none(), self._say
-        )
+        brightest_jy = float(np.abs(components).max())
+        # what is fainter than the first components need not be predicted to the same fraction of itself
+        accuracy = min(ACCURACY * self._first_peak_jy / max(brightest_jy, 1e-30), FAINT_ACCURACY)
+        terms = self.terms.for_brightness(brightest_jy / (TERMS_NSIGMA * self._least_noise_jy))
+        remaining -= predict_through_beam(self.gridder, components, terms, accuracy=accuracy, progress=self._say)
         self._say("gridding the residual")
-        self.residual[...] = self.gridder.image(remaining)
+        self.residual[...] = self.gridder.image(remaining, accuracy=accuracy)
 
     def _diverges(self) -> bool:
         noise_jy = float(mad_std(self.residual))
@@ -127,7 +132,7 @@ def _settings(job: ImagingJob) -> radler.Settings:
     settings = radler.Settings()
     settings.trimmed_image_width = settings.trimmed_image_height = job.grid.imsize_pix
     settings.pixel_scale.x = settings.pixel_scale.y = job.grid.cell_rad
-    settings.thread_count = 1  # a minor cycle lasts a second
+    settings.thread_count = threads.allowed()
     settings.minor_iteration_count = job.params.niter
     settings.major_iteration_count = MAJOR_CYCLES
     settings.minor_loop_gain, settings.major_loop_gain = MINOR_GAIN, MAJOR_GAIN
