@@ -6,7 +6,6 @@ import os
 
 import django
 
-from absurd_project import pauses
 from absurd_project.local import servers
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "absurd_project.settings")
@@ -15,10 +14,10 @@ django.setup()
 
 from django.urls import get_resolver  # noqa: E402 - these need Django set up
 
-from absurd_project import sweeping  # noqa: E402
+from absurd_project import web_process  # noqa: E402
 from absurd_project.routing import make_application  # noqa: E402
 
 application = make_application()
 get_resolver().url_patterns  # noqa: B018 - loads every view now, rather than in the first request
-pauses.shorten()
-sweeping.start()
+web_process.shorten()
+web_process.start()

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.functional import SimpleLazyObject
 
-from absurd_project import logins
+from absurd_project import login_protection
 from tasks_app.monitoring import health
 from tasks_app.operations.freeze import current
 
@@ -36,7 +36,7 @@ class ConsoleSite(AdminSite):
         """The login page; a login itself only as `logins.admitted` lets it."""
         if request.method != "POST":
             return super().login(request, extra_context)
-        with logins.admitted(request) as refusal:
+        with login_protection.admitted(request) as refusal:
             return refusal or super().login(request, extra_context)
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import WebsocketDenier
 from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
+from django.http.response import HttpResponseBase
 
-from absurd_project.handling import OneThreadHandler
-from absurd_project.patience import Patient
-from tasks_app.feed.connection import WithConnection
+from tasks_app.feed.connection import Connection, Stalled, WithConnection
 from tasks_app.feed.refusals import refused_too_often
 from tasks_app.feed.routing import websocket_urlpatterns
 from tasks_app.feed.streams import EventStreams
@@ -47,3 +49,43 @@ def make_application() -> ProtocolTypeRouter:
     """Return the ASGI application."""
     sockets = WithConnection(OwnPagesOnly(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))))
     return ProtocolTypeRouter({"http": EventStreams(Patient(OneThreadHandler())), "websocket": sockets})
+
+
+class OneThreadHandler(ASGIHandler):
+    """Runs all middleware and the view in the request's thread, one after the other.
+
+    All of ours are synchronous. The stock handler goes back to the event loop after each part of them, seventeen times
+    a request, and each time the request waits until the interpreter is free again.
+    """
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        """Build the synchronous chain."""
+        super().load_middleware(is_async=False)
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer in the request's thread."""
+        return await sync_to_async(self.get_response)(request)
+
+
+class Patient:
+    """Holds back the next part of an answer until most of the last has been taken.
+
+    Without it the web server would hold in memory whatever a client has asked for and does not read.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        connection = Connection(send)
+
+        async def send_and_wait(message: Any) -> None:
+            await send(message)
+            if message.get("more_body"):
+                await connection.ready()
+
+        try:
+            await self._application(scope, receive, send_and_wait)
+        except Stalled:
+            connection.abort()

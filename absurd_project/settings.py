@@ -127,7 +127,7 @@ MIDDLEWARE = [
     "absurd_project.middleware.answer_headers",
     "absurd_project.middleware.refuse_nul",
     "django.middleware.security.SecurityMiddleware",
-    "absurd_project.static_files.StaticFiles",
+    "absurd_project.middleware.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -210,7 +210,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-# Logins that fail lock out the pair of name and address; see absurd_project.lockout.
+# Logins that fail lock out the pair of name and address; see absurd_project.login_protection.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = env.integer("ABSURD_LOGIN_FAILURES", 5, least=1)
 AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("ABSURD_LOGIN_LOCKOUT_SEC", 900.0, least=1.0))
@@ -220,7 +220,7 @@ AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False  # it would greet on standard error whoever runs a command
 AXES_ENABLE_ACCESS_FAILURE_LOG = False  # a row for each failure fills the disk; the log has a line
 AXES_CLIENT_IP_CALLABLE = "tasks_app.auth.client_address.client_address"
-AXES_LOCKOUT_CALLABLE = "absurd_project.lockout.answer"
+AXES_LOCKOUT_CALLABLE = "absurd_project.login_protection.answer"
 AXES_SENSITIVE_PARAMETERS = ["csrfmiddlewaretoken"]  # besides the password
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = PRODUCTION

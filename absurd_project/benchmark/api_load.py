@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import httpx
 
-from absurd_project.benchmark.figures import Figures, percentile
-from absurd_project.benchmark.servers import DoesNotStart
+from absurd_project.benchmark.measures import Figures, percentile
+from absurd_project.benchmark.processes import DoesNotStart
 from tasks_app.models import ApiKey, Task
 
 PER_SEC = 20

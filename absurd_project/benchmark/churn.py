@@ -5,14 +5,13 @@ from __future__ import annotations
 import statistics
 
 from absurd_project.benchmark import tables
-from absurd_project.benchmark.crew import Crew
-from absurd_project.benchmark.figures import Figures
-from absurd_project.benchmark.progress import Progress
+from absurd_project.benchmark.measures import Figures, Progress
+from absurd_project.benchmark.processes import ClientPool
 
 WINDOW_SEC = 10
 
 
-def measure(crew: Crew, duration_sec: int, figures: Figures, progress: Progress) -> None:
+def measure(clients: ClientPool, duration_sec: int, figures: Figures, progress: Progress) -> None:
     """Compare the first seconds with the last."""
     tables.fill(0)
     window = min(WINDOW_SEC, duration_sec // 2)
@@ -23,7 +22,7 @@ def measure(crew: Crew, duration_sec: int, figures: Figures, progress: Progress)
         {"do": "drain", "batch": 10, "duration_sec": duration_sec, "patient": True},
     )
     with progress.part(f"churn for {duration_sec} s", 1) as step:
-        answers = crew.order_each([{**order, "contender": "ours"} for order in orders])
+        answers = clients.order_each([{**order, "contender": "ours"} for order in orders])
         step()
     by_second = [sum(both) for both in zip(*(a["by_second"] for a in answers if "by_second" in a), strict=True)]
     first, last = statistics.mean(by_second[:window]), statistics.mean(by_second[-window:])

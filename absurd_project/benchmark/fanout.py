@@ -13,12 +13,10 @@ from pathlib import Path
 from django.db import transaction
 
 from absurd_project.benchmark import noop
-from absurd_project.benchmark.audience import Heard
-from absurd_project.benchmark.figures import Figures
-from absurd_project.benchmark.progress import Progress, Step
+from absurd_project.benchmark.feed_clients import Heard
+from absurd_project.benchmark.measures import Figures, Progress, Sizes, Step
+from absurd_project.benchmark.processes import DoesNotStart, last_words, running, web
 from absurd_project.benchmark.scratch import Scratch
-from absurd_project.benchmark.servers import DoesNotStart, last_words, running, web
-from absurd_project.benchmark.sizes import Sizes
 from tasks_app.engine.options import SpawnRequest
 from tasks_app.engine.spawn import spawn, spawn_many
 from tasks_app.models import TaskEvent
@@ -93,7 +91,7 @@ def _flood(scratch: Scratch, port: int, sizes: Sizes, figures: Figures, step: St
 def _audience(scratch: Scratch, port: int, clients: int, events: int) -> Iterator[Audience]:
     """Yield when all clients are connected. Raises DoesNotStart or TimeoutError."""
     arguments = [str(number) for number in (port, clients, events, PATIENCE_SEC)]
-    argv = [sys.executable, "-m", "absurd_project.benchmark.audience", *arguments]
+    argv = [sys.executable, "-m", "absurd_project.benchmark.feed_clients", *arguments]
     with running([argv], scratch, "audience") as (process,):
         _wait_for(scratch, "ready\n", CONNECT_SEC)
         if process.poll() is not None:

@@ -12,11 +12,9 @@ import websockets
 from django.db import connection, transaction
 
 from absurd_project.benchmark import noop
-from absurd_project.benchmark.figures import Figures
-from absurd_project.benchmark.progress import Progress, Step
+from absurd_project.benchmark.measures import Figures, Progress, Sizes, Step
+from absurd_project.benchmark.processes import web
 from absurd_project.benchmark.scratch import Scratch
-from absurd_project.benchmark.servers import web
-from absurd_project.benchmark.sizes import Sizes
 from tasks_app.engine.options import SpawnRequest
 from tasks_app.engine.spawn import spawn
 

@@ -12,12 +12,9 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 
 from absurd_project.benchmark import api_load, noop, tables
-from absurd_project.benchmark.crew import Crew, crew
-from absurd_project.benchmark.figures import Figures, percentile
-from absurd_project.benchmark.progress import Progress, Step
+from absurd_project.benchmark.measures import Figures, Progress, Sizes, Step, percentile
+from absurd_project.benchmark.processes import ClientPool, client_pool, web
 from absurd_project.benchmark.scratch import Scratch, second_database
-from absurd_project.benchmark.servers import web
-from absurd_project.benchmark.sizes import Sizes
 from tasks_app.monitoring import queues
 
 SMALL_PENDING = SMALL_FINISHED = 1_000
@@ -33,7 +30,7 @@ PAGES = {
 }
 
 
-def measure(whole: Crew, scratch: Scratch, sizes: Sizes, figures: Figures, progress: Progress) -> None:
+def measure(whole: ClientPool, scratch: Scratch, sizes: Sizes, figures: Figures, progress: Progress) -> None:
     """Fill the tables, claim there and in a database that has little by turns, then count and load pages."""
     chunk = max(1, sizes.finished // FILLS)
     with progress.part("large tables", FILLS + TURNS + len(PAGES) + 2) as step:
@@ -49,7 +46,7 @@ def measure(whole: Crew, scratch: Scratch, sizes: Sizes, figures: Figures, progr
             step()
         tables.add_pending(sizes.pending)
         tables.vacuum()
-        with second_database(scratch) as other, crew(other, hands=1) as alone:
+        with second_database(scratch) as other, client_pool(other, clients=1) as alone:
             _measure_claims(whole, alone, other, sizes, figures, step)
         with web(scratch) as port:
             _measure_stats(sizes, figures)
@@ -62,7 +59,9 @@ def measure(whole: Crew, scratch: Scratch, sizes: Sizes, figures: Figures, progr
         tables.truncate()
 
 
-def _measure_claims(whole: Crew, alone: Crew, other: Scratch, sizes: Sizes, figures: Figures, step: Step) -> None:
+def _measure_claims(
+    whole: ClientPool, alone: ClientPool, other: Scratch, sizes: Sizes, figures: Figures, step: Step
+) -> None:
     """Claim in turns, so that both meet the same disturbances; the small backlog is made anew each time."""
     few, times_ms = max(1, sizes.claims // TURNS), {"full": list[float](), "small": list[float]()}
     for _ in range(TURNS):
@@ -70,8 +69,8 @@ def _measure_claims(whole: Crew, alone: Crew, other: Scratch, sizes: Sizes, figu
             tables.truncate_queue()
             tables.add_pending(SMALL_PENDING)
             tables.vacuum()
-        for name, hands in (("small", alone), ("full", whole)):
-            times_ms[name] += hands.order(do="claim_times", contender="ours", count=few)[0]["times_ms"]
+        for name, clients in (("small", alone), ("full", whole)):
+            times_ms[name] += clients.order(do="claim_times", contender="ours", count=few)[0]["times_ms"]
         step()
     figures.add_distribution("claim, little pending", times_ms["small"])
     figures.add_distribution("claim, large tables", times_ms["full"])
@@ -85,8 +84,8 @@ def _measure_claims(whole: Crew, alone: Crew, other: Scratch, sizes: Sizes, figu
     )
 
 
-def _buffers(hands: Crew) -> float:
-    answer: dict[str, Any] = hands.order(do="claim_buffers", contender="ours", count=EXPLAINED)[0]
+def _buffers(clients: ClientPool) -> float:
+    answer: dict[str, Any] = clients.order(do="claim_buffers", contender="ours", count=EXPLAINED)[0]
     return statistics.median(answer["buffers"])
 
 

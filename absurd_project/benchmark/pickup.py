@@ -10,11 +10,9 @@ from uuid import UUID
 from django.db import connection
 
 from absurd_project.benchmark import noop
-from absurd_project.benchmark.figures import Figures
-from absurd_project.benchmark.progress import Progress
+from absurd_project.benchmark.measures import Figures, Progress, Sizes
+from absurd_project.benchmark.processes import workers
 from absurd_project.benchmark.scratch import Scratch
-from absurd_project.benchmark.servers import workers
-from absurd_project.benchmark.sizes import Sizes
 from tasks_app.engine.options import SpawnRequest
 from tasks_app.engine.spawn import spawn
 from tasks_app.models import Attempt, Task, TaskStatus

@@ -6,11 +6,9 @@ import time
 from datetime import datetime
 
 from absurd_project.benchmark import noop, tables
-from absurd_project.benchmark.figures import Figures
-from absurd_project.benchmark.progress import Progress
+from absurd_project.benchmark.measures import Figures, Progress, Sizes
+from absurd_project.benchmark.processes import memory_mb, workers
 from absurd_project.benchmark.scratch import Scratch
-from absurd_project.benchmark.servers import memory_mb, workers
-from absurd_project.benchmark.sizes import Sizes
 from tasks_app.engine.options import SpawnRequest
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Task, TaskStatus

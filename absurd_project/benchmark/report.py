@@ -12,12 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from absurd_project.benchmark.figures import Figures, percentile
-from absurd_project.benchmark.peer_processes import NAMES
+from absurd_project.benchmark.measures import PEERS, Figures, percentile, verdicts
+from absurd_project.benchmark.queue import BATCHES, PROCESSES, drain_name
 from absurd_project.benchmark.real_workers import CONCURRENCY, rate_name
 from absurd_project.benchmark.stage import WARM, Cost
-from absurd_project.benchmark.targets import verdicts
-from absurd_project.benchmark.throughput import BATCHES, PROCESSES, drain_name
 
 
 def print_conditions(console: Console) -> None:
@@ -71,7 +69,7 @@ def print_workers(figures: Figures, console: Console) -> None:
         "tasks/s", "spawn one", "spawn many", *(f"{n} worker{'s' if n > 1 else ''}" for n in PROCESSES), "MB a worker",
         box=box.SIMPLE, title=f"Real workers at concurrency {CONCURRENCY}, tasks that do nothing",
     )  # fmt: skip
-    for who in ("ours", *NAMES):
+    for who in ("ours", *PEERS):
         rates = [figures.rate(rate_name(who, processes)) for processes in PROCESSES]
         if any(rates):
             spawned = [figures.rate(f"spawn_{how}_{who}") for how in ("one", "many")]

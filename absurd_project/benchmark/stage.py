@@ -20,11 +20,9 @@ import psutil
 from django.conf import settings
 
 from absurd_project.benchmark import noop
-from absurd_project.benchmark.figures import Figures
-from absurd_project.benchmark.progress import Progress
+from absurd_project.benchmark.measures import Figures, Progress, Sizes
+from absurd_project.benchmark.processes import DoesNotStart, workers
 from absurd_project.benchmark.scratch import Scratch
-from absurd_project.benchmark.servers import DoesNotStart, workers
-from absurd_project.benchmark.sizes import Sizes
 from absurd_project.local.processes import CHECKOUT
 from tasks_app.engine.options import SpawnRequest
 from tasks_app.engine.spawn import spawn

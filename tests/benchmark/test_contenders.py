@@ -10,11 +10,11 @@ import pytest
 from django.db import connection
 
 from absurd_project.benchmark import noop, tables
-from absurd_project.benchmark.buffers import of_one_claim, touched
 from absurd_project.benchmark.contenders import Contender, bare
 from absurd_project.benchmark.contenders.bare import Bare
 from absurd_project.benchmark.contenders.ours import Ours
 from absurd_project.benchmark.contenders.raw import Raw
+from absurd_project.benchmark.sql_cost import of_one_claim, touched
 from tasks_app.engine import registry
 from tasks_app.models import Attempt, CountDelta, Queue, Task, TaskEvent, Worker
 

@@ -4,11 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from absurd_project.benchmark.figures import Figures, percentile
-from absurd_project.benchmark.peer_rounds import _slope
-from absurd_project.benchmark.profile import brief
+from absurd_project.benchmark.measures import Figures, percentile, verdicts
 from absurd_project.benchmark.real_workers import slope
-from absurd_project.benchmark.targets import verdicts
+from absurd_project.benchmark.sql_cost import brief
+from tests.benchmark.peers.rounds import _slope
 
 
 @pytest.mark.parametrize(("percent", "expected"), [(50, 3), (95, 5), (99, 5), (1, 1)])

@@ -12,7 +12,7 @@ from axes.models import AccessAttempt, AccessAttemptExpiration, AccessFailureLog
 from django.contrib.sessions.models import Session
 from django.test import Client, RequestFactory
 
-from absurd_project import lockout, logins
+from absurd_project import login_protection
 from tasks_app.postgresql import clock
 from tests.tasks_app.callers import make_user
 
@@ -116,13 +116,13 @@ def test_what_is_kept_and_logged_of_logins_has_names_and_addresses_but_no_passwo
 def test_old_records_and_expired_sessions_are_cleaned_away():
     lock_out()
     attempt("olga", PASSWORD, "192.0.2.8")
-    lockout.clean_up()
+    login_protection.clean_up()
     assert (AccessAttempt.objects.count(), AccessLog.objects.count(), Session.objects.count()) == (1, 1, 1)
-    old = clock.now() - timedelta(days=lockout.KEPT_DAYS + 1)
+    old = clock.now() - timedelta(days=login_protection.KEPT_DAYS + 1)
     AccessAttemptExpiration.objects.update(expires_at=old)
     AccessLog.objects.update(attempt_time=old)
     Session.objects.update(expire_date=old)
-    lockout.clean_up()
+    login_protection.clean_up()
     for model in (AccessAttempt, AccessLog, Session):
         assert not model.objects.exists()
 
@@ -138,10 +138,10 @@ def test_an_address_tries_a_few_logins_a_minute_and_others_go_on(settings):
 
 
 def test_few_passwords_are_checked_at_a_time(monkeypatch):
-    monkeypatch.setattr(logins, "WAIT_SEC", 0.01)
+    monkeypatch.setattr(login_protection, "WAIT_SEC", 0.01)
     with contextlib.ExitStack() as busy:
-        for _ in range(logins.SLOTS):
-            assert busy.enter_context(logins.admitted(RequestFactory().post(LOGIN))) is None
+        for _ in range(login_protection.SLOTS):
+            assert busy.enter_context(login_protection.admitted(RequestFactory().post(LOGIN))) is None
         answer = attempt("olga", PASSWORD)
         assert (answer.status_code, answer["Retry-After"]) == (429, "2")
         assert attempt("olga", PASSWORD, Accept="application/json").json()["code"] == "throttled"

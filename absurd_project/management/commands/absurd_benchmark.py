@@ -7,9 +7,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
@@ -17,37 +17,32 @@ from django.db import connection
 
 from absurd_project.benchmark import (
     churn,
-    comparison,
     fanout,
     feed,
     large,
     noop,
-    peer_rounds,
     pickup,
+    queue,
     real_workers,
     report,
     stage,
     tables,
-    throughput,
 )
-from absurd_project.benchmark.crew import HandFailed, crew
-from absurd_project.benchmark.figures import Figures
-from absurd_project.benchmark.peer_processes import NAMES, Peer, PeerMissing, peer
-from absurd_project.benchmark.progress import Progress
+from absurd_project.benchmark.measures import FULL, QUICK, Figures, Progress, Sizes
+from absurd_project.benchmark.processes import ClientFailed, DoesNotStart, client_pool
 from absurd_project.benchmark.scratch import NoScratchDatabase, Scratch, channel_prefix, scratch_database
-from absurd_project.benchmark.servers import DoesNotStart
-from absurd_project.benchmark.sizes import FULL, QUICK, Sizes
 from absurd_project.local import servers
 from pipeline_app.simulation.presets import TILES_OF_AN_HOUR
 from tasks_app.engine import system_state
 from tasks_app.management.output import PrintingCommand
 from tasks_app.management.printing import SafeConsole
 
+if TYPE_CHECKING:
+    from tests.benchmark.peers.session import Session
+
 FAILED, USAGE = 1, 2
 SOAK_SEC = 600
 PARTS = ("throughput", "large", "churn", "pickup", "feed", "workers")
-
-PeerMeasurement = Callable[[Peer, Scratch, Sizes, Figures, Progress], None]
 
 
 class Command(PrintingCommand):
@@ -66,7 +61,11 @@ class Command(PrintingCommand):
             "--only", action="append", choices=[*PARTS, "stage"], metavar="PART",
             help=f"measure only this ({', '.join(PARTS)}; stage: a CASA stage in a worker); may be given several times",
         )  # fmt: skip
-        parser.add_argument("--peers", action="store_true", help="measure other queues beside ours (extra `bench`)")
+        parser.add_argument(
+            "--peers",
+            action="store_true",
+            help="measure other queues too (checkout, extra `bench`)",
+        )
         parser.add_argument(
             "--peers-python", metavar="PATH", help="the interpreter that has them (default: this one); implies --peers"
         )
@@ -109,7 +108,7 @@ class Command(PrintingCommand):
         try:
             with scratch_database() as scratch:
                 self._measure(scratch, QUICK if options["quick"] else FULL, options["only"] or PARTS)
-        except (NoScratchDatabase, HandFailed, DoesNotStart, TimeoutError) as fault:
+        except (NoScratchDatabase, ClientFailed, DoesNotStart, TimeoutError) as fault:
             raise CommandError(str(fault), returncode=FAILED) from None
         except KeyboardInterrupt:
             raise CommandError("interrupted; the scratch database is gone", returncode=FAILED) from None
@@ -172,51 +171,40 @@ class Command(PrintingCommand):
     def _measure_calls(self, scratch: Scratch, sizes: Sizes, parts: Collection[str], progress: Progress) -> None:
         """Measure what needs processes that call the queue's functions."""
         figures = self.figures
-        with crew(scratch) as hands:
+        with client_pool(scratch) as clients:
             if "throughput" in parts:
-                throughput.measure_spawning(hands, sizes, figures, progress)
-                throughput.measure_draining(hands, sizes, figures, progress)
-                profiles = throughput.profile_calls(hands, sizes)
+                queue.measure_spawning(clients, sizes, figures, progress)
+                queue.measure_draining(clients, sizes, figures, progress)
+                profiles = queue.profile_calls(clients, sizes)
                 report.print_throughput(figures, self.console)
                 for name, answer in profiles.items():
                     report.print_profile(name, answer, self.console)
             if "large" in parts:
-                large.measure(hands, scratch, sizes, figures, progress)
+                large.measure(clients, scratch, sizes, figures, progress)
             if "churn" in parts:
-                churn.measure(hands, self.churn_sec or sizes.churn_sec, figures, progress)
+                churn.measure(clients, self.churn_sec or sizes.churn_sec, figures, progress)
 
     def _measure_workers(self, scratch: Scratch, sizes: Sizes, progress: Progress) -> None:
         """Measure our real workers and the peers' in turn, round after round."""
-        with contextlib.ExitStack() as stack:
-            peers = self._start_peers(stack, scratch) if self.peers_python else []
+        with self._peers(scratch, sizes, progress) as peers:
             for _ in range(sizes.rounds):
                 real_workers.measure_round(scratch, sizes, self.figures, progress)
-                for each in list(peers):
-                    if not self._try(peer_rounds.measure_round, each, scratch, sizes, progress):
-                        peers.remove(each)
-            for each in peers:
-                self._try(peer_rounds.measure_pickup, each, scratch, sizes, progress)
-        comparison.compare(self.figures)
+                if peers is not None:
+                    peers.measure_round()
+            if peers is not None:
+                peers.finish()
 
-    def _try(self, measure: PeerMeasurement, each: Peer, scratch: Scratch, sizes: Sizes, progress: Progress) -> bool:
-        """Measure a peer; one that breaks down over it is no reason to lose the other figures."""
+    def _peers(
+        self, scratch: Scratch, sizes: Sizes, progress: Progress
+    ) -> contextlib.AbstractContextManager[Session | None]:
+        if not self.peers_python:
+            return contextlib.nullcontext()
         try:
-            measure(each, scratch, sizes, self.figures, progress)
-        except (PeerMissing, DoesNotStart) as fault:
-            self.figures.notes.append(f"{each.name} broke down: {fault}")
-            return False
-        return True
-
-    def _start_peers(self, stack: contextlib.ExitStack, scratch: Scratch) -> list[Peer]:
-        found = []
-        for name in NAMES:
-            try:
-                found.append(stack.enter_context(peer(name, self.peers_python, scratch)))
-            except PeerMissing as fault:
-                self.figures.notes.append(f"{name} is not measured: {fault}")
-            else:
-                self.figures.notes.append(f"measured beside {found[-1].version}")
-        return found
+            from tests.benchmark.peers.session import session
+        except ImportError:
+            message = "the peers are part of the checkout (tests/benchmark/peers): run --peers there"
+            raise CommandError(message, returncode=USAGE) from None
+        return session(self.peers_python, scratch, sizes, self.figures, progress)
 
     def _write(self, path: Path | None) -> None:
         self._write_json(path, self.figures.report())

@@ -1,6 +1,7 @@
 """A process that measures: it reads orders, one JSON object a line, and answers each with one.
 
-`python -m absurd_project.benchmark.hand NUMBER` works on the database in its environment and ends with its input.
+`python -m absurd_project.benchmark.client_process NUMBER` works on the database in its environment and ends
+with its input.
 """
 
 from __future__ import annotations
@@ -17,18 +18,21 @@ from django.conf import settings
 
 django.setup()
 
-from absurd_project.benchmark import buffers, noop, profile, pruning  # noqa: E402
+from absurd_project.benchmark import noop, sql_cost  # noqa: E402
 from absurd_project.benchmark.contenders import Contender  # noqa: E402
 from absurd_project.benchmark.contenders.bare import Bare  # noqa: E402
 from absurd_project.benchmark.contenders.ours import Ours  # noqa: E402
 from absurd_project.benchmark.contenders.raw import Raw  # noqa: E402
+from tasks_app.maintenance.archiving import archive_batch  # noqa: E402
+from tasks_app.maintenance.retention import Policy  # noqa: E402
+from tasks_app.maintenance.sweeper import Sweeper  # noqa: E402
 from tasks_app.models import Task, Worker  # noqa: E402
 
 PENDING_KEPT = 2_000
 SPAWNED_AT_ONCE = 500
 
 
-class Hand:
+class Client:
     """Carries orders out with contenders of its own."""
 
     def __init__(self, number: int) -> None:
@@ -40,7 +44,7 @@ class Hand:
             "bare": Bare(url),
         }
 
-    def obey(self, do: str, contender: str, **order: Any) -> dict[str, Any]:
+    def answer(self, do: str, contender: str, **order: Any) -> dict[str, Any]:
         """Carry one order out."""
         acts: dict[str, Callable[..., dict[str, Any]]] = {
             "spawn_one": self._spawn_one,
@@ -90,7 +94,7 @@ class Hand:
 
     def _profile(self, contender: Contender, *, what: str, **order: Any) -> dict[str, Any]:
         act: Callable[..., dict[str, Any]] = getattr(self, f"_{what}")
-        with profile.listening() as found:
+        with sql_cost.listening() as found:
             answer = act(contender, **order)
         return {**answer, "statements": found.rows()}
 
@@ -108,7 +112,7 @@ class Hand:
 
     @staticmethod
     def _claim_buffers(contender: Contender, *, count: int) -> dict[str, Any]:
-        return {"buffers": [buffers.of_one_claim(lambda: contender.claim(1)) for _ in range(count)]}
+        return {"buffers": [sql_cost.of_one_claim(lambda: contender.claim(1)) for _ in range(count)]}
 
     @staticmethod
     def _produce(contender: Contender, *, duration_sec: float) -> dict[str, Any]:
@@ -123,17 +127,37 @@ class Hand:
         return {"spawned": spawned}
 
     def _prune(self, contender: Contender, *, duration_sec: float) -> dict[str, Any]:
-        return {"pruned": pruning.sweep_and_prune(duration_sec)}
+        return {"pruned": sweep_and_prune(duration_sec)}
 
 
 def main() -> None:
     """Obey until the input ends."""
     noop.register()
-    hand = Hand(int(sys.argv[1]))
+    hand = Client(int(sys.argv[1]))
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
-        print(json.dumps(hand.obey(**json.loads(line))), flush=True)
+        print(json.dumps(hand.answer(**json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":
     main()
+
+SWEEP_SEC = 0.5
+BATCH = 2_000
+
+
+def sweep_and_prune(duration_sec: float) -> int:
+    """Do both every half second; return how many tasks were archived."""
+    sweeper, began, pruned = Sweeper(), time.monotonic(), 0
+    while time.monotonic() - began < duration_sec:
+        sweeper.sweep()
+        while (few := _prune()) > 0 and time.monotonic() - began < duration_sec:
+            pruned += few
+            if few < BATCH:
+                break
+        time.sleep(SWEEP_SEC)
+    return pruned
+
+
+def _prune() -> int:
+    return archive_batch(Policy.configured().narrowed(older_than_days=0), limit=BATCH).moved.total()

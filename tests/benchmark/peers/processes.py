@@ -13,13 +13,12 @@ from typing import Any
 
 from django.conf import settings
 
-from absurd_project.benchmark.peers import desk
+from absurd_project.benchmark.processes import last_words
 from absurd_project.benchmark.scratch import Scratch, channel_prefix
-from absurd_project.benchmark.servers import last_words
 from absurd_project.local.processes import CHECKOUT
+from tests.benchmark.peers import peer_program
 
 CLEARING_SEC = 15.0
-NAMES = ("procrastinate", "celery", "django_tasks_db", "absurd_sdk")
 
 
 class PeerMissing(Exception):
@@ -44,7 +43,7 @@ class Peer:
 
         Raises PeerMissing when the peer has ended over it.
         """
-        assert self.process.stdin is not None  # noqa: S101 - opened as a pipe below
+        assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps({"do": do, **order}) + "\n")
             self.process.stdin.flush()
@@ -65,10 +64,10 @@ def peer(name: str, python: str, scratch: Scratch) -> Iterator[Peer]:
     environment = {
         variable: value for variable, value in scratch.environment.items() if variable != "DJANGO_SETTINGS_MODULE"
     } | {
-        desk.DATABASE_URL: scratch.url,
-        desk.REDIS_URL: settings.ABSURD_REDIS_URL,
-        desk.PREFIX: f"{channel_prefix()}:{name}:",
-        desk.PICKUPS: str(pickups),
+        peer_program.DATABASE_URL: scratch.url,
+        peer_program.REDIS_URL: settings.ABSURD_REDIS_URL,
+        peer_program.PREFIX: f"{channel_prefix()}:{name}:",
+        peer_program.PICKUPS: str(pickups),
     }
     with (scratch.directory / f"{name}.log").open("w+") as log:
         process = subprocess.Popen(
@@ -93,7 +92,7 @@ def peer(name: str, python: str, scratch: Scratch) -> Iterator[Peer]:
 
 def _end(process: subprocess.Popen[str]) -> None:
     """Let the peer clear away what it made, which it does when its orders end."""
-    assert process.stdin is not None  # noqa: S101 - opened as a pipe above
+    assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
     try:
@@ -101,16 +100,16 @@ def _end(process: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    assert process.stdout is not None  # noqa: S101 - opened as a pipe above
+    assert process.stdout is not None
     process.stdout.close()
 
 
 def _module(name: str) -> str:
-    return f"absurd_project.benchmark.peers.{name}"
+    return f"tests.benchmark.peers.{name}"
 
 
 def _read(process: subprocess.Popen[str], log: Path) -> dict[str, Any]:
-    assert process.stdout is not None  # noqa: S101 - opened as a pipe above
+    assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
         process.wait()

@@ -1,6 +1,6 @@
 """Many WebSocket clients in one process, which does nothing but note what arrives when.
 
-`python -m absurd_project.benchmark.audience PORT CLIENTS MESSAGES SECONDS` prints `ready` once all are connected
+`python -m absurd_project.benchmark.feed_clients PORT CLIENTS MESSAGES SECONDS` prints `ready` once all are connected
 and, in the end, what each has heard, as JSON. It reads frames itself: a full WebSocket library would take more of the
 machine than the server that is measured.
 """

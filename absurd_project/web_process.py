@@ -1,15 +1,17 @@
-"""The queue's sweeps, and the cleaning up after logins, run beside the web server."""
+"""What a web process does beside answering: sweeps, the cleaning up after logins, and settings of the interpreter."""
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
 import threading
 import time
 
 from django.conf import settings
 from django.db import connection
 
-from absurd_project import lockout
+from absurd_project import login_protection
 from tasks_app.engine import system_state
 from tasks_app.maintenance.sweeper import Sweeper
 
@@ -37,7 +39,7 @@ def _sweep_on() -> None:
             sweeper.sweep()
             if time.monotonic() >= next_cleaning:
                 next_cleaning = time.monotonic() + CLEANING_SEC
-                lockout.clean_up()
+                login_protection.clean_up()
         except Exception as error:  # sweeping must outlive any outage; each kind of trouble is told once
             if not failing:
                 logger.warning("sweeps fail and are tried again: %s", error)
@@ -45,3 +47,14 @@ def _sweep_on() -> None:
             connection.close()
         else:
             failing = False
+
+
+TURN_SEC = 0.001
+"""How long a thread that computes, such as one that makes up a long list, keeps the others from going on."""
+
+
+def shorten() -> None:
+    """Let threads take turns more often, and spare the garbage collector all that is loaded by now and stays."""
+    sys.setswitchinterval(TURN_SEC)
+    gc.collect()
+    gc.freeze()

@@ -5,14 +5,11 @@ from __future__ import annotations
 import random
 import time
 
-from absurd_project.benchmark.crew import rate
-from absurd_project.benchmark.figures import Figures
-from absurd_project.benchmark.peer_processes import Peer, read_pickups
-from absurd_project.benchmark.progress import Progress
+from absurd_project.benchmark.measures import Figures, Progress, Sizes
+from absurd_project.benchmark.processes import memory_mb, rate, running
 from absurd_project.benchmark.real_workers import CONCURRENCY, END_SHARE, PROCESSES, WARM_SHARE, rate_name
 from absurd_project.benchmark.scratch import Scratch
-from absurd_project.benchmark.servers import memory_mb, running
-from absurd_project.benchmark.sizes import Sizes
+from tests.benchmark.peers.processes import Peer, read_pickups
 
 LOOK_SEC = 0.05
 FIRST_SEC = 30.0
@@ -48,7 +45,7 @@ def measure_pickup(peer: Peer, scratch: Scratch, sizes: Sizes, figures: Figures,
     ):
         time.sleep(WARM_SEC)
         for _ in range(sizes.peer_pickups):
-            time.sleep(random.uniform(*PAUSE_SEC))  # noqa: S311 - not a secret
+            time.sleep(random.uniform(*PAUSE_SEC))
             peer.order("stamped")
             step()
         figures.add_distribution(f"pickup, {peer.name}", read_pickups(peer, sizes.peer_pickups, PATIENCE_SEC))

@@ -9,11 +9,11 @@ import os
 import procrastinate
 import psycopg
 
-from absurd_project.benchmark.peers import desk
+from tests.benchmark.peers import peer_program
 
 MANY_AT_ONCE = 1_000
 
-app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=os.environ[desk.DATABASE_URL]))
+app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=os.environ[peer_program.DATABASE_URL]))
 
 
 @app.task(name="noop")
@@ -24,17 +24,17 @@ async def noop(ms_path: str) -> None:
 @app.task(name="stamped")
 async def stamped(spawned_at: float) -> None:
     """Note when it was picked up."""
-    desk.note_pickup(spawned_at)
+    peer_program.note_pickup(spawned_at)
 
 
-class Procrastinate(desk.Peer):
+class Procrastinate(peer_program.Peer):
     """Its synchronous API to enqueue, its asynchronous worker to run."""
 
     version = f"procrastinate {importlib.metadata.version('procrastinate')}"
 
     def set_up(self) -> None:
         """Apply its schema."""
-        self._database = psycopg.connect(os.environ[desk.DATABASE_URL], autocommit=True)
+        self._database = psycopg.connect(os.environ[peer_program.DATABASE_URL], autocommit=True)
         app.open()
         app.schema_manager.apply_schema()
 
@@ -44,12 +44,12 @@ class Procrastinate(desk.Peer):
 
     def enqueue(self) -> None:
         """Defer one."""
-        app.configure_task("noop").defer(ms_path=desk.MS_PATH)
+        app.configure_task("noop").defer(ms_path=peer_program.MS_PATH)
 
     def enqueue_many(self, count: int) -> None:
         """Defer in batches."""
         for done in range(0, count, MANY_AT_ONCE):
-            batch = [{"ms_path": desk.MS_PATH}] * min(MANY_AT_ONCE, count - done)
+            batch = [{"ms_path": peer_program.MS_PATH}] * min(MANY_AT_ONCE, count - done)
             app.configure_task("noop").batch_defer(*batch)
 
     def enqueue_stamped(self, spawned_at: float) -> None:
@@ -73,4 +73,4 @@ class Procrastinate(desk.Peer):
 
 
 if __name__ == "__main__":
-    desk.run(Procrastinate())
+    peer_program.run(Procrastinate())

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from absurd_project.benchmark import tables
-from absurd_project.benchmark.crew import Crew, rate
-from absurd_project.benchmark.figures import Figures
-from absurd_project.benchmark.progress import Progress
-from absurd_project.benchmark.sizes import Sizes
+from absurd_project.benchmark.measures import Figures, Progress, Sizes
+from absurd_project.benchmark.processes import ClientPool, rate
 
 CONTENDERS = ("ours", "raw", "bare")
 BATCHES = (1, 10, 100)
@@ -20,16 +18,16 @@ def drain_name(batch: int, processes: int, contender: str) -> str:
     return f"claim_complete_b{batch}_p{processes}_{contender}"
 
 
-def measure_spawning(crew: Crew, sizes: Sizes, figures: Figures, progress: Progress) -> None:
+def measure_spawning(clients: ClientPool, sizes: Sizes, figures: Figures, progress: Progress) -> None:
     """Measure one task a call and many a call."""
     with progress.part("spawn", sizes.rounds * len(CONTENDERS) * 2) as step:
         for _ in range(sizes.rounds):
             for contender in CONTENDERS:
                 tables.fill(0)
-                one = crew.order(do="spawn_one", contender=contender, duration_sec=sizes.spawn_one_sec)
+                one = clients.order(do="spawn_one", contender=contender, duration_sec=sizes.spawn_one_sec)
                 figures.add_rate(f"spawn_one_{contender}", rate(one))
                 step()
-                many = crew.order(
+                many = clients.order(
                     do="spawn_many", contender=contender, size=sizes.spawn_many, calls=sizes.spawn_many_calls
                 )
                 figures.add_rate(f"spawn_many_{contender}", rate(many))
@@ -39,7 +37,7 @@ def measure_spawning(crew: Crew, sizes: Sizes, figures: Figures, progress: Progr
         figures.ratios["spawn_many_vs_raw"] = ratio
 
 
-def measure_draining(crew: Crew, sizes: Sizes, figures: Figures, progress: Progress) -> None:
+def measure_draining(clients: ClientPool, sizes: Sizes, figures: Figures, progress: Progress) -> None:
     """Measure claim and completion at several batch sizes, with one process and with several."""
     cases = [(batch, processes, who) for batch in BATCHES for processes in PROCESSES for who in CONTENDERS]
     with progress.part("claim and complete", sizes.rounds * len(cases)) as step:
@@ -47,7 +45,7 @@ def measure_draining(crew: Crew, sizes: Sizes, figures: Figures, progress: Progr
         for _ in range(sizes.rounds):
             for batch, processes, who in cases:
                 tables.top_up(sizes.drain_pending)
-                answers = crew.order(processes, do="drain", contender=who, batch=batch, duration_sec=sizes.drain_sec)
+                answers = clients.order(processes, do="drain", contender=who, batch=batch, duration_sec=sizes.drain_sec)
                 figures.add_rate(drain_name(batch, processes, who), rate(answers))
                 step()
     pairs = [(drain_name(10, processes, "ours"), drain_name(10, processes, "raw")) for processes in PROCESSES]
@@ -56,7 +54,7 @@ def measure_draining(crew: Crew, sizes: Sizes, figures: Figures, progress: Progr
         figures.ratios["claim_complete_b10_vs_raw"] = ratio
 
 
-def profile_calls(crew: Crew, sizes: Sizes) -> dict[str, dict[str, Any]]:
+def profile_calls(clients: ClientPool, sizes: Sizes) -> dict[str, dict[str, Any]]:
     """Return where the time goes: of one spawn, of one spawn of many, of claim and completion at batch 10."""
     found = {}
     for who in ("ours", "raw"):
@@ -70,6 +68,6 @@ def profile_calls(crew: Crew, sizes: Sizes) -> dict[str, dict[str, Any]]:
         }
         for name, (tasks_a_call, order) in orders.items():
             tables.fill(sizes.drain_pending if order["what"] == "drain" else 0)
-            (answer,) = crew.order(do="profile", contender=who, **order)
+            (answer,) = clients.order(do="profile", contender=who, **order)
             found[f"{name}, {who}"] = {**answer, "tasks_a_call": tasks_a_call}
     return found

@@ -10,19 +10,19 @@ import psycopg
 from absurd_sdk import Absurd
 from absurdctl import BUNDLED_SCHEMA_SQL
 
-from absurd_project.benchmark.peers import desk
+from tests.benchmark.peers import peer_program
 
 QUEUE = "benchmark"
 
 
-class AbsurdSdk(desk.Peer):
+class AbsurdSdk(peer_program.Peer):
     """Its synchronous client and worker."""
 
     version = f"absurd-sdk {importlib.metadata.version('absurd-sdk')}"
 
     def set_up(self) -> None:
         """Apply its schema and make a queue."""
-        self._database = psycopg.connect(os.environ[desk.DATABASE_URL], autocommit=True)
+        self._database = psycopg.connect(os.environ[peer_program.DATABASE_URL], autocommit=True)
         self._database.execute(BUNDLED_SCHEMA_SQL)
         self._app = self._connect()
         self._app.create_queue(QUEUE)
@@ -33,13 +33,13 @@ class AbsurdSdk(desk.Peer):
 
     def enqueue(self) -> None:
         """Spawn one."""
-        self._app.spawn("noop", {"ms_path": desk.MS_PATH}, queue=QUEUE)
+        self._app.spawn("noop", {"ms_path": peer_program.MS_PATH}, queue=QUEUE)
 
     def enqueue_many(self, count: int) -> None:
         """Spawn many in one statement of SQL; the SDK has no call for many."""
         self._database.execute(
             "SELECT absurd.spawn_task(%s, 'noop', jsonb_build_object('ms_path', %s::text)) FROM generate_series(1, %s)",
-            [QUEUE, desk.MS_PATH, count],
+            [QUEUE, peer_program.MS_PATH, count],
         )
 
     def enqueue_stamped(self, spawned_at: float) -> None:
@@ -49,7 +49,7 @@ class AbsurdSdk(desk.Peer):
     def left(self) -> int:
         """Count what has not ended."""
         row = self._database.execute(
-            f"SELECT count(*) FROM absurd.t_{QUEUE} WHERE state IN ('pending', 'running', 'sleeping')"  # noqa: S608
+            f"SELECT count(*) FROM absurd.t_{QUEUE} WHERE state IN ('pending', 'running', 'sleeping')"
         ).fetchone()
         return int(row[0]) if row else 0
 
@@ -59,7 +59,7 @@ class AbsurdSdk(desk.Peer):
 
     @staticmethod
     def _connect() -> Absurd:
-        app = Absurd(os.environ[desk.DATABASE_URL], queue_name=QUEUE)
+        app = Absurd(os.environ[peer_program.DATABASE_URL], queue_name=QUEUE)
 
         @app.register_task("noop", queue=QUEUE)
         def noop(_params: dict[str, Any], _context: Any) -> None:
@@ -68,10 +68,10 @@ class AbsurdSdk(desk.Peer):
         @app.register_task("stamped", queue=QUEUE)
         def stamped(params: dict[str, Any], _context: Any) -> None:
             """Note when it was picked up."""
-            desk.note_pickup(params["spawned_at"])
+            peer_program.note_pickup(params["spawned_at"])
 
         return app
 
 
 if __name__ == "__main__":
-    desk.run(AbsurdSdk())
+    peer_program.run(AbsurdSdk())

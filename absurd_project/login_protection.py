@@ -1,8 +1,12 @@
-"""What somebody sees whose name and address are locked out after failed logins, and the cleaning up after logins."""
+"""Protection of the login: few tries an address and a name, few at a time, and what a refused person sees."""
 
 from __future__ import annotations
 
 import math
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +20,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
 from tasks_app.api.errors import MEDIA_TYPE, problem
+from tasks_app.auth import client_address, rate_limiter
 from tasks_app.postgresql import clock
 
 KEPT_DAYS = 90
@@ -59,3 +64,26 @@ def _ends_at(name: str, address: str | None) -> datetime:
     of_them = AccessAttemptExpiration.objects.filter(access_attempt__username=name, access_attempt__ip_address=address)
     found: datetime | None = of_them.aggregate(last=Max("expires_at"))["last"]
     return found or clock.now() + settings.AXES_COOLOFF_TIME
+
+
+SLOTS = max(1, (os.cpu_count() or 2) // 2)
+WAIT_SEC = 1.0
+"""How long a login waits for a slot."""
+RETRY_AFTER_SEC = 2
+
+_slots = threading.BoundedSemaphore(SLOTS)
+
+
+@contextmanager
+def admitted(request: HttpRequest) -> Iterator[HttpResponse | None]:
+    """Yield None while the login may be tried, or the answer that refuses it."""
+    waiting = rate_limiter.wait_sec("login", client_address.address_of(request.META) or client_address.UNIX)
+    if waiting is not None:
+        yield refuse(request, waiting, "too many logins from this address; try again in a minute")
+    elif not _slots.acquire(timeout=WAIT_SEC):
+        yield refuse(request, RETRY_AFTER_SEC, "too many logins at once; try again in a few seconds")
+    else:
+        try:
+            yield None
+        finally:
+            _slots.release()

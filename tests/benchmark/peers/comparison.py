@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from absurd_project.benchmark import real_workers, throughput
-from absurd_project.benchmark.figures import Figures
+from absurd_project.benchmark import queue, real_workers
+from absurd_project.benchmark.measures import Figures
 
 
 def compare(figures: Figures) -> None:
     """Add the ratios to peers that were measured."""
     claims = figures.lower_ratio(
         [
-            (throughput.drain_name(10, processes, "ours"), real_workers.rate_name("procrastinate", processes))
-            for processes in throughput.PROCESSES
+            (queue.drain_name(10, processes, "ours"), real_workers.rate_name("procrastinate", processes))
+            for processes in queue.PROCESSES
         ]
     )
     if claims is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django_tasks import task
 
-from absurd_project.benchmark.peers import desk
+from tests.benchmark.peers import peer_program
 
 
 @task()
@@ -15,4 +15,4 @@ def noop(ms_path: str) -> None:
 @task()
 def stamped(spawned_at: float) -> None:
     """Note when it was picked up."""
-    desk.note_pickup(spawned_at)
+    peer_program.note_pickup(spawned_at)

@@ -7,12 +7,12 @@ import os
 import celery
 import redis
 
-from absurd_project.benchmark.peers import desk
+from tests.benchmark.peers import peer_program
 
 QUEUE = "benchmark"
 # Redis by its socket has a scheme of its own here.
-BROKER_URL = os.environ[desk.REDIS_URL].replace("unix://", "redis+socket://")
-PREFIX = os.environ[desk.PREFIX]
+BROKER_URL = os.environ[peer_program.REDIS_URL].replace("unix://", "redis+socket://")
+PREFIX = os.environ[peer_program.PREFIX]
 
 app = celery.Celery("benchmark", broker=BROKER_URL)
 app.conf.update(
@@ -31,10 +31,10 @@ def noop(ms_path: str) -> None:
 @app.task(name="stamped")
 def stamped(spawned_at: float) -> None:
     """Note when it was picked up."""
-    desk.note_pickup(spawned_at)
+    peer_program.note_pickup(spawned_at)
 
 
-class Celery(desk.Peer):
+class Celery(peer_program.Peer):
     """One producer to enqueue, the prefork worker to run."""
 
     version = f"celery {celery.__version__} on Redis, not durable"
@@ -42,7 +42,7 @@ class Celery(desk.Peer):
 
     def set_up(self) -> None:
         """Connect."""
-        self._redis = redis.Redis.from_url(os.environ[desk.REDIS_URL])
+        self._redis = redis.Redis.from_url(os.environ[peer_program.REDIS_URL])
         self.reset()
 
     def reset(self) -> None:
@@ -52,13 +52,13 @@ class Celery(desk.Peer):
 
     def enqueue(self) -> None:
         """Send one."""
-        noop.apply_async(kwargs={"ms_path": desk.MS_PATH})
+        noop.apply_async(kwargs={"ms_path": peer_program.MS_PATH})
 
     def enqueue_many(self, count: int) -> None:
         """Send one after another through one producer; it has no call for many."""
         with app.producer_or_acquire() as producer:
             for _ in range(count):
-                noop.apply_async(kwargs={"ms_path": desk.MS_PATH}, producer=producer)
+                noop.apply_async(kwargs={"ms_path": peer_program.MS_PATH}, producer=producer)
 
     def enqueue_stamped(self, spawned_at: float) -> None:
         """Send one that notes when it was picked up."""
@@ -76,4 +76,4 @@ class Celery(desk.Peer):
 
 
 if __name__ == "__main__":
-    desk.run(Celery())
+    peer_program.run(Celery())

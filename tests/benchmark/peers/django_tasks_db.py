@@ -11,13 +11,13 @@ import psycopg
 from django.conf import settings
 from psycopg.conninfo import conninfo_to_dict
 
-from absurd_project.benchmark.peers import desk
+from tests.benchmark.peers import peer_program
 
 
 def _configure() -> None:
-    where = conninfo_to_dict(os.environ[desk.DATABASE_URL])
+    where = conninfo_to_dict(os.environ[peer_program.DATABASE_URL])
     settings.configure(
-        SECRET_KEY="benchmark",  # noqa: S106 - signs nothing
+        SECRET_KEY="benchmark",
         USE_TZ=True,
         INSTALLED_APPS=["django.contrib.contenttypes", "django_tasks_db"],
         DATABASES={
@@ -37,7 +37,7 @@ def _configure() -> None:
     django.setup()
 
 
-class DjangoTasksDb(desk.Peer):
+class DjangoTasksDb(peer_program.Peer):
     """Its tasks are in `django_tasks_db_tasks`, which both sides import."""
 
     version = f"django-tasks-db {importlib.metadata.version('django-tasks-db')}"
@@ -48,7 +48,7 @@ class DjangoTasksDb(desk.Peer):
         from django.core.management import call_command
 
         call_command("migrate", "django_tasks_database", verbosity=0)
-        self._database = psycopg.connect(os.environ[desk.DATABASE_URL], autocommit=True)
+        self._database = psycopg.connect(os.environ[peer_program.DATABASE_URL], autocommit=True)
 
     def reset(self) -> None:
         """Empty its table."""
@@ -56,7 +56,7 @@ class DjangoTasksDb(desk.Peer):
 
     def enqueue(self) -> None:
         """Enqueue one."""
-        self._task("noop").enqueue(ms_path=desk.MS_PATH)
+        self._task("noop").enqueue(ms_path=peer_program.MS_PATH)
 
     def enqueue_many(self, count: int) -> None:
         """Enqueue one after another in one transaction; it has no call for many."""
@@ -65,7 +65,7 @@ class DjangoTasksDb(desk.Peer):
         noop = self._task("noop")
         with transaction.atomic():
             for _ in range(count):
-                noop.enqueue(ms_path=desk.MS_PATH)
+                noop.enqueue(ms_path=peer_program.MS_PATH)
 
     def enqueue_stamped(self, spawned_at: float) -> None:
         """Enqueue one that notes when it was picked up."""
@@ -86,11 +86,11 @@ class DjangoTasksDb(desk.Peer):
 
     @staticmethod
     def _task(name: str) -> Any:
-        from absurd_project.benchmark.peers import django_tasks_db_tasks
+        from tests.benchmark.peers import django_tasks_db_tasks
 
         return getattr(django_tasks_db_tasks, name)
 
 
 if __name__ == "__main__":
     _configure()
-    desk.run(DjangoTasksDb())
+    peer_program.run(DjangoTasksDb())
