@@ -1,4 +1,4 @@
-"""Every registered task name has a handler that the child process can load, with the params that the registry checks."""
+"""Every registered task name has a handler that the child can load, with the params that the registry checks."""
 
 from __future__ import annotations
 
