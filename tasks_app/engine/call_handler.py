@@ -24,6 +24,10 @@ RaisedClass = Literal["error", "invalid", "no_work", "memory", "unavailable"]
 Finished = TypeVar("Finished")
 
 
+class HandlerMissing(Exception):
+    """The handler cannot be imported here; a host with another installation may have it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Raised:
     """The handler did not return a result."""
@@ -70,6 +74,8 @@ def _call(
         checked = model.model_validate(params)
     except ValidationError as error:
         return _raised("invalid", _fields_of(error), error)
+    except HandlerMissing as error:
+        return _raised("unavailable", cleaning.text(error), error)
     except BaseException as error:
         return _raised("error", f"handler {path} cannot be used: {cleaning.words(error)}", error)
     try:
@@ -91,8 +97,12 @@ def _call(
 
 @cache
 def load(path: str) -> tuple[Handler, type[BaseModel]]:
-    """Return the handler and the model that its first parameter is annotated with."""
-    handler: Handler = resolve(path)
+    """Return the handler and the model that its first parameter is annotated with. Raises HandlerMissing."""
+    try:
+        handler: Handler = resolve(path)
+    except Exception as error:
+        reason = cleaning.words(error)
+        raise HandlerMissing(f"handler {path} cannot be imported on this host: {reason}") from error
     return handler, _params_model(handler)
 
 

@@ -121,7 +121,21 @@ def check_params(spec: TaskSpec, params: dict[str, Any], bound: Collection[str] 
         if problems:
             raise ParamsInvalid(problems) from None
         checked = spec.params_model.model_construct(**params)
+    problems = _unknown_bindings(spec, bound)
+    if problems:
+        raise ParamsInvalid(problems)
     problems = spec.check_params(checked) if spec.check_params else []
     if problems:
         raise ParamsInvalid(problems)
     return params
+
+
+def _unknown_bindings(spec: TaskSpec, bound: Collection[str]) -> list[Problem]:
+    """Return a problem for each bound param that the model would refuse as unknown when the attempt runs."""
+    model = spec.params_model
+    if model.model_config.get("extra") != "forbid":
+        return []
+    known = {name for field, info in model.model_fields.items() for name in (field, info.alias)}
+    return [
+        Problem(path=f"bindings.{name}", message="is no param of this task name") for name in bound if name not in known
+    ]

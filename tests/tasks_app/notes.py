@@ -40,7 +40,7 @@ REPORT = worker_calls.AttemptReport()
 
 def spawn_note(**options: Any) -> Task:
     options.setdefault("params", {"text": "hello"})
-    return spawn(SpawnRequest(task_name="note", **options), actor="user:test")
+    return spawn(SpawnRequest(**{"task_name": "note"} | options), actor="user:test")
 
 
 def claim_one(worker: Worker) -> worker_calls.Claim:

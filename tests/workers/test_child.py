@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from tasks_app.engine.handler import Context
 from workers.process import protocol
@@ -98,10 +98,29 @@ def test_the_check_of_the_log_sees_what_this_attempt_wrote_and_its_exception_is_
     assert reply_type is Result or (reply.failure_class, "says bad" in reply.message) == ("error", True)
 
 
-@pytest.mark.parametrize("function", ["takes_anything", "is_not_there"])
-def test_a_handler_that_cannot_be_called_rightly_is_an_error_not_invalid_params(tmp_path, function):
-    reply, _ = run(tmp_path, function)
-    assert isinstance(reply, Failure) and reply.failure_class == "error"
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    value: int = 0
+
+
+def strict(params: Strict, context: Context) -> dict[str, int]:
+    return {"value": params.value}
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "params", "failure_class", "reason"),
+    [
+        pytest.param(__name__, "takes_anything", {}, "error", "not annotated", id="no handler"),
+        pytest.param(__name__, "is_not_there", {}, "unavailable", "cannot be imported on this host", id="no function"),
+        pytest.param("no_such_module", "run", {}, "unavailable", "cannot be imported on this host", id="no module"),
+        pytest.param(__name__, "strict", {"newer": 1}, "unavailable", "does not know params.newer", id="newer params"),
+        pytest.param(__name__, "strict", {"newer": 1, "value": "x"}, "invalid", "params.value", id="wrong params too"),
+    ],
+)
+def test_what_another_host_may_have_is_unavailable(tmp_path, module, function, params, failure_class, reason):
+    reply, _ = run(tmp_path, function, module=module, **params)
+    assert isinstance(reply, Failure) and reply.failure_class == failure_class
+    assert reason in reply.message
 
 
 def test_products_are_summed_without_casas_lock_file(tmp_path):

@@ -20,6 +20,7 @@ from tests.workers.live import (
     gone,
     outcomes,
     spawn_one,
+    wait_for,
     with_progress,
 )
 
@@ -54,6 +55,16 @@ def test_after_the_drain_timeout_attempts_are_stopped_and_returned(workers):
     assert worker.wait(60) == 0
     task.refresh_from_db()
     assert (task.status, task.retry_count, outcomes(task)) == ("pending", 0, ["drained"])
+
+
+def test_a_stopped_guardian_ends_with_its_worker(workers):
+    task = spawn_one("sleep", {"seconds": 300})
+    worker = workers.start()
+    child = child_of(task)
+    guardian = child.parent()
+    guardian.suspend()
+    worker.kill()
+    wait_for(lambda: gone(child.pid) and gone(guardian.pid))
 
 
 RACE = """

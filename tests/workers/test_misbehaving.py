@@ -129,6 +129,14 @@ def test_it_completes_although_descriptors_are_closed_or_shared(mode, tmp_path):
         assert (execution.places.published_dir / "table.dat").read_bytes() == b"SCIENCE DATA\n"
 
 
+def test_a_python_that_does_not_start_costs_no_retry(tmp_path, monkeypatch):
+    of_child = environment.of_child
+    monkeypatch.setattr(environment, "of_child", lambda **given: of_child(**given) | {"PYTHONHOME": "/not-there"})
+    _, task = run("nul_no_work", "process", tmp_path)
+    assert (task.status, task.retry_count) == ("pending", 0)
+    assert Attempt.objects.get(task_id=task.task_id).outcome == "unavailable"
+
+
 def test_no_work_is_said_in_words(tmp_path):
     _, task = run("nul_no_work", "process", tmp_path)
     assert task.failure_class == "no_work" and r"nothing in ob\xffs.ms" in (task.error or "")

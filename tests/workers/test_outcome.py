@@ -38,6 +38,11 @@ def test_it_tells_how_an_attempt_ended(reply, exit, stopped, oom_kills, expected
     assert judge(reply=reply, exit=exit, stop=stopped, memory=Memory(oom_kills=oom_kills)).failure_class == expected
 
 
+def test_a_child_that_ends_before_it_reaches_the_handler_is_the_hosts_fault():
+    assert judge(reply=None, exit=Exit(exit_code=1), stop=None, started=False).failure_class == "unavailable"
+    assert judge(reply=None, exit=CRASHED, stop=None, started=False).failure_class == "killed"
+
+
 def test_a_whole_result_outlives_a_crash_in_the_tear_down():
     outcome = judge(reply=DONE, exit=CRASHED, stop=None)
     assert (outcome.failure_class, outcome.result) == (None, DONE)

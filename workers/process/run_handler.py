@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tasks_app import cleaning
 from tasks_app.engine import call_handler
 from tasks_app.engine.call_handler import Raised, plain_result
@@ -22,9 +24,24 @@ def run_handler(path: str, params: Mapping[str, Any], context: Context, finish: 
     `finish` turns what the handler returned into the reply; what it raises is the handler's failure.
     """
     came = call_handler.call(path, params, context, finish)
-    if isinstance(came, Raised):
-        return Failure(failure_class=came.failure_class, message=came.message, traceback=came.traceback)
-    return came
+    if not isinstance(came, Raised):
+        return came
+    unknown = _unknown_params(came.exception) if came.failure_class == "invalid" else ()
+    if unknown:
+        message = f"this worker's version does not know {', '.join(unknown)}, which a newer one accepted at the spawn"
+        return Failure(failure_class="unavailable", message=message, traceback=came.traceback)
+    return Failure(failure_class=came.failure_class, message=came.message, traceback=came.traceback)
+
+
+def _unknown_params(error: BaseException) -> tuple[str, ...]:
+    """Return the params that the handler's model does not have, when nothing else is wrong with them.
+
+    The model of the process that spawned the task has accepted them, so it is newer than this one.
+    """
+    faults = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
+    if any(fault["type"] != "extra_forbidden" or len(fault["loc"]) != 1 for fault in faults):
+        return ()
+    return tuple(f"params.{fault['loc'][0]}" for fault in faults)
 
 
 def failure_of(error: BaseException) -> Failure:

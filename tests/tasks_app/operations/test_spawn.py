@@ -124,3 +124,9 @@ def test_a_chain_is_spawned_in_one_call():
     ]
     parent, child = spawn_many(requests, actor="user:test")
     assert (parent.hold, child.display_status) == (0, "waiting")
+
+
+def test_a_binding_to_a_param_that_the_model_refuses_is_refused_at_the_spawn():
+    parent = spawn_note()
+    with pytest.raises(ParamsInvalid, match=r"bindings\.txt: is no param of this task name"):
+        spawn_note(bindings={"txt": Binding(task_id=parent.task_id, field="title")})

@@ -118,7 +118,8 @@ def test_a_failed_parent_leaves_its_children_waiting_and_its_retry_lets_them_go_
 def test_a_list_param_gathers_what_the_completed_parents_have_in_their_order(worker):
     parents = [spawn_note(params={"text": str(n)}) for n in range(3)]
     child = spawn_note(
-        params={"text": "mosaic"},
+        task_name="gather",
+        params={},
         bindings={"titles": Gather(task_ids=[p.task_id for p in reversed(parents)], field="title")},
         join=Join(quorum=2),
     )
