@@ -53,7 +53,7 @@ def test_on_a_host_that_runs_out_of_memory_no_moment_is_lost_for_stacks(workers,
     execution = ProcessExecution(
         claim, root=workers.data, var=var, data_roots=(workers.data,), host_memory_gb=claim.memory_gb
     )
-    execution.start("workers.diagnostic_handlers:eat_memory")
+    execution.start("workers.diagnostics:eat_memory")
 
     def ended() -> bool:
         execution.listen()
