@@ -166,9 +166,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["tasks_app.api.permissions.ScopedAccess"],
     "DEFAULT_THROTTLE_CLASSES": ["tasks_app.api.throttling.CallerThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["tasks_app.api.parsers.JsonObjectParser"],
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PARSER_CLASSES": ["tasks_app.api.bodies.JsonObjectParser"],
+    "DEFAULT_SCHEMA_CLASS": "tasks_app.api.schema.Schema",
     "EXCEPTION_HANDLER": "tasks_app.api.errors.problem_response",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
@@ -184,7 +183,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "tasks_app.api.schema.add_problems",
-        "tasks_app.api.links.add_links",
+        "tasks_app.api.schema.add_links",
     ],
     "ENUM_NAME_OVERRIDES": {
         "TaskStatusEnum": "tasks_app.models.task.TaskStatus",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import django_filters  # type: ignore[import-untyped]
 
 from pipeline_app.models import Calibration, Measurement, Observation, ObservationState, Product
+from tasks_app.api.filters import StrictFilterSet
 
 
-class ObservationFilter(django_filters.FilterSet):
-    """Every condition must hold."""
+class ObservationFilter(StrictFilterSet):
+    """Conditions on observations."""
 
     name = django_filters.CharFilter(lookup_expr="startswith", help_text="The beginning of the name, such as a date.")
     state = django_filters.MultipleChoiceFilter(choices=ObservationState.choices)
@@ -26,8 +27,8 @@ class ObservationFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class ProductFilter(django_filters.FilterSet):
-    """Every condition must hold."""
+class ProductFilter(StrictFilterSet):
+    """Conditions on products."""
 
     kind = django_filters.CharFilter()
     verdict = django_filters.CharFilter()
@@ -43,8 +44,8 @@ class ProductFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class CalibrationFilter(django_filters.FilterSet):
-    """Every condition must hold."""
+class CalibrationFilter(StrictFilterSet):
+    """Conditions on calibrations."""
 
     verdict = django_filters.CharFilter()
     calibrator = django_filters.CharFilter()
@@ -59,13 +60,23 @@ class CalibrationFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class MeasurementFilter(django_filters.FilterSet):
-    """Every condition must hold."""
+class MeasurementFilter(StrictFilterSet):
+    """Conditions on measurements of a source."""
 
     mjd_min = django_filters.NumberFilter(field_name="mid_mjd", lookup_expr="gte")
     mjd_max = django_filters.NumberFilter(field_name="mid_mjd", lookup_expr="lt")
     verdict = django_filters.CharFilter()
     snr_min = django_filters.NumberFilter(field_name="snr", lookup_expr="gte")
+
+    class Meta:
+        model = Measurement
+        fields: list[str] = []
+
+
+class SourceFilter(StrictFilterSet):
+    """Conditions on sources."""
+
+    name = django_filters.CharFilter(lookup_expr="startswith", help_text="The beginning of the name.")
 
     class Meta:
         model = Measurement

@@ -10,8 +10,6 @@ from rest_framework import serializers
 from pipeline_app.models import Calibration, Observation, Product, SubbandFile
 from tasks_app.api.run_serializers import RunSerializer
 
-NEXT = "Where the next page is, if there is one."
-
 
 class ProductSerializer(serializers.ModelSerializer[Product]):
     """A published file or directory."""
@@ -41,13 +39,6 @@ class ProductDetailSerializer(ProductSerializer):
         fields = (*ProductSerializer.Meta.fields, "inputs", "params", "versions")  # type: ignore[assignment]
 
 
-class ProductListSerializer(serializers.Serializer[Any]):
-    """One page of products, newest first."""
-
-    products = ProductSerializer(many=True)
-    next = serializers.CharField(allow_null=True, help_text=NEXT)
-
-
 class CalibrationSerializer(serializers.ModelSerializer[Calibration]):
     """Solutions and their verdict."""
 
@@ -61,13 +52,6 @@ class CalibrationSerializer(serializers.ModelSerializer[Calibration]):
             "calibrator_apparent_flux_jy", "refant", "snr_median", "flagged_solutions", "verdict", "reasons",
             "created_at",
         )  # fmt: skip
-
-
-class CalibrationListSerializer(serializers.Serializer[Any]):
-    """One page of calibrations, newest first."""
-
-    calibrations = CalibrationSerializer(many=True)
-    next = serializers.CharField(allow_null=True, help_text=NEXT)
 
 
 class ObservationSerializer(serializers.ModelSerializer[Observation]):
@@ -110,13 +94,6 @@ class ObservationDetailSerializer(ObservationSerializer):
         )  # fmt: skip
 
 
-class ObservationListSerializer(serializers.Serializer[Any]):
-    """One page of observations, the last registered first."""
-
-    observations = ObservationSerializer(many=True)
-    next = serializers.CharField(allow_null=True, help_text=NEXT)
-
-
 class SourceSerializer(serializers.Serializer[Any]):
     """A source and what has been measured of it; fluxes in Jy, times MJD in UTC."""
 
@@ -134,13 +111,6 @@ class SourceSerializer(serializers.Serializer[Any]):
 
     def get_light_curve(self, source: dict[str, Any]) -> str:
         return reverse("pipeline_api:LightCurve", args=[source["name"]])
-
-
-class SourceListSerializer(serializers.Serializer[Any]):
-    """One page of sources by name."""
-
-    sources = SourceSerializer(many=True)
-    next = serializers.CharField(allow_null=True, help_text=NEXT)
 
 
 class PointSerializer(serializers.Serializer[Any]):

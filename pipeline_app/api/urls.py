@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from rest_framework.views import APIView
 
-from pipeline_app.api.observations import (
+from pipeline_app.api.views import (
     CalibrationListView,
     CalibrationView,
+    LightCurveCsvView,
+    LightCurveView,
     ObservationListView,
     ObservationView,
+    ProductFileView,
+    ProductListView,
+    ProductPreviewView,
+    ProductView,
+    SourceListView,
+    SourceView,
 )
-from pipeline_app.api.products import ProductFileView, ProductListView, ProductPreviewView, ProductView
-from pipeline_app.api.sources import LightCurveCsvView, LightCurveView, SourceListView, SourceView
-from tasks_app.api.routes import with_and_without_slash
+from tasks_app.api.urls import with_and_without_slash
 
 app_name = "pipeline_api"
 

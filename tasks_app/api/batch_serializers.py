@@ -6,7 +6,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from tasks_app.api.serializers import SpawnedSerializer, SpawnSerializer, Strict
+from tasks_app.api.bodies import StrictSerializer
+from tasks_app.api.serializers import SpawnedSerializer, SpawnSerializer
 from tasks_app.engine.idempotency import KEY_CHARS
 from tasks_app.engine.spawn_batch import TASKS_MOST
 
@@ -17,7 +18,7 @@ class BatchItemSerializer(SpawnSerializer):
     idempotency_key = serializers.CharField(max_length=KEY_CHARS, required=False)
 
 
-class BatchSerializer(Strict):
+class BatchSerializer(StrictSerializer):
     """Tasks that are to be spawned, all or none."""
 
     tasks: serializers.ListSerializer[Any] = serializers.ListSerializer(

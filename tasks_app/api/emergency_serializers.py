@@ -6,10 +6,11 @@ from typing import Any
 
 from rest_framework import serializers
 
-from tasks_app.api.serializers import REASON_CHARS, Strict
+from tasks_app.api.bodies import StrictSerializer
+from tasks_app.api.serializers import REASON_CHARS
 
 
-class ConfirmedSerializer(Strict):
+class ConfirmedSerializer(StrictSerializer):
     """Why, whether only to look, and the token of that look."""
 
     reason = serializers.CharField(max_length=REASON_CHARS)

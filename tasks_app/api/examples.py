@@ -110,10 +110,7 @@ def _body(name: str, value: Any) -> OpenApiExample:
 OF_HEALTH = _answer("Healthy", HEALTH)
 OF_QUEUES = _answer("The queue of the pipeline", HEALTH["queue"])
 OF_STATS = _answer("A busy queue", STATS)
-OF_LIST = _answer(
-    "One task",
-    {"tasks": [_shown(TaskSummarySerializer, _DONE)], "total": 1, "total_is_exact": True, "next": None},
-)
+OF_LIST = _answer("One task", _shown(TaskSummarySerializer, _DONE))
 OF_DETAIL = _answer("A completed task", _shown(TaskDetailSerializer, _DONE))
 OF_SPAWN = [
     _body("A failed task with corrected params", CORRECTED),

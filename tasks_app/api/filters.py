@@ -1,25 +1,42 @@
-"""What lists can be narrowed by."""
+"""What lists can be narrowed by, in the API, in commands and in bulk operations."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import django_filters  # type: ignore[import-untyped]
 from django import forms
 from django.db.models import Q
 from django.http import QueryDict
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter
-from rest_framework.request import Request
 
-from tasks_app.api.errors import BadQuery
-from tasks_app.api.pagination import LIMIT_DEFAULT, LIMIT_MOST, refuse_unknown
+from tasks_app.api.query import BOOLEANS, unknown_parameters
+from tasks_app.errors import ParamsInvalid
 from tasks_app.models import ArchivedTask, Limit, Run, Schedule, Task, TaskEvent, TaskStatus, Worker
+from tasks_app.models.querysets import TaskQuerySet
 from tasks_app.models.task import FINISHED, FailureClass
 from tasks_app.postgresql.clock import DatabaseNow
 
-PAGE_PARAMETERS = ("limit", "cursor")
+
+class StrictFilterSet(django_filters.FilterSet):
+    """Conditions that must all hold. A repeated or empty value is refused: it would silently not be a condition."""
+
+    def problems(self, query: QueryDict, *, beside: Collection[str] = ()) -> list[dict[str, str]]:
+        """Return the path and fault of each bad parameter; those in `beside` are none of this filter set's."""
+        found = unknown_parameters(query, {*beside, *self.base_filters})
+        for name in sorted(query.keys() & self.base_filters.keys()):
+            given = self.base_filters[name], query.getlist(name)
+            if isinstance(given[0], django_filters.MultipleChoiceFilter):
+                continue
+            if len(given[1]) != 1:
+                found.append({"path": name, "message": f"must be given once (got {len(given[1])} values)"})
+            elif not given[1][0] and not isinstance(given[0], django_filters.CharFilter):
+                found.append({"path": name, "message": "must not be empty; leave it out"})
+        # A form of all conditions costs more.
+        self.filters: dict[str, Any] = {name: each for name, each in self.filters.items() if name in query}
+        if not found and not self.is_valid():
+            found = [{"path": str(name), "message": str(text)} for name in self.errors for text in self.errors[name]]
+        return found
 
 
 class StatusField(forms.MultipleChoiceField):
@@ -27,7 +44,10 @@ class StatusField(forms.MultipleChoiceField):
 
     def to_python(self, value: Any) -> list[str]:
         given = [value] if isinstance(value, str) else list(value or [])
-        return [part.strip() for item in given for part in str(item).split(",") if part.strip()]
+        found = [part.strip() for item in given for part in str(item).split(",") if part.strip()]
+        if given and not found:
+            raise forms.ValidationError("must not be empty; leave it out")
+        return found
 
 
 class StatusFilter(django_filters.MultipleChoiceFilter):
@@ -36,8 +56,31 @@ class StatusFilter(django_filters.MultipleChoiceFilter):
     field_class = StatusField
 
 
-class TaskFilter(django_filters.FilterSet):
-    """Every condition must hold."""
+class TrueOrFalseField(forms.Field):
+    """A boolean; Django's own takes what it does not understand for no condition."""
+
+    def to_python(self, value: Any) -> bool | None:
+        if not value:
+            return None
+        if str(value).lower() not in BOOLEANS:
+            raise forms.ValidationError(f"must be true or false (got {str(value)[:100]!r})")
+        return BOOLEANS[str(value).lower()]
+
+
+class WholeNumberFilter(django_filters.NumberFilter):
+    """A whole number."""
+
+    field_class = forms.IntegerField
+
+
+class BooleanFilter(django_filters.BooleanFilter):
+    """Whether something is so."""
+
+    field_class = TrueOrFalseField
+
+
+class TaskFilter(StrictFilterSet):
+    """Conditions on tasks."""
 
     status = StatusFilter(choices=TaskStatus.choices, help_text="Stored statuses, repeated or separated by commas.")
     queue_name = django_filters.CharFilter(field_name="queue_id")
@@ -48,10 +91,10 @@ class TaskFilter(django_filters.FilterSet):
     created_by = django_filters.CharFilter(help_text="Such as key:ingest or user:alice.")
     concurrency_key = django_filters.CharFilter()
     failure_class = django_filters.ChoiceFilter(choices=FailureClass.choices)
-    stalled = django_filters.BooleanFilter(method="by_lease", help_text="Whether its claim has outlived its lease.")
-    quarantined = django_filters.BooleanFilter(field_name="quarantined_at", lookup_expr="isnull", exclude=True)
-    priority_min = django_filters.NumberFilter(field_name="priority", lookup_expr="gte")
-    priority_max = django_filters.NumberFilter(field_name="priority", lookup_expr="lte")
+    stalled = BooleanFilter(method="by_lease", help_text="Whether its claim has outlived its lease.")
+    quarantined = BooleanFilter(field_name="quarantined_at", lookup_expr="isnull", exclude=True)
+    priority_min = WholeNumberFilter(field_name="priority", lookup_expr="gte")
+    priority_max = WholeNumberFilter(field_name="priority", lookup_expr="lte")
     created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
     created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
     claimed_after = django_filters.IsoDateTimeFilter(field_name="claimed_at", lookup_expr="gte")
@@ -74,8 +117,8 @@ class TaskFilter(django_filters.FilterSet):
         return rows.filter(stalled) if value else rows.exclude(stalled)
 
 
-class ArchivedTaskFilter(django_filters.FilterSet):
-    """Every condition must hold."""
+class ArchivedTaskFilter(StrictFilterSet):
+    """Conditions on archived tasks."""
 
     status = StatusFilter(choices=[(status, status) for status in sorted(FINISHED)])
     queue_name = django_filters.CharFilter()
@@ -91,8 +134,8 @@ class ArchivedTaskFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class EventFilter(django_filters.FilterSet):
-    """Every condition must hold."""
+class EventFilter(StrictFilterSet):
+    """Conditions on events of a task."""
 
     event_type = django_filters.CharFilter()
     actor = django_filters.CharFilter()
@@ -102,8 +145,8 @@ class EventFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class RunFilter(django_filters.FilterSet):
-    """Every condition must hold."""
+class RunFilter(StrictFilterSet):
+    """Conditions on runs."""
 
     workflow = django_filters.CharFilter()
     created_by = django_filters.CharFilter(help_text="Such as key:ingest or user:alice.")
@@ -116,37 +159,37 @@ class RunFilter(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class LimitFilter(django_filters.FilterSet):
-    """Every condition must hold."""
+class LimitFilter(StrictFilterSet):
+    """Conditions on limits."""
 
     scope = django_filters.ChoiceFilter(choices=Limit.Scope.choices)
     name = django_filters.CharFilter(lookup_expr="startswith", help_text="The beginning of the name.")
-    explicit = django_filters.BooleanFilter(help_text="Whether somebody set it.")
+    explicit = BooleanFilter(help_text="Whether somebody set it.")
 
     class Meta:
         model = Limit
         fields: list[str] = []
 
 
-class ScheduleFilter(django_filters.FilterSet):
-    """Every condition must hold."""
+class ScheduleFilter(StrictFilterSet):
+    """Conditions on schedules."""
 
     task_name = django_filters.CharFilter()
     queue_name = django_filters.CharFilter()
-    enabled = django_filters.BooleanFilter()
+    enabled = BooleanFilter()
 
     class Meta:
         model = Schedule
         fields: list[str] = []
 
 
-class WorkerFilter(django_filters.FilterSet):
-    """Every condition must hold."""
+class WorkerFilter(StrictFilterSet):
+    """Conditions on workers."""
 
     worker_id = django_filters.CharFilter(field_name="label", help_text="The label that it was started with.")
     host = django_filters.CharFilter()
     queue_name = django_filters.CharFilter(method="serving", help_text="Workers that serve the queue.")
-    up = django_filters.BooleanFilter(
+    up = BooleanFilter(
         field_name="stopped_at", lookup_expr="isnull", help_text="Whether it has not said that it stopped."
     )
 
@@ -159,69 +202,21 @@ class WorkerFilter(django_filters.FilterSet):
         return rows.filter(queues__contains=[value])
 
 
-def narrowed(
-    shape: type[django_filters.FilterSet], rows: Any, request: Request, *, beside: Collection[str] = PAGE_PARAMETERS
-) -> Any:
-    """Return the rows that the query selects. Raises BadQuery, also for names that neither it nor `beside` knows."""
-    query = request.query_params
-    refuse_unknown(query, {*beside, *shape.base_filters})
-    _refuse_vague(shape, query)
-    found = shape(query, queryset=rows)
-    found.filters = {name: each for name, each in found.filters.items() if name in query}  # a form of all costs more
-    if not found.is_valid():
-        faults = [(str(name), str(text)) for name, texts in found.errors.items() for text in texts]
-        raise BadQuery([{"path": name, "message": text} for name, text in faults])
-    return found.qs
+def tasks_where(query: QueryDict) -> TaskQuerySet:
+    """Return the tasks that fulfil every condition. Raises ParamsInvalid, naming each that is unknown or wrong."""
+    found = TaskFilter(query, queryset=Task.objects.all())
+    if problems := found.problems(query):
+        raise ParamsInvalid(problems)
+    tasks: TaskQuerySet = found.qs
+    return tasks
 
 
-BOOLEANS = frozenset({"true", "false", "1", "0"})
-
-
-def _refuse_vague(shape: type[django_filters.FilterSet], query: QueryDict) -> None:
-    """Refuse what a filter would pass over in silence, as if it had not been asked for at all. Raises BadQuery."""
-    problems = []
-    for name in query.keys() & shape.base_filters.keys():
-        kind, values = shape.base_filters[name], query.getlist(name)
-        if isinstance(kind, django_filters.MultipleChoiceFilter):
-            continue
-        if len(values) > 1:
-            problems.append({"path": name, "message": "write it once"})
-        elif isinstance(kind, django_filters.BooleanFilter) and values[0].lower() not in BOOLEANS:
-            problems.append({"path": name, "message": "write true or false"})
-        elif not values[0] and not isinstance(kind, django_filters.CharFilter):
-            problems.append({"path": name, "message": "write a value, or leave it out"})
-    if problems:
-        raise BadQuery(problems)
-
-
-def parameters(
-    shape: type[django_filters.FilterSet], *others: OpenApiParameter, paged: bool = True
-) -> list[OpenApiParameter]:
-    """Return how the schema describes the query of a list."""
-    filters = [
-        OpenApiParameter(name, _type_of(each), description=str(each.extra.get("help_text", "")), **_choices_of(each))
-        for name, each in shape.base_filters.items()
-    ]
-    paging = [
-        OpenApiParameter("limit", int, description=f"1 to {LIMIT_MOST}, default {LIMIT_DEFAULT}"),
-        OpenApiParameter("cursor", str, description="Taken from `next`"),
-    ]
-    return [*(paging if paged else ()), *others, *filters]
-
-
-def _choices_of(each: django_filters.Filter) -> dict[str, Any]:
-    """Return how the schema tells what may be chosen; of what is separated by commas it cannot."""
-    if not isinstance(each, django_filters.ChoiceFilter) or isinstance(each, StatusFilter):
-        return {}
-    values = [str(value) for value, _ in each.extra["choices"]]
-    return {"enum": values, "many": isinstance(each, django_filters.MultipleChoiceFilter)}
-
-
-def _type_of(each: django_filters.Filter) -> Any:
-    types = {
-        django_filters.BooleanFilter: OpenApiTypes.BOOL,
-        django_filters.IsoDateTimeFilter: OpenApiTypes.DATETIME,
-        django_filters.NumberFilter: OpenApiTypes.NUMBER,
-        django_filters.UUIDFilter: OpenApiTypes.UUID,
-    }
-    return types.get(type(each), OpenApiTypes.STR)
+def tasks_that_fit(conditions: Mapping[str, Any]) -> TaskQuerySet:
+    """Return the tasks that fit the conditions of a body. Raises ParamsInvalid with the path of each bad one."""
+    query = QueryDict(mutable=True)
+    for name, value in conditions.items():
+        query.setlist(name, [str(each) for each in (value if isinstance(value, list) else [value])])
+    try:
+        return tasks_where(query)
+    except ParamsInvalid as fault:
+        raise ParamsInvalid([{**each, "path": f"filter.{each['path']}"} for each in fault.problems]) from None

@@ -6,12 +6,13 @@ from typing import Any
 
 from rest_framework import serializers
 
-from tasks_app.api.serializers import SpawnSerializer, Strict
+from tasks_app.api.bodies import StrictSerializer
+from tasks_app.api.serializers import SpawnSerializer
 from tasks_app.engine.options import Binding, Gather
 from tasks_app.workflows.plan import STAGE_NAME_CHARS, TASKS_MOST, All, One, RunPlan, Source, Stage
 
 
-class TakenFromSerializer(Strict):
+class TakenFromSerializer(StrictSerializer):
     """Where a param comes from: a stage's result, of one task or of all, or the result of a task of another run."""
 
     field = serializers.CharField(max_length=200, help_text="The field of the result.")
@@ -55,7 +56,7 @@ class StageSerializer(SpawnSerializer):
         return Stage(**own, options=given)
 
 
-class RunSpawnSerializer(Strict):
+class RunSpawnSerializer(StrictSerializer):
     """A registered workflow with its params, or a run of one's own with its stages."""
 
     workflow = serializers.CharField(max_length=100)

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
 
 from tasks_app.api.serializers import ReasonSerializer
-from tasks_app.models import TaskStatus
-from tasks_app.workflows.state import WORDS
+from tasks_app.models import Run, TaskStatus
+from tasks_app.workflows.graph import RunGraph
+from tasks_app.workflows.state import WORDS, RunState
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownRun:
+    """A run with what is derived from its tasks."""
+
+    run: Run
+    state: RunState
+    graph: RunGraph | None = None
+
+    @property
+    def blocked(self) -> list[UUID]:
+        """Tasks that wait, or failed, because of the task in `trouble`."""
+        return self.graph.behind(self.state.trouble.task_id) if self.graph and self.state.trouble else []
 
 
 class TroubleSerializer(serializers.Serializer[Any]):
@@ -47,13 +64,6 @@ class RunSerializer(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField(source="state.started_at", allow_null=True)
     finished_at = serializers.DateTimeField(source="state.finished_at", allow_null=True)
     trouble = TroubleSerializer(source="state.trouble", allow_null=True)
-
-
-class RunListSerializer(serializers.Serializer[Any]):
-    """One page of runs, newest first."""
-
-    runs = RunSerializer(many=True)
-    next = serializers.CharField(allow_null=True, help_text="Where the next page is, if there is one.")
 
 
 class NodeSerializer(serializers.Serializer[Any]):

@@ -2,54 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rest_framework import serializers
 
 from tasks_app.api.serializers import ReasonSerializer
-from tasks_app.models import CatchUp, Schedule
+from tasks_app.models import CatchUp
 from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
-
-
-class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
-    """A task that is spawned by the clock."""
-
-    class Meta:
-        model = Schedule
-        fields = (
-            "name",
-            "cron",
-            "time_zone",
-            "task_name",
-            "params",
-            "queue_name",
-            "priority",
-            "enabled",
-            "catch_up",
-            "jitter_sec",
-            "next_run_at",
-            "last_run_at",
-            "last_task_id",
-            "last_error",
-            "created_by",
-            "created_at",
-        )
-
-
-class ScheduleDetailSerializer(ScheduleSerializer):
-    """A schedule with its next few moments."""
-
-    upcoming = serializers.ListField(child=serializers.DateTimeField())
-
-    class Meta(ScheduleSerializer.Meta):
-        fields = (*ScheduleSerializer.Meta.fields, "upcoming")  # type: ignore[assignment]
-
-
-class ScheduleListSerializer(serializers.Serializer[Any]):
-    """One page of schedules, oldest first."""
-
-    schedules = ScheduleSerializer(many=True)
-    next = serializers.CharField(allow_null=True, help_text="Where the next page is, if there is one.")
 
 
 class SaveScheduleSerializer(ReasonSerializer):

@@ -1,21 +1,30 @@
-"""What the OpenAPI schema cannot find out by itself."""
+"""What the OpenAPI schema cannot find out by itself: keys, strict bodies, the shape of errors, links of operations."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
+from drf_spectacular.openapi import AutoSchema
 from rest_framework.serializers import CharField
 
 from tasks_app.api.authentication import HEADER
-from tasks_app.api.pagination import LIMIT_MOST
 
-NAMED_CURSORS = frozenset({"list_sources"})
-"""Operations whose cursor is a name."""
-_NUMBER = {"type": "string", "pattern": "^[0-9]{0,15}$"}
-_BOUNDS: dict[tuple[str, str], dict[str, Any]] = {
-    ("query", "limit"): {"type": "integer", "minimum": 1, "maximum": LIMIT_MOST},
-}
+
+class Schema(AutoSchema):
+    """How OpenAPI describes a view; the pages know the view, whose `list_name` is part of what they describe."""
+
+    def get_filter_backends(self) -> list[Any]:
+        has_filters = self.method == "GET" and getattr(self.view, "filterset_class", None)
+        return list(getattr(self.view, "filter_backends", ())) if has_filters else []
+
+    def _get_paginator(self) -> Any:
+        paginator = super()._get_paginator()  # type: ignore[no-untyped-call]
+        if paginator is not None:
+            paginator.view = self.view
+        return paginator
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -39,9 +48,9 @@ class TicketScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
 
 class StrictShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """How the schema says that a body has no other fields, and which of its texts must not be blank."""
+    """How the schema describes a body without other fields, and texts that must not be blank."""
 
-    target_class = "tasks_app.api.serializers.Strict"
+    target_class = "tasks_app.api.bodies.StrictSerializer"
     match_subclasses = True
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
@@ -70,10 +79,77 @@ def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     for path in result["paths"].values():
         for operation in path.values():
             operation["responses"].setdefault("default", {"description": "An error", "content": content})
-            for parameter in operation.get("parameters", ()):
-                parameter["schema"] |= _BOUNDS.get((parameter["in"], parameter["name"]), {})
-                if parameter["name"] == "cursor" and operation["operationId"] not in NAMED_CURSORS:
-                    parameter["schema"] |= _NUMBER
-                if parameter["name"] == "If-None-Match":
-                    operation["responses"]["304"] = {"description": "Nothing has changed."}
+            if any(each["name"] == "If-None-Match" for each in operation.get("parameters", ())):
+                operation["responses"]["304"] = {"description": "Nothing has changed."}
     return result
+
+
+@dataclass(frozen=True)
+class Link:
+    """From the answers of the source operations to the targets, with the parameters and the body that these take."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    parameters: Mapping[str, str]
+    body: Mapping[str, Any] | None = None
+
+
+_TASK_ACTIONS = ("cancel_task", "reprioritize_task", "retry_task", "requeue_task", "respawn_task")
+_TASK_READS = ("get_task", "task_events", "task_attempts", "explain_task", "task_log")
+_RUN_ACTIONS = ("cancel_run", "retry_run")
+_SCHEDULE_ACTIONS = ("change_schedule", "enable_schedule", "disable_schedule", "run_schedule", "delete_schedule")
+_WORKER_ACTIONS = ("pause_worker", "resume_worker", "drain_worker", "recycle_worker")
+_CONFIRMED = {"dry_run": False, "token": "$response.body#/token", "reason": "$request.body#/reason"}
+
+LINKS = (
+    Link(
+        ("spawn_task", "run_schedule", "get_task", *_TASK_ACTIONS),
+        (*_TASK_READS, *_TASK_ACTIONS),
+        {"task_id": "$response.body#/task_id"},
+    ),
+    Link(("list_tasks", "spawn_tasks"), (*_TASK_READS, *_TASK_ACTIONS), {"task_id": "$response.body#/tasks/0/task_id"}),
+    Link(
+        ("task_attempts",),
+        ("attempt_log",),
+        {"task_id": "$request.path.task_id", "number": "$response.body#/attempts/0/number"},
+    ),
+    Link(("spawn_run", "get_run"), ("get_run", "get_run_graph", *_RUN_ACTIONS), {"run_id": "$response.body#/run_id"}),
+    Link(_RUN_ACTIONS, ("get_run", *_RUN_ACTIONS), {"run_id": "$response.body#/run/run_id"}),
+    Link(("list_runs",), ("get_run", *_RUN_ACTIONS), {"run_id": "$response.body#/runs/0/run_id"}),
+    Link(("get_run", "get_run_graph"), ("get_task",), {"task_id": "$response.body#/nodes/0/task_id"}),
+    Link(("list_schedules",), ("get_schedule", *_SCHEDULE_ACTIONS), {"name": "$response.body#/schedules/0/name"}),
+    Link(
+        ("save_schedule", "get_schedule", "change_schedule", "enable_schedule", "disable_schedule"),
+        ("get_schedule", "save_schedule", *_SCHEDULE_ACTIONS),
+        {"name": "$response.body#/name"},
+    ),
+    Link(("delete_schedule",), ("get_schedule", "save_schedule"), {"name": "$request.path.name"}),
+    Link(("list_workers",), ("get_worker", *_WORKER_ACTIONS), {"worker_id": "$response.body#/workers/0/boot_id"}),
+    Link(
+        ("get_worker", *_WORKER_ACTIONS),
+        ("get_worker", *_WORKER_ACTIONS),
+        {"worker_id": "$response.body#/boot_id"},
+    ),
+    Link(("emergency_stop",), ("emergency_stop",), {}, _CONFIRMED),
+    Link(("emergency_recover",), ("emergency_recover",), {}, _CONFIRMED),
+    Link(("bulk",), ("bulk",), {}, {"verb": "$request.body#/verb", "filter": "$request.body#/filter", **_CONFIRMED}),
+)
+
+
+def add_links(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add the links to every successful answer of their sources."""
+    operations = {each["operationId"]: each for path in result["paths"].values() for each in path.values()}
+    for link in LINKS:
+        for source in link.sources:
+            for answer in _successes(operations[source]):
+                answer.setdefault("links", {}).update((target, _link(target, link)) for target in link.targets)
+    return result
+
+
+def _successes(operation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    return (answer for status, answer in operation["responses"].items() if status.startswith("2"))
+
+
+def _link(target: str, link: Link) -> dict[str, Any]:
+    body = {} if link.body is None else {"requestBody": dict(link.body)}
+    return {"operationId": target, "parameters": dict(link.parameters), **body}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, get_args
 
 from rest_framework import serializers
 
-from tasks_app.api.prepared import PreparedSerializer
+from tasks_app.api.bodies import StrictSerializer
 from tasks_app.engine.options import Join
-from tasks_app.models import Task, WorkerOrder
+from tasks_app.models import Task, TaskStatus
 from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
-from tasks_app.monitoring import workers
-from tasks_app.monitoring.workers import WorkerReport
+from tasks_app.monitoring.explain.findings import Code, Severity
 from tasks_app.operations.acknowledge import FINDINGS
 
 HEAVY_FIELDS = ("result", "error", "bindings")
@@ -19,62 +19,8 @@ ERROR_SUMMARY_CHARS = 300
 REASON_CHARS = 2000
 
 
-class CheckSerializer(serializers.Serializer[Any]):
-    """One thing that was looked at: its state, what was measured against what, and what is to be done."""
-
-    name = serializers.CharField()
-    state = serializers.ChoiceField(choices=["ok", "warn", "bad"])
-    message = serializers.CharField()
-    remedy = serializers.CharField(allow_blank=True)
-    value = serializers.FloatField(allow_null=True)
-    threshold = serializers.FloatField(allow_null=True)
-
-
-class HealthSerializer(serializers.Serializer[Any]):
-    """The health of one queue; `reasons` only for callers who may read, `checks` only where asked for."""
-
-    status = serializers.ChoiceField(choices=["healthy", "degraded", "unhealthy", "disabled"])
-    message = serializers.CharField()
-    queue = serializers.CharField()
-    reasons = serializers.ListField(child=serializers.CharField(), required=False)
-    checks = CheckSerializer(many=True, required=False)
-    checked_at = serializers.DateTimeField(required=False, allow_null=True, help_text="When the look ended.")
-
-
-class AcknowledgementSerializer(serializers.Serializer[Any]):
-    """A finding that has been seen: what it reported until then no longer counts."""
-
-    finding = serializers.CharField()
-    acknowledged_at = serializers.DateTimeField()
-    acknowledged_by = serializers.CharField()
-    reason = serializers.CharField(allow_blank=True)
-
-
-class QueueStatsSerializer(serializers.Serializer[Any]):
-    """Tasks of one queue, counted by stored status."""
-
-    queue_name = serializers.CharField()
-    pending = serializers.IntegerField()
-    claimed = serializers.IntegerField()
-    completed = serializers.IntegerField()
-    failed = serializers.IntegerField()
-    cancelled = serializers.IntegerField()
-    total = serializers.IntegerField()
-
-
-class QueueSerializer(serializers.Serializer[Any]):
-    """A queue and whether it is paused."""
-
-    queue_name = serializers.CharField(source="name")
-    paused = serializers.BooleanField(source="is_paused")
-    paused_at = serializers.DateTimeField(allow_null=True)
-    paused_by = serializers.CharField()
-    pause_reason = serializers.CharField()
-    description = serializers.CharField()
-
-
-class TaskSerializer(PreparedSerializer[Task]):
-    """A task in full."""
+class TaskSerializer(serializers.ModelSerializer[Task]):
+    """A task in full; `only` names the fields that are wanted, by default all of them."""
 
     queue_name = serializers.CharField(source="queue_id")
     display_status = serializers.CharField(help_text="waiting, scheduled, retrying, cancelling, quarantined or status")
@@ -83,6 +29,10 @@ class TaskSerializer(PreparedSerializer[Task]):
     worker_id = serializers.CharField(source="worker_label", default=None, allow_null=True)
     run_id = serializers.UUIDField(source="run_uuid", default=None, allow_null=True)
     error_summary = serializers.SerializerMethodField(help_text="First line of the error.")
+
+    def __init__(self, *args: Any, only: Collection[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._only = only
 
     class Meta:
         model = Task
@@ -127,6 +77,10 @@ class TaskSerializer(PreparedSerializer[Task]):
             "error",
         )
 
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        return fields if self._only is None else {name: fields[name] for name in fields if name in self._only}
+
     def get_error_summary(self, task: Task) -> str | None:
         text: str | None = getattr(task, "error_head", None) or (task.error if "error" in task.__dict__ else None)
         return text.strip().split("\n", 1)[0][:ERROR_SUMMARY_CHARS] if text else None
@@ -158,26 +112,7 @@ class SpawnedSerializer(TaskDetailSerializer):
         fields = (*TaskDetailSerializer.Meta.fields, "queue_paused")  # type: ignore[assignment]
 
 
-class TaskListSerializer(serializers.Serializer[Any]):
-    """One page of tasks, newest first."""
-
-    tasks = TaskSummarySerializer(many=True)
-    total = serializers.IntegerField(help_text="Tasks that the filters select, counted up to 10,000.")
-    total_is_exact = serializers.BooleanField()
-    next = serializers.CharField(allow_null=True, help_text="Where the next page is, if there is one.")
-
-
-class Strict(serializers.Serializer[Any]):
-    """What callers send: every field must be known."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
-            known = ", ".join(self.fields)
-            raise serializers.ValidationError(dict.fromkeys(unknown, f"unknown field; known are {known}"))
-        return super().to_internal_value(data)
-
-
-class JoinSerializer(Strict):
+class JoinSerializer(StrictSerializer):
     """When a task stops waiting for those it depends on."""
 
     quorum = serializers.IntegerField(min_value=1, help_text="So many completed parents are enough.")
@@ -189,7 +124,7 @@ class JoinSerializer(Strict):
         return Join(**super().to_internal_value(data))
 
 
-class SpawnSerializer(Strict):
+class SpawnSerializer(StrictSerializer):
     """What can be said of a new task."""
 
     task_name = serializers.CharField(max_length=100)
@@ -221,7 +156,7 @@ class SpawnSerializer(Strict):
     join = JoinSerializer(required=False)
 
 
-class ReasonSerializer(Strict):
+class ReasonSerializer(StrictSerializer):
     """Why an operator does something."""
 
     reason = serializers.CharField(required=False, default="", allow_blank=True, max_length=REASON_CHARS)
@@ -233,7 +168,7 @@ class AcknowledgeSerializer(ReasonSerializer):
     finding = serializers.ChoiceField(choices=FINDINGS)
 
 
-class StopSerializer(Strict):
+class StopSerializer(StrictSerializer):
     """Why something is stopped; whoever finds it stopped will want to know."""
 
     reason = serializers.CharField(max_length=REASON_CHARS)
@@ -284,13 +219,6 @@ class EventSerializer(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
 
 
-class EventListSerializer(serializers.Serializer[Any]):
-    """Events of one task, oldest first."""
-
-    events = EventSerializer(many=True)
-    next = serializers.CharField(allow_null=True)
-
-
 class AttemptSerializer(serializers.Serializer[Any]):
     """One execution of a task."""
 
@@ -319,46 +247,28 @@ class AttemptSerializer(serializers.Serializer[Any]):
     stack = serializers.CharField(help_text="Stacks of its threads when it was stopped or crashed.")
 
 
-class AttemptListSerializer(serializers.Serializer[Any]):
-    """Attempts of one task, first to last."""
+class FindingSerializer(serializers.Serializer[Any]):
+    """One cause or fact, and what to do about it."""
 
-    attempts = AttemptSerializer(many=True)
-
-
-class WorkerSerializer(serializers.Serializer[Any]):
-    """A worker process and what it is doing."""
-
-    worker_id = serializers.CharField(source="worker.label")
-    boot_id = serializers.UUIDField(source="worker.id")
-    state = serializers.ChoiceField(choices=workers.STATES)
-    host = serializers.CharField(source="worker.host")
-    pid = serializers.IntegerField(source="worker.pid")
-    version = serializers.CharField(source="worker.version")
-    queues = serializers.ListField(source="worker.queues", child=serializers.CharField())
-    concurrency = serializers.IntegerField(source="worker.concurrency")
-    memory_gb = serializers.FloatField(source="worker.memory_gb")
-    cores = serializers.IntegerField(source="worker.cores", help_text="Cores of its host for tasks.")
-    disk_gb = serializers.FloatField(source="worker.disk_gb", help_text="Free space where it writes products.")
-    rss_bytes = serializers.IntegerField(source="worker.rss_bytes")
-    clock_skew_sec = serializers.FloatField(
-        source="worker.clock_skew_sec", allow_null=True, help_text="Its host's clock minus the database's."
+    code = serializers.ChoiceField(choices=[code.value for code in Code], help_text="Stable; the text may change.")
+    severity = serializers.ChoiceField(
+        choices=get_args(Severity),
+        help_text="blocking: no claim returns the task until this changes; delaying: others are first; info: a fact.",
     )
-    draining = serializers.BooleanField(source="worker.draining", help_text="It claims no more and ends.")
-    ordered = serializers.ChoiceField(source="worker.ordered", choices=["", *WorkerOrder.values])
-    ordered_by = serializers.CharField(source="worker.ordered_by")
-    ordered_at = serializers.DateTimeField(source="worker.ordered_at", allow_null=True)
-    order_reason = serializers.CharField(source="worker.order_reason")
-    started_at = serializers.DateTimeField(source="worker.started_at")
-    heartbeat_at = serializers.DateTimeField(source="worker.heartbeat_at")
-    heartbeat_age_sec = serializers.FloatField()
-    stopped_at = serializers.DateTimeField(source="worker.stopped_at", allow_null=True)
-    tasks = serializers.SerializerMethodField()
-
-    def get_tasks(self, report: WorkerReport) -> list[str]:
-        return [str(task.task_id) for task in report.tasks]
+    text = serializers.CharField()
+    remedy = serializers.CharField(help_text="What to do; empty where nothing needs to be done.")
+    detail = serializers.DictField(help_text="The numbers and ids behind the text; its fields depend on the code.")
 
 
-class WorkerListSerializer(serializers.Serializer[Any]):
-    """Workers that reported within a day, those that are up first."""
+class ExplanationSerializer(serializers.Serializer[Any]):
+    """Why a task is not running, how it is running, or how it ended; the decisive finding first."""
 
-    workers = WorkerSerializer(many=True)
+    task_id = serializers.UUIDField()
+    task_name = serializers.CharField()
+    queue_name = serializers.CharField()
+    status = serializers.ChoiceField(choices=TaskStatus.choices)
+    display_status = serializers.CharField(source="state")
+    as_of = serializers.DateTimeField(help_text="The database's time at which the rows were read.")
+    summary = serializers.CharField()
+    is_blocked = serializers.BooleanField(help_text="Whether no claim can return the task now.")
+    findings = FindingSerializer(many=True)

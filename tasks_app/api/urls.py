@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from django.urls import path, re_path
+from django.urls import URLPattern, path, re_path, register_converter
+from django.urls.converters import PathConverter
 from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.views import APIView
 
 from tasks_app.api import schema as schema  # registers the key's description
-from tasks_app.api.routes import with_and_without_slash
 from tasks_app.api.views.batch import BatchView
 from tasks_app.api.views.bulk import BulkView
 from tasks_app.api.views.documents import RedocView, SwaggerView
 from tasks_app.api.views.emergency import EmergencyRecoveryView, EmergencyStopView
-from tasks_app.api.views.explanations import TaskExplainView
 from tasks_app.api.views.feed import FeedSchemaView, FeedTicketView, FeedView
 from tasks_app.api.views.freezing import FreezeView, ThawView
 from tasks_app.api.views.health import AcknowledgeView, HealthView, UnknownRouteView
-from tasks_app.api.views.histories import TaskAttemptsView, TaskEventsView
 from tasks_app.api.views.limits import LimitListView, LimitView
 from tasks_app.api.views.logs import AttemptLogView, TaskLogView
 from tasks_app.api.views.metrics import MetricsView
@@ -36,7 +34,7 @@ from tasks_app.api.views.schedules import (
     ScheduleRunView,
     ScheduleView,
 )
-from tasks_app.api.views.tasks import TaskListView, TaskView
+from tasks_app.api.views.tasks import TaskAttemptsView, TaskEventsView, TaskExplainView, TaskListView, TaskView
 from tasks_app.api.views.verbs import TaskPriorityView, TaskRequeueView, TaskRespawnView, TaskRetryView
 from tasks_app.api.views.workers import (
     WorkerDrainView,
@@ -100,6 +98,25 @@ VIEWS: dict[str, type[APIView]] = {
     "feed/ticket": FeedTicketView,
     "feed/schema": FeedSchemaView,
 }
+
+
+class TextConverter(PathConverter):
+    """Any text, with slashes and line breaks: names from catalogues and files may contain anything."""
+
+    regex = r"[\s\S]*"
+
+
+register_converter(TextConverter, "text")
+
+
+def with_and_without_slash(route: str, view: type[APIView]) -> list[URLPattern]:
+    """The route as written, in the schema; and with a slash, out of it. No redirect: it would lose a POST's body.
+
+    A route that ends in a free path has no second form, because the slash may be part of it.
+    """
+    name = view.__name__.removesuffix("View")
+    slashed = [] if "<text:" in route else [path(f"{route}/", view.as_view(schema=None))]
+    return [path(route, view.as_view(), name=name), *slashed]
 
 
 urlpatterns = [

@@ -15,16 +15,16 @@ from django.http import QueryDict
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.renderers import JSONRenderer
 
-from tasks_app.api.choosing import tasks_where
+from tasks_app.api.bodies import JsonObjectParser
 from tasks_app.api.errors import flatten
-from tasks_app.api.parsers import JsonObjectParser
+from tasks_app.api.filters import tasks_where
 from tasks_app.api.serializers import (
     ERROR_SUMMARY_CHARS,
-    HealthSerializer,
     SpawnedSerializer,
     SpawnSerializer,
     TaskSummarySerializer,
 )
+from tasks_app.api.system_serializers import HealthSerializer
 from tasks_app.api.views.queues import queue_names as all_queue_names
 from tasks_app.api.views.tasks import detail_of
 from tasks_app.client.faults import RequestRefused

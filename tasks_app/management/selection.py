@@ -133,7 +133,7 @@ def has_conditions(options: dict[str, Any]) -> bool:
 
 def selected(options: dict[str, Any]) -> TaskQuerySet:
     """Return the tasks that fulfil all conditions. Raises ParamsInvalid, naming each bad one, and RunNotFound."""
-    from tasks_app.api.choosing import tasks_where  # here, because it loads the API's libraries
+    from tasks_app.api.filters import tasks_where  # here, because it loads the API's libraries
 
     query = QueryDict(mutable=True)
     for name, parameter in _PARAMETER_OF.items():

@@ -13,7 +13,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api.batch_serializers import BatchSerializer, BatchSpawnedSerializer
-from tasks_app.api.views.request import IDEMPOTENCY_KEY, actor_of, body_of, idempotency_key_of
+from tasks_app.api.bodies import body_of
+from tasks_app.api.views.request import IDEMPOTENCY_KEY, actor_of, idempotency_key_of
 from tasks_app.auth.requirements import SPAWN
 from tasks_app.engine import lookup
 from tasks_app.engine.options import SpawnRequest

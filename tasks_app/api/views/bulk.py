@@ -12,11 +12,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import confirming
-from tasks_app.api.bounds import DEED_SEC, bounded
+from tasks_app.api.bodies import body_of
 from tasks_app.api.bulk_serializers import BulkResultSerializer, BulkSerializer
-from tasks_app.api.choosing import tasks_that_fit
+from tasks_app.api.filters import tasks_that_fit
+from tasks_app.api.lists import OPERATION_SEC, bounded
 from tasks_app.api.permissions import check
-from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.api.views.request import actor_of
 from tasks_app.auth.requirements import BULK, Need
 from tasks_app.models import Task
 from tasks_app.operations import bulk
@@ -57,7 +58,7 @@ class BulkView(APIView):
         else:
             confirming.check(SALT, wanted["token"], agreed, count)
             ids = bulk.ids_of(tasks, children_first=verb.children_first)
-            told |= vars(bulk.carry_out(verb, ids, actor=actor, given=wanted, limit_sec=DEED_SEC))
+            told |= vars(bulk.carry_out(verb, ids, actor=actor, given=wanted, limit_sec=OPERATION_SEC))
         return Response(BulkResultSerializer(told).data)
 
 

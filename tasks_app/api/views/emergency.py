@@ -14,15 +14,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import confirming
-from tasks_app.api.bounds import DEED_SEC, bounded
-from tasks_app.api.choosing import tasks_that_fit
+from tasks_app.api.bodies import body_of
 from tasks_app.api.emergency_serializers import (
     EmergencyRecoverySerializer,
     EmergencyStopSerializer,
     RecoveredSerializer,
     StoppedSerializer,
 )
-from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.api.filters import tasks_that_fit
+from tasks_app.api.lists import OPERATION_SEC, bounded
+from tasks_app.api.views.request import actor_of
 from tasks_app.auth.requirements import EMERGENCY
 from tasks_app.errors import ParamsInvalid
 from tasks_app.models import Task
@@ -59,7 +60,7 @@ class EmergencyStopView(APIView):
             told = {**asdict(there), "token": confirming.token_of(STOP, agreed, count)}
         else:
             confirming.check(STOP, wanted["token"], agreed, count)
-            told = asdict(emergency.stop(wish, actor=actor, reason=wanted["reason"], limit_sec=DEED_SEC))
+            told = asdict(emergency.stop(wish, actor=actor, reason=wanted["reason"], limit_sec=OPERATION_SEC))
         return Response(StoppedSerializer(_with_state(told, wanted)).data)
 
 
@@ -86,7 +87,7 @@ class EmergencyRecoveryView(APIView):
             told = {**asdict(there), "token": confirming.token_of(RECOVER, agreed, count)}
         else:
             confirming.check(RECOVER, wanted["token"], agreed, count)
-            done = emergency.recover(failed, cancelled, actor=actor, reason=wanted["reason"], limit_sec=DEED_SEC)
+            done = emergency.recover(failed, cancelled, actor=actor, reason=wanted["reason"], limit_sec=OPERATION_SEC)
             told = asdict(done)
         return Response(RecoveredSerializer(_with_state(told, wanted)).data)
 

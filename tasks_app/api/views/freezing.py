@@ -7,8 +7,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from tasks_app.api.bodies import body_of
 from tasks_app.api.serializers import FreezeSerializer, ReasonSerializer, StopSerializer
-from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.api.views.request import actor_of
 from tasks_app.auth.requirements import FREEZE
 from tasks_app.models import Freeze
 from tasks_app.operations import freeze

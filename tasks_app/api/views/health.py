@@ -10,15 +10,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import examples
-from tasks_app.api.pagination import flag
+from tasks_app.api.bodies import body_of
 from tasks_app.api.permissions import may_read
-from tasks_app.api.serializers import (
-    AcknowledgementSerializer,
-    AcknowledgeSerializer,
-    CheckSerializer,
-    HealthSerializer,
-)
-from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.api.query import flag
+from tasks_app.api.serializers import AcknowledgeSerializer
+from tasks_app.api.system_serializers import AcknowledgementSerializer, CheckSerializer, HealthSerializer
+from tasks_app.api.views.request import actor_of
 from tasks_app.auth.requirements import ACKNOWLEDGE
 from tasks_app.monitoring import health
 from tasks_app.operations.acknowledge import acknowledge

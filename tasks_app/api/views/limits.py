@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework.generics import RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from tasks_app.api.filters import LimitFilter, narrowed, parameters
-from tasks_app.api.limit_serializers import LimitListSerializer, LimitSerializer, SetLimitSerializer
-from tasks_app.api.pagination import paged
-from tasks_app.api.views.request import actor_of, body_of, reason_of_deletion
+from tasks_app.api.bodies import body_of
+from tasks_app.api.filters import LimitFilter
+from tasks_app.api.limit_serializers import SetLimitSerializer
+from tasks_app.api.lists import ListView
+from tasks_app.api.system_serializers import LimitSerializer
+from tasks_app.api.views.request import actor_of, reason_of_deletion
 from tasks_app.auth.requirements import SET_LIMIT
 from tasks_app.errors import LimitNotFound, QueueNotFound
 from tasks_app.models import Limit, Queue
@@ -31,23 +33,26 @@ def _found(scope: str, name: str) -> Limit:
     return limit
 
 
-class LimitListView(APIView):
-    """All limits, also those that tasks' keys brought about."""
+@extend_schema_view(get=extend_schema(operation_id="list_limits"))
+class LimitListView(ListView):
+    """All limits, also those that the keys of tasks brought about."""
 
-    @extend_schema(operation_id="list_limits", parameters=parameters(LimitFilter), responses=LimitListSerializer)
-    def get(self, request: Request) -> Response:
-        found, following = paged(narrowed(LimitFilter, _limits(), request), request, oldest_first=True)
-        return Response({"limits": LimitSerializer(found, many=True).data, "next": following})
+    queryset = _limits()
+    filterset_class = LimitFilter
+    serializer_class = LimitSerializer
+    list_name = "limits"
+    oldest_first = True
 
 
-class LimitView(APIView):
+@extend_schema_view(get=extend_schema(operation_id="get_limit"))
+class LimitView(RetrieveAPIView[Any]):
     """The limit of a queue or of a key."""
 
     needs = {"PUT": SET_LIMIT, "DELETE": SET_LIMIT}
+    serializer_class = LimitSerializer
 
-    @extend_schema(operation_id="get_limit", responses=LimitSerializer)
-    def get(self, request: Request, scope: str, name: str) -> Response:
-        return Response(LimitSerializer(_found(scope, name)).data)
+    def get_object(self) -> Limit:
+        return _found(self.kwargs["scope"], self.kwargs["name"])
 
     @extend_schema(
         operation_id="set_limit",

@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.negotiation import AnythingAccepted
-from tasks_app.api.pagination import flag, refuse_unknown, whole, whole_schema
+from tasks_app.api.query import flag, refuse_unknown, whole, whole_schema
 from tasks_app.api.views.request import find_task
 from tasks_app.engine import archive
 from tasks_app.feed import attempt_logs

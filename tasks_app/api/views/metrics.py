@@ -13,8 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.api.metrics_shapes import MetricsSerializer
-from tasks_app.api.pagination import refuse_unknown
+from tasks_app.api.query import refuse_unknown
+from tasks_app.api.system_serializers import MetricsSerializer
 from tasks_app.monitoring import metrics
 from tasks_app.monitoring.prometheus import exposition
 

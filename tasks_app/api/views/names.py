@@ -2,50 +2,51 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import NotFound
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
+from typing import Any
 
-from tasks_app.api.name_serializers import (
-    TaskNameDetailSerializer,
-    TaskNameListSerializer,
-    TaskNameSerializer,
-    WorkflowListSerializer,
-    WorkflowSerializer,
-)
-from tasks_app.api.pagination import refuse_unknown
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.exceptions import NotFound
+from rest_framework.generics import RetrieveAPIView
+
+from tasks_app.api.lists import ListView, WholeList
+from tasks_app.api.system_serializers import TaskNameDetailSerializer, TaskNameSerializer, WorkflowSerializer
 from tasks_app.engine import registry
 from tasks_app.errors import UnknownTaskName
 from tasks_app.workflows import registry as workflows
 
 
-class TaskNameListView(APIView):
+@extend_schema_view(get=extend_schema(operation_id="list_task_names"))
+class TaskNameListView(ListView):
     """All registered task names."""
 
-    @extend_schema(operation_id="list_task_names", responses=TaskNameListSerializer)
-    def get(self, request: Request) -> Response:
-        refuse_unknown(request.query_params, set())
-        specs = [registry.get(name) for name in registry.names()]
-        return Response({"task_names": TaskNameSerializer(specs, many=True).data})
+    serializer_class = TaskNameSerializer
+    pagination_class = WholeList
+    list_name = "task_names"
+
+    def get_queryset(self) -> Any:
+        return [registry.get(name) for name in registry.names()]
 
 
-class TaskNameView(APIView):
+@extend_schema_view(get=extend_schema(operation_id="get_task_name"))
+class TaskNameView(RetrieveAPIView[Any]):
     """One task name with the JSON Schema of its params."""
 
-    @extend_schema(operation_id="get_task_name", responses=TaskNameDetailSerializer)
-    def get(self, request: Request, task_name: str) -> Response:
+    serializer_class = TaskNameDetailSerializer
+
+    def get_object(self) -> Any:
         try:
-            return Response(TaskNameDetailSerializer(registry.get(task_name)).data)
+            return registry.get(self.kwargs["task_name"])
         except UnknownTaskName as error:
             raise NotFound(str(error)) from None
 
 
-class WorkflowListView(APIView):
+@extend_schema_view(get=extend_schema(operation_id="list_workflows"))
+class WorkflowListView(ListView):
     """All registered workflows with the JSON Schema of their params; other runs are spawned by giving their stages."""
 
-    @extend_schema(operation_id="list_workflows", responses=WorkflowListSerializer)
-    def get(self, request: Request) -> Response:
-        refuse_unknown(request.query_params, set())
-        return Response({"workflows": WorkflowSerializer(workflows.known(), many=True).data})
+    serializer_class = WorkflowSerializer
+    pagination_class = WholeList
+    list_name = "workflows"
+
+    def get_queryset(self) -> Any:
+        return workflows.known()

@@ -10,8 +10,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import examples
-from tasks_app.api.serializers import QueueSerializer, QueueStatsSerializer, ReasonSerializer, StopSerializer
-from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.api.bodies import body_of
+from tasks_app.api.serializers import ReasonSerializer, StopSerializer
+from tasks_app.api.system_serializers import QueueSerializer, QueueStatsSerializer
+from tasks_app.api.views.request import actor_of
 from tasks_app.auth.requirements import PAUSE
 from tasks_app.errors import QueueNotFound
 from tasks_app.models import Queue

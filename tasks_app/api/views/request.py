@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
-from rest_framework.serializers import BaseSerializer
 
-from tasks_app.api.exactness import refuse_coerced
-from tasks_app.api.pagination import refuse_unknown
+from tasks_app.api.bodies import body_of
+from tasks_app.api.query import refuse_unknown
 from tasks_app.api.serializers import REASON_CHARS, ReasonSerializer
 from tasks_app.auth import keys
 from tasks_app.auth.keys import KeyHolder
@@ -33,23 +31,11 @@ def idempotency_key_of(request: Request) -> str | None:
     return request.headers.get(IDEMPOTENCY_KEY.name) or None
 
 
-def body_of(request: Request, shape: type[BaseSerializer[Any]], *, partial: bool = False) -> dict[str, Any]:
-    """Return the validated body, or of a `partial` one what it says; an absent one counts as empty.
-
-    Raises DRF's ValidationError.
-    """
-    refuse_coerced(shape(), request.data or {})
-    serializer = shape(data=request.data or {}, partial=partial)
-    serializer.is_valid(raise_exception=True)
-    fields: dict[str, Any] = serializer.validated_data
-    return fields
-
-
 def reason_of_deletion(request: Request) -> str:
     """Return the reason in the body of a DELETE, or in its query for callers who cannot send one. Raises BadQuery."""
     refuse_unknown(request.query_params, {"reason"})
-    told: str = body_of(request, ReasonSerializer)["reason"] or request.query_params.get("reason", "")[:REASON_CHARS]
-    return told
+    reason: str = body_of(request, ReasonSerializer)["reason"]
+    return reason or request.query_params.get("reason", "")[:REASON_CHARS]
 
 
 def task_id_of(text: str) -> UUID:

@@ -7,27 +7,28 @@ from typing import Any
 from uuid import UUID
 
 from django.urls import reverse
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.generics import RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.api.caching import IF_NONE_MATCH, content_tag, tagged, unchanged
-from tasks_app.api.filters import RunFilter, narrowed, parameters
-from tasks_app.api.pagination import paged
+from tasks_app.api.bodies import body_of
+from tasks_app.api.etags import IF_NONE_MATCH, content_tag, tagged, unchanged
+from tasks_app.api.filters import RunFilter
+from tasks_app.api.lists import ListView
 from tasks_app.api.plan_serializers import RunSpawnSerializer, plan_of
 from tasks_app.api.run_serializers import (
     GraphSerializer,
     RunCancelledSerializer,
     RunGraphSerializer,
-    RunListSerializer,
     RunRetriedSerializer,
     RunRetrySerializer,
     RunSerializer,
     RunVerbSerializer,
+    ShownRun,
 )
-from tasks_app.api.shown import Shown
-from tasks_app.api.views.request import IDEMPOTENCY_KEY, actor_of, body_of, idempotency_key_of
+from tasks_app.api.views.request import IDEMPOTENCY_KEY, actor_of, idempotency_key_of
 from tasks_app.auth.requirements import CANCEL_RUN, RETRY_RUN, SPAWN
 from tasks_app.engine.idempotency import once
 from tasks_app.errors import RunNotFound
@@ -47,21 +48,20 @@ def run_id_of(text: str) -> UUID:
         raise RunNotFound(text[:100]) from None
 
 
-class RunListView(APIView):
-    """The runs, newest first, and the way in for new ones."""
+@extend_schema_view(get=extend_schema(operation_id="list_runs"))
+class RunListView(ListView):
+    """The runs, newest first."""
 
     needs = {"POST": SPAWN}
+    queryset = Run.objects.all()
+    filterset_class = RunFilter
+    serializer_class = RunSerializer
+    list_name = "runs"
 
-    @extend_schema(
-        operation_id="list_runs",
-        parameters=parameters(RunFilter),
-        responses=RunListSerializer,
-    )
-    def get(self, request: Request) -> Response:
-        found, following = paged(narrowed(RunFilter, Run.objects.all(), request), request)
-        states = states_of(found)
-        shown = [Shown(run=run, state=states[run.run_id]) for run in found]
-        return Response({"runs": RunSerializer(shown, many=True).data, "next": following})
+    def paginate_queryset(self, queryset: Any) -> Any:
+        runs: Any = super().paginate_queryset(queryset)
+        states = states_of(runs)
+        return [ShownRun(run=run, state=states[run.run_id]) for run in runs]
 
     @extend_schema(
         operation_id="spawn_run",
@@ -81,7 +81,7 @@ class RunListView(APIView):
             asked = {"params": {}, "label": "", **dict(request.data)}
             run_id, repeated = once(key, asked, caller=actor, make=lambda: _begun(wanted, actor).run_id)
             run = found_run(run_id)
-        told = RunSerializer(Shown(run=run, state=state_of(run))).data
+        told = RunSerializer(ShownRun(run=run, state=state_of(run))).data
         address = reverse("absurd_api:Run", kwargs={"run_id": str(run.run_id)})
         return Response(told, status=200 if repeated else 201, headers={"Location": address})
 
@@ -92,29 +92,34 @@ def _begun(wanted: dict[str, Any], actor: str) -> Run:
     return registry.start(wanted["workflow"], wanted["params"], actor=actor)
 
 
-class RunGraphView(APIView):
+class _RunView(RetrieveAPIView[Any]):
+    def get_object(self) -> ShownRun:
+        run = found_run(run_id_of(self.kwargs["run_id"]))
+        return ShownRun(run=run, state=state_of(run), graph=graph_of(run))
+
+
+@extend_schema_view(get=extend_schema(operation_id="get_run_graph"))
+class RunGraphView(_RunView):
     """The tasks of one run and the edges between them, without the rest."""
 
-    @extend_schema(operation_id="get_run_graph", responses=GraphSerializer)
-    def get(self, request: Request, run_id: str) -> Response:
-        run = found_run(run_id_of(run_id))
-        return Response(GraphSerializer(Shown(run=run, state=state_of(run), graph=graph_of(run))).data)
+    serializer_class = GraphSerializer
 
 
-class RunView(APIView):
+@extend_schema_view(get=extend_schema(operation_id="get_run", parameters=[IF_NONE_MATCH]))
+class RunView(_RunView):
     """One run with the graph of its tasks."""
 
-    @extend_schema(operation_id="get_run", parameters=[IF_NONE_MATCH], responses=RunGraphSerializer)
-    def get(self, request: Request, run_id: str) -> Response:
-        run = found_run(run_id_of(run_id))
-        told = Response(RunGraphSerializer(Shown(run=run, state=state_of(run), graph=graph_of(run))).data)
-        tag = content_tag(told.data)
-        return unchanged(request, tag) or tagged(told, tag)
+    serializer_class = RunGraphSerializer
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        answer = super().retrieve(request, *args, **kwargs)
+        tag = content_tag(answer.data)
+        return unchanged(request, tag) or tagged(answer, tag)
 
 
 def _told(run_id: str, counts: Any, *, dry_run: bool) -> dict[str, Any]:
     run = found_run(run_id_of(run_id))
-    told = RunSerializer(Shown(run=run, state=state_of(run))).data
+    told = RunSerializer(ShownRun(run=run, state=state_of(run))).data
     return {"dry_run": dry_run, "counts": asdict(counts), "run": told}
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework.generics import RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.api.filters import ScheduleFilter, narrowed, parameters
-from tasks_app.api.pagination import paged
-from tasks_app.api.schedule_serializers import (
-    SaveScheduleSerializer,
-    ScheduleDetailSerializer,
-    ScheduleListSerializer,
-    ScheduleSerializer,
-)
+from tasks_app.api.bodies import body_of
+from tasks_app.api.filters import ScheduleFilter
+from tasks_app.api.lists import ListView
+from tasks_app.api.schedule_serializers import SaveScheduleSerializer
 from tasks_app.api.serializers import ReasonSerializer, SpawnedSerializer
-from tasks_app.api.views.request import actor_of, body_of, reason_of_deletion
+from tasks_app.api.system_serializers import ScheduleDetailSerializer, ScheduleSerializer
+from tasks_app.api.views.request import actor_of, reason_of_deletion
 from tasks_app.api.views.tasks import spawned
 from tasks_app.auth.requirements import CHANGE_SCHEDULE, DELETE_SCHEDULE, RUN_SCHEDULE
 from tasks_app.engine.cron import upcoming
@@ -35,31 +33,36 @@ def _found(name: str) -> Schedule:
     return schedule
 
 
-def _told(schedule: Schedule) -> dict[str, Any]:
+def _with_upcoming(schedule: Schedule) -> Schedule:
     moments = upcoming(schedule, clock.now()) if schedule.enabled else []
     schedule.upcoming = moments  # type: ignore[attr-defined]
-    return dict(ScheduleDetailSerializer(schedule).data)
+    return schedule
 
 
-class ScheduleListView(APIView):
+def _shown(schedule: Schedule) -> dict[str, Any]:
+    return dict(ScheduleDetailSerializer(_with_upcoming(schedule)).data)
+
+
+@extend_schema_view(get=extend_schema(operation_id="list_schedules"))
+class ScheduleListView(ListView):
     """All schedules."""
 
-    @extend_schema(
-        operation_id="list_schedules", parameters=parameters(ScheduleFilter), responses=ScheduleListSerializer
-    )
-    def get(self, request: Request) -> Response:
-        found, following = paged(narrowed(ScheduleFilter, Schedule.objects.all(), request), request, oldest_first=True)
-        return Response({"schedules": ScheduleSerializer(found, many=True).data, "next": following})
+    queryset = Schedule.objects.all()
+    filterset_class = ScheduleFilter
+    serializer_class = ScheduleSerializer
+    list_name = "schedules"
+    oldest_first = True
 
 
-class ScheduleView(APIView):
+@extend_schema_view(get=extend_schema(operation_id="get_schedule"))
+class ScheduleView(RetrieveAPIView[Any]):
     """One schedule."""
 
     needs = {"PUT": CHANGE_SCHEDULE, "PATCH": CHANGE_SCHEDULE, "DELETE": DELETE_SCHEDULE}
+    serializer_class = ScheduleDetailSerializer
 
-    @extend_schema(operation_id="get_schedule", responses=ScheduleDetailSerializer)
-    def get(self, request: Request, name: str) -> Response:
-        return Response(_told(_found(name)))
+    def get_object(self) -> Schedule:
+        return _with_upcoming(_found(self.kwargs["name"]))
 
     @extend_schema(
         operation_id="save_schedule",
@@ -71,7 +74,7 @@ class ScheduleView(APIView):
         wanted = body_of(request, SaveScheduleSerializer)
         reason = wanted.pop("reason")
         saved, created = schedules.save_or_create(name, wanted, actor=actor_of(request), reason=reason)
-        return Response(_told(saved), status=201 if created else 200)
+        return Response(_shown(saved), status=201 if created else 200)
 
     @extend_schema(
         operation_id="change_schedule",
@@ -83,7 +86,7 @@ class ScheduleView(APIView):
         wanted = body_of(request, SaveScheduleSerializer, partial=True)
         reason = wanted.pop("reason", "")
         saved, _ = schedules.save_or_create(name, wanted, actor=actor_of(request), reason=reason, create=False)
-        return Response(_told(saved))
+        return Response(_shown(saved))
 
     @extend_schema(operation_id="delete_schedule", parameters=[OpenApiParameter("reason", str)], responses={204: None})
     def delete(self, request: Request, name: str) -> Response:
@@ -113,7 +116,7 @@ class ScheduleDisableView(APIView):
 
 def _set_enabled(request: Request, name: str, enabled: bool) -> Response:
     reason = body_of(request, ReasonSerializer)["reason"]
-    return Response(_told(schedules.set_enabled(name, enabled, actor=actor_of(request), reason=reason)))
+    return Response(_shown(schedules.set_enabled(name, enabled, actor=actor_of(request), reason=reason)))
 
 
 class ScheduleRunView(APIView):

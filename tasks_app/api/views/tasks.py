@@ -1,37 +1,41 @@
-"""Tasks: list, look up, spawn, cancel."""
+"""Tasks: lists, details, events, attempts and explanations; spawning and cancelling."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.db.models.functions import Left
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework.generics import RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import examples
-from tasks_app.api.bounds import bounded
-from tasks_app.api.caching import IF_NONE_MATCH, asks, tag_of, tagged, task_tag, unchanged
+from tasks_app.api.bodies import body_of
 from tasks_app.api.errors import BadQuery
-from tasks_app.api.filters import PAGE_PARAMETERS, ArchivedTaskFilter, TaskFilter, narrowed, parameters
-from tasks_app.api.pagination import capped_count, flag, paged
+from tasks_app.api.etags import IF_NONE_MATCH, asks, tag_of, tagged, task_tag, unchanged
+from tasks_app.api.filters import ArchivedTaskFilter, EventFilter, TaskFilter
+from tasks_app.api.lists import KeysetPagination, ListView, WholeList, capped_count
+from tasks_app.api.query import flag, refuse_unknown
 from tasks_app.api.serializers import (
     ERROR_SUMMARY_CHARS,
     HEAVY_FIELDS,
+    AttemptSerializer,
+    EventSerializer,
+    ExplanationSerializer,
     SpawnedSerializer,
     SpawnSerializer,
     TaskDetailSerializer,
-    TaskListSerializer,
     TaskSerializer,
     TaskSummarySerializer,
 )
 from tasks_app.api.views.request import (
     IDEMPOTENCY_KEY,
     actor_of,
-    body_of,
     find_task,
     idempotency_key_of,
     reason_of_deletion,
@@ -42,15 +46,16 @@ from tasks_app.engine import archive
 from tasks_app.engine.lookup import find
 from tasks_app.engine.options import SpawnRequest
 from tasks_app.engine.spawn import spawn
-from tasks_app.models import ArchivedTask, Queue, Task, TaskDependency, TaskStatus
+from tasks_app.models import ArchivedTask, Attempt, Queue, Task, TaskDependency, TaskEvent, TaskStatus
+from tasks_app.monitoring.explain.explanation import explain_id
 from tasks_app.operations.cancel import cancel
 
 ARCHIVED = OpenApiParameter(
     "archived", bool, description="List archived tasks, by status, queue_name, task_name, run_id and times."
 )
-FIELDS = OpenApiParameter("fields", str, description="Comma-separated; the only way to have `result` in a list")
-
-BESIDE = (*PAGE_PARAMETERS, FIELDS.name, ARCHIVED.name)
+FIELDS = OpenApiParameter(
+    "fields", str, description="Names of fields, separated by commas: the only way to get `result` in a list."
+)
 
 
 def detail_of(task: Task, shape: type[TaskDetailSerializer] = TaskDetailSerializer) -> dict[str, Any]:
@@ -68,25 +73,76 @@ def spawned(task_id: UUID, *, status: int) -> Response:
     return Response(detail_of(task, SpawnedSerializer), status=status, headers={"Location": address})
 
 
-class TaskListView(APIView):
-    """The tasks, newest first, and the way in for new ones."""
+class TaskPagination(KeysetPagination):
+    """Pages with the number of all tasks that the filters select."""
+
+    total = 0
+    total_is_exact = True
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        page = super().paginate_queryset(view.without_heavy(queryset), request, view)
+        is_all = self.next is None and not request.query_params.get("cursor")
+        self.total, self.total_is_exact = (len(page), True) if is_all else capped_count(queryset)
+        return page
+
+    def get_paginated_response(self, data: Any) -> Response:
+        totals = {"total": self.total, "total_is_exact": self.total_is_exact}
+        return Response({self.view.list_name: data, **totals, "next": self.next})
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        found = super().get_paginated_response_schema(schema)
+        found["required"] += ["total", "total_is_exact"]
+        found["properties"] |= {
+            "total": {
+                "type": "integer",
+                "description": "Tasks selected, counted up to 10,000.",
+                "example": 1,
+            },
+            "total_is_exact": {"type": "boolean", "example": True},
+        }
+        return found
+
+
+@extend_schema_view(
+    get=extend_schema(operation_id="list_tasks", parameters=[FIELDS, ARCHIVED], examples=examples.OF_LIST)
+)
+class TaskListView(ListView):
+    """The tasks, newest first."""
 
     needs = {"POST": SPAWN}
+    queryset: Any = Task.objects.all()
+    filterset_class: Any = TaskFilter
+    serializer_class = TaskSummarySerializer
+    pagination_class = TaskPagination
+    list_name = "tasks"
+    query_parameters = (FIELDS.name, ARCHIVED.name)
+    only: list[str] | None = None
 
-    @extend_schema(
-        operation_id="list_tasks",
-        parameters=parameters(TaskFilter, FIELDS, ARCHIVED),
-        responses=TaskListSerializer,
-        examples=examples.OF_LIST,
-    )
-    def get(self, request: Request) -> Response:
-        only = _fields_of(request.query_params.get("fields"))
-        with bounded():
-            if flag(request.query_params, ARCHIVED.name):
-                return _page(request, *_archived(request), only)
-            selected = narrowed(TaskFilter, Task.objects.all(), request, beside=BESIDE)
-            found, following = paged(_without_heavy(selected, only), request)
-            return _page(request, selected, found, following, only)
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        self.only = _fields_of(request.query_params.get(FIELDS.name))
+        if flag(request.query_params, ARCHIVED.name):
+            self.queryset, self.filterset_class = ArchivedTask.objects.all(), ArchivedTaskFilter
+            _refuse_heavy(self.only or ())
+        return super().list(request, *args, **kwargs)
+
+    def without_heavy(self, rows: Any) -> Any:
+        """Return the rows without the columns that may be large and are not asked for."""
+        if rows.model is ArchivedTask:
+            return archive.light(rows)
+        asked = set(TaskSummarySerializer.Meta.fields if self.only is None else self.only)
+        rows = rows.with_names().defer(*(name for name in (*HEAVY_FIELDS, "params") if name not in asked))
+        if "error_summary" in asked and "error" not in asked:
+            rows = rows.annotate(error_head=Left("error", ERROR_SUMMARY_CHARS))
+        return rows
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        page = super().paginate_queryset(queryset)
+        return archive.rebuild_light(page) if queryset.model is ArchivedTask else page  # type: ignore[arg-type]
+
+    def get_serializer(self, *args: Any, **kwargs: Any) -> Any:
+        if self.only is not None:
+            return TaskSerializer(*args, only=self.only, **kwargs)
+        return super().get_serializer(*args, **kwargs)
 
     @extend_schema(
         operation_id="spawn_task",
@@ -102,35 +158,6 @@ class TaskListView(APIView):
         return spawned(task_id, status=201 if task_id == proposed else 200)
 
 
-def _page(
-    request: Request, selected: Any, found: list[Task], following: str | None, only: list[str] | None
-) -> Response:
-    is_all = following is None and not request.query_params.get("cursor")
-    total, exact = (len(found), True) if is_all else capped_count(selected)
-    shape = TaskSummarySerializer if only is None else TaskSerializer
-    tasks = shape(found, many=True, only=only).data
-    return Response({"tasks": tasks, "total": total, "total_is_exact": exact, "next": following})
-
-
-def _without_heavy(rows: Any, only: list[str] | None) -> Any:
-    """Have the rows come without the columns that may be large and are not asked for."""
-    asked = set(TaskSummarySerializer.Meta.fields if only is None else only)
-    rows = rows.with_names().defer(*(name for name in (*HEAVY_FIELDS, "params") if name not in asked))
-    if "error_summary" in asked and "error" not in asked:
-        rows = rows.annotate(error_head=Left("error", ERROR_SUMMARY_CHARS))
-    return rows
-
-
-def _archived(request: Request) -> tuple[Any, list[Task], str | None]:
-    selected = narrowed(ArchivedTaskFilter, ArchivedTask.objects.all(), request, beside=BESIDE)
-    heavy = sorted(set(HEAVY_FIELDS) & set(_fields_of(request.query_params.get("fields")) or ()))
-    if heavy:
-        message = "not in a list of archived tasks; look at each"
-        raise BadQuery([{"path": "fields", "message": f"{name} is {message}"} for name in heavy])
-    found, following = paged(archive.light(selected), request)
-    return selected, archive.rebuild_light(found), following
-
-
 def _fields_of(text: str | None) -> list[str] | None:
     if not text:
         return None
@@ -140,6 +167,12 @@ def _fields_of(text: str | None) -> list[str] | None:
         known = ", ".join(TaskSerializer.Meta.fields)
         raise BadQuery([{"path": "fields", "message": f"unknown field {name}; known are {known}"} for name in unknown])
     return names
+
+
+def _refuse_heavy(fields: Collection[str]) -> None:
+    message = "is not in lists of archived tasks; get each task instead"
+    if heavy := sorted(set(HEAVY_FIELDS) & set(fields)):
+        raise BadQuery([{"path": "fields", "message": f"{name} {message}"} for name in heavy])
 
 
 class TaskView(APIView):
@@ -171,3 +204,50 @@ class TaskView(APIView):
         task = cancel(task_id_of(task_id), actor=actor_of(request), reason=reason_of_deletion(request))
         body = detail_of(find_task(task_id))
         return Response(body, status=200 if task.status == TaskStatus.CANCELLED else 202)
+
+
+@extend_schema_view(get=extend_schema(operation_id="task_events"))
+class TaskEventsView(ListView):
+    """Events of one task, oldest first."""
+
+    queryset = TaskEvent.objects.all()
+    filterset_class = EventFilter
+    serializer_class = EventSerializer
+    list_name = "events"
+    oldest_first = True
+
+    def filter_queryset(self, queryset: Any) -> Any:
+        task = find_task(self.kwargs["task_id"])
+        rows = super().filter_queryset(queryset.filter(task_id=task.task_id))
+        if not archive.is_archived(task):
+            return rows
+        query = self.request.query_params
+        wanted = [(name, query[name]) for name in EventFilter.base_filters if query.get(name)]
+        events = archive.events_of(task.task_id)
+        return [event for event in events if all(getattr(event, name) == value for name, value in wanted)]
+
+
+@extend_schema_view(get=extend_schema(operation_id="task_attempts"))
+class TaskAttemptsView(ListView):
+    """Attempts of one task, first to last."""
+
+    serializer_class = AttemptSerializer
+    pagination_class = WholeList
+    list_name = "attempts"
+
+    def get_queryset(self) -> Any:
+        task = find_task(self.kwargs["task_id"])
+        if archive.is_archived(task):
+            return archive.attempts_of(task.task_id)
+        return Attempt.objects.filter(task_id=task.task_id).select_related("worker").order_by("number")
+
+
+@extend_schema_view(get=extend_schema(operation_id="explain_task"))
+class TaskExplainView(RetrieveAPIView[Any]):
+    """Why a task is not running, how it is running, or how it ended."""
+
+    serializer_class = ExplanationSerializer
+
+    def get_object(self) -> Any:
+        refuse_unknown(self.request.query_params)
+        return explain_id(task_id_of(self.kwargs["task_id"]))

@@ -8,6 +8,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import examples
+from tasks_app.api.bodies import body_of
 from tasks_app.api.permissions import check
 from tasks_app.api.serializers import (
     PrioritySerializer,
@@ -17,7 +18,7 @@ from tasks_app.api.serializers import (
     SpawnedSerializer,
     TaskDetailSerializer,
 )
-from tasks_app.api.views.request import actor_of, body_of, find_task, task_id_of
+from tasks_app.api.views.request import actor_of, find_task, task_id_of
 from tasks_app.api.views.tasks import detail_of, spawned
 from tasks_app.auth.requirements import READ, REPRIORITIZE, REQUEUE, RESPAWN, RETRY
 from tasks_app.operations.reprioritize import reprioritize

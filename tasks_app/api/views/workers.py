@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.generics import RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.api.caching import IF_NONE_MATCH, tagged, unchanged, worker_tag
-from tasks_app.api.filters import WorkerFilter, narrowed, parameters
-from tasks_app.api.serializers import ReasonSerializer, StopSerializer, WorkerListSerializer, WorkerSerializer
-from tasks_app.api.views.request import actor_of, body_of
+from tasks_app.api.bodies import body_of
+from tasks_app.api.etags import IF_NONE_MATCH, tagged, unchanged, worker_tag
+from tasks_app.api.filters import WorkerFilter
+from tasks_app.api.lists import ListView, WholeList
+from tasks_app.api.serializers import ReasonSerializer, StopSerializer
+from tasks_app.api.system_serializers import WorkerSerializer
+from tasks_app.api.views.request import actor_of
 from tasks_app.auth.requirements import ORDER_WORKER
 from tasks_app.errors import WorkerNotFound
 from tasks_app.models import Worker, WorkerOrder
@@ -37,26 +42,33 @@ def _report(worker: Worker) -> WorkerReport:
     return report_on([worker], clock.now())[0]
 
 
-class WorkerListView(APIView):
+@extend_schema_view(get=extend_schema(operation_id="list_workers"))
+class WorkerListView(ListView):
     """Workers that reported within a day, those that are up first; 500 at most."""
 
-    @extend_schema(
-        operation_id="list_workers", parameters=parameters(WorkerFilter, paged=False), responses=WorkerListSerializer
-    )
-    def get(self, request: Request) -> Response:
-        moment = clock.now()
-        reports = report_on(narrowed(WorkerFilter, recent(moment), request, beside=())[:SHOWN_MOST], moment)
-        return Response({"workers": WorkerSerializer(sorted_reports(reports), many=True).data})
+    queryset = Worker.objects.all()
+    filterset_class = WorkerFilter
+    serializer_class = WorkerSerializer
+    pagination_class = WholeList
+    list_name = "workers"
+
+    def get_queryset(self) -> Any:
+        return recent(clock.now())
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        return sorted_reports(report_on(queryset[:SHOWN_MOST], clock.now()))
 
 
-class WorkerView(APIView):
+@extend_schema_view(get=extend_schema(operation_id="get_worker", parameters=[IF_NONE_MATCH]))
+class WorkerView(RetrieveAPIView[Any]):
     """One worker, by its boot id, or by its label the last that was started under it."""
 
-    @extend_schema(operation_id="get_worker", parameters=[IF_NONE_MATCH], responses=WorkerSerializer)
-    def get(self, request: Request, worker_id: str) -> Response:
-        report = _report(find_worker(worker_id))
+    serializer_class = WorkerSerializer
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        report = _report(find_worker(kwargs["worker_id"]))
         tag = worker_tag(report)
-        return unchanged(request, tag) or tagged(Response(WorkerSerializer(report).data), tag)
+        return unchanged(request, tag) or tagged(Response(self.get_serializer(report).data), tag)
 
 
 class _OrderView(APIView):

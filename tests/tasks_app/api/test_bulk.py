@@ -177,7 +177,7 @@ def test_a_selection_is_walked_in_chunks(api, monkeypatch):
 
 
 def test_what_is_not_reached_in_time_is_left_and_counted(api, monkeypatch):
-    monkeypatch.setattr("tasks_app.api.views.bulk.DEED_SEC", 0.0)
+    monkeypatch.setattr("tasks_app.api.views.bulk.OPERATION_SEC", 0.0)
     for _ in range(5):
         spawn_note()
     done = do(api, CANCEL, looked(api, CANCEL)["token"]).body

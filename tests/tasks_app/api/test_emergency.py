@@ -125,16 +125,16 @@ def test_what_is_wrong_is_named_by_its_path(api, path, body, fault):
 
 def test_what_is_not_reached_in_time_is_left_and_keeps_all_frozen(api, monkeypatch):
     spawn_note(), spawn_note()
-    monkeypatch.setattr("tasks_app.api.views.emergency.DEED_SEC", 0.0)
+    monkeypatch.setattr("tasks_app.api.views.emergency.OPERATION_SEC", 0.0)
     stopped = confirmed(api, "emergency/stop", {**WHY, "cancel_pending": True}).body
     assert (stopped["pending"], stopped["left"], stopped["frozen"]) == (2, 2, True)
-    monkeypatch.setattr("tasks_app.api.views.emergency.DEED_SEC", 25.0)
+    monkeypatch.setattr("tasks_app.api.views.emergency.OPERATION_SEC", 25.0)
     confirmed(api, "emergency/stop", {**WHY, "cancel_pending": True})
-    monkeypatch.setattr("tasks_app.api.views.emergency.DEED_SEC", 0.0)
+    monkeypatch.setattr("tasks_app.api.views.emergency.OPERATION_SEC", 0.0)
     body = {"reason": "mended", "retry_cancelled": True}
     late = confirmed(api, "emergency/recover", body).body
     assert (late["left"], late["thawed"], late["frozen"]) == (2, False, True)
-    monkeypatch.setattr("tasks_app.api.views.emergency.DEED_SEC", 25.0)
+    monkeypatch.setattr("tasks_app.api.views.emergency.OPERATION_SEC", 25.0)
     assert confirmed(api, "emergency/recover", body).body["thawed"] is True
     assert statuses() == ["pending", "pending"]
 

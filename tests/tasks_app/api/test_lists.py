@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.api import bounds
+from tasks_app.api import lists
 from tasks_app.engine import worker_calls
 from tasks_app.models import Task, Worker
 from tasks_app.postgresql import clock
@@ -43,6 +43,17 @@ def test_tasks_are_selected_by_who_made_them_key_class_and_stall(api, worker):
     assert listed(api, "stalled=true") == [str(stalled.task_id)]
     assert listed(api, "stalled=false&status=claimed") == [str(keyed.task_id), str(plain.task_id)]
     assert listed(api, "quarantined=true") == []
+    assert listed(api, "stalled=1") == [str(stalled.task_id)]
+    assert len(listed(api, "stalled=0")) == 3
+
+
+@pytest.mark.parametrize(
+    "query", ["stalled=yes", "stalled=", "status=", "stage=a&stage=b", "priority_min=1.5", "run_id=", "format=json"]
+)
+def test_a_condition_that_would_be_ignored_is_refused_by_name(api, query):
+    answer = api.get(f"tasks?{query}")
+    assert (answer.status_code, answer.body["code"]) == (400, "bad_query")
+    assert [fault["path"] for fault in answer.body["errors"]] == [query.partition("=")[0]]
 
 
 def test_tasks_are_selected_by_the_times_of_their_claims_and_ends(api, worker):
@@ -107,12 +118,12 @@ def test_what_the_archive_cannot_answer_is_refused(api, query):
 def test_a_list_that_takes_too_long_is_given_up_with_advice(api, monkeypatch):
     spawn_note()
 
-    def slow(rows: object, request: object, **_: object) -> object:
+    def slow(view: object, rows: object) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_sleep(5)")
 
-    monkeypatch.setattr(bounds, "LIMIT_SEC", 0.1)
-    monkeypatch.setattr("tasks_app.api.views.tasks.paged", slow)
+    monkeypatch.setattr(lists, "QUERY_SEC", 0.1)
+    monkeypatch.setattr("tasks_app.api.views.tasks.TaskListView.without_heavy", slow)
     response = api.get("tasks?stage=nowhere")
     assert (response.status_code, response.body["code"], response["Retry-After"]) == (503, "too_slow", "30")
     assert "status" in response.body["remedy"]
