@@ -164,7 +164,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["tasks_app.api.permissions.ScopedAccess"],
-    "DEFAULT_THROTTLE_CLASSES": ["tasks_app.api.throttling.CallerThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["tasks_app.api.authentication.CallerThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["tasks_app.api.bodies.JsonObjectParser"],
     "DEFAULT_SCHEMA_CLASS": "tasks_app.api.schema.Schema",

@@ -40,8 +40,8 @@ from pipeline_app.api.serializers import (
     SourceSerializer,
 )
 from pipeline_app.models import Calibration, Measurement, Observation, Product, SubbandState
+from tasks_app.api.errors import AnythingAccepted
 from tasks_app.api.lists import KeysetPagination, ListView, StrictFilterBackend, limit_of, next_address
-from tasks_app.api.negotiation import AnythingAccepted
 from tasks_app.api.query import refuse_unknown
 from tasks_app.api.run_serializers import ShownRun
 from tasks_app.auth.requirements import Need

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -13,11 +13,13 @@ from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import DatabaseError, DataError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import errors
-from tasks_app.api import throttling
+from tasks_app.api.authentication import throttled_refusal
 from tasks_app.postgresql import outages
 
 MEDIA_TYPE = "application/problem+json"
@@ -86,6 +88,16 @@ class BadQuery(UnprocessableContent):
     default_code = "bad_query"
 
 
+class AnythingAccepted(DefaultContentNegotiation):
+    """For views that answer with files: whatever the caller accepts, errors are problems."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[Any, str]:
+        first = next(iter(renderers))
+        return first, str(first.media_type)
+
+
 def problem(request: Any, status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]:
     """Return the members of a problem document."""
     found = {
@@ -105,7 +117,7 @@ def problem_response(exception: Exception, context: Mapping[str, Any]) -> Respon
     """Turn whatever a view raised into a problem; nothing of an unexpected error's text leaves the server."""
     request: Request = context["request"]
     if isinstance(exception, (exceptions.NotAuthenticated, exceptions.AuthenticationFailed)):
-        exception = throttling.instead_of_refusal(request) or exception
+        exception = throttled_refusal(request) or exception
     body, headers = _describe(exception, request)
     return Response(body, status=body["status"], headers=headers, content_type=MEDIA_TYPE)
 

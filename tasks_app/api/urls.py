@@ -14,10 +14,9 @@ from tasks_app.api.views.documents import RedocView, SwaggerView
 from tasks_app.api.views.emergency import EmergencyRecoveryView, EmergencyStopView
 from tasks_app.api.views.feed import FeedSchemaView, FeedTicketView, FeedView
 from tasks_app.api.views.freezing import FreezeView, ThawView
-from tasks_app.api.views.health import AcknowledgeView, HealthView, UnknownRouteView
 from tasks_app.api.views.limits import LimitListView, LimitView
 from tasks_app.api.views.logs import AttemptLogView, TaskLogView
-from tasks_app.api.views.metrics import MetricsView
+from tasks_app.api.views.monitoring import AcknowledgeView, HealthView, MetricsView, UnknownRouteView
 from tasks_app.api.views.names import TaskNameListView, TaskNameView, WorkflowListView
 from tasks_app.api.views.queues import (
     AllQueueStatsView,

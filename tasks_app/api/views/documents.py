@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.api.negotiation import AnythingAccepted
+from tasks_app.api.errors import AnythingAccepted
 from tasks_app.auth import content_policy
 
 

@@ -15,8 +15,7 @@ from rest_framework.exceptions import NotFound, Throttled
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from tasks_app.api.errors import BadQuery
-from tasks_app.api.negotiation import AnythingAccepted
+from tasks_app.api.errors import AnythingAccepted, BadQuery
 from tasks_app.api.query import flag, refuse_unknown, whole, whole_schema
 from tasks_app.api.views.request import find_task
 from tasks_app.engine import archive

@@ -1,10 +1,16 @@
-"""Health, and the acknowledgement of its findings."""
+"""Health and metrics; the acknowledgement of a finding; the answer to unknown paths."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from prometheus_client import CONTENT_TYPE_LATEST
 from rest_framework.exceptions import NotFound
 from rest_framework.permissions import AllowAny
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -12,12 +18,18 @@ from rest_framework.views import APIView
 from tasks_app.api import examples
 from tasks_app.api.bodies import body_of
 from tasks_app.api.permissions import may_read
-from tasks_app.api.query import flag
+from tasks_app.api.query import flag, refuse_unknown
 from tasks_app.api.serializers import AcknowledgeSerializer
-from tasks_app.api.system_serializers import AcknowledgementSerializer, CheckSerializer, HealthSerializer
+from tasks_app.api.system_serializers import (
+    AcknowledgementSerializer,
+    CheckSerializer,
+    HealthSerializer,
+    MetricsSerializer,
+)
 from tasks_app.api.views.request import actor_of
 from tasks_app.auth.requirements import ACKNOWLEDGE
-from tasks_app.monitoring import health
+from tasks_app.monitoring import health, metrics
+from tasks_app.monitoring.prometheus import exposition
 from tasks_app.operations.acknowledge import acknowledge
 
 UNAVAILABLE = "Database unavailable: start PostgreSQL or correct ABSURD_DATABASE_URL"
@@ -86,6 +98,36 @@ class AcknowledgeView(APIView):
         body = body_of(request, AcknowledgeSerializer)
         seen = acknowledge(body["finding"], actor=actor_of(request), reason=body["reason"])
         return Response(AcknowledgementSerializer(seen).data)
+
+
+class PrometheusRenderer(BaseRenderer):
+    """Prometheus's text, for `Accept: text/plain` and `?format=prometheus`; errors stay JSON documents."""
+
+    media_type = "text/plain"
+    format = "prometheus"
+    charset = None
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
+    ) -> bytes:
+        return data if isinstance(data, bytes) else json.dumps(data).encode()
+
+
+class MetricsView(APIView):
+    """Throughput, waits, run times, rates, workers, the feed and the database, at most two seconds old."""
+
+    renderer_classes = [JSONRenderer, PrometheusRenderer]
+
+    @extend_schema(
+        operation_id="metrics",
+        responses={(200, "application/json"): MetricsSerializer, (200, "text/plain"): str},
+    )
+    def get(self, request: Request) -> Response:
+        refuse_unknown(request.query_params, {"format"})
+        found = metrics.snapshot()
+        if isinstance(request.accepted_renderer, PrometheusRenderer):
+            return Response(exposition(found), content_type=CONTENT_TYPE_LATEST)
+        return Response(MetricsSerializer(found).data)
 
 
 class UnknownRouteView(APIView):
