@@ -14,9 +14,9 @@ from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 from django.http.response import HttpResponseBase
 
+from tasks_app.feed.access import refused_too_often
 from tasks_app.feed.connection import Connection, Stalled, WithConnection
-from tasks_app.feed.refusals import refused_too_often
-from tasks_app.feed.routing import websocket_urlpatterns
+from tasks_app.feed.consumers import websocket_urlpatterns
 from tasks_app.feed.streams import EventStreams
 
 

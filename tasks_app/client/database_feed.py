@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tasks_app.client.transport import Choice, Document
 from tasks_app.engine.event_window import readable_limit
-from tasks_app.feed.messages import Message, Wanted, queue_stats_update, resync, selected
+from tasks_app.feed.messages import Message, Selection, queue_stats_update, resync, selected
 from tasks_app.feed.reader import read_after
 
 
@@ -21,13 +21,13 @@ def read(position: int, choice: Choice) -> tuple[list[Document], int, bool]:
     batch = read_after(position)
     if batch.restarted:
         return [_document(resync(batch.position))], batch.position, False
-    wanted = Wanted(
+    selection = Selection(
         queues=frozenset(choice.queues),
         task_ids=frozenset(map(UUID, choice.task_ids)),
         runs=frozenset(map(UUID, choice.runs)),
     )
-    told, changed = selected(wanted, batch.events)
-    messages = [*(each.message for each in told), *map(queue_stats_update, changed)]
+    found, changed = selected(selection, batch.events)
+    messages = [*(each.message for each in found), *map(queue_stats_update, changed)]
     return [_document(message) for message in messages if message is not None], batch.position, batch.more
 
 

@@ -1,30 +1,43 @@
-"""Who may listen, at the beginning and for as long as they do."""
+"""Who may read the feed, at the start of a connection and while it lasts; short-lived tickets for browsers.
+
+Browsers can send no header with a socket or an event stream. A ticket stands for the key or the login that it was
+issued to and opens one connection within a minute. What it stands for is kept in the session table, so that it works in
+every web process and only once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
+from django.core.signing import BadSignature, TimestampSigner
 from django.db import Error, connection
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
+from tasks_app.auth import client_address, rate_limiter
 from tasks_app.auth.keys import holder_of, is_local_reader, user_may
 from tasks_app.auth.requirements import READ
 from tasks_app.models import ApiKey
 from tasks_app.postgresql import outages
 
-NOT_LOGGED_IN, NOT_PERMITTED = 4401, 4403
+NOT_LOGGED_IN, NOT_PERMITTED, TOO_MANY_REFUSALS = 4401, 4403, 4429
 FORWARDING = {b"x-forwarded-for", b"forwarded", b"x-real-ip"}
-"""Headers of whoever passes a connection on, whose other end is then not the client."""
+"""Headers of a proxy: the other end of the connection is then not the client."""
 RECHECK_SEC = 60.0
+TICKET_SEC = 60
+_TICKET = "feed_ticket"
+_signer = TimestampSigner(salt="absurd.feed.ticket")
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +79,7 @@ def listener_of(scope: Any) -> Listener:
     )
 
 
-async def refused(listener: Listener) -> int:
+async def wait_for_refusal(listener: Listener) -> int:
     """Return, with the close code, once the listener has logged out, or the key is revoked or has expired."""
     while True:
         await asyncio.sleep(RECHECK_SEC)
@@ -118,3 +131,36 @@ def _verdict(may: bool | None) -> int | None:
     if may is None:
         return NOT_LOGGED_IN
     return None if may else NOT_PERMITTED
+
+
+def issue_ticket(*, key: str = "", session_key: str = "") -> str:
+    """Return a new ticket for the holder of a key or of a login."""
+    store = SessionStore()
+    store[_TICKET] = {"mark": mark_of(key)} if key else {"session_key": session_key}
+    store.set_expiry(TICKET_SEC)
+    store.create()
+    return _signer.sign(store.session_key or "")
+
+
+def redeem_ticket(ticket: str) -> Listener | None:
+    """Return the holder of a ticket, which then is used up; None for a forged, used or expired one."""
+    try:
+        session_key = _signer.unsign(ticket, max_age=TICKET_SEC)
+    except BadSignature:
+        return None
+    row = Session.objects.filter(session_key=session_key).first()
+    held = row.get_decoded().get(_TICKET) if row is not None else None
+    if not isinstance(held, dict) or Session.objects.filter(session_key=session_key).delete()[0] != 1:
+        return None
+    return Listener(mark=held.get("mark", ""), session_key=held.get("session_key", ""))
+
+
+async def refused_too_often(scope: Mapping[str, Any]) -> bool:
+    """Count a refusal under the address of the connection; return whether it exceeds the limit of this minute."""
+    return await sync_to_async(_exceeds_limit, thread_sensitive=False)(
+        client_address.address_of_scope(scope) or client_address.UNIX
+    )
+
+
+def _exceeds_limit(address: str) -> bool:
+    return rate_limiter.wait_sec("refused", address) is not None

@@ -10,13 +10,20 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.urls import re_path
 
-from tasks_app.feed import tickets
-from tasks_app.feed.access import NOT_LOGGED_IN, Listener, listener_of, refusal, refused
+from tasks_app.feed.access import (
+    NOT_LOGGED_IN,
+    TOO_MANY_REFUSALS,
+    Listener,
+    listener_of,
+    redeem_ticket,
+    refusal,
+    refused_too_often,
+    wait_for_refusal,
+)
 from tasks_app.feed.connection import SCOPE_KEY, Connection, Stalled
-from tasks_app.feed.query import Asked, read_query
-from tasks_app.feed.refusals import TOO_OFTEN, refused_too_often
-from tasks_app.feed.subscription import Subscription
+from tasks_app.feed.subscription import FeedQuery, Subscription, read_query
 
 BAD_QUERY, UNKNOWN_PATH, STALLED, FAULT = 4400, 4404, 4408, 1011
 
@@ -47,25 +54,25 @@ class StatusConsumer(AsyncWebsocketConsumer):
         """Accept first, so that the code of a refusal reaches the client."""
         await self.accept()
         try:
-            asked = read_query(self.scope["query_string"])
+            query = read_query(self.scope["query_string"])
         except ValueError:
             await self.close(BAD_QUERY)
             return
-        listener = await _redeemed(asked.ticket) if asked.ticket else listener_of(self.scope)
+        listener = await _redeemed(query.ticket) if query.ticket else listener_of(self.scope)
         code = NOT_LOGGED_IN if listener is None else await refusal(listener)
         if listener is None or code is not None:
             too_often = code == NOT_LOGGED_IN and await refused_too_often(self.scope)
-            await self.close(TOO_OFTEN if too_often else code)
+            await self.close(TOO_MANY_REFUSALS if too_often else code)
             return
-        self.tasks = [asyncio.create_task(self._run(asked)), asyncio.create_task(self._recheck(listener))]
+        self.tasks = [asyncio.create_task(self._run(query)), asyncio.create_task(self._recheck(listener))]
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Answer a ping and ignore whatever else a client says: it chose by its address."""
+        """Answer a ping; ignore other messages: a client selects by its address."""
         if self.subscription is not None and _is_ping(text_data):
             self.subscription.ping()
 
-    async def _run(self, asked: Asked) -> None:
-        self.subscription = subscription = Subscription(asked)
+    async def _run(self, query: FeedQuery) -> None:
+        self.subscription = subscription = Subscription(query)
         connection: Connection = self.scope[SCOPE_KEY]
         try:
             async with contextlib.aclosing(subscription.messages()) as messages:
@@ -82,7 +89,7 @@ class StatusConsumer(AsyncWebsocketConsumer):
                 await self.close(FAULT)
 
     async def _recheck(self, listener: Listener) -> None:
-        await self.close(await refused(listener))
+        await self.close(await wait_for_refusal(listener))
 
 
 class UnknownPathConsumer(AsyncWebsocketConsumer):
@@ -100,12 +107,18 @@ def _is_ping(text: str | None) -> bool:
     if not text or len(text) > 200:
         return False
     try:
-        said = json.loads(text)
+        message = json.loads(text)
     except ValueError:
         return False
-    return isinstance(said, dict) and said.get("type") == "ping"
+    return isinstance(message, dict) and message.get("type") == "ping"
 
 
 @database_sync_to_async
 def _redeemed(ticket: str) -> Listener | None:
-    return tickets.redeem(ticket)
+    return redeem_ticket(ticket)
+
+
+websocket_urlpatterns = [
+    re_path(r"^ws/status/?$", StatusConsumer.as_asgi()),
+    re_path(r"", UnknownPathConsumer.as_asgi()),
+]

@@ -1,4 +1,4 @@
-"""What the feed says, as JSON; `schema.json` beside this file describes every message."""
+"""Messages of the feed, as JSON; `schema.json` beside this file describes each of them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from uuid import UUID
 from tasks_app.models import TaskEvent
 
 TASK, STATS, WORKER, PROGRESS, LOG = "task_update", "queue_stats_update", "worker_update", "progress", "log"
-KINDS = frozenset({TASK, STATS, WORKER, PROGRESS, LOG})
-"""What a client may choose from; hello, resync and pong are said to all."""
+MESSAGE_TYPES = frozenset({TASK, STATS, WORKER, PROGRESS, LOG})
+"""Types that a client may choose; hello, resync and pong are sent to all."""
 UNCOUNTED = frozenset({"reprioritized"})
-"""Verbs of updates after which every count of the queue is what it was."""
+"""Types of events that change no count of the queue."""
 MERGED = frozenset({"reprioritized", "cancel_requested"})
-"""Verbs of updates that leave the status as it is, so that a later update may carry what they say."""
+"""Types of events that leave the status as it is, so that a later update may include their fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
     """A message as it is sent, and what has to be known to send it."""
 
-    kind: str
+    type: str
     text: str
     event_id: int | None = None
     task_id: UUID | None = None
     replaces: tuple[str, str] | None = None
-    """A waiting message with the same mark says nothing any more once this one is there."""
+    """This message makes a waiting one with the same value obsolete."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class EventMessage:
     """An event and its message, written once for all sockets; None for events that the feed is silent about."""
 
     event: TaskEvent
@@ -40,50 +40,51 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Selection:
     """What a client asked for; an empty set asks for all."""
 
     queues: frozenset[str] = frozenset()
     task_ids: frozenset[UUID] = frozenset()
     runs: frozenset[UUID] = frozenset()
-    kinds: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
 
     def includes(self, event: TaskEvent) -> bool:
-        """Whether the client wants to hear of what the event is about."""
+        """Whether the event is about a selected queue, task and run."""
         return (
             (not self.queues or self._queue_of(event))
             and (not self.task_ids or event.task_id in self.task_ids)
             and (not self.runs or event.run_id in self.runs)
         )
 
-    def hears(self, kind: str) -> bool:
-        """Whether the client wants this kind of message."""
-        return not self.kinds or kind in self.kinds
+    def has_type(self, message_type: str) -> bool:
+        """Whether messages of this type are selected."""
+        return not self.types or message_type in self.types
 
     def _queue_of(self, event: TaskEvent) -> bool:
-        """Whether the event is of a wanted queue; a worker is of every queue that it serves."""
+        """Whether the event belongs to a selected queue; a worker belongs to every queue that it serves."""
         served = _worker(event).get("queues") if event.task_id is None else None
         return event.queue_name in self.queues or (isinstance(served, list) and not self.queues.isdisjoint(served))
 
 
-def tell(events: Iterable[TaskEvent]) -> list[Told]:
+def messages_of(events: Iterable[TaskEvent]) -> list[EventMessage]:
     """Write each event's message."""
-    return [Told(event=event, message=_message(event)) for event in events]
+    return [EventMessage(event=event, message=_message(event)) for event in events]
 
 
-def selected(wanted: Wanted, batch: Sequence[Told]) -> tuple[list[Told], list[str]]:
-    """Return what a client gets of a batch, and the queues whose counts have changed by what it wants to hear of."""
-    about = [told for told in batch if told.message is not None and wanted.includes(told.event)]
+def selected(selection: Selection, batch: Sequence[EventMessage]) -> tuple[list[EventMessage], list[str]]:
+    """Return the messages of a batch that a client has selected, and the queues whose counts these events changed."""
+    about = [item for item in batch if item.message is not None and selection.includes(item.event)]
     changed = {
-        told.event.queue_name: None for told in about if _kind(told) == TASK and told.event.event_type not in UNCOUNTED
+        item.event.queue_name: None for item in about if _type(item) == TASK and item.event.event_type not in UNCOUNTED
     }
-    return [told for told in about if wanted.hears(_kind(told))], list(changed) if wanted.hears(STATS) else []
+    queues = list(changed) if selection.has_type(STATS) else []
+    return [item for item in about if selection.has_type(_type(item))], queues
 
 
-def merged(earlier: Told, later: Told) -> Told:
-    """Return the later update of a task with what the earlier one said of other fields."""
+def merged(earlier: EventMessage, later: EventMessage) -> EventMessage:
+    """Return the later update of a task with the fields of the earlier one that it does not have itself."""
     update = {**_update(earlier.event), **_update(later.event)}
-    return Told(event=_with_update(later.event, update), message=_task_update(later.event, update))
+    return EventMessage(event=_with_update(later.event, update), message=_task_update(later.event, update))
 
 
 def hello(event_id: int) -> Message:
@@ -104,12 +105,12 @@ def pong(event_id: int) -> Message:
 def queue_stats_update(queue_name: str) -> Message:
     """Say that a queue's counts have changed."""
     text = json.dumps({"type": STATS, "queue_name": queue_name})
-    return Message(kind=STATS, text=text, replaces=(STATS, queue_name))
+    return Message(type=STATS, text=text, replaces=(STATS, queue_name))
 
 
-def _numbered(kind: str, event_id: int, replaces: tuple[str, str] | None = None) -> Message:
-    text = json.dumps({"type": kind, "event_id": event_id})
-    return Message(kind=kind, text=text, event_id=event_id, replaces=replaces)
+def _numbered(message_type: str, event_id: int, replaces: tuple[str, str] | None = None) -> Message:
+    text = json.dumps({"type": message_type, "event_id": event_id})
+    return Message(type=message_type, text=text, event_id=event_id, replaces=replaces)
 
 
 def _message(event: TaskEvent) -> Message | None:
@@ -142,9 +143,9 @@ def _worker_update(event: TaskEvent) -> Message:
     return _of_event(WORKER, event, fields)
 
 
-def _of_event(kind: str, event: TaskEvent, fields: dict[str, Any], replaces: tuple[str, str] | None = None) -> Message:
-    text = json.dumps({"type": kind, **fields, "event_id": event.id})
-    return Message(kind=kind, text=text, event_id=event.id, task_id=event.task_id, replaces=replaces)
+def _of_event(name: str, event: TaskEvent, fields: dict[str, Any], replaces: tuple[str, str] | None = None) -> Message:
+    text = json.dumps({"type": name, **fields, "event_id": event.id})
+    return Message(type=name, text=text, event_id=event.id, task_id=event.task_id, replaces=replaces)
 
 
 def _update(event: TaskEvent) -> dict[str, Any]:
@@ -168,5 +169,5 @@ def _worker(event: TaskEvent) -> dict[str, Any]:
     return worker if isinstance(worker, dict) else {}
 
 
-def _kind(told: Told) -> str:
-    return told.message.kind if told.message is not None else ""
+def _type(item: EventMessage) -> str:
+    return item.message.type if item.message is not None else ""

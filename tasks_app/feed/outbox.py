@@ -1,43 +1,46 @@
-"""What one client has still to be sent: bounded, in order, and not more of it than anyone can use.
+"""The queue of messages for one client: bounded and in order.
 
-Status changes are neither dropped nor put in another order. Of progress, counts and pongs only the latest waits.
-Updates that leave the status as it is are merged into the next one while the task has had its messages of this second.
-A client that does not keep up is told to start again.
+Status changes are neither dropped nor reordered. Of progress, counts and pongs only the latest is kept. A task gets at
+most ten messages a second; until then, updates that leave its status as it is are merged into the next one. A client
+that does not keep up gets a `resync`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+import time
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from tasks_app.feed.messages import (
     MERGED,
     TASK,
+    EventMessage,
     Message,
-    Told,
-    Wanted,
+    Selection,
     merged,
     pong,
     queue_stats_update,
     resync,
     selected,
 )
-from tasks_app.feed.pacing import Pace
 
 MESSAGES_MOST = 10_000
 CHARACTERS_MOST = 16 * 1024 * 1024
 STATS_GAP_SEC = 0.25
+PER_SEC = 10
+WINDOW_SEC = 1.0
+REMEMBERED_MOST = 2_000
 IN_A_ROW_MOST = 16
-"""A client that has much to be sent lets the others and the API have a turn after so many."""
+"""After this many messages to one client, other clients and the API get a turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """Events after a position, in order; `position` is where the next batch goes on."""
 
-    events: list[Told]
+    events: list[EventMessage]
     position: int
     more: bool = False
     """Whether there are more events to read at once."""
@@ -49,27 +52,59 @@ class Batch:
 
 @dataclass
 class _Counts:
-    """When each queue's counts were last told of, and which are to be told of once the gap is over."""
+    """When the last message about the counts of each queue was queued, and which are due once the gap is over."""
 
-    told_at: dict[str, float] = field(default_factory=dict)
+    sent_at: dict[str, float] = field(default_factory=dict)
     due: set[str] = field(default_factory=set)
 
 
-class Outbox:
-    """The messages that one client has still to be sent, and the event up to which it was told."""
+class Pace:
+    """At most PER_SEC messages a second about one task: when the last ones were sent."""
 
-    def __init__(self, wanted: Wanted, position: int) -> None:
-        self.wanted = wanted
+    def __init__(self) -> None:
+        self._sent: dict[UUID, deque[float]] = {}
+
+    def pause_sec(self, task_id: UUID | None) -> float:
+        """Return how long the next message about the task has to wait; 0 when it need not."""
+        sent = self._sent.get(task_id) if task_id is not None else None
+        if sent is None or len(sent) < PER_SEC:
+            return 0.0
+        return max(0.0, sent[0] + WINDOW_SEC - time.monotonic())
+
+    def sent_lately(self, task_id: UUID) -> int:
+        """Return how many messages about the task were sent within the window."""
+        since = time.monotonic() - WINDOW_SEC
+        return sum(sent_at > since for sent_at in self._sent.get(task_id, ()))
+
+    def note(self, task_id: UUID | None) -> None:
+        """Remember that a message about the task is being sent."""
+        if task_id is None:
+            return
+        if len(self._sent) > REMEMBERED_MOST:
+            self._forget_old()
+        self._sent.setdefault(task_id, deque(maxlen=PER_SEC)).append(time.monotonic())
+
+    def _forget_old(self) -> None:
+        since = time.monotonic() - WINDOW_SEC
+        self._sent = {task_id: sent for task_id, sent in self._sent.items() if sent[-1] > since}
+
+
+class Outbox:
+    """The messages that wait for one client; `position` is the last event that they cover."""
+
+    def __init__(self, selection: Selection, position: int) -> None:
+        self.selection = selection
         self.position = position
         self._waiting: OrderedDict[int, Message] = OrderedDict()
+        self._waiting_of: Counter[UUID | None] = Counter()
         self.characters = 0
-        """How much waits."""
+        """Length of all waiting messages."""
         self._number = 0
         self._latest: dict[tuple[str, str], int] = {}
-        self._mergeable: dict[UUID, tuple[int, Told]] = {}
+        self._mergeable: dict[UUID, tuple[int, EventMessage]] = {}
         self._counts = _Counts()
         self.paced = False
-        """Set once the client has been told of the past, which need not take as long as it took to happen."""
+        """Set once the client has had the past events, which are sent as fast as it takes them."""
         self._pace = Pace()
         self._filled = asyncio.Event()
         self._in_a_row = 0
@@ -78,17 +113,17 @@ class Outbox:
         return len(self._waiting)
 
     def offer(self, batch: Batch) -> None:
-        """Queue what the client wants of a batch; one that cannot keep up is told to start again from there."""
+        """Queue what the client selected of a batch; for one that does not keep up, a resync to its end."""
         if batch.restarted:
             self.restart(batch.position)
             return
-        fresh = [told for told in batch.events if told.event.id > self.position]
-        wanted, changed = selected(self.wanted, fresh)
-        for told in wanted:
-            self._add_told(told)
+        fresh = [item for item in batch.events if item.event.id > self.position]
+        wanted, changed = selected(self.selection, fresh)
+        for item in wanted:
+            self._add_event(item)
         self.position = max(self.position, batch.position)
         for name in changed:
-            self._tell_counts(name)
+            self._queue_counts(name)
         self._check_size(batch.position)
 
     def ping(self) -> None:
@@ -96,19 +131,21 @@ class Outbox:
         self.add(pong(self.position))
 
     def add(self, message: Message) -> None:
-        """Queue a message; it takes the place of one that it makes pointless."""
+        """Queue a message; it replaces a waiting one that it makes obsolete."""
         if message.replaces is not None:
             self._remove(self._latest.get(message.replaces))
             self._latest[message.replaces] = self._number
         self._waiting[self._number] = message
+        self._waiting_of[message.task_id] += 1
         self._number += 1
         self.characters += len(message.text)
         self._filled.set()
 
     def restart(self, position: int) -> None:
-        """Forget what waits and say so."""
+        """Drop what waits and queue a resync instead."""
         self.position = position
         self._waiting.clear()
+        self._waiting_of.clear()
         self._latest.clear()
         self._mergeable.clear()
         self.characters = 0
@@ -133,28 +170,32 @@ class Outbox:
             self._pace.note(message.task_id)
             return message
 
-    def _add_told(self, told: Told) -> None:
-        assert told.message is not None  # noqa: S101 - selected() leaves the others out
-        task_id = told.event.task_id
-        if told.message.kind == TASK and task_id is not None:
-            number, earlier = self._mergeable.pop(task_id, (-1, told))
-            if number in self._waiting and self._pause_sec(task_id) > 0:
+    def _add_event(self, item: EventMessage) -> None:
+        assert item.message is not None  # noqa: S101 - selected() leaves the others out
+        task_id = item.event.task_id
+        if item.message.type == TASK and task_id is not None:
+            number, earlier = self._mergeable.pop(task_id, (-1, item))
+            if number in self._waiting and self._has_had_enough(task_id):
                 self._remove(number)
-                told = merged(earlier, told)
-            if told.event.event_type in MERGED:
-                self._mergeable[task_id] = (self._number, told)
-        if told.message is not None:
-            self.add(told.message)
+                item = merged(earlier, item)
+            if item.event.event_type in MERGED:
+                self._mergeable[task_id] = (self._number, item)
+        if item.message is not None:
+            self.add(item.message)
+
+    def _has_had_enough(self, task_id: UUID) -> bool:
+        """Whether those of its messages that wait, with those just sent, are as many as may be sent in a second."""
+        return self.paced and self._pace.sent_lately(task_id) + self._waiting_of[task_id] >= PER_SEC
 
     def _pause_sec(self, task_id: UUID | None) -> float:
         return self._pace.pause_sec(task_id) if self.paced else 0.0
 
-    def _tell_counts(self, name: str) -> None:
-        """Say that a queue's counts have changed: at once, then not again before the gap is over."""
+    def _queue_counts(self, name: str) -> None:
+        """Queue a message that a queue's counts have changed: at once, then not again before the gap is over."""
         if name in self._counts.due:
             return
         loop = asyncio.get_running_loop()
-        wait_sec = self._counts.told_at.get(name, float("-inf")) + STATS_GAP_SEC - loop.time()
+        wait_sec = self._counts.sent_at.get(name, float("-inf")) + STATS_GAP_SEC - loop.time()
         if wait_sec > 0:
             self._counts.due.add(name)
             loop.call_later(wait_sec, self._add_counts, name)
@@ -163,7 +204,7 @@ class Outbox:
 
     def _add_counts(self, name: str) -> None:
         self._counts.due.discard(name)
-        self._counts.told_at[name] = asyncio.get_running_loop().time()
+        self._counts.sent_at[name] = asyncio.get_running_loop().time()
         self.add(queue_stats_update(name))
 
     def _remove(self, number: int | None) -> None:
@@ -171,6 +212,7 @@ class Outbox:
         if message is None:
             return
         self.characters -= len(message.text)
+        self._waiting_of -= Counter((message.task_id,))
         if message.replaces is not None and self._latest.get(message.replaces) == number:
             del self._latest[message.replaces]
 

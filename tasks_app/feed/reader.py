@@ -19,7 +19,7 @@ from django.db import connection
 
 from tasks_app.engine.event_window import archived_limit, readable_limit
 from tasks_app.engine.notify import GROUP
-from tasks_app.feed.messages import tell
+from tasks_app.feed.messages import messages_of
 from tasks_app.feed.outbox import MESSAGES_MOST, Batch, Outbox
 from tasks_app.models import TaskEvent
 from tasks_app.postgresql import outages
@@ -45,11 +45,13 @@ def read_after(position: int, up_to: int | None = None) -> Batch:
     if end <= position:
         return Batch(events=[], position=position, withheld=limit < last_value)
     page = list(TaskEvent.objects.filter(id__gt=position, id__lte=end).order_by("id")[:PAGE_EVENTS])
-    # Asked after the page was read, so that what was archived meanwhile is not passed over in silence.
+    # FeedQuery after the page was read, so that what was archived meanwhile is not passed over in silence.
     if archived_limit() > position:
         return Batch(events=[], position=limit, restarted=True)
     more = len(page) == PAGE_EVENTS
-    return Batch(events=tell(page), position=page[-1].id if more else end, more=more, withheld=limit < last_value)
+    return Batch(
+        events=messages_of(page), position=page[-1].id if more else end, more=more, withheld=limit < last_value
+    )
 
 
 class Feed:
@@ -66,16 +68,16 @@ class Feed:
 
     @property
     def position(self) -> int | None:
-        """The event up to which the clients were told; None while there are none."""
+        """The last event that was handed to the clients; None while there are no clients."""
         return self._position if self._tasks else None
 
     async def latest(self) -> tuple[int, int, int]:
         """Return the event up to which everything may be read, the last number drawn, and the highest archived one."""
-        return await self._patiently(_and_close(_limits))
+        return await self._call_until_answered(_and_close(_limits))
 
     async def catch_up(self, outbox: Outbox) -> Batch:
         """Return the next page of events after the client's position, up to where the reader is."""
-        return await self._patiently(_and_close(read_after), outbox.position, self._position)
+        return await self._call_until_answered(_and_close(read_after), outbox.position, self._position)
 
     def join(self, outbox: Outbox) -> bool:
         """Deliver to the client from now on, unless it has yet to catch up with the reader."""
@@ -103,7 +105,7 @@ class Feed:
             try:
                 batch = await self._call(self._reader, read_after, self._position)
             except Exception as error:
-                self._complain("the database", error)
+                self._log_once("the database", error)
                 await self._call(self._reader, _close_connection)
                 await asyncio.sleep(POLL_SEC)
                 continue
@@ -148,7 +150,7 @@ class Feed:
                 pause_sec = POLL_SEC
                 await self._receive(layer, channel)
             except Exception as error:
-                self._complain("the channel layer", error)
+                self._log_once("the channel layer", error)
             await asyncio.sleep(pause_sec)
             pause_sec = min(2 * pause_sec, LISTEN_AGAIN_MOST_SEC)
 
@@ -161,12 +163,12 @@ class Feed:
             with contextlib.suppress(Exception):
                 await layer.group_discard(GROUP, channel)
 
-    def _complain(self, what: str, error: Exception) -> None:
+    def _log_once(self, what: str, error: Exception) -> None:
         if what not in self._faults:
             self._faults.add(what)
             logger.warning("the feed lost %s and goes on trying: %s", what, error or type(error).__name__)
 
-    async def _patiently(self, work: Callable[..., T], *args: object) -> T:
+    async def _call_until_answered(self, work: Callable[..., T], *args: object) -> T:
         """Ask for one client, who waits while the database has an outage."""
         while True:
             try:
@@ -174,7 +176,7 @@ class Feed:
             except Exception as error:
                 if not outages.is_outage(error):
                     raise
-                self._complain("the database", error)
+                self._log_once("the database", error)
             await asyncio.sleep(POLL_SEC)
 
     async def _call(self, threads: ThreadPoolExecutor, work: Callable[..., T], *args: object) -> T:
@@ -182,7 +184,7 @@ class Feed:
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended: what awaits asyncio.wait_for in Python 3.11 may overhear it once."""
+    """Cancel tasks until they have ended: what awaits asyncio.wait_for in Python 3.11 may miss it once."""
     pending = set(tasks)
     while pending:
         for task in pending:

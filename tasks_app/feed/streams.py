@@ -12,11 +12,10 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from tasks_app.feed.access import Listener, refused
+from tasks_app.feed.access import Listener, wait_for_refusal
 from tasks_app.feed.connection import Connection, Stalled
 from tasks_app.feed.messages import Message
-from tasks_app.feed.query import Asked
-from tasks_app.feed.subscription import Subscription
+from tasks_app.feed.subscription import FeedQuery, Subscription
 
 PATH = "/api/absurd/feed"
 GRANT = "absurd.feed"
@@ -31,7 +30,7 @@ logger = logging.getLogger(__name__)
 class Grant:
     """What the view has agreed to: it leaves it in the scope."""
 
-    asked: Asked
+    query: FeedQuery
     listener: Listener
 
 
@@ -68,7 +67,7 @@ class _Stream:
         self._grant = grant
         self._connection = connection
         self._send = send
-        self._subscription = Subscription(grant.asked)
+        self._subscription = Subscription(grant.query)
 
     async def serve(self, start: Any, receive: Any) -> None:
         """Send until the client leaves, may not listen any more, or does not read."""
@@ -76,7 +75,7 @@ class _Stream:
         await self._send({**start, "headers": headers})
         tasks = [
             asyncio.create_task(each)
-            for each in (self._tell(), self._beat(), refused(self._grant.listener), _gone(receive))
+            for each in (self._send_messages(), self._beat(), wait_for_refusal(self._grant.listener), _gone(receive))
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -87,7 +86,7 @@ class _Stream:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._subscription.close()
 
-    async def _tell(self) -> None:
+    async def _send_messages(self) -> None:
         await self._write(OPENING)
         async with contextlib.aclosing(self._subscription.messages()) as messages:
             async for message in messages:

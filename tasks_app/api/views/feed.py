@@ -26,24 +26,24 @@ from tasks_app.api.permissions import ScopedAccess
 from tasks_app.auth import client_address
 from tasks_app.auth.keys import KeyHolder
 from tasks_app.auth.requirements import READ
-from tasks_app.feed import messages as feed_messages
-from tasks_app.feed import tickets
-from tasks_app.feed.access import Listener
-from tasks_app.feed.query import Asked, read_query, since_of
+from tasks_app.feed import messages
+from tasks_app.feed.access import TICKET_SEC, Listener, issue_ticket, redeem_ticket
+from tasks_app.feed.messages import MESSAGE_TYPES
 from tasks_app.feed.streams import GRANT, OPENING, Grant
+from tasks_app.feed.subscription import FeedQuery, read_query, since_of
 
-SCHEMA = Path(feed_messages.__file__).with_name("schema.json")
+SCHEMA = Path(messages.__file__).with_name("schema.json")
 MEDIA_TYPE = "text/event-stream"
 
 
 class TicketAuthentication(BaseAuthentication):
-    """Accepts `?ticket=`; one that opens nothing is refused even beside a valid login."""
+    """Accepts `?ticket=`; an invalid one is refused even beside a valid login."""
 
     def authenticate(self, request: Request) -> tuple[AnonymousUser, Listener] | None:
         ticket = request.query_params.get("ticket")
         if ticket is None:
             return None
-        listener = tickets.redeem(ticket)
+        listener = redeem_ticket(ticket)
         if listener is None or listener.refusal() is not None:
             raise AuthenticationFailed("the ticket is unknown, used or too old; ask for a new one", code="bad_ticket")
         return AnonymousUser(), listener
@@ -53,14 +53,14 @@ class TicketAuthentication(BaseAuthentication):
 
 
 class MayListen(ScopedAccess):
-    """Asks of others what every reading path asks; a ticket was looked at when it was shown."""
+    """Requires the permission to read; a ticket was checked when it was redeemed."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return isinstance(request.auth, Listener) or super().has_permission(request, view)
 
 
 class EventStreamRenderer(JSONRenderer):
-    """Lets a client that accepts nothing but event streams pass; what goes wrong is said in JSON all the same."""
+    """Lets a client that accepts nothing but event streams pass; errors are JSON all the same."""
 
     media_type = MEDIA_TYPE
     format = "stream"
@@ -76,23 +76,23 @@ class FeedView(APIView):
     @extend_schema(
         operation_id="feed",
         parameters=[
-            OpenApiParameter("since", int, description="The number of the last event that is known."),
-            OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER, description="The same, from a browser."),
+            OpenApiParameter("since", int, description="Send events after this event_id."),
+            OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER, description="The same, sent by browsers."),
             OpenApiParameter("queue", str, many=True, description="Of these queues only."),
             OpenApiParameter("task_id", OpenApiTypes.UUID, many=True, description="Of these tasks only."),
             OpenApiParameter("run", OpenApiTypes.UUID, many=True, description="Of these runs only."),
             OpenApiParameter(
-                "types", str, enum=sorted(feed_messages.KINDS), many=True, description="Only these kinds of messages."
+                "types", str, enum=sorted(MESSAGE_TYPES), many=True, description="Only messages of these types."
             ),
-            OpenApiParameter("log", OpenApiTypes.UUID, many=True, description="Also what these tasks log."),
+            OpenApiParameter("log", OpenApiTypes.UUID, many=True, description="Also these tasks' logs, at most five."),
         ],
         responses={(200, MEDIA_TYPE): OpenApiTypes.STR},
     )
     def get(self, request: Request) -> HttpResponse:
-        asked = _asked(request)
+        query = _query_of(request)
         scope = getattr(request._request, "scope", None)
         if scope is not None:
-            scope[GRANT] = Grant(asked=asked, listener=_listener_of(request))
+            scope[GRANT] = Grant(query=query, listener=_listener_of(request))
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return HttpResponse(OPENING, content_type=MEDIA_TYPE, headers=headers)
 
@@ -112,10 +112,10 @@ class FeedTicketView(APIView):
     @extend_schema(operation_id="feed_ticket", request=None, responses={201: TicketSerializer})
     def post(self, request: Request) -> Response:
         if isinstance(request.auth, KeyHolder):
-            ticket = tickets.issue(key=request.headers[HEADER])
+            ticket = issue_ticket(key=request.headers[HEADER])
         else:
-            ticket = tickets.issue(session_key=request.session.session_key or "")
-        body = {"ticket": ticket, "expires_in_sec": tickets.LIFE_SEC}
+            ticket = issue_ticket(session_key=request.session.session_key or "")
+        body = {"ticket": ticket, "expires_in_sec": TICKET_SEC}
         return Response(body, status=201, headers={"Cache-Control": "no-store"})
 
 
@@ -134,14 +134,13 @@ def message_schema() -> Mapping[str, Any]:
     return schema
 
 
-def _asked(request: Request) -> Asked:
-    query = request.META.get("QUERY_STRING", "")
+def _query_of(request: Request) -> FeedQuery:
     try:
-        asked = read_query(query.encode("latin1", "replace"))
+        query = read_query(request.META.get("QUERY_STRING", "").encode("latin1", "replace"))
         last = request.headers.get("Last-Event-ID")
         if not last:
-            return asked
-        return Asked(since=since_of(last), wanted=asked.wanted, logs=asked.logs)
+            return query
+        return FeedQuery(since=since_of(last), selection=query.selection, logs=query.logs)
     except ValueError as error:
         raise BadQuery([{"path": str(error).partition(" ")[0], "message": str(error)}]) from None
 

@@ -11,7 +11,7 @@ from tasks_app.engine.options import SpawnRequest
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import LostClaim
 from tasks_app.feed import feed
-from tasks_app.feed.messages import Message, Told, Wanted
+from tasks_app.feed.messages import EventMessage, Message, Selection
 from tasks_app.feed.outbox import MESSAGES_MOST, Batch, Outbox
 from tasks_app.models import Run, TaskEvent
 from tasks_app.operations.cancel import cancel
@@ -175,13 +175,13 @@ async def test_numbers_beyond_32_bits_work():
         assert (await listener.updates(1))[0]["task_id"] == str(task.task_id)
 
 
-def told(event_id: int) -> Told:
+def told(event_id: int) -> EventMessage:
     event = TaskEvent(id=event_id, task_id=uuid4(), queue_name="q", event_type="spawned", to_status="pending")
-    return Told(event=event, message=Message(kind="task_update", text=str(event_id), event_id=event_id))
+    return EventMessage(event=event, message=Message(type="task_update", text=str(event_id), event_id=event_id))
 
 
 async def test_a_socket_that_does_not_keep_up_is_told_to_start_again():
-    socket = Outbox(Wanted(), position=0)
+    socket = Outbox(Selection(), position=0)
     for page in range(25):
         ids = range(page * 500 + 1, page * 500 + 501)
         socket.offer(Batch(events=[told(n) for n in ids], position=ids[-1]))
@@ -193,7 +193,7 @@ async def test_a_socket_that_does_not_keep_up_is_told_to_start_again():
 
 
 async def test_a_client_with_much_to_be_sent_lets_others_have_a_turn():
-    outbox, turns = Outbox(Wanted(), position=0), 0
+    outbox, turns = Outbox(Selection(), position=0), 0
     outbox.offer(Batch(events=[told(n) for n in range(1, 3_001)], position=3_000))
 
     async def send() -> None:
@@ -208,7 +208,7 @@ async def test_a_client_with_much_to_be_sent_lets_others_have_a_turn():
 
 
 async def test_a_socket_ahead_of_its_reader_gets_nothing_twice():
-    socket = Outbox(Wanted(), position=7)
+    socket = Outbox(Selection(), position=7)
     socket.offer(Batch(events=[told(n) for n in range(5, 10)], position=9))
     assert [(await socket.next()).text for _ in range(2)] == ["8", "9"]
 
@@ -287,7 +287,7 @@ async def test_someone_logged_in_without_the_permission_is_refused():
 
 async def test_a_client_that_leaves_while_the_reader_is_woken_leaves_at_once():
     for _ in range(30):
-        reader, outbox = feed(), Outbox(Wanted(), 0)
+        reader, outbox = feed(), Outbox(Selection(), 0)
         while not reader.join(outbox):
             outbox.offer(await reader.catch_up(outbox))
         await asyncio.sleep(0.02)

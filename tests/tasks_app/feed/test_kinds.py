@@ -139,6 +139,24 @@ async def test_a_task_is_told_of_ten_times_a_second_and_what_is_merged_is_not_lo
     assert numbers == sorted(numbers)
 
 
+async def test_a_task_with_many_updates_does_not_hold_up_the_messages_of_another():
+    def spawn_after_many_updates(task_id: UUID) -> UUID:
+        with transaction.atomic():  # all become visible at once
+            for turn in range(150):
+                reprioritize(task_id, 1 + turn % 20, actor="user:test")
+            return spawn_note().task_id
+
+    noisy = await in_thread(spawn_note)()
+    async with listening("types=task_update") as listener:
+        other = await in_thread(spawn_after_many_updates)(noisy.task_id)
+        heard = [await listener.next()]
+        while heard[-1]["task_id"] != str(other):
+            heard.append(await listener.next())
+    of_noisy = heard[:-1]
+    assert 1 <= len(of_noisy) <= 10
+    assert of_noisy[-1]["update"] == {"status": "pending", "priority": 1 + 149 % 20}
+
+
 async def test_changes_of_status_are_all_told_however_many_there_are(live_environment):
     def loop() -> None:
         worker = make_worker()

@@ -15,7 +15,7 @@ from django.contrib.sessions.models import Session
 
 from absurd_project.routing import make_application
 from tasks_app.engine import worker_calls
-from tasks_app.feed import feed, streams, tickets
+from tasks_app.feed import access, feed, streams
 from tasks_app.models import ApiKey
 from tests.daphne_server import serving
 from tests.tasks_app.callers import ELSEWHERE, Caller, make_key, make_user
@@ -221,7 +221,7 @@ def key_with_owner() -> str:
 
 
 def ticket_for_key() -> str:
-    return tickets.issue(key=key_with_owner())
+    return access.issue_ticket(key=key_with_owner())
 
 
 def ticket_for_login() -> str:
@@ -276,13 +276,13 @@ async def test_a_ticket_is_forged_too_old_or_of_another_kind(monkeypatch):
     ticket = await in_thread(ticket_for_key)()
     assert await Listener(f"ticket={ticket}x", client=(ELSEWHERE, 1)).refusal() == 4401
     with monkeypatch.context() as patch:
-        patch.setattr(tickets, "LIFE_SEC", -1)
+        patch.setattr(access, "TICKET_SEC", -1)
         assert await Listener(f"ticket={ticket}", client=(ELSEWHERE, 1)).refusal() == 4401
 
     def of_a_session() -> str:
         caller = Caller()
         caller.client.force_login(make_user("vera", "Viewer"))
-        return tickets._signer.sign(caller.client.session.session_key)
+        return access._signer.sign(caller.client.session.session_key)
 
     assert await Listener(f"ticket={await in_thread(of_a_session)()}", client=(ELSEWHERE, 1)).refusal() == 4401
 

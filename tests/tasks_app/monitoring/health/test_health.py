@@ -18,7 +18,7 @@ from django.db import connection
 from absurd_project import env
 from tasks_app.engine import worker_calls
 from tasks_app.feed import feed
-from tasks_app.feed.messages import Wanted
+from tasks_app.feed.messages import Selection
 from tasks_app.feed.outbox import Outbox
 from tasks_app.models import Freeze, Queue, Task, Worker
 from tasks_app.monitoring import health, thresholds
@@ -316,7 +316,7 @@ async def test_a_feed_that_lags_behind_the_events_is_noticed(limits):
     reader, release = feed(), threading.Event()
     _, last, _ = await reader.latest()
     reader._reader.submit(release.wait)
-    socket = Outbox(Wanted(), last)
+    socket = Outbox(Selection(), last)
     assert reader.join(socket)
     try:
         await in_thread(spawn_note)()
