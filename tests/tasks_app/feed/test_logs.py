@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 
 from tasks_app.engine import worker_calls
-from tasks_app.feed import log_files, logs
+from tasks_app.feed import logs
 from tests.daphne_server import serving
 from tests.tasks_app.feed.feed_clients import socket, stream, understood
 from tests.tasks_app.listeners import in_thread, listening
@@ -100,7 +100,7 @@ async def test_a_torrent_is_cut_into_messages_and_what_is_left_out_is_said(live_
             write(log, "".join(lines))
             text, told = await text_until(client, lines[-1])
             assert text == "".join(lines)
-            assert all(len(each["text"]) <= log_files.MESSAGE_BYTES_MOST for each in told)
+            assert all(len(each["text"]) <= logs.MESSAGE_BYTES_MOST for each in told)
             write(log, "".join(lines) * 8)
             while True:
                 last = await client.first("log")
@@ -118,7 +118,7 @@ async def test_only_the_tail_of_what_is_there_already_is_sent(live_environment):
     with serving(live_environment) as port:
         async with socket(port, f"log={task.task_id}") as client:
             told = await client.first("log")
-            assert told["text"].endswith("y\n") and len(told["text"]) <= log_files.TAIL_BYTES
+            assert told["text"].endswith("y\n") and len(told["text"]) <= logs.TAIL_BYTES
             assert told["offset"] == log.stat().st_size - len(told["text"])
             assert told["text"].splitlines()[0].endswith("y" * 92)
 
