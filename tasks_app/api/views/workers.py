@@ -56,7 +56,8 @@ class WorkerListView(ListView):
         return recent(clock.now())
 
     def paginate_queryset(self, queryset: Any) -> Any:
-        return sorted_reports(report_on(queryset[:SHOWN_MOST], clock.now()))
+        workers: Any = super().paginate_queryset(queryset[:SHOWN_MOST])
+        return sorted_reports(report_on(workers, clock.now()))
 
 
 @extend_schema_view(get=extend_schema(operation_id="get_worker", parameters=[IF_NONE_MATCH]))
