@@ -129,7 +129,7 @@ def history_shapes(attempts: list[Attempt], events: list[TaskEvent]) -> dict[str
 
 def shape_of(explanation: Explanation) -> dict[str, Any]:
     """Return what the API answers."""
-    from tasks_app.api.explanation_shapes import ExplanationSerializer  # here, because it loads the API's libraries
+    from tasks_app.api.serializers import ExplanationSerializer  # here, because it loads the API's libraries
 
     return dict(ExplanationSerializer(explanation).data)
 
