@@ -8,7 +8,7 @@ from typing import Any
 from pipeline_app.models import Calibration, Measurement, Observation, Product
 from pipeline_app.registration import PHOTOMETRY, SOLVE
 from pipeline_app.versions import software_versions
-from tasks_app.engine.worker_calls import Claim
+from tasks_app.engine.claim import Claim
 from tasks_app.models import Task
 
 

@@ -21,7 +21,8 @@ from pipeline_app.registration import CALIBRATE, CONVERT, IMAGING, PHOTOMETRY, S
 from pipeline_app.stages.calibration_solve import MAX_FIELD_SOURCES, FieldSource
 from pipeline_app.stages.photometry import IMAGE_FIELDS, Position
 from pipeline_app.telescope import REFERENCE_FREQ_HZ, angular_separation_deg, power_beam
-from tasks_app.engine.options import Binding, SpawnRequest
+from tasks_app.engine.bindings import Binding
+from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Run
 
@@ -81,7 +82,7 @@ def start(plans: Sequence[Plan], options: Options, *, actor: str, again: bool = 
     with transaction.atomic():
         keys = [plan.tile.observation.pk for plan in plans]
         locked = {o.pk: o for o in Observation.objects.select_for_update().filter(pk__in=keys).order_by("pk")}
-        requests: list[SpawnRequest] = []
+        requests: list[NewTask] = []
         runs: list[Run] = []
         for plan in sorted(plans, key=lambda plan: plan.role != "calibrator"):
             observation = locked[plan.tile.observation.pk]
@@ -112,7 +113,7 @@ def _create_run(plan: Plan, options: Options, actor: str) -> Run:
     )
 
 
-def requests_of(plan: Plan, run: Run, options: Options) -> list[SpawnRequest]:
+def requests_of(plan: Plan, run: Run, options: Options) -> list[NewTask]:
     """Return the tasks of one tile, wired by bindings."""
     calibrate, imaging = uuid4(), uuid4()
     raw = {"paths": list(plan.tile.paths), "name": plan.tile.observation.name}
@@ -152,7 +153,7 @@ def requests_of(plan: Plan, run: Run, options: Options) -> list[SpawnRequest]:
         validated = {"validation_path": Binding(task_id=validation, field="record_path")}
         chain.append((PHOTOMETRY, uuid4(), where, images | validated))
     return [
-        SpawnRequest(
+        NewTask.of(
             task_name=name,
             task_id=task_id,
             params=params | dict(options.stage_params.get(name, {})),

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from django.db import transaction
 
-from tasks_app.engine import registry, reservations, worker_calls
-from tasks_app.engine.room import Room, class_is_open
-from tasks_app.engine.worker_calls import Claim
+from tasks_app.engine import registry, reservations
+from tasks_app.engine.claim import MEMORY_CLASSES, Claim, Room, claim_tasks, class_is_open, left_of
 from tasks_app.models import Hold, Task, TaskStatus, Worker
 from tasks_app.postgresql import statements
 from workers.file_system import free_gb
@@ -54,20 +53,20 @@ class Admission:
             claims: list[Claim] = []
             if kept is not None:
                 if room.holds(**kept.need) and kept.queue_name in worker.queues:
-                    claims = worker_calls.claim(
+                    claims = claim_tasks(
                         worker,
                         limit=1,
                         queues=[kept.queue_name],
                         memory_classes=[kept.memory_class],
                         room=room,
-                        only=kept.task_id,
+                        only=kept.task_pk,
                     )
                 if claims:
                     reservations.drop(worker.host_id)
                 room = room.without(**kept.need)
             others = _fill(worker, room, slots - len(claims))
             if kept is None and self.considers:
-                self._consider(worker, worker_calls.left_of(room, others))
+                self._consider(worker, left_of(room, others))
         return claims + others
 
     def _room(self, worker: Worker) -> tuple[Room, bool]:
@@ -95,10 +94,10 @@ def _fill(worker: Worker, room: Room, slots: int) -> list[Claim]:
     """Claim round after round: each time only tasks that fit by themselves are looked at."""
     claims: list[Claim] = []
     while len(claims) < slots:
-        open_now = [n for n in worker_calls.MEMORY_CLASSES if class_is_open(n, room.memory_gb, worker.memory_gb)]
-        fresh = worker_calls.claim(worker, limit=slots - len(claims), memory_classes=open_now, room=room)
+        open_now = [n for n in MEMORY_CLASSES if class_is_open(n, room.memory_gb, worker.memory_gb)]
+        fresh = claim_tasks(worker, limit=slots - len(claims), memory_classes=open_now, room=room)
         claims += fresh
-        room = worker_calls.left_of(room, fresh)
+        room = left_of(room, fresh)
         if all(each.memory_gb == each.cores == each.disk_gb == 0 for each in fresh):
             break  # nothing was found, or what was found took no room and so would have been found at once
     return claims

@@ -11,8 +11,10 @@ from django.conf import settings
 from django.db import Error, connection
 
 from tasks_app import cleaning
-from tasks_app.engine import registry, worker_calls
-from tasks_app.engine.worker_calls import AttemptReport, Claim
+from tasks_app.engine import registry
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.fail import AttemptReport, fail_attempt, return_unknown
+from tasks_app.engine.lease import start_attempt
 from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
 from tasks_app.files import host_faults
 from tasks_app.maintenance.sweeper import Sweeper
@@ -210,7 +212,7 @@ class Dispatcher(WorkerThread):
         """Give back, free of charge, what an earlier claim may have taken whose answer was lost with the connection."""
         if self._answer_lost:
             known = [execution.claim.claim_token for execution in self._state.attempts]
-            worker_calls.return_unknown(self._state.registration.worker, known)
+            return_unknown(self._state.registration.worker, known)
             self._answer_lost = False
 
     def _add(self, claim: Claim) -> None:
@@ -221,7 +223,7 @@ class Dispatcher(WorkerThread):
         except Exception as error:
             self.faults.record(f"preparing attempt {claim.attempt} of task {claim.task_id}", error)
             message = f"the attempt could not be prepared: {cleaning.words(error)}"
-            worker_calls.fail(claim, "error", message, AttemptReport())
+            fail_attempt(claim, "error", message, AttemptReport())
 
     def _execution(self, claim: Claim) -> Execution:
         spec = registry.find(claim.task_name)
@@ -249,7 +251,7 @@ class Dispatcher(WorkerThread):
             handler = registry.get(claim.task_name).handler
             if execution.log_path is not None:
                 directory = str(execution.places.attempt_dir)
-                worker_calls.start_attempt(claim, directory=directory, log_path=str(execution.log_path))
+                start_attempt(claim, directory=directory, log_path=str(execution.log_path))
             fds = execution.start(handler)
         except (LostClaim, TaskNotFound):
             execution.end_unstarted(LOST)

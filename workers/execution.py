@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from tasks_app import cleaning
-from tasks_app.engine.worker_calls import AttemptReport, Claim
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.fail import AttemptReport
 from tasks_app.monitoring.usage import Used
 from workers.process import publication
 from workers.process.outcome import Exit, FailureClass, Outcome, Stop, judge

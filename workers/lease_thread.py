@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from django.conf import settings
 from django.db import ProgrammingError, connection, transaction
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.lease import renew_leases
 from tasks_app.models import Task, WorkerOrder
 from tasks_app.postgresql import outages
 from workers import db_connection
@@ -124,7 +124,7 @@ class LeaseThread(WorkerThread):
     def _renew(self) -> None:
         attempts = self._state.undelivered
         by_token = {execution.claim.claim_token: execution for execution in attempts}
-        renewal = worker_calls.renew(
+        renewal = renew_leases(
             [execution.claim for execution in attempts],
             is_held=lambda claim: by_token[claim.claim_token].outcome is None,
         )

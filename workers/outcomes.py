@@ -9,7 +9,9 @@ from collections.abc import Collection, Sequence
 from django.db import Error
 
 from tasks_app import cleaning
-from tasks_app.engine import registry, worker_calls
+from tasks_app.engine import registry
+from tasks_app.engine.complete import Completion, complete_task, complete_tasks
+from tasks_app.engine.fail import AttemptReport, fail_attempt
 from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.models import Attempt
 from tasks_app.postgresql import outages
@@ -60,12 +62,10 @@ def deliver_together(executions: Sequence[Execution]) -> list[Execution]:
         result = execution.outcome.result if execution.outcome else None
         execution.delivery_tries += 1
         completions.append(
-            worker_calls.Completion(
-                claim=execution.claim, result=result.result if result else {}, report=execution.report()
-            )
+            Completion(claim=execution.claim, result=result.result if result else {}, report=execution.report())
         )
     try:
-        refused = worker_calls.complete_many(completions)
+        refused = complete_tasks(completions)
     except Exception as error:
         if outages.is_outage(error):
             raise
@@ -116,13 +116,13 @@ def deliver(execution: Execution) -> bool:
 
 def _store(execution: Execution, outcome: Outcome) -> None:
     claim = execution.claim
-    report = worker_calls.AttemptReport() if execution.report_refused else execution.report()
+    report = AttemptReport() if execution.report_refused else execution.report()
     if outcome.failure_class is not None:
-        worker_calls.fail(claim, outcome.failure_class, outcome.message, report, final=outcome.final)
+        fail_attempt(claim, outcome.failure_class, outcome.message, report, final=outcome.final)
     elif outcome.result is not None:
         publication.publish(execution.places)
         products = published_products(outcome.result.products, str(execution.places.published_dir))
-        worker_calls.complete(claim, outcome.result.result, report, products=products)
+        complete_task(claim, outcome.result.result, report, products=products)
 
 
 def _was_stored(execution: Execution) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from django.db import Error
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.lease import note_held, note_stop, report_progress
 from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.monitoring import usage
 from tasks_app.postgresql import outages
@@ -57,9 +57,7 @@ def _store_progress(execution: Execution) -> None:
     if progress is None:
         return
     try:
-        worker_calls.report_progress(
-            execution.claim, fraction=progress.fraction, message=progress.message, metrics=progress.metrics
-        )
+        report_progress(execution.claim, fraction=progress.fraction, message=progress.message, metrics=progress.metrics)
     except Error:
         execution.restore_progress(progress)
         raise
@@ -81,7 +79,7 @@ def _store_stop(execution: Execution) -> None:
 
 
 def _store_request(execution: Execution, stop: Stop) -> None:
-    worker_calls.note_stop(
+    note_stop(
         execution.claim,
         failure_class=stop.failure_class,
         reason=stop.message,
@@ -98,5 +96,5 @@ def _store_held(execution: Execution) -> None:
         return
     processes = "; ".join(survivors[:SURVIVORS_MOST])
     logger.warning("the kernel holds processes of %s: %s", execution.named, processes)
-    worker_calls.note_held(execution.claim, processes)
+    note_held(execution.claim, processes)
     execution.held_reported = True

@@ -15,8 +15,9 @@ from queue import SimpleQueue
 
 from django.db import connections
 
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.fail import AttemptReport
 from tasks_app.engine.handler import DirectoryContext
-from tasks_app.engine.worker_calls import AttemptReport, Claim
 from workers.execution import Execution
 from workers.process import publication
 from workers.process.outcome import Exit, Stop, judge

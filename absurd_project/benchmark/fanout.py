@@ -17,14 +17,14 @@ from absurd_project.benchmark.feed_clients import Heard
 from absurd_project.benchmark.measures import Figures, Progress, Sizes, Step
 from absurd_project.benchmark.processes import DoesNotStart, last_words, running, web
 from absurd_project.benchmark.scratch import Scratch
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn, spawn_many
 from tasks_app.models import TaskEvent
 
 EVENTS_PER_SEC = 20
 FLOOD_CALL = 100
 CONNECT_SEC, PATIENCE_SEC = 60, 90
-_REQUEST = SpawnRequest(task_name=noop.NAME, params=noop.PARAMS, queue_name=noop.QUEUE)
+_REQUEST = TaskOptions(task_name=noop.NAME, params=noop.PARAMS, queue_name=noop.QUEUE)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from absurd_project.benchmark import noop
 from absurd_project.benchmark.measures import Figures, Progress, Sizes, Step
 from absurd_project.benchmark.processes import web
 from absurd_project.benchmark.scratch import Scratch
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 
 PAUSE_SEC = (0.02, 0.1)
@@ -58,5 +58,5 @@ def _spawn() -> float:
     with transaction.atomic():
         # The first to be called after the commit, before what spawning itself wants called.
         transaction.on_commit(lambda: committed.append(time.monotonic()))
-        spawn(SpawnRequest(task_name=noop.NAME, params=noop.PARAMS, queue_name=noop.QUEUE), actor=noop.ACTOR)
+        spawn(TaskOptions(task_name=noop.NAME, params=noop.PARAMS, queue_name=noop.QUEUE), actor=noop.ACTOR)
     return committed[0]

@@ -13,7 +13,7 @@ from absurd_project.benchmark import noop
 from absurd_project.benchmark.measures import Figures, Progress, Sizes
 from absurd_project.benchmark.processes import workers
 from absurd_project.benchmark.scratch import Scratch
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.models import Attempt, Task, TaskStatus
 
@@ -30,7 +30,7 @@ def measure(scratch: Scratch, sizes: Sizes, figures: Figures, progress: Progress
         for _ in range(sizes.pickups):
             time.sleep(random.uniform(*PAUSE_SEC))  # noqa: S311 - not a secret
             before = _database_time()
-            task = spawn(SpawnRequest(task_name=noop.IN_THREAD, queue_name=QUEUE), actor=noop.ACTOR)
+            task = spawn(TaskOptions(task_name=noop.IN_THREAD, queue_name=QUEUE), actor=noop.ACTOR)
             spawned[task.task_id] = before
             step()
         _wait_until_finished()

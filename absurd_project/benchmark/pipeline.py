@@ -34,7 +34,8 @@ from pipeline_app.simulation.truth import TileTruth
 from pipeline_app.stages.photometry import Measurement, Position
 from pipeline_app.workflows import Options, Plan, requests_of
 from tasks_app.engine import registry
-from tasks_app.engine.options import Binding, SpawnRequest
+from tasks_app.engine.bindings import Binding
+from tasks_app.engine.new_task import NewTask
 from tasks_app.models import Run
 from workers.process import environment
 
@@ -169,8 +170,8 @@ def _run_stages(
     by_task: dict[UUID, dict[str, Any]] = {}
     results: dict[tuple[str, str], dict[str, Any]] = {}
     for kind, request in _requests(truths, raw, processing_for(SIZES[report.size])):
-        spec = registry.get(request.task_name)
-        params = dict(request.params)
+        spec = registry.get(request.options.task_name)
+        params = dict(request.options.params)
         for name, binding in request.bindings.items():
             if isinstance(binding, Binding):
                 params[name] = by_task[binding.task_id][binding.field]
@@ -189,7 +190,7 @@ def _run_stages(
 
 def _requests(
     truths: Sequence[TileTruth], raw: dict[str, list[str]], stage_params: dict[str, dict[str, Any]]
-) -> Iterator[tuple[str, SpawnRequest]]:
+) -> Iterator[tuple[str, NewTask]]:
     calibrator, target = truths
     plan = Plan.calibrator(_tile(calibrator, raw["calibrator"]))
     plans = [plan, Plan(tile=_tile(target, raw["target"]), role="target", solve_task_id=plan.solve_task_id)]

@@ -9,7 +9,7 @@ from absurd_project.benchmark import noop, tables
 from absurd_project.benchmark.measures import Figures, Progress, Sizes
 from absurd_project.benchmark.processes import memory_mb, workers
 from absurd_project.benchmark.scratch import Scratch
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Task, TaskStatus
 
@@ -70,4 +70,4 @@ def slope(ended: list[datetime], *, whole: bool) -> float:
 def _spawn(count: int) -> None:
     for done in range(0, count, SPAWNED_AT_ONCE):
         some = min(SPAWNED_AT_ONCE, count - done)
-        spawn_many([SpawnRequest(task_name=noop.IN_THREAD, queue_name=QUEUE)] * some, actor=noop.ACTOR)
+        spawn_many([TaskOptions(task_name=noop.IN_THREAD, queue_name=QUEUE)] * some, actor=noop.ACTOR)

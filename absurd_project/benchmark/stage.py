@@ -24,7 +24,7 @@ from absurd_project.benchmark.measures import Figures, Progress, Sizes
 from absurd_project.benchmark.processes import DoesNotStart, workers
 from absurd_project.benchmark.scratch import Scratch
 from absurd_project.local.processes import CHECKOUT
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.models import Attempt, Task
 
@@ -133,7 +133,7 @@ def _by_worker(paths: list[str], scratch: Scratch, runs: int, step: Any, options
         for _ in range(runs):
             if not options:
                 time.sleep(WARM_SEC)
-            task = spawn(SpawnRequest(task_name=TASK_NAME, params={"paths": paths}, queue_name=QUEUE), actor=noop.ACTOR)
+            task = spawn(TaskOptions(task_name=TASK_NAME, params={"paths": paths}, queue_name=QUEUE), actor=noop.ACTOR)
             _wait_for(task)
             done.append(task)
             step()

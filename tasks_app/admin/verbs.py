@@ -15,8 +15,8 @@ from django.http import HttpRequest
 
 from tasks_app.auth.keys import actor_of
 from tasks_app.models import Task
-from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
 from tasks_app.operations import bulk
+from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
 
 
 class ReasonForm(forms.Form):

@@ -8,8 +8,8 @@ from rest_framework import serializers
 
 from tasks_app.api.serializers import ReasonSerializer
 from tasks_app.models import TaskStatus
-from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
 from tasks_app.operations import bulk
+from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
 
 
 class BulkSerializer(ReasonSerializer):

@@ -63,14 +63,14 @@ class AbsurdBackend(BaseTaskBackend):
         """
         # A backend is made when a module decorates its first function, perhaps before the models can be imported.
         from tasks_app.django_tasks_backend import results
-        from tasks_app.engine.options import SpawnRequest
+        from tasks_app.engine.options import TaskOptions
         from tasks_app.engine.spawn import spawn
 
         self.validate_task(task)
         _check_path(task)
         wanted = self._call_of(task, args, kwargs)
         row = spawn(
-            SpawnRequest(
+            TaskOptions(
                 task_name=call.NAME,
                 params=wanted.stored(),
                 queue_name=self._chosen.QUEUE_NAMES.get(task.queue_name, task.queue_name),

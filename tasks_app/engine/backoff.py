@@ -29,10 +29,14 @@ def rank(priority: int, runnable_at: datetime) -> int:
     Priorities 15 to 20 run before all others, by priority and then by time. The rest get a virtual deadline: each step
     of priority is worth one minute of waiting, so that waiting tasks age and nobody starves.
     """
-    runnable_at_ms = int(runnable_at.timestamp() * 1000)
+    return int(runnable_at.timestamp() * 1000) + rank_offset_ms(priority)
+
+
+def rank_offset_ms(priority: int) -> int:
+    """Return what the rank of a priority adds to the moment from which a task may be claimed, in milliseconds."""
     if priority >= CRITICAL_FROM:
-        return runnable_at_ms - (priority - CRITICAL_FROM + 1) * CRITICAL_BAND_MS
-    return runnable_at_ms + (CRITICAL_FROM - 1 - priority) * PRIORITY_STEP_MS
+        return -(priority - CRITICAL_FROM + 1) * CRITICAL_BAND_MS
+    return (CRITICAL_FROM - 1 - priority) * PRIORITY_STEP_MS
 
 
 def backoff_sec(

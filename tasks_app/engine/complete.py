@@ -2,62 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
 from tasks_app import cleaning
-from tasks_app.engine import dependencies, notify
-from tasks_app.engine.event_sql import ENTERED, stamp
+from tasks_app.engine import dependencies, notify, registry
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.fail import AttemptReport
+from tasks_app.engine.lease import refuse
 from tasks_app.engine.move import RESULT_IN_EVENT_CHARS, admit, settle
+from tasks_app.errors import LostClaim, TaskNotFound
+from tasks_app.models import Task
 from tasks_app.postgresql import statements
 
-_COMPLETE = f"""
-WITH {ENTERED}, mine AS MATERIALIZED (
-    SELECT * FROM unnest(
-        %(tokens)s::uuid[], %(results)s::jsonb[], %(tell)s::boolean[], %(exit_codes)s::integer[],
-        %(log_tails)s::text[], %(peaks)s::bigint[], %(cpus)s::float8[],
-        %(reads)s::bigint[], %(writes)s::bigint[]
-    ) AS mine(token, result, tell, exit_code, log_tail, peak_rss_bytes, cpu_sec, read_bytes, write_bytes)
-), held AS (
-    SELECT id, claim_token FROM tasks_app_task
-    WHERE claim_token = ANY(%(tokens)s::uuid[]) AND status = 'claimed' ORDER BY id FOR UPDATE
-), done AS (
-    UPDATE tasks_app_task AS task
-    SET status = 'completed', completed_at = absurd_now(), claim_token = NULL, lease_until = NULL,
-        progress = NULL, progress_message = '', progress_metrics = '{{}}',
-        cancel_requested_at = NULL, cancel_requested_by = '', cancel_reason = '', error = NULL,
-        failure_class = '', crash_count = crash_count - 1,
-        result = (SELECT result FROM held JOIN mine ON token = claim_token WHERE held.id = task.id)
-    WHERE id = ANY(ARRAY(SELECT id FROM held))
-    RETURNING id, task_id, queue_name, run_id, claim_epoch, retry_count, completed_at
-), ended AS (
-    UPDATE tasks_app_attempt AS attempt
-    SET ended_at = absurd_now(), outcome = 'completed', exit_code = mine.exit_code, log_tail = mine.log_tail,
-        peak_rss_bytes = mine.peak_rss_bytes, cpu_sec = mine.cpu_sec,
-        read_bytes = mine.read_bytes, write_bytes = mine.write_bytes
-    FROM mine
-    WHERE attempt.claim_token = ANY(ARRAY(SELECT claim_token FROM held)) AND attempt.claim_token = mine.token
-), freed AS (
-    UPDATE tasks_app_limitslot SET task_id = NULL WHERE task_id = ANY(ARRAY(SELECT task_id FROM done))
-    RETURNING limit_id
-), told AS (
-    INSERT INTO tasks_app_taskevent
-        (task_id, queue_name, run_id, event_type, from_status, to_status, actor, reason, attempt, detail, created_at)
-    SELECT done.task_id, queue_name, run.run_id, 'completed', 'claimed', 'completed', %(actor)s, '', claim_epoch,
-        jsonb_build_object('update', jsonb_build_object(
-            'retry_count', retry_count, 'completed_at', {stamp("completed_at")})
-            || CASE WHEN mine.tell THEN jsonb_build_object('result', mine.result) ELSE '{{}}' END),
-        absurd_now()
-    FROM entered CROSS JOIN done JOIN held USING (id) JOIN mine ON token = held.claim_token
-    LEFT JOIN tasks_app_run AS run ON run.id = done.run_id
-    ORDER BY done.id
-)
-SELECT claim_token, done.task_id, ARRAY(SELECT limit_id FROM freed) FROM done JOIN held USING (id)
-"""  # noqa: S608 - constants
+COMPLETE = Path(__file__).parent / "sql" / "complete.sql"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +46,11 @@ def complete_rows(ends: Sequence[Ended], *, actor: str) -> set[UUID]:
     """
     results = [cleaning.dumps(end.result) for end in ends]
     rows = statements.run(
-        _COMPLETE,
+        statements.load(COMPLETE),
         {
             "tokens": [end.claim_token for end in ends],
             "results": results,
-            "tell": [len(result) <= RESULT_IN_EVENT_CHARS for result in results],
+            "shown": [len(result) <= RESULT_IN_EVENT_CHARS for result in results],
             "exit_codes": [end.exit_code for end in ends],
             "log_tails": [end.log_tail for end in ends],
             "peaks": [end.peak_rss_bytes for end in ends],
@@ -103,3 +67,66 @@ def complete_rows(ends: Sequence[Ended], *, actor: str) -> set[UUID]:
         if parents:
             settle(dependencies.lock_waiting_children(parents))
     return {token for token, _, _ in rows}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """A claim that came to its end, with what its handler returned."""
+
+    claim: Claim
+    result: Any
+    report: AttemptReport = field(default_factory=AttemptReport)
+
+    @property
+    def ended(self) -> Ended:
+        """What the state machine needs of it."""
+        report = self.report
+        return Ended(
+            task_id=self.claim.task_id,
+            claim_token=self.claim.claim_token,
+            result=self.result,
+            exit_code=report.exit_code,
+            log_tail=report.log_tail,
+            peak_rss_bytes=report.peak_rss_bytes,
+            cpu_sec=report.cpu_sec,
+            read_bytes=report.read_bytes,
+            write_bytes=report.write_bytes,
+        )
+
+
+def complete_tasks(completions: Sequence[Completion]) -> set[UUID]:
+    """Complete the tasks of one worker in one transaction; return the ids of those whose claim was lost.
+
+    Only for task names without `on_complete`, whose rows belong into a transaction with one task's completion.
+    """
+    if not completions:
+        return set()
+    actor = completions[0].claim.actor
+    with transaction.atomic():
+        held = complete_rows([each.ended for each in completions], actor=actor)
+    lost = [each.claim for each in completions if each.claim.claim_token not in held]
+    for claim in lost:
+        refuse(claim, "completion")
+    return {claim.task_id for claim in lost}
+
+
+def complete_task(
+    claim: Claim, result: dict[str, Any], report: AttemptReport, *, products: Sequence[Mapping[str, Any]] = ()
+) -> Task:
+    """Complete the task and, in the same transaction, let its spec's `on_complete` record the products.
+
+    Raises LostClaim when another claim holds the task.
+    """
+    spec = registry.get(claim.task_name)
+    completion = Completion(claim=claim, result=result, report=report)
+    with transaction.atomic():
+        if complete_rows([completion.ended], actor=claim.actor):
+            task: Task = Task.objects.select_related("run").get(task_id=claim.task_id)
+            if spec.on_complete:
+                module, _, function = spec.on_complete.partition(":")
+                getattr(import_module(module), function)(task, claim, products)
+            return task
+        if not Task.objects.filter(task_id=claim.task_id).exists():
+            raise TaskNotFound(claim.task_id)
+    refuse(claim, "completion")
+    raise LostClaim(claim.task_id, "completion")

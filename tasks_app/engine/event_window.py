@@ -10,13 +10,10 @@ from __future__ import annotations
 from django.db import connection
 
 NAMESPACE = 0x4142
-"""Upper 16 bits of the advisory key; the lower 48 hold the sequence value."""
+"""Upper 16 bits of the advisory key that `absurd_record` takes; the lower 48 hold the sequence value."""
 
 _SEQUENCE = "pg_get_serial_sequence('tasks_app_taskevent', 'id')::regclass"
 _LAST_VALUE = f"coalesce(pg_sequence_last_value({_SEQUENCE}), 0)"
-
-ENTER = f"SELECT pg_advisory_xact_lock_shared(({NAMESPACE}::bigint << 48) | {_LAST_VALUE})"
-"""The statement by which a transaction announces that events will follow; others carry it as their first CTE."""
 
 _LOWEST_LOCK = f"""
     SELECT min(((classid::bigint & 65535) << 32) | objid::bigint)
@@ -27,12 +24,6 @@ _LOWEST_LOCK = f"""
 
 
 _ARCHIVED = "SELECT coalesce(max(last_event_id), 0) FROM tasks_app_archivedtask"
-
-
-def enter() -> None:
-    """Announce, within the current transaction, that events will follow; call before drawing an event number."""
-    with connection.cursor() as cursor:
-        cursor.execute(ENTER)
 
 
 def readable_limit() -> tuple[int, int]:

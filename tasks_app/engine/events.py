@@ -12,7 +12,6 @@ from django.db import transaction
 from tasks_app import cleaning
 from tasks_app.auth import client_address
 from tasks_app.engine import notify
-from tasks_app.engine.event_sql import ENTERED
 from tasks_app.models import Task
 from tasks_app.postgresql import statements
 
@@ -38,40 +37,21 @@ class Record:
     update: Mapping[str, Any] = field(default_factory=dict)
 
 
-_COLUMNS = {
-    "task_id": "uuid",
-    "queue_name": "text",
-    "run_id": "uuid",
-    "event_type": "text",
-    "from_status": "text",
-    "to_status": "text",
-    "actor": "text",
-    "reason": "text",
-    "attempt": "integer",
-    "detail": "jsonb",
-}
-_RECORD = f"""
-WITH {ENTERED}
-INSERT INTO tasks_app_taskevent ({", ".join(_COLUMNS)}, created_at)
-SELECT {", ".join(_COLUMNS)}, absurd_now()
-FROM entered CROSS JOIN unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in _COLUMNS.items())})
-    WITH ORDINALITY AS given({", ".join(_COLUMNS)}, place)
-ORDER BY place
-"""  # noqa: S608 - constants
+_RECORD = "SELECT absurd_record(ARRAY(SELECT jsonb_populate_recordset(NULL::absurd_event, %(events)s::jsonb)))"
 
 
 def record_many(records: Sequence[Record]) -> None:
-    """Write events in the order given in the current transaction and have the feed told after the commit."""
+    """Write events in the order given in the current transaction and wake the feed after the commit."""
     _write(
         [
             {
-                "task_id": each.task.task_id,
+                "task_id": str(each.task.task_id),
                 "queue_name": each.task.queue_id,
-                "run_id": each.task.run.run_id if each.task.run else None,
+                "run_id": str(each.task.run.run_id) if each.task.run else None,
                 "from_status": str(each.from_status),
                 "to_status": str(each.to_status),
                 "attempt": each.task.claim_epoch,
-                **_told(each.act, {"update": dict(each.update)}),
+                **_described(each.act, {"update": dict(each.update)}),
             }
             for each in records
         ]
@@ -81,23 +61,23 @@ def record_many(records: Sequence[Record]) -> None:
 def record(
     task: Task, act: Change, *, from_status: str = "", to_status: str = "", update: Mapping[str, Any] | None = None
 ) -> None:
-    """Write one event about the task in the current transaction and have the feed told after the commit."""
+    """Write one event about the task in the current transaction and wake the feed after the commit."""
     record_many([Record(task=task, act=act, from_status=from_status, to_status=to_status, update=update or {})])
 
 
 def announce(act: Change, *, queue_name: str = "", run_id: UUID | None = None) -> None:
     """Write one event that is about no single task: a queue, a limit, a schedule, a run or everything."""
-    about = {"task_id": None, "queue_name": queue_name, "run_id": run_id}
-    _write([{**about, "from_status": "", "to_status": "", "attempt": 0, **_told(act, {})}])
+    about = {"queue_name": queue_name, "run_id": None if run_id is None else str(run_id)}
+    _write([{**about, "from_status": "", "to_status": "", "attempt": 0, **_described(act, {})}])
 
 
-def _told(act: Change, more: Mapping[str, Any]) -> dict[str, Any]:
-    detail = cleaning.dumps({**client_address.detail(), **act.detail, **more})
+def _described(act: Change, more: Mapping[str, Any]) -> dict[str, Any]:
+    detail = {**client_address.detail(), **act.detail, **more}
     reason = cleaning.text(act.reason)
     return {"event_type": act.event_type, "actor": cleaning.text(act.actor), "reason": reason, "detail": detail}
 
 
-def _write(rows: Sequence[Mapping[str, Any]]) -> None:
-    if rows:
-        statements.run(_RECORD, {name: [row[name] for row in rows] for name in _COLUMNS})
+def _write(events: Sequence[Mapping[str, Any]]) -> None:
+    if events:
+        statements.run(_RECORD, {"events": cleaning.dumps(events)})
         transaction.on_commit(notify.publisher.announce)

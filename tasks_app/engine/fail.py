@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 
 from tasks_app import cleaning
 from tasks_app.engine import backoff, registry, unavailability
 from tasks_app.engine.backoff import Verdict
+from tasks_app.engine.claim import Claim
 from tasks_app.engine.events import Change
+from tasks_app.engine.lease import cancelled_by, fenced
 from tasks_app.engine.move import Move, move_many
 from tasks_app.models import Hold, Task, TaskStatus, Worker
+from tasks_app.models.task import FailureClass
 from tasks_app.postgresql import clock
 
 
@@ -124,14 +129,6 @@ def _cancelled(task: Task, failure_class: str, message: str) -> str:
     return told if failure_class == "cancelled" else f"{told}\nits attempt ended as {failure_class}: {message}"
 
 
-def cancelled_by(task: Task) -> str:
-    """Return who wanted the task cancelled and why; nothing when nobody did."""
-    if task.cancel_requested_at is None:
-        return ""
-    reason = f": {task.cancel_reason}" if task.cancel_reason else ""
-    return f"cancelled by {task.cancel_requested_by}{reason}"
-
-
 def _next_try(task: Task, failure_class: str, moment: datetime, *, counted: bool) -> dict[str, Any]:
     if not counted:
         return {"hold": 0}
@@ -159,3 +156,29 @@ def _more_memory_gb(task: Task) -> float:
     serving = Worker.objects.filter(stopped_at=None, queues__contains=[task.queue_id])
     most_gb = max(serving.values_list("memory_gb", flat=True), default=task.memory_gb)
     return max(task.memory_gb, min(most_gb, task.memory_gb * backoff.MEMORY_GROWTH))
+
+
+def fail_attempt(claim: Claim, failure_class: str, message: str, report: AttemptReport, *, final: bool = False) -> Task:
+    """End the attempt with a failure class; policy decides whether the task is retried, failed, cancelled or returned.
+
+    A `final` failure is not retried, whatever its class.
+    Raises LostClaim when another claim holds the task.
+    """
+    with fenced(claim, failure_class) as task:
+        settle_failure(task, failure_class, message, actor=claim.actor, report=report, final=final)
+    return task
+
+
+def return_unknown(worker: Worker, known: Collection[UUID]) -> int:
+    """Return to the queue, at no charge, the worker's claims beside those with the known tokens; return how many.
+
+    When the connection breaks at the commit of a claim, the claim may hold although its worker never heard of it.
+    """
+    with transaction.atomic():
+        mine = Task.objects.filter(worker_id=worker.pk, status=TaskStatus.CLAIMED).exclude(claim_token__in=known)
+        tasks = list(mine.order_by("id").select_for_update(of=("self",)).select_related("run"))
+        for task in tasks:
+            message = "the connection broke when it was claimed, and its worker gave it back unstarted"
+            actor = f"worker:{worker.label}"
+            settle_failure(task, FailureClass.DRAINED, message, actor=actor, report=AttemptReport())
+    return len(tasks)

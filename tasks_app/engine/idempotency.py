@@ -5,19 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from django.db import connection, transaction
 
-from tasks_app.engine import lookup
+from tasks_app.engine.new_task import NewTask
+from tasks_app.engine.options import KEY_CHARS
 from tasks_app.errors import IdempotencyConflict, ParamsInvalid
-from tasks_app.models import IdempotencyKey, Task
-
-if TYPE_CHECKING:
-    from tasks_app.engine.options import SpawnRequest
-
-KEY_CHARS = 200
+from tasks_app.models import IdempotencyKey
 
 # Waits for whoever is about to commit the same key, so that afterwards the key is known for certain.
 _RESERVE = """
@@ -30,24 +25,23 @@ RETURNING key
 """
 
 
-def reserve(wanted: Sequence[tuple[str | None, str, Task]], *, caller: str) -> dict[UUID, Task]:
+def reserve(tasks: Sequence[NewTask], *, caller: str) -> dict[UUID, UUID]:
     """Take the caller's keys for the tasks that are about to be spawned.
 
-    Returns, by the task id that is not to be used, the task which a key found instead. Raises IdempotencyConflict when
-    a key was used for other content.
+    Returns, by the task id that is not to be used, that of the task which a key found instead. Raises
+    IdempotencyConflict when a key was used for other content.
     """
-    keyed = [(key, print_, task) for key, print_, task in wanted if key is not None]
+    keyed = [(new.options.idempotency_key, fingerprint(new), new) for new in tasks if new.options.idempotency_key]
     if not keyed:
         return {}
-    stored = _take(caller, [(key, print_, task.task_id) for key, print_, task in keyed])
-    own = {task.task_id: task for _, _, task in keyed}
-    found: dict[UUID, Task] = {}
-    for key, print_, task in keyed:
+    stored = _take(caller, [(key, print_, new.task_id) for key, print_, new in keyed])
+    found: dict[UUID, UUID] = {}
+    for key, print_, new in keyed:
         row = stored[key]
         if row.fingerprint != print_:
             raise IdempotencyConflict(key)
-        if row.task_id != task.task_id:
-            found[task.task_id] = own.get(row.task_id) or lookup.find(row.task_id)
+        if row.task_id != new.task_id:
+            found[new.task_id] = row.task_id
     return found
 
 
@@ -73,7 +67,9 @@ def once(key: str, content: object, *, caller: str, make: Callable[[], UUID]) ->
 def check_key(key: str) -> None:
     """Raise ParamsInvalid for what cannot be a key."""
     if not 1 <= len(key) <= KEY_CHARS:
-        raise ParamsInvalid([{"path": "idempotency_key", "message": f"write 1 to {KEY_CHARS} characters"}])
+        raise ParamsInvalid(
+            [{"path": "idempotency_key", "message": f"must be 1 to {KEY_CHARS} characters long (got {len(key)})"}]
+        )
 
 
 def _take(caller: str, wanted: Sequence[tuple[str, str, UUID]]) -> dict[str, IdempotencyKey]:
@@ -89,26 +85,12 @@ def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def fingerprint(request: SpawnRequest) -> str:
-    """Return a digest of everything that makes two requests ask for the same."""
-    if request.idempotency_key is None:
-        return ""
-    content = {
-        "task_name": request.task_name,
-        "queue_name": request.queue_name,
-        "params": dict(request.params),
-        "bindings": {name: binding.stored() for name, binding in request.bindings.items()},
-        "priority": request.priority,
-        "timeout_sec": request.timeout_sec,
-        "max_retries": request.max_retries,
-        "queue_timeout_sec": request.queue_timeout_sec,
-        "total_timeout_sec": request.total_timeout_sec,
-        "idle_timeout_sec": request.idle_timeout_sec,
-        "concurrency_key": request.concurrency_key,
-        "scheduled_at": request.scheduled_at.isoformat() if request.scheduled_at else None,
-        "expires_at": request.expires_at.isoformat() if request.expires_at else None,
-        "depends_on": sorted(map(str, request.depends_on)),
-        "depends_on_runs": sorted(map(str, request.depends_on_runs)),
-        "join": None if request.join is None else [request.join.quorum, request.join.deadline_sec],
-    }
-    return _digest(content)
+def fingerprint(new: NewTask) -> str:
+    """Return a digest of everything that makes two requests ask for the same.
+
+    What is not said is left out, so that a new option of the next version changes no digest.
+    """
+    said = new.options.model_dump(mode="json", exclude_defaults=True, exclude={"idempotency_key", "params"})
+    said["depends_on"] = sorted(map(str, (*new.options.depends_on, *new.after)))
+    bindings = {name: binding.stored() for name, binding in new.bindings.items()}
+    return _digest({**said, "params": new.options.params, "bindings": bindings})

@@ -2,13 +2,14 @@
 
 A task under a limit is spawned parked (`Hold.LIMIT`), and only as many are let forward, for each queue and memory
 class, as the limit has free slots. So however many tasks a full limit blocks, none of them stands before the others in
-the claim's index. The claim itself takes the slots; what is here never gives one away.
+the claim's index. Slots are taken in the transaction that claims.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
 
@@ -133,6 +134,53 @@ def make_for_keys(keys: Iterable[str]) -> None:
 def of_queues(names: Iterable[str]) -> dict[str, int]:
     """Return the id of the limit of each queue that has one."""
     return dict(Limit.objects.filter(scope=Limit.Scope.QUEUE, name__in=names).values_list("name", "id"))
+
+
+_TAKE_SLOTS = """
+WITH mine AS MATERIALIZED (
+    SELECT id, task_id, rank, queue_name, concurrency_key FROM tasks_app_task
+    WHERE id = ANY(%(ids)s::bigint[]) AND status = 'pending' AND hold = 0 ORDER BY id FOR UPDATE SKIP LOCKED
+), needs AS MATERIALIZED (
+    SELECT id, limit_id, row_number() OVER (PARTITION BY limit_id ORDER BY rank, id) AS n
+    FROM (
+        SELECT mine.id, rank, lim.id AS limit_id FROM mine
+        JOIN tasks_app_limit AS lim ON lim.scope = 'queue' AND lim.name = mine.queue_name
+        UNION ALL
+        SELECT mine.id, rank, lim.id FROM mine
+        JOIN tasks_app_limit AS lim ON lim.scope = 'key' AND lim.name = mine.concurrency_key
+        WHERE mine.concurrency_key <> ''
+    ) AS each
+), free AS MATERIALIZED (
+    SELECT id AS slot_id, limit_id, row_number() OVER (PARTITION BY limit_id ORDER BY number) AS n
+    FROM (
+        SELECT slot.* FROM (SELECT limit_id, count(*) AS n FROM needs GROUP BY limit_id) AS wanted
+        CROSS JOIN LATERAL (
+            SELECT id, limit_id, number FROM tasks_app_limitslot
+            WHERE limit_id = wanted.limit_id AND task_id IS NULL
+            ORDER BY number LIMIT wanted.n FOR UPDATE SKIP LOCKED
+        ) AS slot
+    ) AS of_each
+), refused AS MATERIALIZED (
+    SELECT DISTINCT needs.id FROM needs LEFT JOIN free USING (limit_id, n) WHERE free.slot_id IS NULL
+), parked AS (
+    UPDATE tasks_app_task SET hold = 4 WHERE id = ANY(ARRAY(SELECT id FROM refused))
+), occupied AS (
+    UPDATE tasks_app_limitslot AS slot SET task_id = mine.task_id
+    FROM needs JOIN free USING (limit_id, n) JOIN mine USING (id)
+    WHERE slot.id = free.slot_id AND mine.id NOT IN (SELECT id FROM refused)
+)
+SELECT id, task_id, id IN (SELECT id FROM refused) FROM mine
+"""
+
+
+def take_slots(ids: Collection[int]) -> tuple[dict[int, UUID], bool]:
+    """Take a free slot of every limit that these claimable tasks stand under, and park those that find one full.
+
+    Returns the rows and ids of the tasks that have their slots, and whether any was parked. To be called in the
+    transaction that claims them.
+    """
+    rows = statements.run(_TAKE_SLOTS, {"ids": list(ids)})
+    return {pk: task_id for pk, task_id, refused in rows if not refused}, any(refused for *_, refused in rows)
 
 
 _FREE = """

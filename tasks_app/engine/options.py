@@ -1,87 +1,157 @@
-"""What can be said of a new task."""
+"""All that may be said of a new task: type, bounds, default and help of each option, once.
+
+The request bodies of the API and their OpenAPI schema, the arguments of the shell, the client's `NewTask`, the forms of
+the console, run plans and schedules are this model or are made from it. No Django: the client uses it too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
 from uuid import UUID
 
-from tasks_app.models import Run
-from tasks_app.models.task import PRIORITY_DEFAULT
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, ValidationInfo, field_validator
+
+from tasks_app.engine import names
+from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.validation import Checked, shown
+
+TIMEOUT_MOST_SEC = 7 * 86_400
+WAIT_MOST_SEC = 366 * 86_400
+AHEAD_MOST_DAYS = 3_660
+"""How far ahead a task may be meant to run or expire; what is added to it stays a moment that can be written."""
+KEY_CHARS = 200
 
 
-@dataclass(frozen=True, kw_only=True)
-class Binding:
-    """A param that takes its value from a field of a parent's result; the parent becomes a dependency."""
-
-    task_id: UUID
-    field: str
-
-    @property
-    def parents(self) -> tuple[UUID, ...]:
-        """Whose results are needed."""
-        return (self.task_id,)
-
-    def stored(self) -> dict[str, Any]:
-        """The binding as the task's row keeps it."""
-        return {"task_id": str(self.task_id), "field": self.field}
+def _is_moment(given: Any) -> Any:
+    if isinstance(given, str):
+        with contextlib.suppress(ValueError):
+            given = datetime.fromisoformat(given.strip())
+    if not isinstance(given, datetime) or given.tzinfo is None:
+        raise ValueError(f"must be a moment with its time zone, as in 2025-11-18T10:30:00Z (got {shown(given)})")
+    return given
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gather:
-    """A param that takes the list of a field of several parents' results, of those that have completed, in order."""
-
-    task_ids: Sequence[UUID]
-    field: str
-
-    @property
-    def parents(self) -> tuple[UUID, ...]:
-        """Whose results are needed."""
-        return tuple(self.task_ids)
-
-    def stored(self) -> dict[str, Any]:
-        """The binding as the task's row keeps it."""
-        return {"task_ids": [str(task_id) for task_id in self.task_ids], "field": self.field}
+def _is_near(moment: datetime) -> datetime:
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        moment = datetime.max.replace(tzinfo=UTC)
+    if moment > datetime.now(UTC) + timedelta(days=AHEAD_MOST_DAYS):
+        raise ValueError(f"must be within {AHEAD_MOST_DAYS} days from now (got {moment.isoformat()})")
+    return moment
 
 
-@dataclass(frozen=True, kw_only=True)
-class Join:
+def _is_queue_name(name: str) -> str:
+    if fault := names.fault_of_name(name):
+        raise ValueError(fault)
+    return name
+
+
+def _is_key(key: str) -> str:
+    if key and (fault := names.fault_of_key(key)):
+        raise ValueError(fault)
+    return key
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_moment), AfterValidator(_is_near)]
+
+
+class Join(Checked):
     """When a task stops waiting for those it depends on: "all 12, or after 20 min at least 9".
 
     Without a quorum it waits for all. A quorum alone is enough at once; with a deadline, from the deadline on, or as
     soon as no parent is still to come.
     """
 
-    quorum: int | None = None
-    deadline_sec: float | None = None
+    deadline_sec: float | None = Field(
+        default=None,
+        strict=True,
+        ge=0,
+        le=WAIT_MOST_SEC,
+        description="Until then it waits for all parents, from then on for the quorum. Needs a quorum.",
+    )
+    quorum: int | None = Field(
+        default=None,
+        strict=True,
+        ge=1,
+        le=10_000,
+        validate_default=True,
+        description="How many completed parents are enough; absent: all.",
+    )
+
+    @field_validator("quorum")
+    @classmethod
+    def _deadline_needs_quorum(cls, quorum: int | None, info: ValidationInfo) -> int | None:
+        if quorum is None and info.data.get("deadline_sec") is not None:
+            raise ValueError("must be given where there is a deadline")
+        return quorum
 
 
-@dataclass(frozen=True, kw_only=True)
-class SpawnRequest:
-    """Everything that can be said of a new task."""
+class TaskOptions(Checked):
+    """What may be said of a new task."""
 
-    task_name: str
-    params: Mapping[str, Any] = field(default_factory=dict)
-    queue_name: str | None = None
-    priority: int = PRIORITY_DEFAULT
-    timeout_sec: int | None = None
-    max_retries: int | None = None
-    scheduled_at: datetime | None = None
-    expires_at: datetime | None = None
-    queue_timeout_sec: float | None = None
-    """Fails if no attempt has begun by then."""
-    total_timeout_sec: float | None = None
-    """No attempt begins or goes on after this, counted from the spawn or from `scheduled_at`."""
-    idle_timeout_sec: int | None = None
-    concurrency_key: str = ""
-    depends_on: Sequence[UUID] = ()
-    depends_on_runs: Sequence[UUID] = ()
-    """Runs all of whose present tasks must have completed."""
-    join: Join | None = None
-    bindings: Mapping[str, Binding | Gather] = field(default_factory=dict)
-    idempotency_key: str | None = None
-    run: Run | None = None
-    stage: str = ""
-    task_id: UUID | None = None
+    task_name: str = Field(min_length=1, max_length=100, description="The registered name of what is to be done.")
+    params: dict[str, Any] = Field(default_factory=dict, description="Checked against the task name's model.")
+    queue_name: Annotated[str, AfterValidator(_is_queue_name)] | None = Field(
+        default=None,
+        description="The queue it enters; default: ABSURD_QUEUE_NAME.",
+        json_schema_extra={"maxLength": names.QUEUE_CHARS},
+    )
+    priority: int = Field(
+        default=PRIORITY_DEFAULT,
+        strict=True,
+        ge=PRIORITY_LEAST,
+        le=PRIORITY_MOST,
+        description="15 to 20 go before all others; below, one step is worth one minute of waiting.",
+    )
+    timeout_sec: int | None = Field(
+        default=None, strict=True, ge=1, le=TIMEOUT_MOST_SEC, description="Longest time one attempt may take."
+    )
+    max_retries: int | None = Field(
+        default=None, strict=True, ge=0, le=100, description="How many failed attempts are followed by another."
+    )
+    scheduled_at: Moment | None = Field(default=None, description="It is not claimed before this moment.")
+    expires_at: Moment | None = Field(default=None, description="It fails if no attempt has begun by then.")
+    queue_timeout_sec: float | None = Field(
+        default=None,
+        strict=True,
+        ge=0.001,
+        le=WAIT_MOST_SEC,
+        description="It fails if no attempt has begun within this time, from the spawn or from scheduled_at.",
+    )
+    total_timeout_sec: float | None = Field(
+        default=None,
+        strict=True,
+        ge=1,
+        le=WAIT_MOST_SEC,
+        description="No attempt begins or goes on after this time, counted from the spawn or from scheduled_at.",
+    )
+    idle_timeout_sec: int | None = Field(
+        default=None,
+        strict=True,
+        ge=1,
+        le=TIMEOUT_MOST_SEC,
+        description="An attempt that shows no sign of work for this long is stopped.",
+    )
+    concurrency_key: Annotated[str, AfterValidator(_is_key)] = Field(
+        default="",
+        description="It shares a limit with all tasks of the same key.",
+        json_schema_extra={"maxLength": names.KEY_CHARS},
+    )
+    depends_on: tuple[UUID, ...] = Field(default=(), max_length=1000, description="Tasks that must complete first.")
+    depends_on_runs: tuple[UUID, ...] = Field(
+        default=(), max_length=100, description="Runs all of whose present tasks must complete first."
+    )
+    join: Join | None = Field(default=None, description="When it stops waiting for the tasks it depends on.")
+    idempotency_key: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=KEY_CHARS,
+        description="A spawn that is repeated with the same key finds the task that the first one made.",
+    )
+
+
+PARTS = ("params", "priority", "timeout_sec", "max_retries", "idle_timeout_sec", "concurrency_key")
+"""Options that a task's row keeps as they were given, and that its copy takes over."""

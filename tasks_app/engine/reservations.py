@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from tasks_app.engine import registry, worker_calls
-from tasks_app.engine.claim import ELIGIBLE
-from tasks_app.engine.room import Room
+from tasks_app.engine import registry
+from tasks_app.engine.claim import MEMORY_CLASSES, Room
 from tasks_app.models import Reservation, Worker
 from tasks_app.models.worker import LIVE_SQL
 from tasks_app.postgresql import statements
@@ -22,6 +21,7 @@ RESERVE_AFTER_SEC = 60
 class Kept:
     """The task that this host waits for room for."""
 
+    task_pk: int
     task_id: UUID
     queue_name: str
     memory_class: int
@@ -37,7 +37,7 @@ class Kept:
 
 # A task that became unclaimable, or that no worker of the host may claim any more, keeps nothing.
 WANTED = f"""
-SELECT kept.host_id, task.task_id, task.queue_name, memory_class, task.memory_gb, task.cores, task.disk_gb
+SELECT kept.host_id, task.id, task.task_id, task.queue_name, memory_class, task.memory_gb, task.cores, task.disk_gb
 FROM tasks_app_reservation AS kept
 JOIN tasks_app_task AS task ON task.task_id = kept.task_id
 JOIN tasks_app_queue AS queue ON queue.name = task.queue_name
@@ -57,7 +57,7 @@ def look(host_id: str) -> Kept | None:
     if not rows:
         drop(host_id)
         return None
-    names = ("task_id", "queue_name", "memory_class", "memory_gb", "cores", "disk_gb")
+    names = ("task_pk", "task_id", "queue_name", "memory_class", "memory_gb", "cores", "disk_gb")
     return Kept(**dict(zip(names, rows[0][1:], strict=True)))
 
 
@@ -74,7 +74,9 @@ CROSS JOIN unnest(%(memory_classes)s::smallint[]) AS class(n)
 CROSS JOIN LATERAL (
     SELECT task_id, rank, memory_gb, cores, disk_gb, greatest(runnable_at, joined_at) AS since FROM tasks_app_task
     WHERE queue_name = queue.name AND memory_class = class.n AND status = 'pending' AND hold = 0
-        AND memory_gb <= %(total_gb)s::float8 AND {ELIGIBLE}
+        AND memory_gb <= %(total_gb)s::float8 AND task_name = ANY(%(task_names)s::text[])
+        AND (unavailable_on = '{{}}' OR coalesce(
+            (unavailable_on -> %(host_id)s::text ->> 'until')::timestamptz, '-infinity') <= absurd_now())
         AND NOT EXISTS (SELECT FROM tasks_app_reservation AS other WHERE other.task_id = tasks_app_task.task_id)
     ORDER BY rank, id LIMIT 1
 ) AS head
@@ -97,7 +99,7 @@ def make(worker: Worker, room: Room, queues: Sequence[str]) -> UUID | None:
         "host_id": worker.host_id,
         "queues": list(queues),
         "task_names": registry.names(),
-        "memory_classes": list(worker_calls.MEMORY_CLASSES),
+        "memory_classes": list(MEMORY_CLASSES),
         "total_gb": worker.memory_gb,
         "free_gb": room.memory_gb,
         "free_cores": room.cores,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, islice, takewhile
 from typing import Any
@@ -16,7 +15,7 @@ from django.db.models import QuerySet
 
 from tasks_app.engine import cron
 from tasks_app.engine.events import Change, announce
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.engine.system_state import is_enabled
 from tasks_app.errors import AbsurdError, Disabled
@@ -105,9 +104,9 @@ def _due_moments(schedule: Schedule, moment: datetime) -> tuple[list[datetime], 
     return [due], following
 
 
-def request_of(schedule: Schedule, at: datetime | None = None) -> SpawnRequest:
+def request_of(schedule: Schedule, at: datetime | None = None) -> TaskOptions:
     """Return what the schedule spawns: for one of its moments, or now."""
-    request = SpawnRequest(
+    request = TaskOptions(
         task_name=schedule.task_name,
         params=schedule.params,
         queue_name=schedule.queue_name or settings.ABSURD_QUEUE_NAME,
@@ -118,7 +117,8 @@ def request_of(schedule: Schedule, at: datetime | None = None) -> SpawnRequest:
     key = f"schedule:{schedule.pk}:{clock.stamp(at)}"
     # Drawn from the key, so that the same moment always asks for the same.
     later_sec = random.Random(key).uniform(0, schedule.jitter_sec)  # noqa: S311 - jitter, not a secret
-    return replace(request, idempotency_key=key, scheduled_at=at + timedelta(seconds=later_sec) if later_sec else None)
+    later = {"scheduled_at": at + timedelta(seconds=later_sec)} if later_sec else {}
+    return request.model_copy(update={"idempotency_key": key, **later})
 
 
 def note_run(schedule: Schedule, task: Task, at: datetime) -> None:

@@ -13,10 +13,10 @@ from tasks_app.errors import ParamsInvalid, RunNotFound, TaskNotFound, WorkerNot
 from tasks_app.management.arguments import ago, moment, whole
 from tasks_app.models import Run, Task, Worker
 from tasks_app.models.querysets import TaskQuerySet
-from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
 from tasks_app.monitoring.workers import state_of
 from tasks_app.operations.runs import found_run
 from tasks_app.postgresql import clock
+from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
 
 DIGITS_LEAST = 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from django.db import models
@@ -13,8 +14,7 @@ from tasks_app.models.querysets import FUTURES, WAITINGS, TaskQuerySet
 from tasks_app.models.queue import Queue
 from tasks_app.models.run import Run
 from tasks_app.models.worker import Worker
-
-PRIORITY_LEAST, PRIORITY_MOST, PRIORITY_DEFAULT = 1, 20, 5
+from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
 
 
 class TaskStatus(models.TextChoices):
@@ -140,6 +140,13 @@ class Task(models.Model):
 
     objects = TaskQuerySet.as_manager()
 
+    is_new = False
+    """Whether the spawn that returned this has made it."""
+    depends_on: Sequence[uuid.UUID] = ()
+    """The tasks it waits for, where whoever loaded it has looked."""
+    queue_paused = False
+    """Whether its queue was paused when it was spawned."""
+
     class Meta:
         ordering = ["-id"]
         permissions = [
@@ -152,7 +159,7 @@ class Task(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["queue", "memory_class", "rank", "id"],
+                fields=["queue", "memory_class", "rank", "id", "cores", "disk_gb"],
                 name="task_claimable",
                 condition=models.Q(status="pending", hold=0),
             ),

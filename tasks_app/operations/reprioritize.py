@@ -13,7 +13,7 @@ from tasks_app.engine.lookup import Refusals, do_to_one
 from tasks_app.engine.move import set_ranks
 from tasks_app.errors import InvalidTransition, ParamsInvalid
 from tasks_app.models import Task
-from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
 
 
 @transaction.atomic

@@ -17,8 +17,10 @@ from uuid import UUID, uuid4
 
 from django.db import transaction
 
+from tasks_app.engine.bindings import Binding, Gather
 from tasks_app.engine.events import Change, Record, announce, record_many
-from tasks_app.engine.options import Binding, Gather, Join, SpawnRequest
+from tasks_app.engine.new_task import NewTask, options_of
+from tasks_app.engine.options import Join
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import ParamsInvalid, RunRefuses
 from tasks_app.models import Hold, Run, Task, TaskDependency, TaskStatus
@@ -190,25 +192,20 @@ def _numbers(run: Run) -> dict[str, int]:
     return numbers
 
 
-def _copy(task: Task, parents: Collection[UUID], copies: Mapping[UUID, UUID], run: Run) -> SpawnRequest:
-    """Return the request for a task like this one, behind the copies of what it was behind."""
-    return SpawnRequest(
-        task_name=task.task_name,
+def _copy(task: Task, parents: Collection[UUID], copies: Mapping[UUID, UUID], run: Run) -> NewTask:
+    """Return a new task like this one, behind the copies of what it was behind."""
+    return NewTask(
+        options=options_of(
+            task,
+            queue_timeout_sec=_seconds(task.created_at, task.expires_at),
+            total_timeout_sec=_seconds(task.created_at, task.deadline_at),
+            join=None
+            if task.join_quorum is None
+            else Join(quorum=task.join_quorum, deadline_sec=_seconds(task.created_at, task.join_deadline_at)),
+        ),
         task_id=copies[task.task_id],
-        params=task.params,
-        queue_name=task.queue_id,
-        priority=task.priority,
-        timeout_sec=task.timeout_sec,
-        max_retries=task.max_retries,
-        queue_timeout_sec=_seconds(task.created_at, task.expires_at),
-        total_timeout_sec=_seconds(task.created_at, task.deadline_at),
-        idle_timeout_sec=task.idle_timeout_sec,
-        concurrency_key=task.concurrency_key,
-        depends_on=[copies.get(parent, parent) for parent in parents],
+        after=[copies.get(parent, parent) for parent in parents],
         bindings={name: _bound(stored, copies) for name, stored in task.bindings.items()},
-        join=None
-        if task.join_quorum is None
-        else Join(quorum=task.join_quorum, deadline_sec=_seconds(task.created_at, task.join_deadline_at)),
         run=run,
         stage=task.stage,
     )

@@ -23,7 +23,7 @@ def start(plan: RunPlan, actor: str) -> Run:
 
     Raises ParamsInvalid with the path of everything that is wrong with the plan, and Disabled.
     """
-    requests = plan.requests()
+    wanted = plan.tasks()
     with transaction.atomic():
         run = Run.objects.create(
             workflow=plan.workflow,
@@ -33,7 +33,7 @@ def start(plan: RunPlan, actor: str) -> Run:
             created_at=clock.DatabaseNow(),
         )
         run.refresh_from_db(fields=["created_at"])
-        tasks = spawn_many([replace(request, run=run) for request in requests], actor=actor)
+        tasks = spawn_many([replace(new, run=run) for new in wanted], actor=actor)
         act = Change(event_type="run_started", actor=actor, detail={"workflow": run.workflow, "tasks": len(tasks)})
         announce(act, run_id=run.run_id)
     return run

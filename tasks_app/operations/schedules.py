@@ -13,8 +13,8 @@ from tasks_app.engine.spawn import spawn
 from tasks_app.errors import ParamsInvalid, ScheduleNotFound
 from tasks_app.maintenance.schedules import announce_change, note_run, request_of
 from tasks_app.models import CatchUp, Schedule, Task
-from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
 from tasks_app.postgresql import clock
+from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
 
 CREATING = 0x5343
 """First key of the advisory locks under which schedules are created, by name."""

@@ -2,27 +2,59 @@
 
 Django interpolates parameters in the client, which makes the server parse and plan each statement anew. What is run
 hundreds of times a second goes round that, on Django's own connection and so in its transaction.
+
+The statements stand in files that psql runs as well: `:name` is a variable of psql, and here a parameter or, where the
+planner must know its value, a literal.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import psycopg
 from django.conf import settings
 from django.db import connection
+from psycopg import sql
 
 from tasks_app.postgresql.base import DatabaseWrapper
 
+_TOKENS = re.compile(r"(?P<comment>--[^\n]*)|'(?:[^']|'')*'|::|:(?P<name>[a-z_]+)")
 
-def run(sql: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+
+@cache
+def load(path: Path, **literals: int) -> sql.Composed:
+    """Return the statement of a file without its comments; variables that `literals` does not name are parameters."""
+    text, position = path.read_text(), 0
+    parts: list[sql.Composable] = []
+    for found in _TOKENS.finditer(text):
+        name = found["name"]
+        if name is None and found["comment"] is None:
+            continue
+        parts.append(sql.SQL(text[position : found.start()]))
+        if name is not None:
+            parts.append(sql.Literal(literals[name]) if name in literals else sql.Placeholder(name))
+        position = found.end()
+    return sql.Composed([*parts, sql.SQL(text[position:])])
+
+
+def run(statement: str | sql.Composed, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Execute the statement and return its rows; jsonb columns come as text, as Django has them."""
+    return select(statement, params)[1]
+
+
+def select(statement: str | sql.Composed, params: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Execute the statement and return the names of its columns and its rows."""
     wrapper = cast(DatabaseWrapper, connection)
     wrapper.ensure_connection()
     # Anything but None lets statements be prepared; what Django itself sends never is.
     wrapper.connection.prepare_threshold = 1_000_000
     with wrapper.within_limits(), wrapper.wrap_database_errors, psycopg.Cursor(wrapper.connection) as cursor:
         # A pooler that gives each transaction another connection knows no prepared statements of ours.
-        cursor.execute(sql, params, prepare=not settings.ABSURD_POLL_ONLY)
-        return cursor.fetchall() if cursor.description else []
+        cursor.execute(statement, params, prepare=not settings.ABSURD_POLL_ONLY)
+        if cursor.description is None:
+            return [], []
+        return [column.name for column in cursor.description], cursor.fetchall()

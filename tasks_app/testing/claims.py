@@ -10,8 +10,11 @@ from pathlib import Path
 from django.db import connection, transaction
 from psycopg.pq import TransactionStatus
 
-from tasks_app.engine import registry, worker_calls
-from tasks_app.engine.worker_calls import AttemptReport, Claim
+from tasks_app.engine import registry
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import AttemptReport, fail_attempt
+from tasks_app.engine.lease import report_progress, start_attempt
 from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
 from tasks_app.models import Task
 from tasks_app.testing.attempts import LocalAttempt, execute
@@ -35,7 +38,7 @@ class ClaimContext(LocalContext):
 
     def progress(self, fraction: float | None, message: str, **metrics: float) -> None:
         super().progress(fraction, message, **metrics)
-        worker_calls.report_progress(self._claim, fraction=fraction, message=_clean(message), metrics=metrics)
+        report_progress(self._claim, fraction=fraction, message=_clean(message), metrics=metrics)
 
 
 def run_claim(claim: Claim, place: Path, data_roots: tuple[Path, ...] = ()) -> LocalAttempt:
@@ -46,7 +49,7 @@ def run_claim(claim: Claim, place: Path, data_roots: tuple[Path, ...] = ()) -> L
         attempt = LocalAttempt(task_name=claim.task_name, outcome="error", error=str(error), exception=error)
     else:
         context = ClaimContext(claim, place, data_roots)
-        worker_calls.start_attempt(claim, directory=str(context.attempt_dir), log_path="")
+        start_attempt(claim, directory=str(context.attempt_dir), log_path="")
         with _own_damage():
             attempt = execute(handler, claim.params, context)
     attempt = _settle(claim, attempt)
@@ -57,10 +60,10 @@ def _settle(claim: Claim, attempt: LocalAttempt) -> LocalAttempt:
     """Store the outcome; return the attempt with what became of it."""
     try:
         if attempt.outcome == "completed":
-            worker_calls.complete(claim, attempt.result or {}, AttemptReport(), products=attempt.products)
+            complete_task(claim, attempt.result or {}, AttemptReport(), products=attempt.products)
         else:
             report = AttemptReport(traceback=_clean(attempt.traceback), log_tail=_clean(attempt.traceback))
-            worker_calls.fail(claim, attempt.outcome, _clean(attempt.error), report)
+            fail_attempt(claim, attempt.outcome, _clean(attempt.error), report)
     except (LostClaim, TaskNotFound) as refusal:
         return replace(attempt, outcome="refused", error=str(refusal))
     except Exception as error:

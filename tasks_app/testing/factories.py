@@ -8,11 +8,12 @@ from typing import Any
 
 from django.conf import settings
 
-from tasks_app.engine import registry, worker_calls
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine import registry
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import AttemptReport, fail_attempt
+from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.registry import TaskSpec
 from tasks_app.engine.spawn import spawn
-from tasks_app.engine.worker_calls import AttemptReport
 from tasks_app.models import Run, Task, TaskStatus, Worker
 from tasks_app.operations.cancel import cancel
 from tasks_app.testing.picking import claim_task
@@ -43,21 +44,21 @@ def make_task(
     actor: str = ACTOR,
     **options: Any,
 ) -> Task:
-    """Spawn a task and bring it to the status by the moves that lead there; `options` are those of SpawnRequest.
+    """Spawn a task and bring it to the status by the moves that lead there; `options` are those of NewTask.
 
     `result` is what a completed one returned; `error` and `failure_class` are how the attempt of a failed one ended,
     which must be a class that is not retried, or `max_retries` 0. Raises NotClaimable when a status beyond pending is
     asked for and something holds the task.
     """
-    task = spawn(SpawnRequest(task_name=task_name, params=params or {}, **options), actor=actor)
+    task = spawn(NewTask.of(task_name=task_name, params=params or {}, **options), actor=actor)
     if status == TaskStatus.CANCELLED:
         cancel(task.task_id, actor=actor)
     elif status != TaskStatus.PENDING:
         claim = claim_task(task, worker or make_worker())
         if status == TaskStatus.COMPLETED:
-            worker_calls.complete(claim, dict(result or {}), AttemptReport())
+            complete_task(claim, dict(result or {}), AttemptReport())
         elif status == TaskStatus.FAILED:
-            worker_calls.fail(claim, failure_class, error, AttemptReport())
+            fail_attempt(claim, failure_class, error, AttemptReport())
     task.refresh_from_db()
     if task.status != status:
         raise ValueError(f"asked for a task that is {status}, but it is {task.status}")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from django.db import transaction
 from django.db.models import F, Q
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import Claim, claim_tasks
 from tasks_app.engine.move import admit
-from tasks_app.engine.worker_calls import Claim
 from tasks_app.errors import NotClaimable
 from tasks_app.models import Freeze, Hold, Task, TaskStatus, Worker
 
@@ -34,7 +33,7 @@ def pick(worker: Worker, wanted: Q | None = None) -> Claim | None:
         aside = list(others.exclude(wanted).select_for_update(skip_locked=True).values_list("pk", flat=True))
         Task.objects.filter(pk__in=aside).update(hold=F("hold").bitor(Hold.DEPENDENCY))
         admit()
-    claims = worker_calls.claim(worker, limit=1)
+    claims = claim_tasks(worker, limit=1)
     Task.objects.filter(pk__in=aside).update(hold=F("hold").bitand(~Hold.DEPENDENCY))
     return claims[0] if claims else None
 

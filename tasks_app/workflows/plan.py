@@ -5,7 +5,7 @@
     plan.stage("mosaic", "create-mosaic", bindings={"images": All("image", "image_path")},
                join=Join(quorum=9, deadline_sec=1200))
 
-`actions.runs.start` puts it into the queue.
+`operations.runs.start` puts it into the queue.
 """
 
 from __future__ import annotations
@@ -17,23 +17,15 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, Self
 from uuid import UUID, uuid4
 
-from tasks_app.engine import registry
-from tasks_app.engine.options import Binding, Gather, Join, SpawnRequest
+from tasks_app.engine.bindings import Binding, Gather
+from tasks_app.engine.new_task import NewTask
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.registry import Problem
-from tasks_app.engine.spawn import check_options
-from tasks_app.errors import ParamsInvalid, UnknownTaskName
+from tasks_app.errors import ParamsInvalid
 from tasks_app.workflows.state import SUPERSEDED
 
 TASKS_MOST, EDGES_MOST = 2_000, 50_000
 STAGE_NAME_CHARS = 80
-OPTIONS = frozenset(
-    {
-        "queue_name", "priority", "timeout_sec", "max_retries", "scheduled_at", "expires_at", "queue_timeout_sec",
-        "total_timeout_sec",
-        "idle_timeout_sec", "concurrency_key", "depends_on", "depends_on_runs",
-    }
-)  # fmt: skip
-"""What else may be said of a stage's tasks, as SpawnRequest has it."""
 
 
 @dataclass(frozen=True)
@@ -63,21 +55,18 @@ class Stage:
     """One step of a run: a task, or as many as it fans out into."""
 
     name: str
-    task_name: str
-    params: Mapping[str, Any] = field(default_factory=dict)
+    options: TaskOptions
+    """Those of each of its tasks."""
     after: Sequence[str] = ()
     """Stages all of whose tasks it waits for, beside those that its bindings name."""
     bindings: Mapping[str, Source] = field(default_factory=dict)
-    join: Join | None = None
     fan_out: Sequence[Mapping[str, Any]] | None = None
-    """The params of each task, on top of `params`; None makes one task."""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    """The params of each task, on top of those of the options; None makes one task."""
 
     @property
-    def members(self) -> list[dict[str, Any]]:
-        """The params of each of its tasks."""
-        each = [{}] if self.fan_out is None else self.fan_out
-        return [{**self.params, **own} for own in each]
+    def members(self) -> Sequence[Mapping[str, Any]]:
+        """What each of its tasks has in its params beside the rest."""
+        return [{}] if self.fan_out is None else self.fan_out
 
     def path(self, place: int | None = None) -> str:
         """How faults name the stage, or one of its tasks."""
@@ -105,39 +94,33 @@ class RunPlan:
         name: str,
         task_name: str,
         *,
-        params: Mapping[str, Any] | None = None,
         after: Sequence[str] = (),
         bindings: Mapping[str, Source] | None = None,
-        join: Join | None = None,
         fan_out: Sequence[Mapping[str, Any]] | None = None,
         **options: Any,
     ) -> Self:
-        """Add a stage and return the plan. `options` are those of SpawnRequest that OPTIONS names."""
-        self.stages.append(
-            Stage(
-                name=name,
-                task_name=task_name,
-                params=params or {},
-                after=after,
-                bindings=bindings or {},
-                join=join,
-                fan_out=fan_out,
-                options=options,
-            )
-        )
+        """Add a stage and return the plan; `options` are those of TaskOptions.
+
+        Raises ParamsInvalid with paths such as `stages.image.timeout_sec`.
+        """
+        try:
+            chosen = TaskOptions(task_name=task_name, **options)
+        except ParamsInvalid as error:
+            raise ParamsInvalid(
+                [{**each, "path": f"stages.{name}.{each['path']}"} for each in error.problems]
+            ) from None
+        self.stages.append(Stage(name=name, options=chosen, after=after, bindings=bindings or {}, fan_out=fan_out))
         return self
 
-    def requests(self) -> list[SpawnRequest]:
+    def tasks(self) -> list[NewTask]:
         """Return what is to be spawned, wired together, parents first.
 
-        Raises ParamsInvalid with the path of everything that is wrong with the plan.
+        Raises ParamsInvalid with the path of everything that is wrong with the plan; params are checked at the spawn.
         """
         _refuse(_faults_of_run(self) + _faults_of_names(self.stages))
         ordered = _in_order(self.stages)
         _refuse(_faults_of_wiring(ordered))
-        wired = _Wiring(ordered).requests()
-        _refuse([fault for stage, place, request in wired for fault in _faults_of_task(stage, place, request)])
-        return [request for _, _, request in wired]
+        return _Wiring(ordered).tasks()
 
 
 def _refuse(faults: Sequence[Problem]) -> None:
@@ -169,9 +152,6 @@ def _faults_of_names(stages: Sequence[Stage]) -> list[Problem]:
             faults.append(Problem(path=f"{stage.path()}.name", message=message))
         if names.count(stage.name) > 1:
             faults.append(Problem(path=f"{stage.path()}.name", message="two stages have this name"))
-        for option in sorted(stage.options.keys() - OPTIONS):
-            message = f"unknown option; known are {', '.join(sorted(OPTIONS))}"
-            faults.append(Problem(path=f"{stage.path()}.{option}", message=message))
         named = [(f"{stage.path()}.after", name) for name in stage.after]
         for path, name in [*named, *((path, source.stage) for path, source in stage.sources)]:
             if name not in names:
@@ -218,31 +198,26 @@ class _Wiring:
         self._fans = {stage.name for stage in ordered if stage.fan_out is not None}
         self._ids: dict[str, list[UUID]] = {stage.name: [uuid4() for _ in stage.members] for stage in ordered}
 
-    def requests(self) -> list[tuple[Stage, int, SpawnRequest]]:
-        """Return each task's request with its stage and its place there. Raises ParamsInvalid for too many edges."""
+    def tasks(self) -> list[NewTask]:
+        """Return the tasks of all stages. Raises ParamsInvalid for too many edges."""
         wired, n_edges = [], 0
         for stage in self._ordered:
-            for place, params in enumerate(stage.members):
-                request = self._request(stage, place, params)
-                wired.append((stage, place, request))
-                n_edges += len(parents_of(request))
+            for place, own in enumerate(stage.members):
+                wired.append(self._task(stage, place, own))
+                n_edges += len(wired[-1].parents)
                 if n_edges > EDGES_MOST:
                     message = f"with it, tasks wait for each other in more than {EDGES_MOST} ways"
                     raise ParamsInvalid([Problem(path=stage.path(), message=f"{message}; put a stage of one between")])
         return wired
 
-    def _request(self, stage: Stage, place: int, params: dict[str, Any]) -> SpawnRequest:
-        options = {name: value for name, value in stage.options.items() if name != "depends_on"}
-        after = [task_id for name in dict.fromkeys(stage.after) for task_id in self._ids[name]]
-        return SpawnRequest(
-            task_name=stage.task_name,
+    def _task(self, stage: Stage, place: int, own: Mapping[str, Any]) -> NewTask:
+        return NewTask(
+            options=stage.options.model_copy(update={"params": {**stage.options.params, **own}}),
             task_id=self._ids[stage.name][place],
-            params=params,
-            depends_on=[*stage.options.get("depends_on", ()), *after],
+            after=[task_id for name in dict.fromkeys(stage.after) for task_id in self._ids[name]],
             bindings={name: self._bound(source, place) for name, source in stage.bindings.items()},
-            join=stage.join,
             stage=stage.name,
-            **options,
+            path=stage.path(place),
         )
 
     def _bound(self, source: Source, place: int) -> Binding | Gather:
@@ -252,30 +227,3 @@ class _Wiring:
             ids = self._ids[source.stage]
             return Binding(task_id=ids[place if source.stage in self._fans else 0], field=source.field)
         return source
-
-
-def parents_of(request: SpawnRequest) -> set[UUID]:
-    """Return the tasks that a request names as its parents."""
-    bound = {parent for binding in request.bindings.values() for parent in binding.parents}
-    return {*request.depends_on, *bound}
-
-
-def _faults_of_task(stage: Stage, place: int, request: SpawnRequest) -> list[Problem]:
-    """What the queue would refuse of one task, under the stage's path."""
-    faults = []
-    try:
-        spec = registry.get(request.task_name)
-        check_options(request)
-        registry.check_params(spec, dict(request.params), request.bindings.keys())
-    except UnknownTaskName as error:
-        faults.append(Problem(path=f"{stage.path()}.task_name", message=str(error)))
-    except ParamsInvalid as error:
-        faults += [
-            Problem(path=f"{stage.path(place)}.{fault['path']}", message=fault["message"]) for fault in error.problems
-        ]
-    most = len(parents_of(request))
-    if request.join is not None and request.join.quorum and request.join.quorum > most and not request.depends_on_runs:
-        faults.append(
-            Problem(path=f"{stage.path()}.join.quorum", message=f"write at most {most}, it waits for no more tasks")
-        )
-    return faults

@@ -11,7 +11,9 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 from jsonschema import Draft4Validator
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Task
 from tests.contract import guide
 from tests.contract.test_seed_commands import SECRET, stage
@@ -180,8 +182,8 @@ async def test_a_server_answers_as_the_examples_show(live_environment, stage, sc
 
 def fail_and_complete(worker: Any) -> None:
     """Do the one task that is left as the guide's was done: at the second attempt."""
-    (claim,) = worker_calls.claim(worker, limit=1)
-    worker_calls.fail(claim, "error", "a lost antenna", REPORT)
+    (claim,) = claim_tasks(worker, limit=1)
+    fail_attempt(claim, "error", "a lost antenna", REPORT)
     Task.objects.filter(status="pending").update(hold=0)
-    (claim,) = worker_calls.claim(worker, limit=1)
-    worker_calls.complete(claim, {"caltables": ["/stage/urgent.B0"]}, REPORT)
+    (claim,) = claim_tasks(worker, limit=1)
+    complete_task(claim, {"caltables": ["/stage/urgent.B0"]}, REPORT)

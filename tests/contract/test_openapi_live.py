@@ -13,7 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
 from tests import daphne_server
 from tests.tasks_app.callers import make_key
 from tests.tasks_app.notes import REPORT, make_worker
@@ -91,9 +93,9 @@ def stock(schemathesis: Schemathesis) -> None:
         for number in range(12):
             client.put(f"/schedules/nightly-{number}", json={**echo, "cron": "0 9 * * *"}).raise_for_status()
         client.put("/limits/key/dish-3", json={"size": 2, "reason": "two drives"}).raise_for_status()
-    done, failed, *_ = worker_calls.claim(make_worker(), limit=4)
-    worker_calls.complete(done, {"value": "a"}, REPORT)
-    worker_calls.fail(failed, "invalid", "no such file", REPORT)
+    done, failed, *_ = claim_tasks(make_worker(), limit=4)
+    complete_task(done, {"value": "a"}, REPORT)
+    fail_attempt(failed, "invalid", "no such file", REPORT)
 
 
 def walked(report: str) -> Iterator[str]:

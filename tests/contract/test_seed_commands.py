@@ -20,8 +20,11 @@ from uuid import uuid4
 import pytest
 from django.conf import settings
 
-from tasks_app.engine import registry, worker_calls
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine import registry
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.spawn import spawn
 from tasks_app.models import ApiKey, Task
 from tests.daphne_server import serving
@@ -119,15 +122,15 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def spawn_one(**options: Any) -> Task:
     params = {"ms_path": "/stage/urgent.ms"}
-    return spawn(SpawnRequest(task_name="calibration-solve", params=params, **options), actor="user:test")
+    return spawn(NewTask.of(task_name="calibration-solve", params=params, **options), actor="user:test")
 
 
 def test_every_command_of_the_guide_answers_in_its_shape(shell: Shell, stage: None):
     worker = make_worker()
     done, failed, waiting, doomed = spawn_one(priority=20), spawn_one(priority=19), spawn_one(), spawn_one()
-    first, second = worker_calls.claim(worker, limit=2)
-    worker_calls.complete(first, {"caltables": ["/stage/urgent.B0"]}, REPORT)
-    worker_calls.fail(second, "invalid", "no such file", REPORT)
+    first, second = claim_tasks(worker, limit=2)
+    complete_task(first, {"caltables": ["/stage/urgent.B0"]}, REPORT)
+    fail_attempt(second, "invalid", "no such file", REPORT)
 
     while (found := shell.json(HEALTH))["status"] != "healthy":
         time.sleep(0.1)  # until a look that began after the worker's row was there
@@ -179,15 +182,15 @@ def test_every_command_of_the_guide_answers_in_its_shape(shell: Shell, stage: No
 def test_the_commands_that_pipe_into_jq_find_their_fields(shell: Shell, stage: None):
     worker = make_worker()
     failed = spawn_one()
-    (claim,) = worker_calls.claim(worker, limit=1)
-    worker_calls.fail(claim, "invalid", "no such file", REPORT)
+    (claim,) = claim_tasks(worker, limit=1)
+    fail_attempt(claim, "invalid", "no such file", REPORT)
     spawn_one()
     assert shell.text(ERROR, failed).strip() == '"no such file"'
     assert shell.text(DEPTH).strip() == "1"
     assert shell.text(ALERT) == ""
     # jq subtracts no texts, so the guide's own sum of times can only be had as the field `duration_sec`.
-    (claim,) = worker_calls.claim(worker, limit=1)
-    worker_calls.complete(claim, {}, REPORT)
+    (claim,) = claim_tasks(worker, limit=1)
+    complete_task(claim, {}, REPORT)
     durations = DURATIONS.replace("(.completed_at - .claimed_at)", ".duration_sec")
     told = json.loads(shell.text(durations))
     assert told["task_name"] == "calibration-solve"

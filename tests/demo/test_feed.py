@@ -6,7 +6,8 @@ import pytest
 
 from absurd_project.demo.feed import FeedListener
 from absurd_project.processing.following import Change
-from tasks_app.engine import registry, worker_calls
+from tasks_app.engine import registry
+from tasks_app.engine.complete import complete_task
 from tests.daphne_server import serving
 from tests.tasks_app.notes import NOTE, REPORT, claim_one, make_worker, spawn_note
 
@@ -37,7 +38,7 @@ def test_it_hears_every_change_and_goes_on_after_the_web_process_was_restarted(l
         task = spawn_note()
         claim = claim_one(worker)
         assert [change.status for change in collect(listener, 2)] == ["pending", "claimed"]
-    worker_calls.complete(claim, {}, REPORT)
+    complete_task(claim, {}, REPORT)
     try:
         with serving(live_environment, port=port):
             (change,) = collect(listener, 1)

@@ -6,10 +6,11 @@ import pytest
 
 from pipeline_app.models import Calibration, Measurement, Product
 from pipeline_app.workflows import Options, Plan, start
-from tasks_app.engine import worker_calls
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import AttemptReport
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
-from tasks_app.engine.worker_calls import AttemptReport
 from tasks_app.errors import LostClaim
 from tasks_app.models import Task, Worker
 from tests.pipeline_app.test_workflows import CATALOG, make_tile
@@ -52,8 +53,8 @@ RESULTS: dict[str, dict[str, Any]] = {
 
 
 def finish_next(worker: Worker, products: list[dict[str, Any]] | None = None) -> Task:
-    (claim,) = worker_calls.claim(worker, limit=1)
-    return worker_calls.complete(claim, RESULTS[claim.task_name], AttemptReport(), products=products or [])
+    (claim,) = claim_tasks(worker, limit=1)
+    return complete_task(claim, RESULTS[claim.task_name], AttemptReport(), products=products or [])
 
 
 def test_a_whole_run_leaves_products_calibration_and_fluxes_with_their_origin():
@@ -90,10 +91,10 @@ def test_a_whole_run_leaves_products_calibration_and_fluxes_with_their_origin():
 def test_a_refused_completion_leaves_no_rows():
     tile = make_tile("bright", flux_jy=12.0)
     start([Plan.calibrator(tile)], Options(), actor="cli:test")
-    (claim,) = worker_calls.claim(make_worker(), limit=1)
+    (claim,) = claim_tasks(make_worker(), limit=1)
     Task.objects.filter(task_id=claim.task_id).update(claim_token="00000000-0000-0000-0000-000000000001")
     with pytest.raises(LostClaim):
-        worker_calls.complete(claim, RESULTS[claim.task_name], AttemptReport(), products=[{"kind": "ms", "path": "/x"}])
+        complete_task(claim, RESULTS[claim.task_name], AttemptReport(), products=[{"kind": "ms", "path": "/x"}])
     assert not Product.objects.exists()
 
 
@@ -106,6 +107,6 @@ def test_a_task_spawned_by_hand_belongs_to_the_tile_of_what_it_read():
         path="/stage/raw.ms",
         observation=tile.observation,
     )
-    spawn(SpawnRequest(task_name="calibration-solve", params={"ms_path": "/stage/raw.ms"}), actor="user:test")
+    spawn(TaskOptions(task_name="calibration-solve", params={"ms_path": "/stage/raw.ms"}), actor="user:test")
     finish_next(make_worker())
     assert Calibration.objects.get().observation == tile.observation

@@ -10,7 +10,7 @@ from pipeline_app.ingest import Tile
 from pipeline_app.models import Calibration, Observation, ObservationState, SubbandFile
 from pipeline_app.stages.photometry import Position
 from pipeline_app.workflows import IMAGES, AlreadyStarted, Options, Plan, positions_for, start
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.errors import ParamsInvalid
 from tasks_app.models import Run, Task, TaskDependency
@@ -255,7 +255,7 @@ def test_a_task_may_name_only_data_roots_and_registered_raw_files(settings, tmp_
     tile = make_tile("raw")
 
     def ask(task_name, **params):
-        return spawn(SpawnRequest(task_name=task_name, params=params), actor="key:test")
+        return spawn(TaskOptions(task_name=task_name, params=params), actor="key:test")
 
     ask("calibration-solve", ms_path="/stage/urgent.ms")
     ask("convert-uvh5-to-ms", paths=list(tile.paths))

@@ -11,7 +11,9 @@ from absurd_project.processing.serving import Serving
 from absurd_project.processing.session import Session
 from pipeline_app.ingest import Ingested
 from pipeline_app.workflows import Options
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Task, Worker
 from tests.pipeline_app.test_records import RESULTS, finish_next
 from tests.pipeline_app.test_workflows import CALIBRATOR_STAGES, CATALOG, make_tile
@@ -66,9 +68,9 @@ def test_it_ends_well_when_every_task_has_completed(session, worker, tmp_path, s
 def test_fluxes_with_the_verdict_fail_are_no_success_unless_only_tasks_count(session, worker, tmp_path, screen):
     for _ in range(N_TASKS - 1):
         finish_next(worker)
-    (claim,) = worker_calls.claim(worker, limit=1)
+    (claim,) = claim_tasks(worker, limit=1)
     refused = {"verdict": "fail", "reasons": ["imaging: uncalibrated"]}
-    worker_calls.complete(claim, RESULTS["photometry"] | refused, REPORT, products=[])
+    complete_task(claim, RESULTS["photometry"] | refused, REPORT, products=[])
     wait(session, tmp_path)
     assert (session.ok(tasks_only=False), session.ok(tasks_only=True)) == (False, True)
     made = report.build(session.runs, session.found, directory=tmp_path, ok=False)
@@ -79,16 +81,16 @@ def test_fluxes_with_the_verdict_fail_are_no_success_unless_only_tasks_count(ses
 
 
 def test_it_does_not_wait_for_tasks_that_nobody_will_release(session, worker, tmp_path):
-    (claim,) = worker_calls.claim(worker, limit=1)
-    worker_calls.fail(claim, "error", "disk full", REPORT)
+    (claim,) = claim_tasks(worker, limit=1)
+    fail_attempt(claim, "error", "disk full", REPORT)
     wait(session, tmp_path, timeout_sec=None)
     assert not session.ok(tasks_only=True) and "a task failed" in session.trouble
     assert statuses(session) == ["failed", *["cancelled"] * (N_TASKS - 1)]
 
 
 def test_tasks_condemned_by_an_invalid_parent_end_it_too(session, worker, tmp_path, screen):
-    (claim,) = worker_calls.claim(worker, limit=1)
-    worker_calls.fail(claim, "invalid", "no such file", REPORT)
+    (claim,) = claim_tasks(worker, limit=1)
+    fail_attempt(claim, "invalid", "no such file", REPORT)
     wait(session, tmp_path, timeout_sec=None)
     assert statuses(session) == ["failed"] * N_TASKS and session.trouble == ""
     assert "failed invalid: no such file" in screen.getvalue()

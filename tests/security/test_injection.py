@@ -13,7 +13,8 @@ from django.test import Client
 from django.urls import reverse
 
 from absurd_project.log_lines import OneLine
-from tasks_app.engine import worker_calls
+from tasks_app.engine.fail import AttemptReport, fail_attempt
+from tasks_app.engine.lease import report_progress
 from tasks_app.feed import messages, streams
 from tasks_app.models import Task, TaskEvent
 from tests.security.payloads import LONG, MARK, TEXTS
@@ -68,9 +69,9 @@ def test_a_hostile_text_stays_a_text_everywhere(kind, worker):
     assert task.params["text"] == text
     api.post(f"tasks/{task.task_id}/priority", {"priority": 19, "reason": text})
     claim = claim_one(worker)
-    worker_calls.report_progress(claim, fraction=0.5, message=text[:200])
-    report = worker_calls.AttemptReport(log_tail=text)
-    worker_calls.fail(claim, "invalid", f"{text}\nsecond line", report)
+    report_progress(claim, fraction=0.5, message=text[:200])
+    report = AttemptReport(log_tail=text)
+    fail_attempt(claim, "invalid", f"{text}\nsecond line", report)
     api.post("queues/dsa110-pipeline/pause", {"reason": text})
 
     shown = api.get(f"tasks/{task.task_id}")

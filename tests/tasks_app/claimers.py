@@ -33,7 +33,9 @@ def main(label: str, batch: int) -> None:
     import django
 
     django.setup()
-    from tasks_app.engine import registry, worker_calls
+    from tasks_app.engine import registry
+    from tasks_app.engine.claim import claim_tasks
+    from tasks_app.engine.complete import Completion, complete_task, complete_tasks
     from tasks_app.models import Task
     from tests.tasks_app.notes import NOTE, REPORT, make_worker
 
@@ -42,12 +44,12 @@ def main(label: str, batch: int) -> None:
     unfinished = Task.objects.filter(status__in=("pending", "claimed"))
     most = completed = 0
     while unfinished.exists():
-        claims = worker_calls.claim(worker, limit=batch)
+        claims = claim_tasks(worker, limit=batch)
         if batch < 5:
             most = max(most, Task.objects.filter(status="claimed").count())
         for claim in claims[:1]:
-            worker_calls.complete(claim, {}, REPORT)
-        worker_calls.complete_many([worker_calls.Completion(claim=claim, result={}) for claim in claims[1:]])
+            complete_task(claim, {}, REPORT)
+        complete_tasks([Completion(claim=claim, result={}) for claim in claims[1:]])
         completed += len(claims)
         if not claims:
             time.sleep(0.005)

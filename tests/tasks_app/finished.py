@@ -9,7 +9,8 @@ from typing import Any
 
 from django.db import connection
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.maintenance.retention import Policy
 from tasks_app.models import Task
 from tasks_app.postgresql import clock
@@ -38,7 +39,7 @@ def completed(days: float, result: Any = None, **options: Any) -> Task:
     """Return a task that was completed so long ago."""
     with days_ago(days):
         task = spawn_note(priority=20, **options)
-        worker_calls.complete(claim_one(make_worker()), result or {}, REPORT)
+        complete_task(claim_one(make_worker()), result or {}, REPORT)
     task.refresh_from_db()
     return task
 
@@ -47,6 +48,6 @@ def failed(days: float, **options: Any) -> Task:
     """Return a task that failed for good so long ago."""
     with days_ago(days):
         task = spawn_note(priority=20, **options)
-        worker_calls.fail(claim_one(make_worker()), "invalid", "no such file", REPORT)
+        fail_attempt(claim_one(make_worker()), "invalid", "no such file", REPORT)
     task.refresh_from_db()
     return task

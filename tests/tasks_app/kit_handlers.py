@@ -8,11 +8,11 @@ from typing import Any, Literal
 from django.db import connection
 from pydantic import BaseModel
 
+from tasks_app.engine.claim import Claim
 from tasks_app.engine.handler import Context, InvalidInput, NoWork
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.registry import TaskSpec
 from tasks_app.engine.spawn import spawn
-from tasks_app.engine.worker_calls import Claim
 from tasks_app.models import Task
 
 
@@ -53,7 +53,7 @@ def spoiling(params: Params, context: Context) -> None:
 
 def spawning(params: Params, context: Context) -> None:
     """Spawn another of its kind, for ever."""
-    spawn(SpawnRequest(task_name=context.task_name), actor=f"task:{context.task_id}")
+    spawn(TaskOptions(task_name=context.task_name), actor=f"task:{context.task_id}")
 
 
 def losing(params: Params, context: Context) -> None:

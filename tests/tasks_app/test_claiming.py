@@ -6,7 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import Claim, claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import AttemptReport, fail_attempt
+from tasks_app.engine.lease import renew_leases, report_progress, start_attempt
 from tasks_app.errors import LostClaim
 from tasks_app.maintenance.sweeps import return_lost
 from tasks_app.models import Attempt, Task, TaskEvent
@@ -24,7 +27,7 @@ def expire_the_lease(task: Task) -> None:
 def test_the_most_urgent_task_goes_first(worker):
     low, normal, critical = spawn_note(priority=2), spawn_note(priority=5), spawn_note(priority=15)
     most_critical = spawn_note(priority=20)
-    claims = worker_calls.claim(worker, limit=4)
+    claims = claim_tasks(worker, limit=4)
     assert [c.task_id for c in claims] == [t.task_id for t in (most_critical, critical, normal, low)]
 
 
@@ -41,9 +44,7 @@ def test_a_claim_opens_an_attempt_with_its_own_token(worker):
 
 def test_completion_stores_the_result_and_closes_the_attempt(worker):
     task = spawn_note()
-    worker_calls.complete(
-        claim_one(worker), {"caltables": ["a"]}, worker_calls.AttemptReport(peak_rss_bytes=5, exit_code=0)
-    )
+    complete_task(claim_one(worker), {"caltables": ["a"]}, AttemptReport(peak_rss_bytes=5, exit_code=0))
     task.refresh_from_db()
     attempt = Attempt.objects.get()
     assert (task.status, task.result, task.claim_token) == ("completed", {"caltables": ["a"]}, None)
@@ -54,10 +55,10 @@ def test_completion_stores_the_result_and_closes_the_attempt(worker):
 @pytest.mark.parametrize(
     "late",
     [
-        lambda claim: worker_calls.complete(claim, {"ok": True}, REPORT),
-        lambda claim: worker_calls.fail(claim, "error", "boom", REPORT),
-        lambda claim: worker_calls.report_progress(claim, fraction=0.5, message="half"),
-        lambda claim: worker_calls.start_attempt(claim, directory="/tmp/x", log_path="/tmp/x.log"),
+        lambda claim: complete_task(claim, {"ok": True}, REPORT),
+        lambda claim: fail_attempt(claim, "error", "boom", REPORT),
+        lambda claim: report_progress(claim, fraction=0.5, message="half"),
+        lambda claim: start_attempt(claim, directory="/tmp/x", log_path="/tmp/x.log"),
     ],
 )
 def test_a_worker_that_lost_its_claim_can_change_nothing(worker, late):
@@ -73,47 +74,47 @@ def test_a_worker_that_lost_its_claim_can_change_nothing(worker, late):
     assert Task.objects.filter(pk=task.pk).values().get() == before
     refusal = TaskEvent.objects.get(event_type="refused")
     assert "claim 1 refused: claim 2 holds it" in refusal.reason
-    assert worker_calls.complete(fresh, {}, REPORT).status == "completed"
+    assert complete_task(fresh, {}, REPORT).status == "completed"
 
 
 def test_renewal_extends_what_is_held_and_names_what_is_lost(worker):
     spawn_note()
     spawn_note()
-    held, lost = worker_calls.claim(worker, limit=2)
-    worker_calls.fail(lost, "invalid", "no such file", REPORT)
+    held, lost = claim_tasks(worker, limit=2)
+    fail_attempt(lost, "invalid", "no such file", REPORT)
     before = Task.objects.get(task_id=held.task_id).lease_until
-    renewal = worker_calls.renew([held, lost])
+    renewal = renew_leases([held, lost])
     assert (renewal.held, renewal.lost) == ({held.task_id}, {lost.task_id})
     assert Task.objects.get(task_id=held.task_id).lease_until > before
 
 
 def test_an_error_is_retried_later_and_counted(worker):
     task = spawn_note()
-    worker_calls.fail(claim_one(worker), "error", "ValueError: no\nmore", REPORT)
+    fail_attempt(claim_one(worker), "error", "ValueError: no\nmore", REPORT)
     task.refresh_from_db()
     assert (task.status, task.retry_count, task.display_status) == ("pending", 1, "retrying")
     assert task.runnable_at > clock.now()
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
     assert TaskEvent.objects.get(event_type="retrying").reason == "ValueError: no"
 
 
 def test_retries_end(worker):
     task = spawn_note(max_retries=0)
-    worker_calls.fail(claim_one(worker), "timeout", "took longer than 5 s", REPORT)
+    fail_attempt(claim_one(worker), "timeout", "took longer than 5 s", REPORT)
     task.refresh_from_db()
     assert (task.status, task.failure_class, task.error) == ("failed", "timeout", "took longer than 5 s")
 
 
 def test_invalid_input_is_never_retried(worker):
     task = spawn_note(max_retries=9)
-    worker_calls.fail(claim_one(worker), "invalid", "no such file", REPORT)
+    fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
     task.refresh_from_db()
     assert (task.status, task.retry_count) == ("failed", 0)
 
 
 def test_a_drained_attempt_costs_nothing_and_may_go_at_once(worker):
     task = spawn_note(max_retries=0)
-    worker_calls.fail(claim_one(worker), "drained", "worker stopped", REPORT)
+    fail_attempt(claim_one(worker), "drained", "worker stopped", REPORT)
     task.refresh_from_db()
     assert (task.status, task.retry_count) == ("pending", 0)
     assert claim_one(worker).attempt == 2
@@ -122,7 +123,7 @@ def test_a_drained_attempt_costs_nothing_and_may_go_at_once(worker):
 def test_three_crashes_put_a_task_into_quarantine(worker):
     task = spawn_note(max_retries=9)
     for _ in range(3):
-        worker_calls.fail(claim_one(worker), "killed", "SIGSEGV", REPORT)
+        fail_attempt(claim_one(worker), "killed", "SIGSEGV", REPORT)
         Task.objects.filter(pk=task.pk, status="pending").update(hold=0)
     task.refresh_from_db()
     assert (task.status, task.display_status, task.crash_count) == ("failed", "quarantined", 3)
@@ -150,9 +151,9 @@ def test_no_lease_expires_before_the_database_was_watched_for_a_lease(worker):
 def test_a_claim_of_a_missing_task_is_told_so(worker):
     spawn_note()
     claim = claim_one(worker)
-    stranger = worker_calls.Claim(**{**claim.__dict__, "claim_token": uuid4()})
+    stranger = Claim(**{**claim.__dict__, "claim_token": uuid4()})
     with pytest.raises(LostClaim):
-        worker_calls.complete(stranger, {}, REPORT)
+        complete_task(stranger, {}, REPORT)
     assert event_types(Task.objects.get()) == ["spawned", "claimed", "refused"]
 
 
@@ -160,7 +161,7 @@ def test_a_name_that_is_not_registered_is_left_for_others_however_urgent(worker,
     with registered(replace(NOTE, name="of-tomorrow")):
         unknown = make_task("of-tomorrow", {"text": "a"}, priority=20)
     known = spawn_note()
-    assert [claim.task_id for claim in worker_calls.claim(worker, limit=5)] == [known.task_id]
+    assert [claim.task_id for claim in claim_tasks(worker, limit=5)] == [known.task_id]
     unknown.refresh_from_db()
     assert (unknown.status, unknown.retry_count, unknown.claim_epoch) == ("pending", 0, 0)
     with registered(replace(NOTE, name="of-tomorrow")):

@@ -8,8 +8,11 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app.engine import worker_calls
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.claim import Claim, claim_tasks
+from tasks_app.engine.complete import Completion, complete_task, complete_tasks
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.lease import renew_leases, report_progress
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import AbsurdError
 from tasks_app.maintenance import sweeps
@@ -27,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_eight_processes_claim_20000_tasks_none_twice_none_lost(live_environment):
-    spawn_many([SpawnRequest(task_name="note", params={"text": "a"}) for _ in range(20_000)], actor="user:test")
+    spawn_many([TaskOptions(task_name="note", params={"text": "a"}) for _ in range(20_000)], actor="user:test")
     seen = claimers.run(live_environment, processes=8, batch=50)
     assert sum(completed for _, completed in seen) == 20_000
     assert Task.objects.filter(status="completed", claim_epoch=1).count() == 20_000
@@ -35,17 +38,17 @@ def test_eight_processes_claim_20000_tasks_none_twice_none_lost(live_environment
     assert TaskEvent.objects.filter(event_type="completed").count() == 20_000
 
 
-def expire(claim: worker_calls.Claim) -> None:
+def expire(claim: Claim) -> None:
     Task.objects.filter(task_id=claim.task_id).update(lease_until=clock.now() - timedelta(seconds=1), lease_sec=1)
 
 
-VERBS: dict[str, Callable[[worker_calls.Claim], object]] = {
-    "complete": lambda claim: worker_calls.complete(claim, {}, REPORT),
-    "complete many": lambda claim: worker_calls.complete_many([worker_calls.Completion(claim=claim, result={})]),
-    "fail": lambda claim: worker_calls.fail(claim, "error", "boom", REPORT),
-    "fail for good": lambda claim: worker_calls.fail(claim, "invalid", "no such file", REPORT),
-    "renew": lambda claim: worker_calls.renew([claim]),
-    "progress": lambda claim: worker_calls.report_progress(claim, fraction=0.5, message="half"),
+VERBS: dict[str, Callable[[Claim], object]] = {
+    "complete": lambda claim: complete_task(claim, {}, REPORT),
+    "complete many": lambda claim: complete_tasks([Completion(claim=claim, result={})]),
+    "fail": lambda claim: fail_attempt(claim, "error", "boom", REPORT),
+    "fail for good": lambda claim: fail_attempt(claim, "invalid", "no such file", REPORT),
+    "renew": lambda claim: renew_leases([claim]),
+    "progress": lambda claim: report_progress(claim, fraction=0.5, message="half"),
     "cancel": lambda claim: cancel(claim.task_id, actor="user:test"),
     "retry": lambda claim: retry(claim.task_id, actor="user:test"),
     "reprioritize": lambda claim: reprioritize(claim.task_id, 20, actor="user:test"),
@@ -62,7 +65,7 @@ def do_to_all(verb: bulk.Verb, **given: object) -> None:
     bulk.carry_out(verb, ids, actor="user:test", given={"reason": "all of them", **given})
 
 
-def retry_children(claim: worker_calls.Claim) -> None:
+def retry_children(claim: Claim) -> None:
     for child in Task.objects.filter(created_by="user:test", params={"text": f"child of {claim.task_id}"}):
         retry(child.task_id, actor="user:test")
 
@@ -72,7 +75,7 @@ def test_no_two_verbs_deadlock_and_one_history_comes_of_it(verbs):
     worker = make_worker()
     for _ in range(2):
         spawn_note(concurrency_key="same")
-        (claim,) = worker_calls.claim(worker, limit=1)
+        (claim,) = claim_tasks(worker, limit=1)
         for _ in range(3):
             spawn_note(depends_on=[claim.task_id], params={"text": f"child of {claim.task_id}"})
         if "sweep" in verbs:
@@ -94,32 +97,25 @@ def settle(worker) -> None:
         sweeps.return_lost(watched_sec=60.0)
         sweeps.release_due()
         Task.objects.filter(status="pending", hold=1).update(runnable_at=clock.now() - timedelta(seconds=1))
-        claims = worker_calls.claim(worker, limit=20)
+        claims = claim_tasks(worker, limit=20)
         for claim in claims:
-            worker_calls.complete(claim, {}, REPORT)
+            complete_task(claim, {}, REPORT)
     assert not Task.objects.filter(status="claimed").exists()
 
 
 def test_two_batches_that_hold_each_others_children_end_without_a_deadlock():
     worker = make_worker()
     for _ in range(20):
-        parents = spawn_many(
-            [SpawnRequest(task_name="note", params={"text": "a"}) for _ in range(6)], actor="user:test"
-        )
+        parents = spawn_many([TaskOptions(task_name="note", params={"text": "a"}) for _ in range(6)], actor="user:test")
         ids = [parent.task_id for parent in parents]
         children = [spawn_note(depends_on=ids[::2] + ids[n::3]) for n in range(3)]
-        claims = worker_calls.claim(worker, limit=6)
+        claims = claim_tasks(worker, limit=6)
         halves = [claims[::2], claims[1::2]]
         outcomes = together(
-            *(
-                lambda half=half: worker_calls.complete_many(
-                    [worker_calls.Completion(claim=c, result={}) for c in half]
-                )
-                for half in halves
-            )
+            *(lambda half=half: complete_tasks([Completion(claim=c, result={}) for c in half]) for half in halves)
         )
         assert outcomes == [set(), set()]
         released = Task.objects.filter(task_id__in=[child.task_id for child in children], hold=0)
         assert released.count() == 3
-        for claim in worker_calls.claim(worker, limit=3):
-            worker_calls.complete(claim, {}, REPORT)
+        for claim in claim_tasks(worker, limit=3):
+            complete_task(claim, {}, REPORT)

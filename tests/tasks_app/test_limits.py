@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.engine import limits, worker_calls
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine import limits
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.models import Hold, Limit, LimitSlot, Task
@@ -27,14 +30,14 @@ def test_a_queue_gives_no_more_than_its_limit(worker):
     make_limit(2)
     for _ in range(5):
         spawn_note()
-    first, second = worker_calls.claim(worker, limit=5)
-    assert worker_calls.claim(worker, limit=5) == []
-    worker_calls.complete(first, {}, REPORT)
+    first, second = claim_tasks(worker, limit=5)
+    assert claim_tasks(worker, limit=5) == []
+    complete_task(first, {}, REPORT)
     third = claim_one(worker)
-    assert worker_calls.claim(worker, limit=5) == []
-    worker_calls.fail(second, "invalid", "no such file", REPORT)
-    worker_calls.fail(third, "drained", "stopped", REPORT)
-    assert len(worker_calls.claim(worker, limit=5)) == 2
+    assert claim_tasks(worker, limit=5) == []
+    fail_attempt(second, "invalid", "no such file", REPORT)
+    fail_attempt(third, "drained", "stopped", REPORT)
+    assert len(claim_tasks(worker, limit=5)) == 2
     assert LimitSlot.objects.filter(task_id__isnull=False).count() == 2
 
 
@@ -43,9 +46,9 @@ def test_a_key_without_a_limit_of_its_own_lets_one_through(worker):
     same = [spawn_note(concurrency_key="disk-a") for _ in range(3)]
     other = spawn_note(concurrency_key="disk-b")
     free = spawn_note()
-    claims = worker_calls.claim(worker, limit=9)
+    claims = claim_tasks(worker, limit=9)
     assert [claim.task_id for claim in claims] == [same[0].task_id, other.task_id, free.task_id]
-    worker_calls.complete(claims[0], {}, REPORT)
+    complete_task(claims[0], {}, REPORT)
     assert claim_one(worker).task_id == same[1].task_id
 
 
@@ -54,9 +57,9 @@ def test_a_task_under_two_limits_needs_a_slot_of_each(worker):
     make_limit(2)
     for key in ("a", "a", "b"):
         spawn_note(concurrency_key=key)
-    first, second = worker_calls.claim(worker, limit=3)
+    first, second = claim_tasks(worker, limit=3)
     assert {Task.objects.get(task_id=c.task_id).concurrency_key for c in (first, second)} == {"a", "b"}
-    worker_calls.complete(first, {}, REPORT)
+    complete_task(first, {}, REPORT)
     assert Task.objects.get(task_id=claim_one(worker).task_id).concurrency_key == "a"
 
 
@@ -64,12 +67,12 @@ def test_a_task_under_two_limits_needs_a_slot_of_each(worker):
 def test_what_a_full_limit_blocks_is_not_in_front_of_others(worker):
     make_limit(1, "key", "slow")
     many = [
-        SpawnRequest(task_name="note", params={"text": "a"}, concurrency_key="slow", priority=14) for _ in range(500)
+        TaskOptions(task_name="note", params={"text": "a"}, concurrency_key="slow", priority=14) for _ in range(500)
     ]
     spawn_many(many, actor="user:test")
     last = spawn_note(priority=1)
     assert Task.objects.filter(status="pending", hold=0).count() == 2
-    assert len(worker_calls.claim(worker, limit=1)) == 1
+    assert len(claim_tasks(worker, limit=1)) == 1
     assert claim_one(worker).task_id == last.task_id
 
 
@@ -78,8 +81,8 @@ def test_a_limit_set_while_tasks_wait_parks_them_as_they_come_up(worker):
     for _ in range(20):
         spawn_note()
     make_limit(3)
-    assert len(worker_calls.claim(worker, limit=10)) == 3
-    assert worker_calls.claim(worker, limit=10) == []
+    assert len(claim_tasks(worker, limit=10)) == 3
+    assert claim_tasks(worker, limit=10) == []
 
 
 @pytest.mark.django_db
@@ -88,35 +91,35 @@ def test_a_parked_task_whose_slot_was_freed_unseen_comes_forward_by_the_sweep(wo
     spawn_note(), spawn_note()
     claim_one(worker)
     LimitSlot.objects.update(task_id=None)
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
     assert limits.admit([limit.pk]) == {QUEUE}
     Sweeper().sweep()
-    assert len(worker_calls.claim(worker, limit=5)) == 1
+    assert len(claim_tasks(worker, limit=5)) == 1
 
 
 @pytest.mark.django_db
 def test_a_scheduled_retry_under_a_limit_waits_parked_when_its_time_has_come(worker):
     make_limit(1)
     task = spawn_note()
-    worker_calls.fail(claim_one(worker), "error", "boom", REPORT)
+    fail_attempt(claim_one(worker), "error", "boom", REPORT)
     spawn_note()
     claim_one(worker)
     Task.objects.filter(pk=task.pk).update(runnable_at="2000-01-01T00:00Z")
     Sweeper().sweep()
     task.refresh_from_db()
     assert task.hold == Hold.LIMIT
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
 
 
 @pytest.mark.django_db
 def test_a_cancelled_and_retried_task_takes_a_slot_like_any_other(worker):
     make_limit(1)
     task = spawn_note()
-    worker_calls.fail(claim_one(worker), "cancelled", "on request", REPORT)
+    fail_attempt(claim_one(worker), "cancelled", "on request", REPORT)
     retry(task.task_id, actor="user:test")
     claim_one(worker)
     spawn_note()
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
 
 
 @pytest.mark.django_db
@@ -124,17 +127,17 @@ def test_limits_that_only_a_key_made_go_with_its_last_task(worker):
     spawn_note(concurrency_key="tile-1")
     spawn_note(concurrency_key="tile-2")
     make_limit(2, "key", "kept")
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     assert limits.remove_unused() == 1
     assert sorted(Limit.objects.values_list("name", flat=True)) == ["kept", "tile-2"]
     spawn_note(concurrency_key="tile-1")
-    assert len(worker_calls.claim(worker, limit=5)) == 2
+    assert len(claim_tasks(worker, limit=5)) == 2
 
 
 @pytest.mark.django_db(transaction=True)
 def test_eight_processes_under_a_limit_of_three_never_hold_four(live_environment):
     make_limit(3)
-    spawn_many([SpawnRequest(task_name="note", params={"text": "a"}) for _ in range(300)], actor="user:test")
+    spawn_many([TaskOptions(task_name="note", params={"text": "a"}) for _ in range(300)], actor="user:test")
     seen = claimers.run(live_environment, processes=8, batch=2)
     assert max(most for most, _ in seen) == 3
     assert sum(completed for _, completed in seen) == Task.objects.filter(status="completed").count() == 300

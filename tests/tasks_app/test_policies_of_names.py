@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tasks_app.engine import worker_calls
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.maintenance import sweeps
 from tasks_app.models import Task, TaskEvent
@@ -19,13 +20,13 @@ pytestmark = pytest.mark.django_db
 
 
 def spawn_named(**spec: object) -> Task:
-    return spawn_many([SpawnRequest(task_name=str(spec["name"]), params={"text": "a"})], actor="user:test")[0]
+    return spawn_many([TaskOptions(task_name=str(spec["name"]), params={"text": "a"})], actor="user:test")[0]
 
 
 def test_a_name_says_which_failures_are_tried_again(worker):
     with registered(replace(NOTE, name="fragile", retried=frozenset({"lost"}))):
         task = spawn_named(name="fragile")
-        worker_calls.fail(claim_one(worker), "error", "boom", REPORT)
+        fail_attempt(claim_one(worker), "error", "boom", REPORT)
     task.refresh_from_db()
     assert (task.status, task.retry_count) == ("failed", 0)
 
@@ -35,7 +36,7 @@ def test_a_name_says_how_soon_and_the_event_says_when(worker):
         task = spawn_named(name="slow")
         waits = []
         for _ in range(8):
-            worker_calls.fail(claim_one(worker), "error", "boom", REPORT)
+            fail_attempt(claim_one(worker), "error", "boom", REPORT)
             task.refresh_from_db()
             waits.append((task.runnable_at - clock.now()).total_seconds())
             Task.objects.filter(pk=task.pk).update(hold=0, retry_count=0)
@@ -51,7 +52,7 @@ def test_after_running_out_of_memory_it_asks_for_more_up_to_the_largest_host(wor
     task = spawn_note(max_retries=5)
     seen = []
     for _ in range(2):
-        worker_calls.fail(claim_one(worker), "memory", "grew beyond its limit", REPORT)
+        fail_attempt(claim_one(worker), "memory", "grew beyond its limit", REPORT)
         task.refresh_from_db()
         seen.append((task.memory_gb, task.memory_class))
         Task.objects.filter(pk=task.pk).update(hold=0)
@@ -70,7 +71,7 @@ def test_no_attempt_begins_or_goes_on_after_the_total_budget(worker):
         late.refresh_from_db()
         assert (late.status, late.failure_class) == ("failed", "timeout")
         now.tick(9)
-        worker_calls.fail(claim, "timeout", "ran too long", REPORT)
+        fail_attempt(claim, "timeout", "ran too long", REPORT)
     task.refresh_from_db()
     assert (task.status, task.retry_count) == ("failed", 0)
     assert "its total budget ends" in task.error
@@ -79,7 +80,7 @@ def test_no_attempt_begins_or_goes_on_after_the_total_budget(worker):
 def test_max_wait_ends_only_what_never_began(worker):
     with frozen_clock() as now:
         waiting, begun = spawn_note(queue_timeout_sec=30.0, priority=1), spawn_note(queue_timeout_sec=30.0)
-        worker_calls.fail(claim_one(worker), "drained", "stopped", REPORT)
+        fail_attempt(claim_one(worker), "drained", "stopped", REPORT)
         now.tick(31)
         assert sweeps.fail_overdue() == 1
     for task in (waiting, begun):
@@ -93,17 +94,17 @@ def test_a_crash_counts_from_the_claim_and_no_longer_when_it_ended_otherwise(wor
         claim = claim_one(worker)
         task.refresh_from_db()
         assert task.crash_count == while_claimed
-        worker_calls.fail(claim, failure_class, "boom", REPORT)
+        fail_attempt(claim, failure_class, "boom", REPORT)
         task.refresh_from_db()
         assert task.crash_count == afterwards
         Task.objects.filter(pk=task.pk).update(hold=0)
-    worker_calls.complete(claim_one(make_worker(label="worker-2")), {}, REPORT)
+    complete_task(claim_one(make_worker(label="worker-2")), {}, REPORT)
     task.refresh_from_db()
     assert task.crash_count == 2
 
 
 def test_ten_thousand_are_spawned_in_one_statement():
-    requests = [SpawnRequest(task_name="note", params={"text": str(n)}) for n in range(10_000)]
+    requests = [TaskOptions(task_name="note", params={"text": str(n)}) for n in range(10_000)]
     spawn_note()
     began = clock.now()
     tasks = spawn_many(requests, actor="user:test")

@@ -10,7 +10,9 @@ from functools import partial
 import pytest
 from django.db import connection, transaction
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.errors import LostClaim
 from tasks_app.models import Attempt, IdempotencyKey, Limit, Run, Schedule, Task, TaskEvent
 from tests.tasks_app.callers import Caller, make_key
@@ -41,11 +43,11 @@ def test_two_parents_that_end_together_release_their_child_once():
     worker = make_worker()
     for _ in range(10):
         spawn_note(), spawn_note()
-        claims = worker_calls.claim(worker, limit=2)
+        claims = claim_tasks(worker, limit=2)
         child = spawn_note(depends_on=[claim.task_id for claim in claims])
-        together(*(lambda c=claim: worker_calls.complete(c, {}, REPORT) for claim in claims))
+        together(*(lambda c=claim: complete_task(c, {}, REPORT) for claim in claims))
         assert event_types(child) == ["spawned", "released"]
-        worker_calls.complete(claim_one(worker), {}, REPORT)
+        complete_task(claim_one(worker), {}, REPORT)
 
 
 def test_a_child_spawned_while_its_parent_ends_is_never_left_waiting():
@@ -54,11 +56,11 @@ def test_a_child_spawned_while_its_parent_ends_is_never_left_waiting():
         parent = spawn_note()
         claim = claim_one(worker)
         _, child = together(
-            lambda c=claim: worker_calls.complete(c, {}, REPORT), lambda p=parent: spawn_note(depends_on=[p.task_id])
+            lambda c=claim: complete_task(c, {}, REPORT), lambda p=parent: spawn_note(depends_on=[p.task_id])
         )
         child.refresh_from_db()
         assert child.hold == 0
-        worker_calls.complete(claim_one(worker), {}, REPORT)
+        complete_task(claim_one(worker), {}, REPORT)
 
 
 def test_the_same_key_from_two_callers_makes_one_task():
@@ -113,8 +115,8 @@ def test_one_of_two_ends_of_the_same_claim_wins():
         spawn_note()
         claim = claim_one(worker)
         outcomes = together(
-            lambda c=claim: worker_calls.complete(c, {}, REPORT),
-            lambda c=claim: worker_calls.fail(c, "invalid", "no", REPORT),
+            lambda c=claim: complete_task(c, {}, REPORT),
+            lambda c=claim: fail_attempt(c, "invalid", "no", REPORT),
         )
         assert [type(outcome) for outcome in outcomes].count(LostClaim) == 1
     assert TaskEvent.objects.filter(event_type="refused").count() == 10
@@ -127,7 +129,7 @@ def test_eight_claimers_never_share_a_task():
 
     def drain(worker):
         mine = []
-        while claims := worker_calls.claim(worker, limit=3):
+        while claims := claim_tasks(worker, limit=3):
             mine += [claim.task_id for claim in claims]
         return mine
 

@@ -23,20 +23,21 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "absurd_project.settings"
 django.setup()
 from django.core.management import call_command
 from tasks_app.engine import registry
-from tasks_app.engine import worker_calls as claiming
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.fail import AttemptReport, fail_attempt
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
-from tasks_app.engine.options import SpawnRequest
 from tasks_app.models import TaskEvent
 from tests.tasks_app.notes import NOTE, make_worker
 call_command("migrate", verbosity=0)
 registry.register(NOTE)
 worker = make_worker(label=sys.argv[1])
-spawn_many([SpawnRequest(task_name="note", params={"text": "a"}) for _ in range(2000)], actor="user:test")
+spawn_many([TaskOptions(task_name="note", params={"text": "a"}) for _ in range(2000)], actor="user:test")
 for _ in range(int(sys.argv[2])):
-    (claim,) = claiming.claim(worker, limit=1)
+    (claim,) = claim_tasks(worker, limit=1)
     event = TaskEvent.objects.get(task_id=claim.task_id, event_type="claimed", attempt=claim.attempt)
     print(json.dumps([str(claim.task_id), str(claim.claim_token), claim.attempt, event.id]), flush=True)
-    claiming.fail(claim, "drained", "again, please", claiming.AttemptReport())
+    fail_attempt(claim, "drained", "again, please", AttemptReport())
 """
 
 

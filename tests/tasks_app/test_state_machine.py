@@ -19,7 +19,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import Claim, claim_tasks
+from tasks_app.engine.complete import Completion, complete_task, complete_tasks
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.lease import renew_leases, report_progress
 from tasks_app.engine.move import admit
 from tasks_app.engine.options import Join
 from tasks_app.engine.states import LEGAL
@@ -48,7 +51,7 @@ class Machine(RuleBasedStateMachine):
         self.tick(0)
         self.workers: list[Worker] = [make_worker(label="worker-1"), make_worker(label="worker-2")]
         self.tasks: list[Task] = []
-        self.claims: list[worker_calls.Claim] = []
+        self.claims: list[Claim] = []
 
     def teardown(self) -> None:
         if hasattr(self, "scope"):
@@ -86,9 +89,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1), limit=st.integers(1, 3))
     def claim(self, who: int, limit: int) -> None:
-        self.claims += worker_calls.claim(self.workers[who], limit=limit)
+        self.claims += claim_tasks(self.workers[who], limit=limit)
 
-    def fenced(self, claim: worker_calls.Claim, write) -> None:
+    def fenced(self, claim: Claim, write) -> None:
         """Do a worker's write; one with a stale token must be refused and change nothing."""
         before = Task.objects.filter(task_id=claim.task_id).values().get()
         holds = before["claim_token"] == claim.claim_token
@@ -104,7 +107,7 @@ class Machine(RuleBasedStateMachine):
     def renew(self, choice: int) -> None:
         claim = self.claims[choice % len(self.claims)]
         before = Task.objects.filter(task_id=claim.task_id).values().get()
-        renewal = worker_calls.renew([claim])
+        renewal = renew_leases([claim])
         if before["claim_token"] == claim.claim_token:
             assert renewal.held == {claim.task_id}
         else:
@@ -116,24 +119,20 @@ class Machine(RuleBasedStateMachine):
     def report_progress(self, choice: int) -> None:
         self.fenced(
             self.claims[choice % len(self.claims)],
-            lambda claim: worker_calls.report_progress(claim, fraction=0.5, message="half"),
+            lambda claim: report_progress(claim, fraction=0.5, message="half"),
         )
 
     @precondition(lambda self: self.claims)
     @rule(choice=CHOICE)
     def complete(self, choice: int) -> None:
-        self.fenced(
-            self.claims[choice % len(self.claims)], lambda claim: worker_calls.complete(claim, {"n": 1}, REPORT)
-        )
+        self.fenced(self.claims[choice % len(self.claims)], lambda claim: complete_task(claim, {"n": 1}, REPORT))
 
     @precondition(lambda self: self.claims)
     @rule(choices=st.lists(CHOICE, min_size=1, max_size=4))
     def complete_together(self, choices: list[int]) -> None:
         chosen = {claim.claim_token: claim for claim in (self.claims[n % len(self.claims)] for n in choices)}
         held = set(Task.objects.filter(claim_token__in=chosen).values_list("claim_token", flat=True))
-        refused = worker_calls.complete_many(
-            [worker_calls.Completion(claim=c, result={"n": 2}) for c in chosen.values()]
-        )
+        refused = complete_tasks([Completion(claim=c, result={"n": 2}) for c in chosen.values()])
         assert refused == {claim.task_id for token, claim in chosen.items() if token not in held}
 
     @precondition(lambda self: self.claims)
@@ -141,7 +140,7 @@ class Machine(RuleBasedStateMachine):
     def fail(self, choice: int, failure_class: str) -> None:
         self.fenced(
             self.claims[choice % len(self.claims)],
-            lambda claim: worker_calls.fail(claim, failure_class, "boom", REPORT),
+            lambda claim: fail_attempt(claim, failure_class, "boom", REPORT),
         )
 
     def operate(self, choice: int, verb) -> None:
@@ -219,8 +218,8 @@ class Machine(RuleBasedStateMachine):
         for _ in range(60):
             self.tick(700)
             self.sweep()
-            for claim in worker_calls.claim(self.workers[0], limit=50):
-                worker_calls.complete(claim, {}, REPORT)
+            for claim in claim_tasks(self.workers[0], limit=50):
+                complete_task(claim, {}, REPORT)
         ended = set(Task.objects.filter(status__in=FINISHED).values_list("task_id", flat=True))
         for task in Task.objects.exclude(status__in=FINISHED):
             assert task.display_status == "waiting"

@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app.engine import unavailability, worker_calls
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine import unavailability
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.models import Task
 from tasks_app.testing import frozen_clock
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.django_db
 def lack(task: Task, worker) -> None:
     claim = claim_one(worker)
     assert claim.task_id == task.task_id
-    worker_calls.fail(claim, "unavailable", "data root /data is not mounted", REPORT)
+    fail_attempt(claim, "unavailable", "data root /data is not mounted", REPORT)
     task.refresh_from_db()
 
 
@@ -29,7 +31,7 @@ def test_it_costs_nothing_and_another_host_may_have_it_at_once():
     lack(task, here)
     assert (task.status, task.retry_count, task.crash_count, task.failure_class) == ("pending", 0, 0, "unavailable")
     assert event_types(task)[-1] == "returned"
-    assert worker_calls.claim(here, limit=1) == []
+    assert claim_tasks(here, limit=1) == []
     assert claim_one(there).task_id == task.task_id
 
 
@@ -39,9 +41,9 @@ def test_the_same_host_tries_again_after_a_time_that_grows():
         for wait_sec in (15, 30, 60):
             lack(task, here)
             frozen.tick(wait_sec - 1)
-            assert worker_calls.claim(here, limit=1) == []
+            assert claim_tasks(here, limit=1) == []
             frozen.tick(1)
-        assert len(worker_calls.claim(here, limit=1)) == 1
+        assert len(claim_tasks(here, limit=1)) == 1
 
 
 def test_a_host_that_has_changed_tries_again_at_once():
@@ -60,7 +62,7 @@ def test_it_never_fails_for_good_but_by_its_own_budget():
             frozen.tick(601)
         assert task.status == "pending"
         frozen.tick(600)
-        assert worker_calls.claim(here, limit=1)  # the last attempt before the budget ends
+        assert claim_tasks(here, limit=1)  # the last attempt before the budget ends
 
 
 def test_the_explanation_says_what_every_host_lacks_and_when_it_is_tried_again():
@@ -75,7 +77,7 @@ def test_the_explanation_says_what_every_host_lacks_and_when_it_is_tried_again()
 
 def test_a_worker_that_does_not_see_its_roots_is_named():
     make_worker(missing_roots=["/data"], memory_gb=8.0)
-    task = spawn(SpawnRequest(task_name="note", params={"text": "a"}), actor="user:test")
+    task = spawn(TaskOptions(task_name="note", params={"text": "a"}), actor="user:test")
     assert "worker-1@test lacks /data" in finding(task, "roots_missing").text
     assert blocking(task) == ["roots_missing"]
 

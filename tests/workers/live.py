@@ -13,9 +13,9 @@ from uuid import UUID
 
 import psutil
 
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.spawn import spawn
-from tasks_app.engine.worker_calls import Claim
 from tasks_app.models import Attempt, Task, TaskEvent, Worker
 from workers.admission import Admission
 
@@ -83,7 +83,7 @@ def claim_for(worker: Worker, slots: int) -> list[Claim]:
 
 
 def spawn_one(task_name: str, params: dict[str, Any] | None = None, **options: Any) -> Task:
-    return spawn(SpawnRequest(task_name=task_name, params=params or {}, **options), actor="user:test")
+    return spawn(NewTask.of(task_name=task_name, params=params or {}, **options), actor="user:test")
 
 
 def wait_for(look: Callable[[], Any], timeout_sec: float = 60) -> Any:

@@ -8,8 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app.engine import registry, worker_calls
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine import registry
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.spawn import spawn
 from tasks_app.models import Reservation, Task
 from tasks_app.postgresql import clock
@@ -29,15 +31,15 @@ def sized(monkeypatch) -> Spawn:
         name = f"sized-{memory_gb:g}-{cores}-{disk_gb:g}"
         spec = replace(NOTE, name=name, memory_gb=memory_gb, cores=cores, disk_gb=disk_gb)
         monkeypatch.setitem(registry._specs, name, spec)
-        task = spawn(SpawnRequest(task_name=name, params={"text": "a"}, **options), actor="user:test")
+        task = spawn(NewTask.of(task_name=name, params={"text": "a"}, **options), actor="user:test")
         Task.objects.filter(pk=task.pk).update(runnable_at=clock.now() - timedelta(seconds=since_sec))
         return task
 
     return of
 
 
-def finish(claim: worker_calls.Claim) -> None:
-    worker_calls.complete(claim, {}, REPORT)
+def finish(claim: Claim) -> None:
+    complete_task(claim, {}, REPORT)
 
 
 def test_the_workers_of_one_host_share_its_cores(sized):

@@ -11,8 +11,11 @@ from uuid import uuid4
 import pytest
 from django.db import OperationalError
 
-from tasks_app.engine import backoff, worker_calls
-from tasks_app.engine.worker_calls import AttemptReport, Claim
+from tasks_app.engine import backoff
+from tasks_app.engine.claim import Claim, claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import AttemptReport, fail_attempt
+from tasks_app.engine.lease import note_stop, renew_leases, report_progress, start_attempt
 from tasks_app.errors import LostClaim
 from tasks_app.models import Task, TaskStatus, Worker
 from tests.tasks_app.notes import make_worker
@@ -36,7 +39,7 @@ def worker() -> Worker:
 
 def ended(worker: Worker, root: Path, outcome: Outcome = DONE) -> ProcessExecution:
     """Return an execution whose child has written an output and ended."""
-    (claim,) = worker_calls.claim(worker, limit=1)
+    (claim,) = claim_tasks(worker, limit=1)
     execution = ProcessExecution(claim, root=root, var=root, data_roots=(root,), host_memory_gb=16.0)
     publication.prepare(claim, execution.places)
     (execution.places.products_dir / "image.fits").write_text("pixels")
@@ -52,18 +55,18 @@ def steal(claim: Claim) -> None:
 @pytest.mark.parametrize("write", ["complete", "fail", "progress", "start", "stop", "renew"])
 def test_a_stale_claim_token_changes_nothing_and_leaves_a_refusal(worker, write):
     task = spawn_one("echo")
-    (claim,) = worker_calls.claim(worker, limit=1)
+    (claim,) = claim_tasks(worker, limit=1)
     steal(claim)
     late = {
-        "complete": lambda: worker_calls.complete(claim, {}, AttemptReport()),
-        "fail": lambda: worker_calls.fail(claim, "error", "late", AttemptReport()),
-        "progress": lambda: worker_calls.report_progress(claim, fraction=0.5, message="late"),
-        "stop": lambda: worker_calls.note_stop(claim, failure_class="timeout", reason="", asked_ago_sec=0, takes_sec=1),
-        "start": lambda: worker_calls.start_attempt(claim, directory="/late", log_path="/late"),
+        "complete": lambda: complete_task(claim, {}, AttemptReport()),
+        "fail": lambda: fail_attempt(claim, "error", "late", AttemptReport()),
+        "progress": lambda: report_progress(claim, fraction=0.5, message="late"),
+        "stop": lambda: note_stop(claim, failure_class="timeout", reason="", asked_ago_sec=0, takes_sec=1),
+        "start": lambda: start_attempt(claim, directory="/late", log_path="/late"),
     }
     before = Task.objects.values().get(pk=task.pk)
     if write == "renew":
-        assert worker_calls.renew([claim]).lost == {claim.task_id}
+        assert renew_leases([claim]).lost == {claim.task_id}
     else:
         with pytest.raises(LostClaim):
             late[write]()
@@ -82,13 +85,13 @@ def test_a_refused_result_is_withdrawn_from_where_it_was_published(worker, tmp_p
 def test_a_commit_whose_answer_was_lost_is_not_taken_for_a_refusal(worker, tmp_path, monkeypatch):
     task = spawn_one("echo")
     execution = ended(worker, tmp_path)
-    complete = worker_calls.complete
+    complete = complete_task
 
     def commits_and_dies(*args, **options):
         complete(*args, **options)
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(worker_calls, "complete", commits_and_dies)
+    monkeypatch.setattr("workers.outcomes.complete_task", commits_and_dies)
     with pytest.raises(OperationalError):
         deliver(execution)
     assert deliver(execution)
@@ -119,7 +122,7 @@ def test_the_workers_of_one_host_share_its_memory(worker):
 
 def test_each_attempt_may_take_twice_the_memory_of_the_last_up_to_the_hosts_share(worker):
     spawn_one("echo")
-    (claim,) = worker_calls.claim(worker, limit=1)
+    (claim,) = claim_tasks(worker, limit=1)
     sizes = [
         resources.ceiling_gb(replace(claim, memory_gb=3.0, attempt=attempt), host_gb)
         for attempt, host_gb in ((1, 18.0), (2, 18.0), (3, 18.0), (1, 2.0))
@@ -138,13 +141,13 @@ def test_a_burst_waits_for_retries_and_claims_but_not_for_what_may_wait_for_ever
     parent = spawn_one("fail")
     spawn_one("echo", depends_on=[parent.task_id])
     assert not is_exhausted(worker)
-    (claim,) = worker_calls.claim(worker, limit=1)
+    (claim,) = claim_tasks(worker, limit=1)
     assert not is_exhausted(worker)
-    worker_calls.fail(claim, "error", "first try", AttemptReport())
+    fail_attempt(claim, "error", "first try", AttemptReport())
     assert not is_exhausted(worker)
     Task.objects.filter(pk=parent.pk).update(hold=0, max_retries=0)
-    (claim,) = worker_calls.claim(worker, limit=1)
-    worker_calls.fail(claim, "error", "last try", AttemptReport())
+    (claim,) = claim_tasks(worker, limit=1)
+    fail_attempt(claim, "error", "last try", AttemptReport())
     assert outcomes(parent) == ["error", "error"]
     assert is_exhausted(worker)
 
@@ -153,7 +156,7 @@ def test_old_directories_of_ended_attempts_go_and_those_of_others_stay(worker, t
     spawn_one("echo"), spawn_one("echo"), spawn_one("echo")
     crashed, running, strange = (ended(worker, tmp_path) for _ in range(3))
     publication.publish(crashed.places)  # and then the worker died, before its transaction
-    worker_calls.fail(crashed.claim, "lost", "the worker died", AttemptReport())
+    fail_attempt(crashed.claim, "lost", "the worker died", AttemptReport())
     stranger = (strange.places.attempt_dir / publication.NOTE).read_text()
     foreign = stranger.replace(str(strange.claim.claim_token), str(uuid4()))
     (strange.places.attempt_dir / publication.NOTE).write_text(foreign)
@@ -175,7 +178,7 @@ def test_a_name_in_the_params_names_the_published_directory_unless_it_would_lead
     spawn_one("echo"), spawn_one("echo")
     stems = []
     for name in ("2026-10-01T06:00:00", "../../etc"):
-        (claim,) = worker_calls.claim(worker, limit=1)
+        (claim,) = claim_tasks(worker, limit=1)
         claim.params["name"] = name
         stems.append(publication.places_of(claim, tmp_path).published_dir)
     token8 = str(claim.claim_token)[:8]
@@ -197,7 +200,7 @@ def test_a_task_too_big_for_the_whole_host_holds_up_no_other(worker):
 def test_a_note_that_names_a_place_that_was_never_the_attempts_removes_nothing(worker, tmp_path):
     spawn_one("echo")
     execution = ended(worker, tmp_path)
-    worker_calls.fail(execution.claim, "lost", "the worker died", AttemptReport())
+    fail_attempt(execution.claim, "lost", "the worker died", AttemptReport())
     victim = tmp_path / "echo" / "good.12345678"
     victim.mkdir(parents=True)
     note = execution.places.attempt_dir / publication.NOTE

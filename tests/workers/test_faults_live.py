@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Task, Worker
 from tests.workers.live import (
@@ -70,7 +70,8 @@ def test_a_stopped_guardian_ends_with_its_worker(workers):
 RACE = """
 import os, sys, django; django.setup()
 from django.db import connection
-from tasks_app.engine import worker_calls
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import AttemptReport
 from tasks_app.models import Worker
 from pathlib import Path
 from workers.admission import Admission
@@ -79,11 +80,11 @@ for number in range(4):
         worker = Worker(label=f"racer-{number}", host="h", host_id=f"host-{number % 2}", pid=os.getpid())
         worker.queues, worker.concurrency, worker.memory_gb = ["dsa110-pipeline"], 4, 1e6
         worker.save()
-        report = worker_calls.AttemptReport()
+        report = AttemptReport()
         admission = Admission(Path("."))
         while claims := admission.claim(worker, slots=3):
             for claim in claims:
-                worker_calls.complete(claim, {"racer": number}, report)
+                complete_task(claim, {"racer": number}, report)
         os._exit(0)
 codes = [os.wait()[1] for _ in range(4)]
 sys.exit(max(codes) != 0)
@@ -91,7 +92,7 @@ sys.exit(max(codes) != 0)
 
 
 def test_four_processes_claim_two_hundred_tasks_each_exactly_once(live_environment):
-    tasks = spawn_many([SpawnRequest(task_name="echo")] * 200, actor="user:test")
+    tasks = spawn_many([TaskOptions(task_name="echo")] * 200, actor="user:test")
     environment = live_environment | {"DJANGO_SETTINGS_MODULE": "absurd_project.settings", "ABSURD_LOG_LEVEL": "ERROR"}
     subprocess.run([sys.executable, "-c", RACE], cwd=ROOT, env=environment, check=True, timeout=120)
     stored = Task.objects.filter(pk__in=[task.pk for task in tasks])

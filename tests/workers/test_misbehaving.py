@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import Claim, claim_tasks
+from tasks_app.engine.lease import report_progress
 from tasks_app.models import Attempt, Task
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import spawn_one
@@ -61,8 +62,8 @@ COMPLETES_IN_A_PROCESS = {
 
 def start(mode: str, kind: str, directory: Path) -> tuple[Execution, Task, list[int]]:
     task = spawn_one("echo", max_retries=0)
-    (claim,) = worker_calls.claim(make_worker(), limit=1)
-    claim = worker_calls.Claim(**{**claim.__dict__, "params": {"mode": mode}})
+    (claim,) = claim_tasks(make_worker(), limit=1)
+    claim = Claim(**{**claim.__dict__, "params": {"mode": mode}})
     environment.make_shared(directory / "var")
     common = {"root": directory / "data", "data_roots": (directory / "data",)}
     if kind == "process":
@@ -149,9 +150,7 @@ def test_progress_that_was_cleaned_can_be_stored(tmp_path):
         execution.listen()
     progress = execution.take_progress()
     assert progress is not None
-    worker_calls.report_progress(
-        execution.claim, fraction=progress.fraction, message=progress.message, metrics=progress.metrics
-    )
+    report_progress(execution.claim, fraction=progress.fraction, message=progress.message, metrics=progress.metrics)
     task.refresh_from_db()
     assert len(task.progress_message) <= 300 and len(task.progress_metrics) <= METRICS_MOST
 

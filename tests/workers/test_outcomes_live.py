@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.engine.options import Binding
+from tasks_app.engine.bindings import Binding
 from tests.workers.live import attempts, child_of, finished, outcomes, spawn_one
 
 pytestmark = pytest.mark.chaos

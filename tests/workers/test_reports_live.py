@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
 from tasks_app.models import Attempt, Task
 from tasks_app.monitoring import usage
 from tasks_app.monitoring.explain.explanation import explain
@@ -113,7 +113,7 @@ def test_an_attempt_that_the_kernel_holds_keeps_its_slot_and_says_so(workers, un
 @pytest.mark.django_db
 def test_what_a_lost_claim_uses_is_not_stored():
     task = spawn_one("echo")
-    (claim,) = worker_calls.claim(make_worker(), limit=1)
+    (claim,) = claim_tasks(make_worker(), limit=1)
     sample = usage.Used(claim_token=claim.claim_token, peak_rss_bytes=1, cpu_sec=1.0, read_bytes=1, write_bytes=1)
     usage.store([sample])
     assert attempts(task)[0].write_bytes == 1

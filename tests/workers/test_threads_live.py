@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Attempt, Task, TaskEvent, Worker
 from tasks_app.operations.cancel import cancel
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.chaos
 
 
 def test_many_short_tasks_each_run_once_and_are_stored_together(workers):
-    spawn_many([SpawnRequest(task_name="noop") for _ in range(500)], actor="user:test")
+    spawn_many([TaskOptions(task_name="noop") for _ in range(500)], actor="user:test")
     workers.burst("--concurrency", "10")
     assert Task.objects.filter(status="completed", claim_epoch=1).count() == 500
     assert Attempt.objects.filter(outcome="completed").count() == 500

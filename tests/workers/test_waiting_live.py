@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Task, TaskEvent
 from tests.workers.live import child_of, finished, gone, outcomes, spawn_one, wait_for, with_progress
@@ -52,7 +52,7 @@ def test_a_log_that_nobody_reads_holds_up_no_task_and_no_heartbeat(workers):
     fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, SMALL_PIPE_BYTES)
     try:
         worker = workers.start("--concurrency", "2", log_fd=write_fd, ABSURD_LOG_LEVEL="DEBUG")
-        tasks = spawn_many([SpawnRequest(task_name="echo", params={"value": n}) for n in range(60)], actor="user:test")
+        tasks = spawn_many([TaskOptions(task_name="echo", params={"value": n}) for n in range(60)], actor="user:test")
         for task in tasks:
             assert finished(task).status == "completed"
         assert set(Task.objects.values_list("claim_epoch", flat=True)) == {1}

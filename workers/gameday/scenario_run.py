@@ -15,7 +15,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Attempt, Task, TaskEvent
@@ -103,7 +103,7 @@ class Game:
         try:
             for start in range(0, len(params), 500):
                 requests = [
-                    SpawnRequest(task_name=task_name, params=each, queue_name=self.terms.queue_name, **options)
+                    NewTask.of(task_name=task_name, params=each, queue_name=self.terms.queue_name, **options)
                     for each in params[start : start + 500]
                 ]
                 tasks += spawn_many(requests, actor=ACTOR)

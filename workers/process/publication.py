@@ -16,7 +16,7 @@ from pathlib import Path
 from uuid import UUID
 
 from tasks_app import cleaning
-from tasks_app.engine.worker_calls import Claim
+from tasks_app.engine.claim import Claim
 from tasks_app.files.private_directories import make_private
 
 ATTEMPTS = ".attempts"

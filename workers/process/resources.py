@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tasks_app.engine.worker_calls import Claim
+from tasks_app.engine.claim import Claim
 from workers import host_size
 from workers.process import process_tree
 

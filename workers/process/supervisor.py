@@ -12,7 +12,8 @@ from pathlib import Path
 from django.conf import settings
 
 from tasks_app.engine import registry
-from tasks_app.engine.worker_calls import AttemptReport, Claim
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.fail import AttemptReport
 from tasks_app.monitoring.usage import Used
 from workers.execution import Execution
 from workers.process import confine, environment, protocol, publication, resources

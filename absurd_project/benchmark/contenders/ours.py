@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from absurd_project.benchmark import noop
-from tasks_app.engine import worker_calls
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import Completion, complete_tasks
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn, spawn_many
 from tasks_app.models import Worker
 
@@ -27,12 +28,12 @@ class Ours:
 
     def claim(self, limit: int) -> list[Any]:
         """Claim a batch."""
-        return worker_calls.claim(self._worker, limit=limit)
+        return claim_tasks(self._worker, limit=limit)
 
     def complete(self, claims: list[Any]) -> None:
         """Complete a batch."""
-        worker_calls.complete_many([worker_calls.Completion(claim=claim, result=noop.RESULT) for claim in claims])
+        complete_tasks([Completion(claim=claim, result=noop.RESULT) for claim in claims])
 
     @staticmethod
-    def _request() -> SpawnRequest:
-        return SpawnRequest(task_name=noop.NAME, params=noop.PARAMS, queue_name=noop.QUEUE)
+    def _request() -> TaskOptions:
+        return TaskOptions(task_name=noop.NAME, params=noop.PARAMS, queue_name=noop.QUEUE)

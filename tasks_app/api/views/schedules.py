@@ -128,4 +128,4 @@ class ScheduleRunView(APIView):
     def post(self, request: Request, name: str) -> Response:
         reason = body_of(request, ReasonSerializer)["reason"]
         task = schedules.run_now(name, actor=actor_of(request), reason=reason)
-        return spawned(task.task_id, status=201)
+        return spawned(task)

@@ -77,4 +77,4 @@ class TaskRespawnView(APIView):
         check(request, READ)  # the copy that is shown holds what the old task was given
         wanted = body_of(request, RespawnSerializer)
         fresh = respawn(task_id_of(task_id), actor=actor_of(request), **wanted)
-        return spawned(fresh.task_id, status=201)
+        return spawned(fresh)

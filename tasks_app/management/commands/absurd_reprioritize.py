@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 
 from tasks_app.management.arguments import whole
 from tasks_app.management.verbs import CODES, TaskVerb
-from tasks_app.models.task import PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
 
 
 class Command(TaskVerb):

@@ -7,17 +7,15 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
-from tasks_app.engine import lookup
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.formats import first_line
-from tasks_app.management.arguments import hence, moment, read_params, seconds, whole
-from tasks_app.management.selection import find_task_id
+from tasks_app.management.arguments import read_params, seconds
+from tasks_app.management.option_arguments import add_options, options_in
 from tasks_app.management.shell import FAILED, TRY_LATER, ShellCommand, actor, refuse
 from tasks_app.management.task_output import detail_of
 from tasks_app.management.watching import follow, state_line
-from tasks_app.models import Queue, Task, TaskStatus
-from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.models import Task, TaskStatus
 
 ERROR_CHARS = 300
 
@@ -34,22 +32,7 @@ class Command(ShellCommand):
         add("task_name", metavar="NAME", help="what to run, as in calibration-solve")
         add("pairs", nargs="*", metavar="KEY=VALUE", help="a param; read as JSON where it is JSON; KEY:=JSON insists")
         add("--params", metavar="JSON", help="all params as a JSON object; @FILE reads it from a file, @- from stdin")
-        add("--queue", metavar="NAME", help="default: ABSURD_QUEUE_NAME")
-        priority = whole(PRIORITY_LEAST, PRIORITY_MOST)
-        add("--priority", type=priority, default=PRIORITY_DEFAULT, metavar="N", help="1 to 20 (default: %(default)s)")
-        add("--timeout-sec", type=whole(1, 10**9), metavar="SEC", help="longest time of one attempt")
-        add("--max-retries", type=whole(0, 100), metavar="N", help="how often it is tried again")
-        add(
-            "--scheduled-at",
-            type=moment,
-            metavar="MOMENT",
-            help="not before 2025-11-18T10:30:00Z, or so long from now: 2h",
-        )
-        add("--queue-timeout-sec", type=seconds(0.001), metavar="SEC", help="fail if no attempt has begun by then")
-        add("--total-timeout-sec", type=seconds(1), metavar="SEC", help="longest time of all attempts together")
-        add("--concurrency-key", default="", metavar="KEY", help="shares a limit with tasks of the same key")
-        add("--depends-on", action="append", default=[], metavar="ID", help="wait for this task; may be repeated")
-        add("--idempotency-key", metavar="KEY", help="a repeated spawn with this key finds the first one's task")
+        add_options(parser)
         add("--wait", action="store_true", help="show its progress until it has finished")
         add("--timeout", type=seconds(0), metavar="SEC", help="with --wait: for no longer than this")
         add("--dry-run", action="store_true", help="check everything and spawn nothing")
@@ -59,41 +42,19 @@ class Command(ShellCommand):
         """Spawn, tell, and wait."""
         if options["timeout"] is not None and not options["wait"]:
             refuse("--timeout needs --wait; the time of an attempt is --timeout-sec")
-        request = self._request(options)
+        params = read_params(options["task_name"], options["pairs"], options["params"])
+        wanted = TaskOptions(task_name=options["task_name"], params=params, **options_in(options))
         with transaction.atomic():
-            task = lookup.find(spawn(request, actor=actor()).task_id)
-            paused = Queue.objects.get(name=task.queue_id).is_paused
+            task = spawn(wanted, actor=actor())
             shape = detail_of(task) if options["json"] else {}
             transaction.set_rollback(options["dry_run"])
         if options["dry_run"]:
             self._tell_dry(task, shape, options)
             return
         if not (options["json"] and options["wait"]):
-            self._tell(task, shape, paused=paused, options=options)
+            self._tell(task, shape, options=options)
         if options["wait"]:
             self._wait(task, options)
-
-    def _request(self, options: dict[str, Any]) -> SpawnRequest:
-        given = {
-            name: options[name]
-            for name in (
-                "priority",
-                "timeout_sec",
-                "max_retries",
-                "queue_timeout_sec",
-                "total_timeout_sec",
-                "concurrency_key",
-                "idempotency_key",
-            )
-        }
-        return SpawnRequest(
-            task_name=options["task_name"],
-            queue_name=options["queue"],
-            params=read_params(options["task_name"], options["pairs"], options["params"]),
-            depends_on=[find_task_id(text) for text in options["depends_on"]],
-            scheduled_at=None if options["scheduled_at"] is None else hence(options["scheduled_at"]),
-            **given,
-        )
 
     def _tell_dry(self, task: Task, shape: dict[str, Any], options: dict[str, Any]) -> None:
         if options["json"]:
@@ -104,12 +65,12 @@ class Command(ShellCommand):
                 f"{task.params} (dry run: nothing was done)"
             )
 
-    def _tell(self, task: Task, shape: dict[str, Any], *, paused: bool, options: dict[str, Any]) -> None:
+    def _tell(self, task: Task, shape: dict[str, Any], *, options: dict[str, Any]) -> None:
         if options["json"]:
-            self.write_json({**shape, "queue_paused": paused})
+            self.write_json({**shape, "queue_paused": task.queue_paused})
         else:
             self.stdout.write(f"{task.task_id}")
-            note = "; the queue is paused" if paused else ""
+            note = "; the queue is paused" if task.queue_paused else ""
             self.stderr.write(f"spawned {task.task_name} into {task.queue_id}, {state_line(task)}{note}")
 
     def _wait(self, task: Task, options: dict[str, Any]) -> None:

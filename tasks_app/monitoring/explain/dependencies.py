@@ -78,7 +78,7 @@ def waiting(case: Case) -> list[Finding]:
     )
     shown = [row for row in shown if row["state"] not in ("completed", "gone")]
     detail = {**_counts(case, join, first["fallen"]), "waits_for": [_named(row) for row in shown]}
-    if join.is_satisfied(case.task, case.as_of):
+    if join.is_satisfied(case.task.join_quorum, case.task.join_deadline_at, case.as_of):
         return [_released(detail)]
     deep = any(row["state"] == "waiting" or row["unrunnable_because"] for row in shown)
     causes = select(_FIRST_CAUSES, {"task_id": case.task.task_id}) if deep else []

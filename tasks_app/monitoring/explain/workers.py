@@ -14,7 +14,7 @@ from django.conf import settings
 
 from tasks_app import formats
 from tasks_app.engine import reservations
-from tasks_app.engine.room import class_is_open
+from tasks_app.engine.claim import class_is_open
 from tasks_app.engine.system_state import is_enabled
 from tasks_app.models import Task, Worker
 from tasks_app.models.worker import LIVE_SQL

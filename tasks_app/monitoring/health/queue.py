@@ -6,7 +6,7 @@ import shlex
 from datetime import timedelta
 
 from tasks_app import formats
-from tasks_app.engine.worker_calls import MEMORY_CLASSES
+from tasks_app.engine.claim import MEMORY_CLASSES
 from tasks_app.models import Freeze, Queue, Task, Worker
 from tasks_app.monitoring import queues
 from tasks_app.monitoring.health.checks import Check, above, bad, ok, threshold, warn

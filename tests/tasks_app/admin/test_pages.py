@@ -9,7 +9,9 @@ from django.contrib.staticfiles import finders
 from django.test import Client
 from django.urls import reverse
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.lease import report_progress
 from tasks_app.models import ApiKey, Queue, Run
 from tasks_app.operations.pause import pause
 from tests.tasks_app.callers import Caller, make_user
@@ -32,9 +34,9 @@ def page(client: Client, address: str) -> str:
 
 def test_the_control_room_shows_health_queues_work_failures_and_workers(worker):
     spawn_note(priority=20)
-    worker_calls.fail(claim_one(worker), "invalid", "no such file\nmore", REPORT)
+    fail_attempt(claim_one(worker), "invalid", "no such file\nmore", REPORT)
     spawn_note(priority=20)
-    worker_calls.report_progress(claim_one(worker), fraction=0.4, message="major cycle 3 of 8")
+    report_progress(claim_one(worker), fraction=0.4, message="major cycle 3 of 8")
     spawn_note()
     text = page(log_in("Viewer"), "/admin/")
     for part in ("pill-healthy", "no such file", "40 %", "major cycle 3 of 8", "worker-1", "pill-active",
@@ -108,7 +110,7 @@ def test_an_operator_pauses_and_resumes_a_queue_with_a_reason(worker):
     operator.post(address, {"verb": "Pause", "reason": "disk full"})
     queue.refresh_from_db()
     assert (queue.paused_by, queue.pause_reason) == ("user:someone", "disk full")
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
     operator.post(address, {"verb": "Pause", "reason": "pressed twice"})
     queue.refresh_from_db()
     assert queue.pause_reason == "disk full"

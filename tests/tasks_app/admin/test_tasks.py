@@ -6,7 +6,10 @@ from django.test import Client
 from django.urls import reverse
 
 from tasks_app.admin import panels
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import AttemptReport, fail_attempt
+from tasks_app.engine.lease import start_attempt
 from tasks_app.models import Run, Task, TaskEvent
 from tests.tasks_app.callers import make_user, queries_of_health
 from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
@@ -46,7 +49,7 @@ def told(response) -> list[str]:
 
 def test_the_list_shows_what_an_operator_looks_for(operator, worker):
     spawn_note(priority=18, params={"text": "/stage/night/urgent.ms"})
-    worker_calls.fail(claim_one(worker), "invalid", "no such file\nTraceback", REPORT)
+    fail_attempt(claim_one(worker), "invalid", "no such file\nTraceback", REPORT)
     page = operator.get(LIST).content.decode()
     for part in ("pill-failed", "urgent.ms", "band-critical", "1 / 4", "worker-1", "invalid: no such file"):
         assert part in page
@@ -57,7 +60,7 @@ def test_the_list_shows_what_an_operator_looks_for(operator, worker):
 def test_the_list_asks_a_fixed_number_of_queries(operator, worker, django_assert_max_num_queries):
     for _ in range(30):
         spawn_note()
-    worker_calls.claim(worker, limit=30)
+    claim_tasks(worker, limit=30)
     with django_assert_max_num_queries(25 + queries_of_health()):
         assert operator.get(LIST).content.count(b"data-task=") == 30
 
@@ -95,11 +98,9 @@ def test_a_run_leads_to_its_tasks(operator):
 def test_the_page_of_a_task_tells_its_story(operator, worker):
     task = spawn_note()
     claim = claim_one(worker)
-    worker_calls.start_attempt(claim, directory="/data/a", log_path="/data/a/log")
-    report = worker_calls.AttemptReport(
-        traceback="Trace <b>", log_tail="SEVERE no solutions", signal="SIGKILL", exit_code=9
-    )
-    worker_calls.fail(claim, "killed", "killed by SIGKILL", report)
+    start_attempt(claim, directory="/data/a", log_path="/data/a/log")
+    report = AttemptReport(traceback="Trace <b>", log_tail="SEVERE no solutions", signal="SIGKILL", exit_code=9)
+    fail_attempt(claim, "killed", "killed by SIGKILL", report)
     page = operator.get(reverse("admin:tasks_app_task_change", args=[task.task_id])).content.decode()
     for part in (str(task.task_id), "/data/a/log", "SEVERE no solutions", "Trace &lt;b&gt;", "SIGKILL", "retrying"):
         assert part in page
@@ -135,7 +136,7 @@ def test_a_confirmed_action_needs_a_reason(operator):
 
 def test_cancel_acts_on_each_and_tells_how_it_went(operator, worker):
     done = spawn_note(priority=20)
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     running = spawn_note(priority=20)
     claim_one(worker)
     waiting = spawn_note()
@@ -151,7 +152,7 @@ def test_cancel_acts_on_each_and_tells_how_it_went(operator, worker):
 
 def test_retry_and_reprioritise_work_from_the_list(operator, worker):
     task = spawn_note()
-    worker_calls.fail(claim_one(worker), "invalid", "no such file", REPORT)
+    fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
     operator.post(LIST, confirm("retry_tasks", task, reason="file is back"))
     operator.post(LIST, confirm("reprioritize_tasks", task, reason="transit", priority="18"))
     task.refresh_from_db()

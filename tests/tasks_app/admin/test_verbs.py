@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.urls import reverse
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
 from tasks_app.models import Limit, Task, TaskEvent
 from tasks_app.operations.freeze import current, freeze
 from tasks_app.operations.limit import set_limit
@@ -36,12 +36,12 @@ def test_an_operator_freezes_everything_with_a_reason_and_thaws_it(worker):
     assert current() is None
     confirm(operator, SWITCH, verb="freeze", reason="disk is full")
     assert (current().frozen_by, current().reason) == ("user:someone", "disk is full")
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
     for address in ("/admin/", "/admin/tasks_app/task/"):
         assert "Nothing is claimed" in page(operator, address)
     confirm(operator, SWITCH, verb="thaw", reason="cleaned up")
     assert "Nothing is claimed" not in page(operator, "/admin/")
-    assert len(worker_calls.claim(worker, limit=1)) == 1
+    assert len(claim_tasks(worker, limit=1)) == 1
     assert TaskEvent.objects.get(event_type="thawed").reason == "cleaned up"
 
 
@@ -70,14 +70,14 @@ def test_an_administrator_sets_resizes_and_removes_a_limit(worker):
     administrator.post(add, {"scope": "queue", "name": QUEUE, "size": "1", "reason": "one GPU"})
     limit = Limit.objects.get()
     claim_one(worker)
-    assert worker_calls.claim(worker, limit=5) == []
+    assert claim_tasks(worker, limit=5) == []
     text = page(administrator, reverse("admin:tasks_app_limit_changelist"))
     assert "1 of 1" in text and "somebody" in text
     change = reverse("admin:tasks_app_limit_change", args=[limit.pk])
     assert str(Task.objects.get(status="claimed")) in page(administrator, change)
     administrator.post(change, {"size": "2", "reason": "a second GPU"})
     assert Limit.objects.get().size == 2
-    assert len(worker_calls.claim(worker, limit=5)) == 1
+    assert len(claim_tasks(worker, limit=5)) == 1
     assert [e.reason for e in TaskEvent.objects.filter(event_type="limit_set").order_by("id")] == [
         "one GPU",
         "a second GPU",

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.lease import note_held, note_stop, report_progress
 from tasks_app.models import Attempt, TaskEvent, Worker
 from tasks_app.postgresql import clock
 from tests.tasks_app.admin.test_pages import log_in, page
@@ -25,7 +25,7 @@ def test_the_page_says_how_a_worker_is_and_what_it_runs():
     worker = make_worker(label="worker-7", version="0.1.0+abc", clock_skew_sec=-1.25, cores=16, disk_gb=812.4)
     task = spawn_note()
     claim = claim_one(worker)
-    worker_calls.report_progress(claim, fraction=0.25, message="gridding", metrics={"rows": 12.0})
+    report_progress(claim, fraction=0.25, message="gridding", metrics={"rows": 12.0})
     Attempt.objects.update(peak_rss_bytes=3_200_000_000, cpu_sec=61.0, read_bytes=10**9, write_bytes=2 * 10**9)
     text = page(log_in("Viewer"), address(worker))
     for told in ("worker-7", "0.1.0+abc", "-1.250 s off", "16 cores", "812.4 GB", str(task.task_id)[:8], "25 %"):
@@ -73,7 +73,7 @@ def test_an_attempt_that_is_being_stopped_shows_by_when_its_slot_is_free():
     worker, task = make_worker(), spawn_note()
     claim = claim_one(worker)
     before = clock.now()
-    worker_calls.note_stop(claim, failure_class="timeout", reason="ran for 90 s", asked_ago_sec=1.0, takes_sec=12.0)
+    note_stop(claim, failure_class="timeout", reason="ran for 90 s", asked_ago_sec=1.0, takes_sec=12.0)
     due = Attempt.objects.get().stop_due_at
     assert before <= due - timedelta(seconds=11) <= clock.now()
     viewer = log_in("Viewer")
@@ -81,7 +81,7 @@ def test_an_attempt_that_is_being_stopped_shows_by_when_its_slot_is_free():
         text = page(viewer, shown)
         assert f'data-due="{due.isoformat()}"' in text and "slot free" in text
     assert "ending the attempt since" in text and "ran for 90 s" in text
-    worker_calls.note_held(claim, "123 D nfs_wait python")
+    note_held(claim, "123 D nfs_wait python")
     for shown in (address(worker), reverse("admin:tasks_app_task_change", args=[task.task_id])):
         text = page(viewer, shown)
         assert "data-due=" not in text and "stopping: ran for 90 s; since " in text and "123 D nfs_wait python" in text

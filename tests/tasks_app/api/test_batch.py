@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from tasks_app.client import batches
-from tasks_app.engine.spawn_batch import TASKS_MOST
+from tasks_app.engine.spawn import BATCH_MOST
 from tasks_app.models import IdempotencyKey, Task, TaskEvent
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.notes import claim_one, spawn_note
@@ -42,17 +42,17 @@ def test_all_are_spawned_in_order_with_the_options_of_a_spawn(api):
 def test_five_hundred_take_one_request_and_few_queries(api, django_assert_max_num_queries):
     api.post("tasks", notes(1)[0])
     with django_assert_max_num_queries(40):
-        answer = api.post("tasks/batch", {"tasks": notes(TASKS_MOST)})
-    assert (answer.status_code, len(answer.body["tasks"])) == (201, TASKS_MOST)
-    assert Task.objects.count() == TASKS_MOST + 1
-    assert batches.TASKS_MOST == TASKS_MOST  # the client imports nothing of the server's
+        answer = api.post("tasks/batch", {"tasks": notes(BATCH_MOST)})
+    assert (answer.status_code, len(answer.body["tasks"])) == (201, BATCH_MOST)
+    assert Task.objects.count() == BATCH_MOST + 1
+    assert batches.TASKS_MOST == BATCH_MOST  # the client imports nothing of the server's
 
 
 @pytest.mark.parametrize(
     ("tasks", "paths"),
     [
         ([], ["tasks"]),
-        (notes(TASKS_MOST + 1), ["tasks"]),
+        (notes(BATCH_MOST + 1), ["tasks"]),
         ([*notes(1), {"task_name": "note"}, {"task_name": "notes"}], ["tasks.1.params.text", "tasks.2.task_name"]),
         ([*notes(2), {**notes(1)[0], "priority": 21}], ["tasks.2.priority"]),
         ([*notes(1), {**notes(1)[0], "priorty": 2}], ["tasks.1.priorty"]),

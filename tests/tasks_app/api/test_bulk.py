@@ -6,7 +6,9 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.signing import TimestampSigner, b62_encode
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Task, TaskEvent
 from tasks_app.operations import bulk
 from tests.tasks_app.callers import Caller, log_in, make_key
@@ -69,9 +71,9 @@ def test_the_token_of_the_dry_run_does_it_with_the_reason_in_each_tasks_history(
 
 def test_what_is_refused_is_told_by_reason_with_the_first_tasks(api, worker):
     spawn_note()
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     failed = spawn_note()
-    worker_calls.fail(claim_one(worker), "invalid", "no such file", REPORT)
+    fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
     body = {"verb": "retry", "filter": {"task_name": "note"}, "reason": "file is back"}
     shown = looked(api, body)
     assert sorted(task["refusal"] for task in shown["sample"]) == ["", "it is completed"]
@@ -87,7 +89,7 @@ def test_priorities_are_changed_and_claims_requeued_in_bulk(api, worker):
         spawn_note()
     body = {"verb": "reprioritize", "filter": {"priority_max": 5}, "priority": 15, "reason": "transit"}
     assert do(api, body, looked(api, body)["token"]).body["outcomes"] == {"given priority 15": 2}
-    worker_calls.claim(worker, limit=2)
+    claim_tasks(worker, limit=2)
     body = {"verb": "requeue", "filter": {"status": "claimed"}, "reason": "host is gone"}
     ((why, count),) = do(api, body, looked(api, body)["token"]).body["refused"].items()
     assert (count, "lease holds" in why) == (1, True) or count == 2

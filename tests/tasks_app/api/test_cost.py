@@ -20,7 +20,10 @@ from absurd_project.local import servers
 from absurd_project.local.processes import CHECKOUT
 from absurd_project.routing import make_application
 from tasks_app.auth import key_use
-from tasks_app.engine import lookup, worker_calls
+from tasks_app.engine import lookup
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.lease import report_progress
 from tasks_app.models import Run, Task
 from tasks_app.postgresql import clock
 from tests.daphne_server import serving
@@ -33,9 +36,9 @@ def one_of_each() -> list[Task]:
     """Return tasks that between them have something in every field."""
     worker, run = make_worker(), Run.objects.create(workflow="standard-pipeline")
     completed, broken, claimed = (spawn_note(priority=20 - n, run=run, stage=f"s{n}") for n in range(3))
-    worker_calls.complete(claim_one(worker), {"text": "é", "n": [1, 2.5, None]}, REPORT)
-    worker_calls.fail(claim_one(worker), "invalid", "no such file\nTraceback", REPORT)
-    worker_calls.report_progress(claim_one(worker), fraction=0.25, message="a quarter", metrics={"rms_jy": 0.001})
+    complete_task(claim_one(worker), {"text": "é", "n": [1, 2.5, None]}, REPORT)
+    fail_attempt(claim_one(worker), "invalid", "no such file\nTraceback", REPORT)
+    report_progress(claim_one(worker), fraction=0.25, message="a quarter", metrics={"rms_jy": 0.001})
     later = spawn_note(scheduled_at=clock.now() + timedelta(hours=1), expires_at=clock.now() + timedelta(hours=2))
     waiting = spawn_note(
         depends_on=[claimed.task_id], concurrency_key="disk", total_timeout_sec=60.0, idle_timeout_sec=5

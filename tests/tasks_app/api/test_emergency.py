@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Freeze, Task, TaskEvent, Worker
 from tests.tasks_app.callers import Caller, log_in, make_key
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
@@ -51,7 +52,7 @@ def test_a_look_changes_nothing_and_the_deed_does_what_was_wished(api, worker):
 def test_without_wishes_it_freezes_and_keeps_what_there_is(api, worker):
     spawn_note()
     assert confirmed(api, "emergency/stop", WHY).body["frozen"] is True
-    assert (statuses(), worker_calls.claim(worker, limit=1)) == (["pending"], [])
+    assert (statuses(), claim_tasks(worker, limit=1)) == (["pending"], [])
     assert confirmed(api, "emergency/stop", WHY).status_code == 200
 
 
@@ -73,8 +74,8 @@ def test_the_recovery_retries_the_failed_tasks_that_fit(api, worker):
     for name in ("here", "there"):
         spawn_note(queue_name=name)
     worker.queues = ["here", "there"]
-    for claim in worker_calls.claim(worker, limit=2):
-        worker_calls.fail(claim, "invalid", "no such file", REPORT)
+    for claim in claim_tasks(worker, limit=2):
+        fail_attempt(claim, "invalid", "no such file", REPORT)
     confirmed(api, "emergency/stop", WHY)
     body = {"reason": "mended", "retry_failed": True, "filter": {"queue_name": "here"}}
     assert confirmed(api, "emergency/recover", body).body["failed"] == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rest_framework.exceptions import Throttled
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.fail import fail_attempt
 from tests.tasks_app.callers import ROOT, Caller, log_in, make_key
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
 
@@ -76,7 +76,7 @@ def test_an_illegal_move_names_the_status_and_a_cancel_of_a_claimed_task_is_acce
     )
     claim = claim_one(worker)
     assert api.delete(f"tasks/{task.task_id}").status_code == 202
-    worker_calls.fail(claim, "cancelled", "stopped", REPORT)
+    fail_attempt(claim, "cancelled", "stopped", REPORT)
     for method, path in (("DELETE", ""), ("POST", "/priority"), ("POST", "/requeue")):
         response = api(method, f"tasks/{task.task_id}{path}", {"priority": 3} if path == "/priority" else {})
         assert check_problem(response, 409, "invalid_transition")["current_status"] == "cancelled"

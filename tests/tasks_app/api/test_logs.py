@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.fail import AttemptReport, fail_attempt
+from tasks_app.engine.lease import start_attempt
 from tasks_app.files.http_streaming import CHUNK_BYTES
 from tasks_app.models import Attempt, Task
 from tests.tasks_app.callers import Caller, make_key
@@ -32,9 +33,9 @@ def attempted(worker, *contents: bytes) -> Task:
         log = settings.ABSURD_VAR / "log" / "attempts" / str(task.task_id) / f"{number}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_bytes(content)
-        worker_calls.start_attempt(claim, directory="", log_path=str(log))
+        start_attempt(claim, directory="", log_path=str(log))
         if number < len(contents):
-            worker_calls.fail(claim, "error", "boom", worker_calls.AttemptReport(log_tail="kept line 1\nkept line 2"))
+            fail_attempt(claim, "error", "boom", AttemptReport(log_tail="kept line 1\nkept line 2"))
     return task
 
 

@@ -9,7 +9,9 @@ import httpx
 import pytest
 from django.db import connections
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.lease import start_attempt
 from tests.daphne_server import serving
 from tests.tasks_app.callers import make_key
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
@@ -22,7 +24,7 @@ FOLLOWERS = 40
 class Followed:
     """A log that is being written, and those who follow it."""
 
-    def __init__(self, port: int, key: str, log: Path, claim: worker_calls.Claim) -> None:
+    def __init__(self, port: int, key: str, log: Path, claim: Claim) -> None:
         self.log, self.claim = log, claim
         self.client = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}/api/absurd/",
@@ -49,9 +51,9 @@ class Followed:
                 await asyncio.sleep(0.05)
 
 
-def complete(claim: worker_calls.Claim) -> None:
+def complete(claim: Claim) -> None:
     try:
-        worker_calls.complete(claim, {}, REPORT)
+        complete_task(claim, {}, REPORT)
     finally:
         connections.close_all()
 
@@ -79,6 +81,6 @@ def test_many_follow_a_log_until_its_attempt_ends_while_others_are_served(live_e
     log = Path(live_environment["ABSURD_VAR"]) / "log" / "attempts" / str(claim.task_id) / "1.log"
     log.parent.mkdir(parents=True)
     log.write_bytes(b"begun\n")
-    worker_calls.start_attempt(claim, directory="", log_path=str(log))
+    start_attempt(claim, directory="", log_path=str(log))
     with serving(live_environment) as port:
         asyncio.run(watch(Followed(port, key, log, claim)))

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
 from tasks_app.models import Run, Task, TaskDependency, TaskEvent
 from tasks_app.operations.runs import start
 from tasks_app.workflows import registry
@@ -93,9 +94,9 @@ def test_a_stage_may_take_a_param_from_a_task_of_another_run(api, worker):
     other = spawn_note()
     bindings = {"text": {"task_id": str(other.task_id), "field": "title"}}
     api.post("runs", {"workflow": "again", "stages": [{"name": "a", "task_name": "note", "bindings": bindings}]})
-    (claim,) = worker_calls.claim(worker, limit=2)
-    worker_calls.complete(claim, {"title": "from there"}, REPORT)
-    (claim,) = worker_calls.claim(worker, limit=1)
+    (claim,) = claim_tasks(worker, limit=2)
+    complete_task(claim, {"title": "from there"}, REPORT)
+    (claim,) = claim_tasks(worker, limit=1)
     assert claim.params == {"text": "from there"}
 
 

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
 from tasks_app.models import Queue, Worker
 from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, make_key
@@ -27,7 +28,7 @@ def test_stats_count_each_status_in_the_guides_shape(api, worker):
     for _ in range(3):
         spawn_note()
     spawn_note(queue_name="other")
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     claim_one(worker)
     assert api.get("queues/dsa110-pipeline/stats").body == {
         "queue_name": "dsa110-pipeline",
@@ -53,7 +54,7 @@ def test_a_queue_is_paused_with_a_reason_and_resumed(api, worker):
     assert (refused.status_code, refused.body["errors"][0]["path"]) == (422, "reason")
     paused = api.post("queues/dsa110-pipeline/pause", {"reason": "disk full"})
     assert (paused.body["paused"], paused.body["paused_by"]) == (True, "key:ingest")
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
     assert api.post("queues/dsa110-pipeline/resume").body["paused"] is False
     assert not Queue.objects.get().is_paused
 

@@ -121,7 +121,7 @@ def test_cancel_and_retry_by_post_with_a_look_ahead(operator, worker):
 
 
 def claim_stopped(run):
-    from tasks_app.engine.worker_calls import Claim
+    from tasks_app.engine.claim import Claim
 
     for task in Task.objects.filter(run=run, status="claimed"):
         yield Claim(

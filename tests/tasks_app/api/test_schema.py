@@ -43,7 +43,19 @@ def test_every_link_leads_to_an_operation_and_gives_it_what_its_path_needs():
 
 
 @pytest.mark.parametrize(
-    "name", ["Spawn", "Stop", "Priority", "Respawn", "Requeue", "Bulk", "RunSpawn", "SaveSchedule", "Stage", "Join"]
+    "name",
+    [
+        "TaskOptions",
+        "Stop",
+        "Priority",
+        "Respawn",
+        "Requeue",
+        "Bulk",
+        "NewRun",
+        "SaveSchedule",
+        "RunStage",
+        "Join",
+    ],
 )
 def test_a_body_has_no_fields_but_those_of_the_schema(name):
     shape = SchemaGenerator().get_schema(request=None, public=True)["components"]["schemas"][name]

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Limit, Task, TaskEvent
 from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, make_key
@@ -22,7 +23,7 @@ def api(db: None) -> Caller:
 
 def test_a_failed_task_is_respawned_with_edited_params(api, worker):
     old = spawn_note(priority=7, timeout_sec=60)
-    worker_calls.fail(claim_one(worker), "invalid", "no such file", REPORT)
+    fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
     body = {"params": {"text": "mended"}, "priority": 12, "timeout_sec": 90, "reason": "path was wrong"}
     response = api.post(f"tasks/{old.task_id}/respawn", body)
     assert response.status_code == 201
@@ -68,7 +69,7 @@ def test_freezing_stops_claims_and_thawing_lets_them_go_on(api, worker):
     frozen = api.post("freeze", {"reason": "disk is full"}).body
     assert (frozen["frozen"], frozen["frozen_by"], frozen["reason"]) == (True, "key:ingest", "disk is full")
     assert api.get("freeze").body == frozen
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
     again = api.post("freeze", {"reason": "me too"})
     assert (again.status_code, again.body["code"]) == (409, "already_frozen")
     assert api.post("thaw", {"reason": "cleaned"}).body["frozen"] is False
@@ -81,7 +82,7 @@ def test_a_limit_is_set_seen_changed_and_removed(api, worker):
     spawn_note()
     told = api("PUT", f"limits/queue/{queue}", {"size": 1, "reason": "one disk"})
     assert (told.status_code, told.body["size"], told.body["taken"]) == (200, 1, 0)
-    assert len(worker_calls.claim(worker, limit=5)) == 1
+    assert len(claim_tasks(worker, limit=5)) == 1
     (listed,) = api.get("limits").body["limits"]
     assert listed == {"scope": "queue", "name": queue, "size": 1, "taken": 1, "explicit": True}
     assert api("PUT", f"limits/queue/{queue}", {"size": 4}).body["size"] == 4

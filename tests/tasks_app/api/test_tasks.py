@@ -7,7 +7,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import AttemptReport, fail_attempt
 from tasks_app.models import Task, TaskEvent
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
@@ -38,7 +40,7 @@ def test_a_list_holds_the_guides_fields_and_leaves_heavy_ones_out(api):
 
 def test_a_list_gives_results_when_they_are_asked_for(api, worker):
     spawn_note()
-    worker_calls.complete(claim_one(worker), {"caltables": ["a"]}, REPORT)
+    complete_task(claim_one(worker), {"caltables": ["a"]}, REPORT)
     (task,) = api.get("tasks?fields=task_name,result,duration_sec").body["tasks"]
     assert set(task) == {"task_name", "result", "duration_sec"}
     assert task["result"] == {"caltables": ["a"]}
@@ -47,7 +49,7 @@ def test_a_list_gives_results_when_they_are_asked_for(api, worker):
 
 def test_a_failed_task_is_listed_with_the_first_line_of_its_error(api, worker):
     spawn_note()
-    worker_calls.fail(claim_one(worker), "invalid", "no such file\nTraceback", REPORT)
+    fail_attempt(claim_one(worker), "invalid", "no such file\nTraceback", REPORT)
     (task,) = api.get("tasks?status=failed").body["tasks"]
     assert (task["error_summary"], task["failure_class"]) == ("no such file", "invalid")
 
@@ -201,7 +203,7 @@ def test_delete_asks_for_the_end_of_a_claimed_task(api, worker):
 
 def test_delete_of_a_finished_task_is_a_conflict_that_names_its_status(api, worker):
     task = spawn_note()
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     response = api.delete(f"tasks/{task.task_id}")
     assert response.status_code == 409
     assert (response.body["code"], response.body["current_status"]) == ("invalid_transition", "completed")
@@ -217,14 +219,14 @@ def test_priority_is_changed_with_the_guides_body(api):
 def test_retry_returns_a_failed_task_and_refuses_a_pending_one(api, worker):
     task = spawn_note()
     assert api.post(f"tasks/{task.task_id}/retry").status_code == 409
-    worker_calls.fail(claim_one(worker), "invalid", "no such file", REPORT)
+    fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
     response = api.post(f"tasks/{task.task_id}/retry", {"reason": "file is back"})
     assert (response.status_code, response.body["status"]) == (200, "pending")
 
 
 def test_events_and_attempts_tell_the_tasks_story(api, worker):
     task = spawn_note()
-    worker_calls.fail(claim_one(worker), "error", "boom", worker_calls.AttemptReport(traceback="Trace", exit_code=1))
+    fail_attempt(claim_one(worker), "error", "boom", AttemptReport(traceback="Trace", exit_code=1))
     events = api.get(f"tasks/{task.task_id}/events").body["events"]
     assert [event["event_type"] for event in events] == ["spawned", "claimed", "retrying"]
     (attempt,) = api.get(f"tasks/{task.task_id}/attempts").body["attempts"]
@@ -244,7 +246,7 @@ def test_an_unknown_task_is_not_found(api, path):
 def test_the_number_of_queries_does_not_grow_with_the_list(api, worker, django_assert_num_queries):
     for _ in range(20):
         spawn_note()
-    worker_calls.claim(worker, limit=20)
+    claim_tasks(worker, limit=20)
     api.get("queues")  # notes that the key was used
     with CaptureQueriesContext(connection) as captured:
         assert len(api.get("tasks?limit=2").body["tasks"]) == 2

@@ -6,8 +6,10 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from tasks_app.engine import worker_calls
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.lease import report_progress
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import LostClaim
 from tasks_app.feed import feed
@@ -27,7 +29,7 @@ def event_ids() -> list[int]:
 
 
 def claim_and_complete() -> None:
-    worker_calls.complete(claim_one(make_worker()), {"caltables": ["a"]}, REPORT)
+    complete_task(claim_one(make_worker()), {"caltables": ["a"]}, REPORT)
 
 
 async def test_spawn_claim_and_completion_arrive_in_the_guides_shape():
@@ -57,7 +59,7 @@ async def test_cancelling_tells_first_the_request_and_then_the_end():
     def story() -> None:
         claim = claim_one(make_worker())
         cancel(claim.task_id, actor="user:olga")
-        worker_calls.fail(claim, "cancelled", "stopped", REPORT)
+        fail_attempt(claim, "cancelled", "stopped", REPORT)
 
     async with listening() as listener:
         await in_thread(spawn_note)()
@@ -70,7 +72,7 @@ async def test_cancelling_tells_first_the_request_and_then_the_end():
 
 async def test_progress_is_a_message_of_its_own_and_no_change_of_status():
     def progress() -> None:
-        worker_calls.report_progress(claim_one(make_worker()), fraction=0.5, message="gridding")
+        report_progress(claim_one(make_worker()), fraction=0.5, message="gridding")
 
     await in_thread(spawn_note)()
     async with listening() as listener:
@@ -87,9 +89,9 @@ async def test_progress_is_a_message_of_its_own_and_no_change_of_status():
 async def test_a_refused_write_is_no_update_of_the_task():
     def refused() -> None:
         claim = claim_one(make_worker())
-        worker_calls.complete(claim, {}, REPORT)
+        complete_task(claim, {}, REPORT)
         with pytest.raises(LostClaim):
-            worker_calls.complete(claim, {}, REPORT)
+            complete_task(claim, {}, REPORT)
         spawn_note()
 
     await in_thread(spawn_note)()
@@ -110,7 +112,7 @@ async def test_since_replays_exactly_what_was_missed():
 
 
 async def test_since_zero_replays_more_than_one_page():
-    many = [SpawnRequest(task_name="note", params={"text": "a"}) for _ in range(1203)]
+    many = [TaskOptions(task_name="note", params={"text": "a"}) for _ in range(1203)]
     await in_thread(spawn_many)(many, actor="user:test")
     async with listening("since=0") as listener:
         told = await listener.updates(1203, timeout=20)

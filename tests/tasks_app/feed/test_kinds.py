@@ -11,8 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import transaction
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.complete import complete_task
 from tasks_app.engine.events import Change, announce
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.lease import report_progress
 from tasks_app.models import Run, TaskEvent
 from tasks_app.operations.pause import pause
 from tasks_app.operations.reprioritize import reprioritize
@@ -77,16 +80,16 @@ async def test_other_events_of_no_task_are_not_told():
         assert (await listener.next())["type"] == "task_update"
 
 
-def claim_and_progress(*fractions: float) -> worker_calls.Claim:
+def claim_and_progress(*fractions: float) -> Claim:
     claim = claim_one(make_worker())
     for fraction in fractions:
-        worker_calls.report_progress(claim, fraction=fraction, message=f"at {fraction}")
+        report_progress(claim, fraction=fraction, message=f"at {fraction}")
     return claim
 
 
 async def test_the_kinds_can_be_chosen(live_environment):
     def story() -> None:
-        worker_calls.complete(claim_and_progress(0.5), {}, REPORT)
+        complete_task(claim_and_progress(0.5), {}, REPORT)
 
     await in_thread(spawn_note)()
     with serving(live_environment) as port:
@@ -161,7 +164,7 @@ async def test_changes_of_status_are_all_told_however_many_there_are(live_enviro
     def loop() -> None:
         worker = make_worker()
         for _ in range(8):
-            worker_calls.fail(claim_one(worker), "drained", "the worker stops", REPORT)
+            fail_attempt(claim_one(worker), "drained", "the worker stops", REPORT)
 
     task = await in_thread(spawn_note)()
     with serving(live_environment) as port:

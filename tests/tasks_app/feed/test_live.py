@@ -14,7 +14,7 @@ import websockets
 from django.conf import settings
 from django.db import connection, transaction
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.complete import complete_task
 from tasks_app.engine.event_window import NAMESPACE
 from tasks_app.engine.notify import Publisher
 from tasks_app.models import TaskEvent
@@ -31,7 +31,7 @@ WRITERS = 6
 async def test_a_real_web_process_sends_what_other_processes_commit(live_environment):
     def story() -> None:
         spawn_note()
-        worker_calls.complete(claim_one(make_worker()), {"ok": True}, REPORT)
+        complete_task(claim_one(make_worker()), {"ok": True}, REPORT)
 
     with serving(live_environment) as port:
         address = f"ws://127.0.0.1:{port}/ws/status"

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import TaskEvent
 from tests.daphne_server import CHECKOUT, serving
@@ -20,7 +20,7 @@ CLIENTS, EVENTS, PATIENCE_SEC = 200, 2_000, 150
 
 @pytest.mark.realtime
 def test_each_of_200_clients_hears_each_of_2000_events_in_order(live_environment):
-    request = SpawnRequest(task_name="note", params={"text": "a"})
+    request = TaskOptions(task_name="note", params={"text": "a"})
     with serving(live_environment) as port:
         arguments = [str(number) for number in (port, CLIENTS, EVENTS, PATIENCE_SEC)]
         argv = [sys.executable, "-m", "absurd_project.benchmark.feed_clients", *arguments]

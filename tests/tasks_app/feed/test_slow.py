@@ -11,7 +11,7 @@ import psutil
 import pytest
 from django.db import transaction
 
-from tasks_app.engine import event_window
+from tasks_app.engine.events import Change, announce
 from tasks_app.feed import connection
 from tasks_app.models import TaskEvent
 from tests.daphne_server import serving
@@ -27,10 +27,10 @@ def write_much(count: int = EVENTS) -> int:
     """Commit many large events and return the number of the last one."""
     for _ in range(0, count, 500):
         with transaction.atomic():
-            event_window.enter()
+            announce(Change(event_type="worker_changed", actor="worker:w"))
             detail = {"worker": {"worker_id": "w", "blob": "x" * BLOB_BYTES}}
             TaskEvent.objects.bulk_create(
-                TaskEvent(event_type="worker_changed", actor="worker:w", detail=detail) for _ in range(500)
+                TaskEvent(event_type="worker_changed", actor="worker:w", detail=detail) for _ in range(499)
             )
     return int(TaskEvent.objects.latest("id").pk)
 

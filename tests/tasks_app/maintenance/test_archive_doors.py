@@ -16,8 +16,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from absurd_project import env
-from tasks_app.engine import archive, worker_calls
-from tasks_app.engine.options import Binding
+from tasks_app.engine import archive
+from tasks_app.engine.bindings import Binding
+from tasks_app.engine.complete import complete_task
 from tasks_app.errors import IdempotencyConflict
 from tasks_app.maintenance import retention
 from tasks_app.maintenance.archiving import RetentionSweep
@@ -82,7 +83,7 @@ def test_verbs_on_an_archived_task_say_to_respawn_it(api):
 def test_a_repeated_key_finds_the_archived_task(api):
     with days_ago(20):
         spawn_note(idempotency_key="tile-7", priority=20)
-        worker_calls.complete(claim_one(make_worker()), {}, REPORT)
+        complete_task(claim_one(make_worker()), {}, REPORT)
     task = Task.objects.get()
     prune(POLICY.narrowed(older_than_days=19), actor="user:test")
     again = spawn_note(idempotency_key="tile-7", priority=20)
@@ -168,7 +169,7 @@ def test_what_an_unfinished_task_waits_for_is_not_forgotten():
     spawn_note(depends_on=[parent.task_id])
     Task.objects.update(joined_at=None)
     assert retention.purge_archive(POLICY, 100).tasks == 0
-    worker_calls.complete(claim_one(make_worker()), {}, REPORT)
+    complete_task(claim_one(make_worker()), {}, REPORT)
     assert retention.purge_archive(POLICY, 100).tasks == 1
 
 
@@ -303,6 +304,6 @@ async def test_a_listener_is_told_when_what_it_has_not_read_yet_is_archived():
 @transaction.atomic
 def complete_and_archive_at_once() -> None:
     spawn_note()
-    worker_calls.complete(claim_one(make_worker()), {}, REPORT)
+    complete_task(claim_one(make_worker()), {}, REPORT)
     Task.objects.update(completed_at=clock.now() - timedelta(days=40))
     archive_all()

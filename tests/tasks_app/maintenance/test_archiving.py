@@ -10,7 +10,11 @@ from uuid import uuid4
 import pytest
 from django.db import connection, transaction
 
-from tasks_app.engine import archive, worker_calls
+from tasks_app.engine import archive
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import AttemptReport, fail_attempt
+from tasks_app.engine.lease import report_progress
 from tasks_app.errors import TaskArchived
 from tasks_app.maintenance import archiving
 from tasks_app.maintenance.archiving import RetentionSweep, archive_batch
@@ -61,14 +65,12 @@ def test_everything_comes_back_as_it_was():
     worker = make_worker(label="worker-7", host="corr-1")
     with days_ago(40):
         spawn_note(run=run, stage="calibration-solve", params={"text": 'é " \\ \u2028', "copies": 3}, max_retries=5)
-        worker_calls.fail(
-            claim_one(worker), "error", "boom", worker_calls.AttemptReport(cpu_sec=0.1, peak_rss_bytes=2**40)
-        )
+        fail_attempt(claim_one(worker), "error", "boom", AttemptReport(cpu_sec=0.1, peak_rss_bytes=2**40))
         Task.objects.update(hold=0)
         claim = claim_one(worker)
-        worker_calls.report_progress(claim, fraction=1 / 3, message="a third")
+        report_progress(claim, fraction=1 / 3, message="a third")
         result = {"none": None, "deep": [{"x": 0.1 + 0.2}, 2**53 + 1, ""], "flux_jy": 1e-300}
-        worker_calls.complete(claim, result, worker_calls.AttemptReport(log_tail="line\n", exit_code=0))
+        complete_task(claim, result, AttemptReport(log_tail="line\n", exit_code=0))
     task = Task.objects.select_related("worker", "run").get()
     Task.objects.filter(pk=task.pk).update(
         claimed_at="2024-02-29T12:00:00.000001Z",
@@ -135,7 +137,7 @@ def test_a_run_stays_until_its_last_task_is_finished_and_old():
         claim = claim_one(make_worker())
     assert not do_prune()
     with days_ago(29):
-        worker_calls.complete(claim, {}, REPORT)
+        complete_task(claim, {}, REPORT)
     assert not do_prune()
     assert do_prune(older_than_days=28).total() == 2
 
@@ -165,7 +167,7 @@ def test_a_task_stays_while_an_unfinished_task_depends_on_it():
     parent = completed(60)
     child = spawn_note(depends_on=[parent.task_id])
     assert not do_prune()
-    worker_calls.complete(claim_one(make_worker()), {}, REPORT)
+    complete_task(claim_one(make_worker()), {}, REPORT)
     assert do_prune().total() == 1
     assert (is_archived(parent), is_archived(child)) == (True, False)
     assert TaskDependency.objects.count() == 1
@@ -184,8 +186,8 @@ def test_only_the_named_queue_is_pruned_and_runs_across_queues_stay():
     here = completed(60)
     with days_ago(60):
         there = [spawn_note(queue_name="other"), spawn_note(queue_name="other", run=run)]
-        for claim in worker_calls.claim(make_worker(queues=["other"]), limit=2):
-            worker_calls.complete(claim, {}, REPORT)
+        for claim in claim_tasks(make_worker(queues=["other"]), limit=2):
+            complete_task(claim, {}, REPORT)
     completed(60, run=run)
     assert do_prune(queue_name="other") == {("other", "completed"): 1}
     assert [is_archived(task) for task in (here, *there)] == [False, True, False]
@@ -291,7 +293,7 @@ def test_neither_claims_nor_spawns_wait_for_an_open_prune():
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = '3s'")
         claim = claim_one(worker)
-        worker_calls.complete(claim, {}, REPORT)
+        complete_task(claim, {}, REPORT)
         spawn_note()
         return claim.attempt, Task.objects.get(task_id=claim.task_id).status
 
@@ -341,9 +343,9 @@ def test_reports_of_progress_are_forgotten_after_a_day_and_nothing_else_is():
     worker = make_worker()
     with days_ago(2):
         spawn_note()
-        worker_calls.report_progress(claim_one(worker), fraction=0.1, message="old")
+        report_progress(claim_one(worker), fraction=0.1, message="old")
     spawn_note()
-    worker_calls.report_progress(claim_one(worker), fraction=0.2, message="young")
+    report_progress(claim_one(worker), fraction=0.2, message="young")
     before = set(TaskEvent.objects.exclude(event_type="progress").values_list("id", flat=True))
     RetentionSweep().sweep()
     left = TaskEvent.objects.filter(event_type="progress")

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.complete import complete_task
 from tasks_app.maintenance import sweeps
 from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.models import Hold, Task
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 def test_a_hold_that_outlived_its_reason_is_released(worker):
     parent = spawn_note()
     child = spawn_note(depends_on=[parent.task_id])
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     Task.objects.filter(pk=child.pk).update(hold=Hold.DEPENDENCY)
     Sweeper().sweep()
     child.refresh_from_db()

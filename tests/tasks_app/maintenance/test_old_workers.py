@@ -6,7 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app.engine import archive, worker_calls
+from tasks_app.engine import archive
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.models import Attempt, Worker
 from tasks_app.operations.prune import preview, prune
@@ -47,8 +49,8 @@ def test_one_that_a_task_or_an_attempt_names_stays_until_these_are_archived():
     make_worker(label="up")
     with days_ago(40):
         done, again = spawn_note(), spawn_note()
-        worker_calls.complete(claim_one(worker), {}, REPORT)
-        worker_calls.fail(claim_one(twice), "error", "boom", REPORT)
+        complete_task(claim_one(worker), {}, REPORT)
+        fail_attempt(claim_one(twice), "error", "boom", REPORT)
     assert forget() == 0
     assert labels() == {"worker-1", "worker-2", "up"}
     # The first one's task has gone to the archive by now, and tells by itself who ran it.

@@ -8,7 +8,7 @@ import json
 import pytest
 from django.core.management import CommandError, call_command
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
 from tasks_app.errors import ParamsInvalid
 from tasks_app.models import TaskEvent
 from tasks_app.operations.freeze import current
@@ -35,12 +35,12 @@ def test_freezing_stops_claims_until_thawed(worker):
     spawn_note(), spawn_note()
     claim_one(worker)
     assert "1 claimed tasks go on" in says("absurd_freeze", "--reason", "disk is full", "--yes")
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
     event = TaskEvent.objects.get(event_type="frozen")
     assert event.reason == "disk is full" and event.actor.startswith("cli:")
     assert "disk is full" in says("absurd_thaw", "--reason", "cleaned up")
     assert TaskEvent.objects.get(event_type="thawed").reason == "cleaned up"
-    assert len(worker_calls.claim(worker, limit=1)) == 1
+    assert len(claim_tasks(worker, limit=1)) == 1
 
 
 def test_both_write_json():

@@ -12,7 +12,8 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Freeze, Task, TaskEvent, Worker
 from tasks_app.operations.freeze import current
 from tasks_app.postgresql import clock
@@ -229,7 +230,7 @@ def test_the_emergency_stop_says_what_it_will_do_and_does_no_more(worker, monkey
     types(monkeypatch, "STOP")
     assert says("absurd_emergency_stop", "--reason", "disk is full").endswith("everything is frozen\n")
     assert (current().reason, Task.objects.filter(status="cancelled").count()) == ("disk is full", 0)
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
     event = TaskEvent.objects.get(event_type="emergency_stop")
     assert event.actor.startswith("cli:") and event.reason == "disk is full"
 
@@ -244,7 +245,7 @@ def test_pressed_again_it_stops_more_and_the_recovery_brings_back_what_it_took(w
     )["done"]
     assert (done["pending"], done["running"], done["workers"], done["refused"]) == (1, 1, 1, 0)
     assert Worker.objects.get().ordered == "drain"
-    worker_calls.fail(claim, "cancelled", "stopped", REPORT)
+    fail_attempt(claim, "cancelled", "stopped", REPORT)
     running.refresh_from_db()
     assert running.status == "cancelled"
     plan = says("absurd_emergency_recover", "--retry-cancelled", "--dry-run")

@@ -16,7 +16,8 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from tasks_app.engine.spawn import SpawnRequest, spawn
+from tasks_app.engine.options import TaskOptions
+from tasks_app.engine.spawn import spawn
 from tasks_app.management.output import PrintingCommand, SafeOutput
 from tasks_app.management.printing import SafeConsole, table
 from tasks_app.models import Task, Worker
@@ -101,7 +102,7 @@ def test_a_stream_that_the_caller_gives_is_made_safe_too():
 def hostile_rows(transactional_db: None) -> Task:
     """A failed task, a run, a worker and more whose texts came from an enemy."""
     trap = TRAP.replace("\udcff", "")
-    task = spawn(SpawnRequest(task_name="echo", params={"value": trap}), actor=trap)
+    task = spawn(TaskOptions(task_name="echo", params={"value": trap}), actor=trap)
     Task.objects.filter(pk=task.pk).update(
         status="failed", failure_class="error", error=trap, completed_at=task.created_at, progress_message=trap
     )

@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.lease import start_attempt
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.postgresql import clock
 from tasks_app.testing import make_task, make_worker
@@ -70,7 +71,7 @@ def test_list_takes_the_apis_conditions_and_refuses_by_the_options_name(worker):
 
 def test_show_tells_facts_attempts_and_events(worker):
     task = spawn_note()
-    worker_calls.fail(claim_one(worker), "error", "first try\nat line 3", REPORT)
+    fail_attempt(claim_one(worker), "error", "first try\nat line 3", REPORT)
     text = says("absurd_tasks", "show", str(task.task_id)[:8])
     assert text.startswith(f"note {task.task_id}\n")
     for part in ("status      retrying", '{"text": "hello"}', "1  error", "worker-1@test", "spawned", "user:test"):
@@ -107,7 +108,7 @@ def test_logs_come_from_the_file_or_else_from_the_database(worker, tmp_path, cap
     claim = claim_one(worker)
     log = tmp_path / "1.log"
     log.write_text("".join(f"line {n}\n" for n in range(1, 1001)))
-    worker_calls.start_attempt(claim, directory="", log_path=str(log))
+    start_attempt(claim, directory="", log_path=str(log))
     assert says("absurd_tasks", "logs", task.task_id, "--lines", 2) == "line 999\nline 1000\n"
     Attempt.objects.update(log_path="/nowhere/1.log", log_tail="the tail")
     assert says("absurd_tasks", "logs", task.task_id) == "the tail\n"

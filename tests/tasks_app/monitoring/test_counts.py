@@ -10,7 +10,9 @@ from collections import Counter
 import pytest
 from django.db import connection, transaction
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.errors import AbsurdError
 from tasks_app.models import CountDelta, QueueCount, Task, TaskStatus
 from tasks_app.monitoring import queues
@@ -37,7 +39,7 @@ def folded() -> dict[tuple[str, str], int]:
 def test_folding_changes_no_count_and_leaves_nothing_to_fold(worker):
     for queue in ("dsa110-pipeline", "dsa110-pipeline", "other"):
         spawn_note(queue_name=queue)
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     before = counted()
     assert before == recount() == {
         ("dsa110-pipeline", "pending"): 1, ("dsa110-pipeline", "completed"): 1, ("other", "pending"): 1,
@@ -89,14 +91,14 @@ def work_at_random(seed: int, until: float) -> None:
     def step() -> None:
         for _ in range(dice.randint(1, 3)):
             spawn_note(queue_name=dice.choice(QUEUES), max_retries=dice.randint(0, 1))
-        for claim in worker_calls.claim(worker, limit=dice.randint(1, 4)):
+        for claim in claim_tasks(worker, limit=dice.randint(1, 4)):
             match dice.choice(["complete", "fail", "invalid", "cancel", "hold", "hold"]):
                 case "complete":
-                    worker_calls.complete(claim, {}, REPORT)
+                    complete_task(claim, {}, REPORT)
                 case "fail":
-                    worker_calls.fail(claim, "error", "no luck", REPORT)
+                    fail_attempt(claim, "error", "no luck", REPORT)
                 case "invalid":
-                    worker_calls.fail(claim, "invalid", "never", REPORT)
+                    fail_attempt(claim, "invalid", "never", REPORT)
                 case "cancel":
                     cancel(claim.task_id, actor="user:test")
         finished = Task.objects.filter(status="completed").order_by("id").select_for_update(skip_locked=True)

@@ -9,7 +9,9 @@ from datetime import timedelta
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.errors import LostClaim
 from tasks_app.models import Freeze, Queue, Worker
 from tasks_app.monitoring import metrics
 from tasks_app.monitoring.metrics import CachedValue
@@ -62,10 +64,10 @@ def test_figures_are_those_of_the_rows(api, worker):
     for _ in range(3):
         spawn_note()
     claim = claim_one(worker)
-    worker_calls.complete(claim, {}, REPORT)
-    with pytest.raises(worker_calls.LostClaim):
-        worker_calls.complete(claim, {}, REPORT)
-    worker_calls.fail(claim_one(worker), "invalid", "no", REPORT)
+    complete_task(claim, {}, REPORT)
+    with pytest.raises(LostClaim):
+        complete_task(claim, {}, REPORT)
+    fail_attempt(claim_one(worker), "invalid", "no", REPORT)
     claim_one(worker)
     stopped = make_worker(label="worker-2")
     Worker.objects.filter(pk=stopped.pk).update(stopped_at=clock.now())
@@ -91,7 +93,7 @@ def test_figures_are_those_of_the_rows(api, worker):
 def test_prometheus_reads_the_same_figures(api, worker, path, accept):
     for _ in range(2):
         spawn_note()
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     Queue.objects.update(paused_at=clock.now() - timedelta(minutes=1))
     Freeze.objects.create(frozen_by="user:test", reason="storm")
     response = api.get(path, Accept=accept)

@@ -8,7 +8,9 @@ from statistics import quantiles
 import pytest
 from django.db import connection
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.errors import LostClaim
 from tasks_app.models import Task
 from tasks_app.monitoring import queues, rates
 from tasks_app.operations.cancel import cancel
@@ -57,7 +59,7 @@ def test_throughput_wait_and_run_time_are_those_of_the_rows(noon, worker):
         noon(start + n)
         claim = claim_one(worker)
         noon(start + n + 2 * n + 1)
-        worker_calls.complete(claim, {}, REPORT)
+        complete_task(claim, {}, REPORT)
         waits.append(float(n))
         runs.append(2.0 * n + 1)
     noon(1958.0)  # the last one was completed a second ago
@@ -78,14 +80,14 @@ def test_waiting_counts_from_when_only_the_queue_kept_the_task(noon, worker):
     parent = spawn_note()
     child = spawn_note(depends_on=[parent.task_id])
     noon(50)
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     noon(53)
     claim = claim_one(worker)
     assert claim.task_id == child.task_id
     noon(60)
-    worker_calls.fail(claim, "drained", "stopping", REPORT)
+    fail_attempt(claim, "drained", "stopping", REPORT)
     noon(64)
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     Task.objects.filter(pk=parent.pk).delete()
     assert rates.finished().by_task_name["note"].wait_sec.p50 == 4.0
 
@@ -93,12 +95,12 @@ def test_waiting_counts_from_when_only_the_queue_kept_the_task(noon, worker):
 def test_failures_retries_and_cancellations_are_told_apart(noon, worker):
     for _ in range(3):
         spawn_note(max_retries=0)
-        worker_calls.complete(claim_one(worker), {}, REPORT)
+        complete_task(claim_one(worker), {}, REPORT)
     failed = spawn_note(max_retries=0)
-    worker_calls.fail(claim_one(worker), "error", "no", REPORT)
+    fail_attempt(claim_one(worker), "error", "no", REPORT)
     cancel(spawn_note().task_id, actor="user:test", reason="")
     tried_again = spawn_note(max_retries=1)
-    worker_calls.fail(claim_one(worker), "timeout", "slow", REPORT)
+    fail_attempt(claim_one(worker), "timeout", "slow", REPORT)
     figures, tried = rates.finished().by_task_name["note"], rates.attempts().by_task_name["note"]
     assert (figures.completed, figures.failed, figures.cancelled) == (3, 1, 1)
     assert (figures.failure_rate, tried.ended, tried.retried, tried.retry_rate) == (0.25, 5, 1, 0.2)
@@ -111,16 +113,16 @@ def test_failures_retries_and_cancellations_are_told_apart(noon, worker):
 def test_refused_late_writes_are_counted(worker):
     spawn_note()
     claim = claim_one(worker)
-    worker_calls.complete(claim, {}, REPORT)
+    complete_task(claim, {}, REPORT)
     for _ in range(2):
-        with pytest.raises(worker_calls.LostClaim):
-            worker_calls.complete(claim, {}, REPORT)
+        with pytest.raises(LostClaim):
+            complete_task(claim, {}, REPORT)
     assert rates.refused().rows == 2
 
 
 def test_what_ended_more_than_a_day_ago_is_out_of_the_window(noon, worker):
     spawn_note()
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     noon(rates.WINDOW_SEC - 1)
     assert (rates.finished().rows, rates.attempts().rows) == (1, 1)
     noon(rates.WINDOW_SEC + 1)
@@ -132,7 +134,7 @@ def test_when_rows_run_out_the_rate_is_over_the_time_they_span(noon, worker, mon
     for n in range(10):
         noon(5.0 * n)
         spawn_note()
-        worker_calls.complete(claim_one(worker), {}, REPORT)
+        complete_task(claim_one(worker), {}, REPORT)
     noon(50.0)
     finished = rates.finished()
     assert (finished.rows, finished.over_sec) == (4, 20.0)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tasks_app.engine import worker_calls
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Task
 from tasks_app.operations import bulk
@@ -24,7 +25,7 @@ MOST_A_CHUNK = 20
 
 def spawned(number: int, **options: Any) -> list[Task]:
     return spawn_many(
-        [SpawnRequest(task_name="note", params={"text": "a"}, **options) for _ in range(number)], actor="user:test"
+        [NewTask.of(task_name="note", params={"text": "a"}, **options) for _ in range(number)], actor="user:test"
     )
 
 
@@ -37,14 +38,14 @@ def with_children(number: int) -> list[Task]:
 
 def claimed(number: int) -> list[Task]:
     tasks = spawned(number)
-    assert len(worker_calls.claim(make_worker(), limit=number)) == number
+    assert len(claim_tasks(make_worker(), limit=number)) == number
     return tasks
 
 
 def failed(number: int) -> list[Task]:
     tasks = spawned(number, max_retries=0)
-    for claim in worker_calls.claim(make_worker(), limit=number):
-        worker_calls.fail(claim, "error", "boom", REPORT)
+    for claim in claim_tasks(make_worker(), limit=number):
+        fail_attempt(claim, "error", "boom", REPORT)
     return tasks
 
 

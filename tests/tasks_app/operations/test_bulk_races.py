@@ -11,7 +11,9 @@ from uuid import UUID
 import pytest
 from django.db import connection, transaction
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import Claim, claim_tasks
+from tasks_app.engine.complete import Completion, complete_tasks
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.errors import AbsurdError
 from tasks_app.maintenance import sweeps
 from tasks_app.models import Task, TaskEvent
@@ -97,7 +99,7 @@ def test_a_chunk_in_a_circle_gives_up_before_the_server_ends_anybody():
     ]
 
 
-def mixture() -> tuple[list[Task], list[worker_calls.Claim]]:
+def mixture() -> tuple[list[Task], list[Claim]]:
     """Claimed tasks with children between them, so that rows are wanted in every order."""
     worker = make_worker()
     tasks: list[Task] = []
@@ -105,16 +107,16 @@ def mixture() -> tuple[list[Task], list[worker_calls.Claim]]:
         parents = [spawn_note(), spawn_note()]
         tasks += parents
         tasks += [spawn_note(depends_on=[each.task_id for each in tasks[-4:]]) for _ in range(2)]
-    return tasks, worker_calls.claim(worker, limit=6)
+    return tasks, claim_tasks(worker, limit=6)
 
 
-def completing(claims: list[worker_calls.Claim]) -> None:
-    worker_calls.complete_many([worker_calls.Completion(claim=claim, result={}) for claim in claims])
+def completing(claims: list[Claim]) -> None:
+    complete_tasks([Completion(claim=claim, result={}) for claim in claims])
 
 
-def failing(claims: list[worker_calls.Claim]) -> None:
+def failing(claims: list[Claim]) -> None:
     for claim in claims:
-        worker_calls.fail(claim, "invalid", "boom", REPORT)
+        fail_attempt(claim, "invalid", "boom", REPORT)
 
 
 BULKS: dict[str, Callable[[list[UUID]], object]] = {
@@ -137,7 +139,7 @@ def test_a_bulk_of_everything_beside_another_and_beside_workers(name, end, monke
             lambda i=ids: carry_out(bulk.CANCEL, i[::-1]),
             lambda c=claims: end(c[::2]),
             lambda c=claims: end(c[1::2]),
-            lambda: worker_calls.claim(make_worker(), limit=4),
+            lambda: claim_tasks(make_worker(), limit=4),
         )
         unexpected = [each for each in outcomes if isinstance(each, Exception) and not isinstance(each, AbsurdError)]
         assert unexpected == []

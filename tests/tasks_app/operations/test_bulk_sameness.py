@@ -15,8 +15,11 @@ from django.db.models import Max
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks_app.engine import worker_calls
-from tasks_app.engine.options import Join, SpawnRequest
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.new_task import NewTask
+from tasks_app.engine.options import Join
 from tasks_app.engine.spawn import spawn
 from tasks_app.errors import AbsurdError
 from tasks_app.models import Attempt, LimitSlot, Run, Task, TaskEvent, Worker
@@ -77,7 +80,7 @@ def spawn_one(chance: random.Random, made: list[UUID], run: Run) -> UUID:
     join = None
     if parents and chance.random() < 0.4:
         join = Join(quorum=chance.randint(1, len(parents)), deadline_sec=chance.choice([None, 900.0]))
-    request = SpawnRequest(
+    request = NewTask.of(
         task_name="note",
         params={"text": "a"},
         priority=chance.randint(1, 20),
@@ -92,12 +95,12 @@ def spawn_one(chance: random.Random, made: list[UUID], run: Run) -> UUID:
 
 
 def work(chance: random.Random, worker: Worker) -> None:
-    for claim in worker_calls.claim(worker, limit=2):
+    for claim in claim_tasks(worker, limit=2):
         end = chance.choice(["", "", "completed", "error", "invalid", "invalid", "killed", "memory"])
         if end == "completed":
-            worker_calls.complete(claim, {"text": "done"}, REPORT)
+            complete_task(claim, {"text": "done"}, REPORT)
         elif end:
-            worker_calls.fail(claim, end, f"it was {end}", REPORT)
+            fail_attempt(claim, end, f"it was {end}", REPORT)
 
 
 def end_one(chance: random.Random) -> None:

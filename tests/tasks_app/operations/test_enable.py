@@ -9,7 +9,10 @@ import sys
 import pytest
 from django.core.management import call_command
 
-from tasks_app.engine import system_state, worker_calls
+from tasks_app.engine import system_state
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import AttemptReport
 from tasks_app.errors import Disabled, ParamsInvalid
 from tasks_app.models import SystemState, Task, TaskEvent
 from tasks_app.monitoring import health
@@ -52,13 +55,13 @@ def test_disabled_nothing_is_claimed_and_what_runs_goes_on(worker):
     spawn_note(), spawn_note()
     running = claim_one(worker)
     disable(actor="user:ann", reason="storm")
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
     with pytest.raises(Disabled, match=r"disabled by user:ann since .* \(storm\): run manage.py absurd_enable"):
         spawn_note()
-    worker_calls.complete(running, {}, worker_calls.AttemptReport())
+    complete_task(running, {}, AttemptReport())
     assert Task.objects.filter(status="completed").count() == 1
     enable(actor="user:ann")
-    assert len(worker_calls.claim(worker, limit=1)) == 1
+    assert len(claim_tasks(worker, limit=1)) == 1
     assert list(TaskEvent.objects.filter(task_id=None).values_list("event_type", "actor", "reason")) == [
         ("disabled", "user:ann", "storm"),
         ("enabled", "user:ann", ""),

@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app.engine import worker_calls
-from tasks_app.engine.options import Binding
+from tasks_app.engine.bindings import Binding
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.lease import renew_leases
 from tasks_app.errors import AlreadyFrozen, InvalidTransition, LimitNotFound, LostClaim, NotFrozen, ParamsInvalid
 from tasks_app.models import LimitSlot, Task, TaskEvent
 from tasks_app.operations import freeze
@@ -31,13 +33,13 @@ def test_while_frozen_nothing_is_claimed_and_spawns_are_held(worker):
     elsewhere = make_worker(label="worker-2", queues=["other"])
     freeze.freeze(**BY)
     spawn_note(queue_name="other")
-    assert worker_calls.claim(worker, limit=5) == worker_calls.claim(elsewhere, limit=5) == []
+    assert claim_tasks(worker, limit=5) == claim_tasks(elsewhere, limit=5) == []
     assert (told("frozen").actor, told("frozen").reason) == ("user:alice", "disk is full")
     with pytest.raises(AlreadyFrozen, match=r"user:alice.*disk is full"):
         freeze.freeze(actor="user:bob", reason="me too")
     freeze.thaw(actor="user:bob")
     assert claim_one(worker).task_id == before.task_id
-    assert len(worker_calls.claim(elsewhere, limit=5)) == 1
+    assert len(claim_tasks(elsewhere, limit=5)) == 1
     with pytest.raises(NotFrozen):
         freeze.thaw(actor="user:bob")
 
@@ -46,8 +48,8 @@ def test_a_running_task_is_completed_while_frozen(worker):
     spawn_note()
     claim = claim_one(worker)
     freeze.freeze(**BY)
-    assert worker_calls.renew([claim]).held == {claim.task_id}
-    assert worker_calls.complete(claim, {}, REPORT).status == "completed"
+    assert renew_leases([claim]).held == {claim.task_id}
+    assert complete_task(claim, {}, REPORT).status == "completed"
 
 
 def test_pausing_and_resuming_are_told_as_events():
@@ -67,7 +69,7 @@ def test_a_stalled_claim_is_requeued_as_lost(worker):
     assert event_types(task) == ["spawned", "claimed", "retrying"]
     assert TaskEvent.objects.get(event_type="retrying").actor == "user:alice"
     with pytest.raises(LostClaim):
-        worker_calls.complete(claim, {}, REPORT)
+        complete_task(claim, {}, REPORT)
 
 
 def test_a_claim_whose_lease_holds_is_requeued_only_by_force(worker):
@@ -98,7 +100,7 @@ def test_a_respawned_task_is_a_changed_copy_that_stands_alone(worker):
     child = spawn_note(
         params={}, bindings={"text": Binding(task_id=parent.task_id, field="title")}, concurrency_key="a"
     )
-    worker_calls.complete(claim_one(worker), {"title": "from above"}, REPORT)
+    complete_task(claim_one(worker), {"title": "from above"}, REPORT)
     fresh = respawn(child.task_id, priority=15, **BY)
     assert (fresh.params, fresh.priority, fresh.concurrency_key) == ({"text": "from above"}, 15, "a")
     assert fresh.bindings == {}
@@ -113,16 +115,16 @@ def test_a_limit_counts_what_runs_already_shrinks_gently_and_goes(worker):
     for _ in range(4):
         spawn_note()
     set_limit("queue", "dsa110-pipeline", 2, **BY)
-    assert worker_calls.claim(worker, limit=5) == []
+    assert claim_tasks(worker, limit=5) == []
     for claim in claims[:2]:
-        worker_calls.complete(claim, {}, REPORT)
-    assert len(worker_calls.claim(worker, limit=5)) == 1
+        complete_task(claim, {}, REPORT)
+    assert len(claim_tasks(worker, limit=5)) == 1
     set_limit("queue", "dsa110-pipeline", 1, **BY)
-    worker_calls.complete(claims[2], {}, REPORT)
-    assert worker_calls.claim(worker, limit=5) == []
+    complete_task(claims[2], {}, REPORT)
+    assert claim_tasks(worker, limit=5) == []
     assert LimitSlot.objects.count() <= 2
     remove_limit("queue", "dsa110-pipeline", **BY)
-    assert len(worker_calls.claim(worker, limit=5)) == 3
+    assert len(claim_tasks(worker, limit=5)) == 3
     assert (told("limit_removed").reason, TaskEvent.objects.filter(event_type="limit_set").count()) == (
         "disk is full",
         2,
@@ -133,14 +135,14 @@ def test_a_key_whose_limit_is_removed_falls_back_to_one_at_a_time(worker):
     set_limit("key", "disk-a", 3, **BY)
     for _ in range(4):
         spawn_note(concurrency_key="disk-a")
-    claims = worker_calls.claim(worker, limit=5)
+    claims = claim_tasks(worker, limit=5)
     assert len(claims) == 3
     remove_limit("key", "disk-a", **BY)
     for claim in claims[:2]:
-        worker_calls.complete(claim, {}, REPORT)
-    assert worker_calls.claim(worker, limit=5) == []
-    worker_calls.complete(claims[2], {}, REPORT)
-    assert len(worker_calls.claim(worker, limit=5)) == 1
+        complete_task(claim, {}, REPORT)
+    assert claim_tasks(worker, limit=5) == []
+    complete_task(claims[2], {}, REPORT)
+    assert len(claim_tasks(worker, limit=5)) == 1
 
 
 @pytest.mark.parametrize(("scope", "name", "size"), [("host", "a", 1), ("key", " ", 1), ("key", "a", 0)])

@@ -5,8 +5,11 @@ from uuid import uuid4
 
 import pytest
 
-from tasks_app.engine import worker_calls
-from tasks_app.engine.options import Binding, SpawnRequest
+from tasks_app.engine.bindings import Binding
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.new_task import NewTask
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import Disabled, IdempotencyConflict, ParamsInvalid, UnknownTaskName
 from tasks_app.models import Queue, Task, TaskEvent
@@ -50,7 +53,7 @@ def test_it_refuses_options_out_of_range(options):
 
 def test_it_refuses_an_unknown_name_and_offers_the_nearest():
     with pytest.raises(UnknownTaskName, match="did you mean note"):
-        spawn_many([SpawnRequest(task_name="notes")], actor="user:test")
+        spawn_many([TaskOptions(task_name="notes")], actor="user:test")
 
 
 def test_it_refuses_everything_while_disabled(settings):
@@ -72,22 +75,22 @@ def test_the_same_key_with_other_content_is_a_conflict():
 
 
 def test_one_bad_request_of_many_spawns_nothing():
-    good = SpawnRequest(task_name="note", params={"text": "a"})
+    good = TaskOptions(task_name="note", params={"text": "a"})
     with pytest.raises(ParamsInvalid):
-        spawn_many([good, SpawnRequest(task_name="note", params={})], actor="user:test")
+        spawn_many([good, TaskOptions(task_name="note", params={})], actor="user:test")
     assert not Task.objects.exists()
 
 
 def test_a_task_for_later_is_not_claimed_now(worker):
     task = spawn_note(scheduled_at=clock.now() + timedelta(hours=1))
     assert task.display_status == "scheduled"
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
 
 
 def test_a_paused_queue_takes_tasks_and_gives_none(worker):
     spawn_note()
     pause("dsa110-pipeline", actor="user:test", reason="full disk")
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
     assert Queue.objects.get().pause_reason == "full disk"
     resume("dsa110-pipeline", actor="user:test")
     assert claim_one(worker).task_name == "note"
@@ -99,15 +102,15 @@ def test_a_child_waits_and_takes_its_param_from_the_parents_result(worker):
     assert child.display_status == "waiting"
     claim = claim_one(worker)
     assert claim.task_id == parent.task_id
-    assert worker_calls.claim(worker, limit=1) == []
-    worker_calls.complete(claim, {"title": "from above"}, REPORT)
+    assert claim_tasks(worker, limit=1) == []
+    complete_task(claim, {"title": "from above"}, REPORT)
     assert claim_one(worker).params == {"text": "from above"}
     assert event_types(child) == ["spawned", "released", "claimed"]
 
 
 def test_a_parent_that_has_completed_already_holds_nothing_back(worker):
     parent = spawn_note()
-    worker_calls.complete(claim_one(worker), {"title": "early"}, REPORT)
+    complete_task(claim_one(worker), {"title": "early"}, REPORT)
     assert spawn_note(depends_on=[parent.task_id]).hold == 0
 
 
@@ -119,8 +122,8 @@ def test_an_unknown_parent_is_refused():
 def test_a_chain_is_spawned_in_one_call():
     ids = [uuid4(), uuid4()]
     requests = [
-        SpawnRequest(task_name="note", params={"text": "a"}, task_id=ids[0]),
-        SpawnRequest(task_name="note", task_id=ids[1], bindings={"text": Binding(task_id=ids[0], field="text")}),
+        NewTask.of(task_name="note", params={"text": "a"}, task_id=ids[0]),
+        NewTask.of(task_name="note", task_id=ids[1], bindings={"text": Binding(task_id=ids[0], field="text")}),
     ]
     parent, child = spawn_many(requests, actor="user:test")
     assert (parent.hold, child.display_status) == (0, "waiting")

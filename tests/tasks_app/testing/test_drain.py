@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
 from tasks_app.errors import NotClaimable
 from tasks_app.models import Attempt, Limit, LimitSlot, Run, Task, TaskEvent, Worker
 from tasks_app.operations.pause import pause
@@ -204,7 +204,7 @@ def test_a_task_is_made_in_the_hands_of_a_worker_and_in_a_run():
     worker, run = make_worker(label="worker-7", queues=["q"]), make_run("nightly", label="tonight")
     task = make_task("kit", status="claimed", worker=worker, queue_name="q", run=run, stage="first")
     assert task.worker == worker and task.run == Run.objects.get(workflow="nightly")
-    assert worker_calls.claim(worker, limit=1) == []
+    assert claim_tasks(worker, limit=1) == []
 
 
 def test_a_status_that_the_policy_does_not_lead_to_is_refused():

@@ -6,7 +6,9 @@ from datetime import timedelta
 
 from django.db import connection
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import Claim, claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.options import Join
 from tasks_app.models import Run, Task, Worker
 from tasks_app.operations.runs import start
@@ -50,25 +52,25 @@ def begin(plan: RunPlan) -> Run:
     return start(plan, ACTOR)
 
 
-def claim_all(worker: Worker) -> dict[str, worker_calls.Claim]:
+def claim_all(worker: Worker) -> dict[str, Claim]:
     """Claim what there is; the claims by stage, the last of each."""
-    claims = worker_calls.claim(worker, limit=100)
+    claims = claim_tasks(worker, limit=100)
     stages = dict(Task.objects.values_list("task_id", "stage"))
     return {stages[claim.task_id]: claim for claim in claims}
 
 
-def finish(claim: worker_calls.Claim, title: str = "done") -> None:
-    worker_calls.complete(claim, {"title": title}, REPORT)
+def finish(claim: Claim, title: str = "done") -> None:
+    complete_task(claim, {"title": title}, REPORT)
 
 
-def break_(claim: worker_calls.Claim, failure_class: str = "invalid", message: str = "boom") -> None:
-    worker_calls.fail(claim, failure_class, message, REPORT)
+def break_(claim: Claim, failure_class: str = "invalid", message: str = "boom") -> None:
+    fail_attempt(claim, failure_class, message, REPORT)
 
 
 def finish_all(worker: Worker) -> list[str]:
     """Complete everything that can be claimed until nothing can; the stages in the order of their claims."""
     order = []
-    while claims := worker_calls.claim(worker, limit=100):
+    while claims := claim_tasks(worker, limit=100):
         for claim in claims:
             order.append(Task.objects.get(task_id=claim.task_id).stage)
             finish(claim)

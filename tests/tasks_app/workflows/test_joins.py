@@ -7,8 +7,12 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from tasks_app.engine import worker_calls
-from tasks_app.engine.options import Gather, Join, SpawnRequest
+from tasks_app.engine.bindings import Gather
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.new_task import NewTask
+from tasks_app.engine.options import Join
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import ParamsInvalid
 from tasks_app.maintenance.sweeper import Sweeper
@@ -34,7 +38,7 @@ def parents_and_child(n: int, join: Join | None) -> tuple[list[Task], Task]:
 
 def complete_next(worker, n: int = 1) -> None:
     for _ in range(n):
-        worker_calls.complete(claim_one(worker), {"title": "done"}, REPORT)
+        complete_task(claim_one(worker), {"title": "done"}, REPORT)
 
 
 def state(task: Task) -> str:
@@ -77,7 +81,7 @@ def test_a_quorum_reached_after_the_deadline_releases_at_that_moment(worker):
 
 def test_no_deadline_is_awaited_when_no_parent_is_still_to_come(worker):
     _, child = parents_and_child(3, Join(quorum=2, deadline_sec=1200))
-    worker_calls.fail(claim_one(worker), "cancelled", "on request", REPORT)
+    fail_attempt(claim_one(worker), "cancelled", "on request", REPORT)
     complete_next(worker, 2)
     assert state(child) == "pending"
 
@@ -86,9 +90,9 @@ def test_one_parent_failed_for_good_fails_only_what_cannot_do_without_it(worker)
     parents = [spawn_note() for _ in range(3)]
     ids = [parent.task_id for parent in parents]
     needs_all, needs_two = spawn_note(depends_on=ids), spawn_note(depends_on=ids, join=Join(quorum=2))
-    worker_calls.fail(claim_one(worker), "invalid", "no such file", REPORT)
+    fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
     assert (state(needs_all), state(needs_two)) == ("failed", "waiting")
-    worker_calls.fail(claim_one(worker), "invalid", "no such file either", REPORT)
+    fail_attempt(claim_one(worker), "invalid", "no such file either", REPORT)
     assert state(needs_two) == "failed"
     retry(parents[1].task_id, actor="user:test")
     retry(parents[0].task_id, actor="user:test")
@@ -97,18 +101,18 @@ def test_one_parent_failed_for_good_fails_only_what_cannot_do_without_it(worker)
 
 def test_a_task_once_released_is_not_held_back_by_a_retried_parent(worker):
     parents, child = parents_and_child(2, Join(quorum=1))
-    worker_calls.fail(claim_one(worker), "invalid", "no such file", REPORT)
+    fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
     complete_next(worker)
     retry(parents[0].task_id, actor="user:test")
     assert state(child) == "pending"
-    claims = worker_calls.claim(worker, limit=2)
+    claims = claim_tasks(worker, limit=2)
     assert child.task_id in {claim.task_id for claim in claims}
 
 
 def test_a_failed_parent_leaves_its_children_waiting_and_its_retry_lets_them_go_on(worker):
     parent = spawn_note(max_retries=0)
     child = spawn_note(depends_on=[parent.task_id])
-    worker_calls.fail(claim_one(worker), "error", "boom", REPORT)
+    fail_attempt(claim_one(worker), "error", "boom", REPORT)
     assert state(child) == "waiting"
     retry(parent.task_id, actor="user:test")
     complete_next(worker)
@@ -125,8 +129,8 @@ def test_a_list_param_gathers_what_the_completed_parents_have_in_their_order(wor
     )
     for _ in range(2):
         claim = claim_one(worker)
-        worker_calls.complete(claim, {"title": claim.params["text"]}, REPORT)
-    worker_calls.fail(claim_one(worker), "cancelled", "", REPORT)
+        complete_task(claim, {"title": claim.params["text"]}, REPORT)
+    fail_attempt(claim_one(worker), "cancelled", "", REPORT)
     claim = claim_one(worker)
     assert (claim.task_id, claim.params["titles"]) == (child.task_id, ["1", "0"])
 
@@ -141,7 +145,7 @@ def test_a_task_may_wait_for_whole_runs(worker):
     assert state(after) == "pending"
 
 
-@pytest.mark.parametrize("join", [Join(quorum=3), Join(quorum=0), Join(deadline_sec=60.0)])
+@pytest.mark.parametrize("join", [{"quorum": 3}, {"quorum": 0}, {"deadline_sec": 60.0}])
 def test_a_join_that_makes_no_sense_is_refused(join):
     parents = [spawn_note(), spawn_note()]
     with pytest.raises(ParamsInvalid, match=r"join\.quorum"):
@@ -152,8 +156,8 @@ def test_tasks_that_wait_for_each_other_are_refused():
     first, second = spawn_note().task_id, spawn_note().task_id
     Task.objects.all().delete()
     requests = [
-        SpawnRequest(task_name="note", params={"text": "a"}, task_id=first, depends_on=[second]),
-        SpawnRequest(task_name="note", params={"text": "b"}, task_id=second, depends_on=[first]),
+        NewTask.of(task_name="note", params={"text": "a"}, task_id=first, depends_on=[second]),
+        NewTask.of(task_name="note", params={"text": "b"}, task_id=second, depends_on=[first]),
     ]
     with pytest.raises(ParamsInvalid, match="wait for each other"):
         spawn_many(requests, actor="user:test")
@@ -164,9 +168,9 @@ def test_parents_are_inserted_before_their_children_however_they_are_listed():
     Task.objects.all().delete()
     spawn_many(
         [
-            SpawnRequest(task_name="note", params={"text": "a"}, task_id=ids[0], depends_on=ids[1:2]),
-            SpawnRequest(task_name="note", params={"text": "b"}, task_id=ids[1], depends_on=ids[2:3]),
-            SpawnRequest(task_name="note", params={"text": "c"}, task_id=ids[2]),
+            NewTask.of(task_name="note", params={"text": "a"}, task_id=ids[0], depends_on=ids[1:2]),
+            NewTask.of(task_name="note", params={"text": "b"}, task_id=ids[1], depends_on=ids[2:3]),
+            NewTask.of(task_name="note", params={"text": "c"}, task_id=ids[2]),
         ],
         actor="user:test",
     )

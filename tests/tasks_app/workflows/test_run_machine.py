@@ -9,7 +9,7 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.options import Join
 from tasks_app.maintenance.sweeps import fire_joins
 from tasks_app.models import Hold, Run, Task, TaskDependency
@@ -47,7 +47,7 @@ def live(run: Run, worker, chance: random.Random) -> None:
         pending = list(Task.objects.filter(run=run, status="pending"))
         if pending and chance.random() < 0.05:
             cancel(chance.choice(pending).task_id, actor="user:test")
-        claims = worker_calls.claim(worker, limit=chance.randint(1, 4))
+        claims = claim_tasks(worker, limit=chance.randint(1, 4))
         if chance.random() < 0.2:
             pass_time(30)
             fire_joins()

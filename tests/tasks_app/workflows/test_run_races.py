@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.options import Join
 from tasks_app.errors import RunRefuses
 from tasks_app.models import Task
@@ -38,7 +38,7 @@ def test_a_join_whose_parents_end_together_fires_once(join):
     worker = make_worker()
     for _ in range(8):
         run = begin(fan(4, join))
-        claims = worker_calls.claim(worker, limit=4)
+        claims = claim_tasks(worker, limit=4)
         refuse_errors(together(*(lambda c=claim: finish(c) for claim in claims)))
         assert event_types(task_of(run, "mosaic")) == ["spawned", "released"]
         finish_all(worker)

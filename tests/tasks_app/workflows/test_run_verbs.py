@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.lease import renew_leases
 from tasks_app.engine.options import Join
 from tasks_app.errors import ParamsInvalid, RunNotFound, RunRefuses
 from tasks_app.models import Task, TaskEvent
@@ -37,12 +38,12 @@ def statuses(run) -> dict[str, str]:
 def test_cancel_stops_what_runs_and_cancels_what_does_not(worker):
     run = begin(diamond())
     finish(claim_all(worker)["top"])
-    (left,) = worker_calls.claim(worker, limit=1)
+    (left,) = claim_tasks(worker, limit=1)
     assert cancel_run(run.run_id, **ALICE, dry_run=True) == CancelCounts(cancelled=2, stopping=1, finished=1)
     assert "cancelled" not in statuses(run).values()
     assert cancel_run(run.run_id, **ALICE) == CancelCounts(cancelled=2, stopping=1, finished=1)
     assert sorted(statuses(run).values()) == ["cancelled", "cancelled", "claimed", "completed"]
-    assert worker_calls.renew([left]).cancel_requested == {left.task_id}
+    assert renew_leases([left]).cancel_requested == {left.task_id}
     break_(left, "killed", "stopped by SIGTERM")
     assert state(run).word == "cancelled"
     about_tasks = TaskEvent.objects.filter(event_type__in=["cancelled", "cancel_requested"], actor="user:alice")
@@ -54,7 +55,7 @@ def test_cancel_stops_what_runs_and_cancels_what_does_not(worker):
 
 def test_cancelling_releases_nothing_on_the_way(worker):
     run = begin(fan(3, Join(quorum=1, deadline_sec=60)))
-    finish(worker_calls.claim(worker, limit=1)[0])
+    finish(claim_tasks(worker, limit=1)[0])
     cancel_run(run.run_id, **ALICE)
     assert event_types(task_of(run, "mosaic")) == ["spawned", "cancelled"]
 
@@ -187,7 +188,7 @@ def test_a_copied_join_has_its_quorum_and_a_new_deadline(worker):
     mosaic = task_of(run, "mosaic")
     assert mosaic.join_quorum == 3
     assert (mosaic.join_deadline_at - mosaic.created_at).total_seconds() == pytest.approx(600, abs=1)
-    for number, claim in enumerate(worker_calls.claim(worker, limit=10)):
+    for number, claim in enumerate(claim_tasks(worker, limit=10)):
         finish(claim, f"again {number}")
     assert claim_all(worker)["mosaic"].params["titles"] == [f"again {number}" for number in range(4)]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.options import Join
 from tasks_app.errors import Disabled, ParamsInvalid
 from tasks_app.maintenance.sweeps import fire_joins
@@ -77,7 +78,7 @@ def test_a_diamond_joins_after_both_sides(worker):
 
 def test_twelve_images_and_a_mosaic_of_nine_after_the_deadline(worker):
     run = begin(fan(12, Join(quorum=9, deadline_sec=1200)))
-    claims = worker_calls.claim(worker, limit=20)
+    claims = claim_tasks(worker, limit=20)
     assert len(claims) == 12
     for claim in claims[:9]:
         finish(claim, f"image {claim.params['text']}")
@@ -99,7 +100,7 @@ def test_twelve_images_and_a_mosaic_of_nine_after_the_deadline(worker):
 
 def test_fewer_than_the_quorum_stall_the_run_and_say_why(worker):
     run = begin(fan(12, Join(quorum=9, deadline_sec=1200)))
-    claims = worker_calls.claim(worker, limit=20)
+    claims = claim_tasks(worker, limit=20)
     for claim in claims[:8]:
         finish(claim)
     break_(claims[8], "error", "no space left on device\nTraceback")
@@ -190,7 +191,7 @@ def test_a_task_of_its_own_is_not_counted(worker):
 
 def test_no_work_completes_and_lets_the_next_stage_find_nothing(worker):
     run = begin(RunPlan("x").stage("a", "note", params=HELLO).stage("b", "note", params=HELLO, after=["a"]))
-    worker_calls.fail(claim_all(worker)["a"], "no_work", "nothing in the field", REPORT)
+    fail_attempt(claim_all(worker)["a"], "no_work", "nothing in the field", REPORT)
     assert finish_all(worker) == ["b"]
     assert state(run).word == "completed"
 
@@ -206,7 +207,7 @@ FROM tasks_app_task AS task JOIN tasks_app_run AS run ON run.id = task.run_id
 
 def test_a_run_stands_as_it_did_when_its_tasks_are_in_the_archive(worker):
     runs = [begin(linear()), begin(fan(3, Join(quorum=2))), begin(linear())]
-    first, spoilt, *others = worker_calls.claim(worker, limit=10)
+    first, spoilt, *others = claim_tasks(worker, limit=10)
     break_(first, "invalid", "no such file")
     break_(spoilt, "invalid", "bad field")
     for claim in others:

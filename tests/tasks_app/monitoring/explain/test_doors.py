@@ -11,7 +11,8 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.monitoring.explain.findings import Code
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.pause import pause
@@ -91,9 +92,9 @@ def test_the_page_of_a_task_in_every_status_has_its_panel():
         elif end is not None:
             claim = claim_one(worker)
         if end == "complete":
-            worker_calls.complete(claim, {}, REPORT)
+            complete_task(claim, {}, REPORT)
         elif end == "invalid":
-            worker_calls.fail(claim, "invalid", "no such file", REPORT)
+            fail_attempt(claim, "invalid", "no such file", REPORT)
         page = client.get(reverse("admin:tasks_app_task_change", args=[task.task_id])).content.decode()
         assert words in page
         if end is None:

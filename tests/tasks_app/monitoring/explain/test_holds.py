@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app.engine import worker_calls
-from tasks_app.engine.options import Join, SpawnRequest
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.options import Join, TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.maintenance.sweeps import release_due
@@ -101,7 +103,7 @@ def test_a_start_that_no_sweep_has_noticed_is_said_so(worker):
 
 def test_a_retry_tells_what_failed_and_when_the_next_try_is(worker):
     task = spawn_note()
-    worker_calls.fail(claim_one(worker), "error", "ValueError: no sky\nTraceback", REPORT)
+    fail_attempt(claim_one(worker), "error", "ValueError: no sky\nTraceback", REPORT)
     found = finding(task, "retrying")
     assert found.text.startswith(
         "Attempt 1 failed as error: ValueError: no sky. The next attempt, retry 1 of 3, may start"
@@ -118,14 +120,14 @@ def test_a_retry_tells_what_failed_and_when_the_next_try_is(worker):
 
 def test_a_drained_attempt_is_told_as_free_of_charge(worker):
     task = spawn_note()
-    worker_calls.fail(claim_one(worker), "drained", "worker stopped", REPORT)
+    fail_attempt(claim_one(worker), "drained", "worker stopped", REPORT)
     assert finding(task, "last_attempt").text == "Attempt 1 was returned without using up a retry: worker stopped."
 
 
 def test_a_waiting_task_names_those_it_waits_for_and_how_they_stand(worker):
     parents = [spawn_note(priority=20) for _ in range(3)]
     child = spawn_note(depends_on=[parent.task_id for parent in parents])
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     claim_one(worker)
     found = finding(child, "waiting")
     assert found.text == (
@@ -139,7 +141,7 @@ def test_a_waiting_task_names_those_it_waits_for_and_how_they_stand(worker):
 def test_a_failed_parent_is_named_with_its_reason_and_what_lifts_it(worker):
     parent, other = spawn_note(max_retries=0, priority=20), spawn_note()
     child = spawn_note(depends_on=[other.task_id, parent.task_id])
-    worker_calls.fail(claim_one(worker), "error", "no solutions\nmore", REPORT)
+    fail_attempt(claim_one(worker), "error", "no solutions\nmore", REPORT)
     found = finding(child, "waiting_on_failure")
     assert f"It waits for 2 of 2 tasks: note {short(parent)} (failed as error: no solutions), note" in found.text
     assert "waits until an operator acts" in found.text
@@ -153,7 +155,7 @@ def test_the_first_cause_is_found_through_a_chain_of_waiting_tasks(worker):
     task = root
     for _ in range(6):
         task = spawn_note(depends_on=[task.task_id])
-    worker_calls.fail(claim_one(worker), "killed", "SIGSEGV", REPORT)
+    fail_attempt(claim_one(worker), "killed", "SIGSEGV", REPORT)
     found = finding(task, "waiting")
     assert f"They are blocked by note {short(root)} (failed as killed: SIGSEGV)." in found.text
     assert found.remedy.startswith(f"Repair the cause and retry note {root.task_id}")
@@ -170,7 +172,7 @@ def test_a_cancelled_parent_is_a_cause_too(worker):
 def test_a_quorum_is_told_with_its_deadline(worker):
     parents = [spawn_note(priority=20) for _ in range(3)]
     child = spawn_note(depends_on=[each.task_id for each in parents], join=Join(quorum=3, deadline_sec=360))
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     pass_time(0)
     assert "It needs 3 of 3 tasks, has 1 and waits for all until its join deadline, in " in (
         finding(child, "waiting").text
@@ -184,16 +186,16 @@ def test_a_quorum_is_told_with_its_deadline(worker):
 def test_a_quorum_that_cannot_be_reached_waits_for_somebody(worker):
     parents = [spawn_note(priority=20, max_retries=0) for _ in range(3)]
     child = spawn_note(depends_on=[each.task_id for each in parents], join=Join(quorum=2))
-    worker_calls.fail(claim_one(worker), "error", "one", REPORT)
+    fail_attempt(claim_one(worker), "error", "one", REPORT)
     assert "waiting" in codes(child)
-    worker_calls.fail(claim_one(worker), "error", "two", REPORT)
+    fail_attempt(claim_one(worker), "error", "two", REPORT)
     assert finding(child, "waiting_on_failure").detail["quorum"] == 2
 
 
 def test_enough_parents_and_a_passed_deadline_wait_only_for_a_sweep(worker):
     parents = [spawn_note(priority=20) for _ in range(2)]
     child = spawn_note(depends_on=[each.task_id for each in parents], join=Join(quorum=1, deadline_sec=60))
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     pass_time(61)
     assert blocking(child) == ["due"]
     Sweeper().sweep()
@@ -201,7 +203,7 @@ def test_enough_parents_and_a_passed_deadline_wait_only_for_a_sweep(worker):
 
 
 def test_many_parents_are_counted_and_few_are_named(worker):
-    requests = [SpawnRequest(task_name="note", params={"text": "a"}) for _ in range(30)]
+    requests = [TaskOptions(task_name="note", params={"text": "a"}) for _ in range(30)]
     parents = spawn_many(requests, actor="user:test")
     child = spawn_note(depends_on=[parent.task_id for parent in parents])
     found = finding(child, "waiting")
@@ -236,7 +238,7 @@ def test_each_full_limit_that_a_task_stands_under_is_told(worker):
 def test_a_limit_set_after_the_spawn_is_told_before_any_claim_has_parked_the_task(worker):
     spawn_note(priority=20), spawn_note(priority=20)
     task = spawn_note()
-    worker_calls.claim(worker, limit=2)
+    claim_tasks(worker, limit=2)
     limit_to(1)
     assert blocking(task) == ["limit_full"]
     assert f"The concurrency limit of queue {QUEUE} is full, 2 of 1, held by" in finding(task, "limit_full").text
@@ -246,7 +248,7 @@ def test_more_holders_than_are_named_are_counted(worker):
     limit_to(7)
     for _ in range(7):
         spawn_note(priority=20)
-    worker_calls.claim(worker, limit=7)
+    claim_tasks(worker, limit=7)
     found = finding(spawn_note(), "limit_full")
     assert "is full, 7 of 7, held by" in found.text
     assert found.text.endswith(" and 2 more.")
@@ -281,7 +283,7 @@ def test_the_decisive_cause_comes_first_and_the_others_follow():
         queue_timeout_sec=86_400,
         total_timeout_sec=90_000,
     )
-    worker_calls.fail(claim_one(ready_worker(stopped_at=clock.now())), "error", "boom", REPORT)
+    fail_attempt(claim_one(ready_worker(stopped_at=clock.now())), "error", "boom", REPORT)
     pause(QUEUE, actor="user:olga", reason="disk full")
     freeze(actor="user:olga", reason="cooling failed")
     assert codes(task) == [

@@ -15,8 +15,11 @@ from django.db import transaction
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tasks_app.engine import registry, worker_calls
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine import registry
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.models import Queue, Reservation, Task, Worker
@@ -93,11 +96,11 @@ class World:
             fields = {name: value for name, value in plan.items() if name != "fate"}
             worker = ready_worker(label=f"worker-{number}", host=plan["host_id"], **fields)
             self.fates[worker.pk] = fate
-        self.claims: list[tuple[UUID, worker_calls.Claim]] = []
+        self.claims: list[tuple[UUID, Claim]] = []
         made: list[Task] = []
         for plan in tasks:
             parents = made[-plan["waits_for"] :] if plan["waits_for"] else []
-            request = SpawnRequest(
+            request = TaskOptions(
                 task_name=f"note-{plan['size_gb']:g}",
                 params={"text": "a"},
                 queue_name=plan["queue_name"],
@@ -154,9 +157,9 @@ class World:
         elif self.claims:
             _, claim = self.claims.pop(0)
             if act == "complete":
-                worker_calls.complete(claim, {}, REPORT)
+                complete_task(claim, {}, REPORT)
             else:
-                worker_calls.fail(claim, {"fail": "error", "drain": "drained"}.get(act, act), "boom", REPORT)
+                fail_attempt(claim, {"fail": "error", "drain": "drained"}.get(act, act), "boom", REPORT)
 
     def let_fate_strike(self) -> None:
         """Drain, silence and stop the workers that are to be so; what they hold they keep."""
@@ -173,7 +176,7 @@ class World:
         kept = []
         for holder, claim in self.claims:
             if self.fates[holder] in ("live", "draining"):
-                worker_calls.complete(claim, {}, REPORT)
+                complete_task(claim, {}, REPORT)
             else:
                 kept.append((holder, claim))
         self.claims = kept

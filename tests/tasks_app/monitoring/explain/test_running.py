@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from django.conf import settings
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.lease import renew_leases, report_progress
 from tasks_app.errors import TaskNotFound
 from tasks_app.maintenance.sweeps import fail_overdue, fail_past_deadline
 from tasks_app.models import ArchivedTask, Task, Worker
@@ -24,7 +27,7 @@ def worker(db: None) -> Worker:
     return ready_worker(host="lxd110h05")
 
 
-def running_note(worker: Worker, **options) -> tuple[Task, worker_calls.Claim]:
+def running_note(worker: Worker, **options) -> tuple[Task, Claim]:
     task = spawn_note(**options)
     pass_time(0)
     return task, claim_one(worker)
@@ -33,9 +36,9 @@ def running_note(worker: Worker, **options) -> tuple[Task, worker_calls.Claim]:
 def test_a_running_task_tells_who_runs_it_since_when_and_how_far_it_is(worker):
     task, claim = running_note(worker, timeout_sec=600, total_timeout_sec=7200, idle_timeout_sec=300)
     pass_time(90)
-    worker_calls.report_progress(claim, fraction=0.42, message="major cycle 3 of 8")
+    report_progress(claim, fraction=0.42, message="major cycle 3 of 8")
     pass_time(30)
-    worker_calls.renew([claim])
+    renew_leases([claim])
     pass_time(10)
     assert codes(task) == ["running", "timeout", "deadline", "lease", "idle"]
     assert finding(task, "running").text.startswith("Attempt 1 runs on worker-1@lxd110h05 since 2")
@@ -55,8 +58,8 @@ def test_a_running_task_tells_who_runs_it_since_when_and_how_far_it_is(worker):
 
 def test_a_second_attempt_is_told_as_the_retry_it_is_and_begins_in_silence(worker):
     task, claim = running_note(worker)
-    worker_calls.report_progress(claim, fraction=0.5, message="half")
-    worker_calls.fail(claim, "error", "boom", REPORT)
+    report_progress(claim, fraction=0.5, message="half")
+    fail_attempt(claim, "error", "boom", REPORT)
     Task.objects.filter(pk=task.pk).update(hold=0)
     claim_one(worker)
     pass_time(20)
@@ -120,11 +123,11 @@ def test_an_attempt_past_its_timeout_is_said_to_be_late(worker):
 
 def test_a_completed_task_tells_when_and_after_how_many_attempts(worker):
     task, claim = running_note(worker)
-    worker_calls.fail(claim, "error", "boom", REPORT)
+    fail_attempt(claim, "error", "boom", REPORT)
     Task.objects.filter(pk=task.pk).update(hold=0)
     claim = claim_one(worker)
     pass_time(60)
-    worker_calls.complete(claim, {}, REPORT)
+    complete_task(claim, {}, REPORT)
     assert codes(task) == ["completed", "attempts"]
     assert finding(task, "completed").text.endswith("1 min 00 s after its claim.")
     assert finding(task, "attempts").text == "It had 2 attempts (1 completed, 1 error) and used 1 of 3 retries."
@@ -132,7 +135,7 @@ def test_a_completed_task_tells_when_and_after_how_many_attempts(worker):
 
 def test_a_task_with_nothing_to_do_says_so(worker):
     task, claim = running_note(worker)
-    worker_calls.fail(claim, "no_work", "no files older than 30 d", REPORT)
+    fail_attempt(claim, "no_work", "no files older than 30 d", REPORT)
     assert "found nothing to do" in finding(task, "no_work").text
     assert finding(task, "no_work").text.endswith(": no files older than 30 d.")
 
@@ -140,9 +143,9 @@ def test_a_task_with_nothing_to_do_says_so(worker):
 def test_a_failed_task_tells_why_and_what_waits_for_it(worker):
     task, claim = running_note(worker, max_retries=1)
     child = spawn_note(depends_on=[task.task_id])
-    worker_calls.fail(claim, "error", "one", REPORT)
+    fail_attempt(claim, "error", "one", REPORT)
     Task.objects.filter(pk=task.pk).update(hold=0)
-    worker_calls.fail(claim_one(worker), "timeout", "took longer than 5 s\nstack", REPORT)
+    fail_attempt(claim_one(worker), "timeout", "took longer than 5 s\nstack", REPORT)
     assert codes(task) == ["failed", "attempts", "awaited"]
     found = finding(task, "failed")
     assert "as timeout: took longer than 5 s. Retries used: 1 of 1." in found.text
@@ -154,7 +157,7 @@ def test_a_failed_task_tells_why_and_what_waits_for_it(worker):
 
 def test_invalid_input_has_another_remedy(worker):
     task, claim = running_note(worker)
-    worker_calls.fail(claim, "invalid", "no such file", REPORT)
+    fail_attempt(claim, "invalid", "no such file", REPORT)
     assert "as invalid: no such file." in finding(task, "failed").text
     assert "never retried automatically" in finding(task, "failed").remedy
 
@@ -162,7 +165,7 @@ def test_invalid_input_has_another_remedy(worker):
 def test_quarantine_says_what_lifts_it(worker):
     task = spawn_note(max_retries=9)
     for _ in range(3):
-        worker_calls.fail(claim_one(worker), "killed", "SIGSEGV", REPORT)
+        fail_attempt(claim_one(worker), "killed", "SIGSEGV", REPORT)
         Task.objects.filter(pk=task.pk, status="pending").update(hold=0)
     found = finding(task, "quarantined")
     assert "3 attempts crashed, ran out of memory or were lost, the last as killed: SIGSEGV." in found.text
@@ -175,7 +178,7 @@ def test_a_task_that_can_never_run_names_its_first_cause(worker):
     root, claim = running_note(worker)
     middle = spawn_note(depends_on=[root.task_id])
     last = spawn_note(depends_on=[middle.task_id])
-    worker_calls.fail(claim, "invalid", "no such file", REPORT)
+    fail_attempt(claim, "invalid", "no such file", REPORT)
     for task in (middle, last):
         found = finding(task, "unrunnable")
         assert f"because it depends on note {root.task_id}, failed as invalid: no such file." in found.text
@@ -186,7 +189,7 @@ def test_a_task_that_can_never_run_names_its_first_cause(worker):
 def test_a_first_cause_that_has_gone_cannot_be_retried(worker):
     root, claim = running_note(worker)
     child = spawn_note(depends_on=[root.task_id])
-    worker_calls.fail(claim, "invalid", "no such file", REPORT)
+    fail_attempt(claim, "invalid", "no such file", REPORT)
     archive_as_it_is(root)
     found = finding(child, "unrunnable")
     assert f"because it depends on note {root.task_id}, failed as invalid: no such file." in found.text
@@ -214,7 +217,7 @@ def test_a_cancelled_task_tells_who_asked_and_who_stopped_it(worker):
     assert finding(pending, "cancelled").text.endswith(": wrong field.")
     task, claim = running_note(worker)
     cancel(task.task_id, actor="user:ivan", reason="cloud")
-    worker_calls.fail(claim, "cancelled", "cancelled on request", REPORT)
+    fail_attempt(claim, "cancelled", "cancelled on request", REPORT)
     assert "cancelled by user:ivan at 2" in finding(task, "cancelled").text
     assert finding(task, "cancelled").text.endswith(": cloud. It was running; worker:worker-1 stopped it.")
 
@@ -232,7 +235,7 @@ def archive_as_it_is(task: Task) -> None:
 
 def test_an_archived_task_is_explained_from_the_archive(worker):
     task, claim = running_note(worker)
-    worker_calls.fail(claim, "invalid", "no sky\nmore", REPORT)
+    fail_attempt(claim, "invalid", "no sky\nmore", REPORT)
     archive_as_it_is(task)
     found = explain_id(task.task_id)
     assert (found.state, found.findings[0].code) == ("archived", "archived")

@@ -8,8 +8,11 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from tasks_app.engine import registry, worker_calls
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine import registry
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.new_task import NewTask
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn, spawn_many
 from tasks_app.models import Attempt, Reservation, Task, Worker
 from tasks_app.monitoring.explain import position
@@ -28,13 +31,13 @@ def spawn_heavy(monkeypatch):
     def of(memory_gb: float, **options) -> Task:
         spec = replace(NOTE, name=f"heavy-{memory_gb:g}", memory_gb=memory_gb)
         monkeypatch.setitem(registry._specs, spec.name, spec)
-        return spawn(SpawnRequest(task_name=spec.name, params={"text": "a"}, **options), actor="user:test")
+        return spawn(NewTask.of(task_name=spec.name, params={"text": "a"}, **options), actor="user:test")
 
     return of
 
 
 def spawn_notes(n: int, **options) -> list[Task]:
-    return spawn_many([SpawnRequest(task_name="note", params={"text": "a"}, **options) for _ in range(n)], actor="test")
+    return spawn_many([NewTask.of(task_name="note", params={"text": "a"}, **options) for _ in range(n)], actor="test")
 
 
 def test_a_queue_that_no_worker_ever_served_says_how_to_start_one():
@@ -123,7 +126,7 @@ def test_workers_with_full_disks_claim_nothing_and_that_is_said(settings):
 def test_a_task_that_needs_more_cores_than_are_free_says_so(monkeypatch):
     worker = ready_worker(cores=4)
     monkeypatch.setitem(registry._specs, "wide", replace(NOTE, name="wide", cores=3))
-    wide = [spawn(SpawnRequest(task_name="wide", params={"text": "a"}), actor="user:test") for _ in range(2)]
+    wide = [spawn(TaskOptions(task_name="wide", params={"text": "a"}), actor="user:test") for _ in range(2)]
     assert len(claim_for(worker, 2)) == 1
     found = finding(wide[1], "cores_busy")
     assert "It needs 3 cores" in found.text and "worker-1@test has 1 of 4" in found.text
@@ -154,7 +157,7 @@ def test_busy_slots_are_counted_over_the_live_workers_that_have_the_memory(spawn
     ready_worker(label="small", host_id="small", memory_gb=0.5)
     spawn_note(), spawn_note()
     pass_time(0)
-    worker_calls.claim(first, limit=2)
+    claim_tasks(first, limit=2)
     pass_time(120)
     ready_worker(label="dead", heartbeat_at="2000-01-01T00:00Z")
     task = spawn_note()
@@ -176,7 +179,7 @@ def test_the_place_in_the_line_is_that_of_the_claim_with_the_time_it_takes():
     for _ in done:
         claim = claim_one(worker)
         pass_time(60)
-        worker_calls.complete(claim, {}, REPORT)
+        complete_task(claim, {}, REPORT)
     spawn_note(priority=20)
     claim_one(worker)
     spawn_notes(4)
@@ -195,7 +198,7 @@ def test_the_rate_is_that_of_the_last_quarter_of_an_hour_and_of_this_queue():
     worker = ready_worker(concurrency=1, queues=[QUEUE, "other"])
     spawn_note(queue_name="other"), spawn_note(queue_name="other")
     pass_time(0)
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     claim_one(worker)
     task = spawn_note()
     assert "no attempt of this queue ended in the last 15 min" in finding(task, "behind").text
@@ -203,7 +206,7 @@ def test_the_rate_is_that_of_the_last_quarter_of_an_hour_and_of_this_queue():
     spawn_note(priority=20)
     claim = claim_one(worker)
     pass_time(1800)
-    worker_calls.complete(claim, {}, REPORT)
+    complete_task(claim, {}, REPORT)
     assert "15 min at the present rate (1 attempt ended in the last 15 min)" in finding(task, "behind").text
     pass_time(901)
     assert "rate" not in finding(task, "behind").text
@@ -215,7 +218,7 @@ def test_more_than_are_counted_is_said_so_and_its_time_is_a_lower_bound():
     pass_time(0)
     claim = claim_one(worker)
     pass_time(60)
-    worker_calls.complete(claim, {}, REPORT)
+    complete_task(claim, {}, REPORT)
     spawn_notes(1001)
     task = spawn_note()
     found = finding(task, "behind")
@@ -259,7 +262,7 @@ def returned(relation: str) -> int:
 def test_100000_tasks_before_it_are_not_read_to_explain_the_last():
     worker = ready_worker(concurrency=1)
     spawn_note()
-    worker_calls.complete(claim_one(worker), {}, REPORT)
+    complete_task(claim_one(worker), {}, REPORT)
     spawn_note()
     claim_one(worker)
     fill(n=50_000)

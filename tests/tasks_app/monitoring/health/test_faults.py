@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.core.management import CommandError, call_command
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.maintenance import sweeps
 from tasks_app.models import Acknowledgement, Task, Worker
 from tasks_app.monitoring import health
@@ -114,7 +114,7 @@ def test_failures_of_the_last_hour_are_counted_by_cause(worker):
     for n in range(3):
         assert look("failures").state == "ok", n
         spawn_note()
-        worker_calls.fail(claim_one(worker), "invalid", "no such file", REPORT)
+        fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
     found = look("failures")
     assert (found.state, found.value, found.threshold) == ("warn", 3, 2)
     assert found.message == "3 tasks failed within the last hour: 3 note (invalid)"
@@ -127,7 +127,7 @@ def test_a_quarantined_task_is_named_until_it_is_retried(worker):
     task = spawn_note()
     for _ in range(3):
         Task.objects.filter(status="pending").update(hold=0, runnable_at=clock.now())
-        worker_calls.fail(claim_one(worker), "killed", "SIGSEGV", REPORT)
+        fail_attempt(claim_one(worker), "killed", "SIGSEGV", REPORT)
     found = look("quarantine")
     assert (found.state, str(task.task_id) in found.message) == ("warn", True)
     assert look("failures").value == 0
@@ -140,7 +140,7 @@ def test_a_stalled_run_is_named_with_its_obstacle_until_what_failed_is_retried(w
     run = begin(linear(max_retries=0))
     claims = claim_all(worker)
     assert look("stalled runs").state == "ok"
-    worker_calls.fail(claims["convert"], "error", "no calibrator", REPORT)
+    fail_attempt(claims["convert"], "error", "no calibrator", REPORT)
     found = look("stalled runs")
     assert (found.state, found.value) == ("warn", 1)
     assert "un tile is stalled" in found.message and "no calibrator" in found.message

@@ -16,7 +16,8 @@ from django.core.management import call_command
 from django.db import connection
 
 from absurd_project import env
-from tasks_app.engine import worker_calls
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.feed import feed
 from tasks_app.feed.messages import Selection
 from tasks_app.feed.outbox import Outbox
@@ -141,7 +142,7 @@ def test_workers_that_take_nothing_are_noticed(worker):
     assert look("progress").state == "ok"
     spawn_note()
     Task.objects.filter(status="pending").update(runnable_at=clock.now() - timedelta(minutes=6))
-    worker_calls.complete(claim, {}, REPORT)
+    complete_task(claim, {}, REPORT)
     assert look("progress").state == "ok"
 
 
@@ -295,10 +296,9 @@ def test_a_session_idle_in_a_transaction_is_named_with_the_way_to_end_it(other_s
 
 @pytest.mark.django_db(transaction=True)
 def test_events_withheld_for_an_open_transaction_are_noticed(other_session, limits):
-    from tasks_app.engine.event_window import ENTER
-
     make_worker()
-    other_session.execute(ENTER)
+    event = "ROW(NULL, '', NULL, 'note', '', '', 'test', '', 0, '{}')::absurd_event"
+    other_session.execute(f"SELECT absurd_record(ARRAY[{event}])")
     spawn_note()
     time.sleep(0.2)
     assert look("feed").state == "ok"
@@ -473,7 +473,7 @@ def test_tasks_of_names_that_no_live_worker_knows_are_told():
 @pytest.mark.django_db
 def test_tasks_that_a_host_could_not_do_are_told_with_the_reason(worker):
     spawn_note()
-    worker_calls.fail(claim_one(worker), "unavailable", "data root /data is not mounted", REPORT)
+    fail_attempt(claim_one(worker), "unavailable", "data root /data is not mounted", REPORT)
     found = look("hosts")
     assert (found.state, found.value) == ("warn", 1)
     assert found.message == "1 task could not run on a host, for example on test: data root /data is not mounted"
