@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from tasks_app.api.serializers import ReasonSerializer
 from tasks_app.models import CatchUp
-from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
 
 
 class SaveScheduleSerializer(ReasonSerializer):

@@ -8,11 +8,10 @@ from typing import Any, get_args
 from rest_framework import serializers
 
 from tasks_app.api.bodies import StrictSerializer
-from tasks_app.engine.options import Join
 from tasks_app.models import Task, TaskStatus
-from tasks_app.models.task import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
 from tasks_app.monitoring.explain.findings import Code, Severity
 from tasks_app.operations.acknowledge import FINDINGS
+from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
 
 HEAVY_FIELDS = ("result", "error", "bindings")
 ERROR_SUMMARY_CHARS = 300
@@ -110,50 +109,6 @@ class SpawnedSerializer(TaskDetailSerializer):
 
     class Meta(TaskDetailSerializer.Meta):
         fields = (*TaskDetailSerializer.Meta.fields, "queue_paused")  # type: ignore[assignment]
-
-
-class JoinSerializer(StrictSerializer):
-    """When a task stops waiting for those it depends on."""
-
-    quorum = serializers.IntegerField(min_value=1, help_text="So many completed parents are enough.")
-    deadline_sec = serializers.FloatField(
-        min_value=0, required=False, allow_null=True, help_text="Until then it waits for all; absent: not at all."
-    )
-
-    def to_internal_value(self, data: Any) -> Any:
-        return Join(**super().to_internal_value(data))
-
-
-class SpawnSerializer(StrictSerializer):
-    """What can be said of a new task."""
-
-    task_name = serializers.CharField(max_length=100)
-    queue_name = serializers.CharField(max_length=100, required=False, help_text="Default: ABSURD_QUEUE_NAME.")
-    params = serializers.DictField(required=False, help_text="Checked against the task name's model.")
-    priority = serializers.IntegerField(
-        min_value=PRIORITY_LEAST, max_value=PRIORITY_MOST, default=PRIORITY_DEFAULT, required=False
-    )
-    timeout_sec = serializers.IntegerField(min_value=1, required=False, allow_null=True)
-    max_retries = serializers.IntegerField(min_value=0, required=False, allow_null=True)
-    scheduled_at = serializers.DateTimeField(required=False, allow_null=True)
-    expires_at = serializers.DateTimeField(required=False, allow_null=True)
-    queue_timeout_sec = serializers.FloatField(
-        min_value=0.001, required=False, allow_null=True, help_text="Fails if no attempt has begun by then."
-    )
-    total_timeout_sec = serializers.FloatField(
-        min_value=1, required=False, allow_null=True, help_text="No attempt begins or goes on after this."
-    )
-    idle_timeout_sec = serializers.IntegerField(
-        min_value=1, required=False, allow_null=True, help_text="Without a sign of work for so long it is stopped."
-    )
-    concurrency_key = serializers.CharField(
-        max_length=200, required=False, allow_blank=True, help_text="Shares a limit with tasks of the same key."
-    )
-    depends_on = serializers.ListField(child=serializers.UUIDField(), required=False, max_length=1000)
-    depends_on_runs = serializers.ListField(
-        child=serializers.UUIDField(), required=False, max_length=100, help_text="Runs that must have completed."
-    )
-    join = JoinSerializer(required=False)
 
 
 class ReasonSerializer(StrictSerializer):

@@ -12,29 +12,27 @@ from uuid import UUID
 
 from django.db.models.functions import Left
 from django.http import QueryDict
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import APIException
 from rest_framework.renderers import JSONRenderer
 
 from tasks_app.api.bodies import JsonObjectParser
-from tasks_app.api.errors import flatten
 from tasks_app.api.filters import tasks_where
 from tasks_app.api.serializers import (
     ERROR_SUMMARY_CHARS,
     SpawnedSerializer,
-    SpawnSerializer,
     TaskSummarySerializer,
 )
 from tasks_app.api.system_serializers import HealthSerializer
 from tasks_app.api.views.queues import queue_names as all_queue_names
-from tasks_app.api.views.tasks import detail_of
+from tasks_app.api.views.tasks import as_spawned, detail_of
 from tasks_app.client.faults import RequestRefused
 from tasks_app.client.transport import Document
 from tasks_app.engine import lookup
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn as spawn_one
-from tasks_app.engine.spawn_batch import spawn_batch
-from tasks_app.errors import ParamsInvalid, QueueNotFound, TaskNotFound
-from tasks_app.models import Queue
+from tasks_app.engine.spawn import spawn_batch
+from tasks_app.errors import QueueNotFound, TaskNotFound
+from tasks_app.models import Task
 from tasks_app.monitoring import health as looking
 from tasks_app.monitoring import queues
 from tasks_app.operations import cancel as cancelling
@@ -72,19 +70,12 @@ def queue_stats(queue: str) -> Document:
 
 def spawn(body: Document, key: str) -> Document:
     """Spawn a task."""
-    return _spawned(spawn_one(_request(body, key), actor=actor()).task_id)
+    return _spawned([spawn_one(_options(body, key), actor=actor())])[0]
 
 
 def spawn_many(wanted: Sequence[tuple[Document, str]]) -> list[Document]:
     """Spawn all or none. Raises ParamsInvalid with the place of each bad task before its field."""
-    requests = []
-    for number, (body, key) in enumerate(wanted):
-        try:
-            requests.append(_request(body, key))
-        except ParamsInvalid as fault:
-            raise ParamsInvalid([{**p, "path": f"tasks.{number}.{p['path']}"} for p in fault.problems]) from None
-    tasks, _ = spawn_batch(requests, actor=actor())
-    return [_spawned(task.task_id) for task in tasks]
+    return _spawned(spawn_batch([_options(body, key) for body, key in wanted], actor=actor()))
 
 
 def task(task_id: str) -> Document:
@@ -124,23 +115,17 @@ def page(filters: Mapping[str, Any], cursor: str | None, limit: int) -> tuple[li
     return _plain(TaskSummarySerializer(found[:limit], many=True).data), following
 
 
-def _request(body: Document, key: str) -> SpawnRequest:
-    """Check the body as the API does. Raises ParamsInvalid with the path of each bad field."""
+def _options(body: Document, key: str) -> TaskOptions:
+    """Read the body as the API does."""
     try:
-        raw = json.dumps(body, allow_nan=False).encode()
-        serializer = SpawnSerializer(data=JsonObjectParser().parse(io.BytesIO(raw)))
-        serializer.is_valid(raise_exception=True)
-    except ValidationError as error:
-        raise ParamsInvalid(list(flatten(error.detail))) from None
+        raw = json.dumps({**body, "idempotency_key": key}, allow_nan=False).encode()
+        return TaskOptions.model_validate(JsonObjectParser().parse(io.BytesIO(raw)))
     except (APIException, ValueError, TypeError) as error:
         raise RequestRefused(f"the params cannot be sent as JSON: {error}") from None
-    return SpawnRequest(**serializer.validated_data, idempotency_key=key)
 
 
-def _spawned(task_id: UUID) -> Document:
-    found = lookup.find(task_id)
-    found.queue_paused = Queue.objects.get(name=found.queue_id).is_paused  # type: ignore[attr-defined]
-    return _document(detail_of(found, SpawnedSerializer))
+def _spawned(tasks: Sequence[Task]) -> list[Document]:
+    return [_document(SpawnedSerializer(task).data) for task in as_spawned(tasks)]
 
 
 def _uuid(text: str) -> UUID:

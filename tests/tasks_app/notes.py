@@ -6,9 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks_app.engine import registry, worker_calls
+from tasks_app.engine import registry
+from tasks_app.engine.claim import Claim, claim_tasks
+from tasks_app.engine.fail import AttemptReport
 from tasks_app.engine.handler import Context
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.spawn import spawn
 from tasks_app.models import Task, TaskEvent, Worker
 from tasks_app.testing import make_worker
@@ -35,16 +37,16 @@ class GatherParams(BaseModel):
 
 
 GATHER = registry.TaskSpec(name="gather", handler="tests.tasks_app.notes:never_called", params_model=GatherParams)
-REPORT = worker_calls.AttemptReport()
+REPORT = AttemptReport()
 
 
 def spawn_note(**options: Any) -> Task:
     options.setdefault("params", {"text": "hello"})
-    return spawn(SpawnRequest(**{"task_name": "note"} | options), actor="user:test")
+    return spawn(NewTask.of(**{"task_name": "note"} | options), actor="user:test")
 
 
-def claim_one(worker: Worker) -> worker_calls.Claim:
-    (claim,) = worker_calls.claim(worker, limit=1)
+def claim_one(worker: Worker) -> Claim:
+    (claim,) = claim_tasks(worker, limit=1)
     return claim
 
 

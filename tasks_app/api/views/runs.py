@@ -17,7 +17,6 @@ from tasks_app.api.bodies import body_of
 from tasks_app.api.etags import IF_NONE_MATCH, content_tag, tagged, unchanged
 from tasks_app.api.filters import RunFilter
 from tasks_app.api.lists import ListView
-from tasks_app.api.plan_serializers import RunSpawnSerializer, plan_of
 from tasks_app.api.run_serializers import (
     GraphSerializer,
     RunCancelledSerializer,
@@ -28,6 +27,7 @@ from tasks_app.api.run_serializers import (
     RunVerbSerializer,
     ShownRun,
 )
+from tasks_app.api.spawn_bodies import NewRun
 from tasks_app.api.views.request import IDEMPOTENCY_KEY, actor_of, idempotency_key_of
 from tasks_app.auth.requirements import CANCEL_RUN, RETRY_RUN, SPAWN
 from tasks_app.engine.idempotency import once
@@ -66,7 +66,7 @@ class RunListView(ListView):
     @extend_schema(
         operation_id="spawn_run",
         parameters=[IDEMPOTENCY_KEY],
-        request=RunSpawnSerializer,
+        request=NewRun,
         responses={201: RunSerializer, 200: RunSerializer},
         description=(
             "A run of a registered workflow by its params, or one of one's own by its stages. "
@@ -74,7 +74,8 @@ class RunListView(ListView):
         ),
     )
     def post(self, request: Request) -> Response:
-        wanted, actor, key = body_of(request, RunSpawnSerializer), actor_of(request), idempotency_key_of(request)
+        wanted, actor = NewRun.model_validate(request.data or {}), actor_of(request)
+        key = idempotency_key_of(request)
         if key is None:
             run, repeated = _begun(wanted, actor), False
         else:
@@ -86,10 +87,9 @@ class RunListView(ListView):
         return Response(told, status=200 if repeated else 201, headers={"Location": address})
 
 
-def _begun(wanted: dict[str, Any], actor: str) -> Run:
-    if "stages" in wanted:
-        return start(plan_of(wanted), actor)
-    return registry.start(wanted["workflow"], wanted["params"], actor=actor)
+def _begun(wanted: NewRun, actor: str) -> Run:
+    plan = wanted.plan
+    return start(plan, actor) if plan is not None else registry.start(wanted.workflow, wanted.params, actor=actor)
 
 
 class _RunView(RetrieveAPIView[Any]):

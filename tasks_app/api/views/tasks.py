@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.db.models.functions import Left
 from django.urls import reverse
@@ -15,7 +16,6 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import examples
-from tasks_app.api.bodies import body_of
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.etags import IF_NONE_MATCH, asks, tag_of, tagged, task_tag, unchanged
 from tasks_app.api.filters import ArchivedTaskFilter, EventFilter, TaskFilter
@@ -28,23 +28,21 @@ from tasks_app.api.serializers import (
     EventSerializer,
     ExplanationSerializer,
     SpawnedSerializer,
-    SpawnSerializer,
     TaskDetailSerializer,
     TaskSerializer,
     TaskSummarySerializer,
 )
+from tasks_app.api.spawn_bodies import options_of
 from tasks_app.api.views.request import (
     IDEMPOTENCY_KEY,
     actor_of,
     find_task,
-    idempotency_key_of,
     reason_of_deletion,
     task_id_of,
 )
 from tasks_app.auth.requirements import CANCEL, SPAWN
 from tasks_app.engine import archive
-from tasks_app.engine.lookup import find
-from tasks_app.engine.options import SpawnRequest
+from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.models import ArchivedTask, Attempt, Queue, Task, TaskDependency, TaskEvent, TaskStatus
 from tasks_app.monitoring.explain.explanation import explain_id
@@ -61,16 +59,30 @@ FIELDS = OpenApiParameter(
 def detail_of(task: Task, shape: type[TaskDetailSerializer] = TaskDetailSerializer) -> dict[str, Any]:
     """Return the full representation of a task."""
     parents = TaskDependency.objects.filter(child_task_id=task.task_id).order_by("id")
-    task.depends_on = list(parents.values_list("parent_task_id", flat=True))  # type: ignore[attr-defined]
+    task.depends_on = list(parents.values_list("parent_task_id", flat=True))
     return dict(shape(task).data)
 
 
-def spawned(task_id: UUID, *, status: int) -> Response:
+def as_spawned(tasks: Sequence[Task]) -> Sequence[Task]:
+    """Return the tasks of a spawn with what is shown of them; those that were there before are looked up."""
+    old = {task.task_id: task for task in tasks if not task.is_new}
+    if old:
+        parents: defaultdict[UUID, list[UUID]] = defaultdict(list)
+        edges = TaskDependency.objects.filter(child_task_id__in=old).order_by("id")
+        for child, parent in edges.values_list("child_task_id", "parent_task_id"):
+            parents[child].append(parent)
+        paused = set(Queue.objects.exclude(paused_at=None).values_list("name", flat=True))
+        for task_id, task in old.items():
+            task.depends_on, task.queue_paused = parents[task_id], task.queue_id in paused
+    return tasks
+
+
+def spawned(task: Task) -> Response:
     """Return the answer to a spawn: the task, where it is, and whether its queue is paused."""
-    task = find(task_id)
-    task.queue_paused = Queue.objects.get(name=task.queue_id).is_paused  # type: ignore[attr-defined]
-    address = reverse("absurd_api:Task", kwargs={"task_id": str(task_id)})
-    return Response(detail_of(task, SpawnedSerializer), status=status, headers={"Location": address})
+    address = reverse("absurd_api:Task", kwargs={"task_id": str(task.task_id)})
+    (shown,) = as_spawned([task])
+    status = 201 if task.is_new else 200
+    return Response(SpawnedSerializer(shown).data, status=status, headers={"Location": address})
 
 
 class TaskPagination(KeysetPagination):
@@ -147,15 +159,12 @@ class TaskListView(ListView):
     @extend_schema(
         operation_id="spawn_task",
         parameters=[IDEMPOTENCY_KEY],
-        request=SpawnSerializer,
+        request=TaskOptions,
         responses={201: SpawnedSerializer, 200: SpawnedSerializer},
         examples=examples.OF_SPAWN,
     )
     def post(self, request: Request) -> Response:
-        key, proposed = idempotency_key_of(request), uuid4()
-        wanted = SpawnRequest(**body_of(request, SpawnSerializer), idempotency_key=key, task_id=proposed)
-        task_id = spawn(wanted, actor=actor_of(request)).task_id
-        return spawned(task_id, status=201 if task_id == proposed else 200)
+        return spawned(spawn(options_of(request), actor=actor_of(request)))
 
 
 def _fields_of(text: str | None) -> list[str] | None:

@@ -9,7 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app.api import lists
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Task, Worker
 from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, make_key
@@ -35,8 +37,8 @@ def listed(api: Caller, query: str) -> list[str]:
 def test_tasks_are_selected_by_who_made_them_key_class_and_stall(api, worker):
     plain, keyed, broken, stalled = (spawn_note(concurrency_key=key) for key in ("", "disk-a", "", ""))
     Task.objects.filter(pk=keyed.pk).update(created_by="key:ingest")
-    claims = {claim.task_id: claim for claim in worker_calls.claim(worker, limit=4)}
-    worker_calls.fail(claims[broken.task_id], "invalid", "no such file", REPORT)
+    claims = {claim.task_id: claim for claim in claim_tasks(worker, limit=4)}
+    fail_attempt(claims[broken.task_id], "invalid", "no such file", REPORT)
     Task.objects.filter(pk=stalled.pk).update(lease_until=clock.now() - timedelta(seconds=1))
     assert listed(api, "concurrency_key=disk-a") == listed(api, "created_by=key:ingest") == [str(keyed.task_id)]
     assert listed(api, "failure_class=invalid") == [str(broken.task_id)]
@@ -58,7 +60,7 @@ def test_a_condition_that_would_be_ignored_is_refused_by_name(api, query):
 
 def test_tasks_are_selected_by_the_times_of_their_claims_and_ends(api, worker):
     old, new = spawn_note(), spawn_note()
-    worker_calls.claim(worker, limit=2)
+    claim_tasks(worker, limit=2)
     moment = clock.now()
     Task.objects.filter(pk=old.pk).update(
         claimed_at=moment - timedelta(hours=2), created_at=moment - timedelta(hours=3)
@@ -147,7 +149,7 @@ def test_a_tasks_detail_is_not_sent_again_until_something_changes(api, worker):
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_sleep(0.4)")
     assert api.get(address, **{"If-None-Match": held}).body["display_status"] == "stalled"
-    worker_calls.complete(claim, {}, REPORT)
+    complete_task(claim, {}, REPORT)
     assert api.get(address, **{"If-None-Match": f'"x", {held}'}).status_code == 200
 
 

@@ -11,7 +11,10 @@ from uuid import uuid4
 import pytest
 from django.conf import settings
 
-from tasks_app.engine import worker_calls
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.lease import start_attempt
 from tasks_app.feed import logs
 from tests.daphne_server import serving
 from tests.tasks_app.feed.feed_clients import socket, stream, understood
@@ -21,7 +24,7 @@ from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def start(var: Path, *, host: str = "", path: str = "") -> tuple[worker_calls.Claim, Path]:
+def start(var: Path, *, host: str = "", path: str = "") -> tuple[Claim, Path]:
     """Claim a task and begin its log, as a worker does."""
     worker = make_worker()
     worker.host = host or platform.node()
@@ -30,7 +33,7 @@ def start(var: Path, *, host: str = "", path: str = "") -> tuple[worker_calls.Cl
     log = var / "log" / "attempts" / str(claim.task_id) / f"{claim.attempt}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("first line\n")
-    worker_calls.start_attempt(claim, directory="", log_path=path or str(log))
+    start_attempt(claim, directory="", log_path=path or str(log))
     return claim, log
 
 
@@ -68,7 +71,7 @@ async def test_lines_arrive_as_they_are_written_by_socket_and_stream(live_enviro
             write(log, " line, unfinished")
             async with socket(port, f"log={task.task_id}") as late:
                 assert (await late.first("log"))["text"] == "first line\nsecond line\n"
-                await in_thread(worker_calls.complete)(claim, {}, REPORT)
+                await in_thread(complete_task)(claim, {}, REPORT)
                 for client in (one, other, late):
                     text, _ = await text_until(client, "third line, unfinished")
                     assert text == "third line, unfinished"
@@ -82,7 +85,7 @@ async def test_the_next_attempt_is_followed_from_its_beginning(live_environment)
     with serving(live_environment) as port:
         async with socket(port, f"log={task.task_id}") as client:
             await client.first("log")
-            await in_thread(worker_calls.fail)(claim, "drained", "the worker stops", REPORT)
+            await in_thread(fail_attempt)(claim, "drained", "the worker stops", REPORT)
             assert (await client.first("log")).get("ended")
             second, _ = await in_thread(start)(var)
             told = await client.first("log")
@@ -157,7 +160,7 @@ async def test_what_a_task_has_put_in_its_logs_place_is_not_read(tmp_path, kind)
     elif kind == "directory":
         log.mkdir()
     async with listening(f"types=log&log={task.task_id}") as listener:
-        await in_thread(worker_calls.complete)(claim, {}, REPORT)
+        await in_thread(complete_task)(claim, {}, REPORT)
         told = understood(await listener.communicator.receive_from(5))
         assert told["text"] == "" and ("ended" in told or "elsewhere" in told)
 

@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 
 from absurd_project.routing import make_application
-from tasks_app.engine import worker_calls
+from tasks_app.engine.complete import complete_task
 from tasks_app.feed import access, feed, streams
 from tasks_app.models import ApiKey
 from tests.daphne_server import serving
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def spawn_and_complete() -> None:
     spawn_note()
-    worker_calls.complete(claim_one(make_worker()), {"ok": True}, REPORT)
+    complete_task(claim_one(make_worker()), {"ok": True}, REPORT)
 
 
 async def test_it_says_what_the_socket_says(live_environment):
