@@ -14,7 +14,7 @@ class PipelineConfig(AppConfig):
 
     def ready(self) -> None:
         from pipeline_app.registration import register_stages
-        from pipeline_app.run_by_name import register_workflow
+        from pipeline_app.workflows import register_workflow
 
         register_stages(diagnostics=settings.ABSURD_DIAGNOSTICS)
         register_workflow()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from pipeline_app.calibrators import beam_weighted_flux_jy, calibrators
-from pipeline_app.ingest import Tile
+from pipeline_app.ingest.register import Tile
 from pipeline_app.models import Calibration, Observation
 from pipeline_app.registration import SOLVE
 from pipeline_app.stages.calibrating import MAX_AGE_HOURS, MAX_DECLINATION_DIFFERENCE_DEG

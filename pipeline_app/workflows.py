@@ -9,22 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from django.db import transaction
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_app.calibrators import calibrators
-from pipeline_app.ingest import Tile
+from pipeline_app.ingest.register import Tile
 from pipeline_app.models import Observation, ObservationState
 from pipeline_app.registration import CALIBRATE, CONVERT, IMAGING, PHOTOMETRY, SELF_CALIBRATION, SOLVE, VALIDATION
 from pipeline_app.stages.calibration_solve import MAX_FIELD_SOURCES, FieldSource
 from pipeline_app.stages.photometry import IMAGE_FIELDS, Position
 from pipeline_app.telescope import REFERENCE_FREQ_HZ, angular_separation_deg, power_beam
 from tasks_app.engine.bindings import Binding
+from tasks_app.engine.handler import InvalidInput
 from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.spawn import spawn_many
+from tasks_app.errors import ParamsInvalid
 from tasks_app.models import Run
+from tasks_app.workflows.registry import WorkflowSpec, register
 
 WORKFLOW = "standard-pipeline"
 PRIORITY_CALIBRATOR = 10
@@ -212,3 +216,62 @@ def _calibrators_in_beam(observation: Observation) -> list[Position]:
         for c, offset_deg in known
         if offset_deg < CATALOG_RADIUS_DEG and float(power_beam(offset_deg, REFERENCE_FREQ_HZ)) >= MIN_RESPONSE
     ]
+
+
+NAME = "standard-pipeline"
+
+
+class StandardPipelineParams(BaseModel):
+    """Which observation, and what is to be different."""
+
+    model_config = ConfigDict(extra="forbid")
+    observation_id: Annotated[int, Field(ge=1, lt=2**63, description="An observation that the ingest has registered")]
+    stage_params: Annotated[
+        dict[str, dict[str, Any]], Field(description='Further params by task name, as {"imaging": {"niter": 500}}')
+    ] = {}
+    queue_name: Annotated[str | None, Field(description="Default: ABSURD_QUEUE_NAME")] = None
+
+
+def begin(params: StandardPipelineParams, actor: str) -> Run:
+    """Begin a run of one observation, also of one that has had a run before.
+
+    Raises ParamsInvalid, also when no calibrator is to be had for it.
+    """
+    # Here, because every process registers the workflow, and planning loads astropy.
+    from pipeline_app.calibration_choice import plan_single
+    from pipeline_app.ingest.register import tile_of
+    from pipeline_app.ingest.watch import check_stage_params
+    from pipeline_app.models import Observation
+    from pipeline_app.workflows import Options, start
+
+    observation = Observation.objects.filter(pk=params.observation_id).first()
+    if observation is None:
+        raise _refused("observation_id", f"there is no observation {params.observation_id}")
+    tile = tile_of(observation)
+    if not tile.paths:
+        raise _refused("observation_id", f"{observation} has no usable files")
+    plan = plan_single(tile)
+    if plan is None:
+        raise _refused("observation_id", f"no calibrator in the beam of {observation}, and none solved within a day")
+    try:
+        stage_params = check_stage_params(params.stage_params, "stage_params")
+    except InvalidInput as error:
+        raise _refused("stage_params", str(error)) from None
+    (run,) = start([plan], Options(stage_params=stage_params, queue_name=params.queue_name), actor=actor)
+    return run
+
+
+def _refused(field: str, message: str) -> ParamsInvalid:
+    return ParamsInvalid([{"path": f"params.{field}", "message": message}])
+
+
+def register_workflow() -> None:
+    """Make the workflow known."""
+    register(
+        WorkflowSpec(
+            name=NAME,
+            params_model=StandardPipelineParams,
+            start=begin,
+            description="From the raw files of one observation to calibrated images and fluxes",
+        )
+    )

@@ -29,7 +29,7 @@ from absurd_project.demo.system import System, SystemDoesNotStart, running_syste
 from absurd_project.demo.tiles import DemoTile, deliver, simulate  # noqa: E402
 from absurd_project.demo.verdict import NothingToJudge, image_of, measurements_of  # noqa: E402
 from absurd_project.local import servers  # noqa: E402
-from absurd_project.processing.readiness import NotReady, make_ready  # noqa: E402
+from absurd_project.processing.serving import NotReady, make_ready  # noqa: E402
 from pipeline_app.models import Observation, ObservationState, Product  # noqa: E402
 from pipeline_app.registration import PHOTOMETRY  # noqa: E402
 from pipeline_app.simulation.judgement import judge_fluxes  # noqa: E402

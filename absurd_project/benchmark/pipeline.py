@@ -23,7 +23,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
-from pipeline_app.ingest import Tile
+from pipeline_app.ingest.register import Tile
 from pipeline_app.models import Observation
 from pipeline_app.registration import CONVERT, IMAGING, SELF_CALIBRATION, SOLVE
 from pipeline_app.simulation.detections import judge_detections

@@ -11,7 +11,7 @@ from uuid import UUID
 from websockets.exceptions import InvalidHandshake, WebSocketException
 from websockets.sync.client import connect
 
-from absurd_project.processing.following import Change
+from absurd_project.processing.progress import Change
 
 RETRY_SEC = 1.0
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from absurd_project.demo.feed import FeedListener
 from absurd_project.demo.system import System
 from absurd_project.demo.tiles import DemoTile, deliver
-from absurd_project.processing.following import Change
-from absurd_project.processing.progress import FINISHED, Display, Step
+from absurd_project.processing.progress import FINISHED, Change, Display, Step
 from absurd_project.processing.session import waits_in_vain
-from pipeline_app.ingest import Ingested, tile_of
+from pipeline_app.ingest.register import Ingested, tile_of
 from pipeline_app.models import Observation
 from tasks_app.models import Run, Task
 

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pipeline_app.ingest.watch import CATALOG_NAME, PROCESSING_NAME
 from pipeline_app.models import Observation
 from pipeline_app.simulation import TileSpec, TileTruth, demo_tiles, simulate_tile
 from pipeline_app.simulation.presets import UNSMEARED_PROCESSING
 from pipeline_app.telescope import SIDEREAL_RATE_DEG_PER_SEC
-from pipeline_app.watching import CATALOG_NAME, PROCESSING_NAME
 
 SIDEREAL_DAY = timedelta(seconds=360.0 / SIDEREAL_RATE_DEG_PER_SEC)
 PROCESSING = UNSMEARED_PROCESSING | {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 from uuid import UUID
 
 from rich import box
@@ -16,9 +16,10 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from absurd_project.processing.following import Change
+from tasks_app.engine.event_window import readable_limit
 from tasks_app.management.output import write_line
 from tasks_app.management.printing import SafeConsole
+from tasks_app.models import TaskEvent
 
 QUIET_SEC = 5.0
 """A running stage writes a plain line this often at most."""
@@ -195,3 +196,38 @@ def _seconds(stamp: str) -> float:
 
 def _first_line(text: str) -> str:
     return text.split("\n", 1)[0][:200]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One change of one task, as the feed tells it."""
+
+    task_id: UUID
+    status: str
+    update: dict[str, Any] = field(default_factory=dict)
+
+
+class Follower:
+    """Hands out the changes of the tasks of some runs since it was made."""
+
+    def __init__(self) -> None:
+        self._position = readable_limit()[0]
+        self._runs: Collection[UUID] = ()
+
+    def follow(self, run_ids: Collection[UUID]) -> None:
+        """Say whose changes are wanted."""
+        self._runs = list(run_ids)
+
+    def poll(self) -> list[Change]:
+        """Return what was committed since the last call."""
+        limit, _ = readable_limit()
+        if limit <= self._position:
+            return []
+        events = TaskEvent.objects.filter(id__gt=self._position, id__lte=limit, run_id__in=self._runs).order_by("id")
+        changes = [
+            Change(task_id=event.task_id, status=event.to_status, update=event.detail.get("update", {}))
+            for event in events
+            if event.to_status and event.task_id
+        ]
+        self._position = limit
+        return changes

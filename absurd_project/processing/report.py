@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from pipeline_app.ingest import Ingested, Tile
+from pipeline_app.ingest.register import Ingested, Tile
 from pipeline_app.models import Measurement, Product, SubbandFile
 from tasks_app.models import Attempt, Run, Task, TaskStatus
 from tasks_app.postgresql import clock

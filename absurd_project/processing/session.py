@@ -9,12 +9,11 @@ from uuid import UUID
 
 from django.db import Error, connection
 
-from absurd_project.processing.following import Follower
-from absurd_project.processing.progress import Display, Step
+from absurd_project.processing.progress import Display, Follower, Step
 from absurd_project.processing.report import outcome_of
 from absurd_project.processing.serving import Serving
 from pipeline_app.calibration_choice import plan_set
-from pipeline_app.ingest import Ingested
+from pipeline_app.ingest.register import Ingested
 from pipeline_app.workflows import Options, start
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Hold, Queue, Run, Task, TaskStatus

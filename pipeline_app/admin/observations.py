@@ -85,7 +85,7 @@ class ObservationAdmin(ReadOnlyAdmin):
     def release_incomplete(self, request: HttpRequest, observations: QuerySet[Observation]) -> None:
         """Release the chosen ones that are incomplete; the watching ingest starts them."""
         # Here, because every command loads the admin, and ingest loads astropy.
-        from pipeline_app.ingest import release
+        from pipeline_app.ingest.register import release
 
         released = [observation.name for observation in observations if release(observation)]
         if released:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_app import uvh5_header
+from pipeline_app.ingest import header as raw_header
+from pipeline_app.ingest.header import GRID_TOLERANCE, BadRawFile, RawHeader
+from pipeline_app.ingest.tile import differences
 from pipeline_app.telescope import CHANNEL_WIDTH_HZ, CHANNELS_PER_SUBBAND, N_SUBBANDS, subband_freqs_hz
-from pipeline_app.uvh5_header import GRID_TOLERANCE, BadRawFile, RawHeader
-from pipeline_app.uvh5_tile import differences
 from tasks_app.engine.handler import InvalidInput
 
 __all__ = ["RawHeader", "Spectrum", "plan_spectrum", "read_header"]
@@ -39,7 +39,7 @@ def read_header(path: Path) -> RawHeader:
         InvalidInput: the file is missing, not HDF5, lacks a part of a UVH5 file, or contradicts itself.
     """
     try:
-        return uvh5_header.read_header(path)
+        return raw_header.read_header(path)
     except BadRawFile as fault:
         raise InvalidInput(f"{path}: {fault}") from fault
 

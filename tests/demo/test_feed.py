@@ -5,7 +5,7 @@ import time
 import pytest
 
 from absurd_project.demo.feed import FeedListener
-from absurd_project.processing.following import Change
+from absurd_project.processing.progress import Change
 from tasks_app.engine import registry
 from tasks_app.engine.complete import complete_task
 from tests.daphne_server import serving

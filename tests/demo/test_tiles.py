@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from absurd_project.demo.tiles import DemoTile, choose_specs, deliver, simulate
-from pipeline_app.ingest import ingest_directory
+from pipeline_app.ingest.register import ingest_directory
+from pipeline_app.ingest.watch import Watcher, WatchOptions
 from pipeline_app.simulation import tiny_tiles
-from pipeline_app.watching import Watcher, WatchOptions
 from tasks_app.models import Run
 
 pytestmark = pytest.mark.django_db

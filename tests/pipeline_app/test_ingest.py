@@ -11,9 +11,9 @@ import pytest
 from django.db import connection
 
 from pipeline_app.calibrators import calibrator
-from pipeline_app.ingest import age_out, ingest_directory, register, release
+from pipeline_app.ingest.register import age_out, ingest_directory, register, release
+from pipeline_app.ingest.scan import scan
 from pipeline_app.models import Observation, ObservationState, SubbandFile
-from pipeline_app.raw_files import scan
 from pipeline_app.simulation.geometry import transit_before
 from pipeline_app.telescope import subband_freqs_hz
 from tests.pipeline_app.tiles import START, copy_tile, make_raw_tile

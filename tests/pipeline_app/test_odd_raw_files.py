@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline_app.ingest import Ingested, ingest_directory
+from pipeline_app.ingest.register import Ingested, ingest_directory
+from pipeline_app.ingest.watch import Watcher, WatchOptions
 from pipeline_app.models import Observation, SubbandFile
-from pipeline_app.watching import Watcher, WatchOptions
 from tests.pipeline_app.tiles import copy_tile, make_raw_tile
 
 pytestmark = pytest.mark.django_db

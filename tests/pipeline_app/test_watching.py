@@ -12,10 +12,10 @@ from django.db import connection
 
 from pipeline_app.calibration_choice import mjd_of
 from pipeline_app.calibrators import calibrator
-from pipeline_app.ingest import ingest_directory
+from pipeline_app.ingest.register import ingest_directory
+from pipeline_app.ingest.watch import Watcher, WatchOptions
 from pipeline_app.models import Calibration, Observation, SubbandFile
 from pipeline_app.simulation.geometry import transit_before
-from pipeline_app.watching import Watcher, WatchOptions
 from tasks_app.models import Run, Task
 from tasks_app.testing import frozen_clock
 from tests.pipeline_app.tiles import START, copy_tile, make_raw_tile
@@ -203,7 +203,7 @@ def test_a_restarted_watcher_reads_and_starts_nothing_again(bright, incoming, mo
     look_twice(watch)
     fresh, _ = watcher(incoming)
     fresh.remember()
-    monkeypatch.setattr("pipeline_app.watching.register", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr("pipeline_app.ingest.watch.register", lambda path: pytest.fail(f"{path} was read again"))
     assert look_twice(fresh) == 0
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline_app.calibration_choice import MIN_APPARENT_FLUX_JY, due_calibrator, plan_set, plan_single
 from pipeline_app.calibrators import calibrator
-from pipeline_app.ingest import Tile
+from pipeline_app.ingest.register import Tile
 from pipeline_app.models import Calibration, Observation, ObservationState, SubbandFile
 from pipeline_app.stages.photometry import Position
 from pipeline_app.workflows import IMAGES, AlreadyStarted, Options, Plan, positions_for, start

@@ -6,8 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from rich.console import Console
 
-from absurd_project.processing.following import Change
-from absurd_project.processing.progress import LiveDisplay, PlainDisplay, Step, display_for
+from absurd_project.processing.progress import Change, LiveDisplay, PlainDisplay, Step, display_for
 
 IMAGING, SOLVE = uuid4(), uuid4()
 

@@ -9,7 +9,7 @@ from absurd_project.processing import report, tables
 from absurd_project.processing.progress import PlainDisplay
 from absurd_project.processing.serving import Serving
 from absurd_project.processing.session import Session
-from pipeline_app.ingest import Ingested
+from pipeline_app.ingest.register import Ingested
 from pipeline_app.workflows import Options
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.complete import complete_task

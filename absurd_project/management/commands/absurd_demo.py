@@ -25,7 +25,7 @@ from absurd_project.demo.verdict import NothingToJudge, judge
 from absurd_project.local import servers
 from absurd_project.processing import report
 from absurd_project.processing.progress import display_for
-from absurd_project.processing.readiness import NotReady, make_ready
+from absurd_project.processing.serving import NotReady, make_ready
 from tasks_app.management.output import PrintingCommand, write_line
 
 FAILED = 1

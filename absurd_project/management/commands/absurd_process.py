@@ -19,12 +19,11 @@ from django.db import connection
 from absurd_project.local import servers
 from absurd_project.processing import report, tables
 from absurd_project.processing.progress import display_for
-from absurd_project.processing.readiness import NotReady, make_ready
-from absurd_project.processing.serving import Serving, WorkersDoNotStart
+from absurd_project.processing.serving import NotReady, Serving, WorkersDoNotStart, make_ready
 from absurd_project.processing.session import Session
 from pipeline_app.catalogs import read_catalog
-from pipeline_app.ingest import Ingested, ingest_directory
-from pipeline_app.watching import check_stage_params
+from pipeline_app.ingest.register import Ingested, ingest_directory
+from pipeline_app.ingest.watch import check_stage_params
 from pipeline_app.workflows import Options
 from tasks_app.engine.handler import InvalidInput
 from tasks_app.errors import AbsurdError, ParamsInvalid

@@ -16,9 +16,9 @@ from django.utils import timezone
 
 from pipeline_app.calibration_choice import plan_set
 from pipeline_app.catalogs import read_catalog
-from pipeline_app.ingest import ingest_directory, release
+from pipeline_app.ingest.register import ingest_directory, release
+from pipeline_app.ingest.watch import QUIET_SEC, Watcher, WatchOptions
 from pipeline_app.models import Observation
-from pipeline_app.watching import QUIET_SEC, Watcher, WatchOptions
 from pipeline_app.workflows import Options, start
 from tasks_app.engine.handler import InvalidInput
 from tasks_app.errors import AbsurdError

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipeline_app.ingest.header import GRID_TOLERANCE, RawHeader
 from pipeline_app.telescope import CHANNEL_WIDTH_HZ, CHANNELS_PER_SUBBAND, subband_freqs_hz
-from pipeline_app.uvh5_header import GRID_TOLERANCE, RawHeader
 
 DECLINATION_TOLERANCE_DEG = 1e-5
 ANTENNA_TOLERANCE_M = 0.01

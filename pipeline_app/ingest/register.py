@@ -17,14 +17,14 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from pipeline_app.calibrators import brightest_in_beam
+from pipeline_app.ingest.datasets import BadRawFile
+from pipeline_app.ingest.grouping import Choice, choose
+from pipeline_app.ingest.header import FileBusy, RawHeader, read_header
+from pipeline_app.ingest.scan import FileProblem, scan
 from pipeline_app.models import Observation, ObservationState, SubbandFile, SubbandState
 from pipeline_app.naming import BadName, parse_raw_name, tile_name
 from pipeline_app.pointing import meridian_icrs_deg
-from pipeline_app.raw_files import FileProblem, scan
-from pipeline_app.subband_choice import Choice, choose
 from pipeline_app.telescope import N_SUBBANDS
-from pipeline_app.uvh5_datasets import BadRawFile
-from pipeline_app.uvh5_header import FileBusy, RawHeader, read_header
 from tasks_app.plain_text import escaped
 
 FIRST_TIME_TOLERANCE_MS = 1

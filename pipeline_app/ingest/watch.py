@@ -20,10 +20,10 @@ from pipeline_app.calibration_choice import (
     plan_single,
 )
 from pipeline_app.catalogs import read_catalog
-from pipeline_app.ingest import age_out, register, tile_of
+from pipeline_app.ingest.header import FileBusy
+from pipeline_app.ingest.register import age_out, register, tile_of
+from pipeline_app.ingest.scan import STILL_WRITTEN, FileProblem, scan
 from pipeline_app.models import Observation, ObservationState, SubbandFile
-from pipeline_app.raw_files import STILL_WRITTEN, FileProblem, scan
-from pipeline_app.uvh5_header import FileBusy
 from pipeline_app.workflows import AlreadyStarted, Options, Plan, start
 from tasks_app.engine import registry
 from tasks_app.engine.handler import InvalidInput

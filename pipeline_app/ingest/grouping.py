@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from pipeline_app.ingest.datasets import BadRawFile
+from pipeline_app.ingest.header import RawHeader, read_header
+from pipeline_app.ingest.tile import badness, differences, same_subband
 from pipeline_app.models import Observation, SubbandFile, SubbandState
-from pipeline_app.uvh5_datasets import BadRawFile
-from pipeline_app.uvh5_header import RawHeader, read_header
-from pipeline_app.uvh5_tile import badness, differences, same_subband
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline_app.ingest.header import is_hdf5
 from pipeline_app.naming import INCOMPLETE_MARK, RAW_SUFFIXES
-from pipeline_app.uvh5_header import is_hdf5
 
 STILL_WRITTEN = f"still being written: its name says {INCOMPLETE_MARK}"
 

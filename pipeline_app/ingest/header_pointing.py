@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pipeline_app.uvh5_datasets import BadRawFile, first_number, optional_number, text
+from pipeline_app.ingest.datasets import BadRawFile, first_number, optional_number, text
 
 DECLINATION_KEYS_TOLERANCE_DEG = 1e-3
 """How far two declinations of one header may differ: by rounding, not by epoch."""

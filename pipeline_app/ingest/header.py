@@ -13,6 +13,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_app.ingest.datasets import BadRawFile, first_number, numbers, text
+from pipeline_app.ingest.header_pointing import read_pointing
 from pipeline_app.pointing import earth_orientation_range_mjd
 from pipeline_app.telescope import (
     CHANNEL_WIDTH_HZ,
@@ -21,8 +23,6 @@ from pipeline_app.telescope import (
     N_SUBBANDS,
     subband_freqs_hz,
 )
-from pipeline_app.uvh5_datasets import BadRawFile, first_number, numbers, text
-from pipeline_app.uvh5_pointing import read_pointing
 
 JD_OF_MJD_0 = 2_400_000.5
 JD_OF_1970 = 2_440_587.5

@@ -1,0 +1,1 @@
+"""Raw UVH5 files into tiles: one reader of headers, grouping, registration, and the process that watches for files."""
