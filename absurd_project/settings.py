@@ -259,3 +259,6 @@ LOGGING = {
         "httpx": {"level": "WARNING"},
     },
 }
+
+# How a fault drill of the workers starts and removes servers of its own: arguments for the interpreter.
+ABSURD_LOCAL_COMMAND = ("-m", "absurd_project.local")

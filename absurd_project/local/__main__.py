@@ -1,4 +1,4 @@
-"""`python3 -m absurd_project.local down|running|purge`: what the Makefile needs even when there is no `.venv`."""
+"""`python3 -m absurd_project.local servers|down|running|purge`: for the Makefile, also without a `.venv`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from absurd_project.local.pid_file import running
 
 
 def main() -> int:
-    """Run one verb; return its exit code."""
+    """Run one action; return its exit code."""
     options = argparse.ArgumentParser(prog="python3 -m absurd_project.local", description=__doc__)
-    options.add_argument("verb", choices=["down", "running", "purge"])
+    options.add_argument("action", choices=["servers", "down", "running", "purge"])
     options.add_argument("--yes", action="store_true", help="purge without asking")
     chosen = options.parse_args()
     var = state_directory()
     try:
-        if chosen.verb == "running":
+        if chosen.action == "running":
             return 0 if running(var) is not None else 1
-        if chosen.verb == "down":
+        if chosen.action == "servers":
+            servers.ensure()
+            return 0
+        if chosen.action == "down":
             print("\n".join(take_down(var) or [f"nothing runs on {var}"]))
             return 0
         return _purge(var, chosen.yes)

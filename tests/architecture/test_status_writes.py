@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-OWNER = ROOT / "tasks_app" / "transitions"
+OWNER = ROOT / "tasks_app" / "engine"
 # Writes such rows into a database of its own, to measure what they cost.
 MEASURING = ROOT / "absurd_project" / "benchmark" / "contenders"
 PACKAGES = ("absurd_project", "workers", "pipeline_app", "tasks_app")
@@ -45,12 +45,13 @@ def test_only_the_transitions_write_a_tasks_status():
 
 
 def test_the_search_finds_the_writes_of_the_owner():
-    assert {path.name for path in OWNER.glob("*.py") if list(writes_of_status(path.read_text()))} == {
-        "claims.py",
-        "completion.py",
-        "insertion.py",
-        "moving.py",
+    sources = [*OWNER.glob("*.py"), *(OWNER / "sql").glob("*.sql")]
+    found = {
+        path.name
+        for path in sources
+        if SQL.search(path.read_text()) or (path.suffix == ".py" and list(writes_of_status(path.read_text())))
     }
+    assert {"claim.sql", "complete.sql", "insert.sql", "move.py"} <= found
 
 
 def test_no_module_has_more_than_500_lines():

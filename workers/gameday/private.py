@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from django.conf import settings
 
 from workers.gameday.catalogue import Scenario
 from workers.gameday.processes import die_with_the_game
@@ -49,7 +50,7 @@ def _state(directory: str) -> dict[str, str]:
 
 
 def _remove(directory: str, environment: dict[str, str]) -> None:
-    _run(["-m", "absurd_project.local", "purge", "--yes"], environment)
+    _run([*settings.ABSURD_LOCAL_COMMAND, "purge", "--yes"], environment)
     shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 import psutil
+from django.conf import settings
 from django.db.models.functions import Now
 
 from tasks_app.models import Worker
@@ -105,7 +106,7 @@ class Crew:
     def start_web(self) -> None:
         """Start a web process, whose sweeper returns the tasks of dead workers; it listens on a socket of its own."""
         path = self._directory / "web.sock"
-        argv = ["-m", "daphne", "-v", "0", "-u", str(path), "absurd_project.asgi:application"]
+        argv = ["-m", "daphne", "-v", "0", "-u", str(path), settings.ASGI_APPLICATION.replace("asgi.", "asgi:")]
         log = self._directory / "web.log"
         self._web = web = self._launch(argv, log, {})
 

@@ -22,8 +22,6 @@ from workers.gameday.polling import wait_for
 from workers.gameday.scenario_run import Skipped
 from workers.process.environment import CHECKOUT
 
-BRING_UP = "from absurd_project.local import servers; servers.ensure()"
-
 
 def postmaster() -> psutil.Process:
     """Return the server process, which must run on this host behind a socket of this state directory.
@@ -66,7 +64,13 @@ def freeze_postgres(seconds: float) -> None:
 
 def bring_up() -> datetime:
     """Start what is missing; return the moment at which the database answers, by its own clock."""
-    subprocess.run([sys.executable, "-c", BRING_UP], cwd=CHECKOUT, env=os.environ, check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, *settings.ABSURD_LOCAL_COMMAND, "servers"],
+        cwd=CHECKOUT,
+        env=os.environ,
+        check=True,
+        timeout=120,
+    )
     return wait_for("the database", clock.now)
 
 
