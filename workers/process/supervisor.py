@@ -280,7 +280,8 @@ class ProcessExecution(Execution):
         usage = self._sample()
         idle_sec = self._idle.idle_sec(usage.cpu_sec)
         if self.claim.idle_timeout_sec is not None and idle_sec > self.claim.idle_timeout_sec:
-            message = f"no progress, log line or processor time for {idle_sec:.0f} s"
+            message = f"no progress, log line or processor time for {idle_sec:.0f} s, longer than its idle timeout of "
+            message += f"{self.claim.idle_timeout_sec} s"
             self.stop(Stop(failure_class="idle_timeout", message=message), grace_sec=grace_sec)
         taken_gb = usage.own_bytes / 1e9
         if taken_gb > self.ceiling_gb:
