@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from django.db import transaction
@@ -40,14 +41,16 @@ class Admission:
         self.considers = True
         """Whether room is reserved for what has waited long."""
 
-    def claim(self, worker: Worker, *, slots: int) -> list[Claim]:
+    def claim(self, worker: Worker, *, slots: int, first: Callable[[], None] = lambda: None) -> list[Claim]:
         """Claim up to `slots` tasks whose declared memory, cores and disk find room on the host.
 
         A task that does not fit beside more urgent ones lets the smaller ones behind it pass, but not for ever: when it
-        has waited long, the host keeps room for it.
+        has waited long, the host keeps room for it. `first` is called before, in the same transaction, such as to store
+        outcomes: it takes its locks after the host's turn, in the order of every claim, so that none deadlock.
         """
         with transaction.atomic():
             statements.run(_TAKE_TURN, {"space": LOCK_SPACE, "host": _lock_key(worker.host_id)})
+            first()
             room, reserved = self._room(worker)
             kept = reservations.look(worker.host_id) if reserved else None
             claims: list[Claim] = []

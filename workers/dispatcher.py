@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from django.conf import settings
@@ -149,8 +149,8 @@ class Dispatcher(WorkerThread):
         if self._gathering.wait_sec(attempts) != 0.0:
             return
         ended = [execution for execution in attempts if execution.outcome is not None]
-        for execution in outcomes.deliver_together(ended):
-            self._release(execution)
+        if simple := [execution for execution in ended if outcomes.is_simple(execution)]:
+            self._complete_and_claim(simple)
         outage: Exception | None = None
         for execution in ended:
             try:
@@ -169,6 +169,31 @@ class Dispatcher(WorkerThread):
         self._claims.hurry()
         self._on_change()
 
+    def _complete_and_claim(self, simple: Sequence[Execution]) -> None:
+        """Store successes and claim the next tasks in one transaction, so that one commit serves both.
+
+        Where that fails they are stored one by one.
+        """
+        slots = self._free_slots(freed=len(simple))
+        try:
+            if slots < 1:
+                outcomes.complete_simple(simple)
+                claims = []
+            else:
+                claims = self._request_claims(slots, first=lambda: outcomes.complete_simple(simple))
+        except Exception as error:
+            if outages.is_outage(error):
+                raise
+            self._answer_lost = False
+            self.faults.record("storing outcomes together", error)
+            return
+        for execution in simple:
+            outcomes.tidy(execution)
+            self._release(execution)
+        self._add_all(claims)
+        if slots > 0 and not self._state.options.burst:
+            self._claims.restart()
+
     def _listen_for_work(self) -> None:
         if not settings.ABSURD_POLL_ONLY and self._listener.connect() and self._listener.fd is not None:
             self.selector.register(self._listener.fd, selectors.EVENT_READ, self._read_notifications)
@@ -183,30 +208,41 @@ class Dispatcher(WorkerThread):
             self.selector.unregister(fd)
 
     def _claim(self) -> None:
-        state, options, worker = self._state, self._state.options, self._state.registration.worker
+        state, options = self._state, self._state.options
         if self._look_again_at is not None and time.monotonic() >= self._look_again_at:
             self._look_again_at = None
             self._claims.hurry()
-        if not self._claims.due() or state.draining or state.registration.ordered or state.disk_is_low:
+        if not self._claims.due():
             return
         if state.roots.forbid_claims:
             state.exhausted = options.burst and not state.undelivered
             self._on_change()
             return
-        slots = options.concurrency - len(state.undelivered)
-        if options.max_tasks is not None:
-            slots = min(slots, options.max_tasks - state.claimed_count)
+        slots = self._free_slots()
         if slots < 1:
             return
+        self._add_all(self._request_claims(slots))
+        if options.burst and not state.undelivered:
+            state.exhausted = is_exhausted(state.registration.worker)
+            self._on_change()
+
+    def _free_slots(self, *, freed: int = 0) -> int:
+        """Return how many tasks may be claimed now, if this many attempts more were delivered."""
+        state, options = self._state, self._state.options
+        if state.draining or state.registration.ordered or state.disk_is_low or state.roots.forbid_claims:
+            return 0
+        slots = options.concurrency - len(state.undelivered) + freed
+        return slots if options.max_tasks is None else min(slots, options.max_tasks - state.claimed_count)
+
+    def _request_claims(self, slots: int, first: Callable[[], None] = lambda: None) -> list[Claim]:
         self._answer_lost = True
-        claims = self._admission.claim(worker, slots=slots)
-        state.claimed_count += len(claims)
+        return self._admission.claim(self._state.registration.worker, slots=slots, first=first)
+
+    def _add_all(self, claims: Sequence[Claim]) -> None:
+        self._state.claimed_count += len(claims)
         for claim in claims:
             self._add(claim)
         self._answer_lost = False
-        if options.burst and not state.undelivered:
-            state.exhausted = is_exhausted(worker)
-            self._on_change()
 
     def _return_unknown(self) -> None:
         """Give back, free of charge, what an earlier claim may have taken whose answer was lost with the connection."""

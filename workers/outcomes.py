@@ -49,41 +49,26 @@ class Gathering:
         return max(0.0, self._since + GATHER_SEC - time.monotonic())
 
 
-def deliver_together(executions: Sequence[Execution]) -> list[Execution]:
-    """Store the successes that need no more than their task's row in one transaction; return those that are settled.
-
-    What has been tried before, has products or belongs to a task name with rows of its own is left for `deliver`.
-    """
-    simple = [execution for execution in executions if _is_simple(execution)]
-    if len(simple) < 2:
-        return []
-    completions = []
-    for execution in simple:
-        result = execution.outcome.result if execution.outcome else None
-        execution.delivery_tries += 1
-        completions.append(
-            Completion(claim=execution.claim, result=result.result if result else {}, report=execution.report())
-        )
-    try:
-        refused = complete_tasks(completions)
-    except Exception as error:
-        if outages.is_outage(error):
-            raise
-        logger.exception("outcomes could not be stored together and are stored one by one")
-        return []
-    for execution in simple:
-        if execution.claim.task_id in refused:
-            logger.warning("outcome refused %s", execution.named)
-        _tidy(execution)
-    return simple
-
-
-def _is_simple(execution: Execution) -> bool:
+def is_simple(execution: Execution) -> bool:
+    """Return whether it is a success that needs no more than its task's row, and was not tried before."""
     outcome = execution.outcome
     if outcome is None or outcome.result is None or outcome.result.products or execution.delivery_tries:
         return False
     spec = registry.find(execution.claim.task_name)
     return spec is not None and spec.on_complete is None and not execution.places.products_dir.exists()
+
+
+def complete_simple(executions: Sequence[Execution]) -> None:
+    """Store simple successes in the transaction of the caller, who settles them after its commit."""
+    completions = []
+    for execution in executions:
+        result = execution.outcome.result if execution.outcome else None
+        execution.delivery_tries += 1
+        completions.append(
+            Completion(claim=execution.claim, result=result.result if result else {}, report=execution.report())
+        )
+    for task_id in complete_tasks(completions):
+        logger.warning("outcome refused task=%s", task_id)
 
 
 def deliver(execution: Execution) -> bool:
@@ -92,7 +77,7 @@ def deliver(execution: Execution) -> bool:
     if outcome is None:
         return False
     if outcome.failure_class == "lost" or (execution.delivery_tries and _was_stored(execution)):
-        _tidy(execution)
+        tidy(execution)
         return True
     execution.delivery_tries += 1
     try:
@@ -110,7 +95,7 @@ def deliver(execution: Execution) -> bool:
             logger.warning("outcome could not be stored and is tried again %s: %s", execution.named, reason)
             return False
         return _replace_unstorable(execution, error)
-    _tidy(execution)
+    tidy(execution)
     return True
 
 
@@ -160,7 +145,7 @@ def _replace_unstorable(execution: Execution, error: Exception) -> bool:
     return False
 
 
-def _tidy(execution: Execution) -> None:
+def tidy(execution: Execution) -> None:
     """Remove the attempt's directory; what a failed attempt made may show why it failed."""
     ended_as = execution.outcome.failure_class if execution.outcome else None
     frees_disk = execution.stop_requested is not None and not execution.stop_requested.keep_products

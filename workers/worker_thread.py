@@ -38,6 +38,11 @@ class Timer:
         self._at = now + self.interval_sec * spread
         return True
 
+    def restart(self) -> None:
+        """Start the next interval now."""
+        self.hurry()
+        self.due()
+
     def hurry(self, in_sec: float = 0.0) -> None:
         """Make it due after these seconds."""
         self._at = time.monotonic() + in_sec if in_sec else 0.0

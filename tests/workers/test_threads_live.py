@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
@@ -15,6 +17,60 @@ from tasks_app.operations.cancel import cancel
 from tests.workers.live import finished, outcomes, spawn_one, wait_for, with_progress
 
 pytestmark = pytest.mark.chaos
+
+TRACE = """
+CREATE TABLE traced (event_type text, transaction bigint);
+CREATE FUNCTION trace() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO traced VALUES (NEW.event_type, txid_current()); RETURN NULL; END $$;
+CREATE TRIGGER trace AFTER INSERT ON tasks_app_taskevent FOR EACH ROW EXECUTE FUNCTION trace();
+"""
+REFUSE = """
+CREATE OR REPLACE FUNCTION trace() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO traced VALUES (NEW.event_type, txid_current());
+    IF NEW.event_type = 'claimed' AND EXISTS (
+        SELECT FROM traced WHERE transaction = txid_current() AND event_type = 'completed'
+    ) THEN RAISE EXCEPTION 'no claim after a completion' USING ERRCODE = 'check_violation'; END IF;
+    RETURN NULL;
+END $$
+"""
+UNTRACE = """
+DROP TRIGGER IF EXISTS trace ON tasks_app_taskevent; DROP FUNCTION IF EXISTS trace(); DROP TABLE IF EXISTS traced;
+"""
+SHARED = """
+SELECT count(*) FROM (
+    SELECT FROM traced GROUP BY transaction HAVING array_agg(DISTINCT event_type) @> '{claimed,completed}'
+) AS shared
+"""
+
+
+@pytest.fixture
+def traced(workers) -> Iterator[None]:
+    """Keep the transaction of each event."""
+    with connection.cursor() as cursor:
+        cursor.execute(TRACE)
+        yield
+        workers.kill_all()
+        cursor.execute(UNTRACE)
+
+
+def test_completions_share_their_transaction_with_the_next_claim(workers, traced):
+    spawn_many([SpawnRequest(task_name="noop") for _ in range(20)], actor="user:test")
+    workers.burst("--concurrency", "2")
+    assert Task.objects.filter(status="completed", claim_epoch=1).count() == 20
+    with connection.cursor() as cursor:
+        cursor.execute(SHARED)
+        assert cursor.fetchone()[0] >= 5
+
+
+def test_where_the_next_claim_fails_completions_are_stored_all_the_same(workers, traced):
+    """The claims that follow a completion in one transaction are refused: only others succeed."""
+    with connection.cursor() as cursor:
+        cursor.execute(REFUSE)
+    spawn_many([SpawnRequest(task_name="noop") for _ in range(6)], actor="user:test")
+    workers.burst("--concurrency", "2")
+    assert Task.objects.filter(status="completed", claim_epoch=1).count() == 6
+    assert "storing outcomes together failed" in workers.logs()
+    assert not TaskEvent.objects.filter(event_type="refused").exists()
 
 
 def test_many_short_tasks_each_run_once_and_are_stored_together(workers):
