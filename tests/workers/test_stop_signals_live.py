@@ -54,7 +54,7 @@ def test_sigterm_to_a_child_alone_is_a_kill(workers):
     with_progress(task)
     child_of(task).send_signal(signal.SIGTERM)
     assert (finished(task).failure_class, task.crash_count) == ("killed", 1)
-    assert task.error == "killed by SIGTERM, by somebody outside the queue"
+    assert task.error == "killed by SIGTERM, by a process outside the queue"
     assert worker.poll() is None
 
 

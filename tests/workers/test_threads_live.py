@@ -54,7 +54,7 @@ def traced(workers) -> Iterator[None]:
 
 
 def test_completions_share_their_transaction_with_the_next_claim(workers, traced):
-    spawn_many([SpawnRequest(task_name="noop") for _ in range(20)], actor="user:test")
+    spawn_many([TaskOptions(task_name="noop") for _ in range(20)], actor="user:test")
     workers.burst("--concurrency", "2")
     assert Task.objects.filter(status="completed", claim_epoch=1).count() == 20
     with connection.cursor() as cursor:
@@ -63,10 +63,9 @@ def test_completions_share_their_transaction_with_the_next_claim(workers, traced
 
 
 def test_where_the_next_claim_fails_completions_are_stored_all_the_same(workers, traced):
-    """The claims that follow a completion in one transaction are refused: only others succeed."""
     with connection.cursor() as cursor:
         cursor.execute(REFUSE)
-    spawn_many([SpawnRequest(task_name="noop") for _ in range(6)], actor="user:test")
+    spawn_many([TaskOptions(task_name="noop") for _ in range(6)], actor="user:test")
     workers.burst("--concurrency", "2")
     assert Task.objects.filter(status="completed", claim_epoch=1).count() == 6
     assert "storing outcomes together failed" in workers.logs()
