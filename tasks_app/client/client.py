@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from uuid import UUID
 
 from tasks_app.client.config import AbsurdConfig
 from tasks_app.client.database import DatabaseTransport
 from tasks_app.client.faults import WaitTimedOut
 from tasks_app.client.new_task import NewTask
-from tasks_app.client.persistence import persist
 from tasks_app.client.results import FINISHED, FeedEvent, Health, QueueStats, TaskInfo
 from tasks_app.client.server import ServerTransport
-from tasks_app.client.transport import Choice, Transport
+from tasks_app.client.transport import Choice, Request, Transport, batches, repeat
 from tasks_app.errors import AbsurdError, InvalidTransition
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class AbsurdClient:
     async def connect(self) -> Self:
         """Get ready. Raises Unavailable, or DatabaseNotReady saying what to run."""
         try:
-            await self._persist(self._transport.open)
+            await self._repeat(self._transport.open)
         except BaseException:
             await self._transport.close()
             raise
@@ -66,15 +66,17 @@ class AbsurdClient:
     async def health(self, queue_name: str | None = None) -> Health:
         """Return whether the queue is well."""
         name = queue_name or self.config.queue_name
-        return Health.model_validate(await self._persist(lambda: self._transport.health(name)))
+        query = f"?{urlencode({'queue': name})}" if name else ""
+        return Health.model_validate(await self._call("GET", f"health{query}"))
 
     async def get_queues(self) -> list[str]:
         """Return the names of all queues."""
-        return await self._persist(self._transport.queue_names)
+        names: list[str] = await self._call("GET", "queues")
+        return names
 
     async def get_queue_stats(self, queue_name: str) -> QueueStats:
         """Return the queue's tasks, counted by status. Raises QueueNotFound."""
-        return QueueStats.model_validate(await self._persist(lambda: self._transport.queue_stats(queue_name)))
+        return QueueStats.model_validate(await self._call("GET", f"queues/{_quoted(queue_name)}/stats"))
 
     async def spawn(self, task_name: str, params: dict[str, Any] | None = None, **options: Any) -> TaskInfo:
         """Spawn a task with options of NewTask; repeated over a bad line it never becomes two.
@@ -83,47 +85,53 @@ class AbsurdClient:
         """
         new = NewTask(task_name=task_name, params=params or {}, **options)
         body = new.body(self.config.queue_name)
-        return _task(await self._persist(lambda: self._transport.spawn(body, new.idempotency_key)))
+        return _task(await self._call("POST", "tasks", body, headers={"Idempotency-Key": new.idempotency_key}))
 
     async def spawn_many(self, tasks: Sequence[NewTask]) -> list[TaskInfo]:
         """Spawn several: on a database all or none, by a server in batches of up to 500, each all or none.
 
         The same NewTask is spawned once. Raises ParamsInvalid with paths such as `tasks.7.params.ms_path`.
         """
-        wanted = [(new.body(self.config.queue_name), new.idempotency_key) for new in tasks]
-        return [_task(each) for each in await self._persist(lambda: self._transport.spawn_many(wanted))]
+        bodies = [{**new.body(self.config.queue_name), "idempotency_key": new.idempotency_key} for new in tasks]
+        requests = [Request(method="POST", path="tasks/batch", body={"tasks": batch}) for batch in batches(bodies)]
+        answers = await self._repeat(lambda: self._transport.spawn_batches(requests))
+        return [_task(each) for answer in answers for each in answer["tasks"]]
 
     async def get(self, task_id: TaskId) -> TaskInfo:
         """Return a task in full. Raises TaskNotFound."""
-        return _task(await self._persist(lambda: self._transport.task(str(task_id))))
+        return _task(await self._call("GET", f"tasks/{_quoted(task_id)}"))
 
     async def cancel(self, task_id: TaskId, reason: str = "") -> TaskInfo:
         """Cancel a task, or have its worker stop it: then it is `cancelling` for a while.
 
         Raises TaskNotFound, or InvalidTransition when it has finished.
         """
+        request = Request(method="DELETE", path=f"tasks/{_quoted(task_id)}", body={"reason": reason})
         asked = 0
 
         async def once() -> Any:
             nonlocal asked
             asked += 1
             try:
-                return await self._transport.cancel(str(task_id), reason)
+                return await self._transport.call(request)
             except InvalidTransition as refusal:
                 # An earlier request whose answer was lost has done it.
                 if asked == 1 or refusal.current != "cancelled":
                     raise
-                return await self._transport.task(str(task_id))
+                return await self.get(task_id)
 
-        return _task(await self._persist(once))
+        found = await self._repeat(once)
+        return found if isinstance(found, TaskInfo) else _task(found)
 
     async def retry(self, task_id: TaskId, reason: str = "") -> TaskInfo:
         """Give a failed or cancelled task another go. Not repeated when the answer is lost: look before you do."""
-        return _task(await self._persist(lambda: self._transport.retry(str(task_id), reason), harmless=False))
+        path, body = f"tasks/{_quoted(task_id)}/retry", {"reason": reason}
+        return _task(await self._call("POST", path, body, idempotent=False))
 
     async def reprioritize(self, task_id: TaskId, priority: int, reason: str = "") -> TaskInfo:
         """Change an unfinished task's place in the queue."""
-        return _task(await self._persist(lambda: self._transport.reprioritize(str(task_id), priority, reason)))
+        body = {"priority": priority, "reason": reason}
+        return _task(await self._call("POST", f"tasks/{_quoted(task_id)}/priority", body))
 
     async def wait(self, task_id: TaskId, timeout_sec: float | None = None) -> TaskInfo:
         """Return the task once it has finished, however it ended.
@@ -166,11 +174,12 @@ class AbsurdClient:
         left = most
         while left is None or left > 0:
             limit = PAGE_TASKS if left is None else min(PAGE_TASKS, left)
-            page = await self._persist(lambda cursor=cursor, limit=limit: self._transport.page(wanted, cursor, limit))  # type: ignore[misc]
-            for document in page.tasks:
+            query = {**wanted, "limit": limit, **({"cursor": cursor} if cursor else {})}
+            page = await self._call("GET", f"tasks?{urlencode(query, doseq=True)}")
+            for document in page["tasks"]:
                 yield _task(document)
-            left = None if left is None else left - len(page.tasks)
-            cursor = page.cursor
+            left = None if left is None else left - len(page["tasks"])
+            cursor = parse_qs(urlsplit(page["next"] or "").query).get("cursor", [None])[0]
             if cursor is None:
                 return
 
@@ -196,8 +205,24 @@ class AbsurdClient:
                     if message["type"] in ("hello", "resync") or status in FINISHED:
                         woken.set()
 
-    async def _persist(self, call: Callable[[], Awaitable[T]], *, harmless: bool = True) -> T:
-        return await persist(call, retries=self.config.retries, harmless=harmless)
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        idempotent: bool = True,
+    ) -> Any:
+        request = Request(method=method, path=path, body=body, headers=headers or {})
+        return await self._repeat(lambda: self._transport.call(request), idempotent=idempotent)
+
+    async def _repeat(self, call: Callable[[], Awaitable[T]], *, idempotent: bool = True) -> T:
+        return await repeat(call, retries=self.config.retries, idempotent=idempotent)
+
+
+def _quoted(part: object) -> str:
+    return quote(str(part), safe="")
 
 
 def _task(document: Any) -> TaskInfo:

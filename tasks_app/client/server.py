@@ -1,22 +1,39 @@
-"""The way by a server: REST for calls, a socket for the feed."""
+"""The way by a server: HTTP for requests, a socket for the feed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import urlencode
 
 import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from tasks_app.client.batches import batches, renumbered
 from tasks_app.client.config import AbsurdConfig
-from tasks_app.client.faults import NotConnected, ServerFault, Unavailable, from_problem
-from tasks_app.client.sockets import SocketFeed
-from tasks_app.client.transport import Choice, Document, Page
+from tasks_app.client.faults import (
+    NotAuthenticated,
+    NotConnected,
+    NotPermitted,
+    RequestRefused,
+    ServerFault,
+    Unavailable,
+    from_problem,
+)
+from tasks_app.client.transport import API_ROOT, Choice, Document, Request, pause_sec, renumbered
 from tasks_app.errors import ParamsInvalid
 
-API_ROOT = "/api/absurd"
+REFUSALS = {
+    4400: RequestRefused("the server does not know one of the feed's filters"),
+    4401: NotAuthenticated("the feed needs a key with the scope 'read'"),
+    4403: NotPermitted("the key lacks the scope 'read'"),
+    4404: ServerFault("the server has no feed at /ws/status"),
+}
+PING_SEC = 15.0
+"""The server answers with the last event covered, so that the position advances also for a narrow choice."""
 
 
 class ServerTransport:
@@ -33,60 +50,34 @@ class ServerTransport:
         self._http = httpx.AsyncClient(
             base_url=f"{self._root}{API_ROOT}/", headers=self._headers, timeout=self._config.timeout_sec
         )
-        await self.health(None)
+        await self.call(Request(method="GET", path="health"))
 
     async def close(self) -> None:
         http, self._http = self._http, None
         if http is not None:
             await http.aclose()
 
-    async def health(self, queue: str | None) -> Document:
-        answer = await self._send("GET", f"health?{urlencode({'queue': queue})}" if queue else "health")
-        if answer.status_code == 200 or (answer.status_code == 503 and _is_json(answer)):
-            found: Document = _document(answer)
-            if "queue" in found:
-                return found
-        raise _fault_of(answer)
+    async def call(self, request: Request) -> Any:
+        """Send the request. A health that is bad is an answer as well, with status 503."""
+        answer = await self._send(request)
+        if answer.status_code == 204:
+            return {}
+        if answer.is_success:
+            return _document(answer)
+        found = _document(answer) if _is_json(answer) else {}
+        if answer.status_code == 503 and isinstance(found, dict) and "queue" in found:
+            return found
+        raise _fault_of(answer, found if isinstance(found, dict) else {})
 
-    async def queue_names(self) -> list[str]:
-        names: list[str] = await self._call("GET", "queues")
-        return names
-
-    async def queue_stats(self, queue: str) -> Document:
-        return await self._ask("GET", f"queues/{quote(queue, safe='')}/stats")
-
-    async def spawn(self, body: Document, key: str) -> Document:
-        return await self._ask("POST", "tasks", body, {"Idempotency-Key": key})
-
-    async def spawn_many(self, wanted: Sequence[tuple[Document, str]]) -> list[Document]:
-        """Spawn them in batches, one after the other, each all or none; what was spawned before a refusal stays."""
-        spawned: list[Document] = []
-        for batch in batches([{**body, "idempotency_key": key} for body, key in wanted]):
+    async def spawn_batches(self, requests: Sequence[Request]) -> list[Any]:
+        """Send them one after the other, each all or none; what was spawned before a refusal stays."""
+        answers = []
+        for number, request in enumerate(requests):
             try:
-                answer = await self._ask("POST", "tasks/batch", {"tasks": batch})
+                answers.append(await self.call(request))
             except ParamsInvalid as fault:
-                raise renumbered(fault, len(spawned)) from None
-            spawned += answer["tasks"]
-        return spawned
-
-    async def task(self, task_id: str) -> Document:
-        return await self._ask("GET", f"tasks/{quote(task_id, safe='')}")
-
-    async def cancel(self, task_id: str, reason: str) -> Document:
-        return await self._ask("DELETE", f"tasks/{quote(task_id, safe='')}", {"reason": reason})
-
-    async def retry(self, task_id: str, reason: str) -> Document:
-        return await self._ask("POST", f"tasks/{quote(task_id, safe='')}/retry", {"reason": reason})
-
-    async def reprioritize(self, task_id: str, priority: int, reason: str) -> Document:
-        body = {"priority": priority, "reason": reason}
-        return await self._ask("POST", f"tasks/{quote(task_id, safe='')}/priority", body)
-
-    async def page(self, filters: Mapping[str, Any], cursor: str | None, limit: int) -> Page:
-        query = {**filters, "limit": limit, **({"cursor": cursor} if cursor else {})}
-        found = await self._ask("GET", f"tasks?{urlencode(query, doseq=True)}")
-        following = parse_qs(urlsplit(found["next"] or "").query).get("cursor", [None])[0]
-        return Page(tasks=found["tasks"], cursor=following)
+                raise renumbered(fault, requests[:number]) from None
+        return answers
 
     def messages(self, choice: Choice, since: int | None) -> AsyncGenerator[Document, None]:
         scheme, _, rest = self._root.partition("://")
@@ -98,30 +89,14 @@ class ServerTransport:
         ]
         return SocketFeed(address, self._headers, query, self._config.timeout_sec).messages(since)
 
-    async def _ask(
-        self, method: str, path: str, body: Document | None = None, headers: Mapping[str, str] | None = None
-    ) -> Document:
-        found = await self._call(method, path, body, headers)
-        if not isinstance(found, dict):
-            raise ServerFault(f"{self._root} answers with something that is no object")
-        return found
-
-    async def _call(
-        self, method: str, path: str, body: Document | None = None, headers: Mapping[str, str] | None = None
-    ) -> Any:
-        answer = await self._send(method, path, body, headers)
-        if answer.is_success:
-            return _document(answer)
-        raise _fault_of(answer)
-
-    async def _send(
-        self, method: str, path: str, body: Document | None = None, headers: Mapping[str, str] | None = None
-    ) -> httpx.Response:
+    async def _send(self, request: Request) -> httpx.Response:
         if self._http is None:
             raise NotConnected("the client is not connected")
+        content = request.content()
+        headers = {**request.headers, **({"Content-Type": "application/json"} if content else {})}
         try:
             async with asyncio.timeout(self._config.timeout_sec):
-                return await self._http.request(method, path, json=body, headers=headers)
+                return await self._http.request(request.method, request.path, content=content, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             fault = Unavailable(f"{self._root} cannot be reached: {error or type(error).__name__}")
             fault.never_sent = True
@@ -144,12 +119,87 @@ def _document(answer: httpx.Response) -> Any:
         raise ServerFault(message) from None
 
 
-def _fault_of(answer: httpx.Response) -> Exception:
-    problem: Any = {}
-    if _is_json(answer):
-        problem = _document(answer)
-    fault = from_problem(answer.status_code, problem if isinstance(problem, dict) else {})
+def _fault_of(answer: httpx.Response, problem: Mapping[str, Any]) -> Exception:
+    fault = from_problem(answer.status_code, problem)
     if isinstance(fault, Unavailable):
         wait = answer.headers.get("Retry-After", "")
         fault.retry_after_sec = float(wait) if wait.isascii() and wait.isdigit() else None
     return fault
+
+
+class SocketFeed:
+    """The feed over a socket, which reconnects by itself and continues after the last message."""
+
+    def __init__(
+        self, address: str, headers: Mapping[str, str], query: Sequence[tuple[str, str]], timeout_sec: float
+    ) -> None:
+        self._address = address
+        self._headers = headers
+        self._query = query
+        self._timeout_sec = timeout_sec
+        self._position: int | None = None
+
+    async def messages(self, since: int | None) -> AsyncGenerator[Document, None]:
+        """Yield every message after `since`, or from now on, each once and in order.
+
+        Raises what the server refuses for good; everything else is tried again for ever.
+        """
+        self._position = since
+        failures = 0
+        while True:
+            with contextlib.suppress(OSError, TimeoutError, InvalidHandshake, ConnectionClosed):
+                async with self._connection() as socket:
+                    floor = self._position
+                    while True:
+                        message: Document = json.loads(await socket.recv())
+                        if self._is_news(message, floor):
+                            failures = 0
+                            yield message
+            await asyncio.sleep(pause_sec(failures))
+            failures = min(failures + 1, 10)
+
+    def _is_news(self, message: Document, floor: int | None) -> bool:
+        """Note the position of the feed; return whether the message is not one that came before `floor`."""
+        kind, number = message.get("type"), message.get("event_id")
+        if not isinstance(number, int):
+            return True
+        if kind == "hello":
+            self._position = number if self._position is None else self._position
+            return True
+        if kind == "pong":
+            self._position = max(self._position or 0, number)
+            return False
+        if kind != "resync" and floor is not None and number <= floor:
+            return False
+        self._position = number
+        return True
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[ClientConnection]:
+        since = [] if self._position is None else [("since", str(self._position))]
+        address = f"{self._address}?{urlencode([*self._query, *since])}"
+        try:
+            opened = await connect(
+                address, additional_headers=self._headers, open_timeout=self._timeout_sec, max_size=None
+            )
+        except InvalidStatus as error:
+            status = error.response.status_code
+            if 400 <= status < 500 and status != 429:
+                raise ServerFault(f"{self._address} answers with status {status}") from error
+            raise
+        pinger = asyncio.create_task(_ping(opened))
+        try:
+            yield opened
+        except ConnectionClosed as closed:
+            refusal = REFUSALS.get(closed.rcvd.code) if closed.rcvd else None
+            raise refusal or closed from None
+        finally:
+            pinger.cancel()
+            await opened.close()
+
+
+async def _ping(socket: ClientConnection) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await asyncio.sleep(PING_SEC)
+            await socket.send('{"type": "ping"}')

@@ -142,7 +142,7 @@ async def test_one_bad_task_among_many_is_named_and_none_is_spawned(config: Absu
 
 
 async def test_by_a_server_many_tasks_take_few_requests_and_faults_are_numbered_over_all(environment, monkeypatch):
-    monkeypatch.setattr("tasks_app.client.batches.TASKS_MOST", 40)
+    monkeypatch.setattr("tasks_app.client.transport.BATCH_TASKS_MOST", 40)
     with serving(environment) as port:
         async with AbsurdClient(f"http://127.0.0.1:{port}", api_key=KEY) as client:
             wanted = [NewTask(task_name="echo", params={"value": n}) for n in range(100)]
