@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hmac
+import logging
+import time
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, cast
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
+from django.db import Error, transaction
+from django.db.models import Q
 
-from tasks_app.auth import key_use
 from tasks_app.models import ApiKey
 from tasks_app.models.api_key import SCOPES
+from tasks_app.postgresql import clock
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -20,16 +25,23 @@ if TYPE_CHECKING:
 Scope = Literal["read", "spawn", "operate", "admin"]
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+USE_INTERVAL_SEC = 60.0
+"""How often at most it is stored that a key was used."""
+
+logger = logging.getLogger(__name__)
+
+_noted: dict[str, float] = {}
+"""When this process last stored the use of each key, by its own monotonic clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyHolder:
-    """A caller who showed a valid key."""
+    """A caller with a valid key."""
 
     name: str
     scopes: frozenset[str]
     prefix: str = ""
-    """What is public of a key that is kept in the database, and no other key has."""
+    """The public part of a key in the database, which no other key has."""
 
     @property
     def actor(self) -> str:
@@ -38,7 +50,7 @@ class KeyHolder:
 
 
 def holder_of(key: str) -> KeyHolder | None:
-    """Return whom the key belongs to, or None when it opens nothing."""
+    """Return the holder of a key, or None for one that is unknown, revoked or expired."""
     configured = settings.ABSURD_API_KEY
     if configured and hmac.compare_digest(key.encode(), configured.encode()):
         return KeyHolder(name="ABSURD_API_KEY", scopes=frozenset(SCOPES))
@@ -50,7 +62,7 @@ def holder_of(key: str) -> KeyHolder | None:
         return None
     if found.has_expired or (found.owner is not None and not found.owner.is_active):
         return None
-    key_use.note(found)
+    note_use(found)
     return KeyHolder(name=found.name, scopes=frozenset(found.scopes) & frozenset(SCOPES), prefix=found.prefix)
 
 
@@ -86,3 +98,23 @@ def actor_of(user: User | AnonymousUser, holder: KeyHolder | None) -> str:
     if holder is not None:
         return holder.actor
     return f"user:{user.get_username()}"
+
+
+def note_use(key: ApiKey) -> None:
+    """Store that a key is used, at most once a minute; waits for no lock, and its failure stops no request."""
+    moment = time.monotonic()
+    if moment - _noted.get(key.pk, -USE_INTERVAL_SEC) < USE_INTERVAL_SEC:
+        return
+    _noted[key.pk] = moment
+    long_ago = Q(last_used_at=None) | Q(last_used_at__lt=clock.DatabaseNow() - timedelta(seconds=USE_INTERVAL_SEC))
+    free = ApiKey.objects.filter(long_ago, pk=key.pk).select_for_update(skip_locked=True, of=("self",))
+    try:
+        with transaction.atomic():
+            ApiKey.objects.filter(pk__in=free.values("pk")).update(last_used_at=clock.DatabaseNow())
+    except Error as error:
+        logger.warning("the use of the key %s could not be noted: %s", key.prefix, error)
+
+
+def forget_uses() -> None:
+    """Have the next use of each key stored again."""
+    _noted.clear()

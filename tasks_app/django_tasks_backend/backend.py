@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks_app import cleaning
 from tasks_app.django_tasks_backend import call
-from tasks_app.django_tasks_backend.call import Call
+from tasks_app.django_tasks_backend.call import Call, priority_of
 from tasks_app.django_tasks_backend.interface import (
     BaseTaskBackend,
     InvalidTask,
@@ -26,7 +26,6 @@ from tasks_app.django_tasks_backend.interface import (
     normalize_json,
     task_enqueued,
 )
-from tasks_app.django_tasks_backend.priorities import priority_of
 
 
 class Options(BaseModel):

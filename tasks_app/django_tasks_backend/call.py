@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from django.conf import settings
@@ -12,6 +13,8 @@ from tasks_app.engine.registry import Problem, TaskSpec
 
 NAME = "django-task"
 PACKAGE = "tasks_app.django_tasks_backend"
+DJANGO_PRIORITY_MOST = 100
+PRIORITY_LEAST, PRIORITY_DEFAULT, PRIORITY_MOST = 1, 5, 20
 PATH = r"^[^\W\d]\w*(\.[^\W\d]\w*)+$"
 
 
@@ -55,6 +58,12 @@ SPEC = TaskSpec(
     memory_gb=0.0,
     max_retries=0,
 )
+
+
+def priority_of(django_priority: int) -> int:
+    """Return the queue's priority: −100 is 1, 0 the default 5, 100 is 20, and straight lines between."""
+    steps = PRIORITY_MOST - PRIORITY_DEFAULT if django_priority > 0 else PRIORITY_DEFAULT - PRIORITY_LEAST
+    return PRIORITY_DEFAULT + math.floor(django_priority * steps / DJANGO_PRIORITY_MOST + 0.5)
 
 
 def register() -> None:

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tasks_app.auth import key_use
+from tasks_app.auth import keys
 from tests.tasks_app.conftest import health_is_fresh, notes_are_registered, worker
 
 __all__ = ["health_is_fresh", "notes_are_registered", "worker"]
@@ -14,7 +14,7 @@ __all__ = ["health_is_fresh", "notes_are_registered", "worker"]
 
 @pytest.fixture(autouse=True)
 def use_of_keys_is_forgotten() -> None:
-    key_use.forget()
+    keys.forget_uses()
 
 
 @pytest.fixture

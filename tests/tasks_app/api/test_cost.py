@@ -19,7 +19,7 @@ from redis import Redis
 from absurd_project.local import servers
 from absurd_project.local.processes import CHECKOUT
 from absurd_project.routing import make_application
-from tasks_app.auth import key_use
+from tasks_app.auth import keys
 from tasks_app.engine import lookup
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
@@ -75,7 +75,7 @@ def _calls_of_a_list(rows: int) -> int:
 @pytest.mark.django_db
 def test_a_detail_takes_three_statements_and_a_page_of_any_length_as_many_as_a_short_one(monkeypatch):
     monkeypatch.setattr(
-        key_use, "INTERVAL_SEC", 3600.0
+        keys, "USE_INTERVAL_SEC", 3600.0
     )  # nothing is written of the key in between, however long it takes
     task, api = one_of_each()[0], Caller(make_key("read", owner=make_user("olga")))
     api.get("tasks")

@@ -19,8 +19,7 @@ from django_tasks.exceptions import InvalidTaskBackendError, InvalidTaskError, T
 from django_tasks.signals import task_enqueued, task_finished, task_started
 
 from tasks_app.django_tasks_backend import AbsurdBackend, failures
-from tasks_app.django_tasks_backend.call import NAME
-from tasks_app.django_tasks_backend.priorities import priority_of
+from tasks_app.django_tasks_backend.call import NAME, priority_of
 from tasks_app.engine.handler import InvalidInput
 from tasks_app.errors import AttemptFailed, Disabled, ParamsInvalid, TaskCancelled
 from tasks_app.models import Attempt, Task
