@@ -20,7 +20,7 @@ SCOPES = ["read", "spawn", "operate"]
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """What was made anew by this call; None where it was there already."""
+    """What was created by this call; None where it existed already."""
 
     password: str | None
     api_key: str | None

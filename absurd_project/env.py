@@ -29,7 +29,7 @@ class BadSetting(Exception):
 
     def __init__(self, name: str, value: str, wanted: str) -> None:
         shown = "…" if value and name in SECRETS else without_passwords(value)
-        super().__init__(f"{name}={shown!r} is not usable: {wanted}")
+        super().__init__(f"{name}={shown!r} is not valid: {wanted}")
 
 
 def text(name: str, default: str = "") -> str:
@@ -91,7 +91,7 @@ def archive_days(name: str, default: int, *, key_days: int) -> int:
     """Return for how long the archive is kept; no idempotency key may outlive the task that it finds."""
     found = days(name, default)
     if 0 < found < key_days:
-        raise BadSetting(name, str(found), f"write 0, for ever, or at least ABSURD_KEY_RETENTION_DAYS={key_days}")
+        raise BadSetting(name, str(found), f"write 0 (keep for ever) or at least ABSURD_KEY_RETENTION_DAYS={key_days}")
     return found
 
 
@@ -131,13 +131,13 @@ def numbers(name: str, defaults: Mapping[str, float]) -> dict[str, float]:
         key, _, number = part.partition("=")
         if key not in defaults:
             near = difflib.get_close_matches(key, defaults, n=1)
-            raise BadSetting(name, value, f"it knows no {key!r}" + (f", did you mean {near[0]}?" if near else ""))
+            raise BadSetting(name, value, f"unknown name {key!r}" + (f", did you mean {near[0]}?" if near else ""))
         try:
             found[key] = float(number)
         except ValueError:
-            raise BadSetting(name, value, f"write a number behind {key}=") from None
+            raise BadSetting(name, value, f"write a number after {key}=") from None
         if not 0 <= found[key] < float("inf"):
-            raise BadSetting(name, value, f"write a number not below 0 behind {key}=")
+            raise BadSetting(name, value, f"write a number not below 0 after {key}=")
     return found
 
 
@@ -159,7 +159,7 @@ def networks(name: str, word: str) -> tuple[IPv4Network | IPv6Network | str, ...
         try:
             found.append(part if part == word else ip_network(part))
         except ValueError:
-            raise BadSetting(name, value, f"{part} is no address, no network and not {word!r}") from None
+            raise BadSetting(name, value, f"{part} is not an address, not a network and not {word!r}") from None
     return tuple(found)
 
 
@@ -172,7 +172,7 @@ def url(name: str, schemes: tuple[str, ...]) -> str:
         parts = urlsplit(value)
         _ = parts.port  # which says so when it is no number
     except ValueError as error:
-        raise BadSetting(name, value, f"it is no address: {without_passwords(str(error))}") from None
+        raise BadSetting(name, value, f"it is not a valid address: {without_passwords(str(error))}") from None
     if parts.scheme not in schemes or not (parts.netloc or parts.path):
         raise BadSetting(name, value, f"start it with {' or '.join(s + '://' for s in schemes)}")
     return value
@@ -183,7 +183,7 @@ def hosts(name: str, current_mode: Mode) -> list[str]:
     value = text(name, "" if current_mode == "production" else "localhost,127.0.0.1,[::1]")
     found = [host.strip() for host in value.split(",") if host.strip()]
     if not found:
-        raise BadSetting(name, value, "production needs the names under which the web is called, as in a.example.org")
+        raise BadSetting(name, value, "production needs the host names of the web server, such as a.example.org")
     return found
 
 
@@ -217,7 +217,9 @@ def secret_key(var: Path, current_mode: Mode) -> str:
     try:
         return _kept_key(var)
     except OSError as error:
-        raise BadSetting("ABSURD_VAR", str(var), f"{error.strerror}; name a directory of yours") from error
+        raise BadSetting(
+            "ABSURD_VAR", str(var), f"{error.strerror}; choose a directory that this user may write to"
+        ) from error
 
 
 def _is_weak(key: str) -> bool:

@@ -70,12 +70,12 @@ def refuse_nul(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Calla
 
     def answer(request: HttpRequest) -> HttpResponseBase:
         if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
-            raise BadRequest("the address holds a NUL character (%00)")
+            raise BadRequest("the address contains a NUL character (%00)")
         if any("\0" in value for value in request.COOKIES.values()):
-            raise BadRequest("a cookie holds a NUL character")
+            raise BadRequest("a cookie contains a NUL character")
         is_form = request.content_type in FORMS and not request.path.startswith(API_ROOT)
         if is_form and any("\0" in each for _, values in request.POST.lists() for each in values):
-            raise BadRequest("a field of the form holds a NUL character")
+            raise BadRequest("a field of the form contains a NUL character")
         return get_response(request)
 
     return answer

@@ -216,7 +216,7 @@ AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("ABSURD_LOGIN_LOCKOUT_SEC", 90
 AXES_USE_ATTEMPT_EXPIRATION = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
-AXES_VERBOSE = False  # it would greet on standard error whoever runs a command
+AXES_VERBOSE = False  # it would write a greeting to standard error of every command
 AXES_ENABLE_ACCESS_FAILURE_LOG = False  # a row for each failure fills the disk; the log has a line
 AXES_CLIENT_IP_CALLABLE = "tasks_app.auth.client_address.client_address"
 AXES_LOCKOUT_CALLABLE = "absurd_project.login_protection.answer"

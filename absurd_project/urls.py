@@ -33,7 +33,7 @@ def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
     """A path outside every route."""
     if request.path.startswith(API_ROOT):
-        return django_error(request, 404, f"there is no path {request.path!r}")
+        return django_error(request, 404, f"no such path: {request.path!r}")
     return defaults.page_not_found(request, exception)  # type: ignore[return-value]
 
 

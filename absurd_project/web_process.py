@@ -42,7 +42,7 @@ def _sweep_on() -> None:
                 login_protection.clean_up()
         except Exception as error:  # sweeping must outlive any outage; each kind of trouble is told once
             if not failing:
-                logger.warning("sweeps fail and are tried again: %s", error)
+                logger.warning("sweeps failed and are retried: %s", error)
             failing = True
             connection.close()
         else:

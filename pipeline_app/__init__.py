@@ -1,0 +1,1 @@
+"""The DSA-110 as data and stages: telescope, ingest, workflow, verdicts."""

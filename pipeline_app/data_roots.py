@@ -1,7 +1,7 @@
 """Which paths a task may name: data under ABSURD_DATA_ROOTS, and raw files that the ingest has registered.
 
-The ingest is run by people with a shell on this machine; what they gave it may lie anywhere. Whoever spawns tasks over
-the network may name such a file afterwards, but no other file outside the roots.
+The ingest is run by people with a shell on this machine; its files may lie anywhere. Callers who spawn tasks over the
+network may name such a file afterwards, but no other file outside the roots.
 """
 
 from __future__ import annotations

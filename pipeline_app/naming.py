@@ -56,7 +56,7 @@ def parse_raw_name(file_name: str) -> RawName:
 
 
 def is_raw_file_name(file_name: str) -> bool:
-    """Tell whether a finished raw file could have this name, whoever wrote it."""
+    """Return whether a finished raw file of any writer could have this name."""
     return file_name.endswith(RAW_SUFFIXES) and INCOMPLETE_MARK not in file_name and not file_name.startswith(".")
 
 

@@ -258,7 +258,7 @@ def judge_photometry(figures: PhotometryFigures, limits: PhotometryLimits | None
     if figures.n_measured == 0:
         failures.append(f"none of the {figures.n_outside} positions lies inside the primary beam")
     if figures.n_confused:
-        warnings.append(f"{figures.n_confused} positions are too close together to be told apart")
+        warnings.append(f"{figures.n_confused} positions are too close together to be separated")
     if figures.n_reference >= limits.min_reference_sources:
         if figures.flux_ratio_median is not None and abs(figures.flux_ratio_median - 1.0) > limits.warn_flux_ratio:
             warnings.append(

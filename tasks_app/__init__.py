@@ -1,0 +1,1 @@
+"""The queue; it knows nothing of radio astronomy."""

@@ -68,7 +68,7 @@ def traceback_of(error: BaseException) -> str:
     try:
         lines = "".join(traceback.format_exception(error))
     except BaseException as fault:
-        lines = f"{words(error)}\n(its traceback cannot be had: {type(fault).__name__})\n"
+        lines = f"{words(error)}\n(no traceback: {type(fault).__name__})\n"
     return text(lines, TRACEBACK_CHARS_MOST)
 
 

@@ -67,7 +67,7 @@ class UnknownTaskName(AbsurdError):
 
     def __init__(self, name: str, near: Sequence[str]) -> None:
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        super().__init__(f"no task is called {name!r}{hint}")
+        super().__init__(f"unknown task name {name!r}{hint}")
 
 
 class ParamsInvalid(AbsurdError):
@@ -106,7 +106,7 @@ class AlreadyFrozen(AbsurdError):
     code = "already_frozen"
 
     def __init__(self, by: str, since: datetime, reason: str) -> None:
-        super().__init__(f"everything is frozen already, by {by} since {since:%Y-%m-%d %H:%M:%SZ}: {reason}")
+        super().__init__(f"everything is already frozen, by {by} since {since:%Y-%m-%d %H:%M:%SZ}: {reason}")
 
 
 class NotFrozen(AbsurdError):
@@ -142,16 +142,16 @@ class WorkerNotFound(AbsurdError):
     code = "worker_not_found"
 
     def __init__(self, worker_id: object) -> None:
-        super().__init__(f"there is no worker {worker_id}; the list of workers shows their ids")
+        super().__init__(f"there is no worker {worker_id}; see the list of workers for their ids")
 
 
 class WorkerRefuses(AbsurdError):
-    """The worker can no longer obey."""
+    """The worker cannot follow the order any more."""
 
     code = "worker_refuses"
 
     def __init__(self, worker: object, why: str) -> None:
-        super().__init__(f"worker {worker} cannot obey: {why}")
+        super().__init__(f"worker {worker} refuses the order: {why}")
 
 
 class SelectionGrew(AbsurdError):
@@ -161,7 +161,7 @@ class SelectionGrew(AbsurdError):
 
     def __init__(self, expected: int, count: int) -> None:
         self.count = count
-        super().__init__(f"{count} tasks fit the filter now, not {expected}; make a dry run anew")
+        super().__init__(f"{count} tasks match the filter now, not {expected}; repeat the dry run")
 
 
 class ConfirmationRefused(AbsurdError):
@@ -170,7 +170,7 @@ class ConfirmationRefused(AbsurdError):
     code = "confirmation_refused"
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"the token {why}; make a dry run anew and send its token with the same request")
+        super().__init__(f"the token {why}; repeat the dry run and send its token with the same request")
 
 
 class RangeNotSatisfiable(AbsurdError):
@@ -180,7 +180,7 @@ class RangeNotSatisfiable(AbsurdError):
 
     def __init__(self, size: int) -> None:
         self.size = size
-        super().__init__(f"there are {size} bytes, and none of those asked for")
+        super().__init__(f"the file has {size} bytes; the requested range is outside it")
 
 
 class TooSlow(AbsurdError):
@@ -189,7 +189,7 @@ class TooSlow(AbsurdError):
     code = "too_slow"
 
     def __init__(self, limit_sec: float) -> None:
-        super().__init__(f"no answer was found within {limit_sec:g} s")
+        super().__init__(f"the query took longer than {limit_sec:g} s")
 
 
 class FilesBusy(AbsurdError):
@@ -208,7 +208,7 @@ class TaskArchived(InvalidTransition):
 
     def __init__(self, task_id: object) -> None:
         self.current = "archived"
-        AbsurdError.__init__(self, f"task {task_id} is archived and changes no more; respawn it to run it again")
+        AbsurdError.__init__(self, f"task {task_id} is archived and cannot change; respawn it to run it again")
 
 
 class LostClaim(AbsurdError):
@@ -217,7 +217,7 @@ class LostClaim(AbsurdError):
     code = "lost_claim"
 
     def __init__(self, task_id: object, verb: str) -> None:
-        super().__init__(f"late {verb} of task {task_id} refused: another claim holds it, or none does")
+        super().__init__(f"late {verb} of task {task_id} refused: its claim is no longer valid")
 
 
 class NotClaimable(AbsurdError):

@@ -1,4 +1,4 @@
-"""How the queue writes moments, durations and sizes for people. One place, so that they look alike at every door."""
+"""Moments, durations and counts written for people, the same in all interfaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines written by a thread of their own, so that logging never waits for whoever reads them.
+"""Log lines written by a thread of their own, so that logging never waits for their reader.
 
 A pipe that nobody reads (a frozen supervisor, Ctrl-S in a terminal, a blocking log driver) is full after 64 kB, and
 the next write waits for ever. Here it is the writing thread that waits. Lines beyond a bound are dropped and counted,
@@ -76,7 +76,9 @@ class BackgroundHandler(logging.Handler):
                 self._write(self._lines.popleft())
                 if self.dropped > self._told and not self._lines:
                     lost, self._told = self.dropped - self._told, self.dropped
-                    self._write(f"{lost} log lines were dropped here, because nobody read them\n".encode())
+                    self._write(
+                        f"{lost} log lines were dropped here, because they were not read fast enough\n".encode()
+                    )
             self._idle.set()
 
     def _write(self, line: bytes) -> None:

@@ -29,7 +29,7 @@ class End:
 
 
 def forget(var: Path) -> None:
-    """Begin anew, with a new supervisor."""
+    """Begin again, with a new supervisor."""
     (var / NAME).unlink(missing_ok=True)
 
 

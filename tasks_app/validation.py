@@ -94,7 +94,7 @@ def _message(fault: ErrorDetails, model: type[BaseModel]) -> str:
         return "is required"
     holder, field = _field_at(model, fault["loc"])
     if kind == "extra_forbidden":
-        return f"unknown field; known are {', '.join(holder.model_fields)}"
+        return f"unknown field; expected one of {', '.join(holder.model_fields)}"
     if kind == "value_error":
         return str(fault["ctx"]["error"])
     least, most = (None, None) if field is None else bounds_of(field)

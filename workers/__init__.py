@@ -1,0 +1,1 @@
+"""The runtime: it claims tasks and runs each in a guarded process of its own."""

@@ -90,7 +90,7 @@ class Admission:
         self._consider_at = time.monotonic() + CONSIDER_SEC
         task_id = reservations.make(worker, room, worker.queues)
         if task_id is not None:
-            logger.info("keeping room for task=%s, which has waited long for more than is free", task_id)
+            logger.info("reserving memory and cores for task=%s, which has waited long for more than is free", task_id)
 
 
 def _fill(worker: Worker, room: Room, slots: int) -> list[Claim]:

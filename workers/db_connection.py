@@ -70,7 +70,9 @@ class Link:
             self._down_since = now
             self._delay_sec = FIRST_DELAY_SEC
             logger.warning(
-                "database lost for %s, attempts go on and outcomes are kept: %s", self._purpose, outages.describe(error)
+                "database connection of %s lost, attempts continue and outcomes are kept: %s",
+                self._purpose,
+                outages.describe(error),
             )
         self._retry_at = now + self._delay_sec * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
         self._delay_sec = min(self.longest_delay_sec, 2 * self._delay_sec)
@@ -86,7 +88,7 @@ class Link:
         if self.up and self._down_since is not None and time.monotonic() - self._found_at >= SETTLED_SEC:
             away_sec = self._found_at - self._down_since
             self._down_since = None
-            logger.warning("database is back for %s after %.1f s", self._purpose, away_sec)
+            logger.warning("database connection of %s restored after %.1f s", self._purpose, away_sec)
 
 
 def use_single_connection() -> None:
@@ -124,7 +126,7 @@ class Listener:
             fresh = psycopg.connect(**{**wanted, "autocommit": True, "application_name": "absurd listener"})
             fresh.execute(f"LISTEN {WORK_CHANNEL}")
         except psycopg.Error as error:
-            logger.warning("not listening for work, polling only: %s", str(error).split("\n", 1)[0])
+            logger.warning("no notifications of new tasks, polling only: %s", str(error).split("\n", 1)[0])
             return False
         self._connection = fresh
         return True

@@ -63,7 +63,7 @@ class Dispatcher(WorkerThread):
         self._state, self._root, self._pool = state, root, pool
         self._on_start, self._on_change, self._on_lease = on_start, on_change, on_lease
         self.confined = options.confine and confine.abi() > 0
-        self._link = db_connection.Link("claiming and delivering")
+        self._link = db_connection.Link("claiming tasks and storing outcomes")
         self._admission = Admission(root)
         self._spares = prewarmed.SparePool(
             settings.ABSURD_VAR, enabled=options.warm, log_bytes_most=settings.ABSURD_LOG_MAX_MB << 20
@@ -117,7 +117,7 @@ class Dispatcher(WorkerThread):
         """Do all that is due with the database."""
         if not self._state.registration.registered:
             return
-        self._step("delivering outcomes", self._deliver)
+        self._step("storing outcomes", self._deliver)
         if self._listens.due() or not self._link.up:
             self._step("listening for work", self._listen_for_work)
         if not self._spare_foreseen:
@@ -245,7 +245,7 @@ class Dispatcher(WorkerThread):
         self._answer_lost = False
 
     def _return_unknown(self) -> None:
-        """Give back, free of charge, what an earlier claim may have taken whose answer was lost with the connection."""
+        """Return, without using up a retry, what an earlier claim took whose answer was lost."""
         if self._answer_lost:
             known = [execution.claim.claim_token for execution in self._state.attempts]
             return_unknown(self._state.registration.worker, known)

@@ -110,7 +110,7 @@ class DiskFloor:
             return
         if (free < self._floor_gb) != self.low:
             self.low = not self.low
-            effect = "nothing is claimed until there is more" if self.low else "tasks are claimed again"
+            effect = "nothing is claimed until more is free" if self.low else "tasks are claimed again"
             logger.warning("%.2f GB free on the disk of %s: %s", free, self._root, effect)
         if not self.low:
             return
@@ -177,7 +177,7 @@ class DataRootWatch:
         if missing:
             logger.warning("data roots are missing on this host, nothing is claimed: %s", ", ".join(missing))
         else:
-            logger.info("all data roots are there, tasks are claimed again")
+            logger.info("all data roots are mounted, tasks are claimed again")
 
     def _watch(self) -> None:
         while True:
@@ -185,7 +185,7 @@ class DataRootWatch:
                 data_roots.mark_own()
                 self._found = tuple(data_roots.missing())
             except OSError as error:
-                logger.warning("the data roots cannot be looked at: %s", error)
+                logger.warning("the data roots cannot be checked: %s", error)
                 self._found = tuple(map(str, settings.ABSURD_DATA_ROOTS))
             self._looked_at = time.monotonic()
             self._looked.set()

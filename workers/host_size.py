@@ -1,7 +1,7 @@
 """How large the host is for this worker: the machine, or what control groups and Slurm leave of it.
 
 Control groups are those of systemd slices, containers and Slurm, versions 1 and 2. A limit may stand at any level above
-the process, so all of them are read, anew at each call. `root` stands for the root directory, below which all is read.
+the process, so all of them are read, again at each call. `root` stands for the root directory, below which all is read.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class LeaseThread(WorkerThread):
         return min(STATEMENT_MOST_SEC, max(STATEMENT_LEAST_SEC, self._renewals.interval_sec / 3))
 
     def _work(self) -> None:
-        """Do all that is due, leases first; what one statement waits for in vain must not keep the others back."""
+        """Do all that is due, leases first; one blocked statement must not delay the others."""
         back = not self._link.up
         steps: list[tuple[bool, str, Callable[[], None]]] = [
             (self._renewals.due() or back, "renewing leases", self._renew),

@@ -58,9 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="poll_interval_sec",
         type=number(0.01),
         metavar="SEC",
-        help="seconds between looks into an empty queue",
+        help="seconds between polls of an empty queue",
     )
-    add("--burst", action="store_true", help="exit when nothing is left to do")
+    add("--burst", action="store_true", help="exit when no unfinished task is left")
     add("--max-tasks", type=whole(1, 10**9), metavar="N", help="exit after this many attempts")
     add(
         "--max-age",
@@ -81,14 +81,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number(0.0),
         default=DRAIN_TIMEOUT_SEC,
         metavar="SEC",
-        help="how long attempts may go on after SIGTERM before they are stopped and returned (default: %(default)g)",
+        help="how long attempts may continue after SIGTERM before they are stopped and returned (default: %(default)g)",
     )
     add("--no-warm", dest="warm", action="store_false", help="keep no spare child with CASA imported")
     add(
         "--no-confine",
         dest="confine",
         action="store_false",
-        help="let attempts write wherever this account may; by default they may write into their own directories only",
+        help="let attempts write wherever this account may; by default only into their own directories",
     )
     add(
         "--memory-gb",

@@ -92,7 +92,7 @@ def deliver(execution: Execution) -> bool:
         execution.delivery_refusals += 1
         if isinstance(error, Error) and execution.delivery_refusals < REFUSALS_MOST:
             reason = cleaning.words(error)
-            logger.warning("outcome could not be stored and is tried again %s: %s", execution.named, reason)
+            logger.warning("outcome could not be stored and is retried %s: %s", execution.named, reason)
             return False
         return _replace_unstorable(execution, error)
     tidy(execution)

@@ -160,12 +160,14 @@ class Registration:
             logger.warning("the clock of this host is %.1f s off the database's: set it by NTP", skew_sec)
 
     def _report_dropped_lines(self) -> None:
-        """Write an event when log lines were dropped because nobody read them: the log itself cannot show it."""
+        """Write an event when log lines were dropped because they were not read fast enough: the log cannot show it."""
         dropped = log_writer.dropped_lines()
         if dropped > self._dropped_lines and self._dropped_lines_events.due():
             lines, self._dropped_lines = dropped - self._dropped_lines, dropped
             with transaction.atomic():
-                self._announce("worker_log_dropped", reason=f"{lines} log lines were dropped: nobody reads its log")
+                self._announce(
+                    "worker_log_dropped", reason=f"{lines} log lines were dropped: its log is not read fast enough"
+                )
 
     def _set_order(self, ordered: str) -> None:
         if ordered != self.ordered:

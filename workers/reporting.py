@@ -46,7 +46,7 @@ class Reporter:
     def store(self, running: Iterable[Execution]) -> None:
         """Store what is new of the attempts that run. Raises an outage."""
         running = list(running)
-        for_each(self._faults, "storing the progress", running, _store_progress)
+        for_each(self._faults, "storing progress", running, _store_progress)
         for_each(self._faults, "storing the stop", running, _store_stop)
         if self._usage.due():
             usage.store([used for execution in running if (used := execution.used()) is not None])
@@ -95,6 +95,6 @@ def _store_held(execution: Execution) -> None:
     if not survivors:
         return
     processes = "; ".join(survivors[:SURVIVORS_MOST])
-    logger.warning("the kernel holds processes of %s: %s", execution.named, processes)
+    logger.warning("killed processes of %s do not end: %s", execution.named, processes)
     note_held(execution.claim, processes)
     execution.held_reported = True

@@ -70,7 +70,7 @@ class SharedState:
             self.recycle(f"it has run for {age_sec:.0f} s, longer than --max-age {most_sec:g}")
         most_gb = self.options.max_rss_gb
         if most_gb is not None and rss_bytes / 1e9 > most_gb:
-            self.recycle(f"it holds {rss_bytes / 1e9:.2f} GB, more than --max-rss-gb {most_gb:g}")
+            self.recycle(f"it uses {rss_bytes / 1e9:.2f} GB, more than --max-rss-gb {most_gb:g}")
 
     @property
     def ending(self) -> bool:

@@ -93,7 +93,9 @@ class WorkerLoop:
             os.getpid(),
         )
         if options.confine and not confined:
-            logger.warning("this kernel cannot confine attempts: that they wrote into an input shows only afterwards")
+            logger.warning(
+                "this kernel cannot confine attempts: writes into an input are detected only after the attempt"
+            )
         state.roots.start()
         for thread in self._threads:
             thread.start()

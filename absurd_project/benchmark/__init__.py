@@ -1,1 +1,1 @@
-"""How fast the queue is, measured in a scratch database beside what the same rows cost without it."""
+"""The benchmark: speed of the queue, the workers and the pipeline, each compared with its limit."""

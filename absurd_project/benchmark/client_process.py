@@ -131,7 +131,7 @@ class Client:
 
 
 def main() -> None:
-    """Obey until the input ends."""
+    """Carry out commands until the input ends."""
     noop.register()
     hand = Client(int(sys.argv[1]))
     print(json.dumps({"ready": True}), flush=True)

@@ -188,7 +188,7 @@ def _say(line: str) -> None:
 
 def main(size: str, n_targets: str, result_path: str) -> int:
     """Play the hour; return the exit code."""
-    # Whoever ends this process lets it stop its web, workers and ingest first.
+    # A terminated process stops its web, workers and ingest first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     servers.ensure()
     try:

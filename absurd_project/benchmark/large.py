@@ -22,7 +22,7 @@ FILLS = 10
 TURNS = 8
 EXPLAINED = 25
 STATS_CACHED_SEC = 2.1
-"""Longer than statistics may be kept, so that each call counts anew."""
+"""Longer than statistics may be kept, so that each call counts again."""
 PAGES = {
     "console page": "/admin/tasks_app/task/",
     "API page": "/api/absurd/tasks",
@@ -62,7 +62,7 @@ def measure(whole: ClientPool, scratch: Scratch, sizes: Sizes, figures: Figures,
 def _measure_claims(
     whole: ClientPool, alone: ClientPool, other: Scratch, sizes: Sizes, figures: Figures, step: Step
 ) -> None:
-    """Claim in turns, so that both meet the same disturbances; the small backlog is made anew each time."""
+    """Claim in turns, so that both meet the same disturbances; the small backlog is made again each time."""
     few, times_ms = max(1, sizes.claims // TURNS), {"full": list[float](), "small": list[float]()}
     for _ in range(TURNS):
         with other.here():

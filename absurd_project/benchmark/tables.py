@@ -11,7 +11,7 @@ from absurd_project.benchmark.contenders import bare, raw
 
 QUEUE_TABLES = "tasks_app_task, tasks_app_attempt, tasks_app_taskevent"
 HISTORY = 5_000
-"""So many finished tasks lie in the tables from the beginning, as in any queue that is in use: for tables that it
+"""Finished tasks in the tables from the start, as in any queue that is in use: for tables that it
 believes empty, the planner reads them whole."""
 
 _GIVEN = "(SELECT %(params)s::jsonb AS params, n FROM generate_series(1, %(rows)s) AS n) AS given"
@@ -72,7 +72,7 @@ def truncate_queue() -> None:
 
 
 def fill(pending: int) -> None:
-    """Empty the tables, then give them a short history and so many pending tasks."""
+    """Empty the tables, then give them a short history and n pending tasks."""
     truncate()
     add_finished(HISTORY)
     add_pending(pending)
@@ -81,7 +81,7 @@ def fill(pending: int) -> None:
 
 
 def top_up(pending: int) -> None:
-    """Add what is missing to so many pending tasks; what has finished stays."""
+    """Add pending tasks up to n; finished ones stay."""
     with connection.cursor() as cursor:
         cursor.execute(_PENDING)
         ours, others = cursor.fetchone()

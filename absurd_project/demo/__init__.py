@@ -1,1 +1,1 @@
-"""The demo: simulated raw tiles through the whole running system, judged against what was put into them."""
+"""The demo: simulated raw tiles through the whole running system, compared with the injected truth."""

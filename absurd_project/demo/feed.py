@@ -35,7 +35,7 @@ class FeedListener:
         self._thread.start()
         if not self._open.wait(patience_sec):
             self._stop.set()
-            raise TimeoutError(f"the feed {self._url} does not open")
+            raise TimeoutError(f"the feed {self._url} cannot be opened")
 
     def stop(self) -> None:
         """Disconnect."""

@@ -1,1 +1,1 @@
-"""The private system of one machine: PostgreSQL, Valkey, and the processes that are kept running together."""
+"""The private system of one machine: PostgreSQL, Valkey, and the supervisor of its processes."""

@@ -44,7 +44,7 @@ def _purge(var: Path, agreed: bool) -> int:
     if not agreed:
         print(f"This removes {var} for good: database, accounts, products, logs.")
         try:
-            agreed = input("Type yes to go on: ").strip().lower() == "yes"
+            agreed = input("Type yes to continue: ").strip().lower() == "yes"
         except EOFError:
             agreed = False
     if not agreed:

@@ -28,7 +28,7 @@ def check_permitted(var: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise NotPermitted(f"{var} cannot be looked at: {error.strerror}") from error
+        raise NotPermitted(f"{var} cannot be read: {error.strerror}") from error
     if owner != os.geteuid() and not os.access(var, os.R_OK | os.W_OK | os.X_OK):
         raise NotPermitted(f"{var} belongs to {_name(owner)}: only that user or root may stop what runs there")
 

@@ -117,4 +117,6 @@ def prepare(places: Locations) -> None:
     found = places.sockets.lstat()
     owners = {os.geteuid(), places.var.stat().st_uid}
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners or found.st_mode & 0o022:
-        raise EmbeddedServerError(f"{places.sockets} is not a directory of ours: remove it or set another ABSURD_VAR")
+        raise EmbeddedServerError(
+            f"{places.sockets} is not a directory that this user owns alone: remove it or set another ABSURD_VAR"
+        )

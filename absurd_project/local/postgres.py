@@ -115,7 +115,7 @@ def stop(places: Locations) -> bool:
         liveness.send(pid, number, lambda found: is_postmaster(found, data))
         if liveness.wait_until_gone(pid, patience_sec):
             return True
-    raise EmbeddedServerError(f"PostgreSQL (process {pid}) does not stop; see {places.postgres_log}")
+    raise EmbeddedServerError(f"PostgreSQL (process {pid}) has not stopped; see {places.postgres_log}")
 
 
 def _binaries() -> Path:

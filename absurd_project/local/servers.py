@@ -33,7 +33,7 @@ LOG_BYTES = 10_000_000
 # How long a server that looks alive may refuse us: it may be dying of a signal, or recovering from a crash.
 ANSWER_SEC = 20.0
 
-# State directories whose servers this process started: whoever starts them stops them, others attach.
+# State directories whose servers this process started: the process that starts them stops them, others attach.
 _started: set[tuple[Path, str]] = set()
 
 

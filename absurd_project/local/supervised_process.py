@@ -71,7 +71,7 @@ class Child:
             code = self._bury()
             if code == 0 and self.process.may_end:
                 self._done = True
-                self._output.say(self.process.name, "[stack] has ended as it was told to")
+                self._output.say(self.process.name, "[stack] ended as requested")
                 return
             if now - self._started_at > WELL_AFTER_SEC:
                 self._delay_sec = FIRST_DELAY_SEC
@@ -81,7 +81,7 @@ class Child:
                 with contextlib.suppress(OSError):
                     self._on_end(self.process.name, _in_words(code))
             self._output.say(
-                self.process.name, f"[stack] ended with {_in_words(code)}; again in {self._delay_sec:.0f} s"
+                self.process.name, f"[stack] ended with {_in_words(code)}; restart in {self._delay_sec:.0f} s"
             )
             self._delay_sec = min(2 * self._delay_sec, LONGEST_DELAY_SEC)
         elif now >= self._start_at and not self._done:

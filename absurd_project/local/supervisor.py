@@ -99,7 +99,7 @@ class Stack:
     def _look_after_servers(self) -> None:
         if servers.healthy(self.var):
             return
-        self.output.say("stack", "a private server is gone; starting it again")
+        self.output.say("stack", "a private server has ended; starting it again")
         try:
             servers.ensure(self.var)
         except servers.EmbeddedServerError as error:

@@ -78,7 +78,7 @@ def stop(places: Locations) -> bool:
         if liveness.wait_until_gone(pid, patience_sec):
             places.valkey_socket.unlink(missing_ok=True)
             return True
-    raise EmbeddedServerError(f"Valkey (process {pid}) does not stop; see {places.valkey_log}")
+    raise EmbeddedServerError(f"Valkey (process {pid}) has not stopped; see {places.valkey_log}")
 
 
 def _end_lost(places: Locations) -> None:

@@ -1,1 +1,1 @@
-"""The main job for people at a terminal: raw files in, the workflow through queue and workers, a report out."""
+"""Processing of a directory of raw files: runs through queue and workers, progress, a report."""

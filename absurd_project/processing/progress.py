@@ -58,7 +58,7 @@ class Step:
         if "progress_message" in update:
             self.fraction, self.message = update.get("progress"), update["progress_message"]
         if change.status == "pending" and self.status == "claimed":
-            self.message = f"again after {update.get('failure_class', 'a failure')}"
+            self.message = f"retried after {update.get('failure_class', 'a failure')}"
         if change.status == "failed":
             self.message = f"{update.get('failure_class', '')}: {_first_line(update.get('error', ''))}"
         self.status = change.status

@@ -59,14 +59,14 @@ class Session:
                 serving.poll()
             except Error as error:
                 connection.close()
-                self.display.say(f"{outages.describe(error)}; trying again")
+                self.display.say(f"{outages.describe(error)}; retrying")
                 time.sleep(2.0)
             if interrupted():
                 self.trouble = "interrupted"
             elif deadline is not None and time.monotonic() > deadline:
                 self.trouble = f"not finished after {timeout_sec:g} s"
             time.sleep(POLL_SEC)
-        self.display.say(f"{self.trouble}: cancelling what has not finished")
+        self.display.say(f"{self.trouble}: cancelling unfinished tasks")
         self.cancel_unfinished(self.trouble)
 
     def _look(self) -> bool:
@@ -75,7 +75,7 @@ class Session:
         self.display.take(self._follower.poll())
         unfinished = [task for task in tasks if task.status not in FINISHED]
         if unfinished and all(waits_in_vain(task) for task in unfinished):
-            self.trouble = "a task failed that others wait for"
+            self.trouble = "a task that others depend on has failed"
             return False
         return not unfinished
 
@@ -95,7 +95,7 @@ class Session:
     def _tell_of_pause(self, queue_name: str) -> None:
         paused = Queue.objects.filter(name=queue_name, paused_at__isnull=False).first()
         if paused is not None:
-            self.display.say(f"queue {queue_name} is paused by {paused.paused_by}; nothing starts until it is resumed")
+            self.display.say(f"queue {queue_name} is paused by {paused.paused_by}; no task starts until it is resumed")
 
     def ok(self, *, tasks_only: bool) -> bool:
         """Whether every task completed and, unless only tasks count, none with the verdict fail."""

@@ -32,7 +32,7 @@ def print_report(report: dict[str, Any], stream: TextIO) -> None:
     elif report["science_ok"]:
         verdict, style = "all tasks completed", "green"
     else:
-        verdict = "all tasks completed, but the science failed: these fluxes are not to be used"
+        verdict = "all tasks completed, but a verdict is fail: do not use these fluxes"
     console.print(Text(verdict, style), f"({done} of {len(report['tasks'])})")
 
 

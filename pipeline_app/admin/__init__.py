@@ -1,4 +1,4 @@
-"""The pipeline's tables in the console: to look at, and to release an incomplete tile."""
+"""The pipeline's tables in the console; releasing an incomplete tile."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class ObservationAdmin(ReadOnlyAdmin):
         statuses = [task.display_status for task in Task.objects.filter(run__run_id=observation.run_id)]
         return ", ".join(f"{statuses.count(status)} {status}" for status in sorted(set(statuses)))
 
-    @admin.action(description="Start incomplete observations as they are", permissions=["release"])
+    @admin.action(description="Start incomplete observations with the subbands that they have", permissions=["release"])
     def release_incomplete(self, request: HttpRequest, observations: QuerySet[Observation]) -> None:
         """Release the chosen ones that are incomplete; the watching ingest starts them."""
         # Here, because every command loads the admin, and ingest loads astropy.

@@ -137,4 +137,6 @@ class LightCurveSerializer(serializers.Serializer[Any]):
 
     name = serializers.CharField()
     points = PointSerializer(many=True)
-    truncated = serializers.BooleanField(help_text="Whether there are more; narrow by mjd_min and mjd_max.")
+    truncated = serializers.BooleanField(
+        help_text="Whether there are more rows; select fewer with mjd_min and mjd_max."
+    )

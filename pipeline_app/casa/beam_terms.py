@@ -55,7 +55,7 @@ class BeamTerms:
         return cls(by_time_and_freq=[], maps=[], strengths=[])
 
     def for_brightness(self, times_least: float) -> BeamTerms:
-        """Return the terms that count for a model so many times as bright as the faintest that needs the first."""
+        """Return the terms for a model, by how much brighter it is than the faintest that needs the first."""
         count = sum(strength * times_least > 1.0 for strength in self.strengths)
         return BeamTerms(
             by_time_and_freq=self.by_time_and_freq[:count],

@@ -94,7 +94,7 @@ def catalogued_sources(
         for source in given
     ]
     listed += [
-        # many calibrators vary: the fluxes of the table are compared with what is seen, and not begun from
+        # many calibrators vary: the fluxes of the table are compared with what is seen, and not used as a start
         CataloguedSource(source=replace(as_source(entry), flux_jy=0.0), catalogue_flux_jy=entry.flux_jy)
         for entry in calibrators()
         if entry.flux_jy is not None

@@ -22,7 +22,7 @@ from pipeline_app.casa.forced_fit import BeamShape, Fit, local_rms_jy
 from pipeline_app.casa.sky_grid import NYQUIST_MARGIN
 
 OWN_BEAMS = 1.0
-"""Components within this many half-power widths of a position are its source's, whose flux is measured anew."""
+"""Components within this many half-power widths of a position are its source's, whose flux is measured again."""
 _HALF_WIDTH_PIX = 32
 _KAISER_BETA = 2.0 * np.pi * _HALF_WIDTH_PIX * (0.5 - 1.0 / NYQUIST_MARGIN)
 """Of the interpolation between pixels, see `between_pixels`."""

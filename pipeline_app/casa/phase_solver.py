@@ -1,6 +1,6 @@
 """Phases of antennas against a model: sums over channels, solutions by interval, and how coherent the data are.
 
-The data of a baseline obey V = g_i conj(g_j) M with |g| = 1. All that is needed of them are, by integration, hand and
+The data of a baseline follow V = g_i conj(g_j) M with |g| = 1. Needed of them are, by integration, hand and
 pair of antennas, the sums over channels of w V conj(M) and w |M|². The solutions are those of StefCal (Salvini &
 Wijnholds 2014, A&A 571, A97) with the amplitudes held at 1. Channels are summed in two halves, the even and the odd:
 what is solved on one is judged on the other, so that noise cannot pass for an improvement.

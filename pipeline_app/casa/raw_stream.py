@@ -127,7 +127,7 @@ def _read_metadata(header: RawHeader) -> UVData:
         tile.select(blt_inds=cross[order], run_check=False)
     tile.ant_1_array, tile.ant_2_array = lower[order], upper[order]
     tile.baseline_array = tile.antnums_to_baseline(tile.ant_1_array, tile.ant_2_array)
-    tile.uvw_array = tile.uvw_array.astype(np.float64)  # not used: computed anew
+    tile.uvw_array = tile.uvw_array.astype(np.float64)  # not used: computed again
     if header.is_dsa and header.phase_centre_deg is None:
         tile.extra_keywords["phase_center_dec"] = np.radians(header.declination_deg)
     tile.Nbls = len(np.unique(tile.baseline_array))

@@ -24,7 +24,7 @@ def _phasors(fringe: Array, freqs_hz: Array, restart: Array, out: Array) -> None
 
     `fringe` is delay in seconds, the part that the width of a channel leaves, and x^2 / freq^2 in Hz^-2 where
     sin(pi x) / (pi x) is the part that the length of an integration leaves. `restart` says where the recurrence over
-    channels begins anew.
+    channels begins again.
     """
     delay_sec = fringe[0]
     current, step = 0j, 0j

@@ -59,7 +59,7 @@ class TileCube:
 
     @property
     def restart(self) -> NDArray[np.bool_]:
-        """(n_channels): where a recurrence over channels must begin anew, see `solve_kernels`."""
+        """(n_channels): where a recurrence over channels must begin again, see `solve_kernels`."""
         freqs_hz = self.info.freqs_hz
         restart = np.arange(len(freqs_hz)) % _RESTART_CHANNELS == 0
         if len(freqs_hz) > 2:

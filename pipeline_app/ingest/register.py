@@ -225,7 +225,7 @@ def _start_time(header: RawHeader) -> datetime:
 def _place(
     path: Path, header: RawHeader, observation: Observation, seen: dict[str, int], batch: Collection[str] | None
 ) -> SubbandFile:
-    """Add a file to its tile and decide anew which files of the tile are used."""
+    """Add a file to its tile and decide again which files of the tile are used."""
     late = batch is None and observation.run_id is not None
     row, _ = SubbandFile.objects.update_or_create(
         path=str(path),
@@ -260,7 +260,7 @@ def _record(choice: Choice, *, new: SubbandFile, late: bool) -> None:
             continue
         problem = _misnamed(Path(used.row.path), used.header)
         if late and used.row.pk == new.pk:
-            problem = "it came after the run of its tile had started, which goes on without it"
+            problem = "it arrived after the run of its tile had started, which does not include it"
         SubbandFile.objects.filter(pk=used.row.pk).update(state=SubbandState.ACCEPTED, problem=problem)
 
 

@@ -56,6 +56,6 @@ def _candidate(path: Path) -> Path | FileProblem | None:
             return FileProblem(path=str(path), problem=STILL_WRITTEN)
         return path.resolve() if path.name.endswith(RAW_SUFFIXES) or is_hdf5(path) else None
     except FileNotFoundError:
-        return FileProblem(path=str(path), problem="a symbolic link to nothing") if path.is_symlink() else None
+        return FileProblem(path=str(path), problem="a symbolic link without a target") if path.is_symlink() else None
     except (OSError, RuntimeError) as error:
         return FileProblem(path=str(path), problem=f"cannot be read: {error}")

@@ -73,7 +73,7 @@ class Watcher:
     def look(self) -> int:
         """Look once: register settled files, close tiles that went quiet, start what can start; return runs started.
 
-        Tiles from elsewhere are left alone: whoever registered them starts them.
+        Tiles from elsewhere are left alone: the program that registered them starts them.
         """
         for found in scan(self.directory):
             if isinstance(found, Path):
@@ -82,7 +82,7 @@ class Watcher:
                 self._say_once(found)
         for observation in age_out(self.options.quiet_sec):
             if observation.state == ObservationState.INCOMPLETE:
-                self.say(f"{observation.name}: incomplete, {observation.reason}; release it to process it as it is")
+                self.say(f"{observation.name}: incomplete, {observation.reason}; release it to process it now")
         root = str(self.directory.resolve())
         # Calibrators first: a target that became ready at the same moment is then tied to its solve.
         startable = Observation.objects.filter(
@@ -227,5 +227,5 @@ def check_stage_params(content: object, origin: str) -> dict[str, dict[str, Any]
         raise InvalidInput(f"{origin}: write an object of objects, params by task name")
     unknown = sorted(set(content) - set(registry.names()))
     if unknown:
-        raise InvalidInput(f"{origin}: no task is called {', '.join(unknown)}")
+        raise InvalidInput(f"{origin}: unknown task name {', '.join(unknown)}")
     return {name: dict(params) for name, params in content.items()}

@@ -1,0 +1,1 @@
+"""The commands `manage.py absurd_ingest` and `absurd_simulate`."""

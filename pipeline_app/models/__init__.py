@@ -1,4 +1,4 @@
-"""The pipeline's tables: what was observed, and what was made of it."""
+"""The pipeline's tables: observations, files, products, calibrations, measurements."""
 
 from __future__ import annotations
 

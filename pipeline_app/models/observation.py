@@ -36,10 +36,10 @@ class Observation(models.Model):
         null=True, blank=True, help_text="16 for the DSA-110; unknown for other telescopes."
     )
     state = models.CharField(max_length=10, choices=ObservationState, default=ObservationState.COLLECTING)
-    reason = models.TextField(blank=True, help_text="Why it does not go on: what is missing or awaited.")
+    reason = models.TextField(blank=True, help_text="Why it has not started: what is missing or awaited.")
     calibrator = models.CharField(max_length=50, blank=True, help_text="Brightest known calibrator in the beam.")
     calibrator_apparent_flux_jy = models.FloatField(null=True, blank=True, help_text="Its flux times the beam.")
-    role = models.CharField(max_length=10, blank=True, help_text="calibrator or target, as its last run took it.")
+    role = models.CharField(max_length=10, blank=True, help_text="calibrator or target, as in its last run.")
     run_id = models.UUIDField(null=True, blank=True, db_index=True, help_text="Its last run.")
     last_file_at = models.DateTimeField(db_default=Now())
     created_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -29,7 +29,7 @@ def scatter(
         prefix: names are this and a number.
 
     Raises:
-        ValueError: the field has no space for so many sources, or fluxes by SNR are wanted of noiseless data.
+        ValueError: the field has no space for this number of sources, or fluxes by SNR are wanted of noiseless data.
     """
     rng = np.random.default_rng(field.seed)
     ra0_deg, dec0_deg = centre_deg

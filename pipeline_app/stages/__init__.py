@@ -1,0 +1,1 @@
+"""Params and results of each stage, with units; no CASA."""

@@ -25,9 +25,9 @@ class ImagingParams(BaseModel):
     ] = None
     engine: Annotated[
         Literal["auto", "ducc0", "wsclean", "tclean"],
-        Field(description="What cleans; auto: ducc0 with Radler. wsclean must be on PATH"),
+        Field(description="Deconvolution engine; auto: ducc0 with Radler. wsclean must be on PATH"),
     ] = "auto"
-    niter: Annotated[int, Field(ge=0, description="Most clean components")] = 50_000
+    niter: Annotated[int, Field(ge=0, description="Largest number of clean components")] = 50_000
     mask_nsigma: Annotated[
         float, Field(gt=0, description="Components are sought anywhere down to this many times the residual's rms")
     ] = 5.0

@@ -53,7 +53,9 @@ class PhotometryParams(BaseModel):
         if not self.positions and self.catalog_path is None:
             raise ValueError("give positions, catalog_path, or both")
         if self.flat_image_path is None and self.pb_path is None:
-            raise ValueError("give flat_image_path, pb_path, or both: the response cannot be told from one image alone")
+            raise ValueError(
+                "give flat_image_path, pb_path, or both: the response cannot be computed from one image alone"
+            )
         parts = (self.residual_path, self.model_path, self.psf_path)
         if any(parts) and not all(parts):
             raise ValueError("give residual_path, model_path and psf_path together, or none of them")

@@ -1,4 +1,4 @@
-"""The queue's pages in the console: lists and buttons that call the actions."""
+"""The operations console in the Django admin: lists, pages, buttons with confirmation."""
 
 from __future__ import annotations
 

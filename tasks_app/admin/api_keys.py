@@ -18,10 +18,10 @@ from tasks_app.models import ApiKey
 from tasks_app.models.api_key import SCOPES
 
 MEANING = {
-    "read": "read: look at everything",
-    "spawn": "spawn: put tasks into queues",
+    "read": "read: read everything",
+    "spawn": "spawn: spawn tasks",
     "operate": "operate: cancel, retry, reprioritise, pause",
-    "admin": "admin: limits, schedules, archive, and what else changes how the system works",
+    "admin": "admin: change limits, schedules, the archive and the system",
 }
 
 

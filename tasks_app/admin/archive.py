@@ -62,7 +62,7 @@ class ArchivedTaskAdmin(ReadOnlyAdmin):
         return self.has_view_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever may see tasks may see them when they are archived."""
+        """Users who may see tasks may see archived ones."""
         return request.user.has_perm("tasks_app.view_task")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ArchivedTask]:

@@ -23,7 +23,7 @@ def ask_or_act(
 ) -> TemplateResponse | None:
     """Show the page, or once it is confirmed, act and return None.
 
-    The selection is made anew from the list's filters, so what is done is what was shown; if it has grown by more than
+    The selection is made again from the list's filters, so what is done is what was shown; if it has grown by more than
     a tenth meanwhile, the page is shown again.
     """
     tasks = tasks.order_by("id")
@@ -60,7 +60,7 @@ def _common_priority(tasks: QuerySet[Task]) -> Any:
 def _still_meant(request: HttpRequest, count: int) -> bool:
     expected = request.POST.get("expected", "")
     if not expected.isdigit() or has_grown(int(expected), count):
-        messages.warning(request, f"The selection has grown from {expected} to {count} tasks; look again.")
+        messages.warning(request, f"The selection has grown from {expected} to {count} tasks; check it again.")
         return False
     if count > TYPE_THE_NUMBER_ABOVE and request.POST.get("typed") != str(count):
         messages.error(request, f"Type the number of tasks, {count}, to confirm.")

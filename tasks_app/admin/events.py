@@ -56,7 +56,7 @@ class TaskEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="from")
     def whence(self, event: TaskEvent) -> str:
-        """The address of whoever caused it by a request."""
+        """The address of the request that caused it."""
         return str(event.detail.get("address", ""))
 
     @admin.display(description="why")

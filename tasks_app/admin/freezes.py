@@ -69,12 +69,12 @@ def _question(frozen: Freeze | None) -> Question:
     if frozen is None:
         warning = (
             "No task of any queue will be claimed until it is thawed. "
-            f"{running} claimed task{'' if running == 1 else 's'} will go on, and new tasks are accepted and wait."
+            f"{running} claimed task{'' if running == 1 else 's'} will continue; new tasks stay pending."
         )
         title, submit, verb = "Freeze everything?", "Freeze everything", "freeze"
     else:
         warning = (
-            f"Frozen {_when(frozen)} by {frozen.frozen_by}: {frozen.reason}. Once thawed, tasks are claimed again."
+            f"Frozen {_when(frozen)} by {frozen.frozen_by}: {frozen.reason}. After thawing, tasks are claimed again."
         )
         title, submit, verb = "Thaw everything?", "Thaw everything", "thaw"
     return Question(

@@ -98,7 +98,7 @@ class LimitAdmin(ConsoleAdmin):
         after = "its tasks run one at a time" if limit.scope == Limit.Scope.KEY else "all its tasks may run at once"
         question = Question(
             title=f"Remove the limit of the {limit.scope} {limit.name}?",
-            warning=f"Without it {after}, as far as workers have room.",
+            warning=f"Without it {after}, as far as workers have free slots, memory and cores.",
             submit="Remove the limit",
             back=reverse("admin:tasks_app_limit_changelist"),
             crumb="Limits",
@@ -108,7 +108,7 @@ class LimitAdmin(ConsoleAdmin):
         def act(actor: str, reason: str) -> str:
             remove_limit(limit.scope, limit.name, actor=actor, reason=reason)
             self.log_change(request, limit, f"Removed. Reason: {reason}")
-            return f"{limit.scope} {limit.name}: no limit any more"
+            return f"{limit.scope} {limit.name}: limit removed"
 
         return ask_and_act(self, request, question, act)
 
@@ -131,7 +131,7 @@ class LimitAdmin(ConsoleAdmin):
     @admin.display(description="set by")
     def origin(self, limit: Limit) -> str:
         """Somebody, or the key of a task alone."""
-        return "somebody" if limit.explicit else "a task's key alone"
+        return "somebody" if limit.explicit else "created for a concurrency_key"
 
     @admin.display(description="occupied by")
     def occupied_by(self, limit: Limit) -> SafeString | str:

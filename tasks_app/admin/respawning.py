@@ -55,7 +55,7 @@ def ask_or_respawn(owner: admin.ModelAdmin[Any], request: HttpRequest, task: Tas
             form.add_error(None, str(error))
     question = Question(
         title=f"Respawn {task}?",
-        warning="A new task is spawned with these params; the old one stays as it is, and each names the other.",
+        warning="A new task is spawned with these params; the old one does not change, and each refers to the other.",
         submit="Respawn",
         back=page,
         crumb=str(task),

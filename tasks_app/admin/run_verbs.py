@@ -24,10 +24,10 @@ SHOWN_AS = {
     "cancelled": "cancelled at once",
     "stopping": "stopped by their workers",
     "finished": "finished already",
-    "retried": "back in the queue",
-    "revived": "waiting again with them",
-    "respawned": "done again by fresh copies",
-    "left": "to be retried with another run",
+    "retried": "returned to the queue",
+    "revived": "waiting for them again",
+    "respawned": "re-run as new tasks",
+    "left": "retried with another run",
 }
 
 
@@ -35,7 +35,7 @@ class RetryForm(ReasonForm):
     """From where on, and why."""
 
     from_stage = forms.ChoiceField(
-        required=False, label="From stage", help_text="This stage and everything behind it is done again."
+        required=False, label="From stage", help_text="This stage and all stages that depend on it are re-run."
     )
     field_order = ("from_stage", "reason")
 
@@ -44,7 +44,7 @@ class RetryForm(ReasonForm):
         rows = Task.objects.filter(run=run).exclude(stage__contains=SUPERSEDED).order_by("id")
         stages = dict.fromkeys(stage for stage in rows.values_list("stage", flat=True)[:2000] if stage)
         field: Any = self.fields["from_stage"]
-        field.choices = [("", "only what failed or was cancelled"), *((stage, stage) for stage in stages)]
+        field.choices = [("", "only failed and cancelled tasks"), *((stage, stage) for stage in stages)]
 
 
 class CancelForm(ReasonForm):
@@ -103,7 +103,7 @@ def refusal_of(verb: RunVerb, run: Run) -> str:
         # From a stage on there is nearly always something to do; the page itself says when there is not.
         return "" if Task.objects.filter(run=run).exists() else "it has no tasks in the queue"
     counts = verb.counts(run, {}, actor="", dry_run=True)
-    return "" if _changes(counts) else "nothing is left to cancel"
+    return "" if _changes(counts) else "no unfinished tasks are left"
 
 
 def _changes(counts: dict[str, int]) -> int:
@@ -127,7 +127,7 @@ def ask_or_act(owner: admin.ModelAdmin[Run], request: HttpRequest, verb: RunVerb
         if _is_within(expected, request.POST.get("expected", "")):
             _act(owner, request, verb, run, form.cleaned_data)
             return None
-        messages.warning(request, "This is not what was shown before; look again.")
+        messages.warning(request, "This has changed since it was shown; check it again.")
     if posted and not confirmed:
         form.errors.pop("reason", None)
     context = {

@@ -61,7 +61,7 @@ class RunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="why")
     def why(self, run: Run) -> str:
-        """Why it stands so."""
+        """Why it has this state."""
         return display.first_line(_state(run).reason)
 
     @admin.display(description="age")

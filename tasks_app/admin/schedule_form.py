@@ -17,7 +17,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
 
     task_name = forms.ChoiceField()
     reason = forms.CharField(
-        max_length=2000, widget=forms.TextInput(attrs={"size": 60}), help_text="Why it is made or changed."
+        max_length=2000, widget=forms.TextInput(attrs={"size": 60}), help_text="Why it is created or changed."
     )
 
     class Meta:

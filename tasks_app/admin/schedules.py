@@ -55,11 +55,13 @@ def _switch(enabled: bool) -> Callable[[str, str, str], str]:
 
 
 VERBS = (
-    ScheduleVerb(name="run", label="Run now", warning="Its task is spawned at once; its next run stays.", act=_run),
+    ScheduleVerb(
+        name="run", label="Run now", warning="Its task is spawned at once; its next run does not change.", act=_run
+    ),
     ScheduleVerb(
         name="enable",
         label="Enable",
-        warning="It spawns again from its next moment on; what it missed meanwhile is not made up for.",
+        warning="It spawns again from its next run on; runs missed while it was disabled are not caught up.",
         act=_switch(True),
     ),
     ScheduleVerb(name="disable", label="Disable", warning="It spawns nothing until it is enabled.", act=_switch(False)),
@@ -141,7 +143,7 @@ class ScheduleAdmin(ConsoleAdmin):
             delete(name, actor=actor, reason=reason)
             return f"{name}: deleted"
 
-        warning = "It spawns nothing any more; the tasks that it has spawned stay."
+        warning = "It spawns nothing any more; tasks already spawned are kept."
         return self.do(request, ScheduleVerb(name="delete", label="Delete", warning=warning, act=act), [schedule], ())
 
     def do(self, request: HttpRequest, verb: ScheduleVerb, chosen: list[Schedule], hidden: Any) -> HttpResponse:

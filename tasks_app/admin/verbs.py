@@ -42,7 +42,7 @@ class RequeueForm(ReasonForm):
     force = forms.BooleanField(
         required=False,
         label="Force",
-        help_text="Also where the lease still holds: the worker may be at work, and its outcome will be refused.",
+        help_text="Also claims whose lease is still valid: the outcome of their workers will be refused.",
     )
 
 
@@ -81,21 +81,21 @@ CANCEL = Verb(
 RETRY = Verb(
     deed=bulk.RETRY,
     label="Retry",
-    warning="Failed and cancelled tasks go back to their queue with the same params and a fresh set of retries.",
+    warning="Failed and cancelled tasks go back to their queue with the same params and all retries available again.",
     form=ReasonForm,
 )
 REPRIORITIZE = Verb(
     deed=bulk.REPRIORITIZE,
     label="Reprioritise",
-    warning="Pending tasks change their place at once; for claimed ones it counts from their next attempt.",
+    warning="Pending tasks change their position at once; claimed ones with their next attempt.",
     form=PriorityForm,
 )
 REQUEUE = Verb(
     deed=bulk.REQUEUE,
     label="Requeue",
     warning=(
-        "Claims whose lease has run out, or whose worker is gone, end as lost. Each counts as a retry; what has none "
-        "left fails."
+        "Claims whose lease has expired, or whose worker is gone, end as lost. Each uses up a retry; a task without "
+        "retries left fails."
     ),
     form=RequeueForm,
     dangerous=True,

@@ -30,7 +30,7 @@ class WorkerVerb:
     def refusal(self, worker: Worker) -> str:
         """Why it cannot be ordered now; empty when it can."""
         if self.ordered == worker.ordered:
-            return "it is ordered so already" if self.ordered else "nothing was ordered"
+            return "it already has this order" if self.ordered else "nothing was ordered"
         return refusal(worker, self.ordered)
 
 
@@ -39,21 +39,21 @@ VERBS = (
         name="pause",
         label="Pause",
         ordered=WorkerOrder.PAUSE,
-        warning="It finishes what it runs and claims nothing until it is resumed.",
+        warning="It finishes its running tasks and claims nothing until it is resumed.",
     ),
     WorkerVerb(name="resume", label="Resume", ordered=RESUME, warning="It claims tasks again."),
     WorkerVerb(
         name="drain",
         label="Drain",
         ordered=WorkerOrder.DRAIN,
-        warning="It finishes what it runs and ends. It has to be started again on its host.",
+        warning="It finishes its running tasks and exits. It must then be started again on its host.",
         dangerous=True,
     ),
     WorkerVerb(
         name="recycle",
         label="Recycle",
         ordered=WorkerOrder.RECYCLE,
-        warning="It finishes what it runs, claiming nothing meanwhile, and goes on as a fresh process.",
+        warning="It finishes its running tasks without claiming more, then continues as a new process.",
     ),
 )
 
@@ -65,7 +65,7 @@ def ask_and_order(
     chosen: Sequence[Worker],
     hidden: Sequence[tuple[str, Any]] = (),
 ) -> HttpResponse:
-    """Ask why, then give the order to all of them or, if one cannot obey, to none."""
+    """Ask why, then give the order to all of them or, if one refuses, to none."""
 
     def act(actor: str, reason: str) -> str:
         for worker in chosen:

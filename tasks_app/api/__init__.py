@@ -1,0 +1,1 @@
+"""The REST API: serializers, filters, views, errors, the OpenAPI schema."""

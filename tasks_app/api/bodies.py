@@ -59,7 +59,7 @@ class StrictSerializer(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
             known = ", ".join(self.fields)
-            faults = dict.fromkeys(sorted(set(data) - set(self.fields)), f"unknown field; known are {known}")
+            faults = dict.fromkeys(sorted(set(data) - set(self.fields)), f"unknown field; expected one of {known}")
             for name, field in self.fields.items():
                 faults |= dict(_wrong_types(field, data.get(name), name))
             if faults:

@@ -23,17 +23,19 @@ class BulkSerializer(ReasonSerializer):
     priority = serializers.IntegerField(
         min_value=PRIORITY_LEAST, max_value=PRIORITY_MOST, required=False, help_text="With reprioritize."
     )
-    force = serializers.BooleanField(required=False, help_text="With requeue: also where the lease still holds.")
+    force = serializers.BooleanField(required=False, help_text="With requeue: also claims whose lease is still valid.")
     dry_run = serializers.BooleanField(required=False, default=True)
     token = serializers.CharField(
-        required=False, max_length=20_000, help_text="From the dry run of the same verb and filter, for ten minutes."
+        required=False,
+        max_length=20_000,
+        help_text="Token of a dry run of the same operation and filter, valid for ten minutes.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         needed = {"priority"} if attrs["verb"] == bulk.REPRIORITIZE.name else set()
         if not attrs["dry_run"]:
             needed |= {"token", "reason"}
-        faults = {name: "this is needed here" for name in sorted(needed) if not attrs.get(name)}
+        faults = {name: "this field is required" for name in sorted(needed) if not attrs.get(name)}
         if attrs["verb"] != bulk.REPRIORITIZE.name and "priority" in attrs:
             faults["priority"] = "only reprioritize has it"
         if attrs["verb"] != bulk.REQUEUE.name and "force" in attrs:
@@ -51,7 +53,7 @@ class SampleSerializer(serializers.Serializer[Any]):
     queue_name = serializers.CharField(source="queue_id")
     status = serializers.ChoiceField(choices=TaskStatus.choices)
     display_status = serializers.CharField()
-    refusal = serializers.CharField(help_text="Why it cannot be done to it now; empty when it can.")
+    refusal = serializers.CharField(help_text="Why the task cannot be changed now; empty when it can.")
 
 
 class RefusalSerializer(serializers.Serializer[Any]):
@@ -66,17 +68,15 @@ class BulkResultSerializer(serializers.Serializer[Any]):
 
     dry_run = serializers.BooleanField()
     verb = serializers.ChoiceField(choices=list(bulk.VERBS))
-    count = serializers.IntegerField(help_text="Tasks that fit the filter.")
+    count = serializers.IntegerField(help_text="Tasks that match the filter.")
     statuses = serializers.DictField(child=serializers.IntegerField(), help_text="The same by stored status.")
     token = serializers.CharField(required=False, help_text="Of a dry run: valid for ten minutes.")
     sample = SampleSerializer(many=True, required=False, help_text="Of a dry run: the oldest of the tasks.")
-    outcomes = serializers.DictField(
-        child=serializers.IntegerField(), required=False, help_text="Tasks by what has become of them."
-    )
+    outcomes = serializers.DictField(child=serializers.IntegerField(), required=False, help_text="Tasks by outcome.")
     refused = serializers.DictField(
-        child=serializers.IntegerField(), required=False, help_text="Tasks to which it could not be done, by reason."
+        child=serializers.IntegerField(), required=False, help_text="Tasks that were refused, by reason."
     )
     refusals = RefusalSerializer(many=True, required=False, help_text="The first of them.")
     left = serializers.IntegerField(
-        required=False, help_text="Tasks that were not reached within the time of a request; make a dry run anew."
+        required=False, help_text="Tasks not reached within the time limit of a request; repeat the dry run."
     )

@@ -12,11 +12,11 @@ from tasks_app.operations import bulk
 
 TOKEN_SEC = 600
 SPARE = 2
-"""So many tasks more than were agreed to do not matter."""
+"""This number of tasks more than were previewed is accepted."""
 
 
 def token_of(salt: str, agreed: Mapping[str, Any], count: int) -> str:
-    """Return the token of a look at so many tasks; `agreed` is all that must be the same in the deed, as JSON."""
+    """Return the token of a preview of this number of tasks; `agreed` must be the same when carried out, as JSON."""
     return TimestampSigner(salt=salt).sign_object({**agreed, "count": count})
 
 
@@ -27,10 +27,10 @@ def check(salt: str, token: str, agreed: Mapping[str, Any], count: int) -> None:
     except SignatureExpired:
         raise ConfirmationRefused("has expired") from None
     except (BadSignature, ValueError):
-        raise ConfirmationRefused("is not one of this server's") from None
+        raise ConfirmationRefused("was not issued by this server") from None
     expected = said.pop("count")
     if said != agreed:
         differing = ", ".join(sorted(name for name in agreed if said.get(name) != agreed[name]))
-        raise ConfirmationRefused(f"was given for another {differing}")
+        raise ConfirmationRefused(f"was issued for another {differing}")
     if bulk.has_grown(expected, count, spare=SPARE):
         raise SelectionGrew(expected, count)

@@ -55,18 +55,18 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
 
 _REMEDY_OF = {
     "disabled": "Run manage.py absurd_enable on a host of the system.",
-    "files_busy": "Try again later; if it lasts, see whether the mount answers (ls, dmesg) and remount it.",
-    "too_slow": "Narrow the query, by status, queue_name, run_id or a time of completion.",
+    "files_busy": "Try again later; if it persists, check whether the mount answers (ls, dmesg) and remount it.",
+    "too_slow": "Select fewer tasks with status, queue_name, run_id or a time of completion.",
     "unknown_task_name": "Use one of the registered task names.",
     "task_archived": "Respawn it: spawn a new task with its task_name and params.",
     "idempotency_conflict": "Send a new Idempotency-Key, or repeat the first request unchanged.",
     "not_authenticated": "Send the header X-API-Key, or log in to the console.",
     "bad_api_key": "Ask an administrator for a new key.",
-    "throttled": "Wait for as long as Retry-After says; ABSURD_THROTTLE sets how many requests a minute pass.",
+    "throttled": "Wait for the seconds in Retry-After; ABSURD_THROTTLE sets the requests allowed per minute.",
     "permission_denied": "Ask an administrator for the scope or permission named in the detail.",
-    "database_unavailable": "Try again shortly; if it lasts, start PostgreSQL or mend ABSURD_DATABASE_URL.",
-    "database_refuses_writes": "Try again shortly; if it lasts, see the disk, privileges, and whether it is a standby.",
-    "internal_error": "Report the request id to whoever runs this server; its log has the cause.",
+    "database_unavailable": "Try again shortly; if it persists, start PostgreSQL or correct ABSURD_DATABASE_URL.",
+    "database_refuses_writes": "Try again shortly; if it persists, check its disk, and whether it is a standby.",
+    "internal_error": "Report the request id to the administrator of this server; its log has the cause.",
 }
 
 
@@ -132,7 +132,7 @@ def _describe(exception: Exception, request: Request) -> tuple[dict[str, Any], d
     if isinstance(exception, exceptions.APIException):
         return _describe_framework(exception, request)
     if isinstance(exception, RequestDataTooBig):
-        return problem(request, 413, "body_too_large", "the body is larger than this server reads"), {}
+        return problem(request, 413, "body_too_large", "the body is larger than this server accepts"), {}
     if isinstance(exception, SuspiciousOperation):
         return problem(request, 400, "bad_request", "the request is malformed"), {}
     if isinstance(exception, DataError):
@@ -141,7 +141,7 @@ def _describe(exception: Exception, request: Request) -> tuple[dict[str, Any], d
         return database_outage(request, exception), {"Retry-After": RETRY_AFTER_SEC}
     logger.error("request %s failed", getattr(request, "request_id", ""), exc_info=exception)
     if isinstance(exception, DatabaseError):
-        detail = "the database did not answer as it should"
+        detail = "the database answered with an error"
         return problem(request, 503, "database_unavailable", detail), {"Retry-After": RETRY_AFTER_SEC}
     return problem(request, 500, "internal_error", "an unexpected error happened on the server"), {}
 
@@ -150,8 +150,8 @@ def database_outage(request: Any, error: BaseException) -> dict[str, Any]:
     """Return the problem for an outage of the database, and log one line on it; its text stays in the log."""
     logger.error("request %s failed: %s", getattr(request, "request_id", ""), outages.describe(error))
     if outages.refuses_writes(error):
-        return problem(request, 503, "database_refuses_writes", "the database answers and refuses writes")
-    return problem(request, 503, "database_unavailable", "the database did not answer as it should")
+        return problem(request, 503, "database_refuses_writes", "the database refuses writes")
+    return problem(request, 503, "database_unavailable", "the database answered with an error")
 
 
 def _describe_ours(error: errors.AbsurdError, request: Request) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tasks_app.models import ArchivedTask, Task, Worker
 from tasks_app.monitoring.workers import WorkerReport
 
 IF_NONE_MATCH = OpenApiParameter(
-    "If-None-Match", str, OpenApiParameter.HEADER, description="An ETag from before: 304 where nothing has changed."
+    "If-None-Match", str, OpenApiParameter.HEADER, description="An ETag received before: 304 if nothing has changed."
 )
 _WORKER_VERSION = RawSQL('"tasks_app_worker".xmin::text || "tasks_app_worker".ctid::text', [])
 
@@ -51,7 +51,7 @@ def worker_tag(report: WorkerReport) -> str:
 
 
 def content_tag(data: Any) -> str:
-    """Return the tag of an answer that is made anew each time."""
+    """Return the tag of an answer that is made again each time."""
     return _tag(JSONRenderer().render(data))
 
 

@@ -91,7 +91,7 @@ class TaskFilter(StrictFilterSet):
     created_by = django_filters.CharFilter(help_text="Such as key:ingest or user:alice.")
     concurrency_key = django_filters.CharFilter()
     failure_class = django_filters.ChoiceFilter(choices=FailureClass.choices)
-    stalled = BooleanFilter(method="by_lease", help_text="Whether its claim has outlived its lease.")
+    stalled = BooleanFilter(method="by_lease", help_text="Whether the lease of its claim has expired.")
     quarantined = BooleanFilter(field_name="quarantined_at", lookup_expr="isnull", exclude=True)
     priority_min = WholeNumberFilter(field_name="priority", lookup_expr="gte")
     priority_max = WholeNumberFilter(field_name="priority", lookup_expr="lte")
@@ -164,7 +164,7 @@ class LimitFilter(StrictFilterSet):
 
     scope = django_filters.ChoiceFilter(choices=Limit.Scope.choices)
     name = django_filters.CharFilter(lookup_expr="startswith", help_text="The beginning of the name.")
-    explicit = BooleanFilter(help_text="Whether somebody set it.")
+    explicit = BooleanFilter(help_text="Whether an operator set it.")
 
     class Meta:
         model = Limit
@@ -186,12 +186,10 @@ class ScheduleFilter(StrictFilterSet):
 class WorkerFilter(StrictFilterSet):
     """Conditions on workers."""
 
-    worker_id = django_filters.CharFilter(field_name="label", help_text="The label that it was started with.")
+    worker_id = django_filters.CharFilter(field_name="label", help_text="Its --worker-id.")
     host = django_filters.CharFilter()
     queue_name = django_filters.CharFilter(method="serving", help_text="Workers that serve the queue.")
-    up = BooleanFilter(
-        field_name="stopped_at", lookup_expr="isnull", help_text="Whether it has not said that it stopped."
-    )
+    up = BooleanFilter(field_name="stopped_at", lookup_expr="isnull", help_text="Whether it has not stopped.")
 
     class Meta:
         model = Worker

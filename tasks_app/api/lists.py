@@ -137,7 +137,7 @@ def capped_count(rows: Any) -> tuple[int, bool]:
 
 @contextmanager
 def bounded(limit_sec: float | None = None) -> Iterator[None]:
-    """Have the database give up each statement of the block after so many seconds. Raises TooSlow."""
+    """Set a statement timeout in seconds for the block. Raises TooSlow."""
     limit_sec = QUERY_SEC if limit_sec is None else limit_sec
     nested = connection.in_atomic_block
     try:

@@ -38,7 +38,7 @@ def flag(query: QueryDict, name: str) -> bool:
 
 def unknown_parameters(query: Iterable[str], known: Iterable[str]) -> list[dict[str, str]]:
     """Return the fault of each parameter that is not one of the known ones."""
-    message = f"unknown parameter; known are {', '.join(sorted(known)) or 'none'}"
+    message = f"unknown parameter; expected one of {', '.join(sorted(known)) or 'none'}"
     return [{"path": name, "message": message} for name in sorted(set(query) - set(known))]
 
 

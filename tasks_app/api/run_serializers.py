@@ -29,10 +29,10 @@ class ShownRun:
 
 
 class TroubleSerializer(serializers.Serializer[Any]):
-    """The task that failed first, or that the waiting ones of a stalled run wait for in vain."""
+    """The task that failed first, or that blocks the waiting tasks of a stalled run."""
 
     task_id = serializers.UUIDField()
-    run_id = serializers.UUIDField(allow_null=True, help_text="Of that task; it may be another run.")
+    run_id = serializers.UUIDField(allow_null=True, help_text="Run of that task; it may be another run.")
     stage = serializers.CharField()
     status = serializers.ChoiceField(choices=TaskStatus.choices)
     failure_class = serializers.CharField()
@@ -48,9 +48,9 @@ class RunSerializer(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField(source="run.created_at")
     created_by = serializers.CharField(source="run.created_by")
     state = serializers.ChoiceField(source="state.word", choices=WORDS)
-    reason = serializers.CharField(source="state.reason", help_text="Why it stands so.")
+    reason = serializers.CharField(source="state.reason", help_text="Why it has this state.")
     progress = serializers.FloatField(source="state.progress", help_text="Fraction of its tasks that have completed.")
-    total = serializers.IntegerField(source="state.total", help_text="Tasks, without those that copies have replaced.")
+    total = serializers.IntegerField(source="state.total", help_text="Tasks, without superseded ones.")
     pending = serializers.IntegerField(source="state.pending")
     claimed = serializers.IntegerField(source="state.claimed")
     completed = serializers.IntegerField(source="state.completed")
@@ -58,9 +58,9 @@ class RunSerializer(serializers.Serializer[Any]):
     cancelled = serializers.IntegerField(source="state.cancelled")
     waiting = serializers.IntegerField(source="state.waiting", help_text="Pending ones that wait for other tasks.")
     done_without = serializers.IntegerField(
-        source="state.done_without", help_text="Failed or cancelled ones without which all behind them went on."
+        source="state.done_without", help_text="Failed or cancelled tasks that no dependent task needed."
     )
-    superseded = serializers.IntegerField(source="state.superseded", help_text="Tasks that copies have replaced.")
+    superseded = serializers.IntegerField(source="state.superseded", help_text="Superseded tasks.")
     started_at = serializers.DateTimeField(source="state.started_at", allow_null=True)
     finished_at = serializers.DateTimeField(source="state.finished_at", allow_null=True)
     trouble = TroubleSerializer(source="state.trouble", allow_null=True)
@@ -75,10 +75,10 @@ class NodeSerializer(serializers.Serializer[Any]):
     task_name = serializers.CharField()
     status = serializers.ChoiceField(choices=TaskStatus.choices)
     display_status = serializers.CharField()
-    reason = serializers.CharField(help_text="Why it waits, or what went wrong.")
+    reason = serializers.CharField(help_text="Why it waits, or its error.")
     progress = serializers.FloatField(allow_null=True)
     failure_class = serializers.CharField()
-    superseded = serializers.BooleanField(help_text="Whether a fresh copy has taken its place.")
+    superseded = serializers.BooleanField(help_text="Whether a new task supersedes it.")
     created_at = serializers.DateTimeField()
     claimed_at = serializers.DateTimeField(allow_null=True)
     completed_at = serializers.DateTimeField(allow_null=True)
@@ -97,11 +97,11 @@ class GraphSerializer(serializers.Serializer[Any]):
 
     nodes = NodeSerializer(source="graph.nodes", many=True)
     outside = NodeSerializer(
-        source="graph.outside", many=True, help_text="Tasks of other runs at the other end of an edge."
+        source="graph.outside", many=True, help_text="Tasks of other runs that these depend on or that depend on these."
     )
     edges = EdgeSerializer(source="graph.edges", many=True)
     blocked = serializers.ListField(
-        child=serializers.UUIDField(), help_text="What waits, or has failed, because of the task in `trouble`."
+        child=serializers.UUIDField(), help_text="Tasks that wait, or have failed, because of the task in `trouble`."
     )
     truncated = serializers.BooleanField(source="graph.truncated")
 
@@ -123,7 +123,7 @@ class RunRetrySerializer(RunVerbSerializer):
 
     from_stage = serializers.CharField(
         required=False, allow_null=True, default=None, max_length=100,
-        help_text="Also run this stage and everything behind it again.",
+        help_text="Also re-run this stage and all stages that depend on it.",
     )  # fmt: skip
 
 

@@ -22,6 +22,6 @@ class SaveScheduleSerializer(ReasonSerializer):
     priority = serializers.IntegerField(min_value=PRIORITY_LEAST, max_value=PRIORITY_MOST, default=PRIORITY_DEFAULT)
     enabled = serializers.BooleanField(default=True)
     catch_up = serializers.ChoiceField(
-        choices=CatchUp.choices, default=CatchUp.ONE, help_text="What is spawned for moments that were missed."
+        choices=CatchUp.choices, default=CatchUp.ONE, help_text="What is spawned for missed runs."
     )
     jitter_sec = serializers.IntegerField(min_value=0, max_value=86_400, default=0)

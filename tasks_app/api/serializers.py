@@ -24,7 +24,7 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
     queue_name = serializers.CharField(source="queue_id")
     display_status = serializers.CharField(help_text="waiting, scheduled, retrying, cancelling, quarantined or status")
     duration_sec = serializers.FloatField(allow_null=True)
-    attempt = serializers.IntegerField(source="claim_epoch", help_text="Attempts begun so far.")
+    attempt = serializers.IntegerField(source="claim_epoch", help_text="Attempts started so far.")
     worker_id = serializers.CharField(source="worker_label", default=None, allow_null=True)
     run_id = serializers.UUIDField(source="run_uuid", default=None, allow_null=True)
     error_summary = serializers.SerializerMethodField(help_text="First line of the error.")
@@ -96,7 +96,9 @@ class TaskDetailSerializer(TaskSerializer):
     """A task in full, with the tasks it depends on."""
 
     depends_on = serializers.ListField(child=serializers.UUIDField())
-    archived = serializers.BooleanField(default=False, help_text="Whether it has left the lists and changes no more.")
+    archived = serializers.BooleanField(
+        default=False, help_text="Whether it is in the archive and cannot change any more."
+    )
 
     class Meta(TaskSerializer.Meta):
         fields = (*TaskSerializer.Meta.fields, "depends_on", "archived")  # type: ignore[assignment]
@@ -124,7 +126,7 @@ class AcknowledgeSerializer(ReasonSerializer):
 
 
 class StopSerializer(StrictSerializer):
-    """Why something is stopped; whoever finds it stopped will want to know."""
+    """Why something is stopped; it is recorded."""
 
     reason = serializers.CharField(max_length=REASON_CHARS)
 
@@ -139,14 +141,16 @@ class RequeueSerializer(ReasonSerializer):
     """Why, and whether a worker that is still there may lose its work."""
 
     force = serializers.BooleanField(
-        required=False, default=False, help_text="Also where the lease still holds; the worker's outcome is refused."
+        required=False,
+        default=False,
+        help_text="Also if the lease is still valid; the worker's outcome is then refused.",
     )
 
 
 class RespawnSerializer(ReasonSerializer):
     """What is different in the copy, and why."""
 
-    params = serializers.DictField(required=False, help_text="All of them; absent: those of the old task.")
+    params = serializers.DictField(required=False, help_text="All params; default: those of the old task.")
     priority = serializers.IntegerField(min_value=PRIORITY_LEAST, max_value=PRIORITY_MOST, required=False)
     timeout_sec = serializers.IntegerField(min_value=1, required=False)
 
@@ -193,11 +197,13 @@ class AttemptSerializer(serializers.Serializer[Any]):
     directory = serializers.CharField()
     peak_rss_bytes = serializers.IntegerField(allow_null=True)
     cpu_sec = serializers.FloatField(allow_null=True)
-    read_bytes = serializers.IntegerField(allow_null=True, help_text="From disks; of a thread's attempt not known.")
+    read_bytes = serializers.IntegerField(
+        allow_null=True, help_text="Read from disks; unknown for attempts that run in a thread."
+    )
     write_bytes = serializers.IntegerField(allow_null=True)
-    sampled_at = serializers.DateTimeField(allow_null=True, help_text="When these were last looked at while it ran.")
-    stop_asked_at = serializers.DateTimeField(allow_null=True, help_text="When the worker began to stop it.")
-    stop_due_at = serializers.DateTimeField(allow_null=True, help_text="By then its slot is free.")
+    sampled_at = serializers.DateTimeField(allow_null=True, help_text="When these were last measured while it ran.")
+    stop_asked_at = serializers.DateTimeField(allow_null=True, help_text="When the worker started to stop it.")
+    stop_due_at = serializers.DateTimeField(allow_null=True, help_text="When its slot is free at the latest.")
     stop_reason = serializers.CharField()
     stack = serializers.CharField(help_text="Stacks of its threads when it was stopped or crashed.")
 

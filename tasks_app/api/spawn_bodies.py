@@ -42,7 +42,7 @@ class TakenFrom(BaseModel):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if sum(each is not None for each in (self.stage, self.task_id, self.task_ids)) != 1:
-            raise ValueError("give one of stage, task_id and task_ids")
+            raise ValueError("give exactly one of stage, task_id and task_ids")
         return self
 
     @property
@@ -79,13 +79,13 @@ class NewRun(Checked):
     params: dict[str, Any] = Field(default_factory=dict)
     label: str = Field(default="", max_length=200, description="What the run is for; only with stages.")
     stages: tuple[RunStage, ...] | None = Field(
-        default=None, max_length=TASKS_MOST, description="Absent: those of the registered workflow."
+        default=None, max_length=TASKS_MOST, description="Default: those of the registered workflow."
     )
 
     @model_validator(mode="after")
     def _label_is_of_stages(self) -> Self:
         if self.label and self.stages is None:
-            raise ValueError("only a run with stages of its own is given a label")
+            raise ValueError("label is only allowed with stages")
         return self
 
     @property

@@ -32,7 +32,7 @@ class HealthSerializer(serializers.Serializer[Any]):
     queue = serializers.CharField()
     reasons = serializers.ListField(child=serializers.CharField(), required=False)
     checks = CheckSerializer(many=True, required=False)
-    checked_at = serializers.DateTimeField(required=False, allow_null=True, help_text="When the look ended.")
+    checked_at = serializers.DateTimeField(required=False, allow_null=True, help_text="When the checks ended.")
 
 
 class AcknowledgementSerializer(serializers.Serializer[Any]):
@@ -85,7 +85,9 @@ class WorkerSerializer(serializers.Serializer[Any]):
     clock_skew_sec = serializers.FloatField(
         source="worker.clock_skew_sec", allow_null=True, help_text="Its host's clock minus the database's."
     )
-    draining = serializers.BooleanField(source="worker.draining", help_text="It claims no more and ends.")
+    draining = serializers.BooleanField(
+        source="worker.draining", help_text="It claims no more tasks and exits when its running tasks end."
+    )
     ordered = serializers.ChoiceField(source="worker.ordered", choices=["", *WorkerOrder.values])
     ordered_by = serializers.CharField(source="worker.ordered_by")
     ordered_at = serializers.DateTimeField(source="worker.ordered_at", allow_null=True)
@@ -195,10 +197,10 @@ class LimitSerializer(serializers.Serializer[Any]):
     """How many tasks of a queue, or of a key, may be claimed at once."""
 
     scope = serializers.ChoiceField(choices=Limit.Scope.choices)
-    name = serializers.CharField(help_text="The queue's name, or the tasks' limit key.")
+    name = serializers.CharField(help_text="The queue's name, or the concurrency_key.")
     size = serializers.IntegerField()
     taken = serializers.IntegerField(source="n_taken", help_text="Slots that claimed tasks occupy now.")
-    explicit = serializers.BooleanField(help_text="Set by somebody, and not made for a task's key.")
+    explicit = serializers.BooleanField(help_text="Set by an operator, not created for a concurrency_key.")
 
 
 class ScheduleSerializer(serializers.ModelSerializer[Schedule]):

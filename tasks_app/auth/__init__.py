@@ -1,1 +1,1 @@
-"""Who asks, from where, and what they may."""
+"""API keys, scopes, roles, rate limits, client addresses."""

@@ -19,7 +19,7 @@ _current: ContextVar[str] = ContextVar("absurd_peer", default="")
 
 
 def address_of(meta: Mapping[str, Any]) -> str:
-    """Return the address of whoever sent a request, by its headers and connection; empty when there is none.
+    """Return the address of the client of a request, by its headers and connection; empty when there is none.
 
     That is the other end of the connection. Only where that is one of ABSURD_PROXIES is X-Forwarded-For believed,
     from its end on, up to the first address that is not one of them as well.
@@ -38,7 +38,7 @@ def address_of(meta: Mapping[str, Any]) -> str:
 
 
 def address_of_scope(scope: Mapping[str, Any]) -> str:
-    """Return the same of whoever opened a connection, by its ASGI scope."""
+    """Return the address of the client of a connection, by its ASGI scope."""
     told = [value.decode("latin1") for name, value in scope["headers"] if name.lower() == b"x-forwarded-for"]
     peer = (scope.get("client") or ("",))[0]
     return address_of({"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": ",".join(told)})

@@ -112,7 +112,7 @@ def note_use(key: ApiKey) -> None:
         with transaction.atomic():
             ApiKey.objects.filter(pk__in=free.values("pk")).update(last_used_at=clock.DatabaseNow())
     except Error as error:
-        logger.warning("the use of the key %s could not be noted: %s", key.prefix, error)
+        logger.warning("the use of the key %s could not be recorded: %s", key.prefix, error)
 
 
 def forget_uses() -> None:

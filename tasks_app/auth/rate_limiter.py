@@ -41,7 +41,7 @@ def count(name: str) -> tuple[int, int]:
         try:
             return _count_there(key), left_sec
         except (RedisError, OSError) as error:
-            logger.warning("Redis does not count requests, so this process does it alone: %s", error)
+            logger.warning("Redis does not answer, so this process limits requests by its own count: %s", error)
             _away_until = time.monotonic() + AWAY_SEC
     return _count_here(key), left_sec
 

@@ -143,7 +143,7 @@ class AbsurdClient:
             async with asyncio.timeout(timeout_sec):
                 return await self._finished(str(task_id))
         except TimeoutError as error:
-            raise WaitTimedOut(f"task {task_id} has not finished within {timeout_sec:g} s; it goes on") from error
+            raise WaitTimedOut(f"task {task_id} has not finished within {timeout_sec:g} s; it continues") from error
 
     async def events(
         self,

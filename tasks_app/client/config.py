@@ -29,7 +29,7 @@ class AbsurdConfig:
 
     def __post_init__(self) -> None:
         if not _is_address(self.url):
-            raise WrongAddress(f"{without_password(self.url)!r} is no address of a server or a database")
+            raise WrongAddress(f"{without_password(self.url)!r} is not the address of a server or a database")
 
     @classmethod
     def from_env(cls) -> AbsurdConfig:

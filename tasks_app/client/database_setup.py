@@ -82,7 +82,7 @@ def answered(call: Callable[..., Any], *arguments: object) -> Any:
     except Error as error:
         if outages.is_outage(error):
             raise Unavailable(outages.describe(error)) from error
-        raise ServerFault(f"the database did not answer as it should: {_first_line(error)}") from error
+        raise ServerFault(f"the database answered with an error: {_first_line(error)}") from error
     finally:
         connection.close()
 
@@ -94,7 +94,7 @@ def _reach(config: AbsurdConfig) -> None:
     except psycopg.Error as error:
         fault = Unavailable(f"{without_password(config.url)} cannot be reached: {_first_line(error)}")
         fault.never_sent = True
-        fault.remedy = "start PostgreSQL, mend the address, or make the database with createdb"
+        fault.remedy = "start PostgreSQL, correct the address, or create the database with createdb"
         raise fault from error
 
 
@@ -126,7 +126,7 @@ def _environment(wanted: dict[str, str]) -> Iterator[None]:
 
 def _check_same_database(url: str) -> None:
     if not apps.ready or not apps.is_installed("tasks_app"):
-        remedy = "use a server's address, or a process of its own"
+        remedy = "use the address of a server, or another process"
         raise DatabaseNotReady("Django is set up here for another project", remedy)
     asked, mine = psycopg.conninfo.conninfo_to_dict(url), connection.settings_dict
     host = asked.get("host") or ""
@@ -182,7 +182,7 @@ def _check_may_create() -> None:
         cursor.execute("SELECT current_user, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)")
         role, may_create = cursor.fetchone()
     if not may_create:
-        message = f"the database is empty and the role {role!r} may not make tables"
+        message = f"the database is empty and the role {role!r} may not create tables"
         raise DatabaseNotReady(message, "run manage.py absurd_setup as a role that may")
 
 

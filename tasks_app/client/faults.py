@@ -17,7 +17,7 @@ class Unavailable(AbsurdError):
     """Nobody answers, or not now. What may be repeated without harm has been."""
 
     code = "unavailable"
-    remedy = "see whether it runs and the address is right, and try again"
+    remedy = "check that it runs and that the address is right, and try again"
     never_sent = False
     """Whether the request certainly had no effect."""
     retry_after_sec: float | None = None
@@ -27,7 +27,7 @@ class TooManyRequests(Unavailable):
     """The caller has asked too often."""
 
     code = "throttled"
-    remedy = "ask less often; the feed tells of changes without asking"
+    remedy = "send fewer requests; subscribe to the feed instead of polling"
     never_sent = True
 
 
@@ -35,7 +35,7 @@ class WaitTimedOut(AbsurdError, TimeoutError):
     """The task has not finished within the time that was given; it goes on."""
 
     code = "wait_timed_out"
-    remedy = "wait again, or ask the queue to explain what it waits for"
+    remedy = "wait again, or call explain() to see what it waits for"
 
 
 class NotAuthenticated(AbsurdError):
@@ -62,7 +62,7 @@ class ServerFault(AbsurdError):
     """The server failed over the request, or is none of ours."""
 
     code = "server_fault"
-    remedy = "tell whoever runs the server; its log has the cause"
+    remedy = "report it to the administrator of the server; its log has the cause"
 
 
 class DatabaseNotReady(AbsurdError):

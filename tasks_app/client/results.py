@@ -81,7 +81,7 @@ class TaskInfo(Result):
 
 
 class FeedEvent(Result):
-    """A message of the feed. `resync` says that those up to its number are not to be had: fetch the state anew."""
+    """A message of the feed. `resync` says that those up to its number are not to be had: fetch the state again."""
 
     type: str
     event_id: int | None = None

@@ -27,7 +27,7 @@ from tasks_app.client.transport import API_ROOT, Choice, Document, Request, paus
 from tasks_app.errors import ParamsInvalid
 
 REFUSALS = {
-    4400: RequestRefused("the server does not know one of the feed's filters"),
+    4400: RequestRefused("the server rejected a filter of the feed"),
     4401: NotAuthenticated("the feed needs a key with the scope 'read'"),
     4403: NotPermitted("the key lacks the scope 'read'"),
     4404: ServerFault("the server has no feed at /ws/status"),
@@ -104,7 +104,7 @@ class ServerTransport:
         except TimeoutError as error:
             raise Unavailable(f"{self._root} gave no answer within {self._config.timeout_sec:g} s") from error
         except httpx.TransportError as error:
-            raise Unavailable(f"{self._root} broke off: {error or type(error).__name__}") from error
+            raise Unavailable(f"{self._root} closed the connection: {error or type(error).__name__}") from error
 
 
 def _is_json(answer: httpx.Response) -> bool:
@@ -142,7 +142,7 @@ class SocketFeed:
     async def messages(self, since: int | None) -> AsyncGenerator[Document, None]:
         """Yield every message after `since`, or from now on, each once and in order.
 
-        Raises what the server refuses for good; everything else is tried again for ever.
+        Raises what the server refuses for good; everything else is retried for ever.
         """
         self._position = since
         failures = 0

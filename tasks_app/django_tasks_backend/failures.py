@@ -52,7 +52,7 @@ def of(outcome: str, message: str, traceback: str = "") -> TaskError:
 def _is_loaded(path: str) -> bool:
     """Return whether the path leads to an exception in a module that is imported already.
 
-    Django imports what stands here, and the text of a traceback may have been written by whoever chose the arguments.
+    Django imports what stands here, and the text of a traceback may contain what the caller chose as arguments.
     """
     parts = path.split(".")
     for end in range(len(parts) - 1, 0, -1):

@@ -108,7 +108,7 @@ def _errors_of(row: TaskRow, attempts: Sequence[AttemptRow]) -> list[TaskError]:
     found = [failures.of(attempt.outcome, attempt.error, attempt.traceback) for attempt in failed]
     last = failed[-1] if failed else None
     if row.status == TaskStatus.CANCELLED and (last is None or last.outcome != "cancelled"):
-        found.append(failures.of("cancelled", row.error or "cancelled before it was run"))
+        found.append(failures.of("cancelled", row.error or "cancelled before it ran"))
     elif row.status == TaskStatus.FAILED and (last is None or last.error != row.error):
         found.append(failures.of(row.failure_class, row.error or ""))
     return found

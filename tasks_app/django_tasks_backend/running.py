@@ -32,7 +32,7 @@ def run(params: Call, context: Context) -> dict[str, Any]:
         task = results.task_of(params)
         result = results.find(context.task_id)
         if result is None:
-            raise LookupError(f"task {context.task_id} is gone")
+            raise LookupError(f"task {context.task_id} does not exist any more")
         return {"return_value": _call(task, result)}
     except NoWork:
         raise

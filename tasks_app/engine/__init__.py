@@ -1,1 +1,1 @@
-"""All that moves a task: what may be said of it, how it is spawned, claimed, completed, failed and retried."""
+"""What moves a task: options, spawn, claim, complete, fail, dependencies, limits, events."""

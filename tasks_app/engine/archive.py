@@ -1,6 +1,6 @@
 """Reading the archive: finished tasks that have left the hot tables, found under the ids they always had.
 
-What comes back are unsaved instances of the usual models, so that whoever shows a task need not know where it was kept.
+What comes back are unsaved instances of the usual models, so that its callers need not know where a task was kept.
 A column that the documents do not have yet takes its default, one that the model no longer has is left out.
 """
 

@@ -17,7 +17,7 @@ BACKOFF_CAP_SEC = 600.0
 CRASHES_TO_QUARANTINE = 3
 
 MEMORY_GROWTH = 1.5
-"""An attempt that ran out of memory is followed by one that may have so many times more."""
+"""An attempt that ran out of memory is followed by one that may have this many times more."""
 
 CRASHES = frozenset({"killed", "memory", "lost"})
 RETRIED = CRASHES | {"error", "timeout", "idle_timeout"}

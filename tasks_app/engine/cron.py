@@ -28,16 +28,16 @@ def check_times(cron: str, time_zone: str) -> None:
     except (KeyError, ValueError, OSError):
         near = difflib.get_close_matches(time_zone, available_timezones(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "write UTC or Area/City"
-        problems.append({"path": "time_zone", "message": f"{time_zone!r} is no time zone; {hint}"})
+        problems.append({"path": "time_zone", "message": f"{time_zone!r} is not a time zone; {hint}"})
         zone = ZoneInfo("UTC")
     try:
         if len(cron.split()) != FIELDS or len(cron) > CRON_CHARS:
             raise CronSimError("write minute, hour, day of month, month, day of week, such as 30 2 * * mon-fri")
         next(CronSim(cron, _ANY_MOMENT.astimezone(zone)))
     except CronSimError as error:
-        problems.append({"path": "cron", "message": f"{cron!r} is no cron expression of five fields: {error}"})
+        problems.append({"path": "cron", "message": f"{cron!r} is not a cron expression of five fields: {error}"})
     except StopIteration:
-        problems.append({"path": "cron", "message": f"{cron!r} never comes"})
+        problems.append({"path": "cron", "message": f"{cron!r} never matches a time"})
     if problems:
         raise ParamsInvalid(problems)
 

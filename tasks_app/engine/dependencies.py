@@ -103,7 +103,7 @@ SELECT DISTINCT parent_task_id FROM tasks_app_taskdependency WHERE parent_task_i
 def with_children(task_ids: Collection[UUID]) -> list[UUID]:
     """Return those of the locked tasks that others depend on.
 
-    A statement after the one that locked them, so that it sees the edges of whoever held the lock before.
+    A statement after the one that locked them, so that it sees what the previous holder of the lock wrote.
     """
     return [task_id for (task_id,) in statements.run(_WITH_CHILDREN, {"task_ids": list(task_ids)})]
 
@@ -260,7 +260,7 @@ def _is_joined(new: NewTask, statuses: Sequence[str]) -> bool:
 def _parents_first(parents: Mapping[UUID, Sequence[UUID]]) -> list[UUID]:
     """Return the tasks of this call so that each stands behind those of them that it waits for.
 
-    Rows are locked in the order of their ids, and whoever finishes a parent goes on to its children.
+    Rows are locked in the order of their ids, and a transaction that finishes a parent continues with its children.
     """
     sorter: TopologicalSorter[UUID] = TopologicalSorter()
     for child, named in parents.items():

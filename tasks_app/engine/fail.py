@@ -83,7 +83,7 @@ def _settled(failure: Failure, actor: str, moment: datetime) -> Move:
             fields["unavailable_on"] = unavailability.noted(task, message, moment)
         if task.deadline_at is not None and fields.get("runnable_at", moment) >= task.deadline_at:
             verdict, fields = Verdict(to="failed", counts_as_crash=verdict.counts_as_crash), {}
-            message = f"{message}\nnot tried again: its total budget ends at {clock.stamp(task.deadline_at)}"
+            message = f"{message}\nnot retried: its total timeout ends at {clock.stamp(task.deadline_at)}"
     if verdict.to == "cancelled":
         message = _cancelled(task, failure_class, message)
     ended_as = "cancelled" if verdict.to == "cancelled" else failure_class
@@ -178,7 +178,7 @@ def return_unknown(worker: Worker, known: Collection[UUID]) -> int:
         mine = Task.objects.filter(worker_id=worker.pk, status=TaskStatus.CLAIMED).exclude(claim_token__in=known)
         tasks = list(mine.order_by("id").select_for_update(of=("self",)).select_related("run"))
         for task in tasks:
-            message = "the connection broke when it was claimed, and its worker gave it back unstarted"
+            message = "the connection was lost during the claim, and its worker returned the task without starting it"
             actor = f"worker:{worker.label}"
             settle_failure(task, FailureClass.DRAINED, message, actor=actor, report=AttemptReport())
     return len(tasks)

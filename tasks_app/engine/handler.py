@@ -21,7 +21,7 @@ class NoWork(Exception):
 
 
 class Unavailable(Exception):
-    """This host lacks something now, which it may have later or another host has: the task is tried again, there first.
+    """This host lacks something now, which it may have later or another host has: the task is retried, there first.
 
     It costs no retry. Missing mounts, full disks and file systems that do not answer are recognised without it.
     """

@@ -14,7 +14,7 @@ from tasks_app.engine.options import KEY_CHARS
 from tasks_app.errors import IdempotencyConflict, ParamsInvalid
 from tasks_app.models import IdempotencyKey
 
-# Waits for whoever is about to commit the same key, so that afterwards the key is known for certain.
+# Waits for a transaction that is about to commit the same key, so that afterwards the key is known for certain.
 _RESERVE = """
 INSERT INTO tasks_app_idempotencykey (caller, key, fingerprint, task_id, created_at)
 SELECT %s, key, fingerprint, task_id, absurd_now()

@@ -104,7 +104,7 @@ def note_held(claim: Claim, processes: str) -> None:
     with fenced(claim, "stop"):
         attempt = Attempt.objects.select_for_update().get(claim_token=claim.claim_token)
         held = (
-            f"since {clock.stamp(clock.now())} the kernel holds what was killed (pid, state, where, name): "
+            f"killed processes have not ended since {clock.stamp(clock.now())} (pid, state, where, name): "
             f"{cleaning.text(processes)}"
         )
         attempt.stop_reason = f"{attempt.stop_reason[:250]}; {held}"[:500]
@@ -146,6 +146,8 @@ def refuse(claim: Claim, action: str) -> None:
         task = Task.objects.select_related("run").filter(task_id=claim.task_id).first()
         if task is None:
             return
-        holder = f"claim {task.claim_epoch} holds it" if task.status == TaskStatus.CLAIMED else f"it is {task.status}"
+        holder = (
+            f"claim {task.claim_epoch} is now valid" if task.status == TaskStatus.CLAIMED else f"it is {task.status}"
+        )
         reason = f"late {action} of claim {claim.attempt} refused: {holder}"
         record(task, Change(event_type="refused", actor=claim.actor, reason=reason))

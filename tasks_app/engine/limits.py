@@ -205,7 +205,7 @@ ON CONFLICT (limit_id, number) DO UPDATE SET task_id = excluded.task_id
 
 
 def adopt(limit: Limit) -> None:
-    """Have the tasks that are claimed already occupy slots of a new limit, beyond its size if they are so many."""
+    """Have the tasks that are claimed already occupy slots of a new limit, beyond its size if necessary."""
     mine = (
         "queue_name = %(name)s"
         if limit.scope == Limit.Scope.QUEUE
@@ -237,7 +237,7 @@ def trim(limit_ids: Collection[int] | None = None) -> int:
     """Remove free slots beyond their limits' sizes, as after a limit was made smaller; return how many.
 
     To be called wherever slots become free: those beyond the size go in the same transaction, before anybody can take
-    them. The limit is locked and counted anew in a second statement, so that two who free slots do not remove too many.
+    them. The limit is locked and counted again in a second statement, so that two transactions do not remove too many.
     """
     rows = statements.run(_TOO_MANY, {"limits": None if limit_ids is None else list(limit_ids)})
     if not rows:

@@ -167,7 +167,7 @@ def _revive_children(parents: Sequence[Task], roots: Mapping[UUID, UUID]) -> Non
             Move(
                 task=child,
                 to=PENDING,
-                act=Change(event_type="revived", actor="queue", reason=f"{names[parent]} {parent} is tried again"),
+                act=Change(event_type="revived", actor="queue", reason=f"{names[parent]} {parent} is retried"),
                 fields={"hold": Hold.DEPENDENCY, "error": None, "failure_class": "", "unrunnable_because": None},
             )
             for child, parent in found
@@ -176,7 +176,7 @@ def _revive_children(parents: Sequence[Task], roots: Mapping[UUID, UUID]) -> Non
 
 
 def settle(waiting: Collection[Task]) -> int:
-    """Release those of the locked waiting tasks that need not wait any longer, and fail those that wait in vain.
+    """Release those of the locked waiting tasks that need not wait any longer, and fail those that can never run.
 
     Return how many are neither.
     """
@@ -206,7 +206,7 @@ def release(children: Collection[Task]) -> None:
     records = []
     for child in children:
         _, child.hold, _, _, child.joined_at = rows[child.pk]
-        reason = "every task it waited for has completed" if child.join_quorum is None else "enough have completed"
+        reason = "all its dependencies have completed" if child.join_quorum is None else "its quorum has completed"
         act = Change(event_type="released", actor="queue", reason=reason)
         records.append(Record(task=child, act=act, to_status=PENDING))
     record_many(records)

@@ -73,7 +73,7 @@ class Publisher:
                 loop.run_until_complete(asyncio.wait_for(self._send(), SEND_LIMIT_SEC))
             except Exception as error:  # a lost wake-up costs liveness only: readers poll as well
                 self.failures += 1
-                self._say(failing=True, text=f"not sent, readers fall back to polling: {error or type(error).__name__}")
+                self._say(failing=True, text=f"not sent, readers poll instead: {error or type(error).__name__}")
             else:
                 self._say(failing=False, text="sent again")
             if self._ending and not self._wanted.is_set():
@@ -112,7 +112,7 @@ class WorkNotifier:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_notify(%s, name) FROM unnest(%s::text[]) AS name", [WORK_CHANNEL, due])
         except Error as error:
-            logger.warning("workers were not woken, they find the work by polling: %s", error)
+            logger.warning("workers were not notified, they poll instead: %s", error)
 
 
 _notifier = WorkNotifier()

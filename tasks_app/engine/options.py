@@ -93,7 +93,7 @@ class TaskOptions(Checked):
     """What may be said of a new task."""
 
     task_name: str = Field(min_length=1, max_length=100, description="The registered name of what is to be done.")
-    params: dict[str, Any] = Field(default_factory=dict, description="Checked against the task name's model.")
+    params: dict[str, Any] = Field(default_factory=dict, description="Validated by the task name's params model.")
     queue_name: Annotated[str, AfterValidator(_is_queue_name)] | None = Field(
         default=None,
         description="The queue it enters; default: ABSURD_QUEUE_NAME.",
@@ -113,20 +113,20 @@ class TaskOptions(Checked):
         default=None, strict=True, ge=0, le=100, description="How many failed attempts are followed by another."
     )
     scheduled_at: Moment | None = Field(default=None, description="It is not claimed before this moment.")
-    expires_at: Moment | None = Field(default=None, description="It fails if no attempt has begun by then.")
+    expires_at: Moment | None = Field(default=None, description="It fails if no attempt has started by then.")
     queue_timeout_sec: float | None = Field(
         default=None,
         strict=True,
         ge=0.001,
         le=WAIT_MOST_SEC,
-        description="It fails if no attempt has begun within this time, from the spawn or from scheduled_at.",
+        description="It fails if no attempt has started within this time, from the spawn or from scheduled_at.",
     )
     total_timeout_sec: float | None = Field(
         default=None,
         strict=True,
         ge=1,
         le=WAIT_MOST_SEC,
-        description="No attempt begins or goes on after this time, counted from the spawn or from scheduled_at.",
+        description="No attempt starts or continues after this time, counted from the spawn or from scheduled_at.",
     )
     idle_timeout_sec: int | None = Field(
         default=None,

@@ -43,7 +43,7 @@ class TaskSpec:
     total_timeout_sec: int | None = None
     """How long all attempts together may take, waits between them included, counted from the spawn."""
     retried: frozenset[str] | None = None
-    """Failure classes after which the task is tried again; None: those of `policies.RETRIED`."""
+    """Failure classes after which the task is retried; None: those of `policies.RETRIED`."""
     backoff_base_sec: float | None = None
     backoff_cap_sec: float | None = None
     check_log: str | None = None

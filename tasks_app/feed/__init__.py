@@ -1,4 +1,4 @@
-"""The live feed: committed events, in order, to sockets and event streams."""
+"""The live feed: committed events in order, over WebSockets and server-sent events."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ async def wait_for_refusal(listener: Listener) -> int:
             code = await refusal(listener)
         except Error as error:
             # What cannot be asked now is asked again: the recheck must not end before the listener's right does.
-            logger.warning("the right to listen could not be checked: %s", outages.describe(error))
+            logger.warning("the permission to read the feed could not be checked: %s", outages.describe(error))
             await _drop_connection()
             continue
         if code is not None:

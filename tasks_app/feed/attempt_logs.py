@@ -46,7 +46,7 @@ def _resolved(path: Path) -> Path | None:
 
 
 def start_of_tail(file: BinaryIO, lines: int) -> int:
-    """Return where the last so many lines begin, TAIL_BYTES_MOST before the end at the earliest."""
+    """Return where the last n lines begin, TAIL_BYTES_MOST before the end at the earliest."""
     end = place = file.seek(0, 2)
     earliest = max(0, end - TAIL_BYTES_MOST)
     left = lines

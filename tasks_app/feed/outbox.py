@@ -47,7 +47,7 @@ class Batch:
     withheld: bool = False
     """Whether events wait for a transaction that is still open."""
     restarted: bool = False
-    """Whether events after the position are missing: archived, or numbered anew as after a restored backup."""
+    """Whether events after the position are missing: archived, or numbered again as after a restored backup."""
 
 
 @dataclass

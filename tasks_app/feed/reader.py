@@ -166,7 +166,7 @@ class Feed:
     def _log_once(self, what: str, error: Exception) -> None:
         if what not in self._faults:
             self._faults.add(what)
-            logger.warning("the feed lost %s and goes on trying: %s", what, error or type(error).__name__)
+            logger.warning("the feed lost its connection to %s and retries: %s", what, error or type(error).__name__)
 
     async def _call_until_answered(self, work: Callable[..., T], *args: object) -> T:
         """Ask for one client, who waits while the database has an outage."""

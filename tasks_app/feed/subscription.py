@@ -31,7 +31,7 @@ def read_query(query_string: bytes) -> FeedQuery:
     query = parse_qs(query_string.decode("latin1"), keep_blank_values=True)
     unknown = set(query) - set(NAMES)
     if unknown:
-        raise ValueError(f"the feed knows no such parameter; it knows {', '.join(NAMES)}")
+        raise ValueError(f"unknown parameter of the feed; expected one of {', '.join(NAMES)}")
     logs = _uuids("log", query.get("log", ()))
     if len(logs) > LOGS_MOST:
         raise ValueError(f"log may name at most {LOGS_MOST} tasks")

@@ -1,1 +1,1 @@
-"""Files of attempts: checksums, data roots, logs, and reads that a hung file system cannot hold up."""
+"""Files of attempts: checksums, data roots, downloads, and calls that a hung file system cannot block."""

@@ -75,7 +75,7 @@ def _begin(work: Callable[[], T]) -> Future[T]:
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # whoever waits for the future gets it
+        except BaseException as error:  # the caller of the future gets it
             future.set_exception(error)
         finally:
             _places.release()

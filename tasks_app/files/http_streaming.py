@@ -28,14 +28,14 @@ _RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*")
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """So many bytes of a file from a place on."""
+    """A number of bytes of a file from an offset on."""
 
     start: int
     length: int
 
 
 def window_of(header: str | None, size: int) -> Window | None:
-    """Return what a Range header asks for of so many bytes; None where the whole is to be sent.
+    """Return what a Range header asks for of a file of `size` bytes; None where the whole is to be sent.
 
     Several ranges, other units and nonsense count as no range, as HTTP has it. Raises RangeNotSatisfiable.
     """
@@ -60,7 +60,7 @@ def window_of(header: str | None, size: int) -> Window | None:
 def open_file(path: Path) -> BinaryIO:
     """Open a regular file for reading. Raises OSError, also for a symbolic link anywhere in the path, and FilesBusy.
 
-    Whoever checked the path resolved it before. A FIFO or a device that took the file's place blocks nobody.
+    The path was resolved when it was checked. A FIFO or a device that took the file's place blocks nobody.
     """
     return in_time(path, open_regular, path)
 
@@ -70,9 +70,9 @@ def open_regular(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path} is no regular file")
+            raise OSError(f"{path} is not a regular file")
         if Path(f"/proc/self/fd/{descriptor}").readlink() != path:
-            raise OSError(f"{path} leads elsewhere by now")
+            raise OSError(f"{path} is now another file")
         return open(path, "rb", opener=lambda *_: descriptor)
     except BaseException:
         os.close(descriptor)

@@ -1,1 +1,1 @@
-"""Upkeep that any process may do at any time: expired leases, deadlines, schedules, archive, pruning."""
+"""Work that any process may do at any time: expired leases, deadlines, schedules, archive, retention."""

@@ -22,9 +22,9 @@ from tasks_app.postgresql import clock
 
 BATCH = 500
 PROGRESS_BATCH = 20_000
-"""Sixty tasks that report each second make so many in six minutes; a round comes each minute."""
+"""Sixty tasks that report once a second write this many in six minutes; the sweep runs once a minute."""
 SWEEP_SEC = 0.25
-"""A sweep begins no further batch after this: whoever runs it has other things to do."""
+"""A sweep starts no further batch after this, because its process has other work."""
 
 _DUE = """
 coalesce(task.completed_at < CASE task.status WHEN 'failed' THEN %(failed_before)s ELSE %(task_before)s END, false)
@@ -75,7 +75,7 @@ to_jsonb(kept) || CASE WHEN worker.id IS NULL THEN '{{}}'::jsonb ELSE jsonb_buil
     '{HELD_BY}', jsonb_build_object('label', worker.label, 'host', worker.host)) END
 """
 
-# A statement after the one that locked the rows, so that it sees what whoever held them before has written.
+# A statement after the one that locked the rows, so that it sees what their previous holders have written.
 _MOVE = f"""
 WITH whole AS MATERIALIZED (
     SELECT run_id FROM tasks_app_task AS task WHERE run_id = ANY(%(runs)s::bigint[])

@@ -23,7 +23,7 @@ from tasks_app.models import CatchUp, Schedule, Task
 from tasks_app.postgresql import clock, outages
 
 CATCH_UP_MOST = 1000
-"""So many missed moments at most are caught up in one round; the rest in the next."""
+"""The largest number of missed runs caught up in one round; the rest follow in the next."""
 REASON_CHARS = 2000
 
 
@@ -31,7 +31,7 @@ def fire_due(limit: int = 100) -> int:
     """Spawn what the enabled schedules have due; return how many tasks.
 
     Safe to run anywhere at once: a schedule's row is locked while its tasks are spawned and its next moment is set, in
-    one transaction, and whoever comes second finds nothing due. While Absurd is disabled they wait.
+    one transaction, and a second process finds nothing due. While Absurd is disabled they wait.
     """
     if not is_enabled():
         _note_disabled()
@@ -73,7 +73,7 @@ def _fire(pk: int) -> int:
 
 
 def _after_refusal(schedule: Schedule, error: Exception, moment: datetime) -> datetime | None:
-    """Tell where operators look, once, and return the moment at which it is tried again."""
+    """Tell where operators look, once, and return the moment at which it is retried."""
     reason = (str(error) if isinstance(error, AbsurdError) else f"{type(error).__name__}: {error}")[:REASON_CHARS]
     if schedule.last_error != reason:
         announce_change(schedule, "schedule_refused", "queue", reason)
@@ -81,7 +81,7 @@ def _after_refusal(schedule: Schedule, error: Exception, moment: datetime) -> da
     try:
         return cron.next_after(schedule, moment)
     except (CronSimError, KeyError, ValueError, OSError):
-        # Its expression or time zone means nothing here any more; it rests until somebody mends it.
+        # Its expression or time zone is not valid here any more; it spawns nothing until it is corrected.
         return None
 
 

@@ -1,0 +1,1 @@
+"""The shell commands `manage.py absurd_*`."""

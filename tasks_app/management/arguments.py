@@ -53,7 +53,7 @@ def number(least: float, *, of: str = "") -> Callable[[str], float]:
 def moment(text: str) -> datetime | timedelta:
     """Read a moment: ISO 8601, in UTC unless it says otherwise, or a distance from now, as in `90s`, `30m`, `2h`, `7d`.
 
-    What a distance is counted from is known only with the database's clock, so it is left to whoever uses it.
+    What a distance is counted from is known only with the database's clock, so it is left to the caller.
     """
     if found := re.fullmatch(r"(\d{1,6})([smhd])", text, re.ASCII):
         return timedelta(seconds=int(found[1]) * UNITS_SEC[found[2]])

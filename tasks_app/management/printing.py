@@ -87,7 +87,7 @@ def tracked(items: Collection[T], label: str) -> Iterator[T]:
 
 
 def rounds(interval_sec: float | None) -> Iterator[int]:
-    """Yield 0, 1, 2, … every so many seconds, counted from the beginning so that no round drifts; None: once."""
+    """Yield 0, 1, 2, … every `interval_sec`, counted from the start so that no round drifts; None: once."""
     began = time.monotonic()
     number = 0
     while True:

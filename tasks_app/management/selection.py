@@ -87,9 +87,7 @@ def _span(text: str) -> tuple[UUID, UUID] | None:
 
 def _check_single(count: int, what: str, text: str) -> None:
     if count > 1:
-        raise ParamsInvalid(
-            [{"path": "ID", "message": f"several {what} are called {text} or begin so; write more of the id"}]
-        )
+        raise ParamsInvalid([{"path": "ID", "message": f"several {what} match {text}; write more digits of the id"}])
 
 
 _PARAMETER_OF = {
@@ -123,7 +121,7 @@ def add_conditions(parser: CommandParser, *, status_help: str) -> None:
     add("--priority-max", type=priority, metavar="N", help="of at most this priority")
     for verb in ("created", "completed"):
         add(f"--{verb}-after", type=moment, metavar="MOMENT", help="2025-11-18T10:30:00Z, or how long ago: 2h")
-        add(f"--{verb}-before", type=moment, metavar="MOMENT", help="the same, exclusive")
+        add(f"--{verb}-before", type=moment, metavar="MOMENT", help="the same format; exclusive")
 
 
 def has_conditions(options: dict[str, Any]) -> bool:

@@ -63,7 +63,7 @@ class ShellCommand(PrintingCommand, ABC):
                 raise CommandError(told, returncode=TRY_LATER) from error
             if not isinstance(error, ProgrammingError):
                 raise
-            told = f"the database does not fit this version, run manage.py migrate ({_first_line(error)})"
+            told = f"the database schema is not that of this version: run manage.py migrate ({_first_line(error)})"
             raise CommandError(told, returncode=FAILED) from error
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
@@ -86,10 +86,10 @@ class ShellCommand(PrintingCommand, ABC):
         if options["yes"]:
             return
         if not sys.stdin.isatty():
-            raise CommandError("nobody is there to confirm; give --yes or --dry-run", returncode=USAGE)
+            raise CommandError("standard input is not a terminal: give --yes or --dry-run", returncode=USAGE)
         try:
             question = escaped(question)
-            answer = input(f"{question} Type {typed} to go on: " if typed else f"{question} [y/N] ").strip()
+            answer = input(f"{question} Type {typed} to continue: " if typed else f"{question} [y/N] ").strip()
         except EOFError:
             answer = ""
         if answer != typed if typed else answer.lower() not in ("y", "yes"):
@@ -102,7 +102,7 @@ def refuse(message: str) -> NoReturn:
 
 
 def actor() -> str:
-    """Return how events name whoever runs the command."""
+    """Return how events name the user of the command."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):

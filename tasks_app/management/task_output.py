@@ -77,7 +77,7 @@ def _rows(attempts: Sequence[Attempt]) -> Iterator[tuple[object, ...]]:
         took = attempt.wall_sec
         yield (
             attempt.number,
-            attempt.outcome or "under way",
+            attempt.outcome or "running",
             attempt.started_at,
             None if took is None else duration(took),
             f"{attempt.worker.label}@{attempt.worker.host}" if attempt.worker else None,

@@ -26,7 +26,7 @@ from tasks_app.operations import bulk
 TYPED_ABOVE = 100
 """Of more tasks than this the number must be typed."""
 REFUSALS_SHOWN = 10
-CODES = "Exit codes: 0 ok, 1 not confirmed, 2 usage, 3 no such task, 4 its status does not allow it."
+CODES = "Exit codes: 0 ok, 1 not confirmed, 2 usage, 3 no such task, 4 not possible in its status."
 
 
 @dataclass
@@ -69,17 +69,17 @@ class TaskVerb(ShellCommand):
         parser.add_argument("--all", action="store_true", help=f"every task that is {' or '.join(self.statuses)}")
         self.add_options(parser)
         parser.add_argument("--reason", default="", help="why; it is recorded with each event")
-        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         parser.add_argument("--json", action="store_true", help="write JSON")
 
     def act(self, options: dict[str, Any]) -> None:
         """Preview, ask where conditions chose, do it, tell."""
         by_conditions = has_conditions(options) or options["all"]
         if options["task_ids"] and by_conditions:
-            refuse("name tasks or give conditions, not both")
+            refuse("give task ids or conditions, not both")
         if not options["task_ids"] and not by_conditions:
-            refuse(f"say which tasks to {self.verb}: ids, conditions or --all")
+            refuse(f"name the tasks to {self.verb}: ids, conditions or --all")
         if by_conditions:
             self._by_conditions(options)
         else:
@@ -149,7 +149,9 @@ class TaskVerb(ShellCommand):
         if outcome.refused and len(ids) > 1:
             told.append(f"{len(outcome.refused):,} refused")
         if told or not ids:
-            yield (", ".join(told) or "no task fits") + (" (dry run: nothing was done)" if options["dry_run"] else "")
+            yield (", ".join(told) or "no matching task") + (
+                " (dry run: nothing was done)" if options["dry_run"] else ""
+            )
         if len(ids) > 1:
             for _, error in outcome.refused[:REFUSALS_SHOWN]:
                 yield f"  {error}"

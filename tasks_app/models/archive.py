@@ -21,7 +21,7 @@ class ArchivedTask(models.Model):
     run_id = models.UUIDField(null=True)
     created_at = models.DateTimeField()
     completed_at = models.DateTimeField()
-    last_event_id = models.BigIntegerField(help_text="The highest of its events' numbers.")
+    last_event_id = models.BigIntegerField(help_text="The highest number of its events.")
     archived_at = models.DateTimeField(db_default=Now())
     task = models.JSONField()
     attempts = models.JSONField()

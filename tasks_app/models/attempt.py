@@ -12,7 +12,7 @@ class Attempt(models.Model):
     """One execution of a task, numbered from 1; it has its own claim token, log and directory."""
 
     task_id = models.UUIDField(db_index=False)
-    number = models.PositiveIntegerField(help_text="The claim epoch that began it.")
+    number = models.PositiveIntegerField(help_text="The claim epoch that started it.")
     claim_token = models.UUIDField(unique=True)
     worker = models.ForeignKey(Worker, null=True, on_delete=models.PROTECT, related_name="attempts", db_index=False)
     started_at = models.DateTimeField(db_default=Now())
@@ -29,9 +29,9 @@ class Attempt(models.Model):
     cpu_sec = models.FloatField(null=True, blank=True)
     read_bytes = models.BigIntegerField(null=True, blank=True, help_text="Read from disks, as the kernel counts.")
     write_bytes = models.BigIntegerField(null=True, blank=True, help_text="Written to disks, as the kernel counts.")
-    sampled_at = models.DateTimeField(null=True, blank=True, help_text="When the use of resources was last looked at.")
-    stop_asked_at = models.DateTimeField(null=True, blank=True, help_text="When the worker began to stop it.")
-    stop_due_at = models.DateTimeField(null=True, blank=True, help_text="By then its slot is free.")
+    sampled_at = models.DateTimeField(null=True, blank=True, help_text="When its use of resources was last measured.")
+    stop_asked_at = models.DateTimeField(null=True, blank=True, help_text="When the worker started to stop it.")
+    stop_due_at = models.DateTimeField(null=True, blank=True, help_text="When its slot is free at the latest.")
     stop_reason = models.CharField(max_length=500, blank=True, db_default="")
     stack = models.TextField(
         blank=True, db_default="", help_text="The stacks of all its threads when it was stopped or crashed."

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 class IdempotencyKey(models.Model):
     """A caller's key, the fingerprint of what it asked for, and the task it got."""
 
-    caller = models.CharField(max_length=200, db_default="", help_text="Whose key it is: two callers share none.")
+    caller = models.CharField(max_length=200, db_default="", help_text="The caller that the key belongs to.")
     key = models.CharField(max_length=200)
     fingerprint = models.CharField(max_length=64)
     task_id = models.UUIDField()

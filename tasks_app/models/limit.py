@@ -15,10 +15,11 @@ class Limit(models.Model):
         KEY = "key"
 
     scope = models.CharField(max_length=5, choices=Scope)
-    name = models.CharField(max_length=200, help_text="The queue's name, or the tasks' limit key.")
+    name = models.CharField(max_length=200, help_text="The queue's name, or the concurrency_key.")
     size = models.PositiveIntegerField(help_text="How many tasks may be claimed at once.")
     explicit = models.BooleanField(
-        default=True, help_text="Set by somebody; limits made by a task's key alone go when nothing uses them."
+        default=True,
+        help_text="Set by an operator; other limits exist for a concurrency_key and are removed when unused.",
     )
 
     class Meta:
@@ -31,7 +32,7 @@ class Limit(models.Model):
 
 
 class LimitSlot(models.Model):
-    """One place under a limit; whoever claims a task takes a free one in the same statement."""
+    """One slot of a limit; a claim takes a free one in the same statement."""
 
     limit = models.ForeignKey(Limit, on_delete=models.CASCADE, related_name="slots", db_index=False)
     number = models.PositiveIntegerField()

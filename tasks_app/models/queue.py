@@ -10,8 +10,8 @@ class Queue(models.Model):
     """A named line of tasks, created on first use or explicitly."""
 
     name = models.CharField(max_length=100, unique=True)
-    description = models.TextField(blank=True, help_text="What runs here, and whom to call about it.")
-    paused_at = models.DateTimeField(null=True, blank=True, help_text="Since when no task of this queue is claimed.")
+    description = models.TextField(blank=True, help_text="What the queue is for, and whom to contact.")
+    paused_at = models.DateTimeField(null=True, blank=True, help_text="Paused since.")
     paused_by = models.CharField(max_length=200, blank=True)
     pause_reason = models.TextField(blank=True)
     default_timeout_sec = models.PositiveIntegerField(null=True, blank=True)

@@ -70,7 +70,7 @@ class Task(models.Model):
     hold = models.PositiveSmallIntegerField(default=0, help_text="Bits that keep a pending task from being claimed.")
     rank = models.BigIntegerField(help_text="Order within the queue: the smallest is claimed first.")
     memory_class = models.PositiveSmallIntegerField(default=0, help_text="Memory need as a power of two of GB.")
-    runnable_at = models.DateTimeField(help_text="From when the task may be claimed.")
+    runnable_at = models.DateTimeField(help_text="The task may be claimed from this moment on.")
 
     timeout_sec = models.PositiveIntegerField(help_text="Longest time one attempt may take.")
     max_retries = models.PositiveSmallIntegerField()
@@ -82,22 +82,24 @@ class Task(models.Model):
     quarantined_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Fails if it was never claimed by then.")
     deadline_at = models.DateTimeField(
-        null=True, blank=True, help_text="The end of the total budget: no attempt starts or goes on after it."
+        null=True, blank=True, help_text="End of the total timeout: no attempt starts or continues after it."
     )
     idle_timeout_sec = models.PositiveIntegerField(
-        null=True, blank=True, help_text="An attempt without any sign of work for so long is stopped."
+        null=True,
+        blank=True,
+        help_text="An attempt is stopped after this time without progress, output or processor time.",
     )
     concurrency_key = models.CharField(
         max_length=200,
         blank=True,
         db_default="",
-        help_text="No more tasks with this key are claimed at once than its limit says.",
+        help_text="Tasks with the same key share a concurrency limit.",
     )
     join_quorum = models.PositiveIntegerField(
-        null=True, blank=True, help_text="So many of the tasks it waits for are enough; empty: all of them."
+        null=True, blank=True, help_text="Quorum: number of dependencies that must complete; empty: all."
     )
     join_deadline_at = models.DateTimeField(
-        null=True, blank=True, help_text="Until then it waits for all, afterwards for the quorum."
+        null=True, blank=True, help_text="Until then it waits for all dependencies, afterwards for the quorum."
     )
     joined_at = models.DateTimeField(null=True, blank=True, help_text="When it stopped waiting for other tasks.")
 
@@ -143,7 +145,7 @@ class Task(models.Model):
     is_new = False
     """Whether the spawn that returned this has made it."""
     depends_on: Sequence[uuid.UUID] = ()
-    """The tasks it waits for, where whoever loaded it has looked."""
+    """The tasks it waits for; set by code that has loaded them."""
     queue_paused = False
     """Whether its queue was paused when it was spawned."""
 
@@ -154,7 +156,7 @@ class Task(models.Model):
             ("cancel_task", "Can cancel a task"),
             ("retry_task", "Can retry a task"),
             ("reprioritize_task", "Can change a task's priority"),
-            ("requeue_task", "Can give a stalled claim back to the queue"),
+            ("requeue_task", "Can return a stalled claim to the queue"),
             ("respawn_task", "Can spawn a changed copy of a task"),
         ]
         indexes = [

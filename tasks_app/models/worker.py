@@ -46,7 +46,7 @@ class Worker(models.Model):
     """One boot of a worker process; the given worker id is only a label, so that a restart hides no dead one."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    label = models.CharField(max_length=200, help_text="The --worker-id it was started with.")
+    label = models.CharField(max_length=200, help_text="Its --worker-id.")
     host = models.CharField(max_length=255)
     host_id = models.CharField(max_length=64, help_text="Machine id and boot id: the same for all workers of one host.")
     pid = models.PositiveIntegerField()
@@ -54,11 +54,13 @@ class Worker(models.Model):
     queues = models.JSONField(default=list)
     task_names = models.JSONField(default=list, db_default=[], help_text="The only task names that it claims.")
     missing_roots = models.JSONField(
-        default=list, db_default=[], help_text="Data roots that it does not see; while there are any it claims nothing."
+        default=list,
+        db_default=[],
+        help_text="Data roots that are not mounted on its host; while there are any it claims nothing.",
     )
     concurrency = models.PositiveSmallIntegerField()
     memory_gb = models.FloatField(default=0)
-    heartbeat_sec = models.PositiveSmallIntegerField(default=10, help_text="How often it promises to report.")
+    heartbeat_sec = models.PositiveSmallIntegerField(default=10, help_text="Interval of its heartbeats.")
     cores = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Cores of its host for tasks.")
     disk_gb = models.FloatField(default=0, db_default=0.0, help_text="Free space where it writes products.")
     rss_bytes = models.BigIntegerField(default=0, db_default=0)
@@ -67,9 +69,13 @@ class Worker(models.Model):
     ordered_by = models.CharField(max_length=200, blank=True, db_default="")
     ordered_at = models.DateTimeField(null=True, blank=True)
     order_reason = models.TextField(blank=True, db_default="")
-    draining = models.BooleanField(default=False, help_text="It claims no more and ends after its tasks.")
+    draining = models.BooleanField(
+        default=False, help_text="It claims no more tasks and exits when its running tasks end."
+    )
     stop_signal_at = models.DateTimeField(
-        null=True, blank=True, help_text="When it got a stop signal: what it does not return itself costs no retry."
+        null=True,
+        blank=True,
+        help_text="When it got a stop signal; tasks that it does not return itself use up no retry.",
     )
     started_at = models.DateTimeField(db_default=Now(), editable=False)
     heartbeat_at = models.DateTimeField(db_default=Now())

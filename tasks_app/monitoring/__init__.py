@@ -1,1 +1,1 @@
-"""What is measured and judged: counts, rates, workers and hosts, health, and why a task is not running."""
+"""Workers and hosts, task counts, metrics, health, and why a task is not running."""

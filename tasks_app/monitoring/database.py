@@ -68,7 +68,7 @@ class XminHolder:
     age_sec: float | None
     """None where the server does not say since when."""
     xids: int
-    """How many transactions have begun since."""
+    """How many transactions have started since."""
     ends: str
     """The statement that ends it."""
 

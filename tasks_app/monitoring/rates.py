@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 WINDOW_SEC = 86_400
 WINDOW_ROWS = 10_000
-"""The window is the last day or so many rows, whichever is less."""
+"""The window is the last day or WINDOW_ROWS rows, whichever is less."""
 THROUGHPUT_SEC = {"1m": 60, "5m": 300, "15m": 900}
 FAILURES = ("error", "invalid", "timeout", "idle_timeout", "killed", "memory", "lost")
 

@@ -1,0 +1,1 @@
+"""What operators do: cancel, retry, pause, freeze, emergency stop, on one target or on many."""

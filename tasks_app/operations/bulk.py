@@ -30,7 +30,7 @@ from tasks_app.operations.retry import RETRIED, retry_locked
 
 PAGE = 500
 CHUNK = 100
-"""So many tasks are changed, and held from claims, by one transaction."""
+"""Number of tasks that one transaction changes and keeps from claims."""
 PATIENCE_MS = 100
 REFUSALS_TOLD = 20
 GROWTH_MOST = 1.1
@@ -71,7 +71,7 @@ RETRY = Verb(
     name="retry",
     permission="tasks_app.retry_task",
     act=lambda tasks, actor, given: retry_locked(tasks, actor=actor, reason=given["reason"]),
-    outcome=lambda _: "back in the queue",
+    outcome=lambda _: "returned to the queue",
     possible=frozenset(RETRIED),
 )
 REPRIORITIZE = Verb(
@@ -87,7 +87,7 @@ REQUEUE = Verb(
     act=lambda tasks, actor, given: requeue_locked(
         tasks, actor=actor, reason=given["reason"], force=bool(given.get("force"))
     ),
-    outcome=lambda task: "back in the queue" if task.status == TaskStatus.PENDING else f"now {task.status}",
+    outcome=lambda task: "returned to the queue" if task.status == TaskStatus.PENDING else f"now {task.status}",
     possible=frozenset({TaskStatus.CLAIMED}),
 )
 VERBS = {verb.name: verb for verb in (CANCEL, RETRY, REPRIORITIZE, REQUEUE)}
@@ -192,7 +192,7 @@ class Result:
     """How it went."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    """Tasks by what has become of them."""
+    """Tasks by outcome."""
     refused: Counter[str] = field(default_factory=Counter)
     """Tasks to which it could not be done, by the reason."""
     refusals: list[Refusal] = field(default_factory=list)

@@ -163,7 +163,7 @@ def _up() -> list[Worker]:
 
 
 def _ordered() -> list[Worker]:
-    """Return the workers that were told to pause and can be told to resume."""
+    """Return the workers that were told to pause and can be ordered to resume."""
     return [worker for worker in _up() if worker.ordered == WorkerOrder.PAUSE and not worker.draining]
 
 

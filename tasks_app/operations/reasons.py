@@ -1,4 +1,4 @@
-"""Verbs that stop the work of others need a reason: whoever finds it stopped will want to know."""
+"""Operations that stop the work of others need a reason."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from tasks_app.errors import ParamsInvalid
 def check_reason(reason: str) -> None:
     """Raise ParamsInvalid when no reason is given."""
     if not reason.strip():
-        raise ParamsInvalid([{"path": "reason", "message": "say why, for whoever finds it stopped"}])
+        raise ParamsInvalid([{"path": "reason", "message": "give a reason"}])

@@ -28,7 +28,7 @@ def claim_holds(task: Task, moment: datetime) -> bool:
 
 @transaction.atomic
 def requeue(task_id: UUID, *, actor: str, reason: str = "", force: bool = False) -> Task:
-    """End a claim whose lease has run out, or whose worker is gone, as lost; policy decides whether it is tried again.
+    """End a claim whose lease has run out, or whose worker is gone, as lost; policy decides whether it is retried.
 
     With `force` a claim goes whose lease still holds: its worker may be at work, and will find its outcome refused.
     Raises TaskNotFound, or InvalidTransition when the task is not claimed or its lease holds.
@@ -46,10 +46,10 @@ def requeue_locked(tasks: Sequence[Task], *, actor: str, reason: str, force: boo
         if task.status != TaskStatus.CLAIMED:
             refused[task.task_id] = InvalidTransition(task.task_id, task.status, "requeue")
         elif task.lease_until is not None and holds and not force:
-            hint = f"its lease holds until {clock.stamp(task.lease_until)}; wait, cancel it, or force"
+            hint = f"its lease is valid until {clock.stamp(task.lease_until)}; wait, cancel it, or force"
             refused[task.task_id] = InvalidTransition(task.task_id, task.status, "requeue", hint)
         else:
-            although = " although its lease held" if holds else ""
+            although = " although its lease was valid" if holds else ""
             message = f"requeued by {actor}{although}: {reason or 'no reason given'}"
             lost.append(Failure(task=task, failure_class=FailureClass.LOST, message=message))
     settle_failures(lost, actor=actor)

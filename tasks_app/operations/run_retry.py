@@ -35,7 +35,7 @@ class RetryCounts:
     """What retrying a run did, or would do now."""
 
     retried: int = 0
-    """Failed and cancelled tasks, back in the queue."""
+    """Failed and cancelled tasks, returned to the queue."""
     revived: int = 0
     """Tasks that had failed only because one of those did; they wait for it again."""
     respawned: int = 0
@@ -114,7 +114,7 @@ class _Decision:
         stopping = sum(task.cancel_requested_at is not None for task in self._tasks)
         if stopping:
             raise self._refusal(
-                f"{stopping} of its tasks are still being stopped; wait until their workers have done so"
+                f"{stopping} of its tasks are still being stopped by their workers; wait until they have ended"
             )
         running = [task for task in self._tasks if task.task_id in self._again and task.status == TaskStatus.CLAIMED]
         if running:
@@ -127,7 +127,7 @@ class _Decision:
         if self._left:
             raise self._refusal(f"its tasks failed because task {self._left[0].unrunnable_because} did; retry that one")
         if self._again:
-            raise self._refusal("from that stage on nothing has completed, failed or been cancelled yet")
+            raise self._refusal("no task of that stage or of those that depend on it has finished yet")
         raise self._refusal("none of its tasks has failed or been cancelled; name a stage to run it again from there")
 
     def _check_outside(self) -> None:
@@ -142,8 +142,8 @@ class _Decision:
         ]
         if hindered:
             raise self._refusal(
-                f"task {hindered[0].task_id} outside the run waits for what would be replaced; "
-                "retry the run without naming a stage"
+                f"task {hindered[0].task_id} outside the run depends on a task that would be replaced; "
+                "retry the run without a stage"
             )
 
     def _refusal(self, why: str) -> RunRefuses:

@@ -31,7 +31,7 @@ def save_or_create(
 ) -> tuple[Schedule, bool]:
     """Change what is given of the schedule, or create it; return it and whether it was created.
 
-    Its next moment is worked out anew. Raises ParamsInvalid, UnknownTaskName, and ScheduleNotFound where it is neither
+    Its next moment is worked out again. Raises ParamsInvalid, UnknownTaskName, and ScheduleNotFound where it is neither
     there nor to be created.
     """
     with transaction.atomic():
@@ -78,7 +78,7 @@ def _faults_of_text(schedule: Schedule) -> Iterator[tuple[str, str]]:
         yield "queue_name", f"{fault}; empty: the default queue"
     try:
         if "\\u0000" in json.dumps(schedule.params, allow_nan=False):
-            yield "params", "leave out the character NUL, which cannot be stored"
+            yield "params", "remove the NUL character, which cannot be stored"
     except (TypeError, ValueError) as error:
         yield "params", f"this cannot be stored: {error}"
 

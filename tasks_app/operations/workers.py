@@ -20,9 +20,9 @@ RESUME = ""
 def order_worker(worker_id: UUID | str, ordered: str, *, actor: str, reason: str = "") -> Worker:
     """Order a worker to pause, drain or recycle, or with an empty order to resume; return its row.
 
-    Pause: claim nothing until it is told to resume. Drain: claim nothing, finish what runs, end. Recycle: the same, and
-    start anew. Repeating the last order changes nothing. Raises WorkerNotFound, WorkerRefuses when nobody is there to
-    obey, and ParamsInvalid for an unknown order or for a pause or drain without a reason.
+    Pause: claim nothing until resumed. Drain: claim nothing, finish running tasks, exit. Recycle: the same, and
+    start again. Repeating the last order changes nothing. Raises WorkerNotFound, WorkerRefuses when the worker is
+    gone, and ParamsInvalid for an unknown order or for a pause or drain without a reason.
     """
     if ordered not in (RESUME, *WorkerOrder.values):
         known = ", ".join(WorkerOrder.values)
@@ -49,12 +49,12 @@ def order_worker(worker_id: UUID | str, ordered: str, *, actor: str, reason: str
 
 
 def refusal(worker: Worker, ordered: str) -> str:
-    """Why the worker could not obey an order now; empty when it can."""
+    """Why the worker cannot follow an order now; empty when it can."""
     state = state_of(worker, clock.now(), busy=False)
     if state in ("stopped", "lost"):
         return f"it is {state}; start another with manage.py runworker"
     if worker.draining and ordered in (RESUME, WorkerOrder.PAUSE):
-        return "it is ending and will not claim again; start another with manage.py runworker"
+        return "it is stopping and will not claim again; start another with manage.py runworker"
     return ""
 
 

@@ -2,7 +2,7 @@
 
 Limits of the server (`idle_in_transaction_session_timeout`, `statement_timeout`, `lock_timeout`; in ms) are given in
 OPTIONS["limits"]. They are set inside each transaction, in the message that opens it. PgBouncer in transaction mode
-refuses them as start-up options, and would hand a setting of the session to whoever gets the server connection next.
+refuses them as start-up options, and would keep a setting of the session for the next client of the server connection.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Pool:
                 return connection
             connection.close()
             self.drop()
-        # Whoever waited while another found no server would only find the same, and come too late.
+        # A thread that waited while another found no server would find the same, only later.
         if self._failure is not None and self._failure[0] > asked_at:
             raise psycopg.OperationalError(self._failure[1])
         generation = self._generation

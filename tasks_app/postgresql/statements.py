@@ -1,6 +1,6 @@
 """The queue's hot statements, run as prepared statements of the server.
 
-Django interpolates parameters in the client, which makes the server parse and plan each statement anew. What is run
+Django interpolates parameters in the client, which makes the server parse and plan each statement again. What is run
 hundreds of times a second goes round that, on Django's own connection and so in its transaction.
 
 The statements stand in files that psql runs as well: `:name` is a variable of psql, and here a parameter or, where the

@@ -1,4 +1,4 @@
-"""What other code needs to test its tasks: a clock that stands, a drained queue, handlers run by hand, rows."""
+"""Tools for tests of tasks: a frozen clock, draining a queue, handlers called directly, factories."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class FrozenClock:
         return clock.now()
 
     def tick(self, seconds: float) -> datetime:
-        """Move on by so many seconds and return the new moment."""
+        """Move on by `seconds` and return the new moment."""
         return self.move_to(self.now + timedelta(seconds=seconds))
 
     def move_to(self, moment: datetime) -> datetime:

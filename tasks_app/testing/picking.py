@@ -45,4 +45,4 @@ def _why_not(task: Task) -> str:
         return "everything is frozen"
     if task.queue.is_paused:
         return f"queue {task.queue_id} is paused"
-    return "its limit is full" if task.hold else "somebody else holds its row"
+    return "its limit is full" if task.hold else "another transaction holds its row"

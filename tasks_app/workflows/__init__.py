@@ -1,1 +1,1 @@
-"""Runs: planned as stages, kept as tasks with dependencies, their state derived from their tasks."""
+"""Runs: planned as stages, stored as tasks with dependencies; their state is derived from their tasks."""

@@ -38,11 +38,11 @@ class Node:
     completed_at: datetime | None = None
     duration_sec: float | None = None
     superseded: bool = False
-    """Whether a fresh copy has taken its place."""
+    """Whether a new task supersedes it."""
     is_held: bool = False
     """Whether it waits for other tasks, or failed only because they did."""
     reason: str = ""
-    """Why it waits, or what went wrong."""
+    """Why it waits, or its error."""
 
 
 class Edge(NamedTuple):
@@ -172,7 +172,7 @@ def _waits_for(task: Task, parents: Sequence[tuple[str, str]]) -> str:
     listed = ", ".join(f"{stage} ({f'{n} ' if n > 1 else ''}{status})" for (stage, status), n in counts.items())
     text = f"waits for {counts.total()} of {len(parents)}: {listed}"
     if task.join_quorum is not None:
-        text += f"; {task.join_quorum} are enough"
+        text += f"; {task.join_quorum} must complete"
         if task.join_deadline_at is not None:
-            text += f" from {clock.stamp(task.join_deadline_at)} on, or once no more are to come"
+            text += f" from {clock.stamp(task.join_deadline_at)} on, or when no more can complete"
     return text

@@ -207,7 +207,9 @@ class _Wiring:
                 n_edges += len(wired[-1].parents)
                 if n_edges > EDGES_MOST:
                     message = f"with it, tasks wait for each other in more than {EDGES_MOST} ways"
-                    raise ParamsInvalid([Problem(path=stage.path(), message=f"{message}; put a stage of one between")])
+                    raise ParamsInvalid(
+                        [Problem(path=stage.path(), message=f"{message}; put a stage with one task between them")]
+                    )
         return wired
 
     def _task(self, stage: Stage, place: int, own: Mapping[str, Any]) -> NewTask:

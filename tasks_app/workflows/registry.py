@@ -1,4 +1,4 @@
-"""Workflows known by name: what a run of each needs to know, and how it is begun."""
+"""Workflows by name: the params of a run of each, and its plan."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def start(name: str, params: Mapping[str, Any], *, actor: str) -> Run:
     if spec is None:
         near = difflib.get_close_matches(name, _specs, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else "; give the stages of a run of your own"
-        raise ParamsInvalid([{"path": "workflow", "message": f"no workflow is called {name!r}{hint}"}])
+        raise ParamsInvalid([{"path": "workflow", "message": f"unknown workflow {name!r}{hint}"}])
     try:
         checked = spec.params_model.model_validate(dict(params))
     except ValidationError as error:

@@ -24,7 +24,7 @@ SUPERSEDED = "~"
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
-    """The task that failed first, or that the waiting ones of a stalled run wait for in vain."""
+    """The task that failed first, or that blocks the waiting tasks of a stalled run."""
 
     task_id: UUID
     stage: str
@@ -130,8 +130,8 @@ def _why_waiting(state: RunState) -> str:
 
 def _why_stalled(state: RunState) -> str:
     behind = f"{_tasks(state.waiting)} {'waits' if state.waiting == 1 else 'wait'}"
-    told = state.trouble.told(state.run_id) if state.trouble else "what they wait for is no longer there"
-    return f"{told}; {behind} behind it until it is retried"
+    told = state.trouble.told(state.run_id) if state.trouble else "their dependencies do not exist any more"
+    return f"{told}; {behind} blocked by it until it is retried"
 
 
 def _why_failed(state: RunState) -> str:
@@ -150,7 +150,7 @@ _REASONS: dict[Word, Callable[[RunState], str]] = {
     "stalled": _why_stalled,
     "failed": _why_failed,
     "cancelled": lambda state: f"{_tasks(state.cancelled_in_earnest)} cancelled",
-    "completed": lambda state: f"{_tasks(state.done_without)} not needed in the end" if state.done_without else "",
+    "completed": lambda state: f"{_tasks(state.done_without)} not needed" if state.done_without else "",
 }
 
 _WENT_ON = """

@@ -49,5 +49,5 @@ def test_it_hears_every_change_and_goes_on_after_the_web_process_was_restarted(l
 
 
 def test_a_feed_that_is_not_there_is_given_up(tmp_path):
-    with pytest.raises(TimeoutError, match="does not open"):
+    with pytest.raises(TimeoutError, match="cannot be opened"):
         FeedListener(1, tmp_path / "no-key").start(patience_sec=0.5)

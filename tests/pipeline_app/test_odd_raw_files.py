@@ -285,7 +285,7 @@ def lay_traps(directory: Path) -> dict[str, str]:
         "link": "a symbolic link to a folder",
         "x_incomplete.hdf5": "still being written",
         "2026_sb00": "not UTF-8",
-        "nowhere.hdf5": "a symbolic link to nothing",
+        "nowhere.hdf5": "a symbolic link without a target",
         "pipe.hdf5": "not a regular file",
         "loop.hdf5": "cannot be read",
         "deep.hdf5": "more than 1000",

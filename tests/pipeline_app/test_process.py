@@ -43,7 +43,7 @@ def raw_pair(tmp_path_factory) -> tuple[Path, list[TileTruth]]:
         (["/nowhere"], "/nowhere is not a directory"),
         (["{broken}"], "half.hdf5: the file is truncated"),
         (["{empty}", "--catalog", "{csv}"], "line 3: dec_deg '95'"),
-        (["{empty}", "--set", "imagine.niter=5"], "no task is called imagine"),
+        (["{empty}", "--set", "imagine.niter=5"], "unknown task name imagine"),
         (["{empty}", "--json", "/nowhere/report.json"], "/nowhere/report.json cannot be written"),
     ],
 )

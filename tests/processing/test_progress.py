@@ -53,7 +53,7 @@ def test_plain_lines_tell_of_failures_and_new_tries():
         ]
     )
     text = screen.getvalue()
-    assert "pending again after memory" in text
+    assert "pending retried after memory" in text
     assert "failed invalid: no such file\n" in text and "more" not in text
 
 

@@ -77,14 +77,14 @@ def test_fluxes_with_the_verdict_fail_are_no_success_unless_only_tasks_count(ses
     assert (made["tasks_ok"], made["science_ok"]) == (True, False)
     assert made["failed_verdicts"] == ["bright photometry: imaging: uncalibrated"]
     tables.print_report(made, screen)
-    assert "the science failed" in screen.getvalue() and "photometry: imaging: uncalibrated" in screen.getvalue()
+    assert "a verdict is fail" in screen.getvalue() and "photometry: imaging: uncalibrated" in screen.getvalue()
 
 
 def test_it_does_not_wait_for_tasks_that_nobody_will_release(session, worker, tmp_path):
     (claim,) = claim_tasks(worker, limit=1)
     fail_attempt(claim, "error", "disk full", REPORT)
     wait(session, tmp_path, timeout_sec=None)
-    assert not session.ok(tasks_only=True) and "a task failed" in session.trouble
+    assert not session.ok(tasks_only=True) and "depend on has failed" in session.trouble
     assert statuses(session) == ["failed", *["cancelled"] * (N_TASKS - 1)]
 
 

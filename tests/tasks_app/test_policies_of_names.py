@@ -74,7 +74,7 @@ def test_no_attempt_begins_or_goes_on_after_the_total_budget(worker):
         fail_attempt(claim, "timeout", "ran too long", REPORT)
     task.refresh_from_db()
     assert (task.status, task.retry_count) == ("failed", 0)
-    assert "its total budget ends" in task.error
+    assert "its total timeout ends" in task.error
 
 
 def test_max_wait_ends_only_what_never_began(worker):

@@ -160,7 +160,7 @@ def test_a_refused_spawn_is_told_once_and_hinders_no_other(settings):
     set_clock(at("2026-03-01 03:00:00"))
     assert (fire_due(), fire_due()) == (1, 0)
     broken = Schedule.objects.get(name="broken")
-    assert "no task is called 'gone'" in broken.last_error
+    assert "unknown task name 'gone'" in broken.last_error
     assert broken.next_run_at == at("2026-03-02 03:00")
     assert TaskEvent.objects.filter(event_type="schedule_refused").count() == 1
 

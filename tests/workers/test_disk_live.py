@@ -48,7 +48,7 @@ def test_below_the_floor_the_attempt_that_wrote_most_is_stopped_and_nothing_is_c
 def test_a_worker_claims_nothing_while_the_disk_is_full(workers, memory_disk):
     task = spawn_one("echo")
     worker = workers.start(ABSURD_DISK_FLOOR_GB="1000000")
-    wait_for(lambda: "nothing is claimed until there is more" in workers.logs())
+    wait_for(lambda: "nothing is claimed until more is free" in workers.logs())
     assert worker.poll() is None
     assert Task.objects.get(pk=task.pk).claim_epoch == 0
 

@@ -122,7 +122,7 @@ def test_tasks_are_spawned_by_the_web_and_run_by_a_worker(behind_pgbouncer: dict
     assert {task.status for task in tasks} == {"completed"}, logged
     assert [len(attempts(task)) for task in tasks] == [1] * len(made)
     assert {task["task_id"] for task in listed} == {task["task_id"] for task in made}
-    assert "database lost" not in logged
+    assert "lost, attempts continue" not in logged
 
 
 def test_the_limits_hold_and_stay_with_their_transaction(behind_pgbouncer: dict[str, str]) -> None:

@@ -78,7 +78,7 @@ def test_a_spare_that_hangs_or_dies_costs_no_attempt(workers):
     task = spawn_one("casa-trial")
     assert finished(task, 100).status == "completed"
     assert [each.outcome for each in attempts(task)] == ["completed"]
-    assert "starts cold" in workers.logs()
+    assert "starts without it" in workers.logs()
     assert gone(stopped.pid)
     one_ready(workers, but=stopped.pid).kill()
     assert finished(spawn_one("casa-trial"), 100).status == "completed"

@@ -32,7 +32,7 @@ def test_sigterm_to_every_process_returns_the_tasks_free_of_charge(workers, firs
         process.send_signal(signal.SIGTERM)
     assert worker.wait(60) == 0
     assert (charged(task), outcomes(task)) == (("pending", 0, 0), ["drained"])
-    assert attempts(task)[0].error.startswith("a stop signal ended it together with its worker")
+    assert attempts(task)[0].error.startswith("a stop signal ended it with its worker")
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])

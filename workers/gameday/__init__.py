@@ -1,1 +1,1 @@
-"""Game days: real faults on real workers and servers, and an account of what became of every task."""
+"""Fault drills: real faults on real workers and servers, with an account of every task."""

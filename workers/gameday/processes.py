@@ -22,7 +22,7 @@ from workers.gameday.polling import wait_for
 from workers.process.environment import CHECKOUT
 
 START_SEC = 60.0
-SWEEPS = "sweeps have begun"
+SWEEPS = "sweeps have started"
 """What web processes and workers log once they watch over the leases of all tasks claimed from now on."""
 PR_SET_PDEATHSIG = 1
 

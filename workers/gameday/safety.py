@@ -20,11 +20,11 @@ def refusal(terms: Terms) -> str:
     up = [report.worker for report in recent_workers() if report.state in UP]
     serving = [worker.label for worker in up if name in worker.queues]
     if serving:
-        return f"worker {serving[0]} serves queue {name!r}: a game needs a queue that nobody else serves"
+        return f"worker {serving[0]} serves queue {name!r}: a drill needs a queue that no other worker serves"
     cleanup.end(name)
     open_tasks = Task.objects.filter(queue_id=name, status__in=cleanup.OPEN).count()
     if open_tasks:
-        return f"queue {name!r} has {open_tasks} open tasks of somebody else: cancel them or name another queue"
+        return f"queue {name!r} has {open_tasks} open tasks of others: cancel them or name another queue"
     if Queue.objects.filter(name=name).exclude(paused_at=None).exists():
         return f"queue {name!r} is paused: resume it first"
     if Freeze.objects.exists():

@@ -84,7 +84,7 @@ class Game:
 
     @property
     def recovery_bound_sec(self) -> float:
-        """From the last renewal of a dead worker's lease until its tasks are back in the queue."""
+        """From the last renewal of a dead worker's lease until its tasks are returned to the queue."""
         return self.terms.lease_sec + RECOVERY_BEYOND_LEASE_SEC
 
     @property
@@ -153,12 +153,12 @@ class Game:
         for task, renewed_at in zip(tasks, renewals, strict=True):
             moment = polling.event(task, event_type).created_at
             slowest = max(slowest, (moment - renewed_at).total_seconds())
-        self.report.recovered("back in the queue after the last renewal", slowest, self.recovery_bound_sec)
+        self.report.recovered("returned to the queue after the last renewal", slowest, self.recovery_bound_sec)
 
     # The end
 
     def close(self, *, keep: bool) -> None:
-        """End the game's processes and clear away; logs are kept for whoever wants to know why it failed."""
+        """End the drill's processes and remove its files; the logs of a failed scenario are kept."""
         self.crew.end()
         if keep:
             self.report.notes.append(f"logs and products are kept in {self.directory}")

@@ -29,7 +29,7 @@ class Stream:
         tasks = game.spawn_many("thread-sleep", [{"seconds": seconds, "steps": 1} for seconds in lengths])
         self.task_ids = [task.task_id for task in tasks]
         self.before = 0.0
-        # A slot that has not begun yet is no sign of a slow worker.
+        # A slot that has not started yet does not mean a slow worker.
         wait_for("the stream", lambda: self._ended_after(tasks[0].created_at) > 2 * workers * SLOTS)
 
     def watch_before(self) -> None:

@@ -1,0 +1,1 @@
+"""The commands `manage.py runworker` and `absurd_gameday`."""

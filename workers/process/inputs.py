@@ -68,7 +68,7 @@ def refuse(reply: Reply, changed: list[str]) -> Failure:
         named += f"; and {len(changed) - NAMED_MOST} more"
     message = (
         f"an input changed while the attempt ran: {named}\n"
-        "not tried again, because inputs must never be written to: see that it is whole, then retry the task"
+        "not retried, because inputs must never be written to: check that it is intact, then retry the task"
     )
     if isinstance(reply, Result):
         return Failure(failure_class="error", message=message, final=True)

@@ -47,10 +47,8 @@ class Stop:
 
 CANCELLED = Stop(failure_class="cancelled", message="cancelled on request")
 LOST = Stop(failure_class="lost", message="the claim was lost")
-DRAINED = Stop(failure_class="drained", message="the worker was stopped; the task costs no retry")
-DRAINED_TOGETHER = Stop(
-    failure_class="drained", message="a stop signal ended it together with its worker; the task costs no retry"
-)
+DRAINED = Stop(failure_class="drained", message="the worker was stopped; no retry is used up")
+DRAINED_TOGETHER = Stop(failure_class="drained", message="a stop signal ended it with its worker; no retry is used up")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +106,7 @@ def judge(
         message = f"the child process exited with code {exit.exit_code} before it reached the handler: see its log"
         return Outcome(failure_class="unavailable", message=message)
     if exit.exit_code is not None:
-        message = f"the handler's process exited with code {exit.exit_code} before it had a result"
+        message = f"the handler's process exited with code {exit.exit_code} without a result"
         return Outcome(failure_class="error", message=message)
     return Outcome(failure_class="killed", message="the attempt's guardian was killed")
 

@@ -127,7 +127,7 @@ class SparePool:
         self._ending = [guardian for guardian in self._ending if guardian.poll() is None]
         spare = self._spare
         if spare is not None and not spare.look():
-            logger.warning("the warm spare ended by itself: %s", spare.output_tail())
+            logger.warning("the warm spare ended unexpectedly: %s", spare.output_tail())
             self._end()
             self._not_before = time.monotonic() + TRY_AGAIN_SEC
         elif spare is not None and time.monotonic() - spare.started_at > IDLE_SEC:

@@ -61,12 +61,12 @@ class ProcessTree:
         """Return the pids of all descendants."""
         now = time.monotonic()
         if now - self._looked_at > LOOK_AGAIN_SEC:
-            self._look(anew=now - self._read_at > READ_AGAIN_SEC)
+            self._look(again=now - self._read_at > READ_AGAIN_SEC)
             self._looked_at = now
         return process_tree.below(root, self._children)
 
-    def _look(self, *, anew: bool) -> None:
-        if anew:
+    def _look(self, *, again: bool) -> None:
+        if again:
             self._parents.clear()
             self._read_at = time.monotonic()
         alive = process_tree.pids()

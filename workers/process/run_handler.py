@@ -59,7 +59,7 @@ def _note(draft: ProductDraft, directory: Path) -> ProductNote:
     kind = cleaning.text(draft.kind, cleaning.NAME_CHARS_MOST)
     if cleaning.text(draft.path) != draft.path:
         raise cleaning.Unstorable(
-            f"the path of product {kind} is no text that can be stored: {cleaning.text(draft.path)}"
+            f"the path of product {kind} is not a text that can be stored: {cleaning.text(draft.path)}"
         )
     size_bytes, checksum = manifest.measure(directory / draft.path)
     return ProductNote(

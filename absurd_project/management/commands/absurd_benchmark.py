@@ -49,14 +49,14 @@ class Command(PrintingCommand):
     """Measures in a database of its own, made beside the connected one and dropped at the end."""
 
     help = (
-        "Measure spawning, claiming, pickup, the feed and a large backlog, each beside its limit, in a scratch "
+        "Measure spawning, claiming, pickup, the feed and a large backlog, each compared with its limit, in a scratch "
         "database that is made beside the connected one and dropped at the end. Exit codes: 0 measured (targets may "
         "be missed), 1 not, 2 usage."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--quick", action="store_true", help="smaller and less exact, in a minute or two")
-        parser.add_argument("--soak", action="store_true", help=f"let the churn go on for {SOAK_SEC // 60} minutes")
+        parser.add_argument("--soak", action="store_true", help=f"run the churn for {SOAK_SEC // 60} minutes")
         parser.add_argument(
             "--only", action="append", choices=[*PARTS, "stage"], metavar="PART",
             help=f"measure only this ({', '.join(PARTS)}; stage: a CASA stage in a worker); may be given several times",
@@ -87,7 +87,7 @@ class Command(PrintingCommand):
         parser.add_argument(
             "--size", choices=("tiny", "demo", "full"), default="full", help="of the tiles; default: %(default)s"
         )
-        parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures here; - is standard output")
+        parser.add_argument("--json", type=Path, metavar="PATH", help="write the results here; - is standard output")
 
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path | None = options["json"]
@@ -119,7 +119,7 @@ class Command(PrintingCommand):
         report.print_latencies(self.figures, self.console)
         report.print_targets(self.figures, self.console)
         if path is not None and str(path) != "-":
-            self.console.print(f"figures in {path}", soft_wrap=True)
+            self.console.print(f"results in {path}", soft_wrap=True)
 
     def _measure_tiles(self, size: str, n_targets: int | None, path: Path | None) -> None:
         """Measure the stages of a pair alone, or an hour with some targets (None: all)."""

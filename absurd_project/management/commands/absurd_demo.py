@@ -37,7 +37,7 @@ class Command(PrintingCommand):
 
     help = (
         "Simulate a calibrator's and a target's raw tile at reduced size, drop the files into the incoming directory "
-        "of the running system (started for the occasion if none runs), show progress from the live feed, and compare "
+        "of the running system (started if none runs), show progress from the live feed, and compare "
         "fluxes, positions and gains with what was injected. Exit codes: 0 within the limits, 1 not."
     )
 
@@ -115,14 +115,14 @@ class Command(PrintingCommand):
             f"{accounts.password_file(var)})"
         ]
         if system.stack is not None:
-            lines.append("               make up brings it back when the demo has ended")
+            lines.append("               run make up to start it again after the demo")
         return lines
 
     def _keep(self, system: System) -> None:
         if system.stack is None:
-            self._say("the system goes on running: it was up before")
+            self._say("the system keeps running: it ran before the demo")
             return
-        self._say("the system goes on running; Ctrl-C stops it")
+        self._say("the system keeps running; Ctrl-C stops it")
         system.stack.run(self.asked_to_stop)
 
     def _write(self, made: dict[str, Any]) -> None:

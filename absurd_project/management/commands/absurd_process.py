@@ -50,9 +50,9 @@ class Command(PrintingCommand):
         )
         parser.add_argument("--json", type=Path, metavar="PATH", help="write the report here; - is standard output")
         parser.add_argument("--queue-name", default=settings.ABSURD_QUEUE_NAME, help="default: %(default)s")
-        parser.add_argument("--timeout", type=float, metavar="SEC", help="cancel what has not finished by then")
+        parser.add_argument("--timeout", type=float, metavar="SEC", help="cancel unfinished tasks after this time")
         parser.add_argument(
-            "--tasks-only", action="store_true", help="exit 0 when every task completed, whatever the verdicts say"
+            "--tasks-only", action="store_true", help="exit 0 when every task completed, whatever their verdicts"
         )
         parser.add_argument(
             "--set",

@@ -19,7 +19,7 @@ class Command(PrintingCommand):
 
     help = (
         "Migrate, store the initial state (ABSURD_ENABLED), create the operator account and an API key if missing. "
-        "Exit codes: 0 done, 1 nothing could be done."
+        "Exit codes: 0 done, 1 failed."
     )
     requires_system_checks: list[str] = []
 
@@ -28,7 +28,7 @@ class Command(PrintingCommand):
         parser.add_argument(
             "--mark-roots",
             action="store_true",
-            help="prove the data roots that are mounted here by a marker file each, once for all hosts that share them",
+            help="write a marker file into each data root that is mounted here, once for all hosts that share it",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -40,7 +40,9 @@ class Command(PrintingCommand):
         call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
         if queues.missing_triggers():
             queues.recount()
-            self.stdout.write("the triggers that count tasks were missing: made again, and all tasks counted")
+            self.stdout.write(
+                "the triggers that count tasks were missing: they were created again and all tasks were counted"
+            )
         system_state.initialise(enabled=system_state.initially_enabled())
         made = accounts.prepare(var, new_password=options["new_password"])
         if made.password:
@@ -55,5 +57,5 @@ class Command(PrintingCommand):
             self.stdout.write(f"data root {root}: {result}")
         if "marked" not in results.values():
             raise CommandError(
-                "no data root could be marked: mount them first, and see that this account may write there"
+                "no data root could be marked: mount them first, and check that this account may write there"
             )

@@ -35,7 +35,7 @@ DETACHED_START_SEC = 120.0
 class Command(PrintingCommand):
     """Runs web, two workers and ingest under one supervisor."""
 
-    help = "Run web, two workers and ingest; restart what dies; stop all on Ctrl-C."
+    help = "Run web, two workers and ingest; restart processes that end; stop all on Ctrl-C."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", type=whole(1, 65535), default=settings.ABSURD_PORT, help="port of the web server")
@@ -117,7 +117,7 @@ class Command(PrintingCommand):
         while not is_open(port):
             if time.monotonic() > deadline or not liveness.alive(pid):
                 stop_running(var, STACK_SEC)
-                raise CommandError(f"the stack did not come up; see {log}")
+                raise CommandError(f"the stack did not start; see {log}")
             time.sleep(POLL_SEC)
         for line in self._greeting(port, var):
             self.stdout.write(line)

@@ -2,7 +2,7 @@
 
 Hogbom's CLEAN in WSClean's variant: components are taken anywhere down to `mask_nsigma` times the noise, then only
 where there are some already, down to `nsigma` times the noise (Offringa & Smirnov 2017, MNRAS 471, 301). After every
-major cycle the residual is computed anew from the visibilities, through the beam of each time and frequency.
+major cycle the residual is computed again from the visibilities, through the beam of each time and frequency.
 """
 
 from __future__ import annotations

@@ -36,14 +36,14 @@ class Command(PrintingCommand):
 
     help = (
         "Register the raw UVH5 files under DIR, group them into tiles and start the workflow for each. Without --watch "
-        "DIR is taken as complete. With --watch it is looked at for ever: a tile starts when all its subbands are "
+        "DIR is taken as complete. With --watch it is read until stopped: a tile starts when all its subbands are "
         "there; catalog.csv and processing.json beside the files, or above them within DIR, say where to measure and "
         "with which params. Exit codes: 0 ok, 1 failed, 2 usage, 3 no such observation, 4 it is not incomplete."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("directory", nargs="?", type=Path, metavar="DIR")
-        parser.add_argument("--watch", action="store_true", help="keep looking until stopped")
+        parser.add_argument("--watch", action="store_true", help="keep reading DIR until stopped")
         parser.add_argument("--poll-interval", type=float, default=1.0, metavar="SEC")
         parser.add_argument(
             "--quiet-sec",
@@ -53,7 +53,9 @@ class Command(PrintingCommand):
         )
         parser.add_argument("--queue-name", help="queue for the tasks (default: ABSURD_QUEUE_NAME)")
         parser.add_argument("--catalog", type=Path, help="CSV of positions to measure; not with --watch")
-        parser.add_argument("--release", metavar="NAME", help="let an incomplete observation start as it is")
+        parser.add_argument(
+            "--release", metavar="NAME", help="start an incomplete observation with the subbands that it has"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["release"]:
@@ -114,13 +116,13 @@ class Command(PrintingCommand):
                     remembered = True
                 watcher.look()
             except Error as fault:
-                self.stderr.write(f"{outages.describe(fault)}; trying again")
+                self.stderr.write(f"{outages.describe(fault)}; retrying")
                 connection.close()
                 patience_sec = PATIENCE_SEC
             # What one look met must not end the watch: nothing else would start tiles.
             except Exception as fault:
-                self.stderr.write(f"could not look, trying again: {type(fault).__name__}: {fault}")
-                log.exception("the ingest could not look at %s", directory)
+                self.stderr.write(f"could not read the directory, retrying: {type(fault).__name__}: {fault}")
+                log.exception("the ingest could not read %s", directory)
                 patience_sec = PATIENCE_SEC
             stop.wait(patience_sec)
 

@@ -35,8 +35,8 @@ class BatchView(APIView):
         request=Batch,
         responses={201: BatchSpawnedSerializer, 200: BatchSpawnedSerializer},
         description=(
-            f"Up to {BATCH_MOST} tasks. Where one is wrong none is spawned, and `errors` has the path of each fault. "
-            "200: the Idempotency-Key was used before, and these are the tasks of that time."
+            f"Up to {BATCH_MOST} tasks. If one is invalid none is spawned, and `errors` has the path of each fault. "
+            "200: the Idempotency-Key was used before, and these are the tasks spawned then."
         ),
     )
     def post(self, request: Request) -> Response:

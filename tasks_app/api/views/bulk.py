@@ -38,7 +38,7 @@ class BulkView(APIView):
         description=(
             "A dry run, which is the default, counts the tasks and returns a token. The same request with that token "
             "and `dry_run: false` does it, a hundred tasks at a time; it is refused with 409 when more than a tenth "
-            "and more than two tasks have come to fit the filter meanwhile."
+            "and more than two tasks match the filter in addition since the dry run."
         ),
     )
     def post(self, request: Request) -> Response:

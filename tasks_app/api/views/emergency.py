@@ -47,8 +47,8 @@ class EmergencyStopView(APIView):
         responses=StoppedSerializer,
         description=(
             "A dry run, which is the default, counts and returns a token; the same request with that token and "
-            "`dry_run: false` does it. It is refused with 409 when more than a tenth and more than two tasks have "
-            "come to what it cancels. To freeze alone, at once, `POST freeze`."
+            "`dry_run: false` does it. It is refused with 409 when more than a tenth and more than two tasks match "
+            "in addition since the dry run. To freeze only, at once, use `POST freeze`."
         ),
     )
     def post(self, request: Request) -> Response:
@@ -73,7 +73,7 @@ class EmergencyRecoveryView(APIView):
         operation_id="emergency_recover",
         request=EmergencyRecoverySerializer,
         responses=RecoveredSerializer,
-        description="Mend the cause first. Dry run and token as with the emergency stop.",
+        description="Repair the cause first. Dry run and token work as with the emergency stop.",
     )
     def post(self, request: Request) -> Response:
         wanted, actor = body_of(request, EmergencyRecoverySerializer), actor_of(request)
@@ -108,5 +108,5 @@ def _cancelled(wanted: Mapping[str, Any]) -> list[UUID]:
     frozen = current()
     since: datetime | None = wanted["since"] or (frozen.frozen_at if frozen else None)
     if since is None:
-        raise ParamsInvalid([{"path": "since", "message": "nothing is frozen: say when the emergency stop was"}])
+        raise ParamsInvalid([{"path": "since", "message": "nothing is frozen: give the time of the emergency stop"}])
     return emergency.cancelled_by_stop(since)

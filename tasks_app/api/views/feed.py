@@ -45,7 +45,7 @@ class TicketAuthentication(BaseAuthentication):
             return None
         listener = redeem_ticket(ticket)
         if listener is None or listener.refusal() is not None:
-            raise AuthenticationFailed("the ticket is unknown, used or too old; ask for a new one", code="bad_ticket")
+            raise AuthenticationFailed("the ticket is unknown, used or expired; request a new one", code="bad_ticket")
         return AnonymousUser(), listener
 
     def authenticate_header(self, request: Request) -> str:
@@ -78,9 +78,9 @@ class FeedView(APIView):
         parameters=[
             OpenApiParameter("since", int, description="Send events after this event_id."),
             OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER, description="The same, sent by browsers."),
-            OpenApiParameter("queue", str, many=True, description="Of these queues only."),
-            OpenApiParameter("task_id", OpenApiTypes.UUID, many=True, description="Of these tasks only."),
-            OpenApiParameter("run", OpenApiTypes.UUID, many=True, description="Of these runs only."),
+            OpenApiParameter("queue", str, many=True, description="Only messages about these queues."),
+            OpenApiParameter("task_id", OpenApiTypes.UUID, many=True, description="Only messages about these tasks."),
+            OpenApiParameter("run", OpenApiTypes.UUID, many=True, description="Only messages about these runs."),
             OpenApiParameter(
                 "types", str, enum=sorted(MESSAGE_TYPES), many=True, description="Only messages of these types."
             ),

@@ -58,7 +58,7 @@ class LimitView(RetrieveAPIView[Any]):
         operation_id="set_limit",
         request=SetLimitSerializer,
         responses=LimitSerializer,
-        description="Makes the limit or changes its size. A smaller one stops nothing that runs.",
+        description="Creates the limit or changes its size. A smaller size stops no running task.",
     )
     def put(self, request: Request, scope: str, name: str) -> Response:
         wanted = body_of(request, SetLimitSerializer)

@@ -29,17 +29,17 @@ LINES_MOST = 100_000
 COME_AGAIN_SEC = 30
 SIZE, KEPT, HOST = "X-Absurd-Log-Size", "X-Absurd-Log-Kept", "X-Absurd-Log-Host"
 PARAMETERS = [
-    OpenApiParameter("tail", whole_schema(1, LINES_MOST), description="The last so many lines."),
+    OpenApiParameter("tail", whole_schema(1, LINES_MOST), description="Number of last lines to send."),
+    OpenApiParameter("offset", whole_schema(0), description="Start at this byte, to continue after a lost connection."),
     OpenApiParameter(
-        "offset", whole_schema(0), description="From this byte on, to follow again where one was cut off."
+        "follow", bool, description="Keep sending new lines until the attempt ends, for ten minutes at most."
     ),
-    OpenApiParameter("follow", bool, description="Go on with what is written until the attempt ends, or ten minutes."),
     OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="bytes=…, one range."),
 ]
 RESPONSES = {(200, "text/plain"): str, (206, "text/plain"): str}
 DESCRIPTION = (
-    "Where the file is not on this host, the lines that the attempt's row keeps are sent, with the headers "
-    f"{KEPT}: tail and {HOST}; 404 where it keeps none."
+    "If the file is not on this host, the last lines stored in the database are sent, with the headers "
+    f"{KEPT}: tail and {HOST}; 404 if there are none."
 )
 
 
@@ -55,7 +55,7 @@ class _LogView(APIView):
             raise BadQuery([{"path": "tail", "message": f"write 1 to {LINES_MOST}"}])
         follow = flag(query, "follow")
         if follow and attempt_logs.is_full():
-            raise Throttled(COME_AGAIN_SEC, "too many follow logs at this server")
+            raise Throttled(COME_AGAIN_SEC, "too many clients follow logs on this server")
         path = attempt_logs.locate(attempt)
         if path is None:
             return _kept(attempt, lines)
@@ -80,7 +80,9 @@ class _LogView(APIView):
 def _kept(attempt: Attempt, lines: int | None) -> HttpResponse:
     host = attempt.worker.host if attempt.worker else "an unknown host"
     if not attempt.log_tail:
-        raise NotFound(f"the log of {attempt} is not on this host, and its row keeps nothing of it; it ran on {host}")
+        raise NotFound(
+            f"the log of {attempt} is not on this host, and the database stores none of it; it ran on {host}"
+        )
     text = attempt.log_tail if lines is None else "\n".join(attempt.log_tail.splitlines()[-lines:])
     return HttpResponse(text, content_type=TYPE, headers={KEPT: "tail", HOST: host, "Cache-Control": "no-cache"})
 

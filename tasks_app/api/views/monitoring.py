@@ -35,8 +35,8 @@ from tasks_app.operations.acknowledge import acknowledge
 UNAVAILABLE = "Database unavailable: start PostgreSQL or correct ABSURD_DATABASE_URL"
 TERSE = {
     "healthy": "Absurd is operational",
-    "degraded": "Absurd works but needs attention; ask with a key for the reasons",
-    "unhealthy": "Absurd does not work; ask with a key for the reasons",
+    "degraded": "Absurd is degraded; send an API key to see the reasons",
+    "unhealthy": "Absurd is unhealthy; send an API key to see the reasons",
     "disabled": "Absurd is disabled",
 }
 
@@ -58,7 +58,9 @@ class HealthView(APIView):
         operation_id="health",
         parameters=[
             OpenApiParameter("queue", str),
-            OpenApiParameter("checks", bool, description="For readers: return every check, not only the faults"),
+            OpenApiParameter(
+                "checks", bool, description="With read permission: return every check, not only the faults"
+            ),
         ],
         responses={200: HealthSerializer, 503: HealthSerializer},
         examples=examples.OF_HEALTH,
@@ -138,4 +140,4 @@ class UnknownRouteView(APIView):
     schema = None
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
-        raise NotFound(f"the API has no path {request.path!r}; its paths are listed at /api/absurd/schema")
+        raise NotFound(f"no such path in the API: {request.path!r}; its paths are listed at /api/absurd/schema")

@@ -17,7 +17,10 @@ from tasks_app.errors import TaskNotFound
 from tasks_app.models import Task
 
 IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeated with it, the request finds what it made."
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="A repeated request with the same key returns the result of the first.",
 )
 
 

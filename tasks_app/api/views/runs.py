@@ -69,8 +69,8 @@ class RunListView(ListView):
         request=NewRun,
         responses={201: RunSerializer, 200: RunSerializer},
         description=(
-            "A run of a registered workflow by its params, or one of one's own by its stages. "
-            "200: the Idempotency-Key was used before, and this is the run that it began."
+            "A run of a registered workflow by its params, or a run given by its stages. "
+            "200: the Idempotency-Key was used before, and this is the run created then."
         ),
     )
     def post(self, request: Request) -> Response:
@@ -132,7 +132,7 @@ class RunCancelView(APIView):
         operation_id="cancel_run",
         request=RunVerbSerializer,
         responses={200: RunCancelledSerializer, 202: RunCancelledSerializer},
-        description="202: workers have been asked to stop some of its tasks. 200: nothing is left to be stopped.",
+        description="202: workers have been asked to stop some of its tasks. 200: no task is left to stop.",
     )
     def post(self, request: Request, run_id: str) -> Response:
         wanted = body_of(request, RunVerbSerializer)

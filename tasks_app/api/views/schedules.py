@@ -68,7 +68,7 @@ class ScheduleView(RetrieveAPIView[Any]):
         operation_id="save_schedule",
         request=SaveScheduleSerializer,
         responses={200: ScheduleDetailSerializer, 201: ScheduleDetailSerializer},
-        description="Makes the schedule or replaces it; what is left out takes its default.",
+        description="Creates or replaces the schedule; fields left out get their defaults.",
     )
     def put(self, request: Request, name: str) -> Response:
         wanted = body_of(request, SaveScheduleSerializer)
@@ -80,7 +80,7 @@ class ScheduleView(RetrieveAPIView[Any]):
         operation_id="change_schedule",
         request=SaveScheduleSerializer,
         responses=ScheduleDetailSerializer,
-        description="Changes what is given and leaves the rest.",
+        description="Changes only the given fields.",
     )
     def patch(self, request: Request, name: str) -> Response:
         wanted = body_of(request, SaveScheduleSerializer, partial=True)

@@ -174,7 +174,9 @@ def _fields_of(text: str | None) -> list[str] | None:
     unknown = sorted(set(names) - set(TaskSerializer.Meta.fields))
     if unknown:
         known = ", ".join(TaskSerializer.Meta.fields)
-        raise BadQuery([{"path": "fields", "message": f"unknown field {name}; known are {known}"} for name in unknown])
+        raise BadQuery(
+            [{"path": "fields", "message": f"unknown field {name}; expected one of {known}"} for name in unknown]
+        )
     return names
 
 

@@ -85,7 +85,7 @@ class _OrderView(APIView):
 
 @extend_schema_view(post=extend_schema(operation_id="pause_worker", request=StopSerializer, responses=WorkerSerializer))
 class WorkerPauseView(_OrderView):
-    """Has a worker claim nothing until it is told to resume; what it runs goes on."""
+    """Has a worker claim nothing until it is ordered to resume; what it runs goes on."""
 
     ordered = WorkerOrder.PAUSE
 
@@ -111,7 +111,7 @@ class WorkerResumeView(_OrderView):
     post=extend_schema(operation_id="recycle_worker", request=ReasonSerializer, responses=WorkerSerializer)
 )
 class WorkerRecycleView(_OrderView):
-    """Has a worker finish what it runs and start anew."""
+    """Makes a worker finish its running tasks and restart."""
 
     ordered = WorkerOrder.RECYCLE
     body = ReasonSerializer

@@ -13,13 +13,13 @@ from tasks_app.postgresql import clock
 
 class Command(ShellCommand):
     help = (
-        "Acknowledge a finding of health: what it has reported until now no longer makes the system degraded, later "
-        "faults of the same kind do. Exit codes: 0 ok, 2 usage."
+        "Acknowledge a finding of health: faults reported until now no longer make the system degraded, later "
+        "ones do. Exit codes: 0 ok, 2 usage."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("finding", choices=FINDINGS, metavar="FINDING", help=", ".join(FINDINGS))
-        parser.add_argument("--reason", default="", help="why it needs no further attention; recorded")
+        parser.add_argument("--reason", default="", help="why it needs no further attention (recorded)")
         parser.add_argument("--json", action="store_true", help="write JSON")
 
     def act(self, options: dict[str, Any]) -> None:

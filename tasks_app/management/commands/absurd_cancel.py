@@ -6,6 +6,6 @@ from tasks_app.management.verbs import CODES, TaskVerb
 
 
 class Command(TaskVerb):
-    help = f"Cancel pending tasks at once and have the workers of claimed ones stop them. {CODES}"
+    help = f"Cancel pending tasks at once; claimed ones are stopped by their workers. {CODES}"
     verb = "cancel"
     statuses = ("pending", "claimed")

@@ -14,19 +14,19 @@ from tasks_app.postgresql import clock
 
 class Command(ShellCommand):
     help = (
-        "Disable Absurd everywhere: new tasks are refused (503), none is claimed, attempts that run go "
-        "on. Exit codes: 0 ok, 1 not confirmed, 2 usage."
+        "Disable Absurd everywhere: new tasks are refused (503), none is claimed, running attempts "
+        "continue. Exit codes: 0 ok, 1 not confirmed, 2 usage."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--reason", required=True, help="why; shown by health until Absurd is enabled")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         parser.add_argument("--json", action="store_true", help="write JSON")
 
     def act(self, options: dict[str, Any]) -> None:
         """Disable, after saying what that means."""
         running = Task.objects.filter(status=TaskStatus.CLAIMED).count()
-        self.confirm(f"Disable Absurd? New tasks are refused; the {running} claimed tasks go on.", options)
+        self.confirm(f"Disable Absurd? New tasks are refused; the {running} claimed tasks continue.", options)
         state = disable(actor=actor(), reason=options["reason"])
         at = clock.stamp(state.changed_at)
         if options["json"]:

@@ -17,11 +17,13 @@ WORDS = {"ok": "ok  ", "warn": "warn", "bad": "BAD "}
 class Command(ShellCommand):
     """Looks and changes nothing; starts no server either."""
 
-    help = "Look at the queue, its workers, the database, the disks and Redis; exits 5 when something is wrong."
+    help = (
+        "Check the queue, its workers, the database, the disks and Redis. Exit codes: 0 ok, 2 usage, 5 a check is bad."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--queue", metavar="NAME", help=f"the queue to look at (default {settings.ABSURD_QUEUE_NAME})"
+            "--queue", metavar="NAME", help=f"the queue to check (default {settings.ABSURD_QUEUE_NAME})"
         )
         parser.add_argument("--json", action="store_true", help="write one JSON document")
 

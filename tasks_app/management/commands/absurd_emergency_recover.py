@@ -26,25 +26,25 @@ TYPED_ABOVE = 100
 
 class Command(ShellCommand):
     help = (
-        "Let paused workers claim again and thaw everything. With --retry-failed also give failed tasks that fulfil "
+        "Resume paused workers and thaw everything. With --retry-failed also give failed tasks that fulfil "
         "the conditions another go, their retries counted from 0; with --retry-cancelled those that the emergency stop "
-        "cancelled. Mend the cause first. Exit codes: 0 ok, 1 not confirmed, 2 usage."
+        "cancelled. Repair the cause first. Exit codes: 0 ok, 1 not confirmed, 2 usage."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
         add("--retry-failed", action="store_true", help="retry failed tasks, all or those that fulfil the conditions")
-        add("--retry-cancelled", action="store_true", help="retry what the emergency stop cancelled")
+        add("--retry-cancelled", action="store_true", help="retry tasks that the emergency stop cancelled")
         add(
             "--since",
             type=moment,
             metavar="MOMENT",
             help="with --retry-cancelled: of stops since then (default: the freeze)",
         )
-        add_conditions(parser, status_help="failed is meant in any case")
-        add("--reason", default="", help="what was mended; it is recorded with the events")
-        add("--dry-run", action="store_true", help="only say what would be done")
-        add("--yes", action="store_true", help="do not ask")
+        add_conditions(parser, status_help="only failed is allowed")
+        add("--reason", default="", help="what was repaired; recorded with the events")
+        add("--dry-run", action="store_true", help="only show what would be done")
+        add("--yes", action="store_true", help="do not ask for confirmation")
         add("--json", action="store_true", help="write JSON")
 
     def act(self, options: dict[str, Any]) -> None:
@@ -65,7 +65,7 @@ class Command(ShellCommand):
             self.stdout.write("(dry run: nothing was done)")
             return
         retried = there.failed + there.cancelled
-        self.confirm("Go on?", options, typed=str(retried) if retried > TYPED_ABOVE else "")
+        self.confirm("Continue?", options, typed=str(retried) if retried > TYPED_ABOVE else "")
         self._recover(failed, cancelled, options)
 
     def _cancelled(self, options: dict[str, Any]) -> list[UUID]:
@@ -76,7 +76,7 @@ class Command(ShellCommand):
         if options["since"] is not None:
             since = ago(options["since"])
         if since is None:
-            refuse("nothing is frozen: say with --since when the emergency stop was")
+            refuse("nothing is frozen: give the time of the emergency stop with --since")
         return cancelled_by_stop(since)
 
     def _show(self, options: dict[str, Any], there: RecoverCounts) -> None:
@@ -97,11 +97,11 @@ def _plan(options: dict[str, Any], there: RecoverCounts) -> Iterator[str]:
     if options["retry_failed"]:
         yield f"RETRY {count(there.failed, 'failed task')}, with retries counted from 0."
     else:
-        yield "Failed tasks stay as they are (--retry-failed would give them another go)."
+        yield "Failed tasks stay as they are (--retry-failed would retry them)."
     if options["retry_cancelled"]:
         yield f"RETRY {count(there.cancelled, 'task')} that the emergency stop cancelled."
     else:
-        yield "Cancelled tasks stay as they are (--retry-cancelled would bring back what the stop cancelled)."
+        yield "Cancelled tasks stay as they are (--retry-cancelled would retry those that the stop cancelled)."
     paused = count(there.workers, "paused worker")
     yield f"RESUME {paused}; drained ones are started with make up or manage.py runworker."
     frozen = current()
@@ -109,7 +109,7 @@ def _plan(options: dict[str, Any], there: RecoverCounts) -> Iterator[str]:
         yield "Nothing is frozen."
     else:
         by = f"{frozen.frozen_by} at {written(frozen.frozen_at)}: {frozen.reason}"
-        yield f"THAW, and tasks begin at once. Frozen by {by}"
+        yield f"THAW: tasks start at once. Frozen by {by}"
 
 
 def _told(done: RecoverCounts) -> str:
@@ -119,7 +119,7 @@ def _told(done: RecoverCounts) -> str:
             if done.failed + done.cancelled
             else []
         ),
-        *([f"{count(done.workers, 'worker')} told to resume"] if done.workers else []),
+        *([f"{count(done.workers, 'worker')} ordered to resume"] if done.workers else []),
         "thawed: tasks are claimed again" if done.thawed else "nothing was frozen",
         *([f"{done.refused} of these refused, see absurd_tasks"] if done.refused else []),
     ]

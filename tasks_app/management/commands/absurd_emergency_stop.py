@@ -20,19 +20,19 @@ WORD = "STOP"
 
 class Command(ShellCommand):
     help = (
-        "Freeze every queue at once: no task is begun any more. With --stop-running also end what runs, with "
-        "--cancel-pending cancel what waits, with --drain-workers end the workers. May be repeated to stop more. "
-        "Undone by absurd_emergency_recover. Exit codes: 0 ok, 1 not confirmed, 2 usage."
+        "Freeze every queue at once: no task starts any more. With --stop-running also stop running tasks, with "
+        "--cancel-pending cancel pending tasks, with --drain-workers drain the workers. Can be repeated to stop more. "
+        "To recover: absurd_emergency_recover. Exit codes: 0 ok, 1 not confirmed, 2 usage."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
-        add("--reason", required=True, help="why; whoever finds everything stopped will want to know")
+        add("--reason", required=True, help="reason (required, recorded)")
         add("--stop-running", action="store_true", help="cancel claimed tasks: their processes are ended")
         add("--cancel-pending", action="store_true", help="cancel all pending tasks of all queues")
-        add("--drain-workers", action="store_true", help="have the workers end after what they run")
-        add("--dry-run", action="store_true", help="only say what would be done")
-        add("--yes", action="store_true", help="do not ask")
+        add("--drain-workers", action="store_true", help="drain the workers: they exit when their running tasks end")
+        add("--dry-run", action="store_true", help="only show what would be done")
+        add("--yes", action="store_true", help="do not ask for confirmation")
         add("--json", action="store_true", help="write JSON")
 
     def act(self, options: dict[str, Any]) -> None:
@@ -46,7 +46,7 @@ class Command(ShellCommand):
             self.stdout.write(f"EMERGENCY STOP of all queues: {options['reason']}")
             for number, line in enumerate(_plan(wish, there), start=1):
                 self.stdout.write(f"  {number}. {line}")
-            self.stdout.write("Nothing is deleted. The way back: manage.py absurd_emergency_recover")
+            self.stdout.write("Nothing is deleted. To recover: manage.py absurd_emergency_recover")
         if options["dry_run"]:
             self.stdout.write("(dry run: nothing was done)")
             return
@@ -63,7 +63,7 @@ class Command(ShellCommand):
 def _plan(wish: StopWish, there: StopCounts) -> Iterator[str]:
     frozen = current()
     if frozen is None:
-        yield "FREEZE: from now on no task of any queue is begun; new tasks are kept and wait."
+        yield "FREEZE: from now on no task of any queue starts; new tasks are stored and stay pending."
     else:
         yield f"Frozen already, by {frozen.frozen_by} since {moment(frozen.frozen_at)}: {frozen.reason}"
     running, grace_sec = count(there.running, "running task"), settings.ABSURD_STOP_GRACE_SEC
@@ -78,9 +78,9 @@ def _plan(wish: StopWish, there: StopCounts) -> Iterator[str]:
         yield f"KEEP {pending}, waiting (--cancel-pending: cancel them)."
     workers = count(there.workers, "worker")
     if wish.drain_workers:
-        yield f"DRAIN {workers}: each ends after what it runs; start anew with make up or manage.py runworker."
+        yield f"DRAIN {workers}: each exits after its running tasks; restart it with make up or manage.py runworker."
     else:
-        yield f"LEAVE {workers} up, beginning nothing (--drain-workers: end them)."
+        yield f"LEAVE {workers} running without claims (--drain-workers: drain them)."
 
 
 def _told(counts: StopCounts) -> str:
@@ -88,7 +88,7 @@ def _told(counts: StopCounts) -> str:
         "everything is frozen",
         *([f"{count(counts.running, 'task')} asked to stop"] if counts.running else []),
         *([f"{count(counts.pending, 'task')} cancelled"] if counts.pending else []),
-        *([f"{count(counts.workers, 'worker')} told to drain"] if counts.workers else []),
-        *([f"{counts.refused} of these had ended by themselves"] if counts.refused else []),
+        *([f"{count(counts.workers, 'worker')} ordered to drain"] if counts.workers else []),
+        *([f"{counts.refused} of these had already ended"] if counts.refused else []),
     ]
     return "; ".join(parts)

@@ -20,7 +20,7 @@ class Command(ShellCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("task_id", metavar="TASK_ID", help="a task id, or the first digits of one")
-        parser.add_argument("--json", action="store_true", help="write what the API answers")
+        parser.add_argument("--json", action="store_true", help="write the JSON that the API returns")
 
     def act(self, options: dict[str, Any]) -> None:
         """Explain it."""

@@ -14,23 +14,25 @@ from tasks_app.postgresql import clock
 
 class Command(ShellCommand):
     help = (
-        "Let no task of any queue be claimed until absurd_thaw. What runs goes on; spawns are accepted and held. Exit "
+        "Let no task of any queue be claimed until absurd_thaw. Running tasks continue; new tasks stay pending. Exit "
         "codes: 0 ok, 1 not confirmed, 2 usage, 4 frozen already."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--reason", required=True, help="why; whoever finds everything frozen will want to know")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--reason", required=True, help="reason (required, recorded)")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         parser.add_argument("--json", action="store_true", help="write JSON")
 
     def act(self, options: dict[str, Any]) -> None:
         """Freeze, after saying what that means."""
         running = Task.objects.filter(status=TaskStatus.CLAIMED).count()
-        self.confirm(f"Freeze every queue? The {running} claimed tasks go on, nothing else is begun.", options)
+        self.confirm(f"Freeze every queue? The {running} claimed tasks continue, no other task starts.", options)
         made = freeze(actor=actor(), reason=options["reason"])
         if options["json"]:
             self.write_json(
                 {"frozen_at": clock.stamp(made.frozen_at), "frozen_by": made.frozen_by, "reason": made.reason}
             )
         else:
-            self.stdout.write(f"everything is frozen ({running} claimed tasks go on); thaw it with absurd_thaw")
+            self.stdout.write(
+                f"everything is frozen ({running} claimed tasks continue); run absurd_thaw to end the freeze"
+            )

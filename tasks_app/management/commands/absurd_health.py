@@ -19,14 +19,14 @@ class Command(ShellCommand):
     """Looks and changes nothing; starts no server either."""
 
     help = (
-        "Say whether the queue is healthy, degraded or unhealthy, and why; --full tells every check. Exit codes: 0 "
+        "Show whether the queue is healthy, degraded or unhealthy, and why; --full shows every check. Exit codes: 0 "
         "healthy or degraded, 2 usage, 5 unhealthy or disabled."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--queue", metavar="NAME", help=f"which queue (default: {settings.ABSURD_QUEUE_NAME})")
-        parser.add_argument("--full", action="store_true", help="tell every check, with its figures")
-        parser.add_argument("--json", action="store_true", help="write what the API answers")
+        parser.add_argument("--full", action="store_true", help="show every check, with its values")
+        parser.add_argument("--json", action="store_true", help="write the JSON that the API returns")
 
     def act(self, options: dict[str, Any]) -> None:
         """Look, tell, and say it by the exit code too."""

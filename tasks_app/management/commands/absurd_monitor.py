@@ -37,8 +37,8 @@ class Command(ShellCommand):
     """Looks and changes nothing; goes on while the database is down, and starts no server."""
 
     help = (
-        "Print the queue's health, the tasks completed a second over the last minute, its pending tasks and the "
-        "workers that report of those that should, every --interval seconds; times are UTC. Exit codes: 0 ok, 2 usage; "
+        "Print the queue's health, the tasks completed a second over the last minute, its pending tasks and how "
+        "many of its workers are live, every --interval seconds; times are UTC. Exit codes: 0 ok, 2 usage; "
         "with --once also 5 unhealthy."
     )
 
@@ -47,7 +47,7 @@ class Command(ShellCommand):
         add("--queue-name", metavar="NAME", help=f"which queue (default: {settings.ABSURD_QUEUE_NAME})")
         add("--database-url", metavar="URL", help="use this database instead of ABSURD_DATABASE_URL")
         add("--interval", type=seconds(0.1), default=INTERVAL_SEC, metavar="SEC", help="(default: %(default)g)")
-        add("--once", action="store_true", help="look once")
+        add("--once", action="store_true", help="print one reading and exit")
         add("--json", action="store_true", help="write JSON, one document a line")
 
     def act(self, options: dict[str, Any]) -> None:

@@ -28,20 +28,20 @@ class Command(ShellCommand):
         "Move finished tasks that are older than the policy (ABSURD_RETENTION_DAYS, ABSURD_FAILED_RETENTION_DAYS) with "
         "their attempts and events to the archive, where the API and the console still find them; then forget old "
         "idempotency keys, workers that ended long ago, and archived tasks after ABSURD_ARCHIVE_DAYS. The tasks of a "
-        "run move together. Workers and web processes do the same by themselves, little by little. Exit codes: 0 ok, "
+        "run move together. Workers and web processes do the same in small batches. Exit codes: 0 ok, "
         "2 usage, 3 no such queue."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="only say what would move")
+        parser.add_argument("--dry-run", action="store_true", help="only show what would be archived")
         parser.add_argument(
             "--older-than-days",
             type=whole(0, DAYS_MOST),
             metavar="N",
-            help="archive what finished so long ago, failures too, instead of by the policy",
+            help="archive tasks that finished more than this long ago, failures too, instead of by the policy",
         )
         parser.add_argument(
-            "--queue", metavar="NAME", help="archive tasks of this queue only, and runs that lie in it entirely"
+            "--queue", metavar="NAME", help="archive only tasks of this queue, and runs whose tasks are all in it"
         )
         parser.add_argument(
             "--batch",

@@ -12,7 +12,7 @@ from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
 class Command(TaskVerb):
     help = (
         "Give unfinished tasks another priority: 15 to 20 critical, 10 to 14 high, 5 to 9 normal, 1 to 4 low. For a "
-        f"claimed one it counts from its next attempt. {CODES}"
+        f"claimed one it takes effect with its next attempt. {CODES}"
     )
     verb = "reprioritize"
     statuses = ("pending", "claimed")

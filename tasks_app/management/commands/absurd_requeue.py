@@ -14,7 +14,7 @@ from tasks_app.postgresql import clock
 
 class Command(TaskVerb):
     help = (
-        "End claims whose lease has run out or whose worker is gone; the tasks go back to the queue, or fail when they "
+        "End claims whose lease has expired or whose worker is gone; the tasks return to the queue, or fail when they "
         f"have no retry left. The sweep does the same within a minute. {CODES}"
     )
     verb = "requeue"
@@ -23,7 +23,9 @@ class Command(TaskVerb):
     def add_options(self, parser: CommandParser) -> None:
         """Add what takes a claim from a worker that still holds it."""
         parser.add_argument(
-            "--force", action="store_true", help="also claims that still hold: the worker's outcome will be refused"
+            "--force",
+            action="store_true",
+            help="also claims whose lease is still valid: the worker's outcome will be refused",
         )
 
     def narrow(self, tasks: TaskQuerySet, options: dict[str, Any]) -> TaskQuerySet:

@@ -7,7 +7,7 @@ from tasks_app.management.verbs import CODES, TaskVerb
 
 class Command(TaskVerb):
     help = (
-        "Return failed or cancelled tasks to their queue with the same params and a fresh set of retries; a quarantine "
+        "Return failed or cancelled tasks to their queue with the same params and all retries available again; a "
         f"is lifted. Conditions choose failed tasks unless --status says otherwise. {CODES}"
     )
     verb = "retry"

@@ -24,8 +24,8 @@ class Command(ShellCommand):
     """Runs from the shell."""
 
     help = (
-        "list: the newest runs. show ID: one run with its tasks. cancel ID: cancel what has not finished. retry ID: "
-        "retry what failed or was cancelled, with --from-stage also that stage and all behind it. cancel and retry say "
+        "list: the newest runs. show ID: one run with its tasks. cancel ID: cancel its unfinished tasks. retry ID: "
+        "retry its failed and cancelled tasks, with --from-stage also that stage and all that depend on it. Both show "
         "what they would do and ask, unless --yes is given. Exit codes: 0 ok, 1 failed or not confirmed, 2 usage, "
         "3 no such run, 4 the run's tasks do not allow it, 75 Absurd is disabled."
     )
@@ -42,10 +42,10 @@ class Command(ShellCommand):
             metavar="N",
             help="list: how many (default: %(default)s)",
         )
-        parser.add_argument("--from-stage", metavar="STAGE", help="retry: run this stage and all behind it again")
+        parser.add_argument("--from-stage", metavar="STAGE", help="retry: re-run this stage and all that depend on it")
         parser.add_argument("--reason", default="", help="why; it is recorded with the event")
-        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
     def act(self, options: dict[str, Any]) -> None:
         """Do what the verb says."""
@@ -55,7 +55,7 @@ class Command(ShellCommand):
             self._list()
             return
         if not options["run_id"]:
-            refuse(f"say which run to {verb}")
+            refuse(f"name the run to {verb}")
         run = find_run(options["run_id"])
         if verb == "show":
             self._show(run)
@@ -84,7 +84,7 @@ class Command(ShellCommand):
             edges = [edge._asdict() for edge in graph.edges]
             self.write_json({**_summary(run, state), "params": run.params, "nodes": nodes, "edges": edges})
             return
-        self.stdout.write(f"{run}\nrun {run.run_id}, begun {run.created_at:%Y-%m-%d %H:%M:%SZ} by {run.created_by}")
+        self.stdout.write(f"{run}\nrun {run.run_id}, created {run.created_at:%Y-%m-%d %H:%M:%SZ} by {run.created_by}")
         self.stdout.write(f"{_line(state).strip()}{f': {state.reason}' if state.reason else ''}")
         for node in graph.nodes:
             stage = node.stage or node.task_name
@@ -110,7 +110,7 @@ class Command(ShellCommand):
         return asdict(retry_run(run.run_id, from_stage=self._options["from_stage"], **given))
 
 
-_WORDS = {"stopping": "asked to stop", "finished": "finished before", "left": "left to another run's retry"}
+_WORDS = {"stopping": "asked to stop", "finished": "finished before", "left": "retried with another run"}
 
 
 def told(counts: dict[str, int]) -> str:

@@ -18,8 +18,8 @@ SWITCHES = {"enable": True, "disable": False}
 
 class Command(ShellCommand):
     help = (
-        "list: every schedule, with its next moments. run NAME: spawn its task now; its next moment stays as it is. "
-        "enable NAME, disable NAME: from now on. Schedules are made and changed in the console. Exit codes: 0 ok, "
+        "list: every schedule, with its next run. run NAME: spawn its task now; its next run does not change. "
+        "enable NAME, disable NAME: from now on. Schedules are created in the console. Exit codes: 0 ok, "
         "1 failed, 2 usage, 3 no such schedule, 75 Absurd is disabled."
     )
 
@@ -33,7 +33,7 @@ class Command(ShellCommand):
         """Do it, and say what the schedule looks like afterwards."""
         verb, name = options["verb"], options["name"]
         if (verb == "list") != (name is None):
-            raise CommandError("list takes no name" if name else f"say which schedule to {verb}", returncode=USAGE)
+            raise CommandError("list takes no name" if name else f"name the schedule to {verb}", returncode=USAGE)
         if verb == "list":
             self._list(as_json=options["json"])
             return

@@ -23,18 +23,23 @@ ERROR_CHARS = 300
 class Command(ShellCommand):
     help = (
         "Spawn a task. Its params are key=value pairs, a JSON object, or both. Exit codes: 0 spawned, or with --wait "
-        "completed; 1 with --wait failed or cancelled; 2 usage, params that do not fit included; 4 the idempotency key "
-        "was used for something else; 75 Absurd is disabled, or --timeout ran out: the task goes on."
+        "completed; 1 with --wait failed or cancelled; 2 usage, invalid params included; 4 the idempotency key "
+        "was used with other content; 75 Absurd is disabled, or --timeout has passed: the task continues."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
-        add("task_name", metavar="NAME", help="what to run, as in calibration-solve")
-        add("pairs", nargs="*", metavar="KEY=VALUE", help="a param; read as JSON where it is JSON; KEY:=JSON insists")
+        add("task_name", metavar="NAME", help="task name, such as calibration-solve")
+        add(
+            "pairs",
+            nargs="*",
+            metavar="KEY=VALUE",
+            help="a param; parsed as JSON if it is valid JSON; KEY:=JSON must be JSON",
+        )
         add("--params", metavar="JSON", help="all params as a JSON object; @FILE reads it from a file, @- from stdin")
         add_options(parser)
         add("--wait", action="store_true", help="show its progress until it has finished")
-        add("--timeout", type=seconds(0), metavar="SEC", help="with --wait: for no longer than this")
+        add("--timeout", type=seconds(0), metavar="SEC", help="with --wait: stop waiting after this long")
         add("--dry-run", action="store_true", help="check everything and spawn nothing")
         add("--json", action="store_true", help="write the task as the API shows it")
 
@@ -78,7 +83,9 @@ class Command(ShellCommand):
         if options["json"]:
             self.write_json(detail_of(ended))
         if not ended.is_finished:
-            message = f"task {ended.task_id} is still {ended.display_status} after {options['timeout']:g} s; it goes on"
+            message = (
+                f"task {ended.task_id} is still {ended.display_status} after {options['timeout']:g} s; it continues"
+            )
             raise CommandError(message, returncode=TRY_LATER)
         if ended.status != TaskStatus.COMPLETED:
             why = first_line(ended.error, ERROR_CHARS) or ended.cancel_reason

@@ -29,7 +29,7 @@ class Command(ShellCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--queue", metavar="NAME", help="only this queue")
-        parser.add_argument("--watch", type=seconds(0.1), metavar="SEC", help="look again every so many seconds")
+        parser.add_argument("--watch", type=seconds(0.1), metavar="SEC", help="print again every SEC seconds")
         parser.add_argument("--json", action="store_true", help="write JSON; with --watch one document a line")
 
     def act(self, options: dict[str, Any]) -> None:

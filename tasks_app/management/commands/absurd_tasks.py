@@ -59,8 +59,8 @@ class Command(ShellCommand):
         logs.add_argument(
             "--lines", type=whole(1, LINES_MOST), default=LINES, metavar="N", help="the last (default: %(default)s)"
         )
-        logs.add_argument("-f", "--follow", action="store_true", help="go on until the task has finished")
-        explaining = verbs.add_parser("explain", allow_abbrev=False, help="why is it not running?")
+        logs.add_argument("-f", "--follow", action="store_true", help="keep printing until the task has finished")
+        explaining = verbs.add_parser("explain", allow_abbrev=False, help="why a task is not running")
         for verb in (showing, logs, explaining):
             verb.add_argument("task_id", metavar="ID", help="a task id, or the first digits of one")
         for verb in (listing, showing, explaining):
@@ -79,7 +79,7 @@ class Command(ShellCommand):
             self.write_json({"tasks": summaries_of(found), "more": more})
             return
         if not found:
-            self.stdout.write("no task fits")
+            self.stdout.write("no matching task")
             return
         for line in table(LISTED_COLUMNS, map(listed_row, found), right=("PRIO", "TRY")):
             self.stdout.write(line)
@@ -135,6 +135,8 @@ class Command(ShellCommand):
 
     def _log_from_database(self, attempt: Attempt) -> None:
         where = f"{attempt.log_path} on {attempt.worker.host if attempt.worker else 'its host'}"
-        self.stderr.write(f"its log is not readable here ({where}); this is what the database keeps of it")
+        self.stderr.write(
+            f"the log file is not readable here ({where}); these are the last lines stored in the database"
+        )
         if attempt.log_tail:
             self.stdout.write(attempt.log_tail)

@@ -18,10 +18,10 @@ from tasks_app.postgresql import clock
 
 ORDERS = {"pause": WorkerOrder.PAUSE, "drain": WorkerOrder.DRAIN, "resume": RESUME, "recycle": WorkerOrder.RECYCLE}
 MEANINGS = {
-    "pause": "claim nothing until resumed; what runs goes on",
-    "drain": "claim nothing, finish what runs, end",
+    "pause": "claim nothing until resumed; running tasks continue",
+    "drain": "claim nothing, finish running tasks, exit",
     "resume": "claim again",
-    "recycle": "finish what runs, then start anew",
+    "recycle": "finish running tasks, then restart",
 }
 NEED_REASON = ("pause", "drain")
 COLUMNS = ("WORKER", "STATE", "HOST", "PID", "SLOTS", "QUEUES", "HEARTBEAT", "ID")
@@ -30,8 +30,8 @@ COLUMNS = ("WORKER", "STATE", "HOST", "PID", "SLOTS", "QUEUES", "HEARTBEAT", "ID
 class Command(ShellCommand):
     help = (
         "list: workers that reported within a day. show WORKER: one with its tasks. pause, drain, resume, recycle: "
-        "tell workers what to do; they obey within seconds. Exit codes: 0 ok, 1 not confirmed, 2 usage, 3 no such "
-        "worker, 4 it cannot obey."
+        "give workers an order; they follow it within seconds. Exit codes: 0 ok, 1 not confirmed, 2 usage, 3 no such "
+        "worker, 4 it refuses the order."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -48,11 +48,11 @@ class Command(ShellCommand):
 
     def _add_order(self, parser: CommandParser, *, needs_reason: bool) -> None:
         parser.add_argument("workers", nargs="*", metavar="WORKER", help="a --worker-id, an id, or its first digits")
-        parser.add_argument("--all", action="store_true", help="every worker that is up")
-        parser.add_argument("--queue", metavar="NAME", help="every worker that is up and serves this queue")
+        parser.add_argument("--all", action="store_true", help="every live worker")
+        parser.add_argument("--queue", metavar="NAME", help="every live worker that serves this queue")
         parser.add_argument("--reason", default="", required=needs_reason, help="why; it is recorded with the event")
-        parser.add_argument("--dry-run", action="store_true", help="only say who would be told")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--dry-run", action="store_true", help="only show the workers that would get the order")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
     def act(self, options: dict[str, Any]) -> None:
         """Do what the verb says."""
@@ -90,7 +90,7 @@ class Command(ShellCommand):
     def _order(self, options: dict[str, Any]) -> None:
         verb, by_condition = options["verb"], options["all"] or options["queue"] is not None
         if bool(options["workers"]) == by_condition:
-            refuse(f"say which worker to {verb}, or --all, or --queue NAME")
+            refuse(f"name the worker to {verb}, or --all, or --queue NAME")
         workers = _up(options["queue"]) if by_condition else [find_worker(text) for text in options["workers"]]
         if by_condition and not options["dry_run"]:
             self.confirm(f"{verb.capitalize()} {count(len(workers), 'worker')} ({MEANINGS[verb]})?", options)
@@ -111,12 +111,12 @@ class Command(ShellCommand):
             self.write_json({"order": verb, "dry_run": options["dry_run"], "told": ids, "refused": faults})
         else:
             for worker in told:
-                self.stdout.write(f"{worker.label} {worker.pk}: {'would be ' if note else ''}told to {verb}{note}")
+                self.stdout.write(f"{worker.label} {worker.pk}: {'would be ' if note else ''}ordered to {verb}{note}")
             if not workers:
-                self.stdout.write("no worker is up")
+                self.stdout.write("no worker is live")
         if refused:
             first = next(iter(refused.values()))
-            message = str(first) if len(refused) == 1 else f"{len(refused)} workers cannot obey: {first}"
+            message = str(first) if len(refused) == 1 else f"{len(refused)} workers refuse the order: {first}"
             raise CommandError(message, returncode=exit_code_of(first))
 
 
@@ -144,7 +144,7 @@ def _lines(report: WorkerReport) -> list[str]:
     lines = [
         f"host {worker.host}, pid {worker.pid}, version {worker.version or 'unknown'}",
         f"serves {', '.join(worker.queues)}; {len(report.tasks)} of {worker.concurrency} slots taken",
-        f"up since {moment(worker.started_at)}, last heard of {duration(report.heartbeat_age_sec)} ago",
+        f"started {moment(worker.started_at)}, last report {duration(report.heartbeat_age_sec)} ago",
     ]
     if worker.ordered and worker.ordered_at:
         by = f"by {worker.ordered_by} at {moment(worker.ordered_at)}"

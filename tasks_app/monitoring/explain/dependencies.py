@@ -125,7 +125,7 @@ def _how_many(case: Case, join: Join) -> str:
     if quorum is None:
         return f"It waits for {join.parents - join.completed - join.gone:,} of {formats.count(join.parents, 'task')}"
     if deadline is None:
-        then = "becomes claimable as soon as enough have completed"
+        then = "becomes claimable as soon as its quorum has completed"
     elif deadline > case.as_of:
         then = f"waits for all until its join deadline, {case.until(deadline)}"
     else:

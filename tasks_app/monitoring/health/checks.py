@@ -18,7 +18,7 @@ class Check:
     """The result of one check: its state, the value measured, the threshold, and what to do."""
 
     name: str = ""
-    """Set by whoever runs the check, from the table of checks."""
+    """Set from the table of checks."""
     state: State
     message: str
     remedy: str = ""

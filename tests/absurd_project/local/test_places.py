@@ -52,7 +52,7 @@ def test_a_socket_directory_that_others_could_change_is_refused(tmp_path):
     trap.mkdir(mode=0o700, parents=True)
     trap.chmod(0o777)
     try:
-        with pytest.raises(servers.EmbeddedServerError, match="not a directory of ours"):
+        with pytest.raises(servers.EmbeddedServerError, match="not a directory that this user owns alone"):
             servers.ensure(var)
         assert not servers.status(var).running
     finally:
@@ -66,7 +66,7 @@ def test_a_socket_directory_of_somebody_else_is_refused(tmp_path):
     trap.mkdir(mode=0o700, parents=True)
     os.chown(trap, NOBODY, NOBODY)
     try:
-        with pytest.raises(servers.EmbeddedServerError, match="not a directory of ours"):
+        with pytest.raises(servers.EmbeddedServerError, match="not a directory that this user owns alone"):
             servers.ensure(var)
     finally:
         trap.rmdir()

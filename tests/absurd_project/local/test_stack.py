@@ -73,7 +73,7 @@ def test_a_process_that_dies_is_started_again_and_the_others_are_left_alone(tmp_
         poll_until(stack, lambda: stack.children[0].restarts == 1 and stack.children[0].alive())
         assert stack.children[0].pid != first
         assert stack.children[1].pid == second
-    assert "ended with SIGKILL; again in" in log_of(tmp_path, "one")
+    assert "ended with SIGKILL; restart in" in log_of(tmp_path, "one")
 
 
 def test_a_process_that_keeps_dying_is_started_with_growing_patience(tmp_path, monkeypatch):
@@ -97,7 +97,7 @@ def test_a_process_that_may_end_is_left_alone_when_it_ended_well_and_started_aga
         drained, crashed = stack.children
         poll_until(stack, lambda: crashed.restarts >= 2)
         assert drained.restarts == 0
-    assert "has ended as it was told to" in log_of(tmp_path, "drained")
+    assert "ended as requested" in log_of(tmp_path, "drained")
 
 
 def test_stopping_ends_every_process_and_everything_they_started(tmp_path):

@@ -87,7 +87,7 @@ def test_cancel_shows_the_counts_asks_why_and_does_it(operator, worker):
 def test_more_than_was_shown_is_shown_again(operator):
     run = begin(linear())
     form = {"confirmed": "yes", "expected": ":2", "reason": "wrong field"}
-    assert "look again" in operator.post(address("cancel", run), form).content.decode()
+    assert "check it again" in operator.post(address("cancel", run), form).content.decode()
     assert state(run).cancelled == 0
 
 
@@ -98,12 +98,12 @@ def test_retry_goes_on_from_the_chosen_stage(operator, worker):
     assert "none of its tasks has failed" in page
     assert "Retry the run" not in page
     look = operator.post(address("retry", run), {"look": "yes", "from_stage": "image"}).content.decode()
-    assert "done again by fresh copies" in look
+    assert "re-run as new tasks" in look
     assert "This field is required" not in look
     assert 'value="image:2"' in look
     form = {"confirmed": "yes", "expected": "image:2", "from_stage": "image", "reason": "better mask"}
     response = operator.post(address("retry", run), form, follow=True)
-    assert told(response) == ["linear tile: 2 done again by fresh copies"]
+    assert told(response) == ["linear tile: 2 re-run as new tasks"]
     assert state(run).superseded == 2
     assert "image~1" in page_of(operator, run)
     assert task_of(run, "image").status == "pending"
@@ -121,7 +121,7 @@ def test_retry_of_what_failed(operator, worker):
 def test_a_button_that_can_do_nothing_says_why(operator, worker):
     run = begin(linear())
     finish_all(worker)
-    assert "Cannot cancel: nothing is left to cancel" in page_of(operator, run)
+    assert "Cannot cancel: no unfinished tasks are left" in page_of(operator, run)
 
 
 def test_a_viewer_sees_the_run_and_can_change_nothing():

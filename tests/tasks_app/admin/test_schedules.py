@@ -47,7 +47,7 @@ def test_an_administrator_makes_changes_and_deletes_a_schedule():
     admin.post(address(schedule), FIELDS | {"cron": "0 4 * * *", "reason": "later"})
     schedule.refresh_from_db()
     assert schedule.cron == "0 4 * * *"
-    assert "stay" in page(admin, address(schedule, "delete"))
+    assert "are kept" in page(admin, address(schedule, "delete"))
     admin.post(address(schedule, "delete"), {"confirmed": "yes", "reason": "no longer needed"})
     assert not Schedule.objects.exists()
     told = list(TaskEvent.objects.order_by("id").values_list("event_type", "actor", "reason"))
@@ -61,7 +61,7 @@ def test_an_administrator_makes_changes_and_deletes_a_schedule():
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"cron": "61 * * * *"}, "no cron expression"),
+        ({"cron": "61 * * * *"}, "not a cron expression"),
         ({"time_zone": "America/Los_Angelos"}, "did you mean America/Los_Angeles"),
         ({"params": "{}"}, "text: Field required"),
         ({"task_name": "notes"}, "Select a valid choice"),
@@ -87,11 +87,11 @@ def test_adding_a_name_that_exists_changes_nothing():
 def test_the_list_shows_the_next_run_and_the_last_refusal():
     schedule = make()
     actions.run_now("nightly", actor="user:alice")
-    Schedule.objects.update(last_error="no task is called 'gone'")
+    Schedule.objects.update(last_error="unknown task name 'gone'")
     schedule.refresh_from_db()
     text = page(log_in("Viewer"), LIST)
     assert f"{schedule.next_run_at:%Y-%m-%d} 03:00:00Z" in text
-    assert str(schedule.last_task_id) in text and "no task is called" in text and "pill-enabled" in text
+    assert str(schedule.last_task_id) in text and "unknown task name" in text and "pill-enabled" in text
 
 
 def test_an_operator_runs_and_switches_one_schedule_with_a_reason():
@@ -131,7 +131,7 @@ def test_a_refused_run_is_told_and_leaves_nothing():
     schedule = make()
     Schedule.objects.update(task_name="gone")
     answer = log_in("Operator").post(address(schedule, "run"), {"confirmed": "yes", "reason": "try"}, follow=True)
-    assert "No task is called" in answer.content.decode()
+    assert "Unknown task name" in answer.content.decode()
     assert not TaskEvent.objects.filter(event_type="schedule_run").exists()
 
 

@@ -44,7 +44,7 @@ def test_an_operator_pauses_a_worker_with_a_reason_and_resumes_it():
     assert (worker.ordered, worker.order_reason) == ("pause", "the disk is full")
     text = page(operator, address(worker))
     assert "Ordered to pause" in text and "the disk is full" in text and "worker_ordered: pause" in text
-    assert "Cannot pause: it is ordered so already" in text
+    assert "Cannot pause: it already has this order" in text
     assert LogEntry.objects.get().change_message == "Pause. Reason: the disk is full"
     operator.post(address(worker, "resume"), {"confirmed": "yes", "reason": "it is empty again"})
     worker.refresh_from_db()

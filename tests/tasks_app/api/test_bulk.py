@@ -78,7 +78,7 @@ def test_what_is_refused_is_told_by_reason_with_the_first_tasks(api, worker):
     shown = looked(api, body)
     assert sorted(task["refusal"] for task in shown["sample"]) == ["", "it is completed"]
     done = do(api, body, shown["token"]).body
-    assert (done["outcomes"], done["refused"]) == ({"back in the queue": 1}, {"it is completed": 1})
+    assert (done["outcomes"], done["refused"]) == ({"returned to the queue": 1}, {"it is completed": 1})
     assert [refusal["why"] for refusal in done["refusals"]] == ["it is completed"]
     failed.refresh_from_db()
     assert failed.status == "pending"
@@ -92,9 +92,9 @@ def test_priorities_are_changed_and_claims_requeued_in_bulk(api, worker):
     claim_tasks(worker, limit=2)
     body = {"verb": "requeue", "filter": {"status": "claimed"}, "reason": "host is gone"}
     ((why, count),) = do(api, body, looked(api, body)["token"]).body["refused"].items()
-    assert (count, "lease holds" in why) == (1, True) or count == 2
+    assert (count, "lease is valid" in why) == (1, True) or count == 2
     body["force"] = True
-    assert do(api, body, looked(api, body)["token"]).body["outcomes"] == {"back in the queue": 2}
+    assert do(api, body, looked(api, body)["token"]).body["outcomes"] == {"returned to the queue": 2}
 
 
 def test_a_selection_that_has_grown_by_more_than_a_tenth_and_two_is_left_alone(api):
@@ -115,7 +115,7 @@ def test_a_selection_that_has_grown_by_more_than_a_tenth_and_two_is_left_alone(a
     [
         ({"verb": "retry"}, "another verb"),
         ({"filter": {"status": "failed"}}, "another filter"),
-        ({"token": "made-up"}, "not one of"),
+        ({"token": "made-up"}, "was not issued"),
     ],
     ids=["verb", "filter", "token"],
 )

@@ -33,7 +33,7 @@ def check_problem(response, status: int, code: str) -> dict:
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PATCH"])
 def test_unknown_routes(api, method, path):
-    assert "no path" in check_problem(api(method, path), 404, "not_found")["detail"]
+    assert "no such path" in check_problem(api(method, path), 404, "not_found")["detail"]
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/xml", "image/png"])

@@ -83,7 +83,7 @@ def test_a_join_tells_how_many_are_enough_and_from_when(operator, worker):
     run = begin(fan(3, Join(quorum=2, deadline_sec=600)))
     deadline = task_of(run, "mosaic").join_deadline_at
     (mosaic,) = [node for node in operator.get(f"runs/{run.run_id}").body["nodes"] if node["stage"] == "mosaic"]
-    assert "waits for 3 of 3: image (3 pending); 2 are enough from " in mosaic["reason"]
+    assert "waits for 3 of 3: image (3 pending); 2 must complete from " in mosaic["reason"]
     assert f"{deadline:%Y-%m-%dT%H:%M:%S}" in mosaic["reason"]
 
 

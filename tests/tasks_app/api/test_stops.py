@@ -49,7 +49,7 @@ def test_a_claim_whose_lease_holds_is_requeued_only_by_force(api, worker):
     claim_one(worker)
     refused = api.post(f"tasks/{task.task_id}/requeue", {"reason": "looks dead"})
     assert (refused.status_code, refused.body["current_status"]) == (409, "claimed")
-    assert "lease holds" in refused.body["detail"]
+    assert "lease is valid" in refused.body["detail"]
     done = api.post(f"tasks/{task.task_id}/requeue", {"reason": "is dead", "force": True})
     assert (done.status_code, done.body["status"], done.body["retry_count"]) == (200, "pending", 1)
 

@@ -232,7 +232,7 @@ async def test_what_is_closed_says_so(config: AbsurdConfig):
 
 @pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://localhost/", "postgresql:absurd"], ids=str)
 def test_an_address_of_neither_kind_is_refused(url):
-    with pytest.raises(WrongAddress, match="no address"):
+    with pytest.raises(WrongAddress, match="not the address"):
         AbsurdClient(url)
 
 

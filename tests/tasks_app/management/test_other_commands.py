@@ -114,7 +114,7 @@ def test_workers_are_listed_shown_and_told_what_to_do():
         "worker-2"
     ]
     assert f"runs note {task.task_id}" in says("absurd_workers", "show", "worker-1")
-    assert "told to pause" in says("absurd_workers", "pause", "worker-1", "--reason", "disk is slow")
+    assert "ordered to pause" in says("absurd_workers", "pause", "worker-1", "--reason", "disk is slow")
     first.refresh_from_db()
     assert (first.ordered, first.order_reason) == ("pause", "disk is slow")
     assert "disk is slow" in says("absurd_workers", "show", str(first.pk)[:8])
@@ -221,7 +221,7 @@ def test_the_emergency_stop_says_what_it_will_do_and_does_no_more(worker, monkey
     spawn_note(), spawn_note(priority=20)
     claim_one(worker)
     plan = says("absurd_emergency_stop", "--reason", "disk is full", "--dry-run")
-    for part in ("1. FREEZE", "2. LET 1 running task finish", "3. KEEP 1 pending task", "4. LEAVE 1 worker up"):
+    for part in ("1. FREEZE", "2. LET 1 running task finish", "3. KEEP 1 pending task", "4. LEAVE 1 worker running"):
         assert part in plan, part
     assert current() is None
     asked = types(monkeypatch, "y")

@@ -27,9 +27,9 @@ def nightly(db) -> Schedule:
 
 
 def test_list_shows_when_each_runs_next_and_why_it_was_refused(nightly):
-    Schedule.objects.update(last_error="no task is called 'gone'")
+    Schedule.objects.update(last_error="unknown task name 'gone'")
     text = says("list")
-    assert "nightly" in text and "0 3 * * * UTC" in text and "no task is called 'gone'" in text
+    assert "nightly" in text and "0 3 * * * UTC" in text and "unknown task name 'gone'" in text
     (summary,) = json.loads(says("list", "--json"))
     assert (summary["name"], summary["enabled"], len(summary["upcoming"])) == ("nightly", True, 5)
     assert summary["next_run_at"] == summary["upcoming"][0]

@@ -63,7 +63,7 @@ def test_list_takes_the_apis_conditions_and_refuses_by_the_options_name(worker):
     assert ids("--created-before", "1h") == 0
     assert ids("--completed-after", "2025-11-18T10:30") == 1
     assert json_of("absurd_tasks", "list", "--limit", "2")["more"] is True
-    assert says("absurd_tasks", "list", "--name", "imaging") == "no task fits\n"
+    assert says("absurd_tasks", "list", "--name", "imaging") == "no matching task\n"
     code, message = refused("absurd_tasks", "list", "--status", "running")
     assert (code, "--status" in message) == (2, True)
     assert refused("absurd_tasks", "list", "--run", "00000000")[0] == 3
@@ -144,7 +144,7 @@ def test_an_id_whose_status_forbids_it_is_exit_code_4_and_the_others_are_done():
 def test_a_dry_run_by_id_checks_all_and_changes_nothing():
     task, done = failed_note(), make_task("note", {"text": "a"}, status="completed")
     events = TaskEvent.objects.count()
-    assert says("absurd_retry", task.task_id, "--dry-run") == ("1 back in the queue (dry run: nothing was done)\n")
+    assert says("absurd_retry", task.task_id, "--dry-run") == ("1 returned to the queue (dry run: nothing was done)\n")
     assert refused("absurd_retry", done.task_id, "--dry-run")[0] == 4
     task.refresh_from_db()
     assert (task.status, TaskEvent.objects.count()) == ("failed", events)
@@ -167,7 +167,7 @@ def test_above_a_hundred_the_number_must_be_typed(monkeypatch):
         spawn_note()
     asked = types(monkeypatch, "y")
     assert refused("absurd_cancel", "--all")[0] == 1
-    assert asked == ["Cancel 101 tasks? Type 101 to go on: "]
+    assert asked == ["Cancel 101 tasks? Type 101 to continue: "]
     types(monkeypatch, "101")
     assert "101 cancelled" in says("absurd_cancel", "--all")
 
@@ -177,7 +177,7 @@ def test_without_a_terminal_conditions_need_yes(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     assert refused("absurd_cancel", "--all")[0] == 2
     assert says("absurd_cancel", "--all", "--yes") == "1 cancelled\n"
-    assert says("absurd_cancel", "--all", "--yes") == "no task fits\n"
+    assert says("absurd_cancel", "--all", "--yes") == "no matching task\n"
 
 
 def test_ids_and_conditions_exclude_each_other_and_one_is_needed():
@@ -217,7 +217,7 @@ def test_requeue_chooses_claims_that_are_stalled_or_whose_worker_is_gone(worker)
     gone.save()
     assert json_of("absurd_requeue", "--all", "--dry-run")["selected"] == 2
     assert refused("absurd_requeue", healthy.task_id)[0] == 4
-    assert says("absurd_requeue", "--all", "--yes") == "2 back in the queue\n"
+    assert says("absurd_requeue", "--all", "--yes") == "2 returned to the queue\n"
     healthy.refresh_from_db()
     assert healthy.status == "claimed"
     assert json_of("absurd_requeue", "--all", "--force", "--yes", "--reason", "hung")["done"] == 1

@@ -53,9 +53,9 @@ CASES: dict[str, tuple[bulk.Verb, Callable[[int], list[Task]], dict[str, Any], s
     "cancel": (bulk.CANCEL, spawned, {}, "cancelled"),
     "cancel parents": (bulk.CANCEL, with_children, {}, "cancelled"),
     "cancel claimed": (bulk.CANCEL, claimed, {}, "asked to stop"),
-    "retry": (bulk.RETRY, failed, {}, "back in the queue"),
+    "retry": (bulk.RETRY, failed, {}, "returned to the queue"),
     "reprioritize": (bulk.REPRIORITIZE, spawned, {"priority": 12}, "given priority 12"),
-    "requeue": (bulk.REQUEUE, claimed, {"force": True}, "back in the queue"),
+    "requeue": (bulk.REQUEUE, claimed, {"force": True}, "returned to the queue"),
 }
 
 

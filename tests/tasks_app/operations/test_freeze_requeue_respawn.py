@@ -62,7 +62,7 @@ def test_pausing_and_resuming_are_told_as_events():
 def test_a_stalled_claim_is_requeued_as_lost(worker):
     task = spawn_note()
     claim = claim_one(worker)
-    with pytest.raises(InvalidTransition, match="its lease holds until"):
+    with pytest.raises(InvalidTransition, match="its lease is valid until"):
         requeue(task.task_id, **BY)
     Task.objects.filter(pk=task.pk).update(lease_until=clock.now() - timedelta(seconds=1))
     assert requeue(task.task_id, **BY).status == "pending"
@@ -76,7 +76,7 @@ def test_a_claim_whose_lease_holds_is_requeued_only_by_force(worker):
     task = spawn_note()
     claim_one(worker)
     assert requeue(task.task_id, force=True, **BY).status == "pending"
-    assert "although its lease held" in Task.objects.get(pk=task.pk).error
+    assert "although its lease was valid" in Task.objects.get(pk=task.pk).error
 
 
 @pytest.mark.parametrize("gone", ["lost", "stopped"])
@@ -87,7 +87,7 @@ def test_a_claim_of_a_worker_that_is_gone_is_requeued_before_its_lease_ends(work
     change = {"stopped_at": moment} if gone == "stopped" else {"heartbeat_at": moment - timedelta(hours=1)}
     type(worker).objects.filter(pk=worker.pk).update(**change)
     assert requeue(task.task_id, **BY).status == "pending"
-    assert "although its lease held" not in Task.objects.get(pk=task.pk).error
+    assert "although its lease was valid" not in Task.objects.get(pk=task.pk).error
 
 
 def test_a_pending_task_cannot_be_requeued():

@@ -76,7 +76,7 @@ def test_an_interruption_of_the_test_is_not_taken_for_a_failure():
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(UnknownTaskName, match="no task is called"):
+    with pytest.raises(UnknownTaskName, match="unknown task name"):
         run_handler("kit", {})
 
 

@@ -122,7 +122,7 @@ def test_runs_are_bounded_in_tasks_and_in_edges():
     assert "stages" in faults(RunPlan("x").stage("a", "note", fan_out=[HELLO] * (TASKS_MOST + 1)))
     half = [HELLO] * (int(EDGES_MOST**0.5) + 1)
     plan = RunPlan("x").stage("a", "note", fan_out=half).stage("b", "note", fan_out=half, after=["a"])
-    assert "put a stage of one between" in faults(plan)["stages.b"]
+    assert "put a stage with one task between them" in faults(plan)["stages.b"]
 
 
 def test_a_gathered_list_may_be_all_of_a_single_task():

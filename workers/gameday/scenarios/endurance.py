@@ -21,9 +21,9 @@ TASKS, KILLING_SEC = 5000, 120
 """Tasks, and seconds in which they arrive and something is killed each second."""
 WORKERS = 2
 ONE_IN = 10
-"""Of so many tasks one runs in a process of its own and writes a product."""
+"""One of this number of tasks runs in a process of its own and writes a product."""
 WEIGHED = 1000
-"""After so many tasks a worker is weighed for the first time, and again after MORE times as many."""
+"""A worker's memory is measured after this number of tasks, and again after MORE times as many."""
 MORE = 10
 LONG_SEC = 300.0
 
@@ -55,7 +55,7 @@ def random_kills(game: Game) -> None:
     polling.all_finished(game.task_ids, LONG_SEC)
     slowest = _slowest_recovery(game, killed)
     game.report.recovered(
-        "every lost task was back in the queue after its worker's death", slowest, game.recovery_bound_sec
+        "every lost task was returned to the queue after its worker's death", slowest, game.recovery_bound_sec
     )
     quarantined = Task.objects.filter(task_id__in=game.task_ids).exclude(quarantined_at=None).count()
     game.report.notes.append(f"{quarantined} tasks met three kills and are quarantined")

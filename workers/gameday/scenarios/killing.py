@@ -36,7 +36,9 @@ def kill_child(game: Game) -> None:
     polling.finished(task)
     game.expect_outcomes(task, ["killed", "completed"])
     game.expect_verbs(task, TRIED_AGAIN)
-    game.expect("the signal is told", polling.attempts(task)[0].signal == "SIGKILL", polling.attempts(task)[0].signal)
+    game.expect(
+        "the signal is reported", polling.attempts(task)[0].signal == "SIGKILL", polling.attempts(task)[0].signal
+    )
 
 
 @scenario("kill-guardian")

@@ -22,7 +22,7 @@ def expect_next_attempt_soon(game: Game, task: Task) -> None:
     first, second = polling.attempts(task)[:2]
     if first.ended_at is not None:
         seconds = (second.started_at - first.ended_at).total_seconds()
-        game.report.recovered("the next attempt has begun", seconds, BACKOFF_SEC + RETRY_WITHIN_SEC)
+        game.report.recovered("the next attempt has started", seconds, BACKOFF_SEC + RETRY_WITHIN_SEC)
 
 
 def expect_stopped_in_time(game: Game, task: Task) -> None:
@@ -40,7 +40,7 @@ def segfault(game: Game) -> None:
     game.expect_outcomes(task, ["killed", "completed"])
     game.expect_verbs(task, ["spawned", "claimed", "retrying", "claimed", "completed"])
     first = polling.attempts(task)[0]
-    game.expect("the signal is told", first.signal == "SIGSEGV", first.signal)
+    game.expect("the signal is reported", first.signal == "SIGSEGV", first.signal)
     game.expect("the stack is kept", "Segmentation fault" in first.stack + first.log_tail, first.log_tail[-200:])
     expect_next_attempt_soon(game, task)
 
@@ -72,7 +72,7 @@ def memory_ceiling(game: Game) -> None:
     game.expect_verbs(task, ["spawned", "claimed", "retrying", "claimed", "completed"])
     game.expect("it asks for more", task.memory_gb > declared_gb, f"{declared_gb} GB, then {task.memory_gb} GB")
     peak = polling.attempts(task)[0].peak_rss_bytes or 0
-    game.expect("the peak is told", peak > 2e8, peak)
+    game.expect("the peak is reported", peak > 2e8, peak)
     expect_next_attempt_soon(game, task)
 
 

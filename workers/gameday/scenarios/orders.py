@@ -59,7 +59,7 @@ def _stopping(game: Game) -> None:
     polling.wait_for("its stop", lambda: polling.last_attempt(task).stop_asked_at)
     game.cancel(task)
     found = polling.finished(task)
-    game.expect("stopping: cancelled, not tried again", found.status == "cancelled", polling.event_types(task))
+    game.expect("stopping: cancelled, not retried", found.status == "cancelled", polling.event_types(task))
     expect_stopped_in_time(game, task)
 
 

@@ -38,7 +38,7 @@ def restart(game: Game, number: signal.Signals) -> None:
     back_at = servers.bring_up()
     seconds = (stream.all_at_work_after(back_at) - back_at).total_seconds()
     game.report.recovered(
-        "every worker completes tasks again after the database is back", seconds, game.recovery_bound_sec
+        "every worker completes tasks again after the database answers", seconds, game.recovery_bound_sec
     )
     stream.watch_after()
     expect_workers_to_live(game)
@@ -126,7 +126,7 @@ def connections_exhausted(game: Game) -> None:
     stream = under_stream(game)
     taken = servers.exhaust_connections(game.directory.name, EXHAUSTED_SEC)
     game.expect("connections were taken", taken > 50, taken)
-    lost = [hand.label for hand in game.crew.hands if "database lost" not in hand.log.read_text()]
+    lost = [hand.label for hand in game.crew.hands if "lost, attempts continue" not in hand.log.read_text()]
     game.expect("the workers found none", not lost, lost)
     moment = clock.now()
     seconds = (stream.all_at_work_after(moment) - moment).total_seconds()
@@ -150,6 +150,6 @@ def valkey_stopped(game: Game) -> None:
     stream.watch_after()
     servers.bring_up()
     following = polling.finished(game.spawn("echo", priority=20))
-    game.expect("work goes on when it is back", following.status == "completed", following.status)
+    game.expect("work continues when it is back", following.status == "completed", following.status)
     expect_workers_to_live(game)
     stream.end()

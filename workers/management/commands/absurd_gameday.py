@@ -28,27 +28,27 @@ class Command(ShellCommand):
     """Plays scenarios one after another; it touches only processes that it started and tasks that it spawned."""
 
     help = (
-        "Kill, freeze and starve workers of its own on a staging queue, and servers of its own in a temporary "
-        "directory; report what became of every task and how long recovery took. Exit codes: 0 all passed, "
+        "Start workers on a staging queue and servers in a temporary directory; kill, stop and overload "
+        "them; report the outcome of every task and the recovery time. Exit codes: 0 all passed, "
         "1 a scenario failed or the drill was interrupted, 2 wrong usage or a queue that others use, 75 Absurd is "
-        "disabled or the database is away: try later."
+        "disabled or the database does not answer: try later."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
-        add("--list", action="store_true", help="say what can be played, and play nothing")
-        add("--only", action="extend", nargs="+", metavar="NAME", help="play these scenarios only")
+        add("--list", action="store_true", help="list the scenarios and exit")
+        add("--only", action="extend", nargs="+", metavar="NAME", help="run only these scenarios")
         add("--queue-name", default=Terms.queue_name, metavar="NAME", help="the staging queue (default: %(default)s)")
         add("--lease-sec", type=int, default=Terms.lease_sec, metavar="SEC", help="lease (default: %(default)s)")
         add("--grace-sec", type=float, default=Terms.grace_sec, metavar="SEC", help="grace (default: %(default)s)")
-        add("--full", action="store_true", help="outages of ten minutes instead of seconds")
+        add("--full", action="store_true", help="use outages of ten minutes instead of seconds")
         add(
             "--stop-servers",
             action="store_true",
-            help="stop and kill the private servers of this very state directory too, instead of others made for it",
+            help="also stop and kill the private servers of this state directory, instead of separate ones",
         )
         add("--json", action="store_true", help="print the reports as JSON")
-        add("--yes", action="store_true", help="do not ask before")
+        add("--yes", action="store_true", help="do not ask for confirmation")
 
     def act(self, options: dict[str, Any]) -> None:
         self.console = SafeConsole(sys.stderr if options["json"] else sys.stdout)
@@ -71,7 +71,7 @@ class Command(ShellCommand):
         try:
             reports = list(self._play(chosen, terms))
         except KeyboardInterrupt:
-            raise CommandError("interrupted; the game's processes are gone", returncode=FAILED) from None
+            raise CommandError("interrupted; all processes of the drill have ended", returncode=FAILED) from None
         self._tell(reports, options)
         if not all(report.passed for report in reports):
             raise SystemExit(FAILED)
@@ -104,7 +104,7 @@ def _chosen(names: list[str] | None) -> list[Scenario]:
     every = catalogue()
     unknown = sorted(set(names or []) - every.keys())
     if unknown:
-        raise CommandError(f"there is no scenario {unknown[0]!r}; --list names them", returncode=USAGE)
+        raise CommandError(f"there is no scenario {unknown[0]!r}; see --list", returncode=USAGE)
     return [scenario for name, scenario in every.items() if not names or name in names]
 
 
@@ -123,5 +123,5 @@ def _terms(options: dict[str, Any]) -> Terms:
 
 
 def _question(chosen: list[Scenario], terms: Terms) -> str:
-    what = f"Play {len(chosen)} scenarios on queue {terms.queue_name!r} of this system, with workers of its own"
+    what = f"Run {len(chosen)} scenarios on queue {terms.queue_name!r} of this system, with workers of its own"
     return f"{what}, and STOP ITS SERVERS?" if terms.servers else f"{what}?"

@@ -20,7 +20,7 @@ from workers.worker import WorkerLoop, replace_process
 class Command(PrintingCommand):
     help = (
         "Run a worker. The first SIGTERM, SIGHUP or Ctrl-C lets running attempts finish; a second SIGTERM or Ctrl-C "
-        "stops them at once and returns their tasks free of charge."
+        "stops them at once and returns their tasks; no retry is used up."
     )
 
     # All checks would load the console and the API, which a worker does not need.
@@ -40,7 +40,9 @@ class Command(PrintingCommand):
             raise CommandError(str(error)) from None
         except ProgrammingError as error:
             fault = str(error).split("\n", 1)[0]
-            raise CommandError(f"the database does not fit this version, run manage.py migrate: {fault}") from error
+            raise CommandError(
+                f"the database schema is not that of this version: run manage.py migrate: {fault}"
+            ) from error
 
     def _refuse_while_disabled(self) -> None:
         """Raise CommandError as long as nobody has enabled the system; one that was disabled later is waited for."""

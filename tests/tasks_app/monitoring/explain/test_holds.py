@@ -180,7 +180,7 @@ def test_a_quorum_is_told_with_its_deadline(worker):
     pass_time(720)
     assert "has 1 and its join deadline has passed, at 2" in finding(child, "waiting").text
     Sweeper().sweep()
-    assert "has 1 and becomes claimable as soon as enough have completed" in finding(child, "waiting").text
+    assert "has 1 and becomes claimable as soon as its quorum has completed" in finding(child, "waiting").text
 
 
 def test_a_quorum_that_cannot_be_reached_waits_for_somebody(worker):

@@ -207,7 +207,7 @@ def test_expiry_and_the_end_of_the_budget_are_told_apart_from_a_timeout(worker):
     pass_time(121)
     fail_overdue(), fail_past_deadline()
     assert "not claimed before" in finding(waited, "expired").text
-    assert "its total budget ended" in finding(spent, "expired").text
+    assert "its total timeout ended" in finding(spent, "expired").text
 
 
 def test_a_cancelled_task_tells_who_asked_and_who_stopped_it(worker):
