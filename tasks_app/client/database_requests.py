@@ -1,6 +1,6 @@
 """Requests of the API answered by its own views in this process, and the feed's messages read from the table of events.
 
-No middleware, throttle or key stands before the views: whoever has the database may do everything.
+No middleware, throttle or key stands before the views: access to the database gives every right.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DatabaseUser(KeyHolder):
 
     @cached_property
     def actor(self) -> str:
-        """How events name whoever runs the program."""
+        """How events name the user of the program."""
         try:
             name = getpass.getuser()
         except (KeyError, OSError):
