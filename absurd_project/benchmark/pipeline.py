@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -135,21 +135,27 @@ def measure(size: str, say: Callable[[str], None]) -> PipelineReport:
     Raises StageFailed.
     """
     report = PipelineReport(size=size)
-    with _scratch() as directory:
+    with scratch() as directory:
         say(f"simulating two tiles of size {size}")
         began = time.monotonic()
         specs = pair(timezone.now(), SIZES[size])
         truths = [simulate_tile(directory / spec.kind, spec) for spec in specs]
         report.simulate_sec = time.monotonic() - began
-        raw = {t.kind: [str(directory / t.kind / name) for name in t.files] for t in truths}
-        results = _run_stages(truths, raw, directory, report, say)
+        calibrator, target = (tile_of(truth, directory / truth.kind) for truth in truths)
+        plan = Plan.calibrator(calibrator)
+        plans = (plan, Plan(tile=target, role="target", solve_task_id=plan.solve_task_id))
+        params = processing_for(SIZES[size])
+        requests = (one for p, truth in zip(plans, truths, strict=True) for one in stages_of(p, truth, params))
+        results = run_requests(requests, directory, report.costs, say, {})
         _judge(truths, results, report)
+        raw = {"calibrator": list(calibrator.paths), "target": list(target.paths)}
         _measure_bare(raw, results, directory, report, say)
     return report
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def scratch() -> Iterator[Path]:
+    """Yield a directory below the state directory that is removed at the end."""
     place = Path(settings.ABSURD_VAR) / "benchmark"
     place.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="pipeline-", dir=place))
@@ -159,17 +165,19 @@ def _scratch() -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _run_stages(
-    truths: Sequence[TileTruth],
-    raw: dict[str, list[str]],
+def run_requests(
+    requests: Iterable[tuple[str, NewTask]],
     directory: Path,
-    report: PipelineReport,
+    costs: list[Cost],
     say: Callable[[str], None],
+    by_task: dict[UUID, dict[str, Any]],
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """Run the stages of both tiles as the workflow wires them; return their results by tile and stage."""
-    by_task: dict[UUID, dict[str, Any]] = {}
+    """Run stages as the workflow wires them; return their results by tile and stage.
+
+    `by_task` has the results of earlier tasks, and gets those of these. Raises StageFailed.
+    """
     results: dict[tuple[str, str], dict[str, Any]] = {}
-    for kind, request in _requests(truths, raw, processing_for(SIZES[report.size])):
+    for kind, request in requests:
         spec = registry.get(request.options.task_name)
         params = dict(request.options.params)
         for name, binding in request.bindings.items():
@@ -180,7 +188,7 @@ def _run_stages(
         measured = run_stage(spec.handler, params, place, cores=spec.cores)
         result = measured.pop("result")
         cost = Cost(tile=kind, stage=request.stage, verdict=result.get("verdict") or "", **measured)
-        report.costs.append(cost)
+        costs.append(cost)
         say(f"    {cost.wall_sec:.1f} s wall, {cost.cpu_sec:.1f} s CPU, {cost.peak_rss_bytes / 1e9:.2f} GB")
         results[kind, request.stage] = result
         if request.task_id is not None:
@@ -188,23 +196,19 @@ def _run_stages(
     return results
 
 
-def _requests(
-    truths: Sequence[TileTruth], raw: dict[str, list[str]], stage_params: dict[str, dict[str, Any]]
-) -> Iterator[tuple[str, NewTask]]:
-    calibrator, target = truths
-    plan = Plan.calibrator(_tile(calibrator, raw["calibrator"]))
-    plans = [plan, Plan(tile=_tile(target, raw["target"]), role="target", solve_task_id=plan.solve_task_id)]
-    for one, truth in zip(plans, truths, strict=True):
-        positions = tuple(
-            Position(name=s.name, ra_deg=s.ra_deg, dec_deg=s.dec_deg, flux_jy=s.flux_jy) for s in truth.sources
-        )
-        for request in requests_of(one, Run(label=truth.name), Options(catalog=positions, stage_params=stage_params)):
-            yield truth.kind, request
+def stages_of(plan: Plan, truth: TileTruth, stage_params: dict[str, dict[str, Any]]) -> Iterator[tuple[str, NewTask]]:
+    """Yield the tasks of a simulated tile, each with the tile's kind; its sources are the catalogue."""
+    positions = tuple(
+        Position(name=s.name, ra_deg=s.ra_deg, dec_deg=s.dec_deg, flux_jy=s.flux_jy) for s in truth.sources
+    )
+    for request in requests_of(plan, Run(label=truth.name), Options(catalog=positions, stage_params=stage_params)):
+        yield truth.kind, request
 
 
-def _tile(truth: TileTruth, paths: list[str]) -> Tile:
+def tile_of(truth: TileTruth, directory: Path) -> Tile:
+    """Return a simulated tile whose raw files are in `directory`, as ingest would hand it on."""
     observation = Observation(name=truth.name, ra_deg=truth.pointing_ra_deg, dec_deg=truth.pointing_dec_deg)
-    return Tile(observation=observation, paths=tuple(paths))
+    return Tile(observation=observation, paths=tuple(str(directory / name) for name in truth.files))
 
 
 def run_stage(handler: str, params: dict[str, Any], place: Path, *, cores: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from absurd_project.benchmark.hour import HourResult
 from absurd_project.benchmark.pipeline import TILE_SEC, Cost, PipelineReport
+from absurd_project.benchmark.pipeline_defects import DefectReport
 
 
 def print_report(report: PipelineReport, console: Console) -> None:
@@ -36,6 +37,26 @@ def _figure(value: float | None) -> str:
     if value is None or isinstance(value, int):
         return "none" if value is None else str(value)
     return f"{value:.4f}"
+
+
+def print_defects(report: DefectReport, console: Console) -> None:
+    """Print a table of figures, a column a set of defects, and what was not noticed."""
+    table = Table("", *(result.name for result in report.results), box=box.SIMPLE)
+    table.title = f"A target's tile with defects, size {report.size}"
+    for figure in report.results[0].accuracy:
+        values = [result.accuracy[figure] for result in report.results]
+        table.add_row(figure, *("" if value is None else f"{value:.4f}" for value in values))
+    table.add_row("verdict of the fluxes", *(result.verdict for result in report.results))
+    for name, cost in (("CPU, s", "cpu_sec"), ("wall, s", "wall_sec")):
+        sums = [sum(getattr(c, cost) for c in report.costs if c.tile == result.name) for result in report.results]
+        table.add_row(f"{name}, all stages", *(f"{value:.0f}" for value in sums))
+    console.print(table)
+    for result in report.results:
+        lines = [f"not named: {', '.join(result.missed_antennas)}"] if result.missed_antennas else []
+        if result.wrongly_named_antennas:
+            lines.append(f"named without a fault: {', '.join(result.wrongly_named_antennas)}")
+        for line in (*lines, *result.reasons):
+            console.print(f"{result.name}: {line}", highlight=False, soft_wrap=True)
 
 
 def _row(cost: Cost) -> tuple[str, str, str, str, str]:

@@ -25,6 +25,8 @@ class Tally:
 
     with_data: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     """(n_baselines,): whether any subband had unflagged data."""
+    has_level: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
+    """(n_antennas, n_hands): the same of the hands of each antenna."""
     repairs: Repairs = field(default_factory=Repairs)
     interference: list[float] = field(default_factory=list)
     rows: list[float] = field(default_factory=list)
@@ -35,8 +37,10 @@ class Tally:
 
     def add(self, tile: RawTile, subband: RawSubband, flags: SubbandFlags, *, clipped: int) -> None:
         """Count a subband."""
-        has_level: NDArray[np.bool_] = np.any(flags.levels > 0, axis=1)
-        with_data = has_level[tile.first] & has_level[tile.second]
+        has_level: NDArray[np.bool_] = flags.levels > 0
+        self.has_level = has_level | self.has_level if self.has_level.size else has_level
+        any_level: NDArray[np.bool_] = np.any(has_level, axis=1)
+        with_data = any_level[tile.first] & any_level[tile.second]
         self.with_data = with_data | self.with_data if self.with_data.size else with_data
         own = subband.rows.rows[with_data]
         own = own[own >= 0]
@@ -80,17 +84,14 @@ def reasons_of(
         solutions: gains on the tile's antennas.
     """
     with_data = tally.with_data
-    present = np.zeros(len(tile.antenna_names), dtype=bool)
-    present[tile.first[with_data]] = present[tile.second[with_data]] = True
-    unsolved = solutions.flags.all(axis=(1, 2))
+    unsolved: NDArray[np.bool_] = np.asarray(solutions.flags.all(axis=2))
     counted = tile.target_row[with_data]
     used = int(np.count_nonzero(weights[counted[counted >= 0]]))
     held = tally.channels / len(tile.spectrum.freqs_hz)  # missing subbands are named, and count in no fraction
     total = np.count_nonzero(counted >= 0) * weights.shape[1] * weights.shape[2] * held
     flagged_fraction = 1.0 - used / total if total else 1.0
-    names = np.array(tile.antenna_names)
     dead_names = _dead_names(tile, dead)
-    without_data = [str(name) for name in names[~present & ~unsolved]]
+    without_data = [_name(tile, index, bad) for index, bad in enumerate(~tally.has_level & ~unsolved) if bad.any()]
     counts = FlagCounts(
         input_fraction=tally.repairs.flagged_fraction,
         missing_fraction=1.0 - tally.channels / len(tile.spectrum.freqs_hz),
@@ -101,7 +102,7 @@ def reasons_of(
         n_bad_integrations=tally.bad_integrations,
         n_bad_channels=tally.bad_channels,
     )
-    unsolved_names = [str(name) for name in names[unsolved]]
+    unsolved_names = [_name(tile, index, bad) for index, bad in enumerate(unsolved) if bad.any()]
     warnings = _antenna_reasons(dead_names, unsolved_names, without_data)
     warnings += _data_reasons(tile, tally, counts)
     failures: list[str] = []
@@ -119,18 +120,23 @@ def reasons_of(
 
 
 def _dead_names(tile: RawTile, dead: NDArray[np.bool_]) -> list[str]:
-    """Name the antennas that are dead at any time, with the hand where it is one and the part of the time."""
-    labels = {-1: "RR", -2: "LL", -5: "XX", -6: "YY"}
-    hands = [labels[int(code)] for code in tile.metadata.polarization_array]
+    """Name the antennas that are dead at any time, with the part of the time."""
     named = []
     for index in np.flatnonzero(dead.any(axis=(1, 2))):
         which = dead[index].any(axis=0)
         part = dead[index][:, which].mean()
-        text = tile.antenna_names[index]
-        if not which.all():
-            text += f" {'+'.join(hand for hand, bad in zip(hands, which, strict=True) if bad)}"
+        text = _name(tile, index, which)
         named.append(text if part == 1 else f"{text} ({part:.0%} of the time)")
     return named
+
+
+def _name(tile: RawTile, index: int, hands: NDArray[np.bool_]) -> str:
+    """Name an antenna, with the hands that are meant unless all are."""
+    if hands.all():
+        return tile.antenna_names[index]
+    labels = {-1: "RR", -2: "LL", -5: "XX", -6: "YY"}
+    codes = tile.metadata.polarization_array
+    return f"{tile.antenna_names[index]} {'+'.join(labels[int(codes[hand])] for hand in np.flatnonzero(hands))}"
 
 
 def _antenna_reasons(dead: list[str], unsolved: list[str], without_data: list[str]) -> list[str]:

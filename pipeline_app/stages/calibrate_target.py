@@ -103,6 +103,8 @@ class CalibrateTargetResult(BaseModel):
     dead_antennas: list[str]
     """Antennas (with the hand, where it is one) that gave noise only, or nothing, in spite of a solution."""
     antennas_without_solution: list[str]
+    """As `dead_antennas`, with the hand where it is one."""
     antennas_without_data: list[str]
+    """The same."""
     noise_median_jy: float
     """Of one hand of one averaged channel, median over the antennas; the weights are its inverse square."""

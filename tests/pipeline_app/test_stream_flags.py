@@ -184,6 +184,52 @@ def test_antennas_without_sky_are_named_and_flagged_and_the_scale_holds(
     assert tile.towards(source.ra_deg, source.dec_deg).real == pytest.approx(SOURCE_JY, rel=0.02)
 
 
+def test_antennas_and_hands_that_deliver_zeros_are_named(tmp_path: Path) -> None:
+    """One subband is enough: zeros are zeros."""
+    names = [int(name) for name in simulated_names()]
+    faults = (
+        AntennaFault(station=names[3], kind="zero"),
+        AntennaFault(station=names[8], kind="zero", polarization="YY"),
+    )
+    tile = streamed(tmp_path, spec_of(subbands=(5,), defects=Defects(antennas=faults)))
+    assert tile.result.antennas_without_data == [str(names[3]), f"{names[8]} YY"]
+    assert any(f"2 antennas have no data: {names[3]}, {names[8]} YY" in reason for reason in tile.result.reasons)
+    source = tile.truth.sources[0]
+    assert tile.towards(source.ra_deg, source.dec_deg).real == pytest.approx(SOURCE_JY, rel=0.03)
+
+
+def test_flags_are_judged_by_what_was_injected(disturbed: Streamed, tmp_path: Path) -> None:
+    """The judgement reads the Measurement Set alone; here it is compared with the flags themselves."""
+    from pipeline_app.simulation.flag_judgement import FlagJudgementParams, run
+
+    root = Path(disturbed.result.ms_path).parent.parent.parent
+    params = FlagJudgementParams(
+        ms_path=disturbed.result.ms_path, truth_dir=str(root / "raw"), truth_name=disturbed.truth.name
+    )
+    found = run(params, LocalContext(tmp_path))
+    n_times, n_channels = 24, CHANNELS * len(SUBBANDS)
+    # a carrier crosses the lost integration, both the weak one
+    lines = 2 * n_times + (3 + 1) * CHANNELS + n_channels - 3
+    assert found.injected_fraction == pytest.approx(lines / (n_times * n_channels), rel=0.01)
+    assert found.flagged_of_injected >= 0.95
+    assert found.flagged_of_others < 0.01
+
+
+def test_flags_of_averaged_channels_are_judged_by_their_raw_channels(tmp_path: Path) -> None:
+    from pipeline_app.simulation.flag_judgement import FlagJudgementParams, run
+
+    carrier = Carrier(subband=5, channel=10, noise_multiple=5.0)
+    tile = streamed(tmp_path, spec_of(subbands=(5,), defects=Defects(carriers=(carrier,))), max_smearing=0.02)
+    assert tile.result.channels_averaged > 1
+    params = FlagJudgementParams(
+        ms_path=tile.result.ms_path, truth_dir=str(tmp_path / "raw"), truth_name=tile.truth.name
+    )
+    found = run(params, LocalContext(tmp_path / "judged"))
+    assert found.injected_fraction == pytest.approx(1 / CHANNELS)
+    assert found.flagged_of_injected > 0.95
+    assert found.flagged_of_others < 0.01
+
+
 def simulated_names() -> list[str]:
     from pipeline_app.simulation.geometry import pick_stations
 

@@ -32,6 +32,7 @@ from absurd_project.benchmark.measures import FULL, QUICK, Figures, Progress, Si
 from absurd_project.benchmark.processes import ClientFailed, DoesNotStart, client_pool
 from absurd_project.benchmark.scratch import NoScratchDatabase, Scratch, channel_prefix, scratch_database
 from absurd_project.local import servers
+from pipeline_app.simulation.defect_sets import DEFECT_SETS
 from pipeline_app.simulation.presets import TILES_OF_AN_HOUR
 from tasks_app.engine import system_state
 from tasks_app.management.output import PrintingCommand
@@ -75,6 +76,11 @@ class Command(PrintingCommand):
             "against plain calls of the libraries; simulates and removes its data (--size full: 15 GB)",
         )  # fmt: skip
         parser.add_argument(
+            "--defects", action="append", choices=tuple(DEFECT_SETS), default=[], metavar="SET",
+            help="with --pipeline: instead process a target's tile with these defects and report what they cost and "
+            f"whether they were noticed ({', '.join(DEFECT_SETS)}); may be given several times",
+        )  # fmt: skip
+        parser.add_argument(
             "--hour", action="store_true",
             help="process a calibrator tile and consecutive target tiles, simulated beforehand, unattended by a system "
             "of its own (ingest, queue, workers) and report seconds by stage, the real-time factor and what was left "
@@ -98,8 +104,10 @@ class Command(PrintingCommand):
             raise CommandError(f"--tiles is a number from 1 to {TILES_OF_AN_HOUR}, with --hour", returncode=USAGE)
         if options["pipeline"] and options["hour"]:
             raise CommandError("give either --pipeline or --hour", returncode=USAGE)
+        if options["defects"] and not options["pipeline"]:
+            raise CommandError("--defects goes with --pipeline", returncode=USAGE)
         if options["pipeline"] or options["hour"]:
-            self._measure_tiles(options["size"], options["tiles"] if options["hour"] else 0, path)
+            self._measure_tiles(options, path)
             return
         self.figures = Figures()
         self.peers_python: str = options["peers_python"] or (sys.executable if options["peers"] else "")
@@ -121,19 +129,22 @@ class Command(PrintingCommand):
         if path is not None and str(path) != "-":
             self.console.print(f"results in {path}", soft_wrap=True)
 
-    def _measure_tiles(self, size: str, n_targets: int | None, path: Path | None) -> None:
-        """Measure the stages of a pair alone, or an hour with some targets (None: all)."""
-        from absurd_project.benchmark import hour, pipeline, pipeline_report
+    def _measure_tiles(self, options: dict[str, Any], path: Path | None) -> None:
+        """Measure the stages of a pair alone, a target's tile with defects, or an hour."""
+        from absurd_project.benchmark import hour, pipeline, pipeline_defects, pipeline_report
 
         def say(line: str) -> None:
             self.console.print(line, highlight=False)
 
-        made: pipeline.PipelineReport | hour.HourResult
+        size, defects = options["size"], list(dict.fromkeys(options["defects"]))
+        made: pipeline.PipelineReport | pipeline_defects.DefectReport | hour.HourResult
         try:
-            if n_targets == 0:
-                made = pipeline.measure(size, say)
+            if options["hour"]:
+                made = hour.measure(size, options["tiles"] or TILES_OF_AN_HOUR, say)
+            elif defects:
+                made = pipeline_defects.measure(size, defects, say)
             else:
-                made = hour.measure(size, n_targets or TILES_OF_AN_HOUR, say)
+                made = pipeline.measure(size, say)
         except (pipeline.StageFailed, hour.HourFailed) as fault:
             raise CommandError(str(fault), returncode=FAILED) from None
         except KeyboardInterrupt:
@@ -143,6 +154,8 @@ class Command(PrintingCommand):
             servers.stop_started(settings.ABSURD_VAR)
         if isinstance(made, hour.HourResult):
             pipeline_report.print_hour(made, self.console)
+        elif isinstance(made, pipeline_defects.DefectReport):
+            pipeline_report.print_defects(made, self.console)
         else:
             pipeline_report.print_report(made, self.console)
         self._write_json(path, made.as_dict())
