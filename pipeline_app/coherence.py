@@ -59,6 +59,14 @@ def judge_coherence(figures: CoherenceFigures, limits: CoherenceLimits | None = 
     return assess((), (text,) if loss > limits.warn_loss else ())
 
 
+def flux_scale_error(figures: CoherenceFigures) -> float:
+    """Return the error in proportion to a flux that what is left of the phases' errors makes; 0 where not measured."""
+    if figures.coherence is None or figures.coherence_error is None:
+        return 0.0
+    coherence = figures.coherence if figures.coherence_after is None else figures.coherence_after
+    return 1.0 - min(coherence, 1.0)
+
+
 def _judge_repaired(figures: CoherenceFigures, after: float, limits: CoherenceLimits) -> Assessment:
     text = (
         f"phases had changed by {figures.phase_rms_deg:.1f}° rms since the calibration (coherence "

@@ -8,6 +8,7 @@ uncalibrated.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class VerdictRecord(BaseModel):
     """Of the stage itself."""
     inherited: tuple[str, ...] = ()
     """Of the inputs, each with the name of its stage in front."""
+    flux_scale_error: float = 0.0
+    """Error that all fluxes of the product have in common, in proportion to them, as far as the stages measured it."""
 
     def handed_on(self) -> tuple[str, ...]:
         """Return all reasons as the next stage states them."""
@@ -47,12 +50,24 @@ class VerdictRecord(BaseModel):
         return [*self.reasons, *self.inherited]
 
 
-def inherit(stage: str, own: Assessment, inputs: Sequence[VerdictRecord]) -> VerdictRecord:
-    """Return the record of a product: the worst of its own assessment and of its inputs' verdicts."""
+def inherit(
+    stage: str, own: Assessment, inputs: Sequence[VerdictRecord], *, flux_scale_error: float = 0.0
+) -> VerdictRecord:
+    """Return the record of a product: the worst of its own assessment and of its inputs' verdicts.
+
+    `flux_scale_error` is what the stage adds to the largest of its inputs: they have a common origin.
+    """
     rank: list[Verdict] = ["pass", "warn", "fail"]
     verdict = max([own.verdict, *(record.verdict for record in inputs)], key=rank.index)
     inherited = dict.fromkeys(reason for record in inputs for reason in record.handed_on())
-    return VerdictRecord(stage=stage, verdict=verdict, reasons=own.reasons, inherited=tuple(inherited))
+    of_inputs = max((record.flux_scale_error for record in inputs), default=0.0)
+    return VerdictRecord(
+        stage=stage,
+        verdict=verdict,
+        reasons=own.reasons,
+        inherited=tuple(inherited),
+        flux_scale_error=math.hypot(of_inputs, flux_scale_error),
+    )
 
 
 def write_record(directory: Path, record: VerdictRecord, name: str = RECORD_NAME) -> None:
@@ -82,11 +97,6 @@ def record_of_calibrated(ms_path: str | Path, *, calibrated_elsewhere: bool = Fa
     if calibrated_elsewhere:
         return VerdictRecord(stage="calibration", verdict="warn", reasons=(CALIBRATED_ELSEWHERE,))
     return VerdictRecord(stage="calibration", verdict="fail", reasons=(UNCALIBRATED,))
-
-
-def record_of_calibration(verdict: Verdict, reasons: Sequence[str]) -> VerdictRecord:
-    """Return the record of a solved calibration, which keeps its verdict in its own file."""
-    return VerdictRecord(stage="calibration", verdict=verdict, reasons=tuple(reasons))
 
 
 def to_cards(record: VerdictRecord, header: MutableMapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from pipeline_app.simulation.tile import simulate_tile
 from pipeline_app.simulation.truth import TileTruth
 from pipeline_app.stages.photometry import IMAGE_FIELDS, Measurement, PhotometryParams, Position
 from pipeline_app.workflows import Plan
-from tasks_app import registry
+from tasks_app.engine import registry
 
 FLAG_JUDGEMENT = "pipeline_app.simulation.flag_judgement:run"
 
@@ -78,7 +78,10 @@ def measure(size: str, names: Sequence[str], say: Callable[[str], None]) -> Defe
             results = {
                 stage: found for (_, stage), found in run_requests(requests, place, report.costs, say, by_task).items()
             }
-            report.results.append(_judge(name, calibrator, truth, results, place))
+            found = _judge(name, calibrator, truth, results, place)
+            report.results.append(found)
+            figures = (f"{figure} {value:.4f}" for figure, value in found.accuracy.items() if value is not None)
+            say(f"{name}: {found.verdict}; {', '.join(figures)}")
             shutil.rmtree(place)
     return report
 

@@ -35,7 +35,7 @@ from pipeline_app.naming import tile_name
 from pipeline_app.quality import Assessment, Verdict
 from pipeline_app.stages.calibrate_target import CalibrateTargetParams, CalibrateTargetResult
 from pipeline_app.telescope import DISH_DIAMETER_M
-from pipeline_app.verdicts import VerdictRecord, inherit, record_of_calibration, write_record
+from pipeline_app.verdicts import VerdictRecord, inherit, write_record
 from tasks_app.engine.handler import Context, InvalidInput
 
 _CHOOSING_STARTS, _READING_STARTS, _WEIGHING_STARTS, _WRITING_STARTS, _CHECKING_STARTS = 0.05, 0.1, 0.78, 0.8, 0.95
@@ -87,7 +87,7 @@ def run(params: CalibrateTargetParams, context: Context) -> CalibrateTargetResul
     context.progress(_CHECKING_STARTS, "checking what was written")
     check_measurement_set(ms_path, tile.metadata, tile.centre)
     report = reasons_of(tile, averaged.tally, averaged.weights, dead, applied.solutions)
-    records = [record_of_calibration(match.record.verdict, match.record.reasons) for match in applied.matches]
+    records = [match.record.as_verdict() for match in applied.matches]
     own = report.assessment
     if applied.left_out:
         worse: Verdict = "fail" if own.verdict == "fail" else "warn"

@@ -18,7 +18,7 @@ from pipeline_app.casa.runtime import checked
 from pipeline_app.casa.smearing import channels_to_average
 from pipeline_app.casa.solutions import GAINS_NPZ, Solutions
 from pipeline_app.stages.calibration_apply import CalibrationApplyParams, CalibrationApplyResult
-from pipeline_app.verdicts import assess_warnings, inherit, record_of_calibration, record_of_conversion, write_record
+from pipeline_app.verdicts import assess_warnings, inherit, record_of_conversion, write_record
 from tasks_app.engine.handler import Context, InvalidInput
 
 _FLAGGING_STARTS, _APPLYING_STARTS, _AVERAGING_STARTS = 0.2, 0.5, 0.7
@@ -60,7 +60,7 @@ def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyRes
     verdict = inherit(
         "calibration-apply",
         assess_warnings(_warnings(solutions)),
-        [record_of_calibration(match.record.verdict, match.record.reasons), *record_of_conversion(original.path)],
+        [match.record.as_verdict(), *record_of_conversion(original.path)],
     )
     write_record(output, verdict)
     noise = weights.write_weights(averaged)

@@ -174,6 +174,7 @@ def _record(info: MeasurementSetInfo, track: BeamTrack, outcome: _Outcome) -> Ca
         field_sources=[_fitted(one) for one in fitted],
         flux_ratio_median=scale.ratio_median if scale else None,
         flux_ratio_error=scale.ratio_error if scale else None,
+        flux_scale_error=flux_scale.scale_error(scale, figures.amplitude_ratio) if scale else 0.0,
         n_flux_references=scale.n_references if scale else 0,
         refant=outcome.refant,
         n_antennas=figures.n_antennas,

@@ -23,6 +23,20 @@ class FluxScale:
     """Of the median, from the scatter of the ratios; None with fewer than three."""
 
 
+def scale_error(scale: FluxScale, amplitude_ratio: float | None) -> float:
+    """Return the error in proportion of all fluxes that a calibration gives, as far as its own tile shows it.
+
+    Part is what the gains lose on integrations that they were not solved from (`amplitude_ratio`), as they will on
+    another tile; part is by how much the field's catalogued sources are off their catalogue, beyond their scatter. The
+    noise of the gains is in both.
+    """
+    lost = 0.0 if amplitude_ratio is None else 1.0 - amplitude_ratio
+    off = 0.0
+    if scale.ratio_median is not None and scale.ratio_error is not None:
+        off = max(0.0, abs(scale.ratio_median - 1.0) - scale.ratio_error)
+    return float(np.hypot(lost, off))
+
+
 def compare(fitted: Sequence[FittedSource], catalogued: Sequence[str]) -> FluxScale:
     """Compare the fitted fluxes of the catalogued sources with the catalogue's.
 

@@ -86,6 +86,23 @@ def group_blends(x: NDArray[np.float64], y: NDArray[np.float64], shape: BeamShap
     return [np.flatnonzero(labels == label) for label in range(count)]
 
 
+def fit_all(
+    image: NDArray[np.float64],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    groups: Sequence[NDArray[np.intp]],
+    shape: BeamShape,
+) -> list[Fit]:
+    """Fit the peaks of sources at fixed positions, those of a group together, in the order of the positions."""
+    factor = noise_factor(image, shape)
+    found = {
+        int(index): fit
+        for group in groups
+        for index, fit in zip(group, fit_group(image, x[group], y[group], shape, factor), strict=True)
+    }
+    return [found[index] for index in range(len(x))]
+
+
 def fit_group(
     image: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64], shape: BeamShape, factor: float
 ) -> list[Fit]:

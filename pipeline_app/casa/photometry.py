@@ -13,7 +13,7 @@ from scipy.ndimage import map_coordinates
 from pipeline_app.casa import dirty_fit, forced_fit
 from pipeline_app.casa.dirty_fit import DirtySky
 from pipeline_app.casa.fits_images import SkyImage, read_image, read_plane
-from pipeline_app.casa.forced_fit import BeamShape, Fit, centroid_offset_pix, group_blends, noise_factor
+from pipeline_app.casa.forced_fit import BeamShape, Fit, centroid_offset_pix, group_blends
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.catalogs import read_catalog
 from pipeline_app.quality import PhotometryFigures, judge_photometry
@@ -64,9 +64,11 @@ def run(params: PhotometryParams, context: Context) -> PhotometryResult:
     sky = load_sky(params)
     placed = [found for found in (place(p, sky, params.min_primary_beam) for p in positions) if found is not None]
     context.progress(0.3, f"measuring {len(placed)} of {len(positions)} positions")
-    measurements = measure(placed, sky, params.fractional_error)
+    inputs = _inputs(params, sky)
+    in_proportion = float(np.hypot(params.fractional_error, max(record.flux_scale_error for record in inputs)))
+    measurements = measure(placed, sky, in_proportion)
     figures = _figures(measurements, placed, sky, n_outside=len(positions) - len(placed))
-    verdict = inherit("photometry", judge_photometry(figures), _inputs(params, sky))
+    verdict = inherit("photometry", judge_photometry(figures), inputs)
     measurements = [m.model_copy(update={"verdict": verdict.verdict}) for m in measurements]
     table = context.output(f"{Path(params.image_path).name.split('.')[0]}.photometry.csv")
     write_csv(table, measurements)
@@ -77,17 +79,18 @@ def run(params: PhotometryParams, context: Context) -> PhotometryResult:
         flux_ratio_median=figures.flux_ratio_median,
         offset_median_arcsec=_median_offset_arcsec(measurements),
         freq_hz=params.reference_freq_hz,
+        fractional_error=in_proportion,
         verdict=verdict.verdict,
         reasons=verdict.all_reasons,
     )
-    inputs = [path for name in _INPUTS if (path := getattr(params, name))]
+    paths = [path for name in _INPUTS if (path := getattr(params, name))]
     context.product(
         "photometry",
         table,
         metrics=result.model_dump(exclude={"measurements", "photometry_path", "verdict", "reasons"})
         | {"n_measured": len(measurements)},
         verdict=result.verdict,
-        inputs=inputs,
+        inputs=paths,
     )
     context.progress(1.0, f"{len(measurements)} fluxes, {result.n_outside} positions outside the beam")
     return result
@@ -153,13 +156,14 @@ def place(position: Position, sky: _Sky, min_primary_beam: float) -> _Placed | N
 def measure(placed: list[_Placed], sky: _Sky, fractional_error: float) -> list[Measurement]:
     """Fit every group of blended sources; the measurements keep the order of the positions."""
     x, y = np.array([p.x for p in placed]), np.array([p.y for p in placed])
-    factor = noise_factor(sky.flat.data, sky.shape) if sky.dirty is None else 1.0
+    groups = group_blends(x, y, sky.shape)
+    if sky.dirty is not None:
+        fitted = dirty_fit.fit_all(sky.dirty, x, y, groups, sky.shape)
+    else:
+        fitted = forced_fit.fit_all(sky.flat.data, x, y, groups, sky.shape)
     found: dict[int, Measurement] = {}
-    for group in group_blends(x, y, sky.shape):
-        if sky.dirty is not None:
-            fits = dirty_fit.fit_group(sky.dirty, x[group], y[group], sky.shape)
-        else:
-            fits = forced_fit.fit_group(sky.flat.data, x[group], y[group], sky.shape, factor)
+    for group in groups:
+        fits = [fitted[index] for index in group]
         for which, index in enumerate(group):
             offset_arcsec = None
             if fits[which].peak_jy > MIN_SNR_OFFSET * fits[which].error_jy:

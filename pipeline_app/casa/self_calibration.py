@@ -17,7 +17,7 @@ from pipeline_app.casa.phase_solver import Phases, Products, choose_intervals, s
 from pipeline_app.casa.point_model import PointModel, bright_sources
 from pipeline_app.casa.pointing import beam_track
 from pipeline_app.casa.reporting import steadily
-from pipeline_app.coherence import CoherenceFigures, judge_coherence
+from pipeline_app.coherence import CoherenceFigures, flux_scale_error, judge_coherence
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult
 from pipeline_app.stages.photometry import IMAGE_FIELDS
 from pipeline_app.stages.self_calibration import RECORD_NAME, SelfCalibrationParams, SelfCalibrationResult
@@ -55,7 +55,7 @@ def run(params: SelfCalibrationParams, context: Context) -> SelfCalibrationResul
         later = _Later(context, CORRECTED, made=corrected)
         images = imaging.make(ImagingParams(ms_path=str(corrected), **params.imaging), later)
         left = coherence_left(corrected, params, images, context, n_intervals)
-    record = inherit("self-calibration", judge_coherence(_figures(phases, applied, left)), [calibrated])
+    record = _judge(_figures(phases, applied, left), calibrated)
     if phases is not None and applied:
         ms_path = _publish_corrected(params, context, corrected, phases, record)
         second = imaging.publish(images, later)
@@ -198,6 +198,13 @@ def _figures(phases: Phases | None, applied: bool, left: float | None = None) ->
         coherence_error=phases.coherence_error,
         coherence_after=min(phases.coherence_after, left or 1.0) if applied else None,
         phase_rms_deg=phases.rms_deg,
+    )
+
+
+def _judge(figures: CoherenceFigures, calibrated: VerdictRecord) -> VerdictRecord:
+    """Return the record of the stage: what its inputs' fluxes may be wrong by, and what incoherent phases take."""
+    return inherit(
+        "self-calibration", judge_coherence(figures), [calibrated], flux_scale_error=flux_scale_error(figures)
     )
 
 

@@ -15,7 +15,7 @@ from pipeline_app.casa import measurement_set
 from pipeline_app.simulation.defects import Burst, LostSamples
 from pipeline_app.simulation.truth import TileTruth
 from pipeline_app.telescope import subband_freqs_hz
-from tasks_app.handler import Context
+from tasks_app.engine.handler import Context
 
 
 class FlagJudgementParams(BaseModel):

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline_app.quality import Verdict
+from pipeline_app.verdicts import VerdictRecord
 
 RECORD_NAME = "calibration.json"
 """File of the published directory that holds a `CalibrationRecord`."""
@@ -110,6 +111,8 @@ class CalibrationRecord(BaseModel):
     """Fitted over catalogue flux of the field's catalogued sources; below 1 when the calibrator is brighter than its
     table says."""
     flux_ratio_error: float | None = None
+    flux_scale_error: float = 0.0
+    """Error of all fluxes calibrated with it, in proportion; 0 in records made before it was measured."""
     n_flux_references: int = 0
     """Catalogued sources that the ratio is of, chosen by the signal to noise that the catalogue promises."""
     refant: str | None
@@ -141,6 +144,15 @@ class CalibrationRecord(BaseModel):
     channel_width_hz: float
     source_ms_path: str
     versions: dict[str, str]
+
+    def as_verdict(self) -> VerdictRecord:
+        """Return what the products of this calibration inherit."""
+        return VerdictRecord(
+            stage="calibration",
+            verdict=self.verdict,
+            reasons=tuple(self.reasons),
+            flux_scale_error=self.flux_scale_error,
+        )
 
 
 class CalibrationSolveResult(CalibrationRecord):

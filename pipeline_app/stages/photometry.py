@@ -45,7 +45,13 @@ class PhotometryParams(BaseModel):
     spectral_index: Annotated[float, Field(description="Used when reference_freq_hz is not the image's own")] = -0.7
     min_primary_beam: Annotated[float, Field(gt=0, lt=1, description="Positions with less response are outside")] = 0.1
     fractional_error: Annotated[
-        float, Field(ge=0, lt=1, description="Error in proportion to the flux: gains, beam model, deconvolution")
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="Error in proportion to the flux of beam model, spectrum and deconvolution; that of the "
+            "calibration, as its stages measured it, is added",
+        ),
     ] = 0.003
 
     @model_validator(mode="after")
@@ -98,5 +104,8 @@ class PhotometryResult(BaseModel):
     """Measured over catalogue flux, median over sources above SNR 10 with a catalogue flux; for comparison only."""
     offset_median_arcsec: float | None
     freq_hz: float
+    fractional_error: float
+    """The part of the errors in proportion to the fluxes: that of the params and the flux scale's, which the stages
+    before have measured."""
     verdict: Verdict
     reasons: list[str]

@@ -24,8 +24,11 @@ from pipeline_app.simulation.fields import scatter
 from pipeline_app.simulation.geometry import pointing_icrs_deg, transit_before
 from pipeline_app.simulation.judgement import judge_gains
 from pipeline_app.simulation.spec import FieldSpec, SmearingSpec
+from pipeline_app.stages.calibrate_target import CalibrateTargetParams
 from pipeline_app.stages.calibration_solve import CalibrationSolveParams, CalibrationSolveResult, FieldSource
 from pipeline_app.stages.convert import ConvertParams
+from pipeline_app.stages.imaging import ImagingParams
+from pipeline_app.stages.photometry import IMAGE_FIELDS, PhotometryParams, Position
 from pipeline_app.telescope import TILE_DURATION_SEC, angular_separation_deg
 from tasks_app.testing import LocalContext
 
@@ -38,6 +41,7 @@ WEAK = "0014+612"
 @dataclass(frozen=True)
 class Tile:
     truth: TileTruth
+    raw: list[str]
     ms: Path
 
 
@@ -74,8 +78,7 @@ def convert(spec: TileSpec, directory: Path) -> Tile:
     truth = simulate_tile(directory / "raw", spec)
     paths = [str(directory / "raw" / name) for name in truth.files]
     result = run(ConvertParams(paths=paths, name="tile"), LocalContext(directory / "convert"))
-    shutil.rmtree(directory / "raw")
-    return Tile(truth=truth, ms=Path(result.ms_path))
+    return Tile(truth=truth, raw=paths, ms=Path(result.ms_path))
 
 
 def solve(tile: Tile, directory: Path, **params: object) -> CalibrationSolveResult:
@@ -87,9 +90,9 @@ def solve(tile: Tile, directory: Path, **params: object) -> CalibrationSolveResu
     )
 
 
-@pytest.fixture(scope="module")
-def weak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tile]:
-    """A weak calibrator's tile with two carriers and a burst."""
+@pytest.fixture(scope="module", params=[0.5, 1.05])
+def weak(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tile]:
+    """A weak calibrator's tile with two carriers and a burst; the calibrator arrives with 3.5 or 2.5 Jy."""
     directory = tmp_path_factory.mktemp("weak")
     defects = Defects(
         carriers=(
@@ -99,7 +102,7 @@ def weak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tile]:
         bursts=(Burst(time_index=7, subband=5, noise_multiple=2.0),),
     )
     spec = calibrator_tile(
-        WEAK, offset_deg=0.5, n_antennas=40, subbands=(5, 6), defects=defects, smearing=SmearingSpec()
+        WEAK, offset_deg=request.param, n_antennas=40, subbands=(5, 6), defects=defects, smearing=SmearingSpec()
     )
     yield convert(spec, directory)
     shutil.rmtree(directory)
@@ -142,6 +145,29 @@ def test_sources_of_the_field_that_no_catalogue_has_keep_their_flux(weak: Tile, 
         assert found.flux_jy == pytest.approx(source.flux_jy, abs=allowed), (source, found)
 
 
+def test_fluxes_measured_in_a_weak_calibrators_own_tile_are_right(
+    weak: Tile, solved: CalibrationSolveResult, tmp_path: Path
+) -> None:
+    """Through all the stages that follow the solve: what the gains took of the field would be missing here."""
+    from pipeline_app.casa import calibrate_target, imaging, photometry
+
+    calibrated = calibrate_target.run(
+        CalibrateTargetParams(paths=weak.raw, calibration_path=solved.calibration_path, name="tile"),
+        LocalContext(tmp_path / "calibrate"),
+    )
+    imaged = imaging.run(ImagingParams(ms_path=calibrated.ms_path), LocalContext(tmp_path / "image"))
+    positions = [Position(name=s.name, ra_deg=s.ra_deg, dec_deg=s.dec_deg) for s in weak.truth.sources]
+    images = {name: getattr(imaged, name) for name in IMAGE_FIELDS}
+    result = photometry.run(PhotometryParams(positions=positions, **images), LocalContext(tmp_path / "measure"))
+    assert len(result.measurements) == len(weak.truth.sources)
+    for measured, source in zip(result.measurements, weak.truth.sources, strict=True):
+        allowed = max(0.02 * source.flux_jy, 3 * measured.flux_err_jy)
+        assert measured.flux_jy == pytest.approx(source.flux_jy, abs=allowed), (source, measured)
+    field = sum(m.flux_jy for m in result.measurements[1:]) / sum(s.flux_jy for s in weak.truth.sources[1:])
+    assert field == pytest.approx(1.0, abs=0.02)
+    assert result.measurements[0].flux_jy == pytest.approx(weak.truth.sources[0].flux_jy, rel=0.01)
+
+
 def test_the_verdict_is_of_integrations_that_were_not_solved_on(solved: CalibrationSolveResult) -> None:
     assert solved.amplitude_ratio == pytest.approx(1.0, abs=0.01)
     assert 0 < (solved.phase_rms_deg or 0) < 5
@@ -167,6 +193,8 @@ def test_a_calibrator_brighter_than_its_table_value_is_told_by_its_field(
     result = solve(tile, tmp_path / "solve", field_sources=catalogue(tile))
     assert result.n_flux_references == 8
     assert result.flux_ratio_median == pytest.approx(1 / factor, rel=0.02)
+    assert result.flux_scale_error == pytest.approx(1 - 1 / factor, abs=0.02)
+    assert result.as_verdict().flux_scale_error == result.flux_scale_error
     assert result.verdict == verdict, result.reasons
     if verdict != "pass":
         assert f"{result.flux_ratio_median:.2f} times their catalogue flux" in result.reasons[0]

@@ -72,11 +72,15 @@ def measure_sky(directory: Path, stars: list[Star], seed: int) -> Measured:
 
 @pytest.fixture(scope="module")
 def skies(tmp_path_factory: pytest.TempPathFactory) -> list[Measured]:
-    """Five skies of forty sources from 5 to 50 sigma."""
+    """Five skies of 160 sources from 5 to 50 sigma: 240 to 320 a bin.
+
+    The mean of so many pulls is known to 0.06 and their scatter to 0.04, so that bounds of 0.2 and 0.1 are of the
+    fluxes and not of the draw; with the 60 a bin of 200 sources they are one and a half standard errors.
+    """
     empty = geometry(48, n_channels=16, n_times=8)
     measured = []
     for seed in range(5):
-        faint = scatter(empty, 40, RADIUS_DEG, (5 * thermal_jy(), 50 * thermal_jy()), seed)
+        faint = scatter(empty, 160, RADIUS_DEG, (5 * thermal_jy(), 50 * thermal_jy()), seed)
         measured.append(measure_sky(tmp_path_factory.mktemp(f"sky{seed}"), faint, 50 + seed))
     return measured
 
@@ -94,33 +98,37 @@ def pulls(measured: list[Measured], low: float, high: float, which: str = "found
 
 
 def test_faint_fluxes_are_unbiased_and_their_errors_are_right(skies: list[Measured]) -> None:
-    assert sum(len(sky.found) for sky in skies) == 200
     for low, high in BINS:
         found = pulls(skies, low, high)
-        assert len(found) > 40
-        # one standard error is what sixty sources leave open; over 640 sources the means are -0.10, 0.00 and -0.20
-        assert abs(found.mean()) < 0.2 + 1.0 / np.sqrt(len(found)), (low, high, found.mean())
-        assert abs(found.std() - 1.0) < 0.1 + 1.0 / np.sqrt(2 * len(found)), (low, high, found.std())
+        assert len(found) > 200
+        assert abs(found.mean()) < 0.2, (low, high, found.mean())
+        assert 0.9 < found.std() < 1.1, (low, high, found.std())
     # the restored image shows the bias at this size: the test can tell
     assert pulls(skies, *BINS[0], which="restored").mean() < -1.0
 
 
 def test_bright_fluxes_scatter_by_what_their_errors_say(tmp_path: Path) -> None:
-    """Sources from 150 to 600 sigma among faint ones, with the stage's own error in proportion to the flux."""
+    """Two skies of 24 sources from 150 to 600 sigma, with the stage's own error in proportion to the flux."""
     empty = geometry(48, n_channels=16, n_times=8)
-    bright = scatter(empty, 24, RADIUS_DEG, (150 * thermal_jy(), 600 * thermal_jy()), seed=77)
-    sky = measure_sky(tmp_path, bright, seed=78)
     fraction = PhotometryParams.model_fields["fractional_error"].default
-    errors = [np.hypot(m.flux_err_jy, fraction * m.flux_jy) for m in sky.found]
-    found = np.array([(m.flux_jy - s.flux_jy) / e for s, m, e in zip(sky.stars, sky.found, errors, strict=True)])
-    ratios = np.array([m.flux_jy / s.flux_jy for s, m in zip(sky.stars, sky.found, strict=True)])
-    assert abs(np.median(ratios) - 1) < 0.01
-    assert 0.6 < found.std() < 1.5, found
-    assert max(m.offset_arcsec or 99.0 for m in sky.found) < 0.1 * 45.0
+    found, ratios = [], []
+    for seed in range(77, 79):
+        bright = scatter(empty, 24, RADIUS_DEG, (150 * thermal_jy(), 600 * thermal_jy()), seed)
+        sky = measure_sky(tmp_path / str(seed), bright, seed=seed + 100)
+        for star, one in zip(sky.stars, sky.found, strict=True):
+            ratios.append(one.flux_jy / star.flux_jy)
+            found.append((one.flux_jy - star.flux_jy) / np.hypot(one.flux_err_jy, fraction * one.flux_jy))
+        assert max(m.offset_arcsec or 99.0 for m in sky.found) < 0.1 * 45.0
+    assert abs(np.median(ratios) - 1) < 0.004
+    assert abs(np.mean(found)) < 0.5
+    assert 0.8 < np.std(found) < 1.2, found
 
 
-def test_the_residual_is_thermal_noise(skies: list[Measured]) -> None:
-    assert max(sky.residual_over_thermal for sky in skies) < 1.1
+def test_the_residual_is_thermal_noise(tmp_path: Path) -> None:
+    """Of forty sources: with four times as many, those that CLEAN does not reach add a fifth."""
+    empty = geometry(48, n_channels=16, n_times=8)
+    faint = scatter(empty, 40, RADIUS_DEG, (5 * thermal_jy(), 50 * thermal_jy()), seed=0)
+    assert measure_sky(tmp_path, faint, seed=50).residual_over_thermal < 1.1
 
 
 def test_an_empty_sky_has_nothing_above_seven_sigma(tmp_path: Path) -> None:
@@ -130,23 +138,29 @@ def test_an_empty_sky_has_nothing_above_seven_sigma(tmp_path: Path) -> None:
 
 
 def test_pairs_one_to_two_beams_apart_are_told_apart(tmp_path: Path) -> None:
-    """Twelve pairs of 40 and 20 sigma; the beam is about 60 by 40 arcsec."""
+    """Three skies of forty pairs of 40 and 20 sigma; the beam is about 60 by 40 arcsec.
+
+    A hundred and twenty of each: what the bright member takes from the faint one would show from 0.3 of its error.
+    """
     empty = geometry(48, n_channels=16, n_times=8)
-    firsts = scatter(empty, 12, 0.8, (40 * thermal_jy(), 41 * thermal_jy()), seed=21)
-    stars: list[Star] = []
-    for number, first in enumerate(firsts):
-        apart_deg, angle = (60.0 + 5.0 * number) / 3600.0, 0.7 * number
-        stars += [
-            first,
-            Star(
-                ra_deg=first.ra_deg + apart_deg * np.sin(angle) / np.cos(np.radians(first.dec_deg)),
-                dec_deg=first.dec_deg + apart_deg * np.cos(angle),
-                flux_jy=0.5 * first.flux_jy,
-            ),
-        ]
-    sky = measure_sky(tmp_path, stars, seed=31)
-    found = pulls([sky], 5.0, 1000.0)
-    assert len(found) == 24
-    assert abs(found.mean()) < 0.6
-    assert 0.6 < found.std() < 1.4
-    assert all(abs(m.flux_jy / s.flux_jy - 1) < 0.25 for s, m in zip(stars, sky.found, strict=True))
+    skies = []
+    for seed in range(21, 24):
+        firsts = scatter(empty, 40, RADIUS_DEG, (40 * thermal_jy(), 41 * thermal_jy()), seed)
+        stars: list[Star] = []
+        for number, first in enumerate(firsts):
+            apart_deg, angle = (60.0 + 1.5 * number) / 3600.0, 0.7 * number
+            stars += [
+                first,
+                Star(
+                    ra_deg=first.ra_deg + apart_deg * np.sin(angle) / np.cos(np.radians(first.dec_deg)),
+                    dec_deg=first.dec_deg + apart_deg * np.cos(angle),
+                    flux_jy=0.5 * first.flux_jy,
+                ),
+            ]
+        skies.append(measure_sky(tmp_path / str(seed), stars, seed=seed + 10))
+    for which in (0, 1):
+        members = [(s, m) for sky in skies for s, m in zip(sky.stars[which::2], sky.found[which::2], strict=True)]
+        found = np.array([(m.flux_jy - s.flux_jy) / m.flux_err_jy for s, m in members])
+        assert len(found) == 120
+        assert abs(found.mean()) < 0.3, (which, found.mean())
+        assert 0.9 < found.std() < 1.1, (which, found.std())
