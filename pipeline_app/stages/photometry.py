@@ -52,7 +52,7 @@ class PhotometryParams(BaseModel):
             description="Error in proportion to the flux of beam model, spectrum and deconvolution; that of the "
             "calibration, as its stages measured it, is added",
         ),
-    ] = 0.003
+    ] = 0.002
 
     @model_validator(mode="after")
     def _needs_positions(self) -> PhotometryParams:

@@ -1,4 +1,4 @@
-"""Fluxes of faint sources as a whole: their pulls, in five skies.
+"""Fluxes of faint sources as a whole: their pulls, in many skies.
 
 Size: 48 antennas, 16 channels and 8 times over a whole tile and band, noise scaled so that it images like a real tile.
 At this size the restored image, fitted with a Gaussian beam, gives pulls of -1.9 below SNR 10 (what CLEAN did not reach
@@ -44,7 +44,7 @@ class Measured:
     peak_over_rms: float
 
 
-def measure_sky(directory: Path, stars: list[Star], seed: int) -> Measured:
+def measure_sky(directory: Path, stars: list[Star], seed: int, *, from_restored: bool = False) -> Measured:
     from pipeline_app.casa import photometry
 
     data = observe(geometry(48, n_channels=16, n_times=8), stars, sigma_jy=SIGMA_JY, seed=seed)
@@ -54,17 +54,16 @@ def measure_sky(directory: Path, stars: list[Star], seed: int) -> Measured:
         Position(name=str(n), ra_deg=s.ra_deg % 360, dec_deg=s.dec_deg, flux_jy=s.flux_jy) for n, s in enumerate(stars)
     ] or [Position(name="none", ra_deg=data.info.phase_ra_deg, dec_deg=data.info.phase_dec_deg)]
     parts = {name: path for name, path in paths.items() if name in ("image_path", "flat_image_path", "pb_path")}
-    found, restored = (
-        photometry.run(
-            PhotometryParams(positions=positions, fractional_error=0.0, **given), LocalContext(directory / name)
-        ).measurements
-        for name, given in (("dirty", paths), ("restored", parts))
-    )
+
+    def measure(name: str, given: dict[str, str]) -> list[Measurement]:
+        params = PhotometryParams(positions=positions, fractional_error=0.0, **given)
+        return photometry.run(params, LocalContext(directory / name)).measurements
+
     noise = float(mad_std(cleaned.residual))
     return Measured(
         stars=stars,
-        found=found,
-        restored=restored,
+        found=measure("dirty", paths),
+        restored=measure("restored", parts) if from_restored else [],
         residual_over_thermal=noise / job.weights.thermal_rms_jy,
         peak_over_rms=float(np.abs(cleaned.flat.data).max()) / noise,
     )
@@ -72,16 +71,17 @@ def measure_sky(directory: Path, stars: list[Star], seed: int) -> Measured:
 
 @pytest.fixture(scope="module")
 def skies(tmp_path_factory: pytest.TempPathFactory) -> list[Measured]:
-    """Five skies of 160 sources from 5 to 50 sigma: 240 to 320 a bin.
+    """Sixteen skies of forty sources from 5 to 50 sigma: 170 to 270 a bin.
 
-    The mean of so many pulls is known to 0.06 and their scatter to 0.04, so that bounds of 0.2 and 0.1 are of the
-    fluxes and not of the draw; with the 60 a bin of 200 sources they are one and a half standard errors.
+    The mean of so many pulls is known to 0.08 and their scatter to 0.05, so that bounds of 0.2 and 0.1 are of the
+    fluxes; with the 60 a bin of five skies they would be one and a half standard errors of the draw.
     """
     empty = geometry(48, n_channels=16, n_times=8)
     measured = []
-    for seed in range(5):
-        faint = scatter(empty, 160, RADIUS_DEG, (5 * thermal_jy(), 50 * thermal_jy()), seed)
-        measured.append(measure_sky(tmp_path_factory.mktemp(f"sky{seed}"), faint, 50 + seed))
+    for seed in range(16):
+        faint = scatter(empty, 40, RADIUS_DEG, (5 * thermal_jy(), 50 * thermal_jy()), seed)
+        directory = tmp_path_factory.mktemp(f"sky{seed}")
+        measured.append(measure_sky(directory, faint, 50 + seed, from_restored=seed < 4))
     return measured
 
 
@@ -100,26 +100,47 @@ def pulls(measured: list[Measured], low: float, high: float, which: str = "found
 def test_faint_fluxes_are_unbiased_and_their_errors_are_right(skies: list[Measured]) -> None:
     for low, high in BINS:
         found = pulls(skies, low, high)
-        assert len(found) > 200
+        assert len(found) > 150
         assert abs(found.mean()) < 0.2, (low, high, found.mean())
         assert 0.9 < found.std() < 1.1, (low, high, found.std())
     # the restored image shows the bias at this size: the test can tell
-    assert pulls(skies, *BINS[0], which="restored").mean() < -1.0
+    assert pulls(skies[:4], *BINS[0], which="restored").mean() < -1.0
+
+
+def test_sources_that_clean_left_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Two skies of 160 sources, of whose flux CLEAN leaves a fifth: under its sidelobes the noise is 1.27 times."""
+    empty = geometry(48, n_channels=16, n_times=8)
+    crowded = [
+        measure_sky(
+            tmp_path / str(seed),
+            scatter(empty, 160, RADIUS_DEG, (5 * thermal_jy(), 50 * thermal_jy()), seed),
+            seed + 50,
+        )
+        for seed in range(2)
+    ]
+    for sky in crowded:
+        assert np.median([m.local_rms_jy for m in sky.found]) < 1.1 * thermal_jy()
+    found = pulls(crowded, 0.0, np.inf)
+    assert abs(found.mean()) < 0.2
+    assert 0.9 < found.std() < 1.1
 
 
 def test_bright_fluxes_scatter_by_what_their_errors_say(tmp_path: Path) -> None:
-    """Two skies of 24 sources from 150 to 600 sigma, with the stage's own error in proportion to the flux."""
+    """Five skies of 24 sources from 150 to 600 sigma, with the stage's own error in proportion to the flux.
+
+    A median of 120 is known to 0.03 %, and their scatter to 0.06.
+    """
     empty = geometry(48, n_channels=16, n_times=8)
     fraction = PhotometryParams.model_fields["fractional_error"].default
     found, ratios = [], []
-    for seed in range(77, 79):
+    for seed in range(77, 82):
         bright = scatter(empty, 24, RADIUS_DEG, (150 * thermal_jy(), 600 * thermal_jy()), seed)
-        sky = measure_sky(tmp_path / str(seed), bright, seed=seed + 100)
+        sky = measure_sky(tmp_path / str(seed), bright, seed + 50)
         for star, one in zip(sky.stars, sky.found, strict=True):
             ratios.append(one.flux_jy / star.flux_jy)
             found.append((one.flux_jy - star.flux_jy) / np.hypot(one.flux_err_jy, fraction * one.flux_jy))
         assert max(m.offset_arcsec or 99.0 for m in sky.found) < 0.1 * 45.0
-    assert abs(np.median(ratios) - 1) < 0.004
+    assert abs(np.median(ratios) - 1) < 0.003
     assert abs(np.mean(found)) < 0.5
     assert 0.8 < np.std(found) < 1.2, found
 
@@ -138,13 +159,13 @@ def test_an_empty_sky_has_nothing_above_seven_sigma(tmp_path: Path) -> None:
 
 
 def test_pairs_one_to_two_beams_apart_are_told_apart(tmp_path: Path) -> None:
-    """Three skies of forty pairs of 40 and 20 sigma; the beam is about 60 by 40 arcsec.
+    """Six skies of forty pairs of 40 and 20 sigma; the beam is about 60 by 40 arcsec.
 
-    A hundred and twenty of each: what the bright member takes from the faint one would show from 0.3 of its error.
+    The mean of 240 of each is known to 0.07: of what the bright member takes from the faint one 0.2 would be seen.
     """
     empty = geometry(48, n_channels=16, n_times=8)
     skies = []
-    for seed in range(21, 24):
+    for seed in range(21, 27):
         firsts = scatter(empty, 40, RADIUS_DEG, (40 * thermal_jy(), 41 * thermal_jy()), seed)
         stars: list[Star] = []
         for number, first in enumerate(firsts):
@@ -157,10 +178,10 @@ def test_pairs_one_to_two_beams_apart_are_told_apart(tmp_path: Path) -> None:
                     flux_jy=0.5 * first.flux_jy,
                 ),
             ]
-        skies.append(measure_sky(tmp_path / str(seed), stars, seed=seed + 10))
+        skies.append(measure_sky(tmp_path / str(seed), stars, seed + 50))
     for which in (0, 1):
         members = [(s, m) for sky in skies for s, m in zip(sky.stars[which::2], sky.found[which::2], strict=True)]
         found = np.array([(m.flux_jy - s.flux_jy) / m.flux_err_jy for s, m in members])
-        assert len(found) == 120
-        assert abs(found.mean()) < 0.3, (which, found.mean())
+        assert len(found) == 240
+        assert abs(found.mean()) < 0.2, (which, found.mean())
         assert 0.9 < found.std() < 1.1, (which, found.std())
