@@ -32,7 +32,7 @@ from pipeline_app.stages.photometry import IMAGE_FIELDS, PhotometryParams, Posit
 from pipeline_app.telescope import TILE_DURATION_SEC, angular_separation_deg
 from tasks_app.testing import LocalContext
 
-pytestmark = pytest.mark.casa
+pytestmark = [pytest.mark.casa, pytest.mark.timeout(1800)]
 
 WEAK = "0014+612"
 """3.85 Jy; half a degree off the pointing it arrives with 3.3 Jy."""

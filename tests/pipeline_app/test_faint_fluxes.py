@@ -20,7 +20,7 @@ from pipeline_app.stages.photometry import Measurement, PhotometryParams, Positi
 from tasks_app.testing import LocalContext
 from tests.pipeline_app.skies import Star, geometry, image, observe, scatter, write_images
 
-pytestmark = pytest.mark.casa
+pytestmark = [pytest.mark.casa, pytest.mark.timeout(1800)]
 
 FIELD_DEG, RADIUS_DEG = 2.4, 0.95
 SIGMA_JY = 5.5
@@ -161,7 +161,8 @@ def test_an_empty_sky_has_nothing_above_seven_sigma(tmp_path: Path) -> None:
 def test_pairs_one_to_two_beams_apart_are_told_apart(tmp_path: Path) -> None:
     """Six skies of forty pairs of 40 and 20 sigma; the beam is about 60 by 40 arcsec.
 
-    The mean of 240 of each is known to 0.07: of what the bright member takes from the faint one 0.2 would be seen.
+    The mean of 240 of each is known to 0.07, that of all to 0.05: what one member takes from the other would show from
+    0.3 of its error, and what the sidelobes of all take from 0.2.
     """
     empty = geometry(48, n_channels=16, n_times=8)
     skies = []
@@ -179,9 +180,12 @@ def test_pairs_one_to_two_beams_apart_are_told_apart(tmp_path: Path) -> None:
                 ),
             ]
         skies.append(measure_sky(tmp_path / str(seed), stars, seed + 50))
+    both = []
     for which in (0, 1):
         members = [(s, m) for sky in skies for s, m in zip(sky.stars[which::2], sky.found[which::2], strict=True)]
         found = np.array([(m.flux_jy - s.flux_jy) / m.flux_err_jy for s, m in members])
         assert len(found) == 240
-        assert abs(found.mean()) < 0.2, (which, found.mean())
+        assert abs(found.mean()) < 0.3, (which, found.mean())
         assert 0.9 < found.std() < 1.1, (which, found.std())
+        both.append(found.mean())
+    assert abs(np.mean(both)) < 0.2, both
