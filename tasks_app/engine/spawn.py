@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -28,7 +27,6 @@ from tasks_app.postgresql import statements
 BATCH_MOST = 500
 INSERT = Path(__file__).parent / "sql" / "insert.sql"
 _NUMBER_CHARS = 10
-_JSON_COLUMNS = frozenset({"params", "bindings", "progress_metrics", "unavailable_on"})
 
 
 def spawn(task: TaskOptions | NewTask, *, actor: str) -> Task:
@@ -45,7 +43,13 @@ def spawn_many(tasks: Sequence[TaskOptions | NewTask], *, actor: str) -> list[Ta
     """
     wanted = [task if isinstance(task, NewTask) else NewTask(options=task) for task in tasks]
     rows = _rows_of(wanted)
-    with transaction.atomic() if any(map(_needs_transaction, wanted)) else nullcontext():
+    if not any(map(_needs_more, wanted)):
+        for place, row in enumerate(rows):
+            row |= {"place": place, "waits": False}
+        stored = _insert(rows, actor)
+        _settle(list(stored.values()))
+        return [stored[new.task_id] for new in wanted]
+    with transaction.atomic():
         known = idempotency.reserve(wanted, caller=actor)
         fresh = [place for place, new in enumerate(wanted) if new.task_id not in known]
         edges = dependencies.connect([wanted[place] for place in fresh])
@@ -63,7 +67,7 @@ def spawn_many(tasks: Sequence[TaskOptions | NewTask], *, actor: str) -> list[Ta
     return [earlier[known[new.task_id]] if new.task_id in known else stored[new.task_id] for new in wanted]
 
 
-def _needs_transaction(new: NewTask) -> bool:
+def _needs_more(new: NewTask) -> bool:
     """Whether it takes more than the one statement that inserts it."""
     options = new.options
     return bool(options.idempotency_key or options.concurrency_key or options.depends_on_runs or new.parents)
@@ -89,17 +93,24 @@ def _rows_of(tasks: Sequence[NewTask]) -> list[dict[str, Any]]:
 def _row_of(new: NewTask) -> dict[str, Any]:
     options = new.options
     spec = registry.get(options.task_name)
-    return {
-        **_of_spec(spec),
-        **{name: value for name, value in _told(options).items() if value is not None},
-        "task_id": str(new.task_id),
-        "params": registry.check_params(spec, options.params, new.bindings.keys()),
-        "bindings": {name: binding.stored() for name, binding in new.bindings.items()},
-        "queue_name": options.queue_name or settings.ABSURD_QUEUE_NAME,
-        "rank_offset_ms": backoff.rank_offset_ms(options.priority),
-        "run_id": None if new.run is None else new.run.pk,
-        "stage": new.stage,
-    }
+    row = {**_of_spec(spec), "queue_name": settings.ABSURD_QUEUE_NAME}
+    for name, value in options:
+        if value is not None and name not in _ELSEWHERE:
+            row[name] = value if isinstance(value, _PLAIN) else str(value)
+    if options.join is not None:
+        row |= {"join_quorum": options.join.quorum, "join_deadline_sec": options.join.deadline_sec}
+    row["task_id"] = str(new.task_id)
+    row["params"] = registry.check_params(spec, options.params, new.bindings.keys())
+    row["bindings"] = {name: binding.stored() for name, binding in new.bindings.items()}
+    row["rank_offset_ms"] = backoff.rank_offset_ms(options.priority)
+    row["run_id"] = None if new.run is None else new.run.pk
+    row["stage"] = new.stage
+    return row
+
+
+_ELSEWHERE = frozenset({"params", "depends_on", "depends_on_runs", "join", "idempotency_key"})
+"""Options that are no values of the task's own row."""
+_PLAIN = (int, float, str)
 
 
 @cache
@@ -115,18 +126,6 @@ def _of_spec(spec: registry.TaskSpec) -> Mapping[str, Any]:
         "total_timeout_sec": spec.total_timeout_sec,
         "max_retries": spec.max_retries,
     }
-
-
-def _told(options: TaskOptions) -> dict[str, Any]:
-    """Return the options that are values of the task's own row."""
-    told = {name: value for name, value in options if name not in _ELSEWHERE}
-    if options.join is not None:
-        told |= {"join_quorum": options.join.quorum, "join_deadline_sec": options.join.deadline_sec}
-    return {name: value if value is None or type(value) in _PLAIN else str(value) for name, value in told.items()}
-
-
-_ELSEWHERE = frozenset({"params", "depends_on", "depends_on_runs", "join", "idempotency_key"})
-_PLAIN = (int, float, str)
 
 
 def _insert(rows: Sequence[Mapping[str, Any]], actor: str) -> dict[UUID, Task]:
@@ -148,23 +147,28 @@ def _insert(rows: Sequence[Mapping[str, Any]], actor: str) -> dict[UUID, Task]:
         Queue.objects.bulk_create([Queue(name=name) for name in sorted(queues)], ignore_conflicts=True)
         names, found = statements.select(statements.load(INSERT), params)
     transaction.on_commit(notify.publisher.announce)
-    tasks = [_task_of(names, row) for row in found]
+    tasks = _tasks_of(names, found)
     notify.wake_workers({task.queue_id for task in tasks if task.hold == 0})
     return {task.task_id: task for task in tasks}
 
 
-def _task_of(names: Sequence[str], row: Sequence[Any]) -> Task:
-    """Return the task of a row that the insertion returned."""
-    values = {
-        name: cleaning.loads(value) if name in _JSON_COLUMNS else value for name, value in zip(names, row, strict=True)
-    }
-    task: Task = Task.from_db(connection.alias, _ATTRIBUTES, [values[column] for column in _COLUMNS])
-    task.is_new, task.queue_paused = True, values["queue_paused"]
-    return task
+def _tasks_of(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[Task]:
+    """Return the tasks of the rows that the insertion returned."""
+    places = [names.index(column) for column in _COLUMNS]
+    paused, tasks = names.index("queue_paused"), []
+    for row in rows:
+        values = [row[place] for place in places]
+        for place in _JSON_PLACES:
+            values[place] = {} if values[place] == "{}" else cleaning.loads(values[place])
+        task: Task = Task.from_db(connection.alias, _ATTRIBUTES, values)
+        task.is_new, task.queue_paused = True, row[paused]
+        tasks.append(task)
+    return tasks
 
 
 _FIELDS: Sequence[Any] = Task._meta.concrete_fields
 _ATTRIBUTES, _COLUMNS = [field.attname for field in _FIELDS], [field.column for field in _FIELDS]
+_JSON_PLACES = [_COLUMNS.index(name) for name in ("params", "bindings", "progress_metrics", "unavailable_on")]
 
 
 def _settle(tasks: Sequence[Task]) -> None:

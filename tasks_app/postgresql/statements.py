@@ -26,7 +26,7 @@ _TOKENS = re.compile(r"(?P<comment>--[^\n]*)|'(?:[^']|'')*'|::|:(?P<name>[a-z_]+
 
 
 @cache
-def load(path: Path, **literals: int) -> sql.Composed:
+def load(path: Path, **literals: int) -> str:
     """Return the statement of a file without its comments; variables that `literals` does not name are parameters."""
     text, position = path.read_text(), 0
     parts: list[sql.Composable] = []
@@ -38,15 +38,15 @@ def load(path: Path, **literals: int) -> sql.Composed:
         if name is not None:
             parts.append(sql.Literal(literals[name]) if name in literals else sql.Placeholder(name))
         position = found.end()
-    return sql.Composed([*parts, sql.SQL(text[position:])])
+    return sql.Composed([*parts, sql.SQL(text[position:])]).as_string()
 
 
-def run(statement: str | sql.Composed, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+def run(statement: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Execute the statement and return its rows; jsonb columns come as text, as Django has them."""
     return select(statement, params)[1]
 
 
-def select(statement: str | sql.Composed, params: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
+def select(statement: str, params: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Execute the statement and return the names of its columns and its rows."""
     wrapper = cast(DatabaseWrapper, connection)
     wrapper.ensure_connection()
