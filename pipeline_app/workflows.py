@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.db import transaction
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,6 +28,7 @@ from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import ParamsInvalid
 from tasks_app.models import Run
+from tasks_app.task_ids import new_task_id
 from tasks_app.workflows.registry import WorkflowSpec, register
 
 WORKFLOW = "standard-pipeline"
@@ -64,7 +65,7 @@ class Plan:
     @classmethod
     def calibrator(cls, tile: Tile) -> Plan:
         """A tile that is calibrated on the calibrator it holds."""
-        return cls(tile=tile, role="calibrator", solve_task_id=uuid4())
+        return cls(tile=tile, role="calibrator", solve_task_id=new_task_id())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +120,11 @@ def _create_run(plan: Plan, options: Options, actor: str) -> Run:
 
 def requests_of(plan: Plan, run: Run, options: Options) -> list[NewTask]:
     """Return the tasks of one tile, wired by bindings."""
-    calibrate, imaging = uuid4(), uuid4()
+    calibrate, imaging = new_task_id(), new_task_id()
     raw = {"paths": list(plan.tile.paths), "name": plan.tile.observation.name}
     chain: list[tuple[str, UUID, dict[str, Any], dict[str, Binding]]] = []
     if plan.role == "calibrator" and plan.solve_task_id:
-        convert = uuid4()
+        convert = new_task_id()
         field = field_sources_for(plan.tile.observation, options.catalog)
         modelled = {"field_sources": [source.model_dump() for source in field]}
         chain.append((CONVERT, convert, raw, {}))
@@ -144,7 +145,7 @@ def requests_of(plan: Plan, run: Run, options: Options) -> list[NewTask]:
     images = {name: Binding(task_id=imaging, field=name) for name in IMAGES}
     records: dict[str, Binding] = {}
     if plan.role == "target":
-        again = uuid4()
+        again = new_task_id()
         first_imaging = {"imaging": dict(options.stage_params.get(IMAGING, {}))}
         chain.append((SELF_CALIBRATION, again, first_imaging, calibrated | images))
         images = {name: Binding(task_id=again, field=name) for name in IMAGES}
@@ -152,10 +153,10 @@ def requests_of(plan: Plan, run: Run, options: Options) -> list[NewTask]:
     positions = positions_for(plan.tile.observation, plan.role, options.catalog)
     if positions:
         where = {"positions": [position.model_dump() for position in positions]}
-        validation = uuid4()
+        validation = new_task_id()
         chain.append((VALIDATION, validation, where, images | records))
         validated = {"validation_path": Binding(task_id=validation, field="record_path")}
-        chain.append((PHOTOMETRY, uuid4(), where, images | validated))
+        chain.append((PHOTOMETRY, new_task_id(), where, images | validated))
     return [
         NewTask.of(
             task_name=name,

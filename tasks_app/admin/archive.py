@@ -22,6 +22,7 @@ from tasks_app.admin.reading import ReadOnlyAdmin, id_range
 from tasks_app.engine import archive
 from tasks_app.models import ArchivedTask, TaskStatus
 from tasks_app.models.task import FINISHED
+from tasks_app.task_ids import short_id
 
 EVENTS_SHOWN = 200
 
@@ -129,7 +130,7 @@ class ArchivedTaskAdmin(ReadOnlyAdmin):
     def what(self, row: ArchivedTask) -> SafeString:
         """Its name and id."""
         address = reverse("admin:tasks_app_archivedtask_change", args=[row.task_id])
-        return format_html('<a href="{}">{} <code>{}</code></a>', address, row.task_name, str(row.task_id)[:8])
+        return format_html('<a href="{}">{} <code>{}</code></a>', address, row.task_name, short_id(row.task_id))
 
     @admin.display(description="created")
     def created(self, row: ArchivedTask) -> SafeString | str:

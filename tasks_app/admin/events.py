@@ -13,6 +13,7 @@ from tasks_app.admin import display
 from tasks_app.admin.filters import EventQueueFilter, SinceFilter, VerbFilter
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range
 from tasks_app.models import TaskEvent
+from tasks_app.task_ids import short_id
 
 
 @admin.register(TaskEvent)
@@ -52,7 +53,7 @@ class TaskEventAdmin(ReadOnlyAdmin):
         if event.task_id is None:
             return ""
         address = reverse("admin:tasks_app_task_change", args=[event.task_id])
-        return format_html('<a href="{}"><code>{}</code></a>', address, str(event.task_id)[:8])
+        return format_html('<a href="{}"><code>{}</code></a>', address, short_id(event.task_id))
 
     @admin.display(description="from")
     def whence(self, event: TaskEvent) -> str:

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet, TextField
+from django.db.models.functions import Cast
 from django.db.models.functions import Left
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -27,6 +28,7 @@ from tasks_app.engine.lookup import find
 from tasks_app.errors import TaskNotFound
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.monitoring.explain.explanation import explain
+from tasks_app.task_ids import short_id
 
 EVENTS_SHOWN = 200
 
@@ -63,7 +65,9 @@ class TaskAdmin(ReadOnlyAdmin):
             return queryset, False
         ids = id_range(search_term)
         if ids is not None:
-            return queryset.filter(task_id__gte=ids[0], task_id__lte=ids[1]), False
+            begins = Q(task_id__gte=ids[0], task_id__lte=ids[1])
+            as_text = queryset.alias(id_text=Cast("task_id", TextField()))
+            return as_text.filter(begins | Q(id_text__endswith=search_term.strip().lower())), False
         return queryset.filter(task_name__startswith=search_term.strip()), False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
@@ -118,7 +122,7 @@ class TaskAdmin(ReadOnlyAdmin):
             '<a href="{}"><strong>{}</strong> <code class="quiet">{}</code></a><div class="digest">{}</div>{}',
             reverse("admin:tasks_app_task_change", args=[task.task_id]),
             task.task_name,
-            str(task.task_id)[:8],
+            short_id(task.task_id),
             " · ".join(
                 part for part in (task.run.label if task.run else "", display.digest(task.params)) if part != "–"
             ),

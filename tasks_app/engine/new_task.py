@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from tasks_app.engine.bindings import Binding, Gather
 from tasks_app.engine.options import PARTS, TaskOptions
 from tasks_app.models import Run, Task
+from tasks_app.task_ids import new_task_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class NewTask:
     """Options, with a place in a run and among other tasks."""
 
     options: TaskOptions
-    task_id: UUID = field(default_factory=uuid4)
+    task_id: UUID = field(default_factory=new_task_id)
     after: Sequence[UUID] = ()
     """Further tasks that it waits for, however many."""
     bindings: Mapping[str, Binding | Gather] = field(default_factory=dict)

@@ -7,6 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandParser
+from django.db.models import TextField
+from django.db.models.functions import Cast
 from django.http import QueryDict
 
 from tasks_app.errors import ParamsInvalid, RunNotFound, TaskNotFound, WorkerNotFound
@@ -41,9 +43,9 @@ def find_run(text: str) -> Run:
 
 
 def find_task_id(text: str) -> UUID:
-    """Return the task id that is meant; a whole one is not looked up. First digits find what is not archived.
+    """Return the task id that is meant; a whole one is not looked up. First or last digits find what is not archived.
 
-    Raises TaskNotFound, or ParamsInvalid when several tasks begin so.
+    Raises TaskNotFound, or ParamsInvalid when several tasks begin or end so.
     """
     try:
         return UUID(text)
@@ -52,7 +54,10 @@ def find_task_id(text: str) -> UUID:
     span = _span(text)
     if span is None:
         raise TaskNotFound(text[:100])
-    found: list[UUID] = list(Task.objects.filter(task_id__range=span).values_list("task_id", flat=True)[:2])
+    begins = Task.objects.filter(task_id__range=span).values_list("task_id", flat=True)[:2]
+    as_text = Task.objects.alias(text=Cast("task_id", TextField()))
+    ends = as_text.filter(text__endswith=text.lower()).values_list("task_id", flat=True)[:2]
+    found: list[UUID] = list({*begins, *ends})
     _check_single(len(found), "tasks", text)
     if not found:
         raise TaskNotFound(text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.db.models.functions import Now
 
+from tasks_app.task_ids import short_id
+
 
 class ArchivedTask(models.Model):
     """A task with its attempts and events, kept as they were, under the same ids.
@@ -38,4 +40,4 @@ class ArchivedTask(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.task_name} {str(self.task_id)[:8]}"
+        return f"{self.task_name} {short_id(self.task_id)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.db.models.functions import Now
 
+from tasks_app.task_ids import short_id
+
 
 class Reservation(models.Model):
     """One host waits for room for one task, and starts nothing that would take that room away."""
@@ -16,4 +18,4 @@ class Reservation(models.Model):
     made_at = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:
-        return f"{self.memory_gb:g} GB on {self.host_id[:8]} for {str(self.task_id)[:8]}"
+        return f"{self.memory_gb:g} GB on {self.host_id[:8]} for {short_id(self.task_id)}"

@@ -15,6 +15,7 @@ from tasks_app.models.queue import Queue
 from tasks_app.models.run import Run
 from tasks_app.models.worker import Worker
 from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.task_ids import new_task_id, short_id
 
 
 class TaskStatus(models.TextChoices):
@@ -54,7 +55,7 @@ class FailureClass(models.TextChoices):
 class Task(models.Model):
     """One unit of durable work: a name, params, a priority, and everything the claim needs to know."""
 
-    task_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    task_id = models.UUIDField(unique=True, default=new_task_id, editable=False)
     queue = models.ForeignKey(
         Queue, to_field="name", db_column="queue_name", on_delete=models.PROTECT, related_name="tasks", db_index=False
     )
@@ -239,7 +240,7 @@ class Task(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.task_name} {str(self.task_id)[:8]}"
+        return f"{self.task_name} {short_id(self.task_id)}"
 
     @cached_property
     def worker_label(self) -> str | None:

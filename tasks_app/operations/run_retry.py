@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.db import transaction
 
@@ -27,6 +27,7 @@ from tasks_app.models import Hold, Run, Task, TaskDependency, TaskStatus
 from tasks_app.operations.cancel import cancel_locked
 from tasks_app.operations.retry import RETRIED, retry_locked
 from tasks_app.operations.runs import found_run, locked_run
+from tasks_app.task_ids import new_task_id
 from tasks_app.workflows.state import SUPERSEDED
 
 
@@ -165,7 +166,7 @@ def _replace(
     """Put fresh copies into the places of the locked tasks."""
     if not tasks:
         return
-    copies = {task.task_id: uuid4() for task in tasks}
+    copies = {task.task_id: new_task_id() for task in tasks}
     numbers = _numbers(run)
     # A retried parent may have revived some meanwhile.
     revived = Task.objects.filter(pk__in=[task.pk for task in tasks], status=TaskStatus.PENDING).select_related("run")

@@ -17,6 +17,7 @@ from tasks_app.engine.fail import AttemptReport, fail_attempt
 from tasks_app.engine.lease import report_progress, start_attempt
 from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
 from tasks_app.models import Task
+from tasks_app.task_ids import short_id
 from tasks_app.testing.attempts import LocalAttempt, execute
 from tasks_app.testing.contexts import LocalContext
 
@@ -26,7 +27,7 @@ class ClaimContext(LocalContext):
 
     def __init__(self, claim: Claim, place: Path, data_roots: tuple[Path, ...]) -> None:
         super().__init__(
-            place / f"{str(claim.task_id)[:8]}-{claim.attempt}-{str(claim.claim_token)[:8]}",
+            place / f"{short_id(claim.task_id)}-{claim.attempt}-{str(claim.claim_token)[:8]}",
             task_name=claim.task_name,
             data_roots=data_roots,
             task_id=str(claim.task_id),

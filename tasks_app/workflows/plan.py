@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from tasks_app.engine.bindings import Binding, Gather
 from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.registry import Problem
 from tasks_app.errors import ParamsInvalid
+from tasks_app.task_ids import new_task_id
 from tasks_app.workflows.state import SUPERSEDED
 
 TASKS_MOST, EDGES_MOST = 2_000, 50_000
@@ -196,7 +197,7 @@ class _Wiring:
     def __init__(self, ordered: Sequence[Stage]) -> None:
         self._ordered = ordered
         self._fans = {stage.name for stage in ordered if stage.fan_out is not None}
-        self._ids: dict[str, list[UUID]] = {stage.name: [uuid4() for _ in stage.members] for stage in ordered}
+        self._ids: dict[str, list[UUID]] = {stage.name: [new_task_id() for _ in stage.members] for stage in ordered}
 
     def tasks(self) -> list[NewTask]:
         """Return the tasks of all stages. Raises ParamsInvalid for too many edges."""

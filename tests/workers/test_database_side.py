@@ -183,7 +183,7 @@ def test_a_name_in_the_params_names_the_published_directory_unless_it_would_lead
         stems.append(publication.places_of(claim, tmp_path).published_dir)
     token8 = str(claim.claim_token)[:8]
     assert stems[0].name.startswith("2026-10-01T06:00:00.")
-    assert stems[1] == tmp_path / "echo" / f"{str(claim.task_id)[:8]}.{token8}"
+    assert stems[1] == tmp_path / "echo" / f"{str(claim.task_id)[-8:]}.{token8}"
 
 
 def test_a_task_too_big_for_the_whole_host_holds_up_no_other(worker):

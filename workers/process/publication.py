@@ -18,6 +18,7 @@ from uuid import UUID
 from tasks_app import cleaning
 from tasks_app.engine.claim import Claim
 from tasks_app.files.private_directories import make_private
+from tasks_app.task_ids import short_id
 
 ATTEMPTS = ".attempts"
 NOTE = "attempt.json"
@@ -63,7 +64,7 @@ def choose_root(roots: Sequence[Path], var: Path) -> Path:
 
 def places_of(claim: Claim, root: Path) -> Places:
     """Return the places of an attempt; makes nothing."""
-    task8, token8 = str(claim.task_id)[:8], str(claim.claim_token)[:8]
+    task8, token8 = short_id(claim.task_id), str(claim.claim_token)[:8]
     name = claim.params.get("name")
     stem = name if isinstance(name, str) and _SAFE_NAME.fullmatch(name) else task8
     return Places(

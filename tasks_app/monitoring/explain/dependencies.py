@@ -8,6 +8,7 @@ from tasks_app import formats
 from tasks_app.engine.dependencies import Join
 from tasks_app.models import Hold
 from tasks_app.monitoring.explain.findings import SHOWN, Case, Code, Finding, select, stamp
+from tasks_app.task_ids import short_id
 
 ERROR_CHARS = 120
 
@@ -134,7 +135,7 @@ def _how_many(case: Case, join: Join) -> str:
 
 
 def _described(row: dict[str, Any]) -> str:
-    name = f"{row['task_name']} {str(row['task_id'])[:8]}"
+    name = f"{row['task_name']} {short_id(row['task_id'])}"
     if row["failure_class"] and row["state"] in ("failed", "quarantined", "retrying"):
         error = formats.first_line(row["error"], ERROR_CHARS).rstrip(".")
         return f"{name} ({row['state']} as {row['failure_class']}: {error})"

@@ -12,6 +12,7 @@ from tasks_app import formats
 from tasks_app.models import Freeze, Hold
 from tasks_app.models.task import FailureClass
 from tasks_app.monitoring.explain.findings import SHOWN, Case, Code, Finding, select, stamp
+from tasks_app.task_ids import short_id
 
 SWEEPS_SOON_SEC = 5.0
 """Sweeps run several times a second in every worker and web process: after this long, none is running."""
@@ -133,7 +134,7 @@ def _full(case: Case, slots: list[dict[str, Any]]) -> Finding:
     limit = slots[0]
     holders = [slot for slot in slots if slot["task_id"] is not None]
     named = ", ".join(
-        f"{slot['task_name']} {str(slot['task_id'])[:8]} on {slot['worker']} since {case.since(slot['claimed_at'])}"
+        f"{slot['task_name']} {short_id(slot['task_id'])} on {slot['worker']} since {case.since(slot['claimed_at'])}"
         for slot in holders
         if slot["claimed_at"] is not None
     )

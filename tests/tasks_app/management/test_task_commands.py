@@ -72,7 +72,7 @@ def test_list_takes_the_apis_conditions_and_refuses_by_the_options_name(worker):
 def test_show_tells_facts_attempts_and_events(worker):
     task = spawn_note()
     fail_attempt(claim_one(worker), "error", "first try\nat line 3", REPORT)
-    text = says("absurd_tasks", "show", str(task.task_id)[:8])
+    text = says("absurd_tasks", "show", str(task.task_id)[-8:])
     assert text.startswith(f"note {task.task_id}\n")
     for part in ("status      retrying", '{"text": "hello"}', "1  error", "worker-1@test", "spawned", "user:test"):
         assert part in text, part

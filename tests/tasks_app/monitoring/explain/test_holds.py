@@ -34,7 +34,7 @@ def worker(db: None):
 
 
 def short(task: Task) -> str:
-    return str(task.task_id)[:8]
+    return str(task.task_id)[-8:]
 
 
 def limit_to(size: int, scope: str = "queue", name: str = QUEUE) -> None:
