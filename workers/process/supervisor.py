@@ -170,7 +170,7 @@ class ProcessExecution(Execution):
 
     def _start_again(self, handle: ChildHandle) -> list[int]:
         """Drop a spare that ended before it started the attempt; the dispatcher starts what is not running."""
-        logger.warning("the warm spare ended before it started %s, which starts cold", self.named)
+        logger.warning("the warm spare ended before it started %s, which starts without it", self.named)
         environment.kill_marked(handle.mark)
         with self._lock:
             self._dead_spare = handle
