@@ -12,7 +12,8 @@ from django.utils.functional import SimpleLazyObject
 
 from absurd_project import login_protection
 from tasks_app.monitoring import health
-from tasks_app.operations.freeze import current
+from tasks_app.operations.catalogue import operations_on
+from tasks_app.operations.system import acknowledge, current_freeze
 
 
 class ConsoleSite(AdminSite):
@@ -28,7 +29,7 @@ class ConsoleSite(AdminSite):
             **super().each_context(request),
             "console_mode": settings.ABSURD_MODE,
             "console_health": SimpleLazyObject(health.check),
-            "console_freeze": SimpleLazyObject(current),
+            "console_freeze": SimpleLazyObject(current_freeze),
             "console_live": request.user.has_perm("tasks_app.view_task"),
         }
 
@@ -45,6 +46,6 @@ class ConsoleSite(AdminSite):
         if request.user.has_perm("tasks_app.view_task"):
             from tasks_app.admin.control_room import snapshot
 
-            context |= snapshot()
-        context["may_freeze"] = request.user.has_perm("tasks_app.freeze_everything")
+            context |= snapshot(may_acknowledge=request.user.has_perm(acknowledge.permission))
+        context["may_operate_system"] = any(request.user.has_perm(each.permission) for each in operations_on("system"))
         return super().index(request, context)

@@ -51,13 +51,13 @@ class RunNotFound(AbsurdError):
         super().__init__(f"there is no run {run_id}")
 
 
-class RunRefuses(AbsurdError):
-    """What is asked of the run cannot be done while its tasks stand as they do."""
+class OperationRefused(AbsurdError):
+    """The state of the target does not allow the operation."""
 
-    code = "run_refuses"
+    code = "operation_refused"
 
-    def __init__(self, run_id: object, verb: str, why: str) -> None:
-        super().__init__(f"cannot {verb} run {run_id}: {why}")
+    def __init__(self, operation: str, target: str, why: str) -> None:
+        super().__init__(f"cannot {operation} {target}: {why}")
 
 
 class UnknownTaskName(AbsurdError):
@@ -145,27 +145,18 @@ class WorkerNotFound(AbsurdError):
         super().__init__(f"there is no worker {worker_id}; see the list of workers for their ids")
 
 
-class WorkerRefuses(AbsurdError):
-    """The worker cannot follow the order any more."""
+class SelectionChanged(AbsurdError):
+    """More tasks match than were shown when somebody agreed."""
 
-    code = "worker_refuses"
+    code = "selection_changed"
 
-    def __init__(self, worker: object, why: str) -> None:
-        super().__init__(f"worker {worker} refuses the order: {why}")
-
-
-class SelectionGrew(AbsurdError):
-    """More tasks fit the filter than somebody agreed to."""
-
-    code = "selection_grew"
-
-    def __init__(self, expected: int, count: int) -> None:
+    def __init__(self, shown: int, count: int) -> None:
         self.count = count
-        super().__init__(f"{count} tasks match the filter now, not {expected}; repeat the dry run")
+        super().__init__(f"the selection has changed: {shown} tasks were shown, {count} match now; repeat the dry run")
 
 
 class ConfirmationRefused(AbsurdError):
-    """The token does not stand for what is asked."""
+    """The token was not issued for this request."""
 
     code = "confirmation_refused"
 

@@ -18,7 +18,7 @@ from pipeline_app.workflows import Options, start
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Hold, Queue, Run, Task, TaskStatus
 from tasks_app.models.task import FINISHED
-from tasks_app.operations.cancel import cancel
+from tasks_app.operations.tasks import cancel
 from tasks_app.postgresql import outages
 
 POLL_SEC = 0.25

@@ -5,7 +5,7 @@ from __future__ import annotations
 import django_filters  # type: ignore[import-untyped]
 
 from pipeline_app.models import Calibration, Measurement, Observation, ObservationState, Product
-from tasks_app.api.filters import StrictFilterSet
+from tasks_app.operations.selection import StrictFilterSet
 
 
 class ObservationFilter(StrictFilterSet):

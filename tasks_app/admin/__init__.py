@@ -5,12 +5,12 @@ from __future__ import annotations
 from tasks_app.admin.api_keys import ApiKeyAdmin
 from tasks_app.admin.archive import ArchivedTaskAdmin
 from tasks_app.admin.events import TaskEventAdmin
-from tasks_app.admin.freezes import FreezeAdmin
 from tasks_app.admin.limits import LimitAdmin
 from tasks_app.admin.people import PersonAdmin
 from tasks_app.admin.queues import QueueAdmin
 from tasks_app.admin.runs import RunAdmin
 from tasks_app.admin.schedules import ScheduleAdmin
+from tasks_app.admin.system import FreezeAdmin
 from tasks_app.admin.tasks import TaskAdmin
 from tasks_app.admin.workers import WorkerAdmin
 

@@ -1,4 +1,4 @@
-"""The first page: is all well, what runs, what failed, who works."""
+"""The first page: health, queues, running tasks, failures, workers."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from tasks_app.models import Queue, Task, TaskStatus
 from tasks_app.monitoring import health
 from tasks_app.monitoring.queues import oldest_pending, queue_stats
 from tasks_app.monitoring.workers import recent_workers
+from tasks_app.operations.system import FINDINGS
 
 SHOWN = 10
 RUNNING_SHOWN = 50
 
 
-def snapshot() -> dict[str, Any]:
+def snapshot(*, may_acknowledge: bool) -> dict[str, Any]:
     """Return all that the page shows."""
     queues = {queue.name: queue for queue in Queue.objects.all()}
     names = {settings.ABSURD_QUEUE_NAME, *queues}
     counts, oldest_sec = queue_stats(names), oldest_pending(names)
     light = Task.objects.defer("result", "params", "error", "bindings").select_related("worker")
-    workers = recent_workers()
+    workers, found = recent_workers(), health.check()
+    faults = [check.name.replace(" ", "-") for check in found.checks if check.state != "ok"]
     return {
-        "health": health.check(),
+        "health": found,
+        "acknowledgeable": [name for name in faults if may_acknowledge and name in FINDINGS],
         "queues": [
             {**count, "queue": queues.get(name), "oldest_sec": oldest_sec.get(name)}
             for name, count in ((count["queue_name"], count) for count in counts)

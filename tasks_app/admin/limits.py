@@ -6,21 +6,19 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import display
-from tasks_app.admin.asking import Question, ask_and_act
+from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.reading import ConsoleAdmin
 from tasks_app.auth.keys import actor_of
 from tasks_app.models import Hold, Limit, Queue, Task, TaskStatus
-from tasks_app.operations.limit import SIZE_MOST, remove_limit, set_limit
+from tasks_app.operations.limits import SIZE_MOST, set_limit
 
-PERMISSION = "tasks_app.set_limit"
 PARKED_SHOWN = 1000
 
 
@@ -43,74 +41,51 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Limit)
-class LimitAdmin(ConsoleAdmin):
+class LimitAdmin(OperatingAdmin, ConsoleAdmin):
     """Limits; every change is an event with its reason."""
 
+    target_kind = "limit"
+    selected_by_lists = False
+    change_form_template = "admin/tasks_app/operated_form.html"
     form = LimitForm
     list_display = ("name", "scope", "size", "taken", "parked", "origin")
     list_display_links = ("name",)
     list_filter = ("scope", "explicit")
     search_fields = ("name__startswith",)
     ordering = ("scope", "name")
-    actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Limit]:
         rows: QuerySet[Limit] = super().get_queryset(request)
         return rows.annotate(n_taken=Count("slots", filter=Q(slots__task_id__isnull=False)))
 
     def get_fields(self, request: HttpRequest, obj: Limit | None = None) -> tuple[str, ...]:
-        asked = ("reason",) if request.user.has_perm(PERMISSION) else ()
-        return ("scope", "name", "size", *asked, *(("occupied_by",) if obj else ()))
+        return ("scope", "name", "size", "occupied_by" if obj else "reason")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Limit | None = None) -> tuple[str, ...]:
-        return ("scope", "name", "occupied_by") if obj else ()
+        return ("scope", "name", "size", "occupied_by") if obj else ()
 
     def get_form(self, request: HttpRequest, obj: Limit | None = None, change: bool = False, **kwargs: Any) -> Any:
         # What the form asks for beyond the model's own fields is not for Django to look up there.
-        kwargs["fields"] = ("size",) if obj else ("scope", "name", "size")
+        kwargs["fields"] = () if obj else ("scope", "name", "size")
         return super().get_form(request, obj, change, **kwargs)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm(PERMISSION)
+        return request.user.has_perm(set_limit.permission)
 
     def has_change_permission(self, request: HttpRequest, obj: Limit | None = None) -> bool:
-        return request.user.has_perm(PERMISSION)
+        return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Limit | None = None) -> bool:
-        # A key always has a limit; one that nobody set goes by itself.
-        return request.user.has_perm(PERMISSION) and (obj is None or obj.explicit)
+        return False
 
     def save_model(self, request: HttpRequest, obj: Limit, form: Any, change: bool) -> None:
-        """Set the limit as the actions do."""
+        """Set the limit with its reason."""
         given = form.cleaned_data
         actor = actor_of(request.user, None)
-        obj.pk = set_limit(obj.scope, obj.name, given["size"], actor=actor, reason=given["reason"]).pk
+        obj.pk = set_limit(obj.scope, obj.name, actor=actor, size=given["size"], reason=given["reason"]).pk
 
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Remove the limit as the actions do: GET asks why, POST does it."""
-        limit = self.get_object(request, object_id)
-        if limit is None:
-            raise Http404
-        if not self.has_delete_permission(request, limit):
-            raise PermissionDenied
-        after = "its tasks run one at a time" if limit.scope == Limit.Scope.KEY else "all its tasks may run at once"
-        question = Question(
-            title=f"Remove the limit of the {limit.scope} {limit.name}?",
-            warning=f"Without it {after}, as far as workers have free slots, memory and cores.",
-            submit="Remove the limit",
-            back=reverse("admin:tasks_app_limit_changelist"),
-            crumb="Limits",
-            dangerous=True,
-        )
-
-        def act(actor: str, reason: str) -> str:
-            remove_limit(limit.scope, limit.name, actor=actor, reason=reason)
-            self.log_change(request, limit, f"Removed. Reason: {reason}")
-            return f"{limit.scope} {limit.name}: limit removed"
-
-        return ask_and_act(self, request, question, act)
+    def key_of(self, target: Limit) -> tuple[str, str]:
+        return target.scope, target.name
 
     @admin.display(description="occupied")
     def taken(self, limit: Limit) -> str:

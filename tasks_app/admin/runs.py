@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import display
-from tasks_app.admin.asking import verb_urls
+from tasks_app.admin.operating import OperatingAdmin
+from tasks_app.admin.operation_form import Choices
 from tasks_app.admin.reading import ReadOnlyAdmin
-from tasks_app.admin.run_verbs import VERBS, RunVerb, ask_or_act, refusal_of
 from tasks_app.models import Run
+from tasks_app.operations.operation import Operation
+from tasks_app.operations.run_retry import retry_run, stages_of
 from tasks_app.workflows.graph import RunGraph, graph_of
 from tasks_app.workflows.state import RunState, state_of, states_of
 
@@ -38,9 +41,10 @@ class RunList(ChangeList):
 
 
 @admin.register(Run)
-class RunAdmin(ReadOnlyAdmin):
+class RunAdmin(OperatingAdmin, ReadOnlyAdmin):
     """Runs, the last first."""
 
+    target_kind = "run"
     list_display = ("workflow", "label", "stands", "far", "why", "age", "created_by", "all_tasks")
     search_fields = ("label",)
 
@@ -75,18 +79,14 @@ class RunAdmin(ReadOnlyAdmin):
         address = reverse("admin:tasks_app_task_changelist")
         return format_html('<a href="{}?run__id__exact={}">tasks</a>', address, run.pk)
 
-    def get_urls(self) -> list[Any]:
-        return [*verb_urls(self, VERBS, self.verb_view), *super().get_urls()]
+    def key_of(self, target: Run) -> UUID:
+        return target.run_id
 
-    def verb_view(self, request: HttpRequest, object_id: str, verb: RunVerb) -> HttpResponse:
-        """Do one thing to the run: GET asks, POST acts."""
-        run = self.get_object(request, object_id)
-        if run is None:
-            raise Http404
-        if not request.user.has_perm(verb.permission):
-            raise PermissionDenied
-        page = ask_or_act(self, request, verb, run)
-        return page or HttpResponseRedirect(reverse("admin:tasks_app_run_change", args=[run.pk]))
+    def choices_of(self, operation: Operation[Any, Any], target: Run) -> Mapping[str, Choices]:
+        if operation is not retry_run:
+            return {}
+        only_failed = ("", "only what failed or was cancelled")
+        return {"from_stage": [only_failed, *((stage, stage) for stage in stages_of(target))]}
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -109,7 +109,7 @@ class RunAdmin(ReadOnlyAdmin):
             "blocked": graph.behind(state.trouble.task_id) if state.trouble else [],
             "rows": _rows(graph),
             "truncated": graph.truncated,
-            "buttons": [(verb, refusal_of(verb, run)) for verb in VERBS if request.user.has_perm(verb.permission)],
+            "buttons": self.buttons(request, run),
         }
         return TemplateResponse(request, "admin/tasks_app/run/page.html", context)
 

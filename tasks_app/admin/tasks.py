@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,46 +12,37 @@ from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast, Left
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin import display, panels, relatives, respawning
+from tasks_app.admin import display, panels, relatives
 from tasks_app.admin.archive import archived_page
-from tasks_app.admin.asking import verb_urls
-from tasks_app.admin.confirmation import ask_or_act
 from tasks_app.admin.filters import BandFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
+from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range
-from tasks_app.admin.verbs import VERBS, Verb
 from tasks_app.engine.lookup import find
 from tasks_app.errors import TaskNotFound
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.monitoring.explain.explanation import explain
+from tasks_app.operations.operation import Operation
+from tasks_app.operations.tasks import TaskOperation
 from tasks_app.task_ids import short_id
 
 EVENTS_SHOWN = 200
 
 
-def _action(verb: Verb) -> Callable[..., HttpResponse | None]:
-    @admin.action(description=f"{verb.label} selected tasks…", permissions=[verb.permission])
-    def act(owner: TaskAdmin, request: HttpRequest, tasks: QuerySet[Task]) -> HttpResponse | None:
-        return ask_or_act(owner, request, verb, tasks)
-
-    act.__name__ = f"{verb.name}_tasks"
-    return act
-
-
 @admin.register(Task)
-class TaskAdmin(ReadOnlyAdmin):
-    """Tasks: looked at here, changed only by the verbs."""
+class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
+    """Tasks: looked at here, changed only by operations."""
 
+    target_kind = "task"
     list_display = ("state", "what", "place", "tries", "times")
     list_display_links = None
     list_filter = (StatusFilter, QueueFilter, TaskNameFilter, BandFilter, SinceFilter)
     list_select_related = ("worker", "run")
     search_fields = ("task_name",)
     search_help_text = "The beginning of a task id (4 digits or more), or of a task name"
-    actions = tuple(_action(verb) for verb in VERBS.values())
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         rows: QuerySet[Task] = super().get_queryset(request)
@@ -80,26 +71,6 @@ class TaskAdmin(ReadOnlyAdmin):
             found: Task | None = super().get_object(request, object_id, from_field)
             return found
         return self.get_queryset(request).filter(task_id=wanted).first()
-
-    def has_cancel_permission(self, request: HttpRequest) -> bool:
-        """Whether the person may cancel tasks."""
-        return request.user.has_perm("tasks_app.cancel_task")
-
-    def has_retry_permission(self, request: HttpRequest) -> bool:
-        """Whether the person may retry tasks."""
-        return request.user.has_perm("tasks_app.retry_task")
-
-    def has_requeue_permission(self, request: HttpRequest) -> bool:
-        """Whether the person may give claims back."""
-        return request.user.has_perm("tasks_app.requeue_task")
-
-    def has_reprioritize_permission(self, request: HttpRequest) -> bool:
-        """Whether the person may change priorities."""
-        return request.user.has_perm("tasks_app.reprioritize_task")
-
-    def may(self, request: HttpRequest, verb: Verb) -> bool:
-        """Whether the person may do it."""
-        return bool(getattr(self, f"has_{verb.permission}_permission")(request))
 
     @admin.display(description="status")
     def state(self, task: Task) -> SafeString:
@@ -151,30 +122,32 @@ class TaskAdmin(ReadOnlyAdmin):
             took = format_html("running {}", display.ago(task.claimed_at))
         return format_html('{}<div class="quiet">{}</div>', display.ago(task.created_at), took)
 
-    def get_urls(self) -> list[Any]:
-        own = verb_urls(self, VERBS.values(), self.verb_view)
-        again = self.admin_site.admin_view(self.respawn_view)
-        return [path("<path:object_id>/respawn/", again, name="tasks_app_task_respawn"), *own, *super().get_urls()]
+    def key_of(self, target: Task) -> UUID:
+        return target.task_id
 
-    def respawn_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Spawn a changed copy: GET shows what it would be, POST spawns it."""
-        if not request.user.has_perm(respawning.PERMISSION):
+    def address_of(self, target: Task) -> str:
+        return archived_page(str(target.task_id)) or reverse("admin:tasks_app_task_change", args=[target.task_id])
+
+    def address_after(self, operation: Operation[Any, Any], targets: Sequence[Any], result: Any) -> str:
+        """The page of the copy, for the only operation that is not on the tasks themselves."""
+        return self.address_of(result)
+
+    def operation_view(self, request: HttpRequest, object_id: str, operation: Operation[Any, Any]) -> HttpResponse:
+        """Do one thing to one task; only a copy may also be made of an archived one."""
+        if not isinstance(operation, TaskOperation):
+            return super().operation_view(request, object_id, operation)
+        if not request.user.has_perm(operation.permission):
             raise PermissionDenied
-        try:
-            task = find(UUID(object_id))
-        except (ValueError, TaskNotFound):
-            raise Http404 from None
-        return respawning.ask_or_respawn(self, request, task)
-
-    def verb_view(self, request: HttpRequest, object_id: str, verb: Verb) -> HttpResponse:
-        """Do one thing to one task: GET asks, POST acts."""
         task = self.get_object(request, object_id)
         if task is None:
             raise Http404
-        if not self.may(request, verb):
-            raise PermissionDenied
-        page = ask_or_act(self, request, verb, Task.objects.filter(pk=task.pk))
-        return page or HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=[task.task_id]))
+        return self.confirm_and_act_on_tasks(request, operation, Task.objects.filter(pk=task.pk), self.address_of(task))
+
+    def find_target(self, request: HttpRequest, object_id: str) -> Task:
+        try:
+            return find(UUID(object_id))
+        except (ValueError, TaskNotFound):
+            raise Http404 from None
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -188,9 +161,9 @@ class TaskAdmin(ReadOnlyAdmin):
         if task is None:
             messages.warning(request, f"There is no task {object_id}.")
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
-        return TemplateResponse(request, "admin/tasks_app/task/page.html", self._page(request, task.pk))
+        return TemplateResponse(request, "admin/tasks_app/task/page.html", self._context(request, task.pk))
 
-    def _page(self, request: HttpRequest, pk: int) -> dict[str, Any]:
+    def _context(self, request: HttpRequest, pk: int) -> dict[str, Any]:
         task = Task.objects.select_related("worker", "run", "queue").get(pk=pk)
         events = TaskEvent.objects.filter(task_id=task.task_id).order_by("-id")[: EVENTS_SHOWN + 1]
         return {
@@ -204,7 +177,6 @@ class TaskAdmin(ReadOnlyAdmin):
             "more_events": len(events) > EVENTS_SHOWN,
             **relatives.of(task),
             "panels": panels.of(task),
-            "may_respawn": request.user.has_perm(respawning.PERMISSION),
-            "buttons": [(verb, verb.refusal(task)) for verb in VERBS.values() if self.may(request, verb)],
+            "buttons": self.buttons(request, task),
             "api_path": f"/api/absurd/tasks/{task.task_id}",
         }

@@ -36,14 +36,13 @@ _STATUS_OF: dict[type[errors.AbsurdError], int] = {
     errors.AlreadyFrozen: 409,
     errors.NotFrozen: 409,
     errors.RunNotFound: 404,
-    errors.RunRefuses: 409,
+    errors.OperationRefused: 409,
     errors.WorkerNotFound: 404,
-    errors.WorkerRefuses: 409,
     errors.InvalidTransition: 409,
     errors.TaskArchived: 409,
     errors.IdempotencyConflict: 409,
     errors.LostClaim: 409,
-    errors.SelectionGrew: 409,
+    errors.SelectionChanged: 409,
     errors.ConfirmationRefused: 409,
     errors.RangeNotSatisfiable: 416,
     errors.TooSlow: 503,
@@ -158,7 +157,7 @@ def _describe_ours(error: errors.AbsurdError, request: Request) -> dict[str, Any
     extra: dict[str, Any] = {}
     if isinstance(error, errors.InvalidTransition):
         extra["current_status"] = str(error.current)
-    if isinstance(error, errors.SelectionGrew):
+    if isinstance(error, errors.SelectionChanged):
         extra["count"] = error.count
     if isinstance(error, errors.ParamsInvalid):
         extra["errors"] = error.problems

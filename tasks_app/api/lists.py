@@ -16,8 +16,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app.api.errors import BadQuery
-from tasks_app.api.query import refuse, unknown_parameters, whole
+from tasks_app.api.query import refuse, whole
 from tasks_app.errors import TooSlow
+from tasks_app.operations.selection import unknown_parameters
 
 LIMIT_DEFAULT, LIMIT_MOST = 100, 500
 COUNT_MOST = 10_000

@@ -8,9 +8,9 @@ from typing import Any
 from django.http import QueryDict
 
 from tasks_app.api.errors import BadQuery
+from tasks_app.operations.selection import BOOLEANS, unknown_parameters
 
 DIGITS_MOST = 18
-BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def whole(query: QueryDict, name: str, default: int | None) -> int | None:
@@ -34,12 +34,6 @@ def flag(query: QueryDict, name: str) -> bool:
     if text.lower() not in BOOLEANS:
         raise BadQuery([{"path": name, "message": f"must be true or false (got {text[:100]!r})"}])
     return BOOLEANS[text.lower()]
-
-
-def unknown_parameters(query: Iterable[str], known: Iterable[str]) -> list[dict[str, str]]:
-    """Return the fault of each parameter that is not one of the known ones."""
-    message = f"unknown parameter; expected one of {', '.join(sorted(known)) or 'none'}"
-    return [{"path": name, "message": message} for name in sorted(set(query) - set(known))]
 
 
 def refuse(problems: Sequence[dict[str, str]]) -> None:

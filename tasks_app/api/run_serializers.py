@@ -8,7 +8,6 @@ from uuid import UUID
 
 from rest_framework import serializers
 
-from tasks_app.api.serializers import ReasonSerializer
 from tasks_app.models import Run, TaskStatus
 from tasks_app.workflows.graph import RunGraph
 from tasks_app.workflows.state import WORDS, RunState
@@ -110,51 +109,3 @@ class RunGraphSerializer(GraphSerializer, RunSerializer):
     """A run with its tasks and the edges between them."""
 
     params = serializers.DictField(source="run.params")
-
-
-class RunVerbSerializer(ReasonSerializer):
-    """Why, and whether only to say what would be done."""
-
-    dry_run = serializers.BooleanField(required=False, default=False)
-
-
-class RunRetrySerializer(RunVerbSerializer):
-    """Why, and from where on."""
-
-    from_stage = serializers.CharField(
-        required=False, allow_null=True, default=None, max_length=100,
-        help_text="Also re-run this stage and all stages that depend on it.",
-    )  # fmt: skip
-
-
-class CancelCountsSerializer(serializers.Serializer[Any]):
-    """What cancelling did, or would do."""
-
-    cancelled = serializers.IntegerField()
-    stopping = serializers.IntegerField()
-    finished = serializers.IntegerField()
-
-
-class RetryCountsSerializer(serializers.Serializer[Any]):
-    """What retrying did, or would do."""
-
-    retried = serializers.IntegerField()
-    revived = serializers.IntegerField()
-    respawned = serializers.IntegerField()
-    left = serializers.IntegerField()
-
-
-class RunCancelledSerializer(serializers.Serializer[Any]):
-    """The run after it was cancelled."""
-
-    dry_run = serializers.BooleanField()
-    counts = CancelCountsSerializer()
-    run = RunSerializer()
-
-
-class RunRetriedSerializer(serializers.Serializer[Any]):
-    """The run after it was retried."""
-
-    dry_run = serializers.BooleanField()
-    counts = RetryCountsSerializer()
-    run = RunSerializer()

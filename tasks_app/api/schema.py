@@ -49,6 +49,9 @@ class TicketScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {"type": "apiKey", "in": "query", "name": "ticket"}
 
 
+_NAMES = {"Params": "Reason", "ReasonedParams": "RequiredReason"}
+
+
 class PydanticShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
     """How the schema describes a body that is a pydantic model: by the model's own JSON Schema."""
 
@@ -59,7 +62,7 @@ class PydanticShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call
 
     def get_name(self, auto_schema: Any, direction: Any) -> str:
         name: str = self.target.__name__
-        return name
+        return _NAMES.get(name, name.removesuffix("Params"))
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
         shape = _in_openapi(self.target.model_json_schema(ref_template="#/components/schemas/{model}"))
@@ -177,7 +180,12 @@ LINKS = (
     ),
     Link(("emergency_stop",), ("emergency_stop",), {}, _CONFIRMED),
     Link(("emergency_recover",), ("emergency_recover",), {}, _CONFIRMED),
-    Link(("bulk",), ("bulk",), {}, {"verb": "$request.body#/verb", "filter": "$request.body#/filter", **_CONFIRMED}),
+    Link(
+        ("bulk",),
+        ("bulk",),
+        {},
+        {"operation": "$request.body#/operation", "filter": "$request.body#/filter", **_CONFIRMED},
+    ),
 )
 
 

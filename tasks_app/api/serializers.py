@@ -10,12 +10,10 @@ from rest_framework import serializers
 from tasks_app.api.bodies import StrictSerializer
 from tasks_app.models import Task, TaskStatus
 from tasks_app.monitoring.explain.findings import Code, Severity
-from tasks_app.operations.acknowledge import FINDINGS
-from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.operations.operation import REASON_CHARS
 
 HEAVY_FIELDS = ("result", "error", "bindings")
 ERROR_SUMMARY_CHARS = 300
-REASON_CHARS = 2000
 
 
 class TaskSerializer(serializers.ModelSerializer[Task]):
@@ -117,51 +115,6 @@ class ReasonSerializer(StrictSerializer):
     """Why an operator does something."""
 
     reason = serializers.CharField(required=False, default="", allow_blank=True, max_length=REASON_CHARS)
-
-
-class AcknowledgeSerializer(ReasonSerializer):
-    """Which finding of health has been seen, and why it needs no further attention."""
-
-    finding = serializers.ChoiceField(choices=FINDINGS)
-
-
-class StopSerializer(StrictSerializer):
-    """Why something is stopped; it is recorded."""
-
-    reason = serializers.CharField(max_length=REASON_CHARS)
-
-
-class PrioritySerializer(ReasonSerializer):
-    """A task's new priority."""
-
-    priority = serializers.IntegerField(min_value=PRIORITY_LEAST, max_value=PRIORITY_MOST)
-
-
-class RequeueSerializer(ReasonSerializer):
-    """Why, and whether a worker that is still there may lose its work."""
-
-    force = serializers.BooleanField(
-        required=False,
-        default=False,
-        help_text="Also if the lease is still valid; the worker's outcome is then refused.",
-    )
-
-
-class RespawnSerializer(ReasonSerializer):
-    """What is different in the copy, and why."""
-
-    params = serializers.DictField(required=False, help_text="All params; default: those of the old task.")
-    priority = serializers.IntegerField(min_value=PRIORITY_LEAST, max_value=PRIORITY_MOST, required=False)
-    timeout_sec = serializers.IntegerField(min_value=1, required=False)
-
-
-class FreezeSerializer(serializers.Serializer[Any]):
-    """Whether everything is frozen, and by whom."""
-
-    frozen = serializers.BooleanField()
-    frozen_at = serializers.DateTimeField(allow_null=True, default=None)
-    frozen_by = serializers.CharField(default="")
-    reason = serializers.CharField(default="")
 
 
 class EventSerializer(serializers.Serializer[Any]):

@@ -9,40 +9,19 @@ from rest_framework.views import APIView
 
 from tasks_app.api import schema as schema  # registers the key's description
 from tasks_app.api.views.batch import BatchView
-from tasks_app.api.views.bulk import BulkView
+from tasks_app.api.views.catalogue import operation_views
 from tasks_app.api.views.documents import RedocView, SwaggerView
-from tasks_app.api.views.emergency import EmergencyRecoveryView, EmergencyStopView
 from tasks_app.api.views.feed import FeedSchemaView, FeedTicketView, FeedView
-from tasks_app.api.views.freezing import FreezeView, ThawView
 from tasks_app.api.views.limits import LimitListView, LimitView
 from tasks_app.api.views.logs import AttemptLogView, TaskLogView
-from tasks_app.api.views.monitoring import AcknowledgeView, HealthView, MetricsView, UnknownRouteView
+from tasks_app.api.views.monitoring import HealthView, MetricsView, UnknownRouteView
 from tasks_app.api.views.names import TaskNameListView, TaskNameView, WorkflowListView
-from tasks_app.api.views.queues import (
-    AllQueueStatsView,
-    QueueListView,
-    QueuePauseView,
-    QueueResumeView,
-    QueueStatsView,
-)
-from tasks_app.api.views.runs import RunCancelView, RunGraphView, RunListView, RunRetryView, RunView
-from tasks_app.api.views.schedules import (
-    ScheduleDisableView,
-    ScheduleEnableView,
-    ScheduleListView,
-    ScheduleRunView,
-    ScheduleView,
-)
+from tasks_app.api.views.operations import BulkView
+from tasks_app.api.views.queues import AllQueueStatsView, QueueListView, QueueStatsView
+from tasks_app.api.views.runs import RunGraphView, RunListView, RunView
+from tasks_app.api.views.schedules import ScheduleListView, ScheduleView
 from tasks_app.api.views.tasks import TaskAttemptsView, TaskEventsView, TaskExplainView, TaskListView, TaskView
-from tasks_app.api.views.verbs import TaskPriorityView, TaskRequeueView, TaskRespawnView, TaskRetryView
-from tasks_app.api.views.workers import (
-    WorkerDrainView,
-    WorkerListView,
-    WorkerPauseView,
-    WorkerRecycleView,
-    WorkerResumeView,
-    WorkerView,
-)
+from tasks_app.api.views.workers import WorkerListView, WorkerView
 
 app_name = "absurd_api"
 
@@ -51,16 +30,10 @@ VIEWS: dict[str, type[APIView]] = {
     "queues": QueueListView,
     "queues/stats": AllQueueStatsView,
     "queues/<str:queue_name>/stats": QueueStatsView,
-    "queues/<str:queue_name>/pause": QueuePauseView,
-    "queues/<str:queue_name>/resume": QueueResumeView,
     "tasks": TaskListView,
     "tasks/batch": BatchView,
     "tasks/bulk": BulkView,
     "tasks/<str:task_id>": TaskView,
-    "tasks/<str:task_id>/priority": TaskPriorityView,
-    "tasks/<str:task_id>/retry": TaskRetryView,
-    "tasks/<str:task_id>/requeue": TaskRequeueView,
-    "tasks/<str:task_id>/respawn": TaskRespawnView,
     "tasks/<str:task_id>/events": TaskEventsView,
     "tasks/<str:task_id>/attempts": TaskAttemptsView,
     "tasks/<str:task_id>/attempts/<int:number>/log": AttemptLogView,
@@ -69,33 +42,20 @@ VIEWS: dict[str, type[APIView]] = {
     "runs": RunListView,
     "runs/<str:run_id>": RunView,
     "runs/<str:run_id>/graph": RunGraphView,
-    "runs/<str:run_id>/cancel": RunCancelView,
-    "runs/<str:run_id>/retry": RunRetryView,
     "workflows": WorkflowListView,
     "task-names": TaskNameListView,
     "task-names/<str:task_name>": TaskNameView,
     "schedules": ScheduleListView,
     "schedules/<str:name>": ScheduleView,
-    "schedules/<str:name>/enable": ScheduleEnableView,
-    "schedules/<str:name>/disable": ScheduleDisableView,
-    "schedules/<str:name>/run": ScheduleRunView,
     "workers": WorkerListView,
     "workers/<str:worker_id>": WorkerView,
-    "workers/<str:worker_id>/pause": WorkerPauseView,
-    "workers/<str:worker_id>/drain": WorkerDrainView,
-    "workers/<str:worker_id>/resume": WorkerResumeView,
-    "workers/<str:worker_id>/recycle": WorkerRecycleView,
-    "health/acknowledge": AcknowledgeView,
-    "freeze": FreezeView,
-    "thaw": ThawView,
-    "emergency/stop": EmergencyStopView,
-    "emergency/recover": EmergencyRecoveryView,
     "limits": LimitListView,
     "limits/<str:scope>/<text:name>": LimitView,
     "metrics": MetricsView,
     "feed": FeedView,
     "feed/ticket": FeedTicketView,
     "feed/schema": FeedSchemaView,
+    **operation_views(),
 }
 
 

@@ -20,6 +20,7 @@ from tasks_app.client.results import FINISHED, FeedEvent, Health, QueueStats, Ta
 from tasks_app.client.server import ServerTransport
 from tasks_app.client.transport import Choice, Request, Transport, batches, repeat
 from tasks_app.errors import AbsurdError, InvalidTransition
+from tasks_app.operations.routes import route_of
 
 T = TypeVar("T")
 TaskId = UUID | str
@@ -124,14 +125,24 @@ class AbsurdClient:
         return found if isinstance(found, TaskInfo) else _task(found)
 
     async def retry(self, task_id: TaskId, reason: str = "") -> TaskInfo:
-        """Give a failed or cancelled task another go. Not repeated when the answer is lost: look before you do."""
-        path, body = f"tasks/{_quoted(task_id)}/retry", {"reason": reason}
-        return _task(await self._call("POST", path, body, idempotent=False))
+        """Retry a failed or cancelled task. Not repeated when the answer is lost: look before you do."""
+        return _task(await self.operate("task", "retry", task_id, reason=reason))
 
     async def reprioritize(self, task_id: TaskId, priority: int, reason: str = "") -> TaskInfo:
         """Change an unfinished task's place in the queue."""
+        route = route_of("task", "reprioritize")
         body = {"priority": priority, "reason": reason}
-        return _task(await self._call("POST", f"tasks/{_quoted(task_id)}/priority", body))
+        return _task(await self._call(route.method, route.address(_quoted(task_id)), body))
+
+    async def operate(self, kind: str, name: str, *target: TaskId, **params: Any) -> Any:
+        """Carry out any operation, such as `operate("worker", "drain", boot_id, reason="new kernel")`.
+
+        Returns what the API answers. One with a dry run takes `dry_run` and `token`. Not repeated when the answer is
+        lost. Raises what the queue raises.
+        """
+        route = route_of(kind, name)
+        address = route.address(*(_quoted(part) for part in target))
+        return await self._call(route.method, address, params, idempotent=False)
 
     async def wait(self, task_id: TaskId, timeout_sec: float | None = None) -> TaskInfo:
         """Return the task once it has finished, however it ended.

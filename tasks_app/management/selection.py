@@ -9,7 +9,6 @@ from uuid import UUID
 from django.core.management.base import CommandParser
 from django.db.models import TextField
 from django.db.models.functions import Cast
-from django.http import QueryDict
 
 from tasks_app.errors import ParamsInvalid, RunNotFound, TaskNotFound, WorkerNotFound
 from tasks_app.management.arguments import ago, moment, whole
@@ -124,9 +123,9 @@ def add_conditions(parser: CommandParser, *, status_help: str) -> None:
     priority = whole(PRIORITY_LEAST, PRIORITY_MOST)
     add("--priority-min", type=priority, metavar="N", help="of at least this priority")
     add("--priority-max", type=priority, metavar="N", help="of at most this priority")
-    for verb in ("created", "completed"):
-        add(f"--{verb}-after", type=moment, metavar="MOMENT", help="2025-11-18T10:30:00Z, or how long ago: 2h")
-        add(f"--{verb}-before", type=moment, metavar="MOMENT", help="the same format; exclusive")
+    for when in ("created", "completed"):
+        add(f"--{when}-after", type=moment, metavar="MOMENT", help="2025-11-18T10:30:00Z, or how long ago: 2h")
+        add(f"--{when}-before", type=moment, metavar="MOMENT", help="the same, exclusive")
 
 
 def has_conditions(options: dict[str, Any]) -> bool:
@@ -134,21 +133,24 @@ def has_conditions(options: dict[str, Any]) -> bool:
     return any(options[name] for name in _PARAMETER_OF)
 
 
-def selected(options: dict[str, Any]) -> TaskQuerySet:
-    """Return the tasks that fulfil all conditions. Raises ParamsInvalid, naming each bad one, and RunNotFound."""
-    from tasks_app.api.filters import tasks_where  # here, because it loads the API's libraries
-
-    query = QueryDict(mutable=True)
+def conditions_in(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the conditions by the names of the API's query. Raises RunNotFound."""
+    found: dict[str, Any] = {}
     for name, parameter in _PARAMETER_OF.items():
         value = options[name]
         if name == "run" and value:
             value = str(find_run(value).run_id)
-        if name == "status":
-            query.setlist(parameter, value)
-        elif value:
-            query[parameter] = clock.stamp(ago(value)) if isinstance(value, (datetime, timedelta)) else str(value)
+        if value:
+            found[parameter] = clock.stamp(ago(value)) if isinstance(value, (datetime, timedelta)) else value
+    return found
+
+
+def selected(options: dict[str, Any]) -> TaskQuerySet:
+    """Return the tasks that fulfil all conditions. Raises ParamsInvalid, naming each bad one, and RunNotFound."""
+    from tasks_app.operations.selection import tasks_matching  # here, because it loads the library of filters
+
     try:
-        return tasks_where(query)
+        return tasks_matching(conditions_in(options))
     except ParamsInvalid as fault:
-        named = {parameter: f"--{name.replace('_', '-')}" for name, parameter in _PARAMETER_OF.items()}
+        named = {f"filter.{parameter}": f"--{name.replace('_', '-')}" for name, parameter in _PARAMETER_OF.items()}
         raise ParamsInvalid([{**each, "path": named[each["path"]]} for each in fault.problems]) from None

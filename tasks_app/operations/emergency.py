@@ -1,156 +1,231 @@
-"""The emergency stop in one go, and the way back from it.
+"""The emergency stop in one operation, and the way back from it.
 
-Both are made of the ordinary verbs and leave their events, so that nothing is done here that could not be undone there.
-Each may be repeated: what has been done already is not done again.
+Both are made of ordinary operations and leave their events, so that nothing is done here that could not be undone
+there. Each may be repeated: what has been done already is not done again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 from django.db import transaction
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from tasks_app.engine.events import Change, announce
-from tasks_app.errors import AbsurdError, AlreadyFrozen, NotFrozen
+from tasks_app.errors import AbsurdError, AlreadyFrozen, NotFrozen, ParamsInvalid
 from tasks_app.models import Task, TaskEvent, TaskStatus, Worker, WorkerOrder
 from tasks_app.models.querysets import TaskQuerySet
 from tasks_app.monitoring.workers import recent_workers
-from tasks_app.operations import bulk
-from tasks_app.operations.freeze import current, freeze, thaw
-from tasks_app.operations.reasons import check_reason
-from tasks_app.operations.workers import RESUME, order_worker
+from tasks_app.operations.bulk import act_on_many
+from tasks_app.operations.operation import C, Counts, P, Pace, Params, PreviewedOperation, ReasonedParams
+from tasks_app.operations.retry import retry
+from tasks_app.operations.system import current_freeze, freeze, thaw
+from tasks_app.operations.tasks import cancel
+from tasks_app.operations.workers import WorkerOperation, drain_worker, resume_worker
 
 MARK = "emergency stop: "
 """What the reason of everything begins with that an emergency stop did."""
 
-Tell = Callable[[int], object]
+
+class EmergencyOperation(PreviewedOperation[P, C]):
+    """One for administrators that touches every task."""
+
+    target_kind = "system"
+    permission = "tasks_app.change_freeze"
+    scope = "admin"
+    dangerous = True
+    token_required = True
 
 
-def _tell_nobody(_done: int) -> None:
-    return
+class StopParams(ReasonedParams):
+    """What is to be stopped beyond the freeze of everything, and why."""
+
+    stop_running: bool = Field(default=False, description="Cancel claimed tasks: their processes are ended.")
+    cancel_pending: bool = Field(default=False, description="Cancel all pending tasks of all queues.")
+    drain_workers: bool = Field(default=False, description="Have the workers end after what they run.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class StopWish:
-    """What is to be stopped beyond the freeze."""
+class StopCounts(Counts):
+    """What there is to stop, or what was stopped."""
 
-    cancel_pending: bool = False
-    stop_running: bool = False
-    drain_workers: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class StopCounts:
-    """What a stop did, or what there is for it to do."""
-
-    pending: int
-    running: int
-    workers: int
-    refused: int = 0
-    left: int = 0
-    """Of these tasks, those that were not reached in time; the stop may be repeated for them."""
+    pending: int = Field(title="pending tasks", description="Pending tasks: there are, or were cancelled.")
+    running: int = Field(title="running tasks", description="Claimed tasks: there are, or were asked to stop.")
+    workers: int = Field(title="workers", description="Workers that are up, or were told to drain.")
+    refused: int = Field(default=0, title="ended by themselves", description="Of these, those that ended meanwhile.")
+    left: int = Field(
+        default=0,
+        title="not reached in time",
+        description="Of these tasks, those not reached within the time of a request; repeat the operation.",
+    )
 
 
-def stop_preview() -> StopCounts:
-    """Count what an emergency stop could touch."""
-    pending, running = (Task.objects.filter(status=status).count() for status in ("pending", "claimed"))
-    return StopCounts(pending=pending, running=running, workers=len(_up()))
+class EmergencyStop(EmergencyOperation[StopParams, StopCounts]):
+    """Freezes everything first, then stops what is asked for."""
+
+    name = "emergency-stop"
+    label = "Emergency stop"
+    effect = (
+        "Every queue is frozen at once: no task is claimed any more. Where asked for, claimed tasks are stopped, "
+        "pending ones cancelled and workers drained. Nothing is deleted; the emergency recovery is the way back."
+    )
+    event_types = ("emergency_stop",)
+    params_model = StopParams
+    counts_model = StopCounts
+
+    def affected(self, counts: StopCounts, params: StopParams) -> int:
+        return params.cancel_pending * counts.pending + params.stop_running * counts.running
+
+    def preview(self, key: None, params: StopParams) -> StopCounts:
+        """Count what there is to stop."""
+        pending, running = (Task.objects.filter(status=status).count() for status in ("pending", "claimed"))
+        return StopCounts(pending=pending, running=running, workers=len(_up()))
+
+    def carry_out(self, key: None, params: StopParams, actor: str, pace: Pace) -> StopCounts:
+        """Freeze, then stop; what refuses because it ended in that moment is counted."""
+        began = time.monotonic()
+        marked = ReasonedParams.model_construct(reason=f"{MARK}{params.reason}")
+        with contextlib.suppress(AlreadyFrozen):
+            freeze(actor=actor, reason=params.reason)
+        workers = _up() if params.drain_workers else []
+        refused, left = _refused_by(drain_worker, workers, marked, actor), 0
+        running = _ids("claimed") if params.stop_running else []
+        # Children first, so that none is released by the end of its parents only to be cancelled itself.
+        pending = _ids("pending")[::-1] if params.cancel_pending else []
+        for tasks in (running, pending):
+            spent = time.monotonic() - began
+            limit_sec = None if pace.limit_sec is None else max(0.0, pace.limit_sec - spent)
+            part = Pace(limit_sec=limit_sec, on_progress=pace.on_progress)
+            result = act_on_many(cancel, tasks, marked, actor, pace=part)
+            refused, left = refused + result.refused.total(), left + result.left
+        counts = StopCounts(
+            pending=len(pending), running=len(running), workers=len(workers), refused=refused, left=left
+        )
+        _announce("emergency_stop", actor, params.reason, counts)
+        return counts
+
+    def outcome(self, result: StopCounts) -> str:
+        return "; ".join(["everything is frozen", *result.lines()])
 
 
-def stop(
-    wish: StopWish, *, actor: str, reason: str, tell: Tell = _tell_nobody, limit_sec: float | None = None
-) -> StopCounts:
-    """Freeze everything first, then stop what is wished; `tell` hears of the tasks.
-
-    Raises ParamsInvalid without a reason. What refuses, because it ended in that moment, is counted, and so is what is
-    not reached within `limit_sec`.
-    """
-    began = time.monotonic()
-    check_reason(reason)
-    given = {"reason": f"{MARK}{reason}"}
-    with contextlib.suppress(AlreadyFrozen):
-        freeze(actor=actor, reason=reason)
-    refused, workers, left = 0, 0, 0
-    for worker in _up() if wish.drain_workers else ():
-        workers += 1
-        refused += not _done(order_worker, worker.pk, WorkerOrder.DRAIN, actor=actor, **given)
-    running = _ids("claimed") if wish.stop_running else []
-    # Children first, so that none is released by the end of its parents only to be cancelled itself.
-    pending = _ids("pending")[::-1] if wish.cancel_pending else []
-    for tasks in (running, pending):
-        within = None if limit_sec is None else max(0.0, began + limit_sec - time.monotonic())
-        done = bulk.carry_out(bulk.CANCEL, tasks, actor=actor, given=given, tell=tell, limit_sec=within)
-        refused, left = refused + done.refused.total(), left + done.left
-    counts = StopCounts(pending=len(pending), running=len(running), workers=workers, refused=refused, left=left)
-    _announce("emergency_stop", actor, reason, counts)
-    return counts
+def _moment(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    try:
+        read = datetime.fromisoformat(given)
+    except ValueError:
+        raise PydanticCustomError("moment", "write a moment such as 2025-11-18T10:30:00Z") from None
+    return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecoverCounts:
+class RecoverParams(Params):
+    """What is to be retried before paused workers resume and everything is thawed, and what has been repaired."""
+
+    retry_failed: bool = Field(default=False, description="Retry failed tasks: all, or those that match the filter.")
+    filter: dict[str, Any] = Field(
+        default_factory=dict, description="With retry_failed: names and values of the query of the list of tasks."
+    )
+    retry_cancelled: bool = Field(default=False, description="Retry what emergency stops have cancelled.")
+    since: Annotated[datetime | None, BeforeValidator(_moment)] = Field(
+        default=None, description="With retry_cancelled: of stops from then on; absent: from the freeze on."
+    )
+
+    @field_validator("filter")
+    @classmethod
+    def _filter_of_failed_tasks(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if value and not info.data.get("retry_failed"):
+            raise PydanticCustomError("filter", "a filter selects failed tasks: it needs retry_failed")
+        if "status" in value:
+            raise PydanticCustomError("filter", "a filter selects failed tasks: leave status out")
+        return value
+
+
+class RecoverCounts(Counts):
     """What a recovery did, or would do."""
 
-    failed: int
-    cancelled: int
-    workers: int
-    thawed: bool
-    refused: int = 0
-    left: int = 0
-    """Of these tasks, those that were not reached in time; nothing resumes until the recovery is repeated."""
-
-
-def recover_preview(failed: TaskQuerySet, cancelled: Sequence[UUID]) -> RecoverCounts:
-    """Count what a recovery would do with these tasks."""
-    return RecoverCounts(
-        failed=failed.count(), cancelled=len(cancelled), workers=len(_ordered()), thawed=current() is not None
+    failed: int = Field(title="failed tasks retried", description="Failed tasks that are retried.")
+    cancelled: int = Field(title="cancelled tasks retried", description="Tasks retried that a stop had cancelled.")
+    workers: int = Field(title="workers resumed", description="Paused ones that resume; drained ones are started anew.")
+    thawed: bool = Field(description="Whether a freeze ends.")
+    refused: int = Field(default=0, title="refused", description="Of these, those that refused.")
+    left: int = Field(
+        default=0,
+        title="not reached in time",
+        description="Of these tasks, those not reached within the time of a request: nothing resumes until the "
+        "operation is repeated.",
     )
 
 
-def recover(
-    failed: TaskQuerySet,
-    cancelled: Sequence[UUID],
-    *,
-    actor: str,
-    reason: str = "",
-    tell: Tell = _tell_nobody,
-    limit_sec: float | None = None,
-) -> RecoverCounts:
-    """Retry the tasks, let the workers claim again, and thaw last: a recovery that breaks off leaves all safe."""
-    again, given = list(failed.order_by("id").values_list("task_id", flat=True)), {"reason": reason}
-    retried = bulk.carry_out(bulk.RETRY, [*again, *cancelled], actor=actor, given=given, tell=tell, limit_sec=limit_sec)
-    refused = retried.refused.total()
-    workers = [] if retried.left else _ordered()
-    for worker in workers:
-        refused += not _done(order_worker, worker.pk, RESUME, actor=actor, reason=reason)
-    counts = RecoverCounts(
-        failed=len(again),
-        cancelled=len(cancelled),
-        workers=len(workers),
-        thawed=not retried.left and _thawed(actor, reason),
-        refused=refused,
-        left=retried.left,
+class EmergencyRecover(EmergencyOperation[RecoverParams, RecoverCounts]):
+    """Retries, lets paused workers resume, and thaws last: a recovery that breaks off leaves everything frozen."""
+
+    name = "emergency-recover"
+    label = "Emergency recovery"
+    effect = (
+        "Paused workers resume and everything is thawed. Where asked for, failed tasks and those that the stop "
+        "cancelled are retried first. Repair the cause before."
     )
-    _announce("emergency_recovery", actor, reason, counts)
-    return counts
+    event_types = ("emergency_recovery",)
+    params_model = RecoverParams
+    counts_model = RecoverCounts
+
+    def affected(self, counts: RecoverCounts, params: RecoverParams) -> int:
+        return counts.failed + counts.cancelled
+
+    def preview(self, key: None, params: RecoverParams) -> RecoverCounts:
+        """Count what would be done. Raises ParamsInvalid for a bad filter or a missing moment."""
+        return RecoverCounts(
+            failed=_failed(params).count(),
+            cancelled=len(_cancelled(params)),
+            workers=len(_paused()),
+            thawed=current_freeze() is not None,
+        )
+
+    def carry_out(self, key: None, params: RecoverParams, actor: str, pace: Pace) -> RecoverCounts:
+        """Recover. Raises ParamsInvalid as `preview` does."""
+        failed = list(_failed(params).order_by("id").values_list("task_id", flat=True))
+        cancelled, plain = _cancelled(params), Params(reason=params.reason)
+        retried = act_on_many(retry, [*failed, *cancelled], plain, actor, pace=pace)
+        workers = [] if retried.left else _paused()
+        refused = retried.refused.total() + _refused_by(resume_worker, workers, plain, actor)
+        counts = RecoverCounts(
+            failed=len(failed),
+            cancelled=len(cancelled),
+            workers=len(workers),
+            thawed=not retried.left and _thawed(actor, params.reason),
+            refused=refused,
+            left=retried.left,
+        )
+        _announce("emergency_recovery", actor, params.reason, counts)
+        return counts
+
+    def outcome(self, result: RecoverCounts) -> str:
+        return "; ".join([*result.lines(), "tasks are claimed again" if result.thawed else "nothing was frozen"])
 
 
-def cancelled_by_stop(since: datetime) -> list[UUID]:
+def _failed(params: RecoverParams) -> TaskQuerySet:
+    from tasks_app.operations.selection import tasks_matching  # here, because it loads the library of filters
+
+    return tasks_matching({**params.filter, "status": "failed"}) if params.retry_failed else Task.objects.none()
+
+
+def _cancelled(params: RecoverParams) -> list[UUID]:
     """Return the tasks that emergency stops have cancelled since a moment, parents first."""
+    if not params.retry_cancelled:
+        return []
+    frozen = current_freeze()
+    since = params.since or (frozen.frozen_at if frozen else None)
+    if since is None:
+        raise ParamsInvalid([{"path": "since", "message": "nothing is frozen: say when the emergency stop was"}])
     ended = Task.objects.filter(status=TaskStatus.CANCELLED, completed_at__gte=since)
     ids = list(ended.order_by("id").values_list("task_id", flat=True))
-    requests = TaskEvent.objects.filter(
-        task_id__in=ids,
-        event_type__in=("cancelled", "cancel_requested"),
-        reason__startswith=MARK,
-        created_at__gte=since,
-    )
-    marked = set(requests.values_list("task_id", flat=True))
+    events = TaskEvent.objects.filter(event_type__in=cancel.event_types, reason__startswith=MARK, created_at__gte=since)
+    marked = set(events.filter(task_id__in=ids).values_list("task_id", flat=True))
     return [task_id for task_id in ids if task_id in marked]
 
 
@@ -162,9 +237,19 @@ def _up() -> list[Worker]:
     return [report.worker for report in recent_workers() if report.state not in ("lost", "stopped")]
 
 
-def _ordered() -> list[Worker]:
-    """Return the workers that were told to pause and can be ordered to resume."""
+def _paused() -> list[Worker]:
     return [worker for worker in _up() if worker.ordered == WorkerOrder.PAUSE and not worker.draining]
+
+
+def _refused_by(operation: WorkerOperation[Any], workers: Sequence[Worker], params: Params, actor: str) -> int:
+    """Give an order to each worker; return how many refused."""
+    refused = 0
+    for worker in workers:
+        try:
+            operation.act(worker.pk, params, actor)
+        except AbsurdError:
+            refused += 1
+    return refused
 
 
 def _thawed(actor: str, reason: str) -> bool:
@@ -175,14 +260,9 @@ def _thawed(actor: str, reason: str) -> bool:
     return True
 
 
-def _done(verb: Callable[..., Any], *arguments: Any, **given: str) -> bool:
-    try:
-        verb(*arguments, **given)
-    except AbsurdError:
-        return False
-    return True
-
-
 @transaction.atomic
-def _announce(verb: str, actor: str, reason: str, counts: StopCounts | RecoverCounts) -> None:
-    announce(Change(event_type=verb, actor=actor, reason=reason, detail=asdict(counts)))
+def _announce(event_type: str, actor: str, reason: str, counts: Counts) -> None:
+    announce(Change(event_type=event_type, actor=actor, reason=reason, detail=counts.model_dump()))
+
+
+emergency_stop, emergency_recover = EmergencyStop(), EmergencyRecover()

@@ -1,34 +1,42 @@
-"""Run failed or cancelled tasks again, with the same params."""
+"""Retry: failed or cancelled tasks go back to their queue with the same params."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from uuid import UUID
 
-from django.db import transaction
-
 from tasks_app.engine import backoff, dependencies, notify
 from tasks_app.engine.events import Change
-from tasks_app.engine.lookup import Refusals, do_to_one
+from tasks_app.engine.lookup import Refusals
 from tasks_app.engine.move import Move, move_many
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Hold, Task, TaskDependency, TaskStatus
+from tasks_app.operations.operation import Params
+from tasks_app.operations.tasks import TaskOperation
 from tasks_app.postgresql import clock
 
 RETRIED = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
-@transaction.atomic
-def retry(task_id: UUID, *, actor: str, reason: str = "") -> Task:
-    """Return a finished task to the queue with a fresh set of retries; its quarantine, if any, is lifted.
+class Retry(TaskOperation[Params]):
+    """Gives a fresh set of retries; a quarantine is lifted."""
 
-    Raises TaskNotFound, or InvalidTransition when the task has not failed or been cancelled.
-    """
-    return do_to_one(task_id, lambda tasks: retry_locked(tasks, actor=actor, reason=reason))
+    name = "retry"
+    label = "Retry"
+    effect = "Failed and cancelled tasks go back to their queue with the same params and a fresh set of retries."
+    done = "returned to the queue"
+    permission = "tasks_app.retry_task"
+    event_types = ("retried",)
+    params_model = Params
+    possible = frozenset(RETRIED)
+    chosen = ("failed",)
+
+    def act_on_locked(self, tasks: Sequence[Task], params: Params, actor: str) -> Refusals:
+        return retry_locked(tasks, actor=actor, reason=params.reason)
 
 
 def retry_locked(tasks: Sequence[Task], *, actor: str, reason: str) -> Refusals:
-    """Return locked tasks to the queue as if one after the other; return why not of those that are not retried."""
+    """Return locked tasks to the queue as if one after the other; return why not, of those that are not retried."""
     act = Change(event_type="retried", actor=actor, reason=reason)
     refused: dict[UUID, InvalidTransition] = {}
     batch: list[Task] = []
@@ -102,3 +110,6 @@ def _let_go(tasks: Sequence[Task]) -> None:
     for task in tasks:
         task.hold = 0
     notify.wake_workers({task.queue_id for task in tasks})
+
+
+retry = Retry()

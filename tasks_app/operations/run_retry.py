@@ -10,62 +10,117 @@ but a new run of everything, and a copied run beside the old one would hide whic
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
+from pydantic import Field
 
 from tasks_app.engine.bindings import Binding, Gather
 from tasks_app.engine.events import Change, Record, announce, record_many
 from tasks_app.engine.new_task import NewTask, options_of
 from tasks_app.engine.options import Join
 from tasks_app.engine.spawn import spawn_many
-from tasks_app.errors import ParamsInvalid, RunRefuses
+from tasks_app.errors import OperationRefused, ParamsInvalid
 from tasks_app.models import Hold, Run, Task, TaskDependency, TaskStatus
-from tasks_app.operations.cancel import cancel_locked
+from tasks_app.operations.operation import Counts, Pace, Params, PreviewedOperation
 from tasks_app.operations.retry import RETRIED, retry_locked
 from tasks_app.operations.runs import found_run, locked_run
+from tasks_app.operations.tasks import cancel_locked
 from tasks_app.task_ids import new_task_id
 from tasks_app.workflows.state import SUPERSEDED
 
 
-@dataclass(frozen=True, kw_only=True)
-class RetryCounts:
+class RetryCounts(Counts):
     """What retrying a run did, or would do now."""
 
-    retried: int = 0
-    """Failed and cancelled tasks, returned to the queue."""
-    revived: int = 0
-    """Tasks that had failed only because one of those did; they wait for it again."""
-    respawned: int = 0
-    """Fresh copies of tasks; what they replace is superseded."""
-    left: int = 0
-    """Tasks that had failed because one of another run did, which must be retried there."""
+    retried: int = Field(
+        default=0, title="returned to the queue", description="Failed and cancelled tasks, returned to the queue."
+    )
+    revived: int = Field(
+        default=0,
+        title="waiting again with them",
+        description="Tasks that had failed only because one of those did; they wait for it again.",
+    )
+    respawned: int = Field(
+        default=0, title="respawned", description="Fresh copies of tasks; what they replace is superseded."
+    )
+    left: int = Field(
+        default=0,
+        title="left to another run's retry",
+        description="Tasks that had failed because one of another run did, which must be retried there.",
+    )
 
 
-@transaction.atomic
-def retry_run(
-    run_id: UUID, *, actor: str, reason: str = "", from_stage: str | None = None, dry_run: bool = False
-) -> RetryCounts:
-    """Retry what failed or was cancelled; with `from_stage` also run that stage and everything behind it again.
+class RunRetryParams(Params):
+    """From where on, and why."""
 
-    Raises RunNotFound, ParamsInvalid for a stage that the run has not, and RunRefuses when there is nothing to retry or
-    something is still being done that would be done twice.
-    """
-    run = found_run(run_id) if dry_run else locked_run(run_id)
-    rows = Task.objects.filter(run=run).exclude(stage__contains=SUPERSEDED).order_by("id").defer("result")
-    tasks = list(rows if dry_run else rows.select_for_update(of=("self",)).select_related("run"))
-    decision = _Decision(run, tasks, from_stage)
-    decision.check()
-    counts = decision.counts
-    if not dry_run:
+    from_stage: str | None = Field(
+        default=None, max_length=100, description="Also run this stage and everything behind it again."
+    )
+
+
+class RetryRun(PreviewedOperation[RunRetryParams, RetryCounts]):
+    """Retries what failed or was cancelled; with `from_stage` also runs that stage and everything behind it again."""
+
+    target_kind = "run"
+    name = "retry"
+    label = "Retry"
+    effect = (
+        "Failed and cancelled tasks go back to their queue. From a stage on, completed tasks are replaced by fresh "
+        "copies; the old ones keep their history and products."
+    )
+    permission = "tasks_app.retry_run"
+    event_types = ("run_retried",)
+    params_model = RunRetryParams
+    counts_model = RetryCounts
+
+    def refusal(self, target: Run) -> str:
+        # From a stage on there is nearly always something to do; the preview says when there is not.
+        return "" if Task.objects.filter(run=target).exists() else "it has no tasks in the queue"
+
+    def affected(self, counts: RetryCounts, params: RunRetryParams) -> int:
+        return counts.retried + counts.revived + counts.respawned
+
+    def preview(self, key: UUID, params: RunRetryParams) -> RetryCounts:
+        """Count what would be retried. Raises what `carry_out` raises."""
+        run = found_run(key)
+        return _decide(run, list(_rows(run)), params).counts
+
+    @transaction.atomic
+    def carry_out(self, key: UUID, params: RunRetryParams, actor: str, pace: Pace) -> RetryCounts:
+        """Retry, and put copies into the places of what is done again.
+
+        Raises RunNotFound, ParamsInvalid for a stage that the run has not, and OperationRefused when there is nothing
+        to retry or something is still being done that would be done twice.
+        """
+        run = locked_run(key)
+        tasks = list(_rows(run).select_for_update(of=("self",)).select_related("run"))
+        decision = _decide(run, tasks, params)
+        counts, reason = decision.counts, params.reason
         retry_locked(decision.retried, actor=actor, reason=reason)
         _replace(run, decision.copied, decision.edges, actor=actor, reason=reason)
-        detail = {**asdict(counts), **({"from_stage": from_stage} if from_stage else {})}
+        detail = {**counts.model_dump(), **({"from_stage": params.from_stage} if params.from_stage else {})}
         announce(Change(event_type="run_retried", actor=actor, reason=reason, detail=detail), run_id=run.run_id)
-    return counts
+        return counts
+
+
+def stages_of(run: Run) -> list[str]:
+    """Return the run's stages in the order of their first tasks."""
+    rows = Task.objects.filter(run=run).exclude(stage__contains=SUPERSEDED).order_by("id")
+    return list(dict.fromkeys(stage for stage in rows.values_list("stage", flat=True) if stage))
+
+
+def _rows(run: Run) -> QuerySet[Task]:
+    return Task.objects.filter(run=run).exclude(stage__contains=SUPERSEDED).order_by("id").defer("result")
+
+
+def _decide(run: Run, tasks: Sequence[Task], params: RunRetryParams) -> _Decision:
+    decision = _Decision(run, tasks, params.from_stage)
+    decision.check()
+    return decision
 
 
 class _Decision:
@@ -111,7 +166,7 @@ class _Decision:
         return list(copied.values())
 
     def check(self) -> None:
-        """Raise RunRefuses when it must not be carried out, or would change nothing."""
+        """Raise OperationRefused when it must not be carried out, or would change nothing."""
         stopping = sum(task.cancel_requested_at is not None for task in self._tasks)
         if stopping:
             raise self._refusal(
@@ -147,8 +202,8 @@ class _Decision:
                 "retry the run without a stage"
             )
 
-    def _refusal(self, why: str) -> RunRefuses:
-        return RunRefuses(self._run.run_id, "retry", why)
+    def _refusal(self, why: str) -> OperationRefused:
+        return OperationRefused("retry", f"run {self._run.run_id}", why)
 
 
 def _parents_within(tasks: Sequence[Task]) -> dict[UUID, set[UUID]]:
@@ -222,3 +277,6 @@ def _bound(stored: Mapping[str, Any], copies: Mapping[UUID, UUID]) -> Binding | 
         return Gather(task_ids=[copies.get(task_id, task_id) for task_id in ids], field=stored["field"])
     task_id = UUID(stored["task_id"])
     return Binding(task_id=copies.get(task_id, task_id), field=stored["field"])
+
+
+retry_run = RetryRun()

@@ -1,18 +1,21 @@
-"""What is done to whole runs: start, cancel. Each in one transaction, with one event about the run itself."""
+"""Runs as a whole: start, cancel. Each in one transaction, with one event about the run itself."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
+from pydantic import Field
 
 from tasks_app.engine.events import Change, announce
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import RunNotFound
 from tasks_app.models import Run, Task, TaskStatus
 from tasks_app.models.task import FINISHED
-from tasks_app.operations.cancel import cancel_locked
+from tasks_app.operations.operation import Counts, Pace, Params, PreviewedOperation
+from tasks_app.operations.tasks import cancel_locked
 from tasks_app.postgresql import clock
 from tasks_app.workflows.plan import RunPlan
 from tasks_app.workflows.state import SUPERSEDED
@@ -39,16 +42,14 @@ def start(plan: RunPlan, actor: str) -> Run:
     return run
 
 
-@dataclass(frozen=True, kw_only=True)
-class CancelCounts:
+class CancelCounts(Counts):
     """What cancelling a run did, or would do now."""
 
-    cancelled: int = 0
-    """Pending tasks, cancelled at once."""
-    stopping: int = 0
-    """Claimed tasks, which their workers have been asked to stop."""
-    finished: int = 0
-    """Tasks that had finished already."""
+    cancelled: int = Field(default=0, title="cancelled", description="Pending tasks, cancelled at once.")
+    stopping: int = Field(
+        default=0, title="asked to stop", description="Claimed tasks, which their workers have been asked to stop."
+    )
+    finished: int = Field(default=0, title="finished before", description="Tasks that had finished already.")
 
 
 def found_run(run_id: UUID) -> Run:
@@ -60,33 +61,68 @@ def found_run(run_id: UUID) -> Run:
 
 
 def locked_run(run_id: UUID) -> Run:
-    """Return the run, locked against other verbs of runs but not against spawns. Raises RunNotFound."""
+    """Return the run, locked against other operations on runs but not against spawns. Raises RunNotFound."""
     run: Run | None = Run.objects.select_for_update(no_key=True).filter(run_id=run_id).first()
     if run is None:
         raise RunNotFound(run_id)
     return run
 
 
-@transaction.atomic
-def cancel_run(run_id: UUID, *, actor: str, reason: str = "", dry_run: bool = False) -> CancelCounts:
-    """Cancel the run's pending tasks and have its claimed ones stopped; those that have finished stay as they are.
+class CancelRun(PreviewedOperation[Params, CancelCounts]):
+    """Nothing to cancel is no error: the counts say so."""
 
-    All unfinished tasks are locked, in the order of their ids, before the first is changed. Nothing to cancel is no
-    error: the counts say so. Raises RunNotFound.
-    """
-    run = locked_run(run_id) if not dry_run else found_run(run_id)
-    mine = Task.objects.filter(run=run).exclude(stage__contains=SUPERSEDED)
-    unfinished = mine.exclude(status__in=FINISHED).order_by("id")
-    if dry_run:
-        tasks = list(unfinished.only("id", "status"))
-    else:
-        rows = unfinished.defer("params", "bindings", "result").select_related("run")
+    target_kind = "run"
+    name = "cancel"
+    label = "Cancel"
+    effect = "Pending tasks are cancelled at once. Claimed ones are stopped by their workers, and their work is lost."
+    permission = "tasks_app.cancel_run"
+    event_types = ("run_cancelled",)
+    params_model = Params
+    counts_model = CancelCounts
+    dangerous = True
+
+    def refusal(self, target: Run) -> str:
+        return "" if _unfinished(target).exists() else "nothing is left to cancel"
+
+    def affected(self, counts: CancelCounts, params: Params) -> int:
+        return counts.cancelled + counts.stopping
+
+    def preview(self, key: UUID, params: Params) -> CancelCounts:
+        """Count the run's tasks. Raises RunNotFound."""
+        run = found_run(key)
+        return _cancel_counts(run, list(_unfinished(run).only("id", "status")))
+
+    @transaction.atomic
+    def carry_out(self, key: UUID, params: Params, actor: str, pace: Pace) -> CancelCounts:
+        """Cancel all unfinished tasks, which are locked in the order of their ids before the first is changed.
+
+        Raises RunNotFound.
+        """
+        run = locked_run(key)
+        rows = _unfinished(run).defer("params", "bindings", "result").select_related("run")
         tasks = list(rows.select_for_update(of=("self",)))
-    claimed = sum(task.status == TaskStatus.CLAIMED for task in tasks)
-    counts = CancelCounts(cancelled=len(tasks) - claimed, stopping=claimed, finished=mine.count() - len(tasks))
-    if tasks and not dry_run:
-        # Children first, so that none is released by the end of its parents only to be cancelled itself.
-        cancel_locked(tasks[::-1], actor=actor, reason=reason)
-        act = Change(event_type="run_cancelled", actor=actor, reason=reason, detail=asdict(counts))
-        announce(act, run_id=run.run_id)
-    return counts
+        counts = _cancel_counts(run, tasks)
+        if tasks:
+            # Children first, so that none is released by the end of its parents only to be cancelled itself.
+            cancel_locked(tasks[::-1], actor=actor, reason=params.reason)
+            detail = counts.model_dump()
+            change = Change(event_type="run_cancelled", actor=actor, reason=params.reason, detail=detail)
+            announce(change, run_id=run.run_id)
+        return counts
+
+
+def _unfinished(run: Run) -> QuerySet[Task]:
+    return _tasks_of(run).exclude(status__in=FINISHED).order_by("id")
+
+
+def _tasks_of(run: Run) -> QuerySet[Task]:
+    return Task.objects.filter(run=run).exclude(stage__contains=SUPERSEDED)
+
+
+def _cancel_counts(run: Run, unfinished: list[Task]) -> CancelCounts:
+    claimed = sum(task.status == TaskStatus.CLAIMED for task in unfinished)
+    finished = _tasks_of(run).count() - len(unfinished)
+    return CancelCounts(cancelled=len(unfinished) - claimed, stopping=claimed, finished=finished)
+
+
+cancel_run = CancelRun()

@@ -1,4 +1,4 @@
-"""Make, change, enable and run schedules."""
+"""Schedules: make and change them; operations that run, enable, disable and delete them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tasks_app.engine.spawn import spawn
 from tasks_app.errors import ParamsInvalid, ScheduleNotFound
 from tasks_app.maintenance.schedules import announce_change, note_run, request_of
 from tasks_app.models import CatchUp, Schedule, Task
+from tasks_app.operations.operation import Operation, Params, R
 from tasks_app.postgresql import clock
 from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
 
@@ -42,7 +43,7 @@ def save_or_create(
         created = schedule is None
         if created and not create:
             raise ScheduleNotFound(name)
-        verb = "schedule_made" if created else "schedule_changed"
+        event_type = "schedule_made" if created else "schedule_changed"
         schedule = schedule or Schedule(name=name, created_by=actor)
         for field in FIELDS:
             setattr(schedule, field, values.get(field, getattr(schedule, field)))
@@ -50,7 +51,7 @@ def save_or_create(
         schedule.next_run_at = cron.next_after(schedule, clock.now()) if schedule.enabled else None
         schedule.last_error = ""
         schedule.save()
-        announce_change(schedule, verb, actor, reason, {field: getattr(schedule, field) for field in FIELDS})
+        announce_change(schedule, event_type, actor, reason, {field: getattr(schedule, field) for field in FIELDS})
     return schedule, created
 
 
@@ -83,34 +84,98 @@ def _faults_of_text(schedule: Schedule) -> Iterator[tuple[str, str]]:
         yield "params", f"this cannot be stored: {error}"
 
 
-def delete(name: str, *, actor: str, reason: str = "") -> None:
-    """Remove the schedule; tasks that it spawned stay. Raises ScheduleNotFound."""
-    with transaction.atomic():
-        schedule = _locked(name)
-        announce_change(schedule, "schedule_deleted", actor, reason)
-        schedule.delete()
+class ScheduleOperation(Operation[Params, R]):
+    """Its target's key is the name."""
+
+    target_kind = "schedule"
+    permission = "tasks_app.run_schedule"
+    params_model = Params
 
 
-def set_enabled(name: str, enabled: bool, *, actor: str, reason: str = "") -> Schedule:
-    """Let the schedule spawn from now on, or no longer; nothing is caught up. Raises ScheduleNotFound."""
-    with transaction.atomic():
-        schedule = _locked(name)
-        schedule.enabled = enabled
-        schedule.next_run_at = cron.next_after(schedule, clock.now()) if enabled else None
-        schedule.save(update_fields=["enabled", "next_run_at"])
-        announce_change(schedule, "schedule_enabled" if enabled else "schedule_disabled", actor, reason)
-    return schedule
+class RunSchedule(ScheduleOperation[Task]):
+    """Spawns a schedule's task now."""
 
+    name = "run"
+    label = "Run now"
+    effect = "Its task is spawned at once; its next run stays."
+    event_types = ("schedule_run",)
 
-def run_now(name: str, *, actor: str, reason: str = "") -> Task:
-    """Spawn the schedule's task at once; its next moment stays. Raises ScheduleNotFound and what spawn raises."""
-    with transaction.atomic():
-        schedule = _locked(name)
+    @transaction.atomic
+    def act(self, key: str, params: Params, actor: str) -> Task:
+        """Spawn the task. Raises ScheduleNotFound and what spawn raises."""
+        schedule = _locked(key)
         task = spawn(request_of(schedule), actor=actor)
         note_run(schedule, task, clock.now())
         schedule.save(update_fields=["last_run_at", "last_task_id", "last_error"])
-        announce_change(schedule, "schedule_run", actor, reason, {"task_id": str(task.task_id)})
-    return task
+        announce_change(schedule, "schedule_run", actor, params.reason, {"task_id": str(task.task_id)})
+        return task
+
+    def outcome(self, result: Task) -> str:
+        return f"spawned {result.task_name} {result.task_id} into {result.queue_id}"
+
+
+class EnableSchedule(ScheduleOperation[Schedule]):
+    """Lets a schedule spawn from now on."""
+
+    name = "enable"
+    label = "Enable"
+    effect = "It spawns again from its next moment on; missed moments are not caught up."
+    done = "enabled"
+    event_types = ("schedule_enabled",)
+
+    def refusal(self, target: Schedule) -> str:
+        return "it is enabled already" if target.enabled else ""
+
+    def act(self, key: str, params: Params, actor: str) -> Schedule:
+        """Enable the schedule. Raises ScheduleNotFound."""
+        return _set_enabled(key, True, actor=actor, reason=params.reason)
+
+
+class DisableSchedule(ScheduleOperation[Schedule]):
+    """Lets a schedule spawn no longer."""
+
+    name = "disable"
+    label = "Disable"
+    effect = "It spawns nothing until it is enabled."
+    done = "disabled"
+    event_types = ("schedule_disabled",)
+
+    def refusal(self, target: Schedule) -> str:
+        return "" if target.enabled else "it is disabled already"
+
+    def act(self, key: str, params: Params, actor: str) -> Schedule:
+        """Disable the schedule. Raises ScheduleNotFound."""
+        return _set_enabled(key, False, actor=actor, reason=params.reason)
+
+
+class DeleteSchedule(ScheduleOperation[None]):
+    """Removes a schedule."""
+
+    name = "delete"
+    label = "Delete"
+    effect = "It is removed and spawns nothing any more; the tasks that it has spawned stay."
+    done = "deleted"
+    permission = "tasks_app.delete_schedule"
+    scope = "admin"
+    event_types = ("schedule_deleted",)
+    dangerous = True
+
+    @transaction.atomic
+    def act(self, key: str, params: Params, actor: str) -> None:
+        """Delete the schedule. Raises ScheduleNotFound."""
+        schedule = _locked(key)
+        announce_change(schedule, "schedule_deleted", actor, params.reason)
+        schedule.delete()
+
+
+@transaction.atomic
+def _set_enabled(name: str, enabled: bool, *, actor: str, reason: str) -> Schedule:
+    schedule = _locked(name)
+    schedule.enabled = enabled
+    schedule.next_run_at = cron.next_after(schedule, clock.now()) if enabled else None
+    schedule.save(update_fields=["enabled", "next_run_at"])
+    announce_change(schedule, "schedule_enabled" if enabled else "schedule_disabled", actor, reason)
+    return schedule
 
 
 def _locked(name: str) -> Schedule:
@@ -118,3 +183,6 @@ def _locked(name: str) -> Schedule:
     if schedule is None:
         raise ScheduleNotFound(name)
     return schedule
+
+
+run_now, enable, disable, delete = RunSchedule(), EnableSchedule(), DisableSchedule(), DeleteSchedule()

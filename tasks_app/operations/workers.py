@@ -1,61 +1,101 @@
-"""Tell a worker what to do; it reads its orders about once a second."""
+"""Operations on workers: they set an order, which the worker reads about once a second."""
 
 from __future__ import annotations
 
+from typing import ClassVar
 from uuid import UUID
 
 from django.db import transaction
 
 from tasks_app.engine.events import Change, announce
-from tasks_app.errors import ParamsInvalid, WorkerNotFound, WorkerRefuses
+from tasks_app.errors import OperationRefused, WorkerNotFound
 from tasks_app.models import Worker, WorkerOrder
 from tasks_app.monitoring.workers import event_detail, state_of
-from tasks_app.operations.reasons import check_reason
+from tasks_app.operations.operation import Operation, P, Params, ReasonedParams
 from tasks_app.postgresql import clock
 
-RESUME = ""
-"""The order that takes back the last one."""
+
+class WorkerOperation(Operation[P, Worker]):
+    """Repeating the last order changes nothing."""
+
+    target_kind = "worker"
+    permission = "tasks_app.order_worker"
+    event_types = ("worker_ordered",)
+    order: ClassVar[str]
+    """What stands in the worker's row; empty to take back the last order."""
+
+    def refusal(self, target: Worker) -> str:
+        if self.order == target.ordered:
+            return "it already has this order" if self.order else "nothing was ordered"
+        return self._obstacle(target)
+
+    def _obstacle(self, worker: Worker) -> str:
+        state = state_of(worker, clock.now(), busy=False)
+        if state in ("stopped", "lost"):
+            return f"it is {state}; start another with manage.py runworker"
+        if worker.draining and self.order in ("", WorkerOrder.PAUSE):
+            return "it is draining and will not claim again; start another with manage.py runworker"
+        return ""
+
+    def act(self, key: UUID | str, params: P, actor: str) -> Worker:
+        """Set the order. Raises WorkerNotFound, and OperationRefused for a worker that is stopped, lost or draining."""
+        with transaction.atomic():
+            worker = _locked(key)
+            if obstacle := self._obstacle(worker):
+                raise OperationRefused(self.name, f"worker {worker}", obstacle)
+            if worker.ordered == self.order:
+                return worker
+            worker.ordered, worker.ordered_by, worker.order_reason = self.order, actor, params.reason
+            worker.ordered_at = clock.now()
+            worker.save(update_fields=["ordered", "ordered_by", "ordered_at", "order_reason"])
+            detail = {"ordered": self.order or "resume", "worker": event_detail(worker)}
+            announce(Change(event_type="worker_ordered", actor=actor, reason=params.reason, detail=detail))
+        return worker
 
 
-def order_worker(worker_id: UUID | str, ordered: str, *, actor: str, reason: str = "") -> Worker:
-    """Order a worker to pause, drain or recycle, or with an empty order to resume; return its row.
+class PauseWorker(WorkerOperation[ReasonedParams]):
+    """Has a worker claim nothing until it is resumed."""
 
-    Pause: claim nothing until resumed. Drain: claim nothing, finish running tasks, exit. Recycle: the same, and
-    start again. Repeating the last order changes nothing. Raises WorkerNotFound, WorkerRefuses when the worker is
-    gone, and ParamsInvalid for an unknown order or for a pause or drain without a reason.
-    """
-    if ordered not in (RESUME, *WorkerOrder.values):
-        known = ", ".join(WorkerOrder.values)
-        raise ParamsInvalid([{"path": "ordered", "message": f"write one of {known}, or nothing to resume"}])
-    if ordered in (WorkerOrder.PAUSE, WorkerOrder.DRAIN):
-        check_reason(reason)
-    with transaction.atomic():
-        worker = _locked(worker_id)
-        if why := refusal(worker, ordered):
-            raise WorkerRefuses(worker, why)
-        if worker.ordered == ordered:
-            return worker
-        worker.ordered, worker.ordered_by, worker.order_reason = ordered, actor, reason
-        worker.ordered_at = clock.now()
-        worker.save(update_fields=["ordered", "ordered_by", "ordered_at", "order_reason"])
-        act = Change(
-            event_type="worker_ordered",
-            actor=actor,
-            reason=reason,
-            detail={"ordered": ordered or "resume", "worker": event_detail(worker)},
-        )
-        announce(act)
-    return worker
+    name = "pause"
+    label = "Pause"
+    effect = "It finishes what it runs and claims nothing until it is resumed."
+    done = "told to pause"
+    params_model = ReasonedParams
+    order = WorkerOrder.PAUSE
 
 
-def refusal(worker: Worker, ordered: str) -> str:
-    """Why the worker cannot follow an order now; empty when it can."""
-    state = state_of(worker, clock.now(), busy=False)
-    if state in ("stopped", "lost"):
-        return f"it is {state}; start another with manage.py runworker"
-    if worker.draining and ordered in (RESUME, WorkerOrder.PAUSE):
-        return "it is stopping and will not claim again; start another with manage.py runworker"
-    return ""
+class DrainWorker(WorkerOperation[ReasonedParams]):
+    """Has a worker end after what it runs."""
+
+    name = "drain"
+    label = "Drain"
+    effect = "It finishes what it runs, claims nothing, and ends. It has to be started again on its host."
+    done = "told to drain"
+    params_model = ReasonedParams
+    dangerous = True
+    order = WorkerOrder.DRAIN
+
+
+class ResumeWorker(WorkerOperation[Params]):
+    """Takes the last order back."""
+
+    name = "resume"
+    label = "Resume"
+    effect = "The last order is taken back: it claims tasks again."
+    done = "told to resume"
+    params_model = Params
+    order = ""
+
+
+class RecycleWorker(WorkerOperation[Params]):
+    """Has a worker start anew after what it runs."""
+
+    name = "recycle"
+    label = "Recycle"
+    effect = "It finishes what it runs, claiming nothing meanwhile, and goes on as a fresh process."
+    done = "told to recycle"
+    params_model = Params
+    order = WorkerOrder.RECYCLE
 
 
 def _locked(worker_id: UUID | str) -> Worker:
@@ -67,3 +107,11 @@ def _locked(worker_id: UUID | str) -> Worker:
     if worker is None:
         raise WorkerNotFound(worker_id)
     return worker
+
+
+pause_worker, drain_worker, resume_worker, recycle_worker = (
+    PauseWorker(),
+    DrainWorker(),
+    ResumeWorker(),
+    RecycleWorker(),
+)

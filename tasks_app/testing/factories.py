@@ -15,7 +15,7 @@ from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.registry import TaskSpec
 from tasks_app.engine.spawn import spawn
 from tasks_app.models import Run, Task, TaskStatus, Worker
-from tasks_app.operations.cancel import cancel
+from tasks_app.operations.tasks import cancel
 from tasks_app.testing.picking import claim_task
 
 ACTOR = "user:test"

@@ -14,9 +14,9 @@ import pytest
 
 from tasks_app.engine import system_state
 from tasks_app.models import SystemState, Task, TaskEvent, Worker
-from tasks_app.operations.cancel import cancel
-from tasks_app.operations.freeze import freeze
-from tasks_app.operations.pause import pause, resume
+from tasks_app.operations.queues import pause, resume
+from tasks_app.operations.system import freeze
+from tasks_app.operations.tasks import cancel
 from tests.workers.live import LiveWorkers, child_of, finished, outcomes, spawn_one, wait_for
 from workers.gameday import safety
 from workers.gameday.catalogue import catalogue

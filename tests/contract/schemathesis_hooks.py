@@ -23,7 +23,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "save_schedule": {"cron": "0 9 * * *", "task_name": "echo", "params": {"value": "d"}, "time_zone": "UTC"},
     "change_schedule": {"cron": "30 9 * * *", "task_name": "echo", "params": {"value": "e"}, "time_zone": "UTC"},
     "retry_run": {"from_stage": "last"},
-    "bulk": {"verb": "retry", "filter": {"task_name": "echo"}, "dry_run": True, "reason": "a walk"},
+    "bulk": {"operation": "retry", "filter": {"task_name": "echo"}, "dry_run": True, "reason": "a walk"},
     "emergency_stop": {"dry_run": True, "reason": "a walk"},
     "emergency_recover": {"dry_run": True, "reason": "a walk"},
 }

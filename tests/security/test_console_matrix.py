@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from tasks_app.models import ApiKey, Limit, Queue, Schedule, TaskEvent
-from tasks_app.operations.limit import set_limit
+from tasks_app.operations.limits import set_limit
 from tasks_app.operations.runs import start
 from tests.security.routes import patterns
 from tests.tasks_app.callers import make_key, make_user
@@ -24,15 +24,17 @@ pytestmark = pytest.mark.django_db
 
 PUBLIC, STAFF, VIEWER, OPERATOR, ADMINISTRATOR, NOBODY = range(6)
 GROUPS = {"none": STAFF, "Viewer": VIEWER, "Operator": OPERATOR, "Administrator": ADMINISTRATOR}
-VERBS = "cancel|retry|reprioritize|requeue|respawn|pause|resume|drain|recycle|run|enable|disable"
+OPERATIONS = "cancel|retry|reprioritize|requeue|respawn|pause|resume|drain|recycle|run|enable|disable"
 RULES = [
     ("login|logout|jsi18n", PUBLIC),
     ("index|password_change|password_change_done|view_on_site|app_list|autocomplete|None", STAFF),
     (r"tasks_app_apikey_(changelist|change|history|add|delete)", ADMINISTRATOR),
-    (r"tasks_app_(limit|schedule|queue)_add|tasks_app_(limit|schedule)_delete", ADMINISTRATOR),
+    (r"tasks_app_(limit|schedule|queue)_add|tasks_app_schedule_delete|tasks_app_limit_(set|remove)", ADMINISTRATOR),
+    (r"tasks_app_freeze_(freeze|thaw|acknowledge)", OPERATOR),
+    (r"tasks_app_freeze_(enable|disable|emergency-stop|emergency-recover)", ADMINISTRATOR),
     (r"auth_\w+_(changelist|change|history|add|delete|password_change)", ADMINISTRATOR),
     (r"axes_\w+_(changelist|change|history|delete)", ADMINISTRATOR),
-    (rf"tasks_app_(task|run|queue|schedule|worker)_({VERBS})", OPERATOR),
+    (rf"tasks_app_(task|run|queue|schedule|worker)_({OPERATIONS})", OPERATOR),
     (r"(tasks_app|pipeline_app)_\w+_(changelist|change|history)|pipeline_app_product_(file|picture)", VIEWER),
     (r"(tasks_app|pipeline_app|axes)_\w+_(add|delete)", NOBODY),
 ]
@@ -57,7 +59,7 @@ def make_objects(worker: Any) -> dict[str, Any]:
     """Make a row of each table that has a page, and return its key by the table's name."""
     key = make_key("read")
     task = spawn_note()
-    set_limit("key", "disk", 2, actor=ACTOR)
+    set_limit("key", "disk", size=2, actor=ACTOR)
     seen = {"ip_address": "192.0.2.1", "username": "x", "user_agent": "", "http_accept": "", "path_info": "/"}
     return {
         "tasks_app_task": task.task_id,
@@ -81,7 +83,9 @@ def addresses(worker: Any) -> dict[str, str]:
     for name in sorted(set(names()) - {"None"}):
         table, _, _ = name.rpartition("_")
         table = "auth_user" if name == "auth_user_password_change" else table
-        if re.search("_(changelist|add)$", name) or least(name) in (PUBLIC, STAFF):
+        if name.startswith("tasks_app_freeze_") and not re.search("_(add|change|delete|history)$", name):
+            found[name] = reverse(f"admin:{name}")
+        elif re.search("_(changelist|add)$", name) or least(name) in (PUBLIC, STAFF):
             found[name] = f"/admin/{name}/" if name in ("login", "logout", "jsi18n", "password_change") else ""
             if re.search("_(changelist|add)$", name) or name == "index":
                 found[name] = reverse(f"admin:{name}")

@@ -9,7 +9,7 @@ import pytest
 from absurd_project import env
 from tasks_app.auth import client_address
 from tasks_app.models import TaskEvent
-from tasks_app.operations.cancel import cancel
+from tasks_app.operations.tasks import cancel
 from tests.tasks_app.callers import ELSEWHERE, Caller, log_in, make_key
 from tests.tasks_app.notes import spawn_note
 

@@ -18,9 +18,8 @@ from tasks_app.errors import AbsurdError
 from tasks_app.maintenance import sweeps
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.operations import bulk
-from tasks_app.operations.cancel import cancel
-from tasks_app.operations.reprioritize import reprioritize
 from tasks_app.operations.retry import retry
+from tasks_app.operations.tasks import cancel, reprioritize
 from tasks_app.postgresql import clock
 from tests.tasks_app import claimers
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note
@@ -51,7 +50,7 @@ VERBS: dict[str, Callable[[Claim], object]] = {
     "progress": lambda claim: report_progress(claim, fraction=0.5, message="half"),
     "cancel": lambda claim: cancel(claim.task_id, actor="user:test"),
     "retry": lambda claim: retry(claim.task_id, actor="user:test"),
-    "reprioritize": lambda claim: reprioritize(claim.task_id, 20, actor="user:test"),
+    "reprioritize": lambda claim: reprioritize(claim.task_id, priority=20, actor="user:test"),
     "sweep": lambda claim: sweeps.return_lost(watched_sec=60.0),
     "spawn a child": lambda claim: spawn_note(depends_on=[claim.task_id], concurrency_key="same"),
     "retry the child": lambda claim: retry_children(claim),

@@ -171,10 +171,10 @@ def test_it_runs_on_demand_is_disabled_and_enabled_without_catching_up():
     actions.save("nightly", NIGHTLY | {"catch_up": "all"}, **BY)
     task = actions.run_now("nightly", **BY)
     assert (task.created_by, Schedule.objects.get().next_run_at) == ("user:alice", at("2026-03-01 03:00"))
-    actions.set_enabled("nightly", False, **BY)
+    actions.disable("nightly", **BY)
     set_clock(at("2026-03-04 12:00:00"))
     assert fire_due() == 0
-    actions.set_enabled("nightly", True, **BY)
+    actions.enable("nightly", **BY)
     assert (fire_due(), Schedule.objects.get().next_run_at) == (0, at("2026-03-05 03:00"))
     actions.delete("nightly", **BY)
     told = list(TaskEvent.objects.filter(task_id=None).order_by("id").values_list("event_type", flat=True))

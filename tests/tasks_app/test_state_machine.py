@@ -31,9 +31,8 @@ from tasks_app.maintenance import sweeps
 from tasks_app.models import Attempt, Limit, LimitSlot, Task, TaskDependency, TaskEvent, Worker
 from tasks_app.models.task import FINISHED, FailureClass
 from tasks_app.monitoring import queues
-from tasks_app.operations.cancel import cancel
-from tasks_app.operations.reprioritize import reprioritize
 from tasks_app.operations.retry import retry
+from tasks_app.operations.tasks import cancel, reprioritize
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note
 
 LEASE_SEC = 2
@@ -166,7 +165,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.tasks)
     @rule(choice=CHOICE, priority=st.integers(1, 20))
     def reprioritize(self, choice: int, priority: int) -> None:
-        self.operate(choice, lambda task_id: reprioritize(task_id, priority, actor="user:test"))
+        self.operate(choice, lambda task_id: reprioritize(task_id, priority=priority, actor="user:test"))
 
     @rule()
     def sweep(self) -> None:

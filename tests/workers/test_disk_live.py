@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks_app.models import Task
-from tasks_app.operations.cancel import cancel
+from tasks_app.operations.tasks import cancel
 from tests.workers.live import attempts, finished, outcomes, spawn_one, wait_for
 
 pytestmark = pytest.mark.chaos

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks_app.models import Attempt, Task, Worker
-from tasks_app.operations.cancel import cancel
+from tasks_app.operations.tasks import cancel
 from tests.fault_injection import CLASSES
 from tests.workers.live import ROOT, LiveWorkers, finished, outcomes, spawn_one, wait_for
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tasks_app.models import TaskEvent, Worker
-from tasks_app.operations.workers import order_worker
+from tasks_app.operations.catalogue import OPERATIONS
 from tests.workers.live import attempts, finished, spawn_one, wait_for, with_progress
 
 pytestmark = pytest.mark.chaos
@@ -21,8 +21,8 @@ def up() -> Worker:
     return wait_for(lambda: Worker.objects.filter(stopped_at=None).first())
 
 
-def order(worker: Worker, ordered: str) -> Worker:
-    return order_worker(worker.pk, ordered, actor="user:ann", reason="a disk is being changed")
+def order(worker: Worker, name: str) -> Worker:
+    return OPERATIONS["worker", name](worker.pk, actor="user:ann", reason="a disk is being changed")
 
 
 def told(event_type: str) -> list[TaskEvent]:
@@ -38,7 +38,7 @@ def test_a_paused_worker_finishes_what_it_runs_and_claims_nothing_until_it_is_re
     assert finished(running).status == "completed"
     waiting.refresh_from_db()
     assert (waiting.status, process.poll()) == ("pending", None)
-    order(worker, "")
+    order(worker, "resume")
     assert finished(waiting).status == "completed"
 
 
@@ -48,7 +48,7 @@ def test_a_drained_worker_ends_by_itself_after_its_tasks_and_an_order_to_drain_c
     first = with_progress(spawn_one("sleep", {"seconds": 12}))
     order(worker, "drain")
     wait_for(lambda: "an operator requested drain" in workers.logs())
-    order(worker, "")
+    order(worker, "resume")
     wait_for(lambda: "an operator requested resume" in workers.logs())
     assert finished(spawn_one("echo")).status == "completed"
     order(worker, "drain")

@@ -12,7 +12,7 @@ from tasks_app.engine.claim import claim_tasks
 from tasks_app.models import Attempt, Task
 from tasks_app.monitoring import usage
 from tasks_app.monitoring.explain.explanation import explain
-from tasks_app.operations.cancel import cancel
+from tasks_app.operations.tasks import cancel
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import attempts, child_of, finished, outcomes, spawn_one, wait_for, with_progress
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.operations.cancel import cancel
+from tasks_app.operations.tasks import cancel
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import attempts, claim_for, finished, outcomes, spawn_one, wait_for, with_progress
 from workers.process import environment, resources, stacks

@@ -13,7 +13,7 @@ from django.db import connection
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Attempt, Task, TaskEvent, Worker
-from tasks_app.operations.cancel import cancel
+from tasks_app.operations.tasks import cancel
 from tests.workers.live import finished, outcomes, spawn_one, wait_for, with_progress
 
 pytestmark = pytest.mark.chaos

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Task, TaskStatus
-from tasks_app.operations.cancel import cancel
-from tasks_app.operations.requeue import requeue
+from tasks_app.operations.tasks import cancel, requeue
 from workers.gameday.scenario_run import ACTOR
 
 REASON = "the game is over"

@@ -20,7 +20,7 @@ from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.models.task import FINISHED
-from tasks_app.operations.cancel import cancel
+from tasks_app.operations.tasks import cancel
 from workers.gameday import polling
 from workers.gameday.processes import Crew, own_environment
 from workers.gameday.report import Report

@@ -1,4 +1,4 @@
-"""Health and metrics; the acknowledgement of a finding; the answer to unknown paths."""
+"""Health and metrics; the answer to unknown paths."""
 
 from __future__ import annotations
 
@@ -16,21 +16,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import examples
-from tasks_app.api.bodies import body_of
 from tasks_app.api.permissions import may_read
 from tasks_app.api.query import flag, refuse_unknown
-from tasks_app.api.serializers import AcknowledgeSerializer
 from tasks_app.api.system_serializers import (
-    AcknowledgementSerializer,
     CheckSerializer,
     HealthSerializer,
     MetricsSerializer,
 )
-from tasks_app.api.views.request import actor_of
-from tasks_app.auth.requirements import ACKNOWLEDGE
 from tasks_app.monitoring import health, metrics
 from tasks_app.monitoring.prometheus import exposition
-from tasks_app.operations.acknowledge import acknowledge
 
 UNAVAILABLE = "Database unavailable: start PostgreSQL or correct ABSURD_DATABASE_URL"
 TERSE = {
@@ -88,18 +82,6 @@ def _answer(found: health.Health, *, reader: bool, checks: bool = False) -> Resp
         body["checks"] = CheckSerializer(found.checks, many=True).data
     headers = {"Age": str(round(found.age_sec))}
     return Response(body, status=503 if found.status in ("unhealthy", "disabled") else 200, headers=headers)
-
-
-class AcknowledgeView(APIView):
-    """Hides what a finding of health has reported until now; later faults of the same kind show again."""
-
-    needs = {"POST": ACKNOWLEDGE}
-
-    @extend_schema(operation_id="acknowledge", request=AcknowledgeSerializer, responses=AcknowledgementSerializer)
-    def post(self, request: Request) -> Response:
-        body = body_of(request, AcknowledgeSerializer)
-        seen = acknowledge(body["finding"], actor=actor_of(request), reason=body["reason"])
-        return Response(AcknowledgementSerializer(seen).data)
 
 
 class PrometheusRenderer(BaseRenderer):

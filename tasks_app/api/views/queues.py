@@ -1,4 +1,4 @@
-"""Queues: their names, their counts, pause and resume."""
+"""Queues: their names and counts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import examples
-from tasks_app.api.bodies import body_of
-from tasks_app.api.serializers import ReasonSerializer, StopSerializer
 from tasks_app.api.system_serializers import QueueSerializer, QueueStatsSerializer
-from tasks_app.api.views.request import actor_of
-from tasks_app.auth.requirements import PAUSE
+from tasks_app.api.views.operations import Answer
 from tasks_app.errors import QueueNotFound
 from tasks_app.models import Queue
 from tasks_app.monitoring import queues
-from tasks_app.operations import pause
 
 
 def queue_names() -> list[str]:
@@ -58,24 +54,8 @@ class QueueStatsView(APIView):
         return Response(QueueStatsSerializer(queues.queue_stats([queue_name])[0]).data)
 
 
-class QueuePauseView(APIView):
-    """Stops claims from a queue."""
-
-    needs = {"POST": PAUSE}
-
-    @extend_schema(operation_id="pause_queue", request=StopSerializer, responses=QueueSerializer)
-    def post(self, request: Request, queue_name: str) -> Response:
-        reason = body_of(request, StopSerializer)["reason"]
-        return Response(QueueSerializer(pause.pause(queue_name, actor=actor_of(request), reason=reason)).data)
-
-
-class QueueResumeView(APIView):
-    """Lets a queue be claimed from again."""
-
-    needs = {"POST": PAUSE}
-
-    @extend_schema(operation_id="resume_queue", request=ReasonSerializer, responses=QueueSerializer)
-    def post(self, request: Request, queue_name: str) -> Response:
-        reason = body_of(request, ReasonSerializer)["reason"]
-        queue = pause.resume(queue_name, actor=actor_of(request), reason=reason)
-        return Response(QueueSerializer(queue).data)
+SHOWN = Answer(
+    key=lambda queue_name: queue_name,
+    response=lambda _, queue: Response(QueueSerializer(queue).data),
+    shapes={200: QueueSerializer},
+)

@@ -7,9 +7,6 @@ from uuid import UUID
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
-from tasks_app.api.bodies import body_of
-from tasks_app.api.query import refuse_unknown
-from tasks_app.api.serializers import REASON_CHARS, ReasonSerializer
 from tasks_app.auth import keys
 from tasks_app.auth.keys import KeyHolder
 from tasks_app.engine import lookup
@@ -32,13 +29,6 @@ def actor_of(request: Request) -> str:
 def idempotency_key_of(request: Request) -> str | None:
     """Return the key under which a repeated request finds what the first one made."""
     return request.headers.get(IDEMPOTENCY_KEY.name) or None
-
-
-def reason_of_deletion(request: Request) -> str:
-    """Return the reason in the body of a DELETE, or in its query for callers who cannot send one. Raises BadQuery."""
-    refuse_unknown(request.query_params, {"reason"})
-    reason: str = body_of(request, ReasonSerializer)["reason"]
-    return reason or request.query_params.get("reason", "")[:REASON_CHARS]
 
 
 def task_id_of(text: str) -> UUID:

@@ -1,8 +1,7 @@
-"""Runs: list, look at, spawn, cancel, retry."""
+"""Runs: list, look at, spawn."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -11,30 +10,24 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.generics import RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from tasks_app.api.bodies import body_of
 from tasks_app.api.etags import IF_NONE_MATCH, content_tag, tagged, unchanged
 from tasks_app.api.filters import RunFilter
 from tasks_app.api.lists import ListView
 from tasks_app.api.run_serializers import (
     GraphSerializer,
-    RunCancelledSerializer,
     RunGraphSerializer,
-    RunRetriedSerializer,
-    RunRetrySerializer,
     RunSerializer,
-    RunVerbSerializer,
     ShownRun,
 )
 from tasks_app.api.spawn_bodies import NewRun
+from tasks_app.api.views.operations import Answer
 from tasks_app.api.views.request import IDEMPOTENCY_KEY, actor_of, idempotency_key_of
-from tasks_app.auth.requirements import CANCEL_RUN, RETRY_RUN, SPAWN
+from tasks_app.auth.requirements import SPAWN
 from tasks_app.engine.idempotency import once
 from tasks_app.errors import RunNotFound
 from tasks_app.models import Run
-from tasks_app.operations.run_retry import retry_run
-from tasks_app.operations.runs import cancel_run, found_run, start
+from tasks_app.operations.runs import CancelCounts, found_run, start
 from tasks_app.workflows import registry
 from tasks_app.workflows.graph import graph_of
 from tasks_app.workflows.state import state_of, states_of
@@ -117,37 +110,21 @@ class RunView(_RunView):
         return unchanged(request, tag) or tagged(answer, tag)
 
 
-def _told(run_id: str, counts: Any, *, dry_run: bool) -> dict[str, Any]:
-    run = found_run(run_id_of(run_id))
-    told = RunSerializer(ShownRun(run=run, state=state_of(run))).data
-    return {"dry_run": dry_run, "counts": asdict(counts), "run": told}
+def _run_data(key: UUID) -> dict[str, Any]:
+    run = found_run(key)
+    return {"run": RunSerializer(ShownRun(run=run, state=state_of(run))).data}
 
 
-class RunCancelView(APIView):
-    """Cancels what has not finished."""
-
-    needs = {"POST": CANCEL_RUN}
-
-    @extend_schema(
-        operation_id="cancel_run",
-        request=RunVerbSerializer,
-        responses={200: RunCancelledSerializer, 202: RunCancelledSerializer},
-        description="202: workers have been asked to stop some of its tasks. 200: no task is left to stop.",
-    )
-    def post(self, request: Request, run_id: str) -> Response:
-        wanted = body_of(request, RunVerbSerializer)
-        counts = cancel_run(run_id_of(run_id), actor=actor_of(request), **wanted)
-        still_stopping = counts.stopping and not wanted["dry_run"]
-        return Response(_told(run_id, counts, dry_run=wanted["dry_run"]), status=202 if still_stopping else 200)
+def _cancelled(key: UUID, counts: CancelCounts | None) -> Response:
+    return Response(_run_data(key), status=202 if counts is not None and counts.stopping else 200)
 
 
-class RunRetryView(APIView):
-    """Another go for what failed or was cancelled, or for everything from a stage on."""
-
-    needs = {"POST": RETRY_RUN}
-
-    @extend_schema(operation_id="retry_run", request=RunRetrySerializer, responses=RunRetriedSerializer)
-    def post(self, request: Request, run_id: str) -> Response:
-        wanted = body_of(request, RunRetrySerializer)
-        counts = retry_run(run_id_of(run_id), actor=actor_of(request), **wanted)
-        return Response(_told(run_id, counts, dry_run=wanted["dry_run"]))
+COUNTED = Answer(
+    key=run_id_of, response=lambda key, _: Response(_run_data(key)), shapes={200: {"run": RunSerializer()}}
+)
+CANCELLED = Answer(
+    key=run_id_of,
+    response=_cancelled,
+    shapes={200: {"run": RunSerializer()}, 202: {"run": RunSerializer()}},
+    schema={"description": "202: workers have been asked to stop some of its tasks. 200: none is left to be stopped."},
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -18,8 +19,9 @@ from rest_framework.views import APIView
 from tasks_app.api import examples
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.etags import IF_NONE_MATCH, asks, tag_of, tagged, task_tag, unchanged
-from tasks_app.api.filters import ArchivedTaskFilter, EventFilter, TaskFilter
+from tasks_app.api.filters import ArchivedTaskFilter, EventFilter
 from tasks_app.api.lists import KeysetPagination, ListView, WholeList, capped_count
+from tasks_app.api.permissions import check
 from tasks_app.api.query import flag, refuse_unknown
 from tasks_app.api.serializers import (
     ERROR_SUMMARY_CHARS,
@@ -33,20 +35,22 @@ from tasks_app.api.serializers import (
     TaskSummarySerializer,
 )
 from tasks_app.api.spawn_bodies import options_of
+from tasks_app.api.views.operations import Answer, handler_of
 from tasks_app.api.views.request import (
     IDEMPOTENCY_KEY,
     actor_of,
     find_task,
-    reason_of_deletion,
     task_id_of,
 )
-from tasks_app.auth.requirements import CANCEL, SPAWN
+from tasks_app.auth.requirements import READ, SPAWN
 from tasks_app.engine import archive
+from tasks_app.engine.lookup import find
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.models import ArchivedTask, Attempt, Queue, Task, TaskDependency, TaskEvent, TaskStatus
 from tasks_app.monitoring.explain.explanation import explain_id
-from tasks_app.operations.cancel import cancel
+from tasks_app.operations.selection import TaskFilter
+from tasks_app.operations.tasks import cancel
 
 ARCHIVED = OpenApiParameter(
     "archived", bool, description="List archived tasks, by status, queue_name, task_name, run_id and times."
@@ -83,6 +87,38 @@ def spawned(task: Task) -> Response:
     (shown,) = as_spawned([task])
     status = 201 if task.is_new else 200
     return Response(SpawnedSerializer(shown).data, status=status, headers={"Location": address})
+
+
+def _shown(key: UUID, _: Task) -> Response:
+    return Response(detail_of(find(key)))
+
+
+def _cancelled(key: UUID, task: Task) -> Response:
+    return Response(detail_of(find(key)), status=200 if task.status == TaskStatus.CANCELLED else 202)
+
+
+def _check_respawn(request: Request, key: UUID) -> None:
+    find(key)
+    check(request, READ)  # the copy that is shown holds what the old task was given
+
+
+SHOWN = Answer(key=task_id_of, response=_shown, shapes={200: TaskDetailSerializer})
+REPRIORITIZED = replace(SHOWN, schema={"examples": examples.OF_PRIORITY})
+CANCELLED = Answer(
+    key=task_id_of,
+    response=_cancelled,
+    shapes={200: TaskDetailSerializer, 202: TaskDetailSerializer},
+    schema={
+        "examples": examples.OF_CANCEL,
+        "description": "200: cancelled. 202: its worker has been asked to stop it. 409: it has already finished.",
+    },
+)
+RESPAWNED = Answer(
+    key=task_id_of,
+    response=lambda _, fresh: spawned(fresh),
+    shapes={201: SpawnedSerializer},
+    check=_check_respawn,
+)
 
 
 class TaskPagination(KeysetPagination):
@@ -189,7 +225,8 @@ def _refuse_heavy(fields: Collection[str]) -> None:
 class TaskView(APIView):
     """One task in full; DELETE cancels it."""
 
-    needs = {"DELETE": CANCEL}
+    needs = {"DELETE": cancel.need}
+    delete = handler_of(cancel, CANCELLED)
 
     @extend_schema(
         operation_id="get_task",
@@ -203,18 +240,6 @@ class TaskView(APIView):
             return known
         task = find_task(task_id)
         return tagged(Response(detail_of(task)), tag_of(task))
-
-    @extend_schema(
-        operation_id="cancel_task",
-        parameters=[OpenApiParameter("reason", str)],
-        responses={200: TaskDetailSerializer, 202: TaskDetailSerializer},
-        examples=examples.OF_CANCEL,
-        description="200: cancelled. 202: its worker has been asked to stop it. 409: it has already finished.",
-    )
-    def delete(self, request: Request, task_id: str) -> Response:
-        task = cancel(task_id_of(task_id), actor=actor_of(request), reason=reason_of_deletion(request))
-        body = detail_of(find_task(task_id))
-        return Response(body, status=200 if task.status == TaskStatus.CANCELLED else 202)
 
 
 @extend_schema_view(get=extend_schema(operation_id="task_events"))

@@ -10,20 +10,15 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.generics import RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from tasks_app.api.bodies import body_of
 from tasks_app.api.etags import IF_NONE_MATCH, tagged, unchanged, worker_tag
 from tasks_app.api.filters import WorkerFilter
 from tasks_app.api.lists import ListView, WholeList
-from tasks_app.api.serializers import ReasonSerializer, StopSerializer
 from tasks_app.api.system_serializers import WorkerSerializer
-from tasks_app.api.views.request import actor_of
-from tasks_app.auth.requirements import ORDER_WORKER
+from tasks_app.api.views.operations import Answer
 from tasks_app.errors import WorkerNotFound
-from tasks_app.models import Worker, WorkerOrder
+from tasks_app.models import Worker
 from tasks_app.monitoring.workers import SHOWN_MOST, WorkerReport, recent, report_on, sorted_reports
-from tasks_app.operations.workers import RESUME, order_worker
 from tasks_app.postgresql import clock
 
 
@@ -72,46 +67,8 @@ class WorkerView(RetrieveAPIView[Any]):
         return unchanged(request, tag) or tagged(Response(self.get_serializer(report).data), tag)
 
 
-class _OrderView(APIView):
-    needs = {"POST": ORDER_WORKER}
-    ordered: str
-    body: type[ReasonSerializer | StopSerializer] = StopSerializer
-
-    def post(self, request: Request, worker_id: str) -> Response:
-        reason = body_of(request, self.body)["reason"]
-        found = order_worker(find_worker(worker_id).pk, self.ordered, actor=actor_of(request), reason=reason)
-        return Response(WorkerSerializer(_report(found)).data)
-
-
-@extend_schema_view(post=extend_schema(operation_id="pause_worker", request=StopSerializer, responses=WorkerSerializer))
-class WorkerPauseView(_OrderView):
-    """Has a worker claim nothing until it is ordered to resume; what it runs goes on."""
-
-    ordered = WorkerOrder.PAUSE
-
-
-@extend_schema_view(post=extend_schema(operation_id="drain_worker", request=StopSerializer, responses=WorkerSerializer))
-class WorkerDrainView(_OrderView):
-    """Has a worker claim nothing, finish what it runs, and end."""
-
-    ordered = WorkerOrder.DRAIN
-
-
-@extend_schema_view(
-    post=extend_schema(operation_id="resume_worker", request=ReasonSerializer, responses=WorkerSerializer)
+SHOWN = Answer(
+    key=lambda worker_id: find_worker(worker_id).pk,
+    response=lambda _, worker: Response(WorkerSerializer(_report(worker)).data),
+    shapes={200: WorkerSerializer},
 )
-class WorkerResumeView(_OrderView):
-    """Takes back the last order."""
-
-    ordered = RESUME
-    body = ReasonSerializer
-
-
-@extend_schema_view(
-    post=extend_schema(operation_id="recycle_worker", request=ReasonSerializer, responses=WorkerSerializer)
-)
-class WorkerRecycleView(_OrderView):
-    """Makes a worker finish its running tasks and restart."""
-
-    ordered = WorkerOrder.RECYCLE
-    body = ReasonSerializer

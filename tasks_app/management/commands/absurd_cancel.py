@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tasks_app.management.verbs import CODES, TaskVerb
+from tasks_app.management.task_operations import TaskCommand
+from tasks_app.operations.tasks import cancel
 
 
-class Command(TaskVerb):
-    help = f"Cancel pending tasks at once; claimed ones are stopped by their workers. {CODES}"
-    verb = "cancel"
-    statuses = ("pending", "claimed")
+class Command(TaskCommand):
+    operation = cancel

@@ -1,14 +1,10 @@
-"""`manage.py absurd_retry`: run failed or cancelled tasks again."""
+"""`manage.py absurd_retry`: retry tasks by id or by conditions."""
 
 from __future__ import annotations
 
-from tasks_app.management.verbs import CODES, TaskVerb
+from tasks_app.management.task_operations import TaskCommand
+from tasks_app.operations.retry import retry
 
 
-class Command(TaskVerb):
-    help = (
-        "Return failed or cancelled tasks to their queue with the same params and all retries available again; a "
-        f"is lifted. Conditions choose failed tasks unless --status says otherwise. {CODES}"
-    )
-    verb = "retry"
-    statuses = ("failed",)
+class Command(TaskCommand):
+    operation = retry

@@ -1,66 +1,51 @@
-"""`manage.py absurd_runs list|show|cancel|retry`: how runs stand, and what is done to them."""
+"""`manage.py absurd_runs list|show|cancel|retry`: the state of runs, and operations on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import CommandParser
-
 from tasks_app.management.arguments import whole
+from tasks_app.management.operations import Target, TargetCommand
 from tasks_app.management.selection import find_run
-from tasks_app.management.shell import ShellCommand, actor, refuse
 from tasks_app.models import Run
-from tasks_app.operations.run_retry import retry_run
-from tasks_app.operations.runs import cancel_run
 from tasks_app.workflows.graph import graph_of
 from tasks_app.workflows.state import RunState, state_of, states_of
 
 LISTED, LISTED_MOST = 20, 10_000
 
 
-class Command(ShellCommand):
-    """Runs from the shell."""
-
+class Command(TargetCommand):
     help = (
         "list: the newest runs. show ID: one run with its tasks. cancel ID: cancel its unfinished tasks. retry ID: "
         "retry its failed and cancelled tasks, with --from-stage also that stage and all that depend on it. Both show "
         "what they would do and ask, unless --yes is given. Exit codes: 0 ok, 1 failed or not confirmed, 2 usage, "
         "3 no such run, 4 the run's tasks do not allow it, 75 Absurd is disabled."
     )
+    target_kind = "run"
+    metavar = "ID"
+    target_help = "a run id, or the first digits of one"
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("verb", choices=("list", "show", "cancel", "retry"))
-        parser.add_argument("run_id", nargs="?", metavar="ID", help="a run id, or the first digits of one")
-        parser.add_argument("--json", action="store_true", help="write JSON")
-        parser.add_argument("--workflow", help="list: only runs of this workflow")
-        parser.add_argument(
-            "--limit",
-            type=whole(1, LISTED_MOST),
-            default=LISTED,
-            metavar="N",
-            help="list: how many (default: %(default)s)",
-        )
-        parser.add_argument("--from-stage", metavar="STAGE", help="retry: re-run this stage and all that depend on it")
-        parser.add_argument("--reason", default="", help="why; it is recorded with the event")
-        parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
-        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    def add_readings(self, subparsers: Any) -> None:
+        listing = subparsers.add_parser("list", allow_abbrev=False, help="the newest runs")
+        listing.add_argument("--workflow", help="only runs of this workflow")
+        limit = whole(1, LISTED_MOST)
+        listing.add_argument("--limit", type=limit, default=LISTED, metavar="N", help="how many (default: %(default)s)")
+        showing = subparsers.add_parser("show", allow_abbrev=False, help="one run with its tasks")
+        showing.add_argument("run_id", metavar="ID", help=self.target_help)
 
-    def act(self, options: dict[str, Any]) -> None:
-        """Do what the verb says."""
+    def read(self, options: dict[str, Any]) -> None:
+        """List runs, or show one."""
         self._options = options
-        verb = options["verb"]
-        if verb == "list":
+        if options["action"] == "list":
             self._list()
-            return
-        if not options["run_id"]:
-            refuse(f"name the run to {verb}")
-        run = find_run(options["run_id"])
-        if verb == "show":
-            self._show(run)
         else:
-            self._change(verb, run)
+            self._show(find_run(options["run_id"]))
+
+    def find(self, text: str) -> Target:
+        """Return the run. Raises RunNotFound, or ParamsInvalid when several are meant."""
+        run = find_run(text)
+        return Target(key=run.run_id, label=str(run), identity={"run_id": run.run_id}, row=run)
 
     def _list(self) -> None:
         rows = Run.objects.order_by("-id")
@@ -84,39 +69,13 @@ class Command(ShellCommand):
             edges = [edge._asdict() for edge in graph.edges]
             self.write_json({**_summary(run, state), "params": run.params, "nodes": nodes, "edges": edges})
             return
-        self.stdout.write(f"{run}\nrun {run.run_id}, created {run.created_at:%Y-%m-%d %H:%M:%SZ} by {run.created_by}")
+        self.stdout.write(f"{run}\nrun {run.run_id}, started {run.created_at:%Y-%m-%d %H:%M:%SZ} by {run.created_by}")
         self.stdout.write(f"{_line(state).strip()}{f': {state.reason}' if state.reason else ''}")
         for node in graph.nodes:
             stage = node.stage or node.task_name
             self.stdout.write(f"  {node.display_status:<11} {stage:<20} {node.task_id}  {node.reason}".rstrip())
         if graph.truncated:
             self.stdout.write("  and more")
-
-    def _change(self, verb: str, run: Run) -> None:
-        preview = self._carry_out(verb, run, dry_run=True)
-        if not self._options["dry_run"] and not self._options["yes"]:
-            self.confirm(f"{verb} {run} ({told(preview)})?", self._options)
-        counts = preview if self._options["dry_run"] else self._carry_out(verb, run, dry_run=False)
-        if self._options["json"]:
-            self.write_json({"run_id": run.run_id, "verb": verb, "dry_run": self._options["dry_run"], "counts": counts})
-            return
-        note = " (dry run: nothing was done)" if self._options["dry_run"] else ""
-        self.stdout.write(f"{run}: {told(counts)}{note}")
-
-    def _carry_out(self, verb: str, run: Run, *, dry_run: bool) -> dict[str, int]:
-        given: dict[str, Any] = {"actor": actor(), "reason": self._options["reason"], "dry_run": dry_run}
-        if verb == "cancel":
-            return asdict(cancel_run(run.run_id, **given))
-        return asdict(retry_run(run.run_id, from_stage=self._options["from_stage"], **given))
-
-
-_WORDS = {"stopping": "asked to stop", "finished": "finished before", "left": "retried with another run"}
-
-
-def told(counts: dict[str, int]) -> str:
-    """Write counts in a line, those of nothing left out."""
-    parts: Iterable[str] = (f"{count} {_WORDS.get(name, name)}" for name, count in counts.items() if count)
-    return ", ".join(parts) or "nothing to do"
 
 
 def _line(state: RunState) -> str:

@@ -1,55 +1,45 @@
-"""`manage.py absurd_schedules list|run|enable|disable`: schedules from the shell."""
+"""`manage.py absurd_schedules list|run|enable|disable|delete`: schedules from the shell."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
-
 from tasks_app.engine import cron
-from tasks_app.management.shell import USAGE, ShellCommand, actor
-from tasks_app.models import Schedule
-from tasks_app.operations.schedules import run_now, set_enabled
+from tasks_app.errors import ScheduleNotFound
+from tasks_app.management.operations import Target, TargetCommand
+from tasks_app.models import Schedule, Task
 from tasks_app.postgresql import clock
 
 UPCOMING = 5
-SWITCHES = {"enable": True, "disable": False}
 
 
-class Command(ShellCommand):
+class Command(TargetCommand):
     help = (
-        "list: every schedule, with its next run. run NAME: spawn its task now; its next run does not change. "
-        "enable NAME, disable NAME: from now on. Schedules are created in the console. Exit codes: 0 ok, "
-        "1 failed, 2 usage, 3 no such schedule, 75 Absurd is disabled."
+        "list: every schedule, with its next moments. run NAME: spawn its task now; its next moment stays as it is. "
+        "enable NAME, disable NAME: from now on. delete NAME: remove it. Schedules are made and changed in the "
+        "console. Exit codes: 0 ok, 1 failed, 2 usage, 3 no such schedule, 75 Absurd is disabled."
     )
+    target_kind = "schedule"
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("verb", choices=("list", "run", *SWITCHES))
-        parser.add_argument("name", nargs="?", metavar="NAME")
-        parser.add_argument("--reason", default="", help="why; it is recorded with the event")
-        parser.add_argument("--json", action="store_true", help="write JSON")
+    def add_readings(self, subparsers: Any) -> None:
+        subparsers.add_parser("list", allow_abbrev=False, help="every schedule, with its next moments")
 
-    def act(self, options: dict[str, Any]) -> None:
-        """Do it, and say what the schedule looks like afterwards."""
-        verb, name = options["verb"], options["name"]
-        if (verb == "list") != (name is None):
-            raise CommandError("list takes no name" if name else f"name the schedule to {verb}", returncode=USAGE)
-        if verb == "list":
-            self._list(as_json=options["json"])
-            return
-        given = {"actor": actor(), "reason": options["reason"]}
-        if verb == "run":
-            task = run_now(name, **given)
-            if options["json"]:
-                self.write_json({"schedule": name, "task_id": task.task_id, "queue_name": task.queue_id})
-            else:
-                self.stdout.write(f"{name}: spawned {task.task_name} {task.task_id} into {task.queue_id}")
-            return
-        schedule = set_enabled(name, SWITCHES[verb], **given)
-        if options["json"]:
-            self.write_json(_summary(schedule))
-        else:
-            self.stdout.write(_line(schedule))
+    def find(self, text: str) -> Target:
+        """Return the schedule. Raises ScheduleNotFound."""
+        schedule = Schedule.objects.filter(name=text).first()
+        if schedule is None:
+            raise ScheduleNotFound(text)
+        return Target(key=text, label=text, identity={"schedule": text}, row=schedule)
+
+    def details_of(self, result: Any) -> Mapping[str, Any]:
+        if isinstance(result, Task):
+            return {"task_id": result.task_id, "queue_name": result.queue_id}
+        return _summary(result) if isinstance(result, Schedule) else {}
+
+    def read(self, options: dict[str, Any]) -> None:
+        """List all schedules."""
+        self._list(as_json=options["json"])
 
     def _list(self, *, as_json: bool) -> None:
         found = list(Schedule.objects.order_by("name"))

@@ -13,7 +13,7 @@ from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.lease import report_progress
 from tasks_app.models import ApiKey, Queue, Run
-from tasks_app.operations.pause import pause
+from tasks_app.operations.queues import pause
 from tests.tasks_app.callers import Caller, make_user
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 
@@ -103,23 +103,21 @@ def test_an_operator_pauses_and_resumes_a_queue_with_a_reason(worker):
     queue = Queue.objects.get()
     operator = log_in("Operator")
     address = reverse("admin:tasks_app_queue_pause", args=[queue.pk])
-    assert "Pause the queue" in page(operator, address)
-    operator.post(address, {"verb": "Pause", "reason": ""})
+    assert "No task of this queue is claimed" in page(operator, address)
+    operator.post(address, {"confirmed": "yes", "reason": ""})
     queue.refresh_from_db()
     assert not queue.is_paused
-    operator.post(address, {"verb": "Pause", "reason": "disk full"})
+    operator.post(address, {"confirmed": "yes", "reason": "disk full"})
     queue.refresh_from_db()
     assert (queue.paused_by, queue.pause_reason) == ("user:someone", "disk full")
     assert claim_tasks(worker, limit=1) == []
-    operator.post(address, {"verb": "Pause", "reason": "pressed twice"})
-    queue.refresh_from_db()
-    assert queue.pause_reason == "disk full"
-    operator.post(address, {"verb": "Resume", "reason": "disk cleared"})
+    resume = reverse("admin:tasks_app_queue_resume", args=[queue.pk])
+    operator.post(resume, {"confirmed": "yes", "reason": "disk cleared"})
     queue.refresh_from_db()
     assert not queue.is_paused
     assert [entry.change_message for entry in LogEntry.objects.order_by("id")] == [
-        "Paused. Reason: disk full",
-        "Resumed. Reason: disk cleared",
+        "Pause. Reason: disk full",
+        "Resume. Reason: disk cleared",
     ]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
@@ -7,6 +9,7 @@ from django.urls import reverse
 
 from tasks_app.models import Task, TaskEvent
 from tests.tasks_app.callers import make_user, queries_of_health
+from tests.tasks_app.notes import spawn_note
 from tests.tasks_app.workflows.run_plans import (
     begin,
     break_,
@@ -37,6 +40,13 @@ def page_of(client: Client, run) -> str:
 
 def address(verb: str, run) -> str:
     return reverse(f"admin:tasks_app_run_{verb}", args=[run.pk])
+
+
+def token_in(page: str) -> str:
+    """The token that the page sends back with its form."""
+    found = re.search(r'name="token" value="([^"]+)"', page)
+    assert found is not None
+    return found[1]
 
 
 def told(response) -> list[str]:
@@ -72,12 +82,12 @@ def test_cancel_shows_the_counts_asks_why_and_does_it(operator, worker):
     claim_all(worker)
     page = operator.get(address("cancel", run)).content.decode()
     assert "Cancel diamond?" in page
-    assert "3 tasks" in page
+    assert "3 cancelled" in page and "1 asked to stop" in page
     assert state(run).cancelled == 0
-    form = {"confirmed": "yes", "expected": ":4"}
+    form = {"confirmed": "yes", "token": token_in(page)}
     assert "This field is required" in operator.post(address("cancel", run), form).content.decode()
     response = operator.post(address("cancel", run), {**form, "reason": "wrong field"}, follow=True)
-    assert told(response) == ["diamond: 3 cancelled at once, 1 stopped by their workers"]
+    assert told(response) == ["diamond: 3 cancelled, 1 asked to stop"]
     event = TaskEvent.objects.get(event_type="run_cancelled")
     assert (event.actor, event.reason) == ("user:operator", "wrong field")
     assert "wrong field" in LogEntry.objects.get().change_message
@@ -86,8 +96,11 @@ def test_cancel_shows_the_counts_asks_why_and_does_it(operator, worker):
 
 def test_more_than_was_shown_is_shown_again(operator):
     run = begin(linear())
-    form = {"confirmed": "yes", "expected": ":2", "reason": "wrong field"}
-    assert "check it again" in operator.post(address("cancel", run), form).content.decode()
+    token = token_in(operator.get(address("cancel", run)).content.decode())
+    form = {"confirmed": "yes", "token": token, "reason": "wrong field"}
+    for _ in range(3):
+        spawn_note(run=run, stage="late")
+    assert "look again" in operator.post(address("cancel", run), form).content.decode()
     assert state(run).cancelled == 0
 
 
@@ -98,12 +111,11 @@ def test_retry_goes_on_from_the_chosen_stage(operator, worker):
     assert "none of its tasks has failed" in page
     assert "Retry the run" not in page
     look = operator.post(address("retry", run), {"look": "yes", "from_stage": "image"}).content.decode()
-    assert "re-run as new tasks" in look
+    assert "2 respawned" in look
     assert "This field is required" not in look
-    assert 'value="image:2"' in look
-    form = {"confirmed": "yes", "expected": "image:2", "from_stage": "image", "reason": "better mask"}
+    form = {"confirmed": "yes", "token": token_in(look), "from_stage": "image", "reason": "better mask"}
     response = operator.post(address("retry", run), form, follow=True)
-    assert told(response) == ["linear tile: 2 re-run as new tasks"]
+    assert told(response) == ["linear tile: 2 respawned"]
     assert state(run).superseded == 2
     assert "image~1" in page_of(operator, run)
     assert task_of(run, "image").status == "pending"
@@ -112,9 +124,9 @@ def test_retry_goes_on_from_the_chosen_stage(operator, worker):
 def test_retry_of_what_failed(operator, worker):
     run = begin(linear())
     break_(claim_all(worker)["convert"])
-    operator.post(
-        address("retry", run), {"confirmed": "yes", "expected": ":3", "from_stage": "", "reason": "file is back"}
-    )
+    token = token_in(operator.get(address("retry", run)).content.decode())
+    form = {"confirmed": "yes", "token": token, "from_stage": "", "reason": "file is back"}
+    operator.post(address("retry", run), form)
     assert finish_all(worker) == ["convert", "image", "measure"]
 
 
@@ -131,6 +143,6 @@ def test_a_viewer_sees_the_run_and_can_change_nothing():
     assert "Cancel…" not in page_of(viewer, run)
     for verb in ("cancel", "retry"):
         assert viewer.get(address(verb, run)).status_code == 403
-        form = {"confirmed": "yes", "expected": ":3", "reason": "x"}
+        form = {"confirmed": "yes", "reason": "x"}
         assert viewer.post(address(verb, run), form).status_code == 403
     assert state(run).cancelled == 0

@@ -122,7 +122,7 @@ def test_an_operator_disables_several_from_the_list():
     operator = log_in("Operator")
     fields = {"action": "disable_schedules", "_selected_action": [str(each.pk) for each in chosen]}
     asked = operator.post(LIST, fields).content.decode()
-    assert "Disable: a, b?" in asked and Schedule.objects.filter(enabled=False).count() == 0
+    assert "Disable a, b?" in asked and Schedule.objects.filter(enabled=False).count() == 0
     operator.post(LIST, fields | {"confirmed": "yes", "reason": "storm"})
     assert list(Schedule.objects.filter(enabled=False).values_list("name", flat=True)) == ["a", "b"]
 

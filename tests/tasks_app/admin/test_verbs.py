@@ -1,4 +1,4 @@
-"""The operator's heavier verbs in the console: freeze, limits, requeue, respawn."""
+"""Freeze, limits, requeue and respawn in the console."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from django.urls import reverse
 
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.models import Limit, Task, TaskEvent
-from tasks_app.operations.freeze import current, freeze
-from tasks_app.operations.limit import set_limit
+from tasks_app.operations.limits import set_limit
+from tasks_app.operations.system import current_freeze, freeze
 from tasks_app.postgresql import clock
 from tests.tasks_app.admin.test_pages import log_in, page
 from tests.tasks_app.finished import completed
@@ -31,15 +31,15 @@ def test_an_operator_freezes_everything_with_a_reason_and_thaws_it(worker):
     spawn_note()
     operator = log_in("Operator")
     assert SWITCH in page(operator, "/admin/")
-    assert "No task of any queue will be claimed" in page(operator, SWITCH)
-    confirm(operator, SWITCH, verb="freeze", reason="")
-    assert current() is None
-    confirm(operator, SWITCH, verb="freeze", reason="disk is full")
-    assert (current().frozen_by, current().reason) == ("user:someone", "disk is full")
+    assert "No task of any queue is claimed" in page(operator, SWITCH)
+    confirm(operator, f"{SWITCH}freeze/", reason="")
+    assert current_freeze() is None
+    confirm(operator, f"{SWITCH}freeze/", reason="disk is full")
+    assert (current_freeze().frozen_by, current_freeze().reason) == ("user:someone", "disk is full")
     assert claim_tasks(worker, limit=1) == []
     for address in ("/admin/", "/admin/tasks_app/task/"):
         assert "Nothing is claimed" in page(operator, address)
-    confirm(operator, SWITCH, verb="thaw", reason="cleaned up")
+    confirm(operator, f"{SWITCH}thaw/", reason="cleaned up")
     assert "Nothing is claimed" not in page(operator, "/admin/")
     assert len(claim_tasks(worker, limit=1)) == 1
     assert TaskEvent.objects.get(event_type="thawed").reason == "cleaned up"
@@ -47,20 +47,18 @@ def test_an_operator_freezes_everything_with_a_reason_and_thaws_it(worker):
 
 def test_a_freeze_asked_for_twice_is_not_thawed_by_the_second():
     freeze(**BY)
-    answer = confirm(log_in("Operator"), SWITCH, verb="freeze", reason="me too")
+    answer = confirm(log_in("Operator"), f"{SWITCH}freeze/", reason="me too")
     assert "already frozen" in answer.content.decode()
-    assert current().reason == "disk is full"
-    assert confirm(log_in("Operator", name="another"), SWITCH, verb="melt", reason="what").status_code == 403
-    assert current() is not None
+    assert current_freeze().reason == "disk is full"
 
 
 def test_a_viewer_sees_the_freeze_and_cannot_change_it():
     freeze(**BY)
     viewer = log_in("Viewer")
     assert "user:alice: disk is full" in page(viewer, "/admin/")
-    assert '<form method="post" class="confirm"' not in page(viewer, SWITCH)
-    assert viewer.post(SWITCH, {"confirmed": "yes", "verb": "thaw", "reason": "no"}).status_code == 403
-    assert current() is not None
+    assert 'href="thaw/"' not in page(viewer, SWITCH)
+    assert viewer.post(f"{SWITCH}thaw/", {"confirmed": "yes", "reason": "no"}).status_code == 403
+    assert current_freeze() is not None
 
 
 def test_an_administrator_sets_resizes_and_removes_a_limit(worker):
@@ -75,16 +73,18 @@ def test_an_administrator_sets_resizes_and_removes_a_limit(worker):
     assert "1 of 1" in text and "somebody" in text
     change = reverse("admin:tasks_app_limit_change", args=[limit.pk])
     assert str(Task.objects.get(status="claimed")) in page(administrator, change)
-    administrator.post(change, {"size": "2", "reason": "a second GPU"})
+    resize = reverse("admin:tasks_app_limit_set", args=[limit.pk])
+    assert 'value="1"' in page(administrator, resize)
+    administrator.post(resize, {"confirmed": "yes", "size": "2", "reason": "a second GPU"})
     assert Limit.objects.get().size == 2
     assert len(claim_tasks(worker, limit=5)) == 1
     assert [e.reason for e in TaskEvent.objects.filter(event_type="limit_set").order_by("id")] == [
         "one GPU",
         "a second GPU",
     ]
-    delete = reverse("admin:tasks_app_limit_delete", args=[limit.pk])
-    assert "all its tasks may run at once" in page(administrator, delete)
-    confirm(administrator, delete, reason="no GPU needed")
+    remove = reverse("admin:tasks_app_limit_remove", args=[limit.pk])
+    assert "all tasks of a queue may run at once" in page(administrator, remove)
+    confirm(administrator, remove, reason="no GPU needed")
     assert not Limit.objects.exists()
     assert TaskEvent.objects.get(event_type="limit_removed").reason == "no GPU needed"
 
@@ -103,7 +103,7 @@ def test_a_limit_that_would_limit_nothing_is_refused_in_the_form(wrong):
 
 
 def test_a_viewer_looks_at_limits_and_changes_none():
-    set_limit("key", "disk-a", 2, **BY)
+    set_limit("key", "disk-a", size=2, **BY)
     spawn_note(concurrency_key="disk-b")
     implicit = Limit.objects.get(explicit=False)
     viewer = log_in("Viewer")
@@ -111,7 +111,8 @@ def test_a_viewer_looks_at_limits_and_changes_none():
     change = reverse("admin:tasks_app_limit_change", args=[implicit.pk])
     assert "disk-b" in page(viewer, change)
     assert viewer.post(change, {"size": "9", "reason": "x"}).status_code == 403
-    assert viewer.get(reverse("admin:tasks_app_limit_delete", args=[implicit.pk])).status_code == 403
+    for name in ("set", "remove"):
+        assert viewer.get(reverse(f"admin:tasks_app_limit_{name}", args=[implicit.pk])).status_code == 403
 
 
 def test_a_claim_whose_lease_holds_is_requeued_only_when_forced(worker):
@@ -153,7 +154,7 @@ def test_a_task_is_respawned_with_edited_params():
 
 @pytest.mark.parametrize(
     ("params", "told"),
-    [('{"text": "a", "copies": 99}', "params.copies"), ("[1]", "write an object"), ("{", "Enter a valid JSON")],
+    [('{"text": "a", "copies": 99}', "copies: "), ("[1]", "write an object"), ("{", "Enter a valid JSON")],
     ids=["refused", "list", "no JSON"],
 )
 def test_a_respawn_that_is_refused_keeps_what_was_typed(params, told):

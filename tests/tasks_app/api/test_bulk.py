@@ -11,11 +11,12 @@ from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Task, TaskEvent
 from tasks_app.operations import bulk
+from tasks_app.operations.confirmation import SALT
 from tests.tasks_app.callers import Caller, log_in, make_key
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
 
 pytestmark = pytest.mark.django_db
-CANCEL = {"verb": "cancel", "filter": {"status": "pending"}, "reason": "wrong field"}
+CANCEL = {"operation": "cancel", "filter": {"status": "pending"}, "reason": "wrong field"}
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def aged(token: str, *, by_sec: int) -> str:
         def timestamp(self) -> str:
             return b62_encode(int(time.time()) - by_sec)
 
-    signer = Earlier(salt="tasks_app.bulk")
+    signer = Earlier(salt=SALT)
     return signer.sign_object(signer.unsign_object(token))
 
 
@@ -74,7 +75,7 @@ def test_what_is_refused_is_told_by_reason_with_the_first_tasks(api, worker):
     complete_task(claim_one(worker), {}, REPORT)
     failed = spawn_note()
     fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
-    body = {"verb": "retry", "filter": {"task_name": "note"}, "reason": "file is back"}
+    body = {"operation": "retry", "filter": {"task_name": "note"}, "reason": "file is back"}
     shown = looked(api, body)
     assert sorted(task["refusal"] for task in shown["sample"]) == ["", "it is completed"]
     done = do(api, body, shown["token"]).body
@@ -87,10 +88,10 @@ def test_what_is_refused_is_told_by_reason_with_the_first_tasks(api, worker):
 def test_priorities_are_changed_and_claims_requeued_in_bulk(api, worker):
     for _ in range(2):
         spawn_note()
-    body = {"verb": "reprioritize", "filter": {"priority_max": 5}, "priority": 15, "reason": "transit"}
+    body = {"operation": "reprioritize", "filter": {"priority_max": 5}, "priority": 15, "reason": "transit"}
     assert do(api, body, looked(api, body)["token"]).body["outcomes"] == {"given priority 15": 2}
     claim_tasks(worker, limit=2)
-    body = {"verb": "requeue", "filter": {"status": "claimed"}, "reason": "host is gone"}
+    body = {"operation": "requeue", "filter": {"status": "claimed"}, "reason": "host is gone"}
     ((why, count),) = do(api, body, looked(api, body)["token"]).body["refused"].items()
     assert (count, "lease is valid" in why) == (1, True) or count == 2
     body["force"] = True
@@ -104,7 +105,7 @@ def test_a_selection_that_has_grown_by_more_than_a_tenth_and_two_is_left_alone(a
     for _ in range(3):
         spawn_note()
     refused = do(api, CANCEL, token)
-    assert (refused.status_code, refused.body["code"], refused.body["count"]) == (409, "selection_grew", 7)
+    assert (refused.status_code, refused.body["code"], refused.body["count"]) == (409, "selection_changed", 7)
     assert Task.objects.filter(status="pending").count() == 7
     Task.objects.order_by("-id").first().delete()
     assert do(api, CANCEL, token).body["outcomes"] == {"cancelled": 6}
@@ -113,11 +114,11 @@ def test_a_selection_that_has_grown_by_more_than_a_tenth_and_two_is_left_alone(a
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"verb": "retry"}, "another verb"),
+        ({"operation": "retry"}, "another operation"),
         ({"filter": {"status": "failed"}}, "another filter"),
-        ({"token": "made-up"}, "was not issued"),
+        ({"token": "made-up"}, "not issued"),
     ],
-    ids=["verb", "filter", "token"],
+    ids=["operation", "filter", "token"],
 )
 def test_a_token_opens_only_what_it_was_given_for(api, change, word):
     spawn_note()
@@ -144,14 +145,14 @@ def test_a_token_is_the_callers_own_and_lasts_ten_minutes(api):
         ({**CANCEL, "filter": {"stauts": "pending"}}, "filter.stauts"),
         ({**CANCEL, "filter": {"status": "running"}}, "filter.status"),
         ({**CANCEL, "priority": 3}, "priority"),
-        ({**CANCEL, "verb": "delete"}, "verb"),
+        ({**CANCEL, "operation": "delete"}, "operation"),
         ({**CANCEL, "force": True}, "force"),
-        ({**CANCEL, "verb": "reprioritize"}, "priority"),
+        ({**CANCEL, "operation": "reprioritize"}, "priority"),
         ({**CANCEL, "dry_run": False}, "token"),
-        ({"verb": "cancel", "filter": {"status": "pending"}, "dry_run": False, "token": "x"}, "reason"),
-        ({}, "verb"),
+        ({"operation": "cancel", "filter": {"status": "pending"}, "dry_run": False, "token": "x"}, "reason"),
+        ({}, "operation"),
     ],
-    ids=["empty", "unknown", "value", "extra", "verb", "force", "priority", "token", "reason", "nothing"],
+    ids=["empty", "unknown", "value", "extra", "operation", "force", "priority", "token", "reason", "nothing"],
 )
 def test_a_request_that_makes_no_sense_is_refused_by_its_path(api, body, path):
     spawn_note()
@@ -161,14 +162,14 @@ def test_a_request_that_makes_no_sense_is_refused_by_its_path(api, body, path):
     assert Task.objects.get().status == "pending"
 
 
-def test_each_verb_needs_its_own_permission():
+def test_each_operation_needs_its_own_permission():
     assert Caller(make_key("read", "spawn", "admin")).post("tasks/bulk", CANCEL).status_code == 403
     assert log_in("vera", "Viewer").post("tasks/bulk", CANCEL).status_code == 403
     rita = log_in("rita", "Viewer")
     User.objects.get(username="rita").user_permissions.add(Permission.objects.get(codename="retry_task"))
     refused = rita.post("tasks/bulk", CANCEL)
     assert (refused.status_code, "cancel_task" in refused.body["detail"]) == (403, True)
-    assert rita.post("tasks/bulk", {**CANCEL, "verb": "retry"}).status_code == 200
+    assert rita.post("tasks/bulk", {**CANCEL, "operation": "retry"}).status_code == 200
 
 
 def test_a_selection_is_walked_in_chunks(api, monkeypatch):
@@ -179,7 +180,7 @@ def test_a_selection_is_walked_in_chunks(api, monkeypatch):
 
 
 def test_what_is_not_reached_in_time_is_left_and_counted(api, monkeypatch):
-    monkeypatch.setattr("tasks_app.api.views.bulk.OPERATION_SEC", 0.0)
+    monkeypatch.setattr("tasks_app.api.views.operations.OPERATION_SEC", 0.0)
     for _ in range(5):
         spawn_note()
     done = do(api, CANCEL, looked(api, CANCEL)["token"]).body

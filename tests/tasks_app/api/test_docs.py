@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks_app.api import filters, urls
+from tasks_app.operations.selection import TaskFilter
 from tests.daphne_server import CHECKOUT
 
 TEXT = (CHECKOUT / "docs" / "api.md").read_text()
@@ -32,7 +33,7 @@ def test_every_route_is_in_the_table(route):
 
 @pytest.mark.parametrize(
     "shape",
-    [filters.TaskFilter, filters.ArchivedTaskFilter, filters.RunFilter, filters.WorkerFilter, filters.ScheduleFilter],
+    [TaskFilter, filters.ArchivedTaskFilter, filters.RunFilter, filters.WorkerFilter, filters.ScheduleFilter],
     ids=lambda shape: shape.__name__,
 )
 def test_every_condition_is_told(shape):

@@ -30,17 +30,17 @@ def statuses() -> list[str]:
     return sorted(Task.objects.values_list("status", flat=True))
 
 
-def test_a_look_changes_nothing_and_the_deed_does_what_was_wished(api, worker):
+def test_a_look_changes_nothing_and_the_operation_does_what_was_asked_for(api, worker):
     spawn_note()
     claim_one(worker)
     spawn_note(), spawn_note()
     look = api.post("emergency/stop", ALL)
     token = look.body.pop("token")
     there = {"pending": 2, "running": 1, "workers": 1, "refused": 0, "left": 0}
-    assert look.body == {"dry_run": True, "frozen": False, **there}
+    assert look.body == {"dry_run": True, "frozen": False, "counts": there}
     assert statuses() == ["claimed", "pending", "pending"]
     done = api.post("emergency/stop", {**ALL, "dry_run": False, "token": token})
-    assert (done.status_code, done.body) == (200, {"dry_run": False, "frozen": True, **there})
+    assert (done.status_code, done.body) == (200, {"dry_run": False, "frozen": True, "counts": there})
     assert statuses() == ["cancelled", "cancelled", "claimed"]
     assert Task.objects.get(status="claimed").cancel_requested_at is not None
     assert Worker.objects.get().ordered == "drain"
@@ -49,7 +49,7 @@ def test_a_look_changes_nothing_and_the_deed_does_what_was_wished(api, worker):
     assert event.detail["address"] == "192.0.2.7"
 
 
-def test_without_wishes_it_freezes_and_keeps_what_there_is(api, worker):
+def test_without_more_it_freezes_and_keeps_what_there_is(api, worker):
     spawn_note()
     assert confirmed(api, "emergency/stop", WHY).body["frozen"] is True
     assert (statuses(), claim_tasks(worker, limit=1)) == (["pending"], [])
@@ -61,10 +61,15 @@ def test_the_recovery_brings_back_what_was_cancelled_and_thaws(api, worker):
     confirmed(api, "emergency/stop", {**WHY, "cancel_pending": True})
     again = {"reason": "disk replaced", "retry_cancelled": True}
     look = api.post("emergency/recover", again).body
-    assert (look["cancelled"], look["failed"], look["thawed"], look["frozen"]) == (2, 0, True, True)
+    assert (*(look["counts"][name] for name in ("cancelled", "failed", "thawed")), look["frozen"]) == (2, 0, True, True)
     assert Freeze.objects.exists()
     done = confirmed(api, "emergency/recover", again).body
-    assert (done["cancelled"], done["refused"], done["thawed"], done["frozen"]) == (2, 0, True, False)
+    assert (*(done["counts"][name] for name in ("cancelled", "refused", "thawed")), done["frozen"]) == (
+        2,
+        0,
+        True,
+        False,
+    )
     assert statuses() == ["pending", "pending"]
     assert TaskEvent.objects.get(event_type="emergency_recovery").reason == "disk replaced"
     assert claim_one(worker)
@@ -77,29 +82,29 @@ def test_the_recovery_retries_the_failed_tasks_that_fit(api, worker):
     for claim in claim_tasks(worker, limit=2):
         fail_attempt(claim, "invalid", "no such file", REPORT)
     confirmed(api, "emergency/stop", WHY)
-    body = {"reason": "mended", "retry_failed": True, "filter": {"queue_name": "here"}}
-    assert confirmed(api, "emergency/recover", body).body["failed"] == 1
+    body = {"reason": "repaired", "retry_failed": True, "filter": {"queue_name": "here"}}
+    assert confirmed(api, "emergency/recover", body).body["counts"]["failed"] == 1
     assert dict(Task.objects.values_list("queue_id", "status")) == {"here": "pending", "there": "failed"}
 
 
-def test_a_token_is_for_the_same_wish_and_caller_and_for_no_more_tasks(api):
+def test_a_token_is_for_the_same_request_and_caller_and_for_no_more_tasks(api):
     spawn_note()
-    wish = {**WHY, "cancel_pending": True}
-    token = api.post("emergency/stop", wish).body["token"]
-    deed = {**wish, "dry_run": False, "token": token}
+    request_body = {**WHY, "cancel_pending": True}
+    token = api.post("emergency/stop", request_body).body["token"]
+    confirmed_body = {**request_body, "dry_run": False, "token": token}
     other = Caller(make_key("admin", name="other"))
     for caller, body in (
-        (api, {**deed, "stop_running": True}),
-        (api, {**deed, "token": token[:-1]}),
-        (api, {**deed, "token": api.post("emergency/recover", WHY).body["token"]}),
-        (other, deed),
+        (api, {**confirmed_body, "stop_running": True}),
+        (api, {**confirmed_body, "token": token[:-1]}),
+        (api, {**confirmed_body, "token": api.post("emergency/recover", WHY).body["token"]}),
+        (other, confirmed_body),
     ):
         refused = caller.post("emergency/stop", body)
         assert (refused.status_code, refused.body["code"]) == (409, "confirmation_refused")
     for _ in range(3):
         spawn_note()
-    grown = api.post("emergency/stop", deed)
-    assert (grown.status_code, grown.body["code"], grown.body["count"]) == (409, "selection_grew", 4)
+    grown = api.post("emergency/stop", confirmed_body)
+    assert (grown.status_code, grown.body["code"], grown.body["count"]) == (409, "selection_changed", 4)
     assert (set(statuses()), Freeze.objects.exists()) == ({"pending"}, False)
 
 
@@ -110,7 +115,7 @@ def test_a_token_is_for_the_same_wish_and_caller_and_for_no_more_tasks(api):
         ("stop", {"reason": " "}, "reason"),
         ("stop", {**WHY, "dry_run": False}, "token"),
         ("stop", {**WHY, "cancel": True}, "cancel"),
-        ("recover", {}, "reason"),
+        ("recover", {"dry_run": False, "token": "x"}, "reason"),
         ("recover", {**WHY, "filter": {"queue_name": "a"}}, "filter"),
         ("recover", {**WHY, "retry_failed": True, "filter": {"status": "pending"}}, "filter"),
         ("recover", {**WHY, "retry_failed": True, "filter": {"colour": "red"}}, "filter.colour"),
@@ -126,17 +131,17 @@ def test_what_is_wrong_is_named_by_its_path(api, path, body, fault):
 
 def test_what_is_not_reached_in_time_is_left_and_keeps_all_frozen(api, monkeypatch):
     spawn_note(), spawn_note()
-    monkeypatch.setattr("tasks_app.api.views.emergency.OPERATION_SEC", 0.0)
+    monkeypatch.setattr("tasks_app.api.views.operations.OPERATION_SEC", 0.0)
     stopped = confirmed(api, "emergency/stop", {**WHY, "cancel_pending": True}).body
-    assert (stopped["pending"], stopped["left"], stopped["frozen"]) == (2, 2, True)
-    monkeypatch.setattr("tasks_app.api.views.emergency.OPERATION_SEC", 25.0)
+    assert (stopped["counts"]["pending"], stopped["counts"]["left"], stopped["frozen"]) == (2, 2, True)
+    monkeypatch.setattr("tasks_app.api.views.operations.OPERATION_SEC", 25.0)
     confirmed(api, "emergency/stop", {**WHY, "cancel_pending": True})
-    monkeypatch.setattr("tasks_app.api.views.emergency.OPERATION_SEC", 0.0)
-    body = {"reason": "mended", "retry_cancelled": True}
+    monkeypatch.setattr("tasks_app.api.views.operations.OPERATION_SEC", 0.0)
+    body = {"reason": "repaired", "retry_cancelled": True}
     late = confirmed(api, "emergency/recover", body).body
-    assert (late["left"], late["thawed"], late["frozen"]) == (2, False, True)
-    monkeypatch.setattr("tasks_app.api.views.emergency.OPERATION_SEC", 25.0)
-    assert confirmed(api, "emergency/recover", body).body["thawed"] is True
+    assert (late["counts"]["left"], late["counts"]["thawed"], late["frozen"]) == (2, False, True)
+    monkeypatch.setattr("tasks_app.api.views.operations.OPERATION_SEC", 25.0)
+    assert confirmed(api, "emergency/recover", body).body["counts"]["thawed"] is True
     assert statuses() == ["pending", "pending"]
 
 

@@ -109,7 +109,7 @@ def test_cancel_and_retry_by_post_with_a_look_ahead(operator, worker):
     event = TaskEvent.objects.get(event_type="run_cancelled")
     assert (event.actor, event.reason) == ("key:ingest", "wrong field")
     refused = operator.post(f"runs/{run.run_id}/retry")
-    assert (refused.status_code, refused.body["code"]) == (409, "run_refuses")
+    assert (refused.status_code, refused.body["code"]) == (409, "operation_refused")
     break_(left, "killed")
     break_(next(iter(claim_stopped(run))), "killed")
     again = operator.post(f"runs/{run.run_id}/retry", {"reason": "right field"})

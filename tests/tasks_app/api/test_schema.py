@@ -46,15 +46,16 @@ def test_every_link_leads_to_an_operation_and_gives_it_what_its_path_needs():
     "name",
     [
         "TaskOptions",
-        "Stop",
+        "RequiredReason",
         "Priority",
         "Respawn",
         "Requeue",
-        "Bulk",
+        "BulkCancel",
+        "CancelRunRequest",
         "NewRun",
         "SaveSchedule",
-        "RunStage",
         "Join",
+        "RunStage",
     ],
 )
 def test_a_body_has_no_fields_but_those_of_the_schema(name):

@@ -56,7 +56,7 @@ def test_stopping_a_worker_needs_a_reason(api, worker, verb):
 def test_a_worker_that_is_gone_takes_no_orders(api, worker):
     Worker.objects.update(stopped_at=clock.now())
     response = api.post(f"workers/{worker.pk}/pause", {"reason": "x"})
-    assert (response.status_code, response.body["code"]) == (409, "worker_refuses")
+    assert (response.status_code, response.body["code"]) == (409, "operation_refused")
     assert "stopped" in response.body["detail"]
 
 

@@ -34,7 +34,7 @@ from tasks_app.client import (
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.complete import complete_task
 from tasks_app.models import ApiKey, Task, TaskEvent
-from tasks_app.operations.freeze import freeze
+from tasks_app.operations.system import freeze
 from tests.daphne_server import free_port, serving
 from tests.tasks_app.listeners import in_thread
 from tests.tasks_app.notes import REPORT, make_worker

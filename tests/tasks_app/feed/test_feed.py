@@ -16,7 +16,7 @@ from tasks_app.feed import feed
 from tasks_app.feed.messages import EventMessage, Message, Selection
 from tasks_app.feed.outbox import MESSAGES_MOST, Batch, Outbox
 from tasks_app.models import Run, TaskEvent
-from tasks_app.operations.cancel import cancel
+from tasks_app.operations.tasks import cancel
 from tests.tasks_app.callers import ELSEWHERE, make_key, make_user
 from tests.tasks_app.listeners import Listener, in_thread, listening
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note

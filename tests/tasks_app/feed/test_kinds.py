@@ -17,9 +17,9 @@ from tasks_app.engine.events import Change, announce
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.lease import report_progress
 from tasks_app.models import Run, TaskEvent
-from tasks_app.operations.pause import pause
-from tasks_app.operations.reprioritize import reprioritize
-from tasks_app.operations.workers import order_worker
+from tasks_app.operations.queues import pause
+from tasks_app.operations.tasks import reprioritize
+from tasks_app.operations.workers import pause_worker
 from tests.daphne_server import serving
 from tests.tasks_app.feed.feed_clients import socket
 from tests.tasks_app.listeners import in_thread, listening
@@ -38,7 +38,7 @@ async def test_what_happens_to_workers_is_told(live_environment):
         async with socket(port) as client:
             await client.next()
             worker = await in_thread(make_worker)()
-            await in_thread(order_worker)(worker.pk, "pause", actor="user:olga", reason="noisy disk")
+            await in_thread(pause_worker)(worker.pk, actor="user:olga", reason="noisy disk")
             told = await client.next()
             assert (told["type"], told["event_type"], told["actor"]) == ("worker_update", "worker_ordered", "user:olga")
             assert told["reason"] == "noisy disk"
@@ -121,7 +121,7 @@ async def test_of_past_progress_only_the_latest_is_replayed():
 async def test_a_task_is_told_of_ten_times_a_second_and_what_is_merged_is_not_lost(live_environment):
     def loop(task_id: UUID) -> tuple[str, float]:
         for turn in range(150):
-            reprioritize(task_id, 1 + turn % 20, actor="user:test")
+            reprioritize(task_id, priority=1 + turn % 20, actor="user:test")
         return str(spawn_note().task_id), time.monotonic()
 
     noisy = await in_thread(spawn_note)()

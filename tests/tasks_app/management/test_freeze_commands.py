@@ -11,9 +11,9 @@ from django.core.management import CommandError, call_command
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.errors import ParamsInvalid
 from tasks_app.models import TaskEvent
-from tasks_app.operations.freeze import current
-from tasks_app.operations.freeze import freeze as freeze_all
-from tasks_app.operations.pause import pause
+from tasks_app.operations.queues import pause
+from tasks_app.operations.system import current_freeze
+from tasks_app.operations.system import freeze as freeze_all
 from tests.tasks_app.notes import claim_one, spawn_note
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +34,7 @@ def code_of(*arguments: str) -> int:
 def test_freezing_stops_claims_until_thawed(worker):
     spawn_note(), spawn_note()
     claim_one(worker)
-    assert "1 claimed tasks continue" in says("absurd_freeze", "--reason", "disk is full", "--yes")
+    assert "claimed tasks go on" in says("absurd_freeze", "--reason", "disk is full", "--yes")
     assert claim_tasks(worker, limit=1) == []
     event = TaskEvent.objects.get(event_type="frozen")
     assert event.reason == "disk is full" and event.actor.startswith("cli:")
@@ -46,7 +46,7 @@ def test_freezing_stops_claims_until_thawed(worker):
 def test_both_write_json():
     made = json.loads(says("absurd_freeze", "--reason", "disk is full", "--yes", "--json"))
     assert made["reason"] == "disk is full" and made["frozen_at"].endswith("Z")
-    assert json.loads(says("absurd_thaw", "--json"))["was_frozen_at"] == made["frozen_at"]
+    assert json.loads(says("absurd_thaw", "--json"))["frozen_at"] == made["frozen_at"]
 
 
 def test_freezing_twice_and_thawing_for_nothing_are_illegal_states():
@@ -62,7 +62,7 @@ def test_it_asks_first_and_needs_somebody_to_answer(monkeypatch):
 
     monkeypatch.setattr("sys.stdin", Nobody())
     assert code_of("absurd_freeze", "--reason", "disk is full") == 2
-    assert current() is None
+    assert current_freeze() is None
 
 
 @pytest.mark.parametrize("verb", [lambda: freeze_all(actor="a", reason=" "), lambda: pause("q", actor="a", reason="")])
@@ -70,4 +70,4 @@ def test_nobody_stops_others_without_a_reason(verb):
     with pytest.raises(ParamsInvalid, match="reason"):
         verb()
     assert code_of("absurd_freeze", "--reason", " ", "--yes") == 2
-    assert current() is None
+    assert current_freeze() is None

@@ -15,7 +15,7 @@ import pytest
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Freeze, Task, TaskEvent, Worker
-from tasks_app.operations.freeze import current
+from tasks_app.operations.system import current_freeze
 from tasks_app.postgresql import clock
 from tasks_app.testing import make_task, make_worker
 from tests.tasks_app.management.commands import ROOT, json_of, refused, run, says
@@ -121,7 +121,7 @@ def test_workers_are_listed_shown_and_told_what_to_do():
     assert json_of("absurd_workers", "resume", "--all", "--yes")["refused"] == []
     first.refresh_from_db()
     assert first.ordered == ""
-    assert len(json_of("absurd_workers", "drain", "--queue", "other", "--dry-run", "--reason", "x")["told"]) == 1
+    assert len(json_of("absurd_workers", "drain", "--queue", "other", "--dry-run", "--reason", "x")["done"]) == 1
     second.refresh_from_db()
     assert second.ordered == ""
 
@@ -223,13 +223,13 @@ def test_the_emergency_stop_says_what_it_will_do_and_does_no_more(worker, monkey
     plan = says("absurd_emergency_stop", "--reason", "disk is full", "--dry-run")
     for part in ("1. FREEZE", "2. LET 1 running task finish", "3. KEEP 1 pending task", "4. LEAVE 1 worker running"):
         assert part in plan, part
-    assert current() is None
+    assert current_freeze() is None
     asked = types(monkeypatch, "y")
     assert refused("absurd_emergency_stop", "--reason", "disk is full") == (1, "nothing was done")
-    assert "Type STOP" in asked[0] and current() is None
+    assert "Type STOP" in asked[0] and current_freeze() is None
     types(monkeypatch, "STOP")
     assert says("absurd_emergency_stop", "--reason", "disk is full").endswith("everything is frozen\n")
-    assert (current().reason, Task.objects.filter(status="cancelled").count()) == ("disk is full", 0)
+    assert (current_freeze().reason, Task.objects.filter(status="cancelled").count()) == ("disk is full", 0)
     assert claim_tasks(worker, limit=1) == []
     event = TaskEvent.objects.get(event_type="emergency_stop")
     assert event.actor.startswith("cli:") and event.reason == "disk is full"
@@ -242,7 +242,7 @@ def test_pressed_again_it_stops_more_and_the_recovery_brings_back_what_it_took(w
     says("absurd_emergency_stop", "--reason", "disk is full", "--yes")
     done = json_of(
         "absurd_emergency_stop", "--reason", "still", "--stop-running", "--cancel-pending", "--drain-workers", "--yes"
-    )["done"]
+    )["counts"]
     assert (done["pending"], done["running"], done["workers"], done["refused"]) == (1, 1, 1, 0)
     assert Worker.objects.get().ordered == "drain"
     fail_attempt(claim, "cancelled", "stopped", REPORT)
@@ -250,7 +250,7 @@ def test_pressed_again_it_stops_more_and_the_recovery_brings_back_what_it_took(w
     assert running.status == "cancelled"
     plan = says("absurd_emergency_recover", "--retry-cancelled", "--dry-run")
     assert "RETRY 2 tasks that the emergency stop cancelled" in plan and "disk is full" in plan
-    told = json_of("absurd_emergency_recover", "--retry-cancelled", "--yes", "--reason", "disk replaced")
+    told = json_of("absurd_emergency_recover", "--retry-cancelled", "--yes", "--reason", "disk replaced")["counts"]
     assert (told["cancelled"], told["thawed"], told["refused"]) == (2, True, 0)
     for task, status in ((waiting, "pending"), (running, "pending"), (earlier, "cancelled")):
         task.refresh_from_db()
@@ -263,7 +263,7 @@ def test_the_recovery_retries_failed_tasks_by_condition_and_resumes_paused_worke
     worker = make_worker()
     says("absurd_workers", "pause", worker.label, "--reason", "stop")
     mine, other = failed_note(), failed_note(queue_name="other")
-    told = json_of("absurd_emergency_recover", "--retry-failed", "--queue", "other", "--yes")
+    told = json_of("absurd_emergency_recover", "--retry-failed", "--queue", "other", "--yes")["counts"]
     assert (told["failed"], told["workers"], told["thawed"]) == (1, 1, False)
     other.refresh_from_db(), mine.refresh_from_db(), worker.refresh_from_db()
     assert (other.status, other.retry_count, mine.status, worker.ordered) == ("pending", 0, "failed", "")
@@ -275,4 +275,4 @@ def test_the_emergency_commands_need_a_yes_and_a_purpose(monkeypatch):
     assert refused("absurd_emergency_stop", "--reason", " ", "--yes")[0] == 2
     assert refused("absurd_emergency_recover", "--queue", "other", "--yes")[0] == 2
     assert refused("absurd_emergency_recover", "--retry-cancelled", "--yes")[0] == 2
-    assert current() is None
+    assert current_freeze() is None

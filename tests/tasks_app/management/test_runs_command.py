@@ -57,7 +57,7 @@ def test_cancel_and_retry_do_what_the_dry_run_says(worker):
     event = TaskEvent.objects.get(event_type="run_cancelled")
     assert event.actor.startswith("cli:")
     assert event.reason == "wrong field"
-    assert json.loads(told("retry", str(run.run_id), "--yes", "--json"))["counts"]["retried"] == 3
+    assert json.loads(told("retry", str(run.run_id), "--yes", "--json"))["done"][0]["counts"]["retried"] == 3
     finish_all(worker)
     assert "2 respawned" in told("retry", str(run.run_id), "--from-stage", "image", "--yes")
 
@@ -72,7 +72,7 @@ def test_without_a_terminal_it_wants_yes(worker, monkeypatch):
 
 def test_exit_codes_tell_what_was_wrong(worker):
     run = begin(linear())
-    assert refused("show")[0] == 2
+    assert refused("cancel")[0] == 2
     assert refused("show", "00000000-0000-0000-0000-000000000000")[0] == 3
     assert refused("show", "nonsense")[0] == 3
     assert refused("retry", str(run.run_id), "--yes") == (
@@ -83,7 +83,7 @@ def test_exit_codes_tell_what_was_wrong(worker):
     assert refused("retry", str(run.run_id), "--yes", "--from-stage", "imaging")[0] == 2
 
 
-@pytest.mark.parametrize("arguments", [["destroy"], ["list", "--limit", "0"]], ids=["verb", "limit"])
+@pytest.mark.parametrize("arguments", [["destroy"], ["list", "--limit", "0"]], ids=["action", "limit"])
 def test_a_usage_error_is_one_line(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         told(*arguments)

@@ -16,7 +16,7 @@ from tasks_app.engine.fail import fail_attempt
 from tasks_app.errors import AbsurdError
 from tasks_app.models import CountDelta, QueueCount, Task, TaskStatus
 from tasks_app.monitoring import queues
-from tasks_app.operations.cancel import cancel
+from tasks_app.operations.tasks import cancel
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 from tests.tasks_app.test_races import together
 

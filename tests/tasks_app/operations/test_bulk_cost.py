@@ -13,8 +13,11 @@ from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Task
 from tasks_app.operations import bulk
+from tasks_app.operations.operation import Pace, Params
+from tasks_app.operations.retry import retry
 from tasks_app.operations.run_retry import retry_run
 from tasks_app.operations.runs import cancel_run
+from tasks_app.operations.tasks import TaskOperation, cancel, reprioritize, requeue
 from tests.tasks_app.notes import REPORT, make_worker
 from tests.tasks_app.wire import statements
 from tests.tasks_app.workflows.run_plans import begin, fan
@@ -49,27 +52,26 @@ def failed(number: int) -> list[Task]:
     return tasks
 
 
-CASES: dict[str, tuple[bulk.Verb, Callable[[int], list[Task]], dict[str, Any], str]] = {
-    "cancel": (bulk.CANCEL, spawned, {}, "cancelled"),
-    "cancel parents": (bulk.CANCEL, with_children, {}, "cancelled"),
-    "cancel claimed": (bulk.CANCEL, claimed, {}, "asked to stop"),
-    "retry": (bulk.RETRY, failed, {}, "returned to the queue"),
-    "reprioritize": (bulk.REPRIORITIZE, spawned, {"priority": 12}, "given priority 12"),
-    "requeue": (bulk.REQUEUE, claimed, {"force": True}, "returned to the queue"),
+CASES: dict[str, tuple[TaskOperation[Any], Callable[[int], list[Task]], dict[str, Any], str]] = {
+    "cancel": (cancel, spawned, {}, "cancelled"),
+    "cancel parents": (cancel, with_children, {}, "cancelled"),
+    "cancel claimed": (cancel, claimed, {}, "asked to stop"),
+    "retry": (retry, failed, {}, "returned to the queue"),
+    "reprioritize": (reprioritize, spawned, {"priority": 12}, "given priority 12"),
+    "requeue": (requeue, claimed, {"force": True}, "returned to the queue"),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_hundred_tasks_take_as_many_statements_as_two_chunks(case):
-    verb, prepare, given, outcome = CASES[case]
+    operation, prepare, given, outcome = CASES[case]
 
     def cost(number: int) -> int:
         Task.objects.all().delete()
         ids = [task.task_id for task in prepare(number)]
         results = []
-        sent = statements(
-            lambda: results.append(bulk.carry_out(verb, ids, actor="user:a", given={"reason": "why", **given}))
-        )
+        params = operation.params_model(reason="why", **given)
+        sent = statements(lambda: results.append(bulk.act_on_many(operation, ids, params, "user:a")))
         assert results[0].outcomes == {outcome: number}
         return sent
 
@@ -94,5 +96,5 @@ def test_a_run_of_two_hundred_is_cancelled_and_retried_in_as_many_statements_as_
 
 def test_progress_is_told_chunk_by_chunk_and_sums_up():
     ids, heard = [task.task_id for task in spawned(bulk.CHUNK + 5)], []
-    bulk.carry_out(bulk.CANCEL, ids, actor="user:a", given={"reason": "why"}, tell=heard.append)
+    bulk.act_on_many(cancel, ids, Params(reason="why"), "user:a", pace=Pace(on_progress=heard.append))
     assert heard == [bulk.CHUNK, 5]

@@ -18,8 +18,10 @@ from tasks_app.errors import AbsurdError
 from tasks_app.maintenance import sweeps
 from tasks_app.models import Task, TaskEvent
 from tasks_app.operations import bulk
+from tasks_app.operations.retry import retry
 from tasks_app.operations.run_retry import retry_run
 from tasks_app.operations.runs import cancel_run
+from tasks_app.operations.tasks import TaskOperation, cancel, reprioritize, requeue
 from tests.tasks_app.notes import REPORT, event_types, make_worker, spawn_note
 from tests.tasks_app.test_races import together
 from tests.tasks_app.workflows.run_plans import begin, diamond
@@ -28,8 +30,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 WHO = {"actor": "user:test", "reason": "race"}
 
 
-def carry_out(verb: bulk.Verb, ids: list[UUID], **given: Any) -> bulk.Result:
-    return bulk.carry_out(verb, ids, actor="user:test", given={"reason": "race", **given})
+def carry_out(operation: TaskOperation[Any], ids: list[UUID], **given: Any) -> bulk.BulkResult:
+    return bulk.act_on_many(operation, ids, operation.params_model(reason="race", **given), "user:test")
 
 
 def lock(task: Task) -> None:
@@ -69,7 +71,7 @@ def test_a_chunk_leaves_out_what_another_holds_and_does_it_afterwards():
     with Elsewhere() as operator, Elsewhere() as worker:
         worker.do(lambda: transaction.set_autocommit(False))
         worker.do(lambda: lock(second))
-        doing = operator.start(lambda: carry_out(bulk.CANCEL, [first.task_id, second.task_id]))
+        doing = operator.start(lambda: carry_out(cancel, [first.task_id, second.task_id]))
         wait_until_somebody_waits()
         # Who holds the second wants the first, as who settles the children of several tasks may.
         worker.do(lambda: lock(first))
@@ -87,7 +89,7 @@ def test_a_chunk_in_a_circle_gives_up_before_the_server_ends_anybody():
         worker.do(lambda: transaction.set_autocommit(False))
         worker.do(lambda: lock(child))
         # Holds the parent and the last one, and wants the child to see whether it still waits.
-        doing = operator.start(lambda: carry_out(bulk.CANCEL, [last.task_id, parent.task_id]))
+        doing = operator.start(lambda: carry_out(cancel, [last.task_id, parent.task_id]))
         wait_until_somebody_waits()
         worker.do(lambda: lock(last))
         worker.do(transaction.commit)
@@ -120,10 +122,10 @@ def failing(claims: list[Claim]) -> None:
 
 
 BULKS: dict[str, Callable[[list[UUID]], object]] = {
-    "cancel": lambda ids: carry_out(bulk.CANCEL, ids[::-1]),
-    "retry": lambda ids: carry_out(bulk.RETRY, ids),
-    "reprioritize": lambda ids: carry_out(bulk.REPRIORITIZE, ids, priority=17),
-    "requeue": lambda ids: carry_out(bulk.REQUEUE, ids, force=True),
+    "cancel": lambda ids: carry_out(cancel, ids[::-1]),
+    "retry": lambda ids: carry_out(retry, ids),
+    "reprioritize": lambda ids: carry_out(reprioritize, ids, priority=17),
+    "requeue": lambda ids: carry_out(requeue, ids, force=True),
 }
 
 
@@ -136,7 +138,7 @@ def test_a_bulk_of_everything_beside_another_and_beside_workers(name, end, monke
         ids = [task.task_id for task in tasks]
         outcomes = together(
             lambda i=ids: BULKS[name](i),
-            lambda i=ids: carry_out(bulk.CANCEL, i[::-1]),
+            lambda i=ids: carry_out(cancel, i[::-1]),
             lambda c=claims: end(c[::2]),
             lambda c=claims: end(c[1::2]),
             lambda: claim_tasks(make_worker(), limit=4),
@@ -150,13 +152,13 @@ def test_a_bulk_of_everything_beside_another_and_beside_workers(name, end, monke
         Task.objects.all().delete()
 
 
-def test_a_bulk_beside_verbs_of_the_whole_run():
+def test_a_bulk_beside_operations_on_the_whole_run():
     for _ in range(6):
         runs = [begin(diamond()) for _ in range(3)]
         ids = list(Task.objects.filter(run__in=runs).order_by("id").values_list("task_id", flat=True))
         outcomes = together(
             *(lambda r=run: cancel_run(r.run_id, **WHO) for run in runs),
-            lambda i=ids: carry_out(bulk.CANCEL, i[::-1]),
+            lambda i=ids: carry_out(cancel, i[::-1]),
             lambda r=runs[0]: retry_run(r.run_id, **WHO),
         )
         unexpected = [each for each in outcomes if isinstance(each, Exception) and not isinstance(each, AbsurdError)]

@@ -25,29 +25,21 @@ from tasks_app.errors import AbsurdError
 from tasks_app.models import Attempt, LimitSlot, Run, Task, TaskEvent, Worker
 from tasks_app.monitoring import queues
 from tasks_app.operations import bulk
-from tasks_app.operations.cancel import cancel
-from tasks_app.operations.limit import set_limit
-from tasks_app.operations.reprioritize import reprioritize
-from tasks_app.operations.requeue import requeue
-from tasks_app.operations.retry import retry
+from tasks_app.operations.catalogue import TASK_OPERATIONS
+from tasks_app.operations.limits import set_limit
+from tasks_app.operations.tasks import cancel
 from tasks_app.postgresql import clock
 from tasks_app.testing import frozen_clock
 from tests.tasks_app.notes import REPORT, make_worker
 
 pytestmark = pytest.mark.django_db
 ACTOR = "user:alice"
-ALONE: dict[str, Callable[..., Task]] = {
-    "cancel": cancel,
-    "retry": retry,
-    "reprioritize": reprioritize,
-    "requeue": requeue,
-}
 WISHES: list[dict[str, Any]] = [
-    {"verb": "cancel"},
-    {"verb": "retry"},
-    {"verb": "reprioritize", "priority": 17},
-    {"verb": "requeue"},
-    {"verb": "requeue", "force": True},
+    {"operation": "cancel"},
+    {"operation": "retry"},
+    {"operation": "reprioritize", "priority": 17},
+    {"operation": "requeue"},
+    {"operation": "requeue", "force": True},
 ]
 
 
@@ -60,7 +52,7 @@ def undone() -> Iterator[None]:
 
 def scene(chance: random.Random) -> None:
     """Tasks of every status, some in a run, some under a limit, many behind others."""
-    set_limit("key", "antenna", 2, actor=ACTOR)
+    set_limit("key", "antenna", size=2, actor=ACTOR)
     run = Run.objects.create(workflow="any", created_by=ACTOR)
     workers = [make_worker(label="a"), make_worker(label="b")]
     made: list[UUID] = []
@@ -123,21 +115,27 @@ def picture(last_event: int) -> dict[str, Any]:
     }
 
 
+def without_name(wish: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in wish.items() if name != "operation"}
+
+
 def one_by_one(ids: list[UUID], wish: dict[str, Any]) -> list[tuple[UUID, str]]:
-    given = {name: value for name, value in wish.items() if name != "verb"}
-    told = []
+    operation, given = TASK_OPERATIONS[wish["operation"]], without_name(wish)
+    outcomes = []
     for task_id in ids:
         try:
-            task = ALONE[wish["verb"]](task_id, actor=ACTOR, reason="because", **given)
-            told.append((task_id, bulk.VERBS[wish["verb"]].outcome(task)))
+            task = operation(task_id, actor=ACTOR, reason="because", **given)
+            outcomes.append((task_id, operation.outcome(task)))
         except AbsurdError as error:
-            told.append((task_id, bulk.Done(task_id=task_id, refusal=error).why))
-    return told
+            outcomes.append((task_id, bulk.TaskResult(task_id=task_id, refusal=error).why))
+    return outcomes
 
 
 def at_once(ids: list[UUID], wish: dict[str, Any]) -> list[tuple[UUID, str]]:
-    deed = bulk.Deed(verb=bulk.VERBS[wish["verb"]], actor=ACTOR, given={**wish, "reason": "because"})
-    return [(done.task_id, done.outcome or done.why) for chunk in deed.each(ids) for done in chunk]
+    operation = TASK_OPERATIONS[wish["operation"]]
+    params = operation.params_model(reason="because", **without_name(wish))
+    chunks = bulk.Chunks(operation=operation, params=params, actor=ACTOR)
+    return [(each.task_id, each.outcome or each.why) for chunk in chunks.each(ids) for each in chunk]
 
 
 def result_of(
@@ -146,8 +144,7 @@ def result_of(
     last = TaskEvent.objects.aggregate(last=Max("id"))["last"]
     with undone():
         random.seed(7)  # how long a task backs off is drawn by chance
-        told = act(ids, wish)
-        return told, picture(last)
+        return act(ids, wish), picture(last)
     raise AssertionError
 
 
@@ -162,11 +159,11 @@ def test_many_at_once_become_what_each_would_alone(wish):
             scene(chance)
             ids = list(Task.objects.order_by("id").values_list("task_id", flat=True))
             chosen = [task_id for task_id in ids if chance.random() < 0.8]
-            if bulk.VERBS[wish["verb"]].children_first:
+            if TASK_OPERATIONS[wish["operation"]].children_first:
                 chosen.reverse()
-            told_alone, alone = result_of(one_by_one, chosen, wish)
-            told_together, together = result_of(at_once, chosen, wish)
-            assert told_together == told_alone
+            outcomes_alone, alone = result_of(one_by_one, chosen, wish)
+            outcomes_together, together = result_of(at_once, chosen, wish)
+            assert outcomes_together == outcomes_alone
             for name, rows in alone.items():
                 assert together[name] == rows, name
 

@@ -16,7 +16,7 @@ from tasks_app.engine.fail import AttemptReport
 from tasks_app.errors import Disabled, ParamsInvalid
 from tasks_app.models import SystemState, Task, TaskEvent
 from tasks_app.monitoring import health
-from tasks_app.operations.enable import disable, enable
+from tasks_app.operations.system import disable, enable
 from tests.daphne_server import CHECKOUT
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.notes import claim_one, make_worker, spawn_note

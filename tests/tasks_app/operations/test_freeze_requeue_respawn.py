@@ -1,4 +1,4 @@
-"""The operator's heavier verbs."""
+"""Freeze, pause, requeue, respawn and limits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from tasks_app.engine.complete import complete_task
 from tasks_app.engine.lease import renew_leases
 from tasks_app.errors import AlreadyFrozen, InvalidTransition, LimitNotFound, LostClaim, NotFrozen, ParamsInvalid
 from tasks_app.models import LimitSlot, Task, TaskEvent
-from tasks_app.operations import freeze
-from tasks_app.operations.limit import remove_limit, set_limit
-from tasks_app.operations.pause import pause, resume
-from tasks_app.operations.requeue import requeue
-from tasks_app.operations.respawn import respawn
+from tasks_app.operations.limits import remove_limit, set_limit
+from tasks_app.operations.queues import pause, resume
+from tasks_app.operations.system import freeze, thaw
+from tasks_app.operations.tasks import requeue, respawn
 from tasks_app.postgresql import clock
 from tests.tasks_app.notes import REPORT, claim_one, event_types, make_worker, spawn_note
 
@@ -24,30 +23,30 @@ pytestmark = pytest.mark.django_db
 BY = {"actor": "user:alice", "reason": "disk is full"}
 
 
-def told(verb: str) -> TaskEvent:
-    return TaskEvent.objects.get(event_type=verb, task_id=None)
+def told(event_type: str) -> TaskEvent:
+    return TaskEvent.objects.get(event_type=event_type, task_id=None)
 
 
 def test_while_frozen_nothing_is_claimed_and_spawns_are_held(worker):
     before = spawn_note()
     elsewhere = make_worker(label="worker-2", queues=["other"])
-    freeze.freeze(**BY)
+    freeze(**BY)
     spawn_note(queue_name="other")
     assert claim_tasks(worker, limit=5) == claim_tasks(elsewhere, limit=5) == []
     assert (told("frozen").actor, told("frozen").reason) == ("user:alice", "disk is full")
     with pytest.raises(AlreadyFrozen, match=r"user:alice.*disk is full"):
-        freeze.freeze(actor="user:bob", reason="me too")
-    freeze.thaw(actor="user:bob")
+        freeze(actor="user:bob", reason="me too")
+    thaw(actor="user:bob")
     assert claim_one(worker).task_id == before.task_id
     assert len(claim_tasks(elsewhere, limit=5)) == 1
     with pytest.raises(NotFrozen):
-        freeze.thaw(actor="user:bob")
+        thaw(actor="user:bob")
 
 
 def test_a_running_task_is_completed_while_frozen(worker):
     spawn_note()
     claim = claim_one(worker)
-    freeze.freeze(**BY)
+    freeze(**BY)
     assert renew_leases([claim]).held == {claim.task_id}
     assert complete_task(claim, {}, REPORT).status == "completed"
 
@@ -114,12 +113,12 @@ def test_a_limit_counts_what_runs_already_shrinks_gently_and_goes(worker):
     claims = [claim_one(worker) for _ in range(3) if spawn_note()]
     for _ in range(4):
         spawn_note()
-    set_limit("queue", "dsa110-pipeline", 2, **BY)
+    set_limit("queue", "dsa110-pipeline", size=2, **BY)
     assert claim_tasks(worker, limit=5) == []
     for claim in claims[:2]:
         complete_task(claim, {}, REPORT)
     assert len(claim_tasks(worker, limit=5)) == 1
-    set_limit("queue", "dsa110-pipeline", 1, **BY)
+    set_limit("queue", "dsa110-pipeline", size=1, **BY)
     complete_task(claims[2], {}, REPORT)
     assert claim_tasks(worker, limit=5) == []
     assert LimitSlot.objects.count() <= 2
@@ -132,7 +131,7 @@ def test_a_limit_counts_what_runs_already_shrinks_gently_and_goes(worker):
 
 
 def test_a_key_whose_limit_is_removed_falls_back_to_one_at_a_time(worker):
-    set_limit("key", "disk-a", 3, **BY)
+    set_limit("key", "disk-a", size=3, **BY)
     for _ in range(4):
         spawn_note(concurrency_key="disk-a")
     claims = claim_tasks(worker, limit=5)
@@ -148,6 +147,6 @@ def test_a_key_whose_limit_is_removed_falls_back_to_one_at_a_time(worker):
 @pytest.mark.parametrize(("scope", "name", "size"), [("host", "a", 1), ("key", " ", 1), ("key", "a", 0)])
 def test_a_limit_that_makes_no_sense_is_refused(scope, name, size):
     with pytest.raises(ParamsInvalid):
-        set_limit(scope, name, size, **BY)
+        set_limit(scope, name, size=size, **BY)
     with pytest.raises(LimitNotFound):
         remove_limit("key", "never set", **BY)

@@ -8,9 +8,8 @@ from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.lease import renew_leases
 from tasks_app.errors import InvalidTransition, ParamsInvalid, TaskNotFound
 from tasks_app.models import TaskEvent
-from tasks_app.operations.cancel import cancel
-from tasks_app.operations.reprioritize import reprioritize
 from tasks_app.operations.retry import retry
+from tasks_app.operations.tasks import cancel, reprioritize
 from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
 
 pytestmark = pytest.mark.django_db
@@ -71,15 +70,15 @@ def test_an_unknown_task_is_named(verb, db):
 
 def test_a_new_priority_changes_who_goes_first(worker):
     first, second = spawn_note(), spawn_note()
-    reprioritize(second.task_id, 15, **ALICE)
+    reprioritize(second.task_id, priority=15, **ALICE)
     assert claim_one(worker).task_id == second.task_id
     assert TaskEvent.objects.get(event_type="reprioritized").detail["from"] == 5
     assert claim_one(worker).task_id == first.task_id
 
 
 def test_a_priority_out_of_range_is_refused():
-    with pytest.raises(ParamsInvalid, match="1 to 20"):
-        reprioritize(spawn_note().task_id, 21, **ALICE)
+    with pytest.raises(ParamsInvalid, match="priority"):
+        reprioritize(spawn_note().task_id, priority=21, **ALICE)
 
 
 def test_a_chain_behind_invalid_input_fails_with_it_and_comes_back_with_it(worker):

@@ -13,7 +13,7 @@ from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import Disabled, IdempotencyConflict, ParamsInvalid, UnknownTaskName
 from tasks_app.models import Queue, Task, TaskEvent
-from tasks_app.operations.pause import pause, resume
+from tasks_app.operations.queues import pause, resume
 from tasks_app.postgresql import clock
 from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
 

@@ -9,7 +9,7 @@ from django.db import connection
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.errors import NotClaimable
 from tasks_app.models import Attempt, Limit, LimitSlot, Run, Task, TaskEvent, Worker
-from tasks_app.operations.pause import pause
+from tasks_app.operations.queues import pause
 from tasks_app.testing import drain, frozen_clock, make_run, make_task, make_worker, registered, run_task
 from tests.tasks_app.kit_handlers import spec
 from tests.tasks_app.notes import event_types

@@ -6,7 +6,7 @@ import pytest
 
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.options import Join
-from tasks_app.errors import RunRefuses
+from tasks_app.errors import OperationRefused
 from tasks_app.models import Task
 from tasks_app.operations.run_retry import retry_run
 from tasks_app.operations.runs import cancel_run
@@ -93,7 +93,7 @@ def test_cancel_and_retry_of_the_same_run_do_not_mix():
         run = begin(diamond())
         break_(claim_all(worker)["top"])
         outcomes = together(lambda r=run: cancel_run(r.run_id, **ALICE), lambda r=run: retry_run(r.run_id, **ALICE))
-        assert [o for o in outcomes if isinstance(o, Exception) and not isinstance(o, RunRefuses)] == []
+        assert [o for o in outcomes if isinstance(o, Exception) and not isinstance(o, OperationRefused)] == []
         found = set(Task.objects.filter(run=run).values_list("status", flat=True))
         assert found in ({"pending"}, {"cancelled"})
         cancel_run(run.run_id, **ALICE)

@@ -7,9 +7,10 @@ import pytest
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.lease import renew_leases
 from tasks_app.engine.options import Join
-from tasks_app.errors import ParamsInvalid, RunNotFound, RunRefuses
+from tasks_app.errors import OperationRefused, ParamsInvalid, RunNotFound
 from tasks_app.models import Task, TaskEvent
-from tasks_app.operations.run_retry import RetryCounts, retry_run
+from tasks_app.operations.operation import Params
+from tasks_app.operations.run_retry import RetryCounts, RunRetryParams, retry_run
 from tasks_app.operations.runs import CancelCounts, cancel_run
 from tasks_app.workflows.plan import RunPlan
 from tests.tasks_app.notes import event_types
@@ -39,7 +40,7 @@ def test_cancel_stops_what_runs_and_cancels_what_does_not(worker):
     run = begin(diamond())
     finish(claim_all(worker)["top"])
     (left,) = claim_tasks(worker, limit=1)
-    assert cancel_run(run.run_id, **ALICE, dry_run=True) == CancelCounts(cancelled=2, stopping=1, finished=1)
+    assert cancel_run.preview(run.run_id, Params()) == CancelCounts(cancelled=2, stopping=1, finished=1)
     assert "cancelled" not in statuses(run).values()
     assert cancel_run(run.run_id, **ALICE) == CancelCounts(cancelled=2, stopping=1, finished=1)
     assert sorted(statuses(run).values()) == ["cancelled", "cancelled", "claimed", "completed"]
@@ -80,7 +81,7 @@ def test_a_retried_run_goes_on_to_its_end(worker, failure_class):
     break_(claim_all(worker)["image"], failure_class)
     revived = 1 if failure_class == "invalid" else 0
     expected = RetryCounts(retried=1, revived=revived)
-    assert retry_run(run.run_id, **ALICE, dry_run=True) == expected
+    assert retry_run.preview(run.run_id, RunRetryParams()) == expected
     assert task_of(run, "image").status == "failed"
     assert retry_run(run.run_id, **ALICE) == expected
     assert event_types(task_of(run, "image"))[-1] == "retried"
@@ -103,7 +104,7 @@ def test_a_run_that_is_still_being_stopped_is_not_retried(worker):
     run = begin(linear())
     claim = claim_all(worker)["convert"]
     cancel_run(run.run_id, **ALICE)
-    with pytest.raises(RunRefuses, match="still being stopped"):
+    with pytest.raises(OperationRefused, match="still being stopped"):
         retry_run(run.run_id, **ALICE)
     break_(claim, "killed")
     retry_run(run.run_id, **ALICE)
@@ -112,9 +113,9 @@ def test_a_run_that_is_still_being_stopped_is_not_retried(worker):
 
 def test_nothing_to_retry_is_refused_with_a_way_out(worker):
     run = begin(linear())
-    with pytest.raises(RunRefuses, match="name a stage"):
+    with pytest.raises(OperationRefused, match="name a stage"):
         retry_run(run.run_id, **ALICE)
-    with pytest.raises(RunRefuses, match="no task of that stage"):
+    with pytest.raises(OperationRefused, match="no task of that stage"):
         retry_run(run.run_id, **ALICE, from_stage="image")
 
 
@@ -123,7 +124,7 @@ def test_from_a_stage_on_completed_tasks_are_done_again_by_copies(worker):
     finish_all(worker)
     old = {stage: task_of(run, stage) for stage in ("convert", "image", "measure")}
     expected = RetryCounts(respawned=2)
-    assert retry_run(run.run_id, **ALICE, from_stage="image", dry_run=True) == expected
+    assert retry_run.preview(run.run_id, RunRetryParams(from_stage="image")) == expected
     assert retry_run(run.run_id, **ALICE, from_stage="image") == expected
     now = state(run)
     assert (now.word, now.total, now.completed, now.superseded) == ("waiting", 3, 1, 2)
@@ -197,7 +198,7 @@ def test_a_stage_that_is_being_worked_on_is_not_done_twice(worker):
     run = begin(linear())
     finish(claim_all(worker)["convert"])
     claim_all(worker)
-    with pytest.raises(RunRefuses, match="image is claimed"):
+    with pytest.raises(OperationRefused, match="image is claimed"):
         retry_run(run.run_id, **ALICE, from_stage="convert")
     assert set(statuses(run)) == {"convert", "image", "measure"}
 
@@ -213,7 +214,7 @@ def test_what_others_wait_for_is_not_replaced(worker):
     finish(claim_all(worker)["convert"])
     break_(claim_all(worker)["image"])
     begin(RunPlan("target").stage("apply", "note", params=HELLO, depends_on=[task_of(run, "measure").task_id]))
-    with pytest.raises(RunRefuses, match="outside the run depends"):
+    with pytest.raises(OperationRefused, match="outside the run depends"):
         retry_run(run.run_id, **ALICE, from_stage="convert")
     retry_run(run.run_id, **ALICE)
     assert finish_all(worker) == ["image", "measure", "apply"]
@@ -224,7 +225,7 @@ def test_a_run_that_failed_with_another_sends_the_operator_there(worker):
     solve = task_of(first, "convert")
     second = begin(RunPlan("target").stage("apply", "note", params=HELLO, depends_on=[solve.task_id]))
     break_(claim_all(worker)["convert"])
-    with pytest.raises(RunRefuses, match=f"because task {solve.task_id} did"):
+    with pytest.raises(OperationRefused, match=f"because task {solve.task_id} did"):
         retry_run(second.run_id, **ALICE)
     retry_run(first.run_id, **ALICE)
     assert set(finish_all(worker)) == {"convert", "image", "measure", "apply"}

@@ -7,7 +7,7 @@ import signal
 from django.db import transaction
 
 from tasks_app.models import Task, TaskEvent
-from tasks_app.operations.cancel import cancel
+from tasks_app.operations.tasks import cancel
 from tasks_app.postgresql import clock
 from workers.gameday import polling
 from workers.gameday.catalogue import scenario

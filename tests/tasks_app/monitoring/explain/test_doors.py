@@ -14,8 +14,8 @@ from django.urls import reverse
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.monitoring.explain.findings import Code
-from tasks_app.operations.cancel import cancel
-from tasks_app.operations.pause import pause
+from tasks_app.operations.queues import pause
+from tasks_app.operations.tasks import cancel
 from tests.tasks_app.callers import Caller, make_key, make_user
 from tests.tasks_app.monitoring.explain.explained import QUEUE, ready_worker
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note

@@ -15,11 +15,11 @@ from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.maintenance.sweeps import release_due
 from tasks_app.models import Task
 from tasks_app.monitoring.explain.explanation import explain
-from tasks_app.operations.cancel import cancel
-from tasks_app.operations.freeze import freeze, thaw
-from tasks_app.operations.limit import set_limit
-from tasks_app.operations.pause import pause, resume
+from tasks_app.operations.limits import set_limit
+from tasks_app.operations.queues import pause, resume
 from tasks_app.operations.retry import retry
+from tasks_app.operations.system import freeze, thaw
+from tasks_app.operations.tasks import cancel
 from tasks_app.postgresql import clock
 from tests.tasks_app.monitoring.explain.explained import QUEUE, blocking, codes, finding, pass_time, ready_worker
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
@@ -38,7 +38,7 @@ def short(task: Task) -> str:
 
 
 def limit_to(size: int, scope: str = "queue", name: str = QUEUE) -> None:
-    set_limit(scope, name, size, actor="user:test")
+    set_limit(scope, name, size=size, actor="user:test")
 
 
 def test_nothing_holds_a_task_that_a_worker_may_take_at_once(worker):

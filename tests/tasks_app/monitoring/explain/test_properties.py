@@ -25,9 +25,9 @@ from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.models import Queue, Reservation, Task, Worker
 from tasks_app.monitoring.explain.explanation import explain
 from tasks_app.monitoring.explain.findings import Code
-from tasks_app.operations.freeze import freeze
-from tasks_app.operations.limit import set_limit
-from tasks_app.operations.pause import pause
+from tasks_app.operations.limits import set_limit
+from tasks_app.operations.queues import pause
+from tasks_app.operations.system import freeze
 from tasks_app.postgresql import clock
 from tests.tasks_app.monitoring.explain.explained import ready_worker
 from tests.tasks_app.notes import NOTE, REPORT
@@ -184,7 +184,7 @@ class World:
 
 def set_limits(limits: dict[tuple[str, str], int]) -> None:
     for (scope, name), size in limits.items():
-        set_limit(scope, name, size, actor="user:test")
+        set_limit(scope, name, size=size, actor="user:test")
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

@@ -11,7 +11,7 @@ from tasks_app.engine.fail import fail_attempt
 from tasks_app.maintenance import sweeps
 from tasks_app.models import Acknowledgement, Task, Worker
 from tasks_app.monitoring import health
-from tasks_app.operations import retry
+from tasks_app.operations.retry import retry
 from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, log_in, make_key
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
@@ -131,7 +131,7 @@ def test_a_quarantined_task_is_named_until_it_is_retried(worker):
     found = look("quarantine")
     assert (found.state, str(task.task_id) in found.message) == ("warn", True)
     assert look("failures").value == 0
-    retry.retry(task.task_id, actor="user:test")
+    retry(task.task_id, actor="user:test")
     assert look("quarantine").state == "ok"
 
 
@@ -144,5 +144,5 @@ def test_a_stalled_run_is_named_with_its_obstacle_until_what_failed_is_retried(w
     found = look("stalled runs")
     assert (found.state, found.value) == ("warn", 1)
     assert "un tile is stalled" in found.message and "no calibrator" in found.message
-    retry.retry(Task.objects.get(run=run, stage="convert").task_id, actor="user:test")
+    retry(Task.objects.get(run=run, stage="convert").task_id, actor="user:test")
     assert look("stalled runs").state == "ok"

@@ -25,7 +25,7 @@ from tasks_app.models import Freeze, Queue, Task, Worker
 from tasks_app.monitoring import health, thresholds
 from tasks_app.monitoring.health import host
 from tasks_app.monitoring.health.background import Bounded, wait
-from tasks_app.operations import pause
+from tasks_app.operations.queues import pause, resume
 from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.listeners import in_thread
@@ -135,9 +135,9 @@ def test_workers_that_take_nothing_are_noticed(worker):
     spawn_note()
     Task.objects.update(runnable_at=clock.now() - timedelta(minutes=6))
     assert look("progress").state == "bad"
-    pause.pause("dsa110-pipeline", actor="user:test", reason="storm")
+    pause("dsa110-pipeline", actor="user:test", reason="storm")
     assert look("progress").state == "ok"
-    pause.resume("dsa110-pipeline", actor="user:test")
+    resume("dsa110-pipeline", actor="user:test")
     claim = claim_one(worker)
     assert look("progress").state == "ok"
     spawn_note()
@@ -157,7 +157,7 @@ def test_claims_past_their_lease_are_counted(worker):
 @pytest.mark.django_db
 def test_a_paused_queue_and_a_freeze_say_who_and_why(worker):
     spawn_note()
-    pause.pause("dsa110-pipeline", actor="user:ann", reason="disk full")
+    pause("dsa110-pipeline", actor="user:ann", reason="disk full")
     assert (look("stops").state, look("stops").message) == ("warn", "Queue paused by user:ann (disk full)")
     Freeze.objects.create(frozen_by="user:bob", reason="storm")
     assert look("stops").message == "Everything is frozen by user:bob (storm)"

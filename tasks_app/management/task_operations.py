@@ -16,114 +16,109 @@ from django.db.models import Count
 
 from tasks_app.errors import AbsurdError, InvalidTransition
 from tasks_app.formats import count
+from tasks_app.management.operations import TYPED_ABOVE, OperationCommand
 from tasks_app.management.printing import bar, table
 from tasks_app.management.selection import add_conditions, find_task_id, has_conditions, selected
-from tasks_app.management.shell import ShellCommand, actor, exit_code_of, refuse
+from tasks_app.management.shell import actor, exit_code_of, refuse
 from tasks_app.models import Task
 from tasks_app.models.querysets import TaskQuerySet
 from tasks_app.operations import bulk
+from tasks_app.operations.tasks import TaskOperation
 
-TYPED_ABOVE = 100
-"""Of more tasks than this the number must be typed."""
 REFUSALS_SHOWN = 10
-CODES = "Exit codes: 0 ok, 1 not confirmed, 2 usage, 3 no such task, 4 not possible in its status."
 
 
 @dataclass
 class Outcome:
     """What became of the chosen tasks."""
 
-    words: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     refused: list[tuple[UUID, AbsurdError]] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
 
-    def add(self, chunk: Iterable[bulk.Done], *, named: bool) -> None:
-        """Note how it went; of tasks that were named also the tasks."""
+    def add(self, chunk: Iterable[bulk.TaskResult], *, named: bool) -> None:
+        """Count the results of a chunk; of tasks that were named also keep the tasks."""
         for each in chunk:
             if each.refusal is not None:
                 self.refused.append((each.task_id, each.refusal))
                 continue
-            self.words[each.outcome] += 1
+            self.counts[each.outcome] += 1
             if named and each.task is not None:
                 self.tasks.append(each.task)
 
 
-class TaskVerb(ShellCommand):
-    """One verb over tasks."""
+class TaskCommand(OperationCommand):
+    """One operation on tasks."""
 
-    verb: ClassVar[str]
-    """One of `bulk.VERBS`."""
-    statuses: ClassVar[tuple[str, ...]]
-    """Statuses of the tasks that conditions choose unless --status is among them."""
-
-    def add_options(self, parser: CommandParser) -> None:
-        """Declare what only this verb knows."""
+    operation: ClassVar[TaskOperation[Any]]
+    codes = (
+        "Conditions select tasks of the usual statuses unless --status is among them. Exit codes: 0 ok, "
+        "1 not confirmed, 2 usage, 3 no such task, 4 its status does not allow it."
+    )
 
     def narrow(self, tasks: TaskQuerySet, options: dict[str, Any]) -> TaskQuerySet:
-        """Return those of the tasks to which the verb applies."""
-        return tasks if options["status"] else tasks.filter(status__in=self.statuses)
+        """Return those of the tasks to which the operation applies."""
+        return tasks if options["status"] else tasks.filter(status__in=self.operation.chosen)
 
     def add_arguments(self, parser: CommandParser) -> None:
+        chosen = self.operation.chosen
         parser.add_argument("task_ids", nargs="*", metavar="ID", help="task ids, or the first digits of them")
-        add_conditions(parser, status_help=f"stored statuses (default: {' and '.join(self.statuses)})")
-        parser.add_argument("--all", action="store_true", help=f"every task that is {' or '.join(self.statuses)}")
-        self.add_options(parser)
-        parser.add_argument("--reason", default="", help="why; it is recorded with each event")
-        parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
-        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-        parser.add_argument("--json", action="store_true", help="write JSON")
+        add_conditions(parser, status_help=f"stored statuses (default: {' and '.join(chosen)})")
+        parser.add_argument("--all", action="store_true", help=f"every task that is {' or '.join(chosen)}")
+        super().add_arguments(parser)
 
     def act(self, options: dict[str, Any]) -> None:
-        """Preview, ask where conditions chose, do it, tell."""
+        """Preview, ask where conditions selected, do it, and write what was done."""
         by_conditions = has_conditions(options) or options["all"]
         if options["task_ids"] and by_conditions:
             refuse("give task ids or conditions, not both")
         if not options["task_ids"] and not by_conditions:
-            refuse(f"name the tasks to {self.verb}: ids, conditions or --all")
+            refuse(f"say which tasks to {self.operation.name}: ids, conditions or --all")
         if by_conditions:
             self._by_conditions(options)
         else:
             ids = list(dict.fromkeys(find_task_id(text) for text in options["task_ids"]))
-            self._tell(ids, self._carry_out(ids, options), options)
+            self._write(ids, self._carry_out(ids, options), options)
 
     def _by_conditions(self, options: dict[str, Any]) -> None:
         rows = self.narrow(selected(options), options)
-        children_first = bulk.VERBS[self.verb].children_first
-        ids = list(rows.order_by("-id" if children_first else "id").values_list("task_id", flat=True))
+        order = "-id" if self.operation.children_first else "id"
+        ids = list(rows.order_by(order).values_list("task_id", flat=True))
         if options["dry_run"] or not options["yes"]:
             self._preview(rows, len(ids), options)
         if options["dry_run"]:
             return
         if ids:
             typed = str(len(ids)) if len(ids) > TYPED_ABOVE else ""
-            self.confirm(f"{self.verb.capitalize()} {count(len(ids), 'task')}?", options, typed=typed)
-        self._tell(ids, self._carry_out(ids, options), options)
+            self.confirm(f"{self.operation.label} {count(len(ids), 'task')}?", options, typed=typed)
+        self._write(ids, self._carry_out(ids, options), options)
 
     def _preview(self, rows: TaskQuerySet, number: int, options: dict[str, Any]) -> None:
         groups = rows.order_by("queue_id", "task_name", "status").values_list("queue_id", "task_name", "status")
         counted = list(groups.annotate(tasks=Count("pk")))
+        name = self.operation.name
         if options["json"]:
             if options["dry_run"]:
-                names = ("queue_name", "task_name", "status", "tasks")
-                by = [dict(zip(names, row, strict=True)) for row in counted]
-                self.write_json({"verb": self.verb, "dry_run": True, "selected": number, "by": by})
+                columns = ("queue_name", "task_name", "status", "tasks")
+                by = [dict(zip(columns, row, strict=True)) for row in counted]
+                self.write_json({"operation": name, "dry_run": True, "selected": number, "by": by})
             return
         for line in table(("QUEUE", "NAME", "STATUS", "TASKS"), counted, right=("TASKS",)) if counted else ():
             self.stdout.write(line)
         if options["dry_run"]:
-            self.stdout.write(f"would {self.verb} {count(number, 'task')} (dry run: nothing was done)")
+            self.stdout.write(f"would {name} {count(number, 'task')} (dry run: nothing was done)")
 
     def _carry_out(self, ids: list[UUID], options: dict[str, Any]) -> Outcome:
         outcome = Outcome()
-        verb = bulk.VERBS[self.verb]
-        deed = bulk.Deed(verb=verb, actor=actor(), given=options, rehearsed=options["dry_run"])
-        with bar(self.verb, len(ids)) as tell:
-            for chunk in deed.each(ids):
+        params = self.operation.params_model.parse(self.given(options))
+        chunks = bulk.Chunks(operation=self.operation, params=params, actor=actor(), dry_run=options["dry_run"])
+        with bar(self.operation.name, len(ids)) as advance:
+            for chunk in chunks.each(ids):
                 outcome.add(chunk, named=bool(options["task_ids"]))
-                tell(len(chunk))
+                advance(len(chunk))
         return outcome
 
-    def _tell(self, ids: list[UUID], outcome: Outcome, options: dict[str, Any]) -> None:
+    def _write(self, ids: list[UUID], outcome: Outcome, options: dict[str, Any]) -> None:
         if options["json"]:
             self.write_json(self._summary(ids, outcome, options))
         else:
@@ -133,11 +128,11 @@ class TaskVerb(ShellCommand):
 
     def _summary(self, ids: list[UUID], outcome: Outcome, options: dict[str, Any]) -> dict[str, Any]:
         return {
-            "verb": self.verb,
+            "operation": self.operation.name,
             "dry_run": options["dry_run"],
             "selected": len(ids),
-            "done": outcome.words.total(),
-            "counts": dict(outcome.words),
+            "done": outcome.counts.total(),
+            "counts": dict(outcome.counts),
             "tasks": [{"task_id": task.task_id, "status": task.status} for task in outcome.tasks],
             "refused": [
                 {"task_id": task_id, "code": error.code, "message": str(error)} for task_id, error in outcome.refused
@@ -145,21 +140,20 @@ class TaskVerb(ShellCommand):
         }
 
     def _lines(self, ids: list[UUID], outcome: Outcome, options: dict[str, Any]) -> Iterable[str]:
-        told = [f"{number:,} {word}" for word, number in outcome.words.items()]
+        parts = [f"{number:,} {what}" for what, number in outcome.counts.items()]
         if outcome.refused and len(ids) > 1:
-            told.append(f"{len(outcome.refused):,} refused")
-        if told or not ids:
-            yield (", ".join(told) or "no matching task") + (
-                " (dry run: nothing was done)" if options["dry_run"] else ""
-            )
+            parts.append(f"{len(outcome.refused):,} refused")
+        if parts or not ids:
+            note = " (dry run: nothing was done)" if options["dry_run"] else ""
+            yield (", ".join(parts) or "no matching task") + note
         if len(ids) > 1:
             for _, error in outcome.refused[:REFUSALS_SHOWN]:
                 yield f"  {error}"
 
     def _end(self, outcome: Outcome, *, by_ids: bool) -> None:
-        """A refusal of a named task fails the command; of tasks that conditions chose, some change meanwhile."""
+        """A refusal of a named task fails the command; of tasks that conditions selected, some change meanwhile."""
         faults = [error for _, error in outcome.refused if by_ids or not isinstance(error, InvalidTransition)]
         if faults:
-            alone = len(outcome.refused) == 1 and not outcome.words
-            told = str(faults[0]) if alone else f"{count(len(faults), 'task')} refused"
-            raise CommandError(told, returncode=exit_code_of(faults[0]))
+            alone = len(outcome.refused) == 1 and not outcome.counts
+            message = str(faults[0]) if alone else f"{count(len(faults), 'task')} refused"
+            raise CommandError(message, returncode=exit_code_of(faults[0]))

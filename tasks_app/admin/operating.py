@@ -1,0 +1,299 @@
+"""Operations in the console: buttons, list actions and one page that shows what will be done and asks why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+
+from tasks_app.admin.operation_form import Choices, OperationForm
+from tasks_app.auth.keys import actor_of
+from tasks_app.errors import AbsurdError, ConfirmationRefused, ParamsInvalid, SelectionChanged
+from tasks_app.models import Task
+from tasks_app.operations import bulk
+from tasks_app.operations.catalogue import operations_on
+from tasks_app.operations.confirmation import SelectionGuard, check_token, token_of
+from tasks_app.operations.operation import Counts, Operation, PreviewedOperation, TargetKind
+from tasks_app.operations.tasks import TaskOperation
+
+LISTED_TASKS = 20
+TYPE_THE_NUMBER_ABOVE = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Button:
+    """A button on a target's page; disabled where there is a refusal."""
+
+    operation: Operation[Any, Any]
+    refusal: str
+    address: str
+
+
+class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Pages of a kind of target, with its operations from the catalogue."""
+
+    target_kind: ClassVar[TargetKind]
+    selected_by_lists: ClassVar[bool] = True
+    """Whether a list has its operations as actions."""
+
+    def key_of(self, target: Any) -> Any:
+        """Return the target's key, as operations take it."""
+        return target.pk
+
+    def address_of(self, target: Any) -> str:
+        """Return the address of the target's page."""
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[target.pk])
+
+    def address_after(self, operation: Operation[Any, Any], targets: Sequence[Any], result: Any) -> str:
+        """Return the address of the page to go to when the operation is done."""
+        gone = len(targets) != 1 or operation.name in ("delete", "remove")
+        return self._list_address() if gone else self.address_of(targets[0])
+
+    def choices_of(self, operation: Operation[Any, Any], target: Any) -> Mapping[str, Choices]:
+        """Return the values from which params of the operation are chosen."""
+        return {}
+
+    def find_target(self, request: HttpRequest, object_id: str) -> Any:
+        """Return the target of an address. Raises Http404."""
+        found = self.get_object(request, object_id)
+        if found is None:
+            raise Http404
+        return found
+
+    def permitted(self, request: HttpRequest) -> list[Operation[Any, Any]]:
+        """Return the operations that the person may carry out."""
+        return [each for each in operations_on(self.target_kind) if request.user.has_perm(each.permission)]
+
+    def buttons(self, request: HttpRequest, target: Any) -> list[Button]:
+        """Return the buttons of a target's page."""
+        return [
+            Button(operation=each, refusal=each.refusal(target), address=f"../{each.name}/")
+            for each in self.permitted(request)
+        ]
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        context["buttons"] = self.buttons(request, context["original"]) if context.get("original") else []
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_urls(self) -> list[Any]:
+        label = f"{self.opts.app_label}_{self.opts.model_name}"
+        view = self.admin_site.admin_view(self.operation_view)
+        own = [
+            path(f"<path:object_id>/{each.name}/", view, {"operation": each}, name=f"{label}_{each.name}")
+            for each in operations_on(self.target_kind)
+        ]
+        return [*own, *super().get_urls()]
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Return an action for each operation; deleting needs a reason, and is one of them."""
+        if not self.selected_by_lists:
+            return {}
+        made = {}
+        for each in self.permitted(request):
+            if each.name != "respawn" and not isinstance(each, PreviewedOperation):
+                name = f"{each.name}_{self.opts.model_name}s"
+                made[name] = (_action(each), name, f"{each.label} selected {self.opts.verbose_name_plural}…")
+        return made
+
+    def operation_view(self, request: HttpRequest, object_id: str, operation: Operation[Any, Any]) -> HttpResponse:
+        """Do one thing to one target: GET shows what and asks why, POST does it."""
+        if not request.user.has_perm(operation.permission):
+            raise PermissionDenied
+        target = self.find_target(request, object_id)
+        return self.confirm_and_act(request, operation, [target], self.address_of(target))
+
+    def act_on_selection(self, request: HttpRequest, operation: Operation[Any, Any], chosen: Any) -> HttpResponse:
+        """Do one thing to what was selected in the list."""
+        if isinstance(operation, TaskOperation):
+            return self.confirm_and_act_on_tasks(request, operation, chosen, self._list_address())
+        return self.confirm_and_act(request, operation, list(chosen.order_by("pk")), self._list_address())
+
+    def confirm_and_act(
+        self, request: HttpRequest, operation: Operation[Any, Any], targets: Sequence[Any], back: str
+    ) -> HttpResponse:
+        """Show the page, or once it is confirmed act on all targets or, if one refuses, on none."""
+        form, confirmed = self._form(request, operation, targets[0] if targets else None)
+        preview = _Preview.of(operation, self._keys(targets), form, request) if form.may_be_previewed else None
+        agreed = preview is None or preview.agreed
+        if confirmed and form.is_valid() and agreed:
+            try:
+                return self._act(request, operation, targets, form)
+            except ParamsInvalid as error:
+                form.add_faults(error)
+            except AbsurdError as error:
+                messages.error(request, str(error))
+                return HttpResponseRedirect(back)
+        if confirmed and form.is_valid() and not agreed:
+            messages.warning(request, "This is not what was shown before; look again.")
+        names = ", ".join(map(str, targets))
+        subject = f" {names}" if len(targets) < 4 else f" {len(targets)} {self.opts.verbose_name_plural}"
+        context = {"preview": preview, "form": form, "submit": f"{operation.label}{subject}".strip()}
+        return self._page(request, operation, f"{operation.label}{subject}?".replace(" ?", "?"), back, context)
+
+    def confirm_and_act_on_tasks(
+        self, request: HttpRequest, operation: TaskOperation[Any], tasks: QuerySet[Task], back: str
+    ) -> HttpResponse:
+        """Show the page, or once it is confirmed act.
+
+        The selection is made anew from the list's filters, so what is done is what was shown; if it has grown by more
+        than a tenth meanwhile, the page is shown again.
+        """
+        tasks = tasks.order_by("id")
+        count = tasks.count()
+        form, confirmed = self._form(request, operation, _alike(tasks))
+        if confirmed and form.is_valid() and _still_meant(request, count):
+            self._act_on_tasks(request, operation, tasks, form)
+            return HttpResponseRedirect(back)
+        rows = [(task, operation.refusal(task)) for task in tasks.select_related("worker")[:LISTED_TASKS]]
+        context = {
+            "form": form,
+            "submit": f"{operation.label} {count} task{'' if count == 1 else 's'}",
+            "count": count,
+            "rows": rows,
+            "unlisted": max(0, count - LISTED_TASKS),
+            "type_the_number": count > TYPE_THE_NUMBER_ABOVE,
+        }
+        return self._page(request, operation, f"{context['submit']}?", back, context)
+
+    def _page(
+        self, request: HttpRequest, operation: Operation[Any, Any], title: str, back: str, context: Mapping[str, Any]
+    ) -> TemplateResponse:
+        across = request.POST.get("select_across") == "1"
+        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        hidden = [(name, request.POST[name]) for name in ("action", "select_across", "index") if name in request.POST]
+        shown = {
+            "title": title,
+            "opts": self.opts,
+            "operation": operation,
+            "back": back,
+            "hidden": [*hidden, *((ACTION_CHECKBOX_NAME, key) for key in (chosen[:1] if across else chosen))],
+        }
+        everywhere = self.admin_site.each_context(request)
+        return TemplateResponse(request, "admin/tasks_app/confirm.html", {**everywhere, **shown, **context})
+
+    def _form(self, request: HttpRequest, operation: Operation[Any, Any], target: Any) -> tuple[OperationForm, bool]:
+        """Return the form, and whether it was confirmed."""
+        confirmed = request.method == "POST" and "confirmed" in request.POST
+        looked = request.method == "POST" and "look" in request.POST
+        initial = {**(operation.initial(target) if target is not None else {}), **request.GET.dict()}
+        choices = self.choices_of(operation, target)
+        data = request.POST if confirmed or looked else None
+        form = OperationForm(operation, data, initial=initial, choices=choices)
+        if looked:
+            form.leave_reason_out()
+        return form, confirmed
+
+    def _keys(self, targets: Sequence[Any]) -> list[Any]:
+        return [self.key_of(target) for target in targets] or [None]
+
+    @transaction.atomic
+    def _act(
+        self, request: HttpRequest, operation: Operation[Any, Any], targets: Sequence[Any], form: OperationForm
+    ) -> HttpResponse:
+        params, actor, done, result = form.params(), actor_of(request.user, None), [], None
+        for target, key in zip(targets or [None], self._keys(targets), strict=True):
+            result = operation.act(key, params, actor)
+            outcome = operation.outcome(result)
+            done.append(f"{target}: {outcome}" if target is not None else outcome)
+            logged = target if target is not None else self.model(pk=1)
+            counted = f": {outcome}" if isinstance(operation, PreviewedOperation) else ""
+            self.log_change(request, logged, f"{operation.label}{counted}. Reason: {params.reason}")
+        messages.success(request, "; ".join(done))
+        return HttpResponseRedirect(self.address_after(operation, targets, result))
+
+    def _act_on_tasks(
+        self, request: HttpRequest, operation: TaskOperation[Any], tasks: QuerySet[Task], form: OperationForm
+    ) -> None:
+        params = form.params()
+
+        def log(changed: Sequence[bulk.TaskResult]) -> None:
+            for outcome, alike in groupby(sorted(changed, key=_outcome), key=_outcome):
+                rows = [each.task for each in alike if each.task is not None]
+                message = f"{operation.label}: {outcome}. Reason: {params.reason}"
+                LogEntry.objects.log_actions(request.user.pk or 0, rows, CHANGE, message)
+
+        ids = bulk.ids_of(tasks, children_first=operation.children_first)
+        done = bulk.act_on_many(operation, ids, params, actor_of(request.user, None), on_change=log)
+        parts = [f"{count} {outcome}" for outcome, count in done.outcomes.items()]
+        parts += [f"{count} refused: {why}" for why, count in done.refused.items()]
+        level = messages.WARNING if done.refused else messages.SUCCESS
+        messages.add_message(request, level, ", ".join(parts) or "nothing was selected")
+
+    def _list_address(self) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+
+
+def _action(operation: Operation[Any, Any]) -> Callable[..., HttpResponse | None]:
+    def act(owner: OperatingAdmin, request: HttpRequest, chosen: QuerySet[Model]) -> HttpResponse | None:
+        return owner.act_on_selection(request, operation, chosen)
+
+    return act
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Preview:
+    """What an operation would do, as the page shows it, and whether that is what was shown before."""
+
+    counts: Counts | None
+    refusal: str
+    token: str
+    agreed: bool
+
+    @classmethod
+    def of(
+        cls, operation: Operation[Any, Any], keys: Sequence[Any], form: OperationForm, request: HttpRequest
+    ) -> _Preview | None:
+        """Return the preview of an operation that has one."""
+        if not isinstance(operation, PreviewedOperation):
+            return None
+        try:
+            params = operation.params_model.parse({**form.given(), "reason": "not needed to look"})
+            counts = operation.preview(keys[0], params)
+        except AbsurdError as error:
+            return cls(counts=None, refusal=str(error), token="", agreed=False)
+        count = operation.affected(counts, params)
+        request_now = {
+            "operation": repr(operation),
+            "target": str(keys[0]),
+            **params.without_reason(),
+            "person": request.user.pk,
+        }
+        agreed = True
+        try:
+            check_token(request.POST.get("token", ""), request_now, count)
+        except (ConfirmationRefused, SelectionChanged):
+            agreed = False
+        return cls(counts=counts, refusal="", token=token_of(request_now, count), agreed=agreed)
+
+
+def _outcome(result: bulk.TaskResult) -> str:
+    return result.outcome
+
+
+def _alike(tasks: Iterable[Task]) -> Task | None:
+    """Return a task whose priority all have, to start from; None where they differ."""
+    rows: Any = tasks
+    priorities = set(rows.order_by().values_list("priority", flat=True).distinct()[:2])
+    return Task(priority=priorities.pop()) if len(priorities) == 1 else None
+
+
+def _still_meant(request: HttpRequest, count: int) -> bool:
+    expected = request.POST.get("expected", "")
+    if not expected.isdigit() or not SelectionGuard(shown=int(expected)).allows(count):
+        messages.warning(request, f"The selection has changed: {expected} tasks were shown, {count} match now.")
+        return False
+    if count > TYPE_THE_NUMBER_ABOVE and request.POST.get("typed") != str(count):
+        messages.error(request, f"Type the number of tasks, {count}, to confirm.")
+        return False
+    return True

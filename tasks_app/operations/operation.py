@@ -1,0 +1,175 @@
+"""An operation: what a person does to a task, run, worker, queue, schedule or limit, or to the whole system.
+
+It is described once, as a subclass, and found in `catalogue.OPERATIONS`; REST, console, shell and client are made from
+that description. An instance is called with the key of its target: `cancel(task_id, actor="user:ann", reason="…")`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from tasks_app.auth.keys import Scope
+from tasks_app.auth.requirements import Need
+from tasks_app.validation import Checked
+
+TargetKind = Literal["task", "run", "worker", "queue", "schedule", "limit", "system"]
+REASON_CHARS = 2000
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("reason_missing", "write why: it is shown to those who find this stopped")
+    return text
+
+
+RequiredReason = Annotated[
+    str,
+    AfterValidator(_not_blank),
+    Field(max_length=REASON_CHARS, description="Why; recorded and shown.", json_schema_extra={"pattern": r"\S"}),
+]
+
+
+class Params(Checked):
+    """What an operation takes; this one only the reason."""
+
+    model_config = ConfigDict(strict=True)
+
+    reason: str = Field(default="", max_length=REASON_CHARS, description="Why; recorded with the event.")
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> Self:
+        """Return the params. Raises ParamsInvalid with the path of each bad field."""
+        return cls.model_validate(dict(given))
+
+    @classmethod
+    def needs_reason(cls) -> bool:
+        """Return whether the reason must be given."""
+        return cls.model_fields["reason"].is_required()
+
+    def without_reason(self) -> dict[str, Any]:
+        """Return what decides what is done, in values that JSON has."""
+        return self.model_dump(mode="json", exclude={"reason"})
+
+
+class ReasonedParams(Params):
+    """What an operation takes that stops the work of others: always a reason."""
+
+    reason: RequiredReason
+
+
+class Counts(BaseModel):
+    """What an operation did, or would do, counted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def lines(self) -> list[str]:
+        """Return what is not zero, in words."""
+        return [
+            f"{number} {type(self).model_fields[name].title or name}"
+            for name, number in self
+            if number and not isinstance(number, bool)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How an operation on many tasks is carried out."""
+
+    limit_sec: float | None = None
+    """What is not reached by then is left and counted."""
+    on_progress: Callable[[int], object] | None = None
+    """Called with the number of tasks dealt with since the last call."""
+
+
+P = TypeVar("P", bound=Params)
+R = TypeVar("R")
+C = TypeVar("C", bound=Counts)
+
+
+class Operation(ABC, Generic[P, R]):
+    """One operation; `R` is what it returns: the target as it is then, or counts."""
+
+    target_kind: ClassVar[TargetKind]
+    name: ClassVar[str]
+    label: ClassVar[str]
+    effect: ClassVar[str]
+    """What it does, in a sentence or two."""
+    done: ClassVar[str] = ""
+    """What has become of the target."""
+    permission: ClassVar[str]
+    """Of Django, for people."""
+    scope: ClassVar[Scope] = "operate"
+    """Of API keys."""
+    event_types: ClassVar[tuple[str, ...]]
+    """The events that it may write."""
+    dangerous: ClassVar[bool] = False
+    do_not_call_in_templates: ClassVar[bool] = True
+    """Django's templates call what they can."""
+    params_model: type[P]
+
+    @property
+    def need(self) -> Need:
+        """What a caller must have."""
+        return Need(scope=self.scope, permission=self.permission)
+
+    def refusal(self, target: Any) -> str:
+        """Return why it cannot be done to the target now, or would change nothing; empty when it can."""
+        return ""
+
+    def initial(self, target: Any) -> dict[str, Any]:
+        """Return the params from which somebody starts who edits them."""
+        return {}
+
+    @abstractmethod
+    def act(self, key: Any, params: P, actor: str) -> R:
+        """Do it in one transaction, with its event. Raises AbsurdError."""
+
+    def outcome(self, result: R) -> str:
+        """Return what has become of the target."""
+        return self.done
+
+    def __call__(self, *key: Any, actor: str, **given: Any) -> R:
+        """Do it to the target of that key: none for the system, scope and name for a limit. Raises AbsurdError."""
+        return self.act(key_of(key), self.params_model.parse(given), actor)
+
+    def __repr__(self) -> str:
+        return f"<{self.target_kind} {self.name}>"
+
+
+class PreviewedOperation(Operation[P, C]):
+    """An operation that counts beforehand what it would do."""
+
+    counts_model: type[C]
+    token_required: ClassVar[bool] = False
+    """Whether a request must carry the token of a dry run."""
+
+    @abstractmethod
+    def preview(self, key: Any, params: P) -> C:
+        """Return what it would do now. Raises AbsurdError when it would be refused."""
+
+    @abstractmethod
+    def affected(self, counts: C, params: P) -> int:
+        """Return how many tasks it changes: what somebody agrees to who has seen the counts."""
+
+    @abstractmethod
+    def carry_out(self, key: Any, params: P, actor: str, pace: Pace) -> C:
+        """Do it. Raises AbsurdError."""
+
+    def act(self, key: Any, params: P, actor: str) -> C:
+        return self.carry_out(key, params, actor, Pace())
+
+    def outcome(self, result: C) -> str:
+        return ", ".join(result.lines()) or "nothing to do"
+
+
+def key_of(parts: tuple[Any, ...]) -> Any:
+    """Return the key of a target from its parts."""
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else parts

@@ -1,0 +1,193 @@
+"""Operations on the whole system: freeze and thaw, enable and disable, acknowledge a finding of health."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from django.db import transaction
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from tasks_app.engine import notify
+from tasks_app.engine.events import Change, announce
+from tasks_app.errors import AlreadyFrozen, NotFrozen
+from tasks_app.models import Acknowledgement, Freeze, Queue, SystemState
+from tasks_app.monitoring.health.faults import CHECKS
+from tasks_app.operations.operation import Operation, P, Params, R, ReasonedParams
+from tasks_app.postgresql import clock
+
+FINDINGS = tuple(name.replace(" ", "-") for name in CHECKS)
+
+
+def current_freeze() -> Freeze | None:
+    """Return the freeze that holds now, if any."""
+    return Freeze.objects.first()
+
+
+class SystemOperation(Operation[P, R]):
+    """It has no key: there is one system."""
+
+    target_kind = "system"
+
+
+class FreezeAll(SystemOperation[ReasonedParams, Freeze]):
+    """Stops all claims at once: from its commit on nothing is claimed anywhere. Sweeps and schedules go on."""
+
+    name = "freeze"
+    label = "Freeze"
+    effect = (
+        "No task of any queue is claimed until it is thawed. Claimed tasks go on, and new ones are accepted and wait."
+    )
+    done = "everything is frozen; claimed tasks go on"
+    permission = "tasks_app.freeze_everything"
+    event_types = ("frozen",)
+    params_model = ReasonedParams
+    dangerous = True
+
+    def refusal(self, target: object) -> str:
+        frozen = current_freeze()
+        return f"it was frozen by {frozen.frozen_by}: {frozen.reason}" if frozen else ""
+
+    @transaction.atomic
+    def act(self, key: None, params: ReasonedParams, actor: str) -> Freeze:
+        """Freeze. Raises AlreadyFrozen, naming who did it and why."""
+        frozen, created = Freeze.objects.get_or_create(
+            id=1, defaults={"frozen_by": actor, "reason": params.reason, "frozen_at": clock.now()}
+        )
+        if not created:
+            raise AlreadyFrozen(frozen.frozen_by, frozen.frozen_at, frozen.reason)
+        announce(Change(event_type="frozen", actor=actor, reason=params.reason))
+        return frozen
+
+
+class Thaw(SystemOperation[Params, Freeze]):
+    """Lets tasks be claimed again; returns the freeze that has ended."""
+
+    name = "thaw"
+    label = "Thaw"
+    effect = "Tasks are claimed again."
+    permission = "tasks_app.freeze_everything"
+    event_types = ("thawed",)
+    params_model = Params
+
+    def refusal(self, target: object) -> str:
+        return "" if current_freeze() else "nothing is frozen"
+
+    @transaction.atomic
+    def act(self, key: None, params: Params, actor: str) -> Freeze:
+        """Thaw. Raises NotFrozen."""
+        frozen = Freeze.objects.select_for_update().first()
+        if frozen is None:
+            raise NotFrozen
+        Freeze.objects.all().delete()
+        announce(Change(event_type="thawed", actor=actor, reason=params.reason))
+        notify.wake_workers(Queue.objects.values_list("name", flat=True))
+        return frozen
+
+    def outcome(self, result: Freeze) -> str:
+        since = f"it was frozen {clock.stamp(result.frozen_at)} by {result.frozen_by}: {result.reason}"
+        return f"tasks are claimed again; {since}"
+
+
+class EnablingOperation(SystemOperation[P, SystemState]):
+    """It changes whether tasks are accepted and claimed at all."""
+
+    permission = "tasks_app.change_systemstate"
+    scope = "admin"
+
+    def outcome(self, result: SystemState) -> str:
+        reason = f" ({result.reason})" if result.reason else ""
+        return f"Absurd is {result} since {clock.stamp(result.changed_at)} by {result.changed_by}{reason}"
+
+
+class Enable(EnablingOperation[Params]):
+    """Changes nothing where it is enabled already."""
+
+    name = "enable"
+    label = "Enable"
+    effect = "Tasks are accepted and claimed again, by all processes and hosts."
+    event_types = ("enabled",)
+    params_model = Params
+
+    def refusal(self, target: object) -> str:
+        state = SystemState.objects.first()
+        return "it is enabled already" if state and state.enabled else ""
+
+    @transaction.atomic
+    def act(self, key: None, params: Params, actor: str) -> SystemState:
+        state = _set_enabled(True, actor, params.reason)
+        notify.wake_workers(Queue.objects.values_list("name", flat=True))
+        return state
+
+
+class Disable(EnablingOperation[ReasonedParams]):
+    """Changes nothing where it is disabled already."""
+
+    name = "disable"
+    label = "Disable"
+    effect = "New tasks are refused and none is claimed; attempts that run go on."
+    event_types = ("disabled",)
+    params_model = ReasonedParams
+    dangerous = True
+
+    def refusal(self, target: object) -> str:
+        state = SystemState.objects.first()
+        return f"it was disabled by {state.changed_by}: {state.reason}" if state and not state.enabled else ""
+
+    @transaction.atomic
+    def act(self, key: None, params: ReasonedParams, actor: str) -> SystemState:
+        return _set_enabled(False, actor, params.reason)
+
+
+def _set_enabled(enabled: bool, actor: str, reason: str) -> SystemState:
+    state = SystemState.objects.select_for_update().first()
+    if state is not None and state.enabled == enabled:
+        return state
+    state, _ = SystemState.objects.update_or_create(
+        id=1, defaults={"enabled": enabled, "changed_by": actor, "changed_at": clock.now(), "reason": reason}
+    )
+    announce(Change(event_type="enabled" if enabled else "disabled", actor=actor, reason=reason))
+    return state
+
+
+def _known_finding(text: str) -> str:
+    if text not in FINDINGS:
+        raise PydanticCustomError(
+            "finding", "must be one of {known} (got {finding})", {"known": ", ".join(FINDINGS), "finding": repr(text)}
+        )
+    return text
+
+
+class AcknowledgeParams(Params):
+    """Which finding of health has been seen, and why it needs no further attention."""
+
+    finding: Annotated[str, AfterValidator(_known_finding)] = Field(
+        description="Name of the check.", json_schema_extra={"enum": list(FINDINGS)}
+    )
+
+
+class Acknowledge(SystemOperation[AcknowledgeParams, Acknowledgement]):
+    """Hides what a finding of health has reported until now; later faults of the same kind show again."""
+
+    name = "acknowledge"
+    label = "Acknowledge"
+    effect = "What the finding has reported until now no longer counts; later faults of the same kind do."
+    permission = "tasks_app.add_acknowledgement"
+    event_types = ("acknowledged",)
+    params_model = AcknowledgeParams
+
+    @transaction.atomic
+    def act(self, key: None, params: AcknowledgeParams, actor: str) -> Acknowledgement:
+        seen, _ = Acknowledgement.objects.update_or_create(
+            finding=params.finding.replace("-", " "),
+            defaults={"acknowledged_at": clock.now(), "acknowledged_by": actor, "reason": params.reason},
+        )
+        detail = {"finding": params.finding}
+        announce(Change(event_type="acknowledged", actor=actor, reason=params.reason, detail=detail))
+        return seen
+
+    def outcome(self, result: Acknowledgement) -> str:
+        return f"{result.finding}: acknowledged until {clock.stamp(result.acknowledged_at)}"
+
+
+freeze, thaw, enable, disable, acknowledge = FreezeAll(), Thaw(), Enable(), Disable(), Acknowledge()

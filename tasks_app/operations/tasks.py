@@ -1,0 +1,253 @@
+"""Operations on tasks: cancel, reprioritize, requeue, respawn; retry has a module of its own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from copy import copy
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db import transaction
+from pydantic import Field, create_model
+from pydantic.fields import FieldInfo
+
+from tasks_app.engine import archive, backoff
+from tasks_app.engine.bindings import with_bindings
+from tasks_app.engine.events import Change, Record, record, record_many
+from tasks_app.engine.fail import Failure, settle_failures
+from tasks_app.engine.lookup import Refusals, do_to_one, find
+from tasks_app.engine.move import Move, move_many, set_ranks
+from tasks_app.engine.new_task import options_of
+from tasks_app.engine.options import PARTS, TaskOptions
+from tasks_app.engine.spawn import spawn
+from tasks_app.errors import InvalidTransition
+from tasks_app.models import Task, TaskStatus
+from tasks_app.models.task import FINISHED, FailureClass
+from tasks_app.monitoring.workers import state_of
+from tasks_app.operations.operation import Operation, P, Params
+from tasks_app.postgresql import clock
+from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
+
+UNFINISHED = frozenset(set(TaskStatus.values) - FINISHED)
+GONE = ("lost", "stopped")
+"""States of a worker that reports nothing any more, however long its lease."""
+
+
+class TaskOperation(Operation[P, Task]):
+    """An operation on one task, or by `bulk` on many."""
+
+    target_kind = "task"
+    possible: ClassVar[frozenset[str]]
+    """The stored statuses in which it can be done."""
+    chosen: ClassVar[tuple[str, ...]]
+    """The statuses of the tasks that conditions select where they do not name any."""
+    children_first: ClassVar[bool] = False
+    """Whether tasks come before those that they wait for."""
+
+    def refusal(self, target: Task) -> str:
+        return "" if target.status in self.possible else f"it is {target.display_status}"
+
+    @abstractmethod
+    def act_on_locked(self, tasks: Sequence[Task], params: P, actor: str) -> Refusals:
+        """Do it to locked tasks; return why not, of those to which it cannot be done."""
+
+    @transaction.atomic
+    def act(self, key: UUID, params: P, actor: str) -> Task:
+        """Do it to one task. Raises TaskNotFound, or InvalidTransition when its status does not allow it."""
+        return do_to_one(key, lambda tasks: self.act_on_locked(tasks, params, actor))
+
+
+class Cancel(TaskOperation[Params]):
+    """Repeating it changes nothing."""
+
+    name = "cancel"
+    label = "Cancel"
+    effect = "Pending tasks are cancelled at once. Claimed ones are stopped by their workers, and their work is lost."
+    permission = "tasks_app.cancel_task"
+    event_types = ("cancelled", "cancel_requested")
+    params_model = Params
+    possible = UNFINISHED
+    chosen = ("pending", "claimed")
+    dangerous = True
+    children_first = True
+
+    def act_on_locked(self, tasks: Sequence[Task], params: Params, actor: str) -> Refusals:
+        return cancel_locked(tasks, actor=actor, reason=params.reason)
+
+    def outcome(self, result: Task) -> str:
+        return "cancelled" if result.status == TaskStatus.CANCELLED else "asked to stop"
+
+
+def cancel_locked(tasks: Sequence[Task], *, actor: str, reason: str) -> Refusals:
+    """Cancel locked tasks, or ask their workers to stop them; return why not, of those that have finished."""
+    pending = [task for task in tasks if task.status == TaskStatus.PENDING]
+    claimed = [task for task in tasks if task.status == TaskStatus.CLAIMED]
+    finished = [task for task in tasks if task.is_finished]
+    act = Change(event_type="cancelled", actor=actor, reason=reason)
+    move_many([Move(task=task, to=TaskStatus.CANCELLED, act=act, fields={"hold": 0}) for task in pending])
+    _request_cancel([task for task in claimed if task.cancel_requested_at is None], actor, reason)
+    return {task.task_id: InvalidTransition(task.task_id, task.status, "cancel") for task in finished}
+
+
+def _request_cancel(tasks: Sequence[Task], actor: str, reason: str) -> None:
+    if not tasks:
+        return
+    moment = clock.now()
+    columns = {"cancel_requested_at": moment, "cancel_requested_by": actor, "cancel_reason": reason}
+    Task.objects.filter(pk__in=[task.pk for task in tasks]).update(**columns)
+    for task in tasks:
+        for name, value in columns.items():
+            setattr(task, name, value)
+    act = Change(event_type="cancel_requested", actor=actor, reason=reason)
+    update = {"cancel_requested_at": clock.stamp(moment)}
+    record_many([Record(task=task, act=act, to_status=TaskStatus.CLAIMED, update=update) for task in tasks])
+
+
+class PriorityParams(Params):
+    """A new priority, and why."""
+
+    priority: int = Field(
+        ge=PRIORITY_LEAST,
+        le=PRIORITY_MOST,
+        description="15 to 20 critical, 10 to 14 high, 5 to 9 normal, 1 to 4 low.",
+    )
+
+
+class Reprioritize(TaskOperation[PriorityParams]):
+    """Changes tasks' places in the queue."""
+
+    name = "reprioritize"
+    label = "Reprioritise"
+    effect = "Pending tasks change their place at once; for claimed ones it counts from their next attempt."
+    permission = "tasks_app.reprioritize_task"
+    event_types = ("reprioritized",)
+    params_model = PriorityParams
+    possible = UNFINISHED
+    chosen = ("pending", "claimed")
+
+    def initial(self, target: Task) -> dict[str, Any]:
+        return {"priority": target.priority}
+
+    def act_on_locked(self, tasks: Sequence[Task], params: PriorityParams, actor: str) -> Refusals:
+        changed = [task for task in tasks if not task.is_finished]
+        records = []
+        for task in changed:
+            detail = {"from": task.priority, "to": params.priority}
+            act = Change(event_type="reprioritized", actor=actor, reason=params.reason, detail=detail)
+            records.append(Record(task=task, act=act, to_status=task.status, update={"priority": params.priority}))
+            task.priority, task.rank = params.priority, backoff.rank(params.priority, task.runnable_at)
+        set_ranks(changed)
+        record_many(records)
+        finished = [task for task in tasks if task.is_finished]
+        return {task.task_id: InvalidTransition(task.task_id, task.status, "reprioritise") for task in finished}
+
+    def outcome(self, result: Task) -> str:
+        return f"given priority {result.priority}"
+
+
+class RequeueParams(Params):
+    """Why, and whether a worker that is still there may lose its work."""
+
+    force: bool = Field(
+        default=False,
+        description="Also where the lease still holds: the worker may be at work, and its outcome will be refused.",
+    )
+
+
+class Requeue(TaskOperation[RequeueParams]):
+    """Gives stalled claims back without waiting for a sweep; the policy of retries decides what follows."""
+
+    name = "requeue"
+    label = "Requeue"
+    effect = (
+        "Claims whose lease has run out, or whose worker is gone, end as lost. Each counts as a retry; what has none "
+        "left fails."
+    )
+    permission = "tasks_app.requeue_task"
+    event_types = ("retrying", "failed")
+    params_model = RequeueParams
+    possible = frozenset({TaskStatus.CLAIMED})
+    chosen = ("claimed",)
+    dangerous = True
+
+    def act_on_locked(self, tasks: Sequence[Task], params: RequeueParams, actor: str) -> Refusals:
+        refused: dict[UUID, InvalidTransition] = {}
+        lost = []
+        moment = clock.now()
+        for task in tasks:
+            holds = task.status == TaskStatus.CLAIMED and claim_holds(task, moment)
+            if task.status != TaskStatus.CLAIMED:
+                refused[task.task_id] = InvalidTransition(task.task_id, task.status, "requeue")
+            elif task.lease_until is not None and holds and not params.force:
+                hint = f"its lease holds until {clock.stamp(task.lease_until)}; wait, cancel it, or force"
+                refused[task.task_id] = InvalidTransition(task.task_id, task.status, "requeue", hint)
+            else:
+                although = " although its lease held" if holds else ""
+                message = f"requeued by {actor}{although}: {params.reason or 'no reason given'}"
+                lost.append(Failure(task=task, failure_class=FailureClass.LOST, message=message))
+        settle_failures(lost, actor=actor)
+        return refused
+
+    def outcome(self, result: Task) -> str:
+        return "returned to the queue" if result.status == TaskStatus.PENDING else f"now {result.status}"
+
+
+def claim_holds(task: Task, moment: datetime) -> bool:
+    """Return whether a claimed task's lease has not run out and its worker may be at work."""
+    gone = task.worker is not None and state_of(task.worker, moment, busy=True) in GONE
+    return task.lease_until is not None and task.lease_until > moment and not gone
+
+
+def _optional(name: str) -> tuple[Any, FieldInfo]:
+    """Return an option of a new task as it stands in a copy: absent, it is that of the old task."""
+    field = copy(TaskOptions.model_fields[name])
+    field.default, field.default_factory = None, None
+    return field.annotation | None, field  # type: ignore[operator]
+
+
+RespawnParams = create_model(
+    "RespawnParams",
+    __base__=Params,
+    __doc__="What is different in the copy, and why.",
+    **{name: _optional(name) for name in PARTS},  # type: ignore[call-overload]
+)
+
+
+class Respawn(Operation[Params, Task]):
+    """The copy stands alone, outside any run: what came from parents' results is in its params, and it waits for none.
+
+    An archived task may be copied too; its own history is closed, so only the copy names it.
+    """
+
+    target_kind = "task"
+    name = "respawn"
+    label = "Respawn"
+    effect = "A new task is spawned with these params; the old one stays as it is, and each names the other."
+    permission = "tasks_app.respawn_task"
+    scope = "spawn"
+    event_types = ("respawned", "copied")
+    params_model = RespawnParams
+
+    def initial(self, target: Task) -> dict[str, Any]:
+        return {**{name: getattr(target, name) for name in PARTS}, "params": with_bindings(target)}
+
+    @transaction.atomic
+    def act(self, key: UUID, params: Params, actor: str) -> Task:
+        """Spawn the copy. Raises TaskNotFound and what spawn raises."""
+        old = find(key)
+        changed = {name: value for name in PARTS if (value := getattr(params, name)) is not None}
+        fresh = spawn(options_of(old, **{"params": with_bindings(old), **changed}), actor=actor)
+        if not archive.is_archived(old):
+            detail = {"as": str(fresh.task_id)}
+            record(old, Change(event_type="respawned", actor=actor, reason=params.reason, detail=detail))
+        detail = {"from": str(old.task_id)}
+        record(fresh, Change(event_type="copied", actor=actor, reason=params.reason, detail=detail))
+        return fresh
+
+    def outcome(self, result: Task) -> str:
+        return f"{result} was spawned as a copy"
+
+
+cancel, reprioritize, requeue, respawn = Cancel(), Reprioritize(), Requeue(), Respawn()
