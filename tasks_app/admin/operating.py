@@ -146,7 +146,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> HttpResponse:
         """Show the page, or once it is confirmed act.
 
-        The selection is made anew from the list's filters, so what is done is what was shown; if it has grown by more
+        The selection is repeated from the list's filters, so what is done is what was shown; if it has grown by more
         than a tenth meanwhile, the page is shown again.
         """
         tasks = tasks.order_by("id")

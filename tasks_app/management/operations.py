@@ -143,7 +143,7 @@ class EmergencyCommand(OperationCommand):
             for number, line in enumerate(self.plan(params, counts), start=1):
                 self.stdout.write(f"  {number}. {line}")
         if not options["dry_run"]:
-            self.confirm("Go on?", options, typed=self.typed(affected))
+            self.confirm("Continue?", options, typed=self.typed(affected))
             with bar(self.operation.name, affected) as advance:
                 counts = self.operation.carry_out(None, params, actor(), Pace(on_progress=advance))
         self._write(params, counts, options)

@@ -56,8 +56,8 @@ class StopCounts(Counts):
 
     pending: int = Field(title="pending tasks", description="Pending tasks: there are, or were cancelled.")
     running: int = Field(title="running tasks", description="Claimed tasks: there are, or were asked to stop.")
-    workers: int = Field(title="workers", description="Workers that are up, or were told to drain.")
-    refused: int = Field(default=0, title="ended by themselves", description="Of these, those that ended meanwhile.")
+    workers: int = Field(title="workers", description="Workers that are up, or were ordered to drain.")
+    refused: int = Field(default=0, title="had already ended", description="Of these, those that ended meanwhile.")
     left: int = Field(
         default=0,
         title="not reached in time",
@@ -150,7 +150,7 @@ class RecoverCounts(Counts):
 
     failed: int = Field(title="failed tasks retried", description="Failed tasks that are retried.")
     cancelled: int = Field(title="cancelled tasks retried", description="Tasks retried that a stop had cancelled.")
-    workers: int = Field(title="workers resumed", description="Paused ones that resume; drained ones are started anew.")
+    workers: int = Field(title="workers resumed", description="Paused ones that resume; start drained ones again.")
     thawed: bool = Field(description="Whether a freeze ends.")
     refused: int = Field(default=0, title="refused", description="Of these, those that refused.")
     left: int = Field(

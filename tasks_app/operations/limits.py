@@ -82,7 +82,7 @@ class RemoveLimit(LimitOperation[Params, None]):
     dangerous = True
 
     def refusal(self, target: Limit) -> str:
-        return "" if target.explicit else "it comes from the key of tasks and nobody has set it"
+        return "" if target.explicit else "it was made for a concurrency key and not set by a person"
 
     @transaction.atomic
     def act(self, key: tuple[str, str], params: Params, actor: str) -> None:

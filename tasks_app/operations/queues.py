@@ -19,7 +19,7 @@ class PauseQueue(Operation[ReasonedParams, Queue]):
     name = "pause"
     label = "Pause"
     effect = (
-        "No task of this queue is claimed until it is resumed. Running tasks go on, and new ones are accepted and wait."
+        "No task of this queue is claimed until it is resumed. Running tasks continue; new ones are accepted and wait."
     )
     done = "paused"
     permission = "tasks_app.pause_queue"

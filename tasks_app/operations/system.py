@@ -36,9 +36,9 @@ class FreezeAll(SystemOperation[ReasonedParams, Freeze]):
     name = "freeze"
     label = "Freeze"
     effect = (
-        "No task of any queue is claimed until it is thawed. Claimed tasks go on, and new ones are accepted and wait."
+        "No task of any queue is claimed until it is thawed. Claimed tasks continue; new ones are accepted and wait."
     )
-    done = "everything is frozen; claimed tasks go on"
+    done = "everything is frozen; claimed tasks continue"
     permission = "tasks_app.freeze_everything"
     event_types = ("frozen",)
     params_model = ReasonedParams
@@ -125,7 +125,7 @@ class Disable(EnablingOperation[ReasonedParams]):
 
     name = "disable"
     label = "Disable"
-    effect = "New tasks are refused and none is claimed; attempts that run go on."
+    effect = "New tasks are refused and none is claimed; running attempts continue."
     event_types = ("disabled",)
     params_model = ReasonedParams
     dangerous = True

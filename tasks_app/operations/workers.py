@@ -59,7 +59,7 @@ class PauseWorker(WorkerOperation[ReasonedParams]):
     name = "pause"
     label = "Pause"
     effect = "It finishes what it runs and claims nothing until it is resumed."
-    done = "told to pause"
+    done = "ordered to pause"
     params_model = ReasonedParams
     order = WorkerOrder.PAUSE
 
@@ -70,7 +70,7 @@ class DrainWorker(WorkerOperation[ReasonedParams]):
     name = "drain"
     label = "Drain"
     effect = "It finishes what it runs, claims nothing, and ends. It has to be started again on its host."
-    done = "told to drain"
+    done = "ordered to drain"
     params_model = ReasonedParams
     dangerous = True
     order = WorkerOrder.DRAIN
@@ -82,18 +82,18 @@ class ResumeWorker(WorkerOperation[Params]):
     name = "resume"
     label = "Resume"
     effect = "The last order is taken back: it claims tasks again."
-    done = "told to resume"
+    done = "ordered to resume"
     params_model = Params
     order = ""
 
 
 class RecycleWorker(WorkerOperation[Params]):
-    """Has a worker start anew after what it runs."""
+    """Has a worker start again after what it runs."""
 
     name = "recycle"
     label = "Recycle"
-    effect = "It finishes what it runs, claiming nothing meanwhile, and goes on as a fresh process."
-    done = "told to recycle"
+    effect = "It finishes what it runs, claiming nothing meanwhile, and continues as a fresh process."
+    done = "ordered to recycle"
     params_model = Params
     order = WorkerOrder.RECYCLE
 

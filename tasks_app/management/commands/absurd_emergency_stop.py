@@ -42,4 +42,4 @@ class Command(EmergencyCommand):
         if params.drain_workers:
             yield f"DRAIN {workers}: each ends after what it runs; start them with make up or manage.py runworker."
         else:
-            yield f"LEAVE {workers} up, claiming nothing (--drain-workers: end them)."
+            yield f"LEAVE {workers} running, claiming nothing (--drain-workers: end them)."

@@ -34,7 +34,7 @@ def code_of(*arguments: str) -> int:
 def test_freezing_stops_claims_until_thawed(worker):
     spawn_note(), spawn_note()
     claim_one(worker)
-    assert "claimed tasks go on" in says("absurd_freeze", "--reason", "disk is full", "--yes")
+    assert "claimed tasks continue" in says("absurd_freeze", "--reason", "disk is full", "--yes")
     assert claim_tasks(worker, limit=1) == []
     event = TaskEvent.objects.get(event_type="frozen")
     assert event.reason == "disk is full" and event.actor.startswith("cli:")
