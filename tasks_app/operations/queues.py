@@ -18,9 +18,7 @@ class PauseQueue(Operation[ReasonedParams, Queue]):
     target_kind = "queue"
     name = "pause"
     label = "Pause"
-    effect = (
-        "No task of this queue is claimed until it is resumed. Running tasks continue; new ones are accepted and wait."
-    )
+    effect = "No task of this queue is claimed until it is resumed. Running tasks continue; new ones wait."
     done = "paused"
     permission = "tasks_app.pause_queue"
     event_types = ("paused",)

@@ -35,9 +35,7 @@ class FreezeAll(SystemOperation[ReasonedParams, Freeze]):
 
     name = "freeze"
     label = "Freeze"
-    effect = (
-        "No task of any queue is claimed until it is thawed. Claimed tasks continue; new ones are accepted and wait."
-    )
+    effect = "No task of any queue is claimed until it is thawed. Claimed tasks continue; new ones wait."
     done = "everything is frozen; claimed tasks continue"
     permission = "tasks_app.freeze_everything"
     event_types = ("frozen",)

@@ -25,7 +25,7 @@ class Command(EmergencyCommand):
         """Yield what is stopped and what is left, with the option that would change it."""
         frozen = current_freeze()
         if frozen is None:
-            yield "FREEZE: from now on no task of any queue is claimed; new tasks are kept and wait."
+            yield "FREEZE: from now on no task of any queue starts; new tasks are stored and stay pending."
         else:
             yield f"Frozen already, by {frozen.frozen_by} since {moment(frozen.frozen_at)}: {frozen.reason}"
         running, grace_sec = count(counts.running, "running task"), settings.ABSURD_STOP_GRACE_SEC
@@ -42,4 +42,4 @@ class Command(EmergencyCommand):
         if params.drain_workers:
             yield f"DRAIN {workers}: each ends after what it runs; start them with make up or manage.py runworker."
         else:
-            yield f"LEAVE {workers} running, claiming nothing (--drain-workers: end them)."
+            yield f"LEAVE {workers} running without claims (--drain-workers: drain them)."

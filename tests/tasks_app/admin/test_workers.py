@@ -84,5 +84,9 @@ def test_an_attempt_that_is_being_stopped_shows_by_when_its_slot_is_free():
     note_held(claim, "123 D nfs_wait python")
     for shown in (address(worker), reverse("admin:tasks_app_task_change", args=[task.task_id])):
         text = page(viewer, shown)
-        assert "data-due=" not in text and "stopping: ran for 90 s; since " in text and "123 D nfs_wait python" in text
+        assert (
+            "data-due=" not in text
+            and "stopping: ran for 90 s; killed processes have not ended since " in text
+            and "123 D nfs_wait python" in text
+        )
     assert "does not end and keeps its slot" in text
