@@ -82,7 +82,7 @@ class CancelRun(PreviewedOperation[Params, CancelCounts]):
     dangerous = True
 
     def refusal(self, target: Run) -> str:
-        return "" if _unfinished(target).exists() else "nothing is left to cancel"
+        return "" if _unfinished(target).exists() else "no unfinished tasks are left"
 
     def affected(self, counts: CancelCounts, params: Params) -> int:
         return counts.cancelled + counts.stopping

@@ -153,7 +153,7 @@ class DeleteSchedule(ScheduleOperation[None]):
 
     name = "delete"
     label = "Delete"
-    effect = "It is removed and spawns nothing any more; the tasks that it has spawned stay."
+    effect = "It is removed and spawns nothing any more; tasks already spawned are kept."
     done = "deleted"
     permission = "tasks_app.delete_schedule"
     scope = "admin"
