@@ -6,6 +6,7 @@ conftests import models. For the same reason pytest-django is not told the setti
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -56,8 +57,9 @@ def _remove_abandoned() -> None:
     """Clear away what sessions that were killed have left running."""
     for session in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         pid = session.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdigit() and not liveness.alive(int(pid)) and session.stat().st_uid == os.geteuid():
-            _remove(session)
+        with contextlib.suppress(FileNotFoundError):  # another session of tests clears away the same
+            if pid.isdigit() and not liveness.alive(int(pid)) and session.stat().st_uid == os.geteuid():
+                _remove(session)
 
 
 def _set_django_up() -> None:
