@@ -62,9 +62,17 @@ def let_go() -> None:
     with _lock:
         _open_clients -= 1
         connection.close()
+        if not _open_clients:
+            _stop_health()
         if _configured_here and not _open_clients:
             notify.publisher.finish()
             cast(DatabaseWrapper, connection).close_pool()
+
+
+def _stop_health() -> None:
+    from tasks_app.monitoring import health  # here, because it needs Django's applications
+
+    health.stop()
 
 
 def answered(call: Callable[..., Any], *arguments: object) -> Any:

@@ -181,10 +181,10 @@ class Requeue(TaskOperation[RequeueParams]):
             if task.status != TaskStatus.CLAIMED:
                 refused[task.task_id] = InvalidTransition(task.task_id, task.status, "requeue")
             elif task.lease_until is not None and holds and not params.force:
-                hint = f"its lease holds until {clock.stamp(task.lease_until)}; wait, cancel it, or force"
+                hint = f"its lease is valid until {clock.stamp(task.lease_until)}; wait, cancel it, or force"
                 refused[task.task_id] = InvalidTransition(task.task_id, task.status, "requeue", hint)
             else:
-                although = " although its lease held" if holds else ""
+                although = " although its lease was valid" if holds else ""
                 message = f"requeued by {actor}{although}: {params.reason or 'no reason given'}"
                 lost.append(Failure(task=task, failure_class=FailureClass.LOST, message=message))
         settle_failures(lost, actor=actor)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tasks_app.monitoring.health.checks import Check, Health, State, Status, threshold
-from tasks_app.monitoring.health.examine import check, examine, forget
+from tasks_app.monitoring.health.examine import check, examine, forget, stop
 
-__all__ = ["Check", "Health", "State", "Status", "check", "examine", "forget", "threshold"]
+__all__ = ["Check", "Health", "State", "Status", "check", "examine", "forget", "stop", "threshold"]

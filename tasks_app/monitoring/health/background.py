@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -74,6 +75,7 @@ class Latest:
         self._result: Health | None = None
         self._asked_at = self._ended_at = 0.0
         self._running = False
+        self._thread: threading.Thread | None = None
 
     def get(self, *, wait_sec: float) -> Health:
         """Return a result no older than `wait_sec`, or what `overdue` returns for the seconds waited."""
@@ -81,7 +83,8 @@ class Latest:
             self._asked_at = time.monotonic()
             if not self._running:
                 self._running = True
-                threading.Thread(target=self._run, name="health", daemon=True).start()
+                self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+                self._thread.start()
             if not self._changed.wait_for(lambda: self._is_recent(wait_sec), wait_sec) or self._result is None:
                 return self._overdue(wait_sec)
             return self._result
@@ -90,6 +93,15 @@ class Latest:
         """Make the next caller wait for new checks."""
         with self._changed:
             self._result = None
+
+    def stop(self) -> None:
+        """End the thread, once the checks that it is making have ended."""
+        with self._changed:
+            self._result, self._asked_at = None, -math.inf
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
 
     def _is_recent(self, max_age_sec: float) -> bool:
         return self._result is not None and time.monotonic() - self._ended_at <= max_age_sec
@@ -105,8 +117,11 @@ class Latest:
             with self._changed:
                 self._result, self._ended_at = result, time.monotonic()
                 self._changed.notify_all()
-                idle = self._ended_at - self._asked_at > IDLE_SEC
-                if idle:
-                    self._running, self._result = False, None
+                pause_sec = max(0.0, started + INTERVAL_SEC - time.monotonic())
+                self._changed.wait_for(self._is_idle, pause_sec)
+                if self._is_idle():
+                    self._running, self._result, self._thread = False, None, None
                     return
-            time.sleep(max(0.0, started + INTERVAL_SEC - time.monotonic()))
+
+    def _is_idle(self) -> bool:
+        return time.monotonic() - self._asked_at > IDLE_SEC

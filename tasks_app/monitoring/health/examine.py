@@ -69,6 +69,11 @@ def forget() -> None:
     _latest.forget()
 
 
+def stop() -> None:
+    """End the background checks; the next caller of `check` starts them again."""
+    _latest.stop()
+
+
 def _overdue(waited_sec: float) -> Health:
     """Return the answer for when the checks have not ended in time: the state of database and disks is unknown."""
     fault = bad(
