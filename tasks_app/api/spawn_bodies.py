@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 from rest_framework.request import Request
 
 from tasks_app.api.views.request import idempotency_key_of
@@ -77,16 +77,17 @@ class NewRun(Checked):
 
     workflow: str = Field(min_length=1, max_length=100)
     params: dict[str, Any] = Field(default_factory=dict)
-    label: str = Field(default="", max_length=200, description="What the run is for; only with stages.")
     stages: tuple[RunStage, ...] | None = Field(
         default=None, max_length=TASKS_MOST, description="Default: those of the registered workflow."
     )
+    label: str = Field(default="", max_length=200, description="What the run is for; only with stages.")
 
-    @model_validator(mode="after")
-    def _label_is_of_stages(self) -> Self:
-        if self.label and self.stages is None:
-            raise ValueError("label is only allowed with stages")
-        return self
+    @field_validator("label")
+    @classmethod
+    def _label_is_of_stages(cls, label: str, info: ValidationInfo) -> str:
+        if label and info.data.get("stages", ()) is None:
+            raise ValueError("is only allowed with stages")
+        return label
 
     @property
     def plan(self) -> RunPlan | None:

@@ -23,9 +23,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 # Sizes that show that everything works, and nothing of how fast.
 SHORT = """
 import dataclasses, sys
-from absurd_project.benchmark import sizes
-sizes.QUICK = dataclasses.replace(
-    sizes.QUICK, rounds=1, spawn_one_sec=0.1, spawn_many=50, spawn_many_calls=1, drain_sec=0.1, drain_pending=500,
+from absurd_project.benchmark import measures
+measures.QUICK = dataclasses.replace(
+    measures.QUICK, rounds=1, spawn_one_sec=0.1, spawn_many=50, spawn_many_calls=1, drain_sec=0.1, drain_pending=500,
     fanout_clients=3, fanout_events=5, flood_clients=3, flood_events=150,
     profile_sec=0.1, pickups=5, feed_events=5, finished=2_000, pending=200, claims=20, stats_calls=1, page_loads=2,
     api_load_sec=1.0, churn_sec=2, worker_tasks=100, worker_sec=5.0, peer_share=0.05, peer_pickups=2,

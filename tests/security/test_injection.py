@@ -103,7 +103,7 @@ def test_a_hostile_text_stays_a_text_everywhere(kind, worker):
         seen += page.text
     assert text[:20].split("\r")[0] in seen
 
-    for told in messages.tell(TaskEvent.objects.order_by("id")):
+    for told in messages.messages_of(TaskEvent.objects.order_by("id")):
         if told.message is not None:
             assert "\n" not in told.message.text and "\r" not in told.message.text
             json.loads(told.message.text)

@@ -74,7 +74,7 @@ def test_a_worker_that_lost_its_claim_can_change_nothing(worker, late):
         late(stale)
     assert Task.objects.filter(pk=task.pk).values().get() == before
     refusal = TaskEvent.objects.get(event_type="refused")
-    assert "claim 1 refused: claim 2 holds it" in refusal.reason
+    assert "claim 1 refused: claim 2 is now valid" in refusal.reason
     assert complete_task(fresh, {}, REPORT).status == "completed"
 
 

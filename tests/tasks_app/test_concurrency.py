@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tasks_app.maintenance import sweeps
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.operations import bulk
 from tasks_app.operations.retry import retry
-from tasks_app.operations.tasks import cancel, reprioritize
+from tasks_app.operations.tasks import TaskOperation, cancel, reprioritize
 from tasks_app.postgresql import clock
 from tests.tasks_app import claimers
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note
@@ -54,14 +55,14 @@ VERBS: dict[str, Callable[[Claim], object]] = {
     "sweep": lambda claim: sweeps.return_lost(watched_sec=60.0),
     "spawn a child": lambda claim: spawn_note(depends_on=[claim.task_id], concurrency_key="same"),
     "retry the child": lambda claim: retry_children(claim),
-    "cancel all": lambda claim: do_to_all(bulk.CANCEL),
-    "retry all": lambda claim: do_to_all(bulk.RETRY),
+    "cancel all": lambda claim: do_to_all(cancel),
+    "retry all": lambda claim: do_to_all(retry),
 }
 
 
-def do_to_all(verb: bulk.Verb, **given: object) -> None:
-    ids = bulk.ids_of(Task.objects.all(), children_first=verb.children_first)
-    bulk.carry_out(verb, ids, actor="user:test", given={"reason": "all of them", **given})
+def do_to_all(operation: TaskOperation[Any]) -> None:
+    ids = bulk.ids_of(Task.objects.all(), children_first=operation.children_first)
+    bulk.act_on_many(operation, ids, operation.params_model(reason="all of them"), "user:test")
 
 
 def retry_children(claim: Claim) -> None:

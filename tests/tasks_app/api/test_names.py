@@ -107,7 +107,7 @@ def test_a_stage_may_take_a_param_from_a_task_of_another_run(api, worker):
         ([{"name": "a", "task_name": "note"}], "stages.a.params.text"),
         ([{"name": "a", "task_name": "note", "params": {"text": "x"}, "after": ["b"]}], "stages.a.after"),
         ([{"name": "a", "task_name": "note", "params": {"text": "x"}, "aftre": []}], "stages.0.aftre"),
-        ([{"name": "a", "task_name": "note", "bindings": {"text": {"field": "x"}}}], "stages.0.bindings.text.stage"),
+        ([{"name": "a", "task_name": "note", "bindings": {"text": {"field": "x"}}}], "stages.0.bindings.text"),
         ([{"task_name": "note", "params": {"text": "x"}}], "stages.0.name"),
         ([{"name": "a", "task_name": "note", "params": {"text": "x"}, "priority": 0}], "stages.0.priority"),
     ],

@@ -72,7 +72,7 @@ def test_the_backend_is_ours_and_says_what_it_can():
 @pytest.mark.parametrize("function", [functions.add, functions.add_later])
 def test_a_fresh_result_is_ready_and_knows_what_was_asked_for(function, heard):
     result = function.enqueue(1, right=2)
-    assert UUID(result.id).version == 4
+    assert UUID(result.id).version == 7
     assert (result.status, result.is_finished, result.attempts) == (TaskResultStatus.READY, False, 0)
     assert result.enqueued_at == row_of(result).created_at
     assert result.started_at is result.last_attempted_at is result.finished_at is None

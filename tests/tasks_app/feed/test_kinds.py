@@ -146,7 +146,7 @@ async def test_a_task_with_many_updates_does_not_hold_up_the_messages_of_another
     def spawn_after_many_updates(task_id: UUID) -> UUID:
         with transaction.atomic():  # all become visible at once
             for turn in range(150):
-                reprioritize(task_id, 1 + turn % 20, actor="user:test")
+                reprioritize(task_id, priority=1 + turn % 20, actor="user:test")
             return spawn_note().task_id
 
     noisy = await in_thread(spawn_note)()

@@ -214,7 +214,7 @@ def test_the_console_lists_and_shows_archived_tasks():
     assert str(parent.task_id)[-8:] in text
     for query, count in [
         ("status=failed", 1), ("queue=dsa110-pipeline", 2), ("finished=60d", 1), (f"q={run.run_id}", 1),
-        (f"q={str(task.task_id)[:6]}", 1), ("q=zzzz", 0),
+        (f"q={str(task.task_id)[-8:]}", 1), ("q=zzzz", 0),
     ]:  # fmt: skip
         assert client.get(f"{changelist}?{query}").context["cl"].result_count == count, query
     page = client.get(reverse("admin:tasks_app_archivedtask_change", args=[task.task_id])).content.decode()

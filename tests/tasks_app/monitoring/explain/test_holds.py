@@ -13,7 +13,7 @@ from tasks_app.engine.options import Join, TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.maintenance.sweeps import release_due
-from tasks_app.models import Task
+from tasks_app.models import Queue, Task
 from tasks_app.monitoring.explain.explanation import explain
 from tasks_app.operations.limits import set_limit
 from tasks_app.operations.queues import pause, resume
@@ -38,6 +38,8 @@ def short(task: Task) -> str:
 
 
 def limit_to(size: int, scope: str = "queue", name: str = QUEUE) -> None:
+    if scope == "queue":
+        Queue.objects.get_or_create(name=name)
     set_limit(scope, name, size=size, actor="user:test")
 
 

@@ -184,6 +184,8 @@ class World:
 
 def set_limits(limits: dict[tuple[str, str], int]) -> None:
     for (scope, name), size in limits.items():
+        if scope == "queue":
+            Queue.objects.get_or_create(name=name)
         set_limit(scope, name, size=size, actor="user:test")
 
 
