@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 
 from tasks_app.admin import display, panels, relatives
 from tasks_app.admin.filters import Choices, EventQueueFilter, StatusFilter, TaskNameFilter
-from tasks_app.admin.reading import ReadOnlyAdmin, id_range
+from tasks_app.admin.reading import ReadOnlyAdmin, id_range, with_id
 from tasks_app.engine import archive
 from tasks_app.models import ArchivedTask, TaskStatus
 from tasks_app.models.task import FINISHED
@@ -57,7 +57,7 @@ class ArchivedTaskAdmin(ReadOnlyAdmin):
     list_display_links = None
     list_filter = (FinishedStatusFilter, EventQueueFilter, TaskNameFilter, FinishedFilter)
     search_fields = ("task_id",)
-    search_help_text = "The beginning of a task id (4 digits or more), or a whole run id"
+    search_help_text = "The beginning or the end of a task id (4 digits or more), or a whole run id"
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -76,11 +76,10 @@ class ArchivedTaskAdmin(ReadOnlyAdmin):
         if not search_term.strip():
             return queryset, False
         ids = id_range(search_term)
-        if ids is None:
-            return queryset.none(), False
-        if ids[0] == ids[1] and queryset.filter(run_id=ids[0]).exists():
+        if ids is not None and ids[0] == ids[1] and queryset.filter(run_id=ids[0]).exists():
             return queryset.filter(run_id=ids[0]), False
-        return queryset.filter(task_id__gte=ids[0], task_id__lte=ids[1]), False
+        found = with_id(queryset, search_term)
+        return queryset.none() if found is None else found, False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> ArchivedTask | None:
         """Find an archived task by its row's key or by its task id."""

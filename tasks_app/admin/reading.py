@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.options import ShowFacets
 from django.core.paginator import Paginator
+from django.db.models import Model, Q, QuerySet, TextField
+from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
+
+M = TypeVar("M", bound=Model)
 
 COUNT_MOST = 10_000
 ID_PREFIX_LEAST = 4
@@ -61,3 +65,13 @@ def id_range(prefix: str) -> tuple[UUID, UUID] | None:
     if not ID_PREFIX_LEAST <= len(digits) <= 32 or set(digits) - set("0123456789abcdef"):
         return None
     return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+
+
+def with_id(rows: QuerySet[M], term: str) -> QuerySet[M] | None:
+    """Return the rows whose task id begins or ends as written; None where that is no part of an id."""
+    ids = id_range(term)
+    if ids is None:
+        return None
+    begins = Q(task_id__gte=ids[0], task_id__lte=ids[1])
+    rows = cast(QuerySet[M], rows.alias(id_text=Cast("task_id", TextField())))
+    return rows.filter(begins | Q(id_text__endswith=term.strip().lower()))

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet, TextField
-from django.db.models.functions import Cast, Left
+from django.db.models import QuerySet
+from django.db.models.functions import Left
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -20,7 +20,7 @@ from tasks_app.admin import display, panels, relatives
 from tasks_app.admin.archive import archived_page
 from tasks_app.admin.filters import BandFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
 from tasks_app.admin.operating import OperatingAdmin
-from tasks_app.admin.reading import ReadOnlyAdmin, id_range
+from tasks_app.admin.reading import ReadOnlyAdmin, with_id
 from tasks_app.engine.lookup import find
 from tasks_app.errors import TaskNotFound
 from tasks_app.models import Attempt, Task, TaskEvent
@@ -53,12 +53,8 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
     ) -> tuple[QuerySet[Task], bool]:
         if not search_term.strip():
             return queryset, False
-        ids = id_range(search_term)
-        if ids is not None:
-            begins = Q(task_id__gte=ids[0], task_id__lte=ids[1])
-            as_text = queryset.alias(id_text=Cast("task_id", TextField()))
-            return as_text.filter(begins | Q(id_text__endswith=search_term.strip().lower())), False
-        return queryset.filter(task_name__startswith=search_term.strip()), False
+        found = with_id(queryset, search_term)
+        return queryset.filter(task_name__startswith=search_term.strip()) if found is None else found, False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup in ("run__id__exact", "worker__id__exact") or super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]

@@ -135,8 +135,8 @@ def test_what_is_missing_for_a_peer_is_said_and_costs_no_other_figure(live_envir
         "import django; django.setup()\n"
         "from absurd_project.management.commands import absurd_benchmark as command\n"
         "for part in (command.pickup, command.feed, command.large, command.churn): part.measure = lambda *_: None\n"
-        "command.throughput.measure_draining = command.throughput.measure_spawning = lambda *_: None\n"
-        "command.throughput.profile_calls = lambda *_: {}\n"
+        "command.queue.measure_draining = command.queue.measure_spawning = lambda *_: None\n"
+        "command.queue.profile_calls = lambda *_: {}\n"
         "from django.core",
     )
     run = subprocess.run(
