@@ -139,9 +139,6 @@ def main() -> None:
         print(json.dumps(hand.answer(**json.loads(line))), flush=True)
 
 
-if __name__ == "__main__":
-    main()
-
 SWEEP_SEC = 0.5
 BATCH = 2_000
 
@@ -161,3 +158,7 @@ def sweep_and_prune(duration_sec: float) -> int:
 
 def _prune() -> int:
     return archive_batch(Policy.configured().narrowed(older_than_days=0), limit=BATCH).moved.total()
+
+
+if __name__ == "__main__":
+    main()

@@ -139,7 +139,7 @@ def test_it_refuses_in_one_line_what_it_must_not_do(live_environment):
     assert "main queue" in refused(live_environment, "--queue-name", "dsa110-pipeline", "--yes")
     assert "at least 2 s" in refused(live_environment, "--lease-sec", "1", "--yes")
     task = spawn_one("echo", queue_name="gameday")
-    assert "1 open tasks of somebody else" in refused(live_environment, "--yes")
+    assert "1 open tasks of others" in refused(live_environment, "--yes")
     assert not Task.objects.filter(created_by="gameday").exists()
     cancel(task.task_id, actor="user:test")
     assert safety.refusal(Terms()) == ""
