@@ -91,7 +91,10 @@ def event(task: Task, event_type: str, *, nth: int = 1, timeout_sec: float = PAT
             TaskEvent.objects.filter(task_id=task.task_id, event_type=event_type).order_by("id")[nth - 1 : nth].first()
         )
 
-    return wait_for(f"event {event_type} of {task}", look, timeout_sec)
+    try:
+        return wait_for(f"event {event_type} of {task}", look, timeout_sec)
+    except NothingCame as error:
+        raise NothingCame(f"{error}; its events are {', '.join(event_types(task))}") from None
 
 
 def event_types(task: Task) -> list[str]:

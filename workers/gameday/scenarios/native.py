@@ -111,15 +111,16 @@ def disk_full(game: Game) -> None:
         game.spawn("echo", {"outputs": {"large.fits": text}}, max_retries=20),
     )
     game.expect("what fits completes", polling.finished(small).status == "completed")
-    polling.event(large, "retrying")
+    polling.event(large, "returned")
     resource.prlimit(worker.popen.pid, resource.RLIMIT_FSIZE, before)
     done = polling.finished(large)
     found = polling.outcomes(large)
     game.expect(
-        "it fails as an error, then completes", set(found[:-1]) == {"error"} and found[-1] == "completed", found
+        "it is unavailable here, then completes", set(found[:-1]) == {"unavailable"} and found[-1] == "completed", found
     )
-    wanted = ["spawned", *["claimed", "retrying"] * (len(found) - 1), "claimed", "completed"]
+    wanted = ["spawned", *["claimed", "returned"] * (len(found) - 1), "claimed", "completed"]
     game.expect_verbs(large, wanted)
+    game.expect("it costs no retry", done.retry_count == 0, done.retry_count)
     game.expect(
         "the error says why", "File too large" in polling.attempts(large)[0].error, polling.attempts(large)[0].error
     )
