@@ -151,3 +151,9 @@ def test_only_administrators_make_keys():
         client = Client()
         client.force_login(make_user(group, group))
         assert client.get(reverse("admin:tasks_app_apikey_add")).status_code == 403
+
+
+def test_no_attribute_of_the_control_room_is_ended_early_by_markup():
+    text = page(log_in("Viewer"), "/admin/")
+    assert "(checked " in text
+    assert re.findall(r'\w+="[^"]*<[^"]*"', text) == []
