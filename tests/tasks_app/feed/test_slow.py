@@ -27,8 +27,8 @@ def write_much(count: int = EVENTS) -> int:
     """Commit many large events and return the number of the last one."""
     for _ in range(0, count, 500):
         with transaction.atomic():
-            announce(Change(event_type="worker_changed", actor="worker:w"))
             detail = {"worker": {"worker_id": "w", "blob": "x" * BLOB_BYTES}}
+            announce(Change(event_type="worker_changed", actor="worker:w", detail=detail))
             TaskEvent.objects.bulk_create(
                 TaskEvent(event_type="worker_changed", actor="worker:w", detail=detail) for _ in range(499)
             )
