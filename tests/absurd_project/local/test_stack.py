@@ -156,7 +156,8 @@ def supervise_elsewhere(var: Path) -> subprocess.Popen[str]:
     code = f"""
 import sys, threading
 from pathlib import Path
-from absurd_project.local import Process, Stack
+from absurd_project.local.processes import Process
+from absurd_project.local.supervisor import Stack
 stack = Stack([Process(name="child", argv=(sys.executable, "-c", {SLEEPER!r}))], var=Path({str(var)!r}))
 stack.start()
 print(stack.children[0].pid, flush=True)
