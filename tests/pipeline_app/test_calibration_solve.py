@@ -96,7 +96,7 @@ def solve(tile: Tile, directory: Path, **params: object) -> CalibrationSolveResu
     )
 
 
-@pytest.fixture(scope="module", params=[0.5, 1.05])
+@pytest.fixture(scope="module", params=[0.5, 0.9])
 def weak(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tile]:
     """A weak calibrator's tile with two carriers and a burst; the calibrator arrives with 3.5 or 2.5 Jy."""
     directory = tmp_path_factory.mktemp("weak")
@@ -122,7 +122,7 @@ def solved(weak: Tile, tmp_path_factory: pytest.TempPathFactory) -> CalibrationS
 def test_gains_from_a_weak_calibrator_are_right_to_one_percent_and_one_degree(
     weak: Tile, solved: CalibrationSolveResult
 ) -> None:
-    assert 2.0 < (solved.calibrator_apparent_flux_jy or 0) < 3.8
+    assert 2.4 < (solved.calibrator_apparent_flux_jy or 0) < 3.8
     judgement = judge_gains(solved.calibration_path, weak.truth)
     assert all("flagged" in reason for reason in solved.reasons)  # the subbands that are not there
     assert judgement.n_antennas == 40
