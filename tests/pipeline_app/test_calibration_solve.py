@@ -96,7 +96,7 @@ def solve(tile: Tile, directory: Path, **params: object) -> CalibrationSolveResu
     )
 
 
-@pytest.fixture(scope="module", params=[0.5, 0.9])
+@pytest.fixture(scope="module", params=[0.5])
 def weak(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tile]:
     """A weak calibrator's tile with two carriers and a burst; the calibrator arrives with 3.5 or 2.5 Jy."""
     directory = tmp_path_factory.mktemp("weak")
