@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import j1
 
 SPEED_OF_LIGHT_M_S = 299_792_458.0
 
@@ -144,6 +143,9 @@ def power_beam(offset_deg: ArrayLike, freq_hz: ArrayLike) -> NDArray:
 
     The Airy pattern (2 J1(x) / x)^2 of a uniformly lit dish, x = pi D sin(offset) / wavelength.
     """
+    # Web and workers load this module and see no sky: scipy would add 20 MB to each of them.
+    from scipy.special import j1
+
     x = (
         np.pi
         * DISH_DIAMETER_M
