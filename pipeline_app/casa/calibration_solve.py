@@ -21,6 +21,7 @@ from pipeline_app.casa.pointing import BeamTrack, beam_track
 from pipeline_app.casa.reference_antenna import choose_reference
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.solutions import GAINS_NPZ, Solutions, read_solutions
+from pipeline_app.casa.solutions_summary import write_summary
 from pipeline_app.casa.tile_cube import TileCube, flag_interference, load_cube
 from pipeline_app.quality import Assessment, CalibrationFigures, judge_calibration
 from pipeline_app.stages.calibration_solve import (
@@ -150,6 +151,7 @@ def _save_solutions(outcome: _Outcome, directory: Path, *, title: str) -> Path |
     if outcome.solutions is None:
         return None
     outcome.solutions.save(directory / GAINS_NPZ)
+    write_summary(outcome.solutions, directory)
     plot = directory / PLOT_NAME
     plot_solutions(outcome.solutions, plot, title=title)
     return plot

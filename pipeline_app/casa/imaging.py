@@ -17,7 +17,7 @@ from pipeline_app.casa.engines import ENGINES, EngineName, choose_engine
 from pipeline_app.casa.gridding import Gridder
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
 from pipeline_app.casa.pointing import BeamTrack, beam_track
-from pipeline_app.casa.preview import Preview, draw_preview
+from pipeline_app.casa.preview import Preview, draw_preview, draw_thumbnail
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.response import effective_response
 from pipeline_app.casa.sky_grid import Grid, choose_grid, fit_beam
@@ -48,6 +48,7 @@ class _Paths:
     residual: Path
     psf: Path
     preview: Path
+    thumbnail: Path
 
     @classmethod
     def of(cls, context: Context, name: str) -> _Paths:
@@ -59,6 +60,7 @@ class _Paths:
             residual=context.output(f"{name}.residual.fits"),
             psf=context.output(f"{name}.psf.fits"),
             preview=context.output(f"{name}.png"),
+            thumbnail=context.output(f"{name}.thumbnail.png"),
         )
 
 
@@ -140,7 +142,7 @@ def publish(images: Images, context: Context) -> ImagingResult:
     context.progress(WRITE, "writing the images")
     _write(images, paths, verdict)
     context.progress(DRAW, "drawing the preview")
-    _draw(images, paths.preview, verdict)
+    _draw(images, paths, verdict)
     result = _result(context, paths, images, verdict)
     _declare(context, paths, params, result)
     context.progress(1.0, f"image {verdict.verdict}: rms {figures.rms_jy * 1e3:.2f} mJy/beam")
@@ -209,22 +211,21 @@ def _write(images: Images, paths: _Paths, verdict: VerdictRecord) -> None:
     )
 
 
-def _draw(images: Images, path: Path, verdict: VerdictRecord) -> None:
+def _draw(images: Images, paths: _Paths, verdict: VerdictRecord) -> None:
     info, figures = images.info, images.figures
     seconds = (info.times_mjd[-1] - info.times_mjd[0]) * 86400.0 + info.integration_sec
-    draw_preview(
-        Preview(
-            image=images.cleaned.flat,
-            response=images.response,
-            rms_jy=figures.rms_jy,
-            title=Path(info.path).name.removesuffix(".ms").removesuffix(".calibrated"),
-            subtitle=(
-                f"{info.freqs_hz.min() / 1e9:.3f}–{info.freqs_hz.max() / 1e9:.3f} GHz, {seconds:.0f} s, "
-                f"rms {figures.rms_jy * 1e3:.2f} mJy/beam, {verdict.verdict}"
-            ),
+    preview = Preview(
+        image=images.cleaned.flat,
+        response=images.response,
+        rms_jy=figures.rms_jy,
+        title=Path(info.path).name.removesuffix(".ms").removesuffix(".calibrated"),
+        subtitle=(
+            f"{info.freqs_hz.min() / 1e9:.3f}–{info.freqs_hz.max() / 1e9:.3f} GHz, {seconds:.0f} s, "
+            f"rms {figures.rms_jy * 1e3:.2f} mJy/beam, {verdict.verdict}"
         ),
-        path,
     )
+    draw_preview(preview, paths.preview)
+    draw_thumbnail(preview, paths.thumbnail)
 
 
 def _result(context: Context, paths: _Paths, images: Images, verdict: VerdictRecord) -> ImagingResult:
@@ -269,3 +270,4 @@ def _declare(context: Context, paths: _Paths, params: ImagingParams, result: Ima
     context.product("residual-image", paths.residual, verdict=result.verdict, inputs=inputs)
     context.product("point-spread-function", paths.psf, inputs=inputs)
     context.product("preview", paths.preview, inputs=inputs)
+    context.product("thumbnail", paths.thumbnail, inputs=inputs)

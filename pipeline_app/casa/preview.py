@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from astropy.visualization import AsinhStretch, ImageNormalize
 from astropy.visualization.wcsaxes import WCSAxes
+from matplotlib import image as mpl_image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
@@ -18,6 +20,8 @@ from pipeline_app.casa.fits_images import SkyImage
 _BACKGROUND = "#11151c"
 _INK = "#e8edf4"
 _FAINT = "#8fa3bd"
+THUMBNAIL_PIX = 256
+"""Side of the small picture, at most."""
 BLACK_SIGMA, WHITE_SIGMA = -3.0, 60.0
 """Ends of the scale in units of the noise; between them asinh, so that noise and bright sources both show."""
 
@@ -40,8 +44,7 @@ def draw_preview(preview: Preview, path: Path) -> None:
     figure = Figure(figsize=(10, 9.2), dpi=100, facecolor=_BACKGROUND)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.12, 0.07, 0.75, 0.82), projection=preview.image.wcs)
-    scale = max(preview.rms_jy, 1e-12) * 1e3
-    norm = ImageNormalize(vmin=BLACK_SIGMA * scale, vmax=WHITE_SIGMA * scale, stretch=AsinhStretch(0.1), clip=True)
+    scale, norm = _scale(preview)
     picture = axes.imshow(
         preview.image.data * 1e3, origin="lower", cmap="inferno", norm=norm, interpolation="antialiased"
     )
@@ -58,6 +61,23 @@ def draw_preview(preview: Preview, path: Path) -> None:
     figure.text(0.12, 0.945, preview.title, color=_INK, fontsize=15, weight="bold")
     figure.text(0.12, 0.912, preview.subtitle, color=_FAINT, fontsize=11)
     figure.savefig(path, facecolor=_BACKGROUND)
+
+
+def draw_thumbnail(preview: Preview, path: Path) -> None:
+    """Write the bare picture as a PNG of at most 256 pixels a side; each is the brightest of those it stands for."""
+    data = preview.image.data * 1e3
+    factor = math.ceil(data.shape[0] / THUMBNAIL_PIX)
+    side = data.shape[0] // factor
+    blocks = data[: side * factor, : side * factor].reshape(side, factor, side, factor)
+    _, norm = _scale(preview)
+    mpl_image.imsave(path, norm(blocks.max(axis=(1, 3))).filled(0.0), cmap="inferno", vmin=0, vmax=1, origin="lower")
+
+
+def _scale(preview: Preview) -> tuple[float, ImageNormalize]:
+    """Return the noise in mJy/beam, and the scale of colours."""
+    noise = max(preview.rms_jy, 1e-12) * 1e3
+    limits = {"vmin": BLACK_SIGMA * noise, "vmax": WHITE_SIGMA * noise}
+    return noise, ImageNormalize(**limits, stretch=AsinhStretch(0.1), clip=True)
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -70,3 +70,20 @@ def test_ticks_of_the_colour_bar_are_round_numbers_inside_it() -> None:
     assert ticks[:2] == [-2.0, 0.0]
     assert ticks == sorted(ticks)
     assert max(ticks) == 50.0
+
+
+def test_the_thumbnail_shows_the_source_where_it_is(tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    from pipeline_app.casa.fits_images import Beam, SkyImage
+    from pipeline_app.casa.preview import Preview, draw_thumbnail
+
+    data = np.zeros((600, 600))
+    data[450, 150] = 0.5
+    beam = Beam(major_arcsec=80.0, minor_arcsec=40.0, pa_deg=30.0)
+    image = SkyImage(data=data, header=fits.Header(), wcs=WCS(naxis=2), beam=beam)
+    path = tmp_path / "small.png"
+    draw_thumbnail(Preview(image=image, response=data, rms_jy=1e-3, title="", subtitle=""), path)
+    small = imread(path)[..., :3].sum(axis=2)
+    assert small.shape == (200, 200)
+    assert np.unravel_index(small.argmax(), small.shape) == (200 - 1 - 450 // 3, 150 // 3)
