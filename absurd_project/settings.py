@@ -189,8 +189,8 @@ SPECTACULAR_SETTINGS = {
         "TaskStatusEnum": "tasks_app.models.task.TaskStatus",
         "HealthStatusEnum": ["healthy", "degraded", "unhealthy", "disabled"],
         "RunStateEnum": "tasks_app.workflows.state.WORDS",
-        "ObservationStateEnum": "pipeline_app.models.observation.ObservationState",
-        "SubbandStateEnum": "pipeline_app.models.observation.SubbandState",
+        "ObservationStateEnum": "pipeline_app.models.ObservationState",
+        "SubbandStateEnum": "pipeline_app.models.SubbandState",
         "WorkerStateEnum": "tasks_app.monitoring.workers.STATES",
     },
 }

@@ -11,7 +11,7 @@ from pipeline_app.calibrators import beam_weighted_flux_jy, calibrators
 from pipeline_app.ingest.register import Tile
 from pipeline_app.models import Calibration, Observation
 from pipeline_app.registration import SOLVE
-from pipeline_app.stages.calibrating import MAX_AGE_HOURS, MAX_DECLINATION_DIFFERENCE_DEG
+from pipeline_app.stages.calibration_apply import MAX_AGE_HOURS, MAX_DECLINATION_DIFFERENCE_DEG
 from pipeline_app.telescope import REFERENCE_FREQ_HZ, SIDEREAL_RATE_DEG_PER_SEC
 from pipeline_app.workflows import Plan
 from tasks_app.models import Task, TaskStatus

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 BENIGN_SEVERE = ("Leap second table TAI_UTC seems out-of-date",)
@@ -20,8 +19,7 @@ class CasaSevere(RuntimeError):
 
 def refuse_severe(log: Path, offset: int) -> None:
     """Raise CasaSevere, quoting them, when the log holds severe lines after `offset` that match no benign pattern."""
-    known = [re.compile(pattern) for pattern in BENIGN_SEVERE]
-    found = [line for line in dict.fromkeys(_severe(log, offset)) if not any(each.search(line) for each in known)]
+    found = severe_lines(log, offset)
     if not found:
         return
     quoted = [line if len(line) <= LINE_CHARS_MOST else line[:LINE_CHARS_MOST] + " …" for line in found[:LINES_MOST]]
@@ -30,14 +28,19 @@ def refuse_severe(log: Path, offset: int) -> None:
     raise CasaSevere("CASA logged SEVERE although the handler returned: " + "\n".join(quoted))
 
 
-def _severe(log: Path, offset: int) -> Iterator[str]:
-    """Yield origin and message of each severe line; they are on stderr too, so each may come twice."""
+def severe_lines(log: Path, offset: int = 0) -> list[str]:
+    """Return origin and message of each severe line after `offset` bytes that matches no benign pattern, each once.
+
+    They are on stderr too, so that a log may hold each twice. A log that cannot be read has none.
+    """
+    found: dict[str, None] = {}
     try:
         with log.open("rb") as stream:
             stream.seek(offset)
             for line in stream:
                 if match := _SEVERE.match(line.rstrip(b"\r\n")):
                     parts = (match["origin"].strip(), match["message"].strip())
-                    yield ": ".join(part.decode(errors="replace") for part in parts if part)
+                    found[": ".join(part.decode(errors="replace") for part in parts if part)] = None
     except OSError:
-        return
+        return []
+    return [line for line in found if not any(re.search(pattern, line) for pattern in BENIGN_SEVERE)]

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pipeline_app.models import Calibration, Measurement, Observation, Product
 from pipeline_app.registration import PHOTOMETRY, SOLVE
-from pipeline_app.versions import software_versions
 from tasks_app.engine.claim import Claim
 from tasks_app.models import Task
+from tasks_app.version import commit, project_version
+
+PACKAGES = ("casatools", "casatasks", "pyuvdata", "numpy", "astropy")
+
+
+@cache
+def software_versions() -> dict[str, str]:
+    """Return the versions of Python, of the packages that matter and, where there is one, the checkout's commit."""
+    found = {"python": platform.python_version(), **dict([project_version()])}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found | ({"commit": commit()} if commit() else {})
 
 
 def record(task: Task, claim: Claim, products: Sequence[Mapping[str, Any]]) -> None:

@@ -18,8 +18,7 @@ from astropy.time import Time
 from numpy.typing import NDArray
 
 from pipeline_app.casa import stream_kernels as kernels
-from pipeline_app.casa.calibration_match import Match, match_calibration, read_record
-from pipeline_app.casa.gain_interpolation import Interpolated, interpolate
+from pipeline_app.casa.calibration_match import Interpolated, Match, interpolate, match_calibration, read_record
 from pipeline_app.casa.measurement_set import open_table
 from pipeline_app.casa.ms_writer import check_measurement_set, describe_array, write_measurement_set
 from pipeline_app.casa.raw_stream import RawSubband, RawTile, open_tile, read_subbands

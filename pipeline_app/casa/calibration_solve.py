@@ -10,15 +10,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_app.casa import flux_scale, measurement_set
-from pipeline_app.casa.calibration_plot import plot_solutions
+from pipeline_app.casa import measurement_set
 from pipeline_app.casa.calibration_tables import SolvedGains, write_tables
-from pipeline_app.casa.calibrator_field import ChosenCalibrator, catalogued_sources, choose_calibrator
-from pipeline_app.casa.field_calibration import FieldCalibration, FittedSource, calibrate_field
-from pipeline_app.casa.flux_scale import FluxScale
+from pipeline_app.casa.calibrator_field import ChosenCalibrator, catalogued_sources, choose_calibrator, choose_reference
+from pipeline_app.casa.field_calibration import (
+    FieldCalibration,
+    FittedSource,
+    FluxScale,
+    calibrate_field,
+    compare_fluxes,
+    flux_scale_error,
+)
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
+from pipeline_app.casa.plots import plot_solutions
 from pipeline_app.casa.pointing import BeamTrack, beam_track
-from pipeline_app.casa.reference_antenna import choose_reference
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.solutions import GAINS_NPZ, Solutions, read_solutions
 from pipeline_app.casa.solutions_summary import write_summary
@@ -124,7 +129,7 @@ def _solve(
         cube=cube,
         refant=refant,
         field=field,
-        scale=flux_scale.compare(field.fitted, [one.source.name for one in known]),
+        scale=compare_fluxes(field.fitted, [one.source.name for one in known]),
         solutions=read_solutions(directory, info, refant),
     )
 
@@ -176,7 +181,7 @@ def _record(info: MeasurementSetInfo, track: BeamTrack, outcome: _Outcome) -> Ca
         field_sources=[_fitted(one) for one in fitted],
         flux_ratio_median=scale.ratio_median if scale else None,
         flux_ratio_error=scale.ratio_error if scale else None,
-        flux_scale_error=flux_scale.scale_error(scale, figures.amplitude_ratio) if scale else 0.0,
+        flux_scale_error=flux_scale_error(scale, figures.amplitude_ratio) if scale else 0.0,
         n_flux_references=scale.n_references if scale else 0,
         refant=outcome.refant,
         n_antennas=figures.n_antennas,

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pyuvdata import UVData
 from pyuvdata.utils.pol import reorder_conj_pols
 
+from pipeline_app.casa.cube_kernels import place
 from pipeline_app.casa.measures import known_observatories
 from pipeline_app.casa.ms_writer import check_measurement_set, describe_array, write_measurement_set
 from pipeline_app.casa.raw import RawHeader, Spectrum, plan_spectrum, read_header
@@ -39,10 +40,9 @@ from pipeline_app.casa.subband import (
     pointing_declination_deg,
     read_subband,
     rephase,
+    set_differential_uvw,
 )
-from pipeline_app.casa.subband_kernel import place
 from pipeline_app.casa.threads import in_parts
-from pipeline_app.casa.uvw import set_differential_uvw
 from pipeline_app.naming import tile_name
 from pipeline_app.quality import assess
 from pipeline_app.stages.convert import ConvertParams, ConvertResult

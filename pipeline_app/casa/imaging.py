@@ -16,8 +16,8 @@ from pipeline_app.casa.deconvolution import Cleaned, ImagingJob
 from pipeline_app.casa.engines import ENGINES, EngineName, choose_engine
 from pipeline_app.casa.gridding import Gridder
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
+from pipeline_app.casa.plots import Preview, draw_preview, draw_thumbnail
 from pipeline_app.casa.pointing import BeamTrack, beam_track
-from pipeline_app.casa.preview import Preview, draw_preview, draw_thumbnail
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.response import effective_response
 from pipeline_app.casa.sky_grid import Grid, choose_grid, fit_beam

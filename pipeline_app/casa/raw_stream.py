@@ -18,8 +18,13 @@ from numpy.typing import NDArray
 from pyuvdata import UVData
 
 from pipeline_app.casa.raw import RawHeader, Spectrum, plan_spectrum, read_header
-from pipeline_app.casa.subband import PhaseCentre, common_centre, pointing_declination_deg, rephase
-from pipeline_app.casa.uvw import set_differential_uvw
+from pipeline_app.casa.subband import (
+    PhaseCentre,
+    common_centre,
+    pointing_declination_deg,
+    rephase,
+    set_differential_uvw,
+)
 from tasks_app.engine.handler import InvalidInput
 
 PARALLEL_HANDS = (-1, -2, -5, -6)

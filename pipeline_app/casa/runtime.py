@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -21,11 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_app.casa import listeners, measures
-from pipeline_app.casa_log import BENIGN_SEVERE
+from pipeline_app.casa_log import severe_lines
 
 _SITE_CONFIG = Path(__file__).parent / "site" / "casasiteconfig.py"
-_SEVERE = re.compile(r"\tSEVERE\t")
-_COSMETIC = tuple(map(re.compile, BENIGN_SEVERE))
 
 
 class CasaError(RuntimeError):
@@ -87,23 +84,6 @@ def log_to(path: Path) -> None:
     casalog.setlogfile(str(path))
 
 
-def severe_lines(path: Path, offset: int = 0) -> list[str]:
-    """Return what CASA logged as SEVERE after `offset` bytes of a log, cosmetic messages left out."""
-    if not path.is_file():
-        return []
-    with path.open("rb") as log:
-        log.seek(offset)
-        lines = log.read().decode(errors="replace").splitlines()
-    severe = [line for line in lines if _SEVERE.search(line)]
-    return [_message(line) for line in severe if not any(known.search(line) for known in _COSMETIC)]
-
-
-def _message(line: str) -> str:
-    """Drop the time from a log line: time, level, origin and message stand between tabs."""
-    parts = [part.strip() for part in line.split("\t")]
-    return ": ".join(part for part in parts[2:] if part)
-
-
 def checked(task: Callable[..., Any], /, **arguments: Any) -> Any:
     """Call a CASA task and return what it returns.
 
@@ -116,10 +96,9 @@ def checked(task: Callable[..., Any], /, **arguments: Any) -> Any:
     try:
         outcome = task(**arguments)
     except Exception as error:
-        told = [*severe_lines(log, offset), str(error)]
-        raise CasaError(f"{name}: {'; '.join(dict.fromkeys(told))}") from error
+        raise CasaError(f"{name}: {'; '.join(dict.fromkeys([*severe_lines(log, offset), str(error)]))}") from error
     if severe := severe_lines(log, offset):
-        raise CasaError(f"{name}: {'; '.join(dict.fromkeys(severe))}")
+        raise CasaError(f"{name}: {'; '.join(severe)}")
     if outcome is False:
         raise CasaError(f"{name} returned False")
     return outcome

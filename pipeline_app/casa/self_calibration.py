@@ -17,7 +17,7 @@ from pipeline_app.casa.phase_solver import Phases, Products, choose_intervals, s
 from pipeline_app.casa.point_model import PointModel, bright_sources
 from pipeline_app.casa.pointing import beam_track
 from pipeline_app.casa.reporting import steadily
-from pipeline_app.coherence import CoherenceFigures, flux_scale_error, judge_coherence
+from pipeline_app.quality import CoherenceFigures, judge_coherence
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult
 from pipeline_app.stages.photometry import IMAGE_FIELDS
 from pipeline_app.stages.self_calibration import RECORD_NAME, SelfCalibrationParams, SelfCalibrationResult
@@ -204,7 +204,7 @@ def _figures(phases: Phases | None, applied: bool, left: float | None = None) ->
 def _judge(figures: CoherenceFigures, calibrated: VerdictRecord) -> VerdictRecord:
     """Return the record of the stage: what its inputs' fluxes may be wrong by, and what incoherent phases take."""
     return inherit(
-        "self-calibration", judge_coherence(figures), [calibrated], flux_scale_error=flux_scale_error(figures)
+        "self-calibration", judge_coherence(figures), [calibrated], flux_scale_error=figures.flux_scale_error
     )
 
 

@@ -11,9 +11,9 @@ from astropy.stats import mad_std
 from pipeline_app.casa import photometry
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.catalogs import read_catalog
+from pipeline_app.quality import ValidationFigures, judge_validation
 from pipeline_app.stages.photometry import IMAGE_FIELDS, Measurement, PhotometryParams
 from pipeline_app.stages.validation import RECORD_NAME, ValidatedSource, ValidationParams, ValidationResult
-from pipeline_app.validation import ValidationFigures, judge_validation
 from pipeline_app.verdicts import VerdictRecord, inherit, read_record
 from tasks_app.engine.handler import Context, InvalidInput
 

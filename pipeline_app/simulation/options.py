@@ -20,9 +20,8 @@ from pipeline_app.simulation.defects import (
     RollOff,
     WeakIntegration,
 )
-from pipeline_app.simulation.fields import field_of
 from pipeline_app.simulation.geometry import pick_stations
-from pipeline_app.simulation.presets import SIZES, hour_tiles, moved_to, pair
+from pipeline_app.simulation.presets import SIZES, field_of, hour_tiles, moved_to, pair
 from pipeline_app.simulation.spec import FieldSpec, SmearingSpec, TileSpec
 from pipeline_app.simulation.tile import thermal_rms_jy
 

@@ -9,8 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_app.simulation.corruption import add_interference, response_of, scale_of, signal_of
-from pipeline_app.simulation.gains import N_POLARIZATIONS, Gains, make_gains
+from pipeline_app.simulation.corruption import (
+    N_POLARIZATIONS,
+    Gains,
+    add_interference,
+    make_gains,
+    response_of,
+    scale_of,
+    signal_of,
+)
 from pipeline_app.simulation.geometry import (
     integration_times,
     meridian_direction,

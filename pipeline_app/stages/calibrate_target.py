@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline_app.quality import Verdict
-from pipeline_app.stages.calibrating import CalibratingParams
+from pipeline_app.stages import FiniteModel
+from pipeline_app.stages.calibration_apply import CalibratingParams
 
 
 class CalibrateTargetParams(CalibratingParams):
@@ -35,10 +36,8 @@ class CalibrateTargetParams(CalibratingParams):
     ] = None
 
 
-class FlagCounts(BaseModel):
+class FlagCounts(FiniteModel):
     """What was left out, and why; fractions of the cross-correlations of antennas with data, before averaging."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     input_fraction: float
     """Flagged in the raw files, or with nsamples 0."""
@@ -58,10 +57,8 @@ class FlagCounts(BaseModel):
     """Channels flagged for all times."""
 
 
-class CalibrateTargetResult(BaseModel):
+class CalibrateTargetResult(FiniteModel):
     """The calibrated Measurement Set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     ms_path: str
     name: str

@@ -1,13 +1,38 @@
-"""`calibration-apply`: a new, calibrated and averaged Measurement Set."""
+"""`calibration-apply`: a new, calibrated and averaged Measurement Set; and what all that apply a calibration take."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline_app.quality import Verdict
-from pipeline_app.stages.calibrating import CalibratingParams
+from pipeline_app.stages import FiniteModel, ParamsModel
+
+MAX_AGE_HOURS = 24.0
+MAX_DECLINATION_DIFFERENCE_DEG = 1.0
+"""How far a calibration may be from what it is applied to, unless another limit is given."""
+
+
+class CalibratingParams(ParamsModel):
+    """Which calibration to apply, and within which limits."""
+
+    calibration_path: Annotated[str, Field(min_length=1, description="Directory published by calibration-solve")]
+    max_age_hours: Annotated[float, Field(gt=0, description="Refuse a calibration further than this in time")] = (
+        MAX_AGE_HOURS
+    )
+    max_declination_difference_deg: Annotated[
+        float, Field(gt=0, description="Refuse a calibration of another declination strip")
+    ] = MAX_DECLINATION_DIFFERENCE_DEG
+    max_smearing: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=0.5,
+            description="Mean loss over the baselines, weighted as in the image, that the width of averaged channels"
+            " may cause at the half-power radius of the primary beam",
+        ),
+    ] = 0.007
 
 
 class CalibrationApplyParams(CalibratingParams):
@@ -16,10 +41,8 @@ class CalibrationApplyParams(CalibratingParams):
     ms_path: Annotated[str, Field(min_length=1, description="Measurement Set to calibrate; never written to")]
 
 
-class CalibrationApplyResult(BaseModel):
+class CalibrationApplyResult(FiniteModel):
     """The calibrated Measurement Set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     ms_path: str
     calibration_path: str

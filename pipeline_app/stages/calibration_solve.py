@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline_app.quality import Verdict
+from pipeline_app.stages import FiniteModel, ParamsModel
 from pipeline_app.verdicts import VerdictRecord
 
 RECORD_NAME = "calibration.json"
@@ -15,10 +16,8 @@ MAX_FIELD_SOURCES = 40
 """Each costs a pass over the data; fainter ones are found in the tile where they matter."""
 
 
-class FieldSource(BaseModel):
+class FieldSource(FiniteModel):
     """A source of the calibrator's field whose position is known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     ra_deg: Annotated[float, Field(ge=0, lt=360, description="ICRS")]
@@ -37,10 +36,8 @@ class FittedFieldSource(FieldSource):
     """None for a source found in the tile itself."""
 
 
-class CalibrationSolveParams(BaseModel):
+class CalibrationSolveParams(ParamsModel):
     """What to calibrate on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ms_path: Annotated[
         str, Field(min_length=1, description="Measurement Set of the calibrator's tile; never written to")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from pipeline_app.stages import ParamsModel
 
 
-class CasaTrialParams(BaseModel):
+class CasaTrialParams(ParamsModel):
     """What to do besides."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     severe: str = ""
     """A message to log as SEVERE before returning as if nothing had happened; empty: none."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline_app.quality import Verdict
+from pipeline_app.stages import FiniteModel, ParamsModel
 
 
-class ConvertParams(BaseModel):
+class ConvertParams(ParamsModel):
     """What to convert."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     paths: list[str] = Field(min_length=1, description="UVH5 subband files of one tile, in any order, of any name")
     name: str | None = Field(
@@ -21,10 +20,8 @@ class ConvertParams(BaseModel):
     )
 
 
-class ConvertResult(BaseModel):
+class ConvertResult(FiniteModel):
     """What was written."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ms_path: str
     name: str

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline_app.quality import Verdict
+from pipeline_app.stages import FiniteModel, ParamsModel
 
 
-class ImagingParams(BaseModel):
+class ImagingParams(ParamsModel):
     """What to image and how deep."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ms_path: Annotated[str, Field(min_length=1, description="Calibrated Measurement Set; never written to")]
     imsize_pix: Annotated[int | None, Field(ge=64, le=16384, description="Side in pixels; none: from field_deg")] = None
@@ -54,10 +53,8 @@ class ImagingParams(BaseModel):
     ] = True
 
 
-class ImagingResult(BaseModel):
+class ImagingResult(FiniteModel):
     """The images and what was measured on them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     image_path: str
     """FITS, Stokes I at 1.405 GHz, corrected for the primary beam, Jy/beam; blank below the beam's cut-off."""

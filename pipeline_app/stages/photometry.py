@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline_app.quality import Verdict
+from pipeline_app.stages import FiniteModel, ParamsModel
 
 IMAGE_FIELDS = ("image_path", "flat_image_path", "pb_path", "residual_path", "model_path", "psf_path")
 """Fields of the imaging stage's result that are params here, under the same names."""
 
 
-class Position(BaseModel):
+class Position(FiniteModel):
     """Where to measure; the flux is for comparison only."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Annotated[str, Field(min_length=1)]
     ra_deg: Annotated[float, Field(ge=0, lt=360, description="ICRS")]
@@ -23,10 +22,8 @@ class Position(BaseModel):
     flux_jy: float | None = None
 
 
-class PhotometryParams(BaseModel):
+class PhotometryParams(ParamsModel):
     """What to measure, and on which images."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_path: Annotated[str, Field(min_length=1, description="Primary-beam-corrected FITS of the imaging stage")]
     flat_image_path: Annotated[str | None, Field(description="Uncorrected FITS; none: image times primary beam")] = None
@@ -68,10 +65,8 @@ class PhotometryParams(BaseModel):
         return self
 
 
-class Measurement(BaseModel):
+class Measurement(FiniteModel):
     """One source; `flux_jy` is primary-beam-corrected Stokes I at the reference frequency."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     ra_deg: float
@@ -90,10 +85,8 @@ class Measurement(BaseModel):
     """Never better than that of the image and of its validation; None before it is judged."""
 
 
-class PhotometryResult(BaseModel):
+class PhotometryResult(FiniteModel):
     """All measurements, in the order of the positions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     measurements: list[Measurement]
     photometry_path: str

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline_app.quality import Verdict
+from pipeline_app.stages import FiniteModel, ParamsModel
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult
 
 RECORD_NAME = "self-calibration.json"
 """Published file that holds the verdict of the stage, for the stages after it."""
 
 
-class SelfCalibrationParams(BaseModel):
+class SelfCalibrationParams(ParamsModel):
     """What to self-calibrate, on which model, and when it is worth it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ms_path: Annotated[str, Field(min_length=1, description="Calibrated Measurement Set; never written to")]
     image_path: Annotated[str, Field(min_length=1, description="First image, kept where a second would be no better")]
@@ -56,10 +55,8 @@ class SelfCalibrationParams(BaseModel):
         return self
 
 
-class SelfCalibrationResult(BaseModel):
+class SelfCalibrationResult(FiniteModel):
     """The images to measure on: the second ones where phases were applied, else the first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     applied: bool
     ms_path: str

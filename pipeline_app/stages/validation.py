@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline_app.quality import Verdict
+from pipeline_app.stages import FiniteModel, ParamsModel
 from pipeline_app.stages.photometry import Position
 
 RECORD_NAME = "validation.json"
 """Published file that holds the verdict and the sources, for photometry to inherit."""
 
 
-class ValidationParams(BaseModel):
+class ValidationParams(ParamsModel):
     """What to validate, and against which sources."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_path: Annotated[str, Field(min_length=1, description="Primary-beam-corrected FITS of the imaging stage")]
     flat_image_path: Annotated[str, Field(min_length=1, description="Uncorrected FITS")]
@@ -43,10 +42,8 @@ class ValidationParams(BaseModel):
         return self
 
 
-class ValidatedSource(BaseModel):
+class ValidatedSource(FiniteModel):
     """One source that the catalogue says should be seen."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     catalog_flux_jy: float
@@ -58,10 +55,8 @@ class ValidatedSource(BaseModel):
     detected: bool
 
 
-class ValidationResult(BaseModel):
+class ValidationResult(FiniteModel):
     """What the image is worth against the catalogue."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     record_path: str
     """Published verdict, for photometry."""

@@ -97,8 +97,8 @@ def observe(data, stars: Sequence[Star], *, sigma_jy: float, seed: int = 1, beam
 
 def image(data, directory: Path, **params: object):
     """Image data with the default engine; return what it cleaned, and its job."""
+    from pipeline_app.casa import ducc_engine
     from pipeline_app.casa.deconvolution import ImagingJob
-    from pipeline_app.casa.engines import ducc
     from pipeline_app.casa.imaging import field_size_deg, grid_for
     from pipeline_app.casa.pointing import beam_track
     from pipeline_app.casa.weighting import imaging_weights
@@ -117,7 +117,7 @@ def image(data, directory: Path, **params: object):
         scratch_dir=directory,
         progress=lambda done, message: None,
     )
-    return ducc.clean(job), job
+    return ducc_engine.clean(job), job
 
 
 def write_images(cleaned, job, directory: Path) -> dict[str, str]:

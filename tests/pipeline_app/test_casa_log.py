@@ -35,3 +35,4 @@ def test_what_casa_calls_severe_is_quoted_in_the_failure(tmp_path, text, quoted)
 def test_what_is_not_severe_is_no_failure(tmp_path, text, offset):
     (tmp_path / "log").write_text(text)
     refuse_severe(tmp_path / "log", offset)
+    refuse_severe(tmp_path / "absent", 0)

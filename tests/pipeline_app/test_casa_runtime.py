@@ -28,7 +28,8 @@ from pipeline_app.casa import listeners, runtime
 from pathlib import Path
 import casatasks, casatools
 from casatasks import casalog
-quiet = runtime.severe_lines(runtime.log_path())
+from pipeline_app.casa_log import severe_lines
+quiet = severe_lines(runtime.log_path())
 measure = casatools.measures()
 def posting_and_returning():
     casalog.post("something broke", "SEVERE", "posting")
@@ -118,19 +119,6 @@ def test_it_refuses_a_process_in_which_casa_is_loaded_already():
     )
     assert done.returncode == 1
     assert "before pipeline_app.casa could configure it" in done.stderr
-
-
-def test_cosmetic_severe_lines_are_told_from_real_ones(tmp_path):
-    from pipeline_app.casa.runtime import severe_lines
-
-    log = tmp_path / "casa.log"
-    log.write_text(
-        "2026-11-24 02:26:25\tSEVERE\tMeasTable::dUTC\tLeap second table TAI_UTC seems out-of-date.\n"
-        "2026-11-24 02:26:25\tINFO\tgaincal\tnothing SEVERE about this\n"
-        "2026-11-24 02:26:25\tSEVERE\tgaincal::::casa\tno solutions\n"
-    )
-    assert severe_lines(log) == ["gaincal::::casa: no solutions"]
-    assert severe_lines(tmp_path / "absent.log") == []
 
 
 def test_measures_are_built_once_by_many_processes_at_once(tmp_path):

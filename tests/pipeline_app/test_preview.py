@@ -16,7 +16,7 @@ def pixels(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     from matplotlib.image import imread
 
     from pipeline_app.casa.fits_images import Beam, SkyImage
-    from pipeline_app.casa.preview import Preview, draw_preview
+    from pipeline_app.casa.plots import Preview, draw_preview
 
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---SIN", "DEC--SIN"]
@@ -64,7 +64,7 @@ def test_the_colour_bar_runs_from_dark_to_light(pixels: np.ndarray) -> None:
 
 
 def test_ticks_of_the_colour_bar_are_round_numbers_inside_it() -> None:
-    from pipeline_app.casa.preview import _ticks
+    from pipeline_app.casa.plots import _ticks
 
     ticks = _ticks(-2.6, 52.0)
     assert ticks[:2] == [-2.0, 0.0]
@@ -74,9 +74,9 @@ def test_ticks_of_the_colour_bar_are_round_numbers_inside_it() -> None:
 
 def test_the_thumbnail_shows_the_source_where_it_is(tmp_path: Path) -> None:
     from matplotlib.image import imread
+    from pipeline_app.casa.preview import Preview, draw_thumbnail
 
     from pipeline_app.casa.fits_images import Beam, SkyImage
-    from pipeline_app.casa.preview import Preview, draw_thumbnail
 
     data = np.zeros((600, 600))
     data[450, 150] = 0.5

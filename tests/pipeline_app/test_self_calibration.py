@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline_app.coherence import CoherenceFigures, judge_coherence
+from pipeline_app.quality import CoherenceFigures, judge_coherence
 from pipeline_app.simulation import FieldSpec, GainSpec, SmearingSpec, TileTruth, demo_tiles, simulate_tile
-from pipeline_app.simulation.fields import field_of
+from pipeline_app.simulation.presets import field_of
 from pipeline_app.simulation.tile import thermal_rms_jy
 from pipeline_app.stages.convert import ConvertParams
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult

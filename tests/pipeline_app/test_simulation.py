@@ -34,9 +34,8 @@ from pipeline_app.simulation import (
     simulate_tile,
     tiny_tiles,
 )
-from pipeline_app.simulation.fields import field_of
 from pipeline_app.simulation.geometry import meridian_direction, pick_stations, pointing_icrs_deg
-from pipeline_app.simulation.presets import SIZES
+from pipeline_app.simulation.presets import SIZES, field_of
 from pipeline_app.simulation.tile import thermal_rms_jy
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from pipeline_app.quality import ValidationFigures, judge_validation
 from pipeline_app.stages.photometry import Position
 from pipeline_app.stages.validation import ValidationParams, ValidationResult
-from pipeline_app.validation import ValidationFigures, judge_validation
 from pipeline_app.verdicts import VerdictRecord, read_record
 from tasks_app.engine.handler import InvalidInput
 from tasks_app.testing import LocalContext

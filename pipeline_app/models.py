@@ -1,4 +1,4 @@
-"""Tiles and the subband files that they consist of."""
+"""The pipeline's tables: observations, their files, and the products, calibrations and measurements made from them."""
 
 from __future__ import annotations
 
@@ -112,3 +112,97 @@ class SubbandFile(models.Model):
 
     def __str__(self) -> str:
         return self.path
+
+
+class Product(models.Model):
+    """One published file or directory. The row is the publication; the path is never written again.
+
+    The task and run are named by id without a database constraint, so that products outlive archived tasks.
+    """
+
+    task_id = models.UUIDField(db_index=True)
+    run_id = models.UUIDField(null=True, blank=True, db_index=True)
+    attempt = models.PositiveIntegerField()
+    task_name = models.CharField(max_length=100)
+    observation = models.ForeignKey(
+        Observation, null=True, blank=True, on_delete=models.PROTECT, related_name="products"
+    )
+    kind = models.CharField(max_length=50)
+    path = models.CharField(max_length=1000, unique=True)
+    size_bytes = models.BigIntegerField(null=True, blank=True)
+    checksum = models.CharField(max_length=200, blank=True)
+    metrics = models.JSONField(default=dict)
+    verdict = models.CharField(max_length=10, blank=True)
+    inputs = models.JSONField(default=list, help_text="Paths that it was made from.")
+    params = models.JSONField(default=dict, help_text="The task's params as the attempt got them.")
+    versions = models.JSONField(default=dict, help_text="Software that made it.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["kind", "-id"], name="product_kind")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.path}"
+
+
+class Calibration(models.Model):
+    """One set of delay, bandpass and gain tables with its verdict."""
+
+    task_id = models.UUIDField(unique=True)
+    observation = models.ForeignKey(
+        Observation, null=True, blank=True, on_delete=models.PROTECT, related_name="calibrations"
+    )
+    path = models.CharField(max_length=1000, unique=True)
+    telescope_name = models.CharField(max_length=64, blank=True)
+    mid_mjd = models.FloatField(help_text="UTC middle of the calibrator's tile.")
+    declination_deg = models.FloatField(help_text="Strip in which it may be used.")
+    calibrator = models.CharField(max_length=50, blank=True)
+    calibrator_apparent_flux_jy = models.FloatField(null=True, blank=True)
+    refant = models.CharField(max_length=50, blank=True)
+    snr_median = models.FloatField(null=True, blank=True)
+    flagged_solutions = models.FloatField(null=True, blank=True)
+    verdict = models.CharField(max_length=10)
+    reasons = models.JSONField(default=list)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["-mid_mjd"]
+        indexes = [models.Index(fields=["mid_mjd"], name="calibration_time")]
+
+    def __str__(self) -> str:
+        return f"{self.calibrator or 'no calibrator'} at MJD {self.mid_mjd:.4f}: {self.verdict}"
+
+
+class Measurement(models.Model):
+    """One forced flux: primary-beam-corrected Stokes I at 1.405 GHz unless the task asked for another frequency."""
+
+    task_id = models.UUIDField(db_index=True)
+    observation = models.ForeignKey(
+        Observation, null=True, blank=True, on_delete=models.PROTECT, related_name="measurements"
+    )
+    image_path = models.CharField(max_length=1000)
+    name = models.CharField(max_length=200)
+    mid_mjd = models.FloatField(null=True, blank=True)
+    ra_deg = models.FloatField(help_text="ICRS, of the catalogue.")
+    dec_deg = models.FloatField(help_text="ICRS, of the catalogue.")
+    freq_hz = models.FloatField()
+    flux_jy = models.FloatField()
+    flux_err_jy = models.FloatField()
+    snr = models.FloatField()
+    offset_arcsec = models.FloatField(null=True, blank=True)
+    catalog_flux_jy = models.FloatField(null=True, blank=True)
+    local_rms_jy = models.FloatField()
+    primary_beam = models.FloatField()
+    verdict = models.CharField(
+        max_length=10, blank=True, help_text="Never better than that of the image; empty in rows from before verdicts."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["name", "mid_mjd"], name="measurement_light_curve")]
+        constraints = [models.UniqueConstraint(fields=["task_id", "name"], name="measured_once_a_task")]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.flux_jy * 1e3:.2f} ± {self.flux_err_jy * 1e3:.2f} mJy"
