@@ -74,9 +74,9 @@ def test_ticks_of_the_colour_bar_are_round_numbers_inside_it() -> None:
 
 def test_the_thumbnail_shows_the_source_where_it_is(tmp_path: Path) -> None:
     from matplotlib.image import imread
-    from pipeline_app.casa.plots import Preview, draw_thumbnail
 
     from pipeline_app.casa.fits_images import Beam, SkyImage
+    from pipeline_app.casa.plots import Preview, draw_thumbnail
 
     data = np.zeros((600, 600))
     data[450, 150] = 0.5
