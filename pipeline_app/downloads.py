@@ -15,7 +15,8 @@ from pipeline_app.models import Product
 from tasks_app.files.bounded_calls import in_time, in_time_async
 from tasks_app.files.http_streaming import CHUNK_BYTES, open_file, open_regular, send_file, streamed
 
-PICTURES = frozenset({"preview", "plot", "thumbnail"})
+PREVIEWS = frozenset({"preview", "plot"})
+PICTURES = PREVIEWS | {"thumbnail"}
 FITS = (".fits", ".fit")
 
 

@@ -185,7 +185,7 @@ class ProductPreviewView(APIView):
         product = _product(pk)
         shown: Product | None = product
         if product.kind not in downloads.PICTURES:
-            beside = Product.objects.filter(task_id=product.task_id, kind__in=downloads.PICTURES)
+            beside = Product.objects.filter(task_id=product.task_id, kind__in=downloads.PREVIEWS)
             shown = beside.order_by("-kind", "id").first()
         if shown is None:
             raise NotFound(f"the task that made product {pk} made no picture")

@@ -107,6 +107,8 @@ def test_a_picture_is_shown_its_own_or_that_of_its_task(api, data):
     (data / "a.png").write_bytes(PNG)
     preview = publish(data / "a.png", "preview")
     image = publish(data / "a.fits", task_id=preview.task_id)
+    (data / "small.png").write_bytes(PNG + b"small")
+    publish(data / "small.png", "thumbnail", task_id=preview.task_id)
     for product in (preview, image):
         response = api.get(f"{ROOT}/{product.pk}/preview", Accept="image/*")
         assert (response.status_code, response["Content-Type"], response.content) == (200, "image/png", PNG)
