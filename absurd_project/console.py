@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
 from absurd_project import login_protection
@@ -23,13 +24,23 @@ class ConsoleSite(AdminSite):
     site_title = "Absurd"
     index_title = "Control room"
     site_url = None
+    enable_nav_sidebar = False
+
+    def get_urls(self) -> list[Any]:
+        from tasks_app.admin import pages
+
+        return [*pages.urls(), *super().get_urls()]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        from tasks_app.admin import pages
+
         return {
             **super().each_context(request),
             "console_mode": settings.ABSURD_MODE,
             "console_health": SimpleLazyObject(health.check),
             "console_freeze": SimpleLazyObject(current_freeze),
+            "console_now": timezone.now(),
+            "console_navigation": pages.navigation(request) if request.user.is_authenticated else [],
             "console_live": request.user.has_perm("tasks_app.view_task"),
         }
 

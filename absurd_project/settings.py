@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -237,6 +238,8 @@ DATE_FORMAT = "Y-m-d"
 DATETIME_FORMAT = r"Y-m-d H:i:s\Z"
 STATIC_URL = "static/"
 STATIC_ROOT = ABSURD_VAR / "static"
+# Apache ECharts as its own package for browsers delivers it; the Python code around it is not imported.
+STATICFILES_DIRS = [("echarts", Path(find_spec("instaui_echarts").submodule_search_locations[0]) / "static")]  # type: ignore[union-attr,index]
 SERVESTATIC_USE_FINDERS = True
 SERVESTATIC_AUTOREFRESH = False
 

@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 
 from tasks_app.admin import display, panels, relatives
 from tasks_app.admin.filters import Choices, EventQueueFilter, StatusFilter, TaskNameFilter
+from tasks_app.admin.pages import list_of
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range, with_id
 from tasks_app.engine import archive
 from tasks_app.models import ArchivedTask, TaskStatus
@@ -108,6 +109,7 @@ class ArchivedTaskAdmin(ReadOnlyAdmin):
         return {
             **self.admin_site.each_context(request),
             "title": str(task),
+            "back": list_of(ArchivedTask),
             "opts": self.opts,
             "task": task,
             "archived_at": row.archived_at,

@@ -83,7 +83,7 @@ def ago(moment: datetime | None) -> SafeString | str:
         return NOTHING
     passed = duration(max(0.0, (timezone.now() - moment).total_seconds()))
     iso = moment.astimezone(UTC).isoformat()
-    return format_html('<time datetime="{}" title="{}">{}</time>', iso, formats.moment(moment), passed)
+    return format_html('<time datetime="{}" data-age title="{}">{}</time>', iso, formats.moment(moment), passed)
 
 
 def due(moment: datetime) -> str:

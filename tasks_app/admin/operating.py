@@ -18,6 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
 from tasks_app.admin.operation_form import Choices, OperationForm
+from tasks_app.admin.pages import Link
 from tasks_app.auth.keys import actor_of
 from tasks_app.errors import AbsurdError, ConfirmationRefused, ParamsInvalid, SelectionChanged
 from tasks_app.models import Task
@@ -176,7 +177,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             "title": title,
             "opts": self.opts,
             "operation": operation,
-            "back": back,
+            "back": Link(label=str(self.opts.verbose_name_plural).capitalize(), address=back),
             "hidden": [*hidden, *((ACTION_CHECKBOX_NAME, key) for key in (chosen[:1] if across else chosen))],
         }
         everywhere = self.admin_site.each_context(request)

@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 from tasks_app.admin import display
 from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.operation_form import Choices
+from tasks_app.admin.pages import list_of
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.models import Run
 from tasks_app.operations.operation import Operation
@@ -102,6 +103,7 @@ class RunAdmin(OperatingAdmin, ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": str(run),
+            "back": list_of(Run),
             "opts": self.opts,
             "run": run,
             "state": state,

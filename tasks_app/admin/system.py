@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
+from tasks_app.admin import pages
 from tasks_app.admin.operating import Button, OperatingAdmin
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.engine import system_state
@@ -74,3 +75,11 @@ class FreezeAdmin(OperatingAdmin, ReadOnlyAdmin):
     ) -> HttpResponse:
         """The system's page; a freeze has none of its own."""
         return HttpResponseRedirect(reverse(PAGE))
+
+
+def status(request: HttpRequest) -> HttpResponse:
+    """The header alone, for pages that are not live themselves."""
+    return pages.render(request, "admin/status.html", title="Status", context={})
+
+
+pages.add(pages.Page(route="status/", name="status", view=status, permission="tasks_app.view_task"))

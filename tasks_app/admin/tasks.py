@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin import display, panels, relatives
+from tasks_app.admin import display, pages, panels, relatives
 from tasks_app.admin.archive import archived_page
 from tasks_app.admin.filters import BandFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
 from tasks_app.admin.operating import OperatingAdmin
@@ -165,6 +165,7 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
         return {
             **self.admin_site.each_context(request),
             "title": str(task),
+            "back": pages.list_of(Task),
             "opts": self.opts,
             "task": task,
             "explanation": explain(task),

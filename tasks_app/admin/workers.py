@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 
 from tasks_app.admin import display
 from tasks_app.admin.operating import OperatingAdmin
+from tasks_app.admin.pages import list_of
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.models import Attempt, Task, TaskEvent, TaskStatus, Worker
 from tasks_app.monitoring.workers import report_on, state_of
@@ -44,6 +45,7 @@ class WorkerAdmin(OperatingAdmin, ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": str(worker),
+            "back": list_of(Worker),
             "opts": self.opts,
             "worker": worker,
             "report": report_on([worker], timezone.now())[0],

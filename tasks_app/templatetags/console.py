@@ -8,7 +8,7 @@ from typing import Any
 from django import template
 from django.urls import reverse
 
-from tasks_app.admin import display
+from tasks_app.admin import charts, display
 
 register = template.Library()
 register.filter("pill", display.pill)
@@ -39,3 +39,9 @@ def task_page(task_id: object) -> str:
 def percent(fraction: float | None) -> int:
     """Return a fraction in percent."""
     return round(100 * (fraction or 0))
+
+
+@register.inclusion_tag("admin/chart.html")
+def chart(drawn: charts.Chart, empty: str = "Nothing to draw yet.") -> dict[str, Any]:
+    """Show a chart, or the words where it has no points."""
+    return {"chart": drawn, "data": charts.as_json(drawn), "empty": empty}

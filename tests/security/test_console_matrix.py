@@ -35,6 +35,7 @@ RULES = [
     (r"auth_\w+_(changelist|change|history|add|delete|password_change)", ADMINISTRATOR),
     (r"axes_\w+_(changelist|change|history|delete)", ADMINISTRATOR),
     (rf"tasks_app_(task|run|queue|schedule|worker)_({OPERATIONS})", OPERATOR),
+    (r"page_\w+", VIEWER),
     (r"(tasks_app|pipeline_app)_\w+_(changelist|change|history)|pipeline_app_product_(file|picture)", VIEWER),
     (r"(tasks_app|pipeline_app|axes)_\w+_(add|delete)", NOBODY),
 ]

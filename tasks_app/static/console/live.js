@@ -1,15 +1,21 @@
-// Keeps a page current: the feed says that something changed, the page is fetched anew, and what differs is put in place.
-// Rows never move and ticks, text selections and focus are left alone, so nothing slips away under the pointer.
+// Keeps a page current: when the feed announces a change, the page is fetched again and the parts that differ are replaced.
+// Rows never move; ticked boxes, text selections and the focus are left alone, so nothing changes under the pointer.
 
 const REFRESH_MS = 1000;
-const AGES_MS = 15000;
+const UNPROMPTED_MS = 15000;
 const RETRY_MOST_MS = 15000;
+const PING_MS = 4000;
+const SILENT_MS = 12000;
 const REFUSED = new Set([4401, 4403]);
 
 const state = document.getElementById("live-state");
-const isLive = document.querySelector("[data-live]:not([data-live=light], [data-live=freeze]), #result_list [data-task]") !== null;
+const header = document.getElementById("console-status");
+const hasOwnParts = document.querySelector("[data-live]:not([data-live=light], [data-live=freeze]), #result_list [data-task]") !== null;
+// A page without live parts asks for the header only, so that its light is never an old one.
+const source = hasOwnParts ? location.href : header?.dataset.address;
 
 let lastEvent = null;
+let heardAt = Date.now();
 let retryMs = 1000;
 let wanted = false;
 let busy = false;
@@ -26,14 +32,19 @@ function connect() {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   const since = lastEvent === null ? "" : `?since=${lastEvent}`;
   const socket = new WebSocket(`${scheme}://${location.host}/ws/status${since}`);
+  const pings = setInterval(() => {
+    if (socket.readyState === WebSocket.OPEN) socket.send('{"type": "ping"}');
+  }, PING_MS);
   socket.onopen = () => { retryMs = 1000; };
   socket.onmessage = (message) => {
-    const told = JSON.parse(message.data);
-    if (told.event_id !== undefined) lastEvent = told.event_id;
-    if (told.type === "hello") show("live", "live");
-    else refreshSoon();
+    const news = JSON.parse(message.data);
+    heardAt = Date.now();
+    show("live", "live");
+    if (news.event_id !== undefined) lastEvent = news.event_id;
+    if (news.type !== "hello" && news.type !== "pong") refreshSoon();
   };
   socket.onclose = (event) => {
+    clearInterval(pings);
     if (REFUSED.has(event.code)) {
       show("lost", "signed out");
       return;
@@ -42,6 +53,14 @@ function connect() {
     setTimeout(connect, retryMs * (0.5 + Math.random()));
     retryMs = Math.min(2 * retryMs, RETRY_MOST_MS);
   };
+}
+
+// A frozen server closes nothing and sends nothing; a page that has heard nothing must not call itself live.
+function watch() {
+  const silentMs = Date.now() - heardAt;
+  if (silentMs > SILENT_MS && state?.dataset.state !== "lost") {
+    show("silent", `no news for ${Math.round(silentMs / 1000)} s`);
+  }
 }
 
 function refreshSoon() {
@@ -59,7 +78,7 @@ async function refresh() {
   busy = true;
   refreshedAt = Date.now();
   try {
-    const answer = await fetch(location.href, { credentials: "same-origin", redirect: "error" });
+    const answer = await fetch(source, { credentials: "same-origin", redirect: "error" });
     if (answer.ok) patch(new DOMParser().parseFromString(await answer.text(), "text/html"));
   } catch {
     show("lost", "reconnecting");
@@ -90,6 +109,7 @@ function patch(fresh) {
     if (match) replace(element, match);
   }
   patchRows(fresh);
+  document.dispatchEvent(new CustomEvent("console:fresh", { detail: fresh }));
 }
 
 function rowsByTask(page) {
@@ -123,18 +143,8 @@ function announce(count) {
   bar.textContent = `${count} new or changed: show`;
 }
 
-// Counts down to the moment by which a stopped attempt has freed its slot.
-function count() {
-  for (const element of document.querySelectorAll("time[data-due]")) {
-    const left = Math.ceil((Date.parse(element.dataset.due) - Date.now()) / 1000);
-    const text = left > 0 ? `in ${left} s` : "now";
-    if (element.textContent !== text) element.textContent = text;
-  }
-}
-
-setInterval(count, 1000);
-
-if (isLive) {
+if (source) {
   connect();
-  setInterval(refreshSoon, AGES_MS);
+  setInterval(watch, 1000);
+  setInterval(refreshSoon, UNPROMPTED_MS);
 }

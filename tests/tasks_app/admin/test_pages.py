@@ -95,7 +95,9 @@ def test_no_page_holds_a_script_or_style_that_the_policy_would_stop(worker):
 def test_the_live_module_is_served_and_names_the_feed():
     found = finders.find("console/live.js")
     assert "/ws/status" in Path(found).read_text()
-    assert "console/live.js" in page(log_in("Viewer"), "/admin/")
+    entry = "console/console.js"
+    assert './live.js"' in Path(finders.find(entry)).read_text()
+    assert entry in page(log_in("Viewer"), "/admin/")
 
 
 def test_an_operator_pauses_and_resumes_a_queue_with_a_reason(worker):

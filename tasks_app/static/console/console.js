@@ -1,0 +1,8 @@
+// What every page loads: it keeps the page current, counts ages, and draws the charts of a page that has some.
+
+import "./ages.js";
+import "./copy.js";
+import "./live.js";
+
+if (document.querySelector("[data-chart] .chart-canvas")) import("./charts.js");
+if (document.querySelector("[data-log]")) import("./log.js");
