@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+from django.conf import settings
+
 from tasks_app.models import Attempt
 from workers.process import prewarmed
 from workers.process.publication import old_attempts
@@ -47,22 +49,17 @@ def sweep(root: Path, *, old_after_sec: float = OLD_AFTER_SEC, kept: int = KEPT_
     return removed_dirs
 
 
-def sweep_state(var: Path, *, log_days: int) -> int:
+def sweep_state() -> int:
     """Remove logs of attempts that are too old, and what killed spares have left; return how many files that were."""
-    removed = len(prewarmed.sweep(var))
-    oldest = time.time() - log_days * 86_400
-    for log in (var / "log" / "attempts").glob("*/*.log"):
+    removed = len(prewarmed.sweep())
+    oldest = time.time() - settings.ABSURD_LOG_DAYS * 86_400
+    for log in (Path(settings.ABSURD_VAR) / "log" / "attempts").glob("*/*.log"):
         with contextlib.suppress(OSError):
             if log.stat().st_mtime < oldest:
                 log.unlink()
                 removed += 1
                 log.parent.rmdir()
     return removed
-
-
-def sweep_state_aside(var: Path, *, log_days: int) -> None:
-    """Do the same in a thread: there may be many logs, and the worker has leases to renew."""
-    threading.Thread(target=sweep_state, args=(var,), kwargs={"log_days": log_days}, name="logs", daemon=True).start()
 
 
 def _remove(directories: list[Path]) -> None:

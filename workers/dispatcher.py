@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import selectors
+import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from django.conf import settings
 from django.db import Error, connection
@@ -19,10 +19,10 @@ from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
 from tasks_app.files import host_faults
 from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.postgresql import outages
-from workers import cleanup, db_connection, outcomes
+from workers import cleanup, db_connection, outcome_writer
 from workers.admission import Admission, is_exhausted
 from workers.execution import Execution
-from workers.process import confine, prewarmed
+from workers.process import prewarmed
 from workers.process.outcome import DRAINED, LOST
 from workers.process.supervisor import ProcessExecution
 from workers.registration import HEARTBEAT_SEC
@@ -42,35 +42,18 @@ LOOK_AGAIN_SEC = 0.03
 
 
 class Dispatcher(WorkerThread):
-    """Brings tasks from the database to the attempts, and outcomes back.
+    """Brings tasks from the database to the attempts, and outcomes back."""
 
-    `on_start` is called with an attempt and the descriptors to listen to, `on_change` when anything else of interest to
-    the supervising thread has happened, `on_lease` with the length of each new lease.
-    """
-
-    def __init__(
-        self,
-        state: SharedState,
-        root: Path,
-        pool: ThreadPool,
-        *,
-        on_start: Callable[[Execution, list[int]], None],
-        on_change: Callable[[], None],
-        on_lease: Callable[[float], None],
-    ) -> None:
-        super().__init__("dispatcher")
+    def __init__(self, state: SharedState, pool: ThreadPool) -> None:
+        super().__init__("dispatcher", state.dispatcher)
         options = state.options
-        self._state, self._root, self._pool = state, root, pool
-        self._on_start, self._on_change, self._on_lease = on_start, on_change, on_lease
-        self.confined = options.confine and confine.abi() > 0
+        self._state, self._pool = state, pool
         self._link = db_connection.Link("claiming tasks and storing outcomes")
-        self._admission = Admission(root)
-        self._spares = prewarmed.SparePool(
-            settings.ABSURD_VAR, enabled=options.warm, log_bytes_most=settings.ABSURD_LOG_MAX_MB << 20
-        )
+        self._admission = Admission(state.root)
+        self._spares = prewarmed.SparePool(enabled=options.warm)
         self._sweeper = Sweeper()
         self._listener = db_connection.Listener(options.queue_names)
-        self._gathering = outcomes.Gathering()
+        self._gathering = outcome_writer.Gathering()
         self._reporter = Reporter(self.faults)
         self._look_again_at: float | None = None
         self._answer_lost = False
@@ -107,7 +90,7 @@ class Dispatcher(WorkerThread):
         if not self._link.up:
             self._sweeper = Sweeper()
         if self._state.draining:
-            self._on_change()
+            self._state.supervisor.set()
 
     def finish(self) -> None:
         self._listener.close()
@@ -122,9 +105,8 @@ class Dispatcher(WorkerThread):
             self._step("listening for work", self._listen_for_work)
         if not self._spare_foreseen:
             self._spare_foreseen = True
-            self._step(
-                "warming up", lambda: self._spares.expect(prewarmed.kind_used_last(self._state.options.queue_names))
-            )
+            queue_names = self._state.options.queue_names
+            self._step("warming up", lambda: self._spares.expect(prewarmed.kind_used_last(queue_names)))
         if self._reports.due():
             self._step("reporting on running attempts", lambda: self._reporter.store(self._state.running))
         self._step("returning claims whose answer was lost", self._return_unknown)
@@ -149,12 +131,12 @@ class Dispatcher(WorkerThread):
         if self._gathering.wait_sec(attempts) != 0.0:
             return
         ended = [execution for execution in attempts if execution.outcome is not None]
-        if simple := [execution for execution in ended if outcomes.is_simple(execution)]:
+        if simple := [execution for execution in ended if outcome_writer.is_simple(execution)]:
             self._complete_and_claim(simple)
         outage: Exception | None = None
         for execution in ended:
             try:
-                if not execution.delivered and outcomes.deliver(execution):
+                if not execution.delivered and outcome_writer.deliver(execution):
                     self._release(execution)
             except Exception as error:
                 # A row that somebody else has locked holds up its own outcome only.
@@ -167,7 +149,7 @@ class Dispatcher(WorkerThread):
     def _release(self, execution: Execution) -> None:
         execution.delivered = True
         self._claims.hurry()
-        self._on_change()
+        self._state.supervisor.set()
 
     def _complete_and_claim(self, simple: Sequence[Execution]) -> None:
         """Store successes and claim the next tasks in one transaction, so that one commit serves both.
@@ -177,10 +159,10 @@ class Dispatcher(WorkerThread):
         slots = self._free_slots(freed=len(simple))
         try:
             if slots < 1:
-                outcomes.complete_simple(simple)
+                outcome_writer.complete_simple(simple)
                 claims = []
             else:
-                claims = self._request_claims(slots, first=lambda: outcomes.complete_simple(simple))
+                claims = self._request_claims(slots, first=lambda: outcome_writer.complete_simple(simple))
         except Exception as error:
             if outages.is_outage(error):
                 raise
@@ -188,11 +170,11 @@ class Dispatcher(WorkerThread):
             self.faults.record("storing outcomes together", error)
             return
         for execution in simple:
-            outcomes.tidy(execution)
+            outcome_writer.tidy(execution)
             self._release(execution)
         self._add_all(claims)
         if slots > 0 and not self._state.options.burst:
-            self._claims.restart()
+            self._claims.hurry(self._claims.interval_sec)
 
     def _listen_for_work(self) -> None:
         if not settings.ABSURD_POLL_ONLY and self._listener.connect() and self._listener.fd is not None:
@@ -216,7 +198,7 @@ class Dispatcher(WorkerThread):
             return
         if state.roots.forbid_claims:
             state.exhausted = options.burst and not state.undelivered
-            self._on_change()
+            state.supervisor.set()
             return
         slots = self._free_slots()
         if slots < 1:
@@ -224,7 +206,7 @@ class Dispatcher(WorkerThread):
         self._add_all(self._request_claims(slots))
         if options.burst and not state.undelivered:
             state.exhausted = is_exhausted(state.registration.worker)
-            self._on_change()
+            state.supervisor.set()
 
     def _free_slots(self, *, freed: int = 0) -> int:
         """Return how many tasks may be claimed now, if this many attempts more were delivered."""
@@ -253,7 +235,7 @@ class Dispatcher(WorkerThread):
 
     def _add(self, claim: Claim) -> None:
         """Add a claimed task to the attempts; where that fails, so has the attempt."""
-        self._on_lease(claim.lease_sec)
+        self._state.renewals.at_most(claim.lease_sec / 3)
         try:
             self._state.add(self._execution(claim))
         except Exception as error:
@@ -264,23 +246,21 @@ class Dispatcher(WorkerThread):
     def _execution(self, claim: Claim) -> Execution:
         spec = registry.find(claim.task_name)
         if spec is not None and spec.isolation == "thread":
-            return ThreadExecution(claim, root=self._root, data_roots=settings.ABSURD_DATA_ROOTS, pool=self._pool)
+            return ThreadExecution(claim, root=self._state.root, pool=self._pool)
         return ProcessExecution(
             claim,
-            root=self._root,
-            var=settings.ABSURD_VAR,
-            data_roots=settings.ABSURD_DATA_ROOTS,
+            root=self._state.root,
             host_memory_gb=self._state.options.memory_gb,
             spares=self._spares,
-            confined=self.confined,
+            confined=self._state.confined,
         )
 
     def _start(self, execution: Execution) -> None:
         """Start an attempt whose claim is known to hold, unless it is to be stopped already."""
         if execution.stop_requested is None and self._state.signals.drain:
             execution.request_stop(DRAINED, grace_sec=0.0)
-        if execution.stop_requested is not None:
-            execution.end_unstarted(execution.stop_requested)
+        if (stop := execution.stop_requested) is not None:
+            execution.end_unstarted(stop.message, stop.failure_class)
             return
         claim = execution.claim
         try:
@@ -290,24 +270,26 @@ class Dispatcher(WorkerThread):
                 start_attempt(claim, directory=directory, log_path=str(execution.log_path))
             fds = execution.start(handler)
         except (LostClaim, TaskNotFound):
-            execution.end_unstarted(LOST)
+            execution.end_unstarted(LOST.message, LOST.failure_class)
         except UnknownTaskName as error:
-            execution.fail_to_start(f"worker {claim.worker_label} cannot run this task: {error}", "unavailable")
+            execution.end_unstarted(f"worker {claim.worker_label} cannot run this task: {error}", "unavailable")
         except Exception as error:
             execution.start_refusals += 1
             refused = isinstance(error, Error) and execution.start_refusals < START_REFUSALS_MOST
             if outages.is_outage(error) or refused:
                 raise
-            reason = host_faults.explain_full_disk(error, self._root) or cleaning.words(error)
-            execution.fail_to_start(
+            reason = host_faults.explain_full_disk(error, self._state.root) or cleaning.words(error)
+            execution.end_unstarted(
                 f"the attempt could not be started: {reason}", "unavailable" if isinstance(error, OSError) else "error"
             )
         else:
-            self._on_start(execution, fds)
+            self._state.started.append((execution, fds))
+            self._state.supervisor.set()
 
     def _sweep(self) -> None:
         """Do the maintenance of the queue, and of this host's disk."""
         self._sweeper.sweep()
         if self._cleanups.due():
-            cleanup.sweep(self._root)
-            cleanup.sweep_state_aside(settings.ABSURD_VAR, log_days=settings.ABSURD_LOG_DAYS)
+            cleanup.sweep(self._state.root)
+            # In a thread: there may be many logs.
+            threading.Thread(target=cleanup.sweep_state, name="logs", daemon=True).start()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from django.conf import settings
+
 from tasks_app import cleaning
 from tasks_app.engine.claim import Claim
 from tasks_app.engine.fail import AttemptReport
 from tasks_app.monitoring.usage import Used
 from workers.process import publication
-from workers.process.outcome import Exit, FailureClass, Outcome, Stop, judge
+from workers.process.outcome import FailureClass, Outcome, Stop
 from workers.process.protocol import Progress
+
+logger = logging.getLogger(__name__)
 
 
 class Execution(ABC):
@@ -25,12 +30,13 @@ class Execution(ABC):
     request a stop.
     """
 
+    log_path: Path | None = None
+
     def __init__(self, claim: Claim, *, root: Path) -> None:
         self.claim = claim
         self._lock = threading.RLock()
         """Held while it changes whether it runs, is being stopped or has ended; never while waiting for anything."""
         self.places = publication.places_of(claim, root)
-        self.log_path: Path | None = None
         self.stop_requested: Stop | None = None
         self.stop_grace_sec = 0.0
         self._stop_requested_at = 0.0
@@ -63,9 +69,9 @@ class Execution(ABC):
     def start(self, handler: str) -> list[int]:
         """Start it; return the descriptors to listen to. Raises OSError."""
 
-    @abstractmethod
     def listen(self) -> list[int]:
         """Read its messages; return the descriptors that have come to their end and are to be forgotten."""
+        return []
 
     def request_stop(self, stop: Stop, *, grace_sec: float) -> bool:
         """Store why and when the stop was requested; return False when it is being stopped already."""
@@ -81,30 +87,37 @@ class Execution(ABC):
         """Seconds since the stop was requested."""
         return time.monotonic() - self._stop_requested_at
 
+    def stop(self, stop: Stop, *, grace_sec: float | None = None) -> None:
+        """Stop the attempt, by default with the grace of the settings. The first reason given counts."""
+        grace_sec = settings.ABSURD_STOP_GRACE_SEC if grace_sec is None else grace_sec
+        with self._lock:
+            if not self.request_stop(stop, grace_sec=grace_sec):
+                return
+            self._begin_stop(grace_sec)
+        logger.info("stopping attempt %s as=%s: %s", self.named, stop.failure_class, stop.message)
+
     @abstractmethod
-    def stop(self, stop: Stop, *, grace_sec: float) -> None:
-        """Stop the attempt. The first reason given counts."""
+    def _begin_stop(self, grace_sec: float) -> None: ...
 
     @abstractmethod
     def kill(self, stop: Stop | None = None) -> None:
         """End it at once."""
 
-    def check_timeout(self, ran_sec: float, *, grace_sec: float) -> None:
+    def check_timeout(self, ran_sec: float) -> None:
         """Stop the attempt when it has run for too long."""
         if ran_sec > self.claim.timeout_sec:
             message = f"ran for {ran_sec:.0f} s, longer than its timeout of {self.claim.timeout_sec} s"
-            self.stop(Stop(failure_class="timeout", message=message), grace_sec=grace_sec)
+            self.stop(Stop(failure_class="timeout", message=message))
 
     @abstractmethod
-    def check_limits(self, *, grace_sec: float) -> None:
+    def check_limits(self) -> None:
         """Stop the attempt when it has run or grown beyond what it may."""
 
     def worker_is_stopping(self) -> None:  # noqa: B027 - nothing to do for most
         """Take into account that the worker has received a stop signal."""
 
-    def look_at_log(self) -> None:
-        """See whether its log has grown, where it has one; may wait for the file system."""
-        return
+    def check_log(self) -> None:  # noqa: B027 - nothing to do without a log
+        """See whether its log has grown; may wait for the file system."""
 
     def set_progress(self, progress: Progress) -> None:
         """Keep what it has reported, until it is stored or replaced by newer progress."""
@@ -128,8 +141,7 @@ class Execution(ABC):
         with contextlib.suppress(Exception):
             self.kill(Stop(failure_class="error", message=message))
         with self._lock:
-            if self.outcome is None:
-                self.outcome = Outcome(failure_class="error", message=message)
+            self.outcome = self.outcome or Outcome(failure_class="error", message=message)
 
     def survivors(self) -> list[str]:
         """Return its processes that still live, a line each, where it has any."""
@@ -143,14 +155,10 @@ class Execution(ABC):
     def report(self) -> AttemptReport:
         """Return what is kept of the attempt."""
 
-    @abstractmethod
     def close(self) -> subprocess.Popen[bytes] | None:
         """Release what it holds; return a process that is to be reaped later."""
+        return None
 
-    def end_unstarted(self, stop: Stop) -> None:
-        """End an attempt that was never started."""
-        self.outcome = judge(reply=None, exit=Exit(), stop=stop)
-
-    def fail_to_start(self, message: str, failure_class: FailureClass = "error") -> None:
-        """End an attempt that could not be started."""
+    def end_unstarted(self, message: str, failure_class: FailureClass) -> None:
+        """End an attempt that was not or could not be started."""
         self.outcome = Outcome(failure_class=failure_class, message=message)

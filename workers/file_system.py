@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from tasks_app.monitoring import data_roots
 from workers.execution import Execution
 from workers.process import publication
 from workers.process.outcome import Stop
-from workers.worker_thread import Timer, WorkerThread
+from workers.worker_thread import Timer, Wakeup, WorkerThread
 
 if TYPE_CHECKING:
     from workers.shared_state import SharedState
@@ -46,14 +46,12 @@ def free_gb(root: Path) -> float:
 
 
 class FileSystemThread(WorkerThread):
-    """Looks at the disk below `root` and at the logs of running attempts; calls `on_change` when data roots change."""
+    """Checks free space, the logs of running attempts and the data roots."""
 
-    def __init__(self, state: SharedState, root: Path, *, on_change: Callable[[], None]) -> None:
-        super().__init__("file-system")
+    def __init__(self, state: SharedState) -> None:
+        super().__init__("file-system", Wakeup())
         self._state = state
-        self._on_change = on_change
-        self._root = root
-        self._disk = DiskFloor(root, settings.ABSURD_DISK_FLOOR_GB)
+        self._disk = DiskFloor(state.root, settings.ABSURD_DISK_FLOOR_GB)
         self._looks = Timer(LOOK_SEC)
 
     def wait_sec(self) -> float:
@@ -65,24 +63,24 @@ class FileSystemThread(WorkerThread):
         if self._state.roots.changed:
             self._check_publish_root()  # before the change is acknowledged, from which on tasks may be claimed again
             self._state.roots.acknowledge()
-            self._on_change()
+            self._state.report_soon()
         running = self._state.running
-        self._state.registration.disk_gb = free_gb(self._root)
-        self._disk.check(running, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
+        self._state.registration.disk_gb = free_gb(self._state.root)
+        self._disk.check(running)
         self._state.disk_is_low = self._disk.low
         for execution in running:
             try:
-                execution.look_at_log()
+                execution.check_log()
             except Exception as error:
-                self.faults.record(f"looking at the log of {execution.named}", error)
+                self.faults.record(f"checking the log of {execution.named}", error)
 
     def _check_publish_root(self) -> None:
         """Recycle when products go to another root, because one that was missing at the start is back."""
         if self._state.roots.missing:
             return
         with contextlib.suppress(publication.NoPublishRoot):
-            chosen = publication.choose_root(settings.ABSURD_DATA_ROOTS, settings.ABSURD_VAR)
-            if chosen != self._root:
+            chosen = publication.choose_root()
+            if chosen != self._state.root:
                 self._state.recycle(f"products go to {chosen} from now on")
 
 
@@ -100,7 +98,7 @@ class DiskFloor:
         self.low = False
         """Whether there is too little space to claim more."""
 
-    def check(self, running: Sequence[Execution], *, grace_sec: float) -> None:
+    def check(self, running: Sequence[Execution]) -> None:
         """Look at the free space and stop an attempt when there is too little."""
         if not self._floor_gb:
             return
@@ -121,7 +119,7 @@ class DiskFloor:
                 f"disk full: {free:.2f} GB free on the disk of {self._root}, less than the "
                 f"{self._floor_gb:g} GB of ABSURD_DISK_FLOOR_GB; this attempt held most"
             )
-            chosen.stop(Stop(failure_class="unavailable", message=message, keep_products=False), grace_sec=grace_sec)
+            chosen.stop(Stop(failure_class="unavailable", message=message, keep_products=False))
             self._settled_at = time.monotonic() + SETTLE_SEC
 
 

@@ -10,17 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from django.conf import settings
 from django.db import ProgrammingError, connection, transaction
 
 from tasks_app.engine.lease import renew_leases
 from tasks_app.models import Task, WorkerOrder
 from tasks_app.postgresql import outages
 from workers import db_connection
-from workers.execution import Execution
 from workers.process.outcome import CANCELLED, LOST
-from workers.registration import HEARTBEAT_SEC
-from workers.service_manager import Notifier
 from workers.shared_state import SharedState
 from workers.worker_thread import Timer, WorkerThread
 
@@ -38,36 +34,22 @@ _LIMIT = "SELECT set_config('statement_timeout', %s, true), set_config('lock_tim
 class LeaseThread(WorkerThread):
     """Renews the leases of what the worker has claimed, sends its heartbeats, and reads the requests of operators."""
 
-    def __init__(self, state: SharedState, notifier: Notifier, *, on_change: Callable[[], None]) -> None:
-        super().__init__("leases")
+    def __init__(self, state: SharedState) -> None:
+        super().__init__("leases", state.leases)
         self._state = state
-        self._notifier = notifier
-        self._on_change = on_change
         self._link = db_connection.Link("renewing leases")
-        self._heartbeats = Timer(HEARTBEAT_SEC)
-        self._renewals = Timer(settings.ABSURD_LEASE_SEC / 3)
         self._requests = Timer(REQUESTS_SEC)
         self._refusals = 0
         self.refused: ProgrammingError | None = None
         """Why the worker could not even be registered: the database does not fit this version."""
-        self.expect_lease(settings.ABSURD_LEASE_SEC)
-
-    def expect_lease(self, lease_sec: float) -> None:
-        """Renew often enough for a lease of this length."""
-        self._renewals.at_most(lease_sec / 3)
-        self._link.longest_delay_sec = min(db_connection.LONGEST_DELAY_SEC, self._renewals.interval_sec / 2)
-
-    def report_soon(self) -> None:
-        """Store a change in the worker's row at once."""
-        self._heartbeats.hurry()
-        self.wake()
 
     def wait_sec(self) -> float:
         if not self._link.up:
             return self._link.wait_sec
-        return min(self._heartbeats.wait_sec, self._renewals.wait_sec, self._requests.wait_sec)
+        return min(timer.wait_sec for timer in (self._state.heartbeats, self._state.renewals, self._requests))
 
     def turn(self) -> None:
+        self._link.longest_delay_sec = min(db_connection.LONGEST_DELAY_SEC, self._state.renewals.interval_sec / 2)
         if self._link.worth_trying:
             with self._link.guarded():
                 self._work()
@@ -75,7 +57,7 @@ class LeaseThread(WorkerThread):
     def finish(self) -> None:
         for _ in range(STOP_TRIES):
             try:
-                with _limited(self._limit_sec):
+                with self._limited():
                     self._state.registration.stop()
                 return
             except Exception as error:
@@ -83,24 +65,31 @@ class LeaseThread(WorkerThread):
                 connection.close()
                 time.sleep(STOP_AGAIN_SEC)
 
-    @property
-    def _limit_sec(self) -> float:
-        return min(STATEMENT_MOST_SEC, max(STATEMENT_LEAST_SEC, self._renewals.interval_sec / 3))
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Run a block in a transaction whose statements neither run nor wait for a lock longer than part of a lease."""
+        limit_sec = min(STATEMENT_MOST_SEC, max(STATEMENT_LEAST_SEC, self._state.renewals.interval_sec / 3))
+        limit = f"{round(limit_sec * 1000)}ms"
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(_LIMIT, [limit, limit])
+            yield
 
     def _work(self) -> None:
         """Do all that is due, leases first; one blocked statement must not delay the others."""
         back = not self._link.up
-        steps: list[tuple[bool, str, Callable[[], None]]] = [
-            (self._renewals.due() or back, "renewing leases", self._renew),
-            (self._heartbeats.due() or back, "sending the heartbeat", self._heartbeat),
-            (self._requests.due() or back, "reading requests", self._read_requests),
-        ]
         outage: Exception | None = None
-        for due, name, work in steps:
+        steps: list[tuple[Timer, str, Callable[[], None]]] = [
+            (self._state.renewals, "renewing leases", self._renew),
+            (self._state.heartbeats, "sending the heartbeat", self._heartbeat),
+            (self._requests, "reading requests", self._read_requests),
+        ]
+        for timer, name, work in steps:
+            if not timer.due() and not back:
+                continue
             try:
-                if due:
-                    with _limited(self._limit_sec):
-                        work()
+                with self._limited():
+                    work()
             except Exception as error:
                 if outages.is_disconnect(error) or outages.refuses_writes(error):
                     raise
@@ -113,11 +102,11 @@ class LeaseThread(WorkerThread):
 
     def _record_fault(self, name: str, error: Exception) -> None:
         if not self._state.registration.registered:
-            self._heartbeats.hurry(REGISTER_AGAIN_SEC)
+            self._state.heartbeats.hurry(REGISTER_AGAIN_SEC)
             self._refusals += isinstance(error, ProgrammingError)
             if isinstance(error, ProgrammingError) and self._refusals >= REFUSALS_MOST:
                 self.refused = error
-                self._on_change()
+                self._state.changed()
         self.faults.record(name, error)
         connection.close_if_unusable_or_obsolete()
 
@@ -132,13 +121,13 @@ class LeaseThread(WorkerThread):
             if execution.claim.task_id in renewal.lost and execution.running:
                 execution.kill(LOST)
             elif execution.claim.task_id in renewal.cancel_requested:
-                _cancel(execution)
+                execution.stop(CANCELLED)
 
     def _heartbeat(self) -> None:
         """Report, and see whether the worker is to be recycled."""
-        state, registration = self._state, self._state.registration
-        state.check_age(registration.rss_bytes)
-        registration.heartbeat(
+        state = self._state
+        state.check_age()
+        state.registration.heartbeat(
             ending=state.ending, missing_roots=state.roots.missing, stop_signalled=state.signals.drain
         )
         self._follow_order()
@@ -146,10 +135,10 @@ class LeaseThread(WorkerThread):
 
     def _confirm(self) -> None:
         """Let the worker claim, once its row is committed."""
-        self._notifier.ready()
+        self._state.notifier.ready()
         if not self._state.registration.registered:
             self._state.registration.registered = True
-            self._on_change()
+            self._state.changed()
 
     def _read_requests(self) -> None:
         """Read what operators asked for, more often than leases need it: it takes effect within a second."""
@@ -159,7 +148,7 @@ class LeaseThread(WorkerThread):
         if by_token:
             asked = Task.objects.filter(claim_token__in=list(by_token), cancel_requested_at__isnull=False)
             for token in asked.values_list("claim_token", flat=True):
-                _cancel(by_token[token])
+                by_token[token].stop(CANCELLED)
 
     def _follow_order(self) -> None:
         """Recycle when an operator asked for it; pausing and draining are looked up where they matter."""
@@ -167,21 +156,7 @@ class LeaseThread(WorkerThread):
         ordered = state.registration.ordered
         if ordered == WorkerOrder.RECYCLE and not state.recycle_reason:
             state.recycle("an operator requested it")
-            self._heartbeats.hurry()
-            self._on_change()
+            state.heartbeats.hurry()
+            state.changed()
         busy = f"{len(state.undelivered)} of {state.options.concurrency} slots busy"
-        self._notifier.status(f"{ordered or ('ending' if state.ending else 'working')}: {busy}")
-
-
-def _cancel(execution: Execution) -> None:
-    execution.stop(CANCELLED, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
-
-
-@contextmanager
-def _limited(limit_sec: float) -> Iterator[None]:
-    """Run a block in a transaction whose statements neither run nor wait for a lock longer than the limit."""
-    limit = f"{round(limit_sec * 1000)}ms"
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(_LIMIT, [limit, limit])
-        yield
+        state.notifier.status(f"{ordered or ('ending' if state.ending else 'working')}: {busy}")

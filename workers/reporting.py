@@ -12,7 +12,7 @@ from tasks_app.errors import LostClaim, TaskNotFound
 from tasks_app.monitoring import usage
 from tasks_app.postgresql import outages
 from workers.execution import Execution
-from workers.process.outcome import LOST, Stop
+from workers.process.outcome import LOST
 from workers.worker_thread import FaultLog, Timer
 
 USAGE_SEC = 5.0
@@ -43,9 +43,8 @@ class Reporter:
         self._faults = faults
         self._usage = Timer(USAGE_SEC)
 
-    def store(self, running: Iterable[Execution]) -> None:
+    def store(self, running: list[Execution]) -> None:
         """Store what is new of the attempts that run. Raises an outage."""
-        running = list(running)
         for_each(self._faults, "storing progress", running, _store_progress)
         for_each(self._faults, "storing the stop", running, _store_stop)
         if self._usage.due():
@@ -64,37 +63,26 @@ def _store_progress(execution: Execution) -> None:
 
 
 def _store_stop(execution: Execution) -> None:
+    """Store that it is being stopped, and later that the kernel holds it although it should have ended by now."""
     stop = execution.stop_requested
     if stop is None or not execution.running:
         return
-    overdue = execution.stop_ago_sec > execution.stop_grace_sec + SLOT_FREE_AFTER_SEC
+    takes_sec = execution.stop_grace_sec + SLOT_FREE_AFTER_SEC
     try:
         if not execution.stop_reported:
-            _store_request(execution, stop)
-        elif overdue and not execution.held_reported:
-            _store_held(execution)
+            note_stop(
+                execution.claim,
+                failure_class=stop.failure_class,
+                reason=stop.message,
+                asked_ago_sec=execution.stop_ago_sec,
+                takes_sec=takes_sec,
+            )
+            execution.stop_reported = True
+        elif execution.stop_ago_sec > takes_sec and not execution.held_reported and (alive := execution.survivors()):
+            processes = "; ".join(alive[:SURVIVORS_MOST])
+            logger.warning("killed processes of %s do not end: %s", execution.named, processes)
+            note_held(execution.claim, processes)
+            execution.held_reported = True
     except (LostClaim, TaskNotFound):
         execution.stop_reported = execution.held_reported = True
         raise
-
-
-def _store_request(execution: Execution, stop: Stop) -> None:
-    note_stop(
-        execution.claim,
-        failure_class=stop.failure_class,
-        reason=stop.message,
-        asked_ago_sec=execution.stop_ago_sec,
-        takes_sec=execution.stop_grace_sec + SLOT_FREE_AFTER_SEC,
-    )
-    execution.stop_reported = True
-
-
-def _store_held(execution: Execution) -> None:
-    """Store that it lives on although it should have been killed by now."""
-    survivors = execution.survivors()
-    if not survivors:
-        return
-    processes = "; ".join(survivors[:SURVIVORS_MOST])
-    logger.warning("killed processes of %s do not end: %s", execution.named, processes)
-    note_held(execution.claim, processes)
-    execution.held_reported = True

@@ -1,46 +1,68 @@
-"""What the threads of one worker share: its attempts, and whether it continues."""
+"""What the threads of one worker share: its attempts, how they wake each other, and whether it continues."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
+from pathlib import Path
+
+from django.conf import settings
 
 from tasks_app.models import WorkerOrder
 from workers.execution import Execution
 from workers.file_system import DataRootWatch
 from workers.options import Options
-from workers.registration import Registration
-from workers.service_manager import StopSignals
+from workers.process import confine
+from workers.registration import HEARTBEAT_SEC, Registration
+from workers.service_manager import Notifier, StopSignals
+from workers.worker_thread import Timer, Wakeup
 
 
 class SharedState:
-    """Read by every thread; each field has one thread that writes it."""
+    """Read by every thread; each field has one thread that writes it. Attempts work below `root`."""
 
-    def __init__(self, options: Options, registration: Registration) -> None:
-        self.options = options
-        self.registration = registration
+    def __init__(self, options: Options, root: Path) -> None:
+        self.options, self.root = options, root
+        self.confined = options.confine and confine.abi() > 0
+        self.registration = Registration(options, root)
         self.signals = StopSignals()
+        self.notifier = Notifier()
         self.roots = DataRootWatch()
+        self.supervisor, self.dispatcher, self.leases = Wakeup(), Wakeup(), Wakeup()
+        """Each wakes the thread of that name; the supervisor is the main thread."""
+        self.heartbeats = Timer(HEARTBEAT_SEC)
+        self.renewals = Timer(settings.ABSURD_LEASE_SEC / 3)
+        self.attempts: tuple[Execution, ...] = ()
+        """Those claimed and not yet released; the tuple is replaced, never changed."""
+        self.started: deque[tuple[Execution, list[int]]] = deque()
+        """Those that the supervisor is to listen to, with their descriptors."""
         self.claimed_count = 0
         self.exhausted = False
         """Whether a burst has found nothing left to do."""
         self.claims_ended = False
-        """Whether the thread that claims has seen that the worker drains."""
+        """Whether the dispatcher has seen that the worker drains."""
         self.disk_is_low = False
         self.recycle_reason = ""
         """Why it finishes what it runs and becomes a fresh process; empty: it does not."""
         self._started_at = time.monotonic()
         self._lock = threading.Lock()
-        self.attempts: tuple[Execution, ...] = ()
-        """Those claimed and not yet released; the tuple is replaced, never changed."""
+
+    def changed(self) -> None:
+        """Let the supervisor and the dispatcher act on a change."""
+        self.supervisor.set()
+        self.dispatcher.set()
+
+    def report_soon(self) -> None:
+        """Store a change in the worker's row at once."""
+        self.heartbeats.hurry()
+        self.leases.set()
 
     def add(self, execution: Execution) -> None:
-        """Add a claimed attempt."""
         with self._lock:
             self.attempts = (*self.attempts, execution)
 
     def remove(self, execution: Execution) -> None:
-        """Remove an attempt whose outcome is delivered."""
         with self._lock:
             self.attempts = tuple(each for each in self.attempts if each is not execution)
 
@@ -63,14 +85,14 @@ class SharedState:
         """Let the worker end for this reason and become a fresh process, unless there is a reason already."""
         self.recycle_reason = self.recycle_reason or reason
 
-    def check_age(self, rss_bytes: int) -> None:
+    def check_age(self) -> None:
         """Recycle when the worker is older or larger than its options allow."""
         age_sec, most_sec = time.monotonic() - self._started_at, self.options.max_age_sec
         if most_sec is not None and age_sec > most_sec:
             self.recycle(f"it has run for {age_sec:.0f} s, longer than --max-age {most_sec:g}")
-        most_gb = self.options.max_rss_gb
-        if most_gb is not None and rss_bytes / 1e9 > most_gb:
-            self.recycle(f"it uses {rss_bytes / 1e9:.2f} GB, more than --max-rss-gb {most_gb:g}")
+        rss_gb, most_gb = self.registration.rss_bytes / 1e9, self.options.max_rss_gb
+        if most_gb is not None and rss_gb > most_gb:
+            self.recycle(f"it uses {rss_gb:.2f} GB, more than --max-rss-gb {most_gb:g}")
 
     @property
     def ending(self) -> bool:

@@ -13,6 +13,7 @@ from collections import deque
 from pathlib import Path
 from queue import SimpleQueue
 
+from django.conf import settings
 from django.db import connections
 
 from tasks_app.engine.claim import Claim
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 class ThreadContext(DirectoryContext):
     """The context of an attempt in a thread; its directories are made when it first asks for one."""
 
-    def __init__(self, execution: ThreadExecution, data_roots: tuple[Path, ...]) -> None:
+    def __init__(self, execution: ThreadExecution) -> None:
         claim, places = execution.claim, execution.places
         self._scratch_dir = places.scratch_dir
         super().__init__(
@@ -40,7 +41,7 @@ class ThreadContext(DirectoryContext):
             task_id=str(claim.task_id),
             attempt=claim.attempt,
             task_name=claim.task_name,
-            data_roots=data_roots,
+            data_roots=settings.ABSURD_DATA_ROOTS,
             cores=claim.cores,
             memory_gb=claim.memory_gb,
         )
@@ -114,10 +115,9 @@ class ThreadPool:
 class ThreadExecution(Execution):
     """An attempt in a thread of the worker."""
 
-    def __init__(self, claim: Claim, *, root: Path, data_roots: tuple[Path, ...], pool: ThreadPool) -> None:
+    def __init__(self, claim: Claim, *, root: Path, pool: ThreadPool) -> None:
         super().__init__(claim, root=root)
         self._pool = pool
-        self._data_roots = data_roots
         self._handler = ""
         self._started_at = 0.0
         self._abandon_at: float | None = None
@@ -135,7 +135,7 @@ class ThreadExecution(Execution):
 
     def run(self) -> Reply:
         """Call the handler; for the threads of the pool."""
-        context = ThreadContext(self, self._data_roots)
+        context = ThreadContext(self)
 
         def finish(outcome: object) -> Result:
             notes = product_notes(context) if context.products else ()
@@ -157,12 +157,8 @@ class ThreadExecution(Execution):
         if abandoned:
             logger.warning("the thread of an abandoned attempt has ended %s", self.named)
 
-    def listen(self) -> list[int]:
-        return []
-
-    def stop(self, stop: Stop, *, grace_sec: float) -> None:
-        if self.request_stop(stop, grace_sec=grace_sec):
-            self._abandon_at = time.monotonic() + grace_sec
+    def _begin_stop(self, grace_sec: float) -> None:
+        self._abandon_at = time.monotonic() + grace_sec
 
     def kill(self, stop: Stop | None = None) -> None:
         self.request_stop(stop or Stop(failure_class="lost", message="the attempt was ended"), grace_sec=0.0)
@@ -177,14 +173,11 @@ class ThreadExecution(Execution):
         logger.warning("abandoning the thread of %s: threads cannot be stopped", self.named)
         self._pool.add_thread()
 
-    def check_limits(self, *, grace_sec: float) -> None:
-        self.check_timeout(time.monotonic() - self._started_at, grace_sec=grace_sec)
+    def check_limits(self) -> None:
+        self.check_timeout(time.monotonic() - self._started_at)
         if self._abandon_at is not None and time.monotonic() > self._abandon_at:
             self._abandon()
 
     def report(self) -> AttemptReport:
         traceback = self.outcome.traceback if self.outcome else ""
         return AttemptReport(traceback=traceback, exit_code=None, cpu_sec=self._cpu_sec, log_tail=traceback)
-
-    def close(self) -> None:
-        return None

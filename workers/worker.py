@@ -13,7 +13,6 @@ import selectors
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -27,11 +26,9 @@ from workers.lease_thread import LeaseThread
 from workers.options import Options
 from workers.process import environment, publication
 from workers.process.outcome import DRAINED
-from workers.registration import Registration
-from workers.service_manager import Notifier
 from workers.shared_state import SharedState
 from workers.threads import ThreadPool
-from workers.worker_thread import FaultLog, Timer, Wakeup
+from workers.worker_thread import FaultLog, Timer
 
 LIMITS_SEC = 1.0
 STOP_AT_ONCE_SEC = 10.0
@@ -46,43 +43,41 @@ class WorkerLoop:
     """Supervises attempts until it is asked to stop or has nothing left to do."""
 
     def __init__(self, options: Options) -> None:
-        self._options = options
-        root = publication.choose_root(settings.ABSURD_DATA_ROOTS, settings.ABSURD_VAR)
-        self._state = SharedState(options, Registration(options, root))
+        self._state = SharedState(options, publication.choose_root())
         self._faults = FaultLog()
-        self._notifier = Notifier()
         self._selector = selectors.DefaultSelector()
-        self._wakeup = Wakeup()
-        self._started: deque[tuple[Execution, list[int]]] = deque()
         self._ended: set[Execution] = set()
         self._guardians: list[subprocess.Popen[bytes]] = []
         self._limits = Timer(LIMITS_SEC)
         self._pool = ThreadPool(options.concurrency)
-        self._leases = LeaseThread(self._state, self._notifier, on_change=self._wake)
-        self._files = FileSystemThread(self._state, root, on_change=self._leases.report_soon)
-        self._dispatcher = Dispatcher(
-            self._state,
-            root,
-            self._pool,
-            on_start=self._note_start,
-            on_change=self._wakeup.set,
-            on_lease=self._leases.expect_lease,
-        )
-        self._threads = (self._leases, self._dispatcher, self._files)
+        self._leases = LeaseThread(self._state)
+        self._threads = (self._leases, Dispatcher(self._state, self._pool), FileSystemThread(self._state))
 
     def run(self) -> bool:
         """Work until the end; return whether a fresh process is to continue in this one's place.
 
         Raises ProgrammingError when the database does not fit this version.
         """
-        state, options = self._state, self._options
+        state = self._state
         db_connection.use_single_connection()
         environment.make_shared(settings.ABSURD_VAR)
         state.signals.catch()
         self._selector.register(state.signals.reader, selectors.EVENT_READ, state.signals.drain_reader)
         self._selector.register(self._pool.fd, selectors.EVENT_READ, self._pool.collect)
-        self._selector.register(self._wakeup.fd, selectors.EVENT_READ, self._wakeup.clear)
-        confined = self._dispatcher.confined
+        self._selector.register(state.supervisor.fd, selectors.EVENT_READ, state.supervisor.clear)
+        self._log_start()
+        state.roots.start()
+        for thread in self._threads:
+            thread.start()
+        while not self._finished():
+            self._turn()
+        self._leave()
+        if self._leases.refused is not None:
+            raise self._leases.refused
+        return bool(state.recycle_reason) and not state.signals.drain
+
+    def _log_start(self) -> None:
+        options, confined = self._state.options, self._state.confined
         logger.info(
             "worker %s starts: queues=%s concurrency=%d memory_gb=%.1f confined=%s pid=%d",
             options.worker_id,
@@ -96,15 +91,6 @@ class WorkerLoop:
             logger.warning(
                 "this kernel cannot confine attempts: writes into an input are detected only after the attempt"
             )
-        state.roots.start()
-        for thread in self._threads:
-            thread.start()
-        while not self._finished():
-            self._turn()
-        self._leave()
-        if self._leases.refused is not None:
-            raise self._leases.refused
-        return bool(state.recycle_reason) and not state.signals.drain
 
     def _finished(self) -> bool:
         state = self._state
@@ -114,32 +100,23 @@ class WorkerLoop:
             return True
         return state.draining and state.claims_ended and not state.attempts
 
-    def _wake(self) -> None:
-        """Let the supervising thread and the dispatcher look at what has changed."""
-        self._wakeup.set()
-        self._dispatcher.wake()
-
-    def _note_start(self, execution: Execution, fds: list[int]) -> None:
-        self._started.append((execution, fds))
-        self._wakeup.set()
-
     def _turn(self) -> None:
         """Wait for something to happen, then do all that is due."""
         for key, _ in self._selector.select(self._wait_sec()):
             key.data()
-        while self._started:
-            execution, fds = self._started.popleft()
+        while self._state.started:
+            execution, fds = self._state.started.popleft()
             for fd in fds if execution.outcome is None else ():
                 self._selector.register(fd, selectors.EVENT_READ, functools.partial(self._listen, execution))
         self._supervise()
         self._hand_over()
-        self._notifier.alive()
+        self._state.notifier.alive()
         self._guardians = [guardian for guardian in self._guardians if guardian.poll() is None]
 
     def _wait_sec(self) -> float:
         waits = [self._limits.wait_sec]
-        if self._notifier.wait_sec is not None:
-            waits.append(self._notifier.wait_sec)
+        if (watchdog_sec := self._state.notifier.wait_sec) is not None:
+            waits.append(watchdog_sec)
         if self._state.signals.drain:
             waits.append(0.1)
         return min(waits)
@@ -149,39 +126,38 @@ class WorkerLoop:
         signals = self._state.signals
         if self._limits.due():
             for execution in self._state.running:
-                look = functools.partial(execution.check_limits, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
-                self._guarded(execution, look)
+                self._guarded(execution, lambda each: each.check_limits())
         if not signals.drain:
             return
         if request := signals.unlogged():
             running = len(self._state.running)
-            logger.info("worker %s is %s: %d attempts running", self._options.worker_id, request, running)
-            self._notifier.stopping()
-            self._leases.report_soon()
-            self._dispatcher.wake()
+            logger.info("worker %s is %s: %d attempts running", self._state.options.worker_id, request, running)
+            self._state.notifier.stopping()
+            self._state.report_soon()
+            self._state.dispatcher.set()
         for execution in self._state.attempts:
-            self._guarded(execution, functools.partial(self._drain, execution))
+            self._guarded(execution, self._drain)
 
     def _drain(self, execution: Execution) -> None:
         signals = self._state.signals
         if signals.at_once:
             execution.kill(DRAINED)
-        elif signals.since_sec > self._options.drain_timeout_sec:
-            execution.stop(DRAINED, grace_sec=settings.ABSURD_STOP_GRACE_SEC)
+        elif signals.since_sec > self._state.options.drain_timeout_sec:
+            execution.stop(DRAINED)
         execution.worker_is_stopping()
 
     def _listen(self, execution: Execution) -> None:
-        self._guarded(execution, functools.partial(self._read, execution))
+        self._guarded(execution, self._read)
 
     def _read(self, execution: Execution) -> None:
         for fd in execution.listen():
             if fd in self._selector.get_map():
                 self._selector.unregister(fd)
 
-    def _guarded(self, execution: Execution, work: Callable[[], None]) -> None:
+    def _guarded(self, execution: Execution, work: Callable[[Execution], None]) -> None:
         """Do something for one attempt; an exception ends this attempt and costs no other."""
         try:
-            work()
+            work(execution)
         except Exception as error:
             self._faults.record(f"supervising {execution.named}", error)
             self._unregister(execution)
@@ -191,12 +167,12 @@ class WorkerLoop:
         """Wake the dispatcher for what has ended, and release what it has delivered."""
         for execution in self._state.attempts:
             if execution.delivered:
-                self._guarded(execution, functools.partial(self._close, execution))
+                self._guarded(execution, self._close)
                 self._state.remove(execution)
                 self._ended.discard(execution)
             elif execution.outcome is not None and execution not in self._ended:
                 self._ended.add(execution)
-                self._dispatcher.wake()
+                self._state.dispatcher.set()
 
     def _close(self, execution: Execution) -> None:
         self._unregister(execution)
@@ -211,9 +187,9 @@ class WorkerLoop:
 
     def _leave(self) -> None:
         """End the threads, and wait a moment for guardians that still clean up; they may outlive this process."""
-        self._notifier.stopping()
+        self._state.notifier.stopping()
         for execution in self._state.attempts:
-            self._guarded(execution, functools.partial(self._close, execution))
+            self._guarded(execution, self._close)
         for thread in self._threads:
             thread.end()
         deadline = time.monotonic() + THREADS_END_SEC
@@ -225,7 +201,7 @@ class WorkerLoop:
         self._state.signals.release()
         reason = self._state.recycle_reason
         ending = f"is replaced by a fresh process, because {reason}" if reason else "stopped"
-        logger.info("worker %s %s after %d tasks", self._options.worker_id, ending, self._state.claimed_count)
+        logger.info("worker %s %s after %d tasks", self._state.options.worker_id, ending, self._state.claimed_count)
 
 
 def replace_process() -> NoReturn:

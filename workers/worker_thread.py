@@ -38,11 +38,6 @@ class Timer:
         self._at = now + self.interval_sec * spread
         return True
 
-    def restart(self) -> None:
-        """Start the next interval now."""
-        self.hurry()
-        self.due()
-
     def hurry(self, in_sec: float = 0.0) -> None:
         """Make it due after these seconds."""
         self._at = time.monotonic() + in_sec if in_sec else 0.0
@@ -100,12 +95,12 @@ class FaultLog:
 class WorkerThread(threading.Thread, ABC):
     """Repeats `turn` until it is ended, waiting in between for `wait_sec` or until it is woken."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, wakeup: Wakeup) -> None:
         super().__init__(name=name, daemon=True)
         self.faults = FaultLog()
         self.selector = selectors.DefaultSelector()
-        self._wakeup = Wakeup()
-        self.selector.register(self._wakeup.fd, selectors.EVENT_READ, self._wakeup.clear)
+        self._wakeup = wakeup
+        self.selector.register(wakeup.fd, selectors.EVENT_READ, wakeup.clear)
         self._ending = threading.Event()
 
     @abstractmethod
@@ -119,14 +114,10 @@ class WorkerThread(threading.Thread, ABC):
     def finish(self) -> None:
         """Do the last things, after the last turn."""
 
-    def wake(self) -> None:
-        """Start the next turn now."""
-        self._wakeup.set()
-
     def end(self) -> None:
         """Ask the thread to end after the turn that it is in."""
         self._ending.set()
-        self.wake()
+        self._wakeup.set()
 
     def run(self) -> None:
         try:

@@ -22,7 +22,7 @@ from tests.tasks_app.notes import make_worker
 from tests.workers.live import claim_for, event_types, outcomes, spawn_one
 from workers import cleanup
 from workers.admission import is_exhausted
-from workers.outcomes import deliver
+from workers.outcome_writer import deliver
 from workers.process import publication, resources
 from workers.process.outcome import Outcome
 from workers.process.protocol import Result
@@ -33,14 +33,15 @@ DONE = Outcome(failure_class=None, result=Result(result={"value": 1}))
 
 
 @pytest.fixture
-def worker() -> Worker:
+def worker(tmp_path, settings) -> Worker:
+    settings.ABSURD_VAR = tmp_path
     return make_worker(memory_gb=16.0)
 
 
 def ended(worker: Worker, root: Path, outcome: Outcome = DONE) -> ProcessExecution:
     """Return an execution whose child has written an output and ended."""
     (claim,) = claim_tasks(worker, limit=1)
-    execution = ProcessExecution(claim, root=root, var=root, data_roots=(root,), host_memory_gb=16.0)
+    execution = ProcessExecution(claim, root=root, host_memory_gb=16.0)
     publication.prepare(claim, execution.places)
     (execution.places.products_dir / "image.fits").write_text("pixels")
     execution.outcome = outcome
@@ -91,7 +92,7 @@ def test_a_commit_whose_answer_was_lost_is_not_taken_for_a_refusal(worker, tmp_p
         complete(*args, **options)
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr("workers.outcomes.complete_task", commits_and_dies)
+    monkeypatch.setattr("workers.outcome_writer.complete_task", commits_and_dies)
     with pytest.raises(OperationalError):
         deliver(execution)
     assert deliver(execution)

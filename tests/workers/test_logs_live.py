@@ -87,11 +87,12 @@ def test_a_short_log_is_left_alone(tmp_path):
     assert bounded_log.STEP_BYTES < MB
 
 
-def test_old_logs_go_with_their_directories(tmp_path):
+def test_old_logs_go_with_their_directories(tmp_path, settings):
+    settings.ABSURD_VAR, settings.ABSURD_LOG_DAYS = tmp_path, 30
     old, young = (tmp_path / "log" / "attempts" / name / "1.log" for name in ("old", "young"))
     for log in (old, young):
         log.parent.mkdir(parents=True)
         log.write_text("said")
     os.utime(old, (time.time() - 31 * 86_400,) * 2)
-    assert cleanup.sweep_state(tmp_path, log_days=30) == 1
+    assert cleanup.sweep_state() == 1
     assert not old.parent.exists() and young.exists()

@@ -15,7 +15,7 @@ from tasks_app.engine.lease import report_progress
 from tasks_app.models import Attempt, Task
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import spawn_one
-from workers import outcomes
+from workers import outcome_writer
 from workers.execution import Execution
 from workers.process import environment, supervisor
 from workers.process.outcome import Stop
@@ -60,17 +60,21 @@ COMPLETES_IN_A_PROCESS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def own_directories(tmp_path, settings) -> None:
+    settings.ABSURD_VAR, settings.ABSURD_DATA_ROOTS = tmp_path / "var", (tmp_path / "data",)
+    environment.make_shared(tmp_path / "var")
+
+
 def start(mode: str, kind: str, directory: Path) -> tuple[Execution, Task, list[int]]:
     task = spawn_one("echo", max_retries=0)
     (claim,) = claim_tasks(make_worker(), limit=1)
     claim = Claim(**{**claim.__dict__, "params": {"mode": mode}})
-    environment.make_shared(directory / "var")
-    common = {"root": directory / "data", "data_roots": (directory / "data",)}
     if kind == "process":
-        execution: Execution = ProcessExecution(claim, var=directory / "var", host_memory_gb=4.0, **common)
+        execution: Execution = ProcessExecution(claim, root=directory / "data", host_memory_gb=4.0)
         return execution, task, execution.start(HANDLER)
     pool = ThreadPool(1)
-    threaded = ThreadExecution(claim, pool=pool, **common)
+    threaded = ThreadExecution(claim, pool=pool, root=directory / "data")
     threaded.listen = lambda: pool.collect() or []  # type: ignore[method-assign,func-returns-value]
     threaded.start(HANDLER)
     return threaded, task, [pool.fd]
@@ -83,7 +87,7 @@ def run(mode: str, kind: str, directory: Path) -> tuple[Execution, Task]:
         select.select(fds, [], [])
         ended = execution.listen()
         fds = [fd for fd in fds if fd not in ended]
-    while not outcomes.deliver(execution):
+    while not outcome_writer.deliver(execution):
         pass
     guardian = execution.close()
     if guardian is not None:
@@ -166,7 +170,7 @@ def test_a_guardian_that_does_not_answer_keeps_no_slot(tmp_path, monkeypatch):
     while execution.outcome is None:
         assert time.monotonic() < give_up_at
         select.select(fds, [], [], 0.1)
-        execution.check_limits(grace_sec=0.1)
+        execution.check_limits()
         execution.listen()
     assert (execution.outcome.failure_class, execution.outcome.message) == ("timeout", "ran for too long")
     assert execution.survivors() == []

@@ -15,12 +15,12 @@ from workers.process import prewarmed
 pytestmark = [pytest.mark.chaos, pytest.mark.casa]
 
 
-def spares(var: Path) -> list[psutil.Process]:
+def spares() -> list[psutil.Process]:
     """Return the children that wait in a spare's directory."""
     found = []
     for process in psutil.process_iter():
         try:
-            if Path(process.environ().get("HOME", "/")).parent == prewarmed.directory(var) and is_child(process):
+            if Path(process.environ().get("HOME", "/")).parent == prewarmed.directory() and is_child(process):
                 found.append(process)
         except (psutil.Error, OSError):
             continue
@@ -33,17 +33,15 @@ def is_child(process: psutil.Process) -> bool:
 
 def one_ready(workers: LiveWorkers, but: int = 0) -> psutil.Process:
     """Return the only spare, as soon as its worker has said that it is ready."""
-    var = Path(workers.environment["ABSURD_VAR"])
 
     def look() -> psutil.Process | None:
-        found = [process for process in spares(var) if process.pid != but]
+        found = [process for process in spares() if process.pid != but]
         return found[0] if len(found) == 1 and f"spare is ready pid={found[0].pid} " in workers.logs() else None
 
     return wait_for(look, 100)
 
 
 def test_the_second_attempt_finds_casa_imported_and_everything_in_its_place(workers):
-    var = Path(workers.environment["ABSURD_VAR"])
     worker = workers.start()
     cold = finished(spawn_one("casa-trial"), 100)
     process = one_ready(workers)
@@ -67,7 +65,7 @@ def test_the_second_attempt_finds_casa_imported_and_everything_in_its_place(work
     guardian = last.parent()
     worker.send_signal(signal.SIGKILL)
     wait_for(lambda: gone(last.pid) and gone(guardian.pid), 2.0)
-    wait_for(lambda: list(prewarmed.directory(var).iterdir()) == [])
+    wait_for(lambda: list(prewarmed.directory().iterdir()) == [])
 
 
 def test_a_spare_that_hangs_or_dies_costs_no_attempt(workers):
@@ -91,7 +89,7 @@ def test_a_worker_that_starts_again_has_a_spare_ready_for_its_first_attempt(work
     assert worker.wait(30) == 0
     label = workers.start().args[-1]
     wait_for(lambda: "warm spare is ready" in workers.log_of(label).read_text(), 100)
-    (waiting,) = wait_for(lambda: spares(Path(workers.environment["ABSURD_VAR"])))
+    (waiting,) = wait_for(lambda: spares())
     first = finished(spawn_one("casa-trial"), 100)
     assert first.result["pid"] == waiting.pid != cold.result["pid"]
 
@@ -100,29 +98,33 @@ def test_no_spare_is_kept_where_none_is_wanted(workers):
     workers.start("--no-warm")
     finished(spawn_one("casa-trial"), 100)
     finished(spawn_one("casa-trial"), 100)
-    assert spares(Path(workers.environment["ABSURD_VAR"])) == []
+    assert spares() == []
 
 
 QUICK = prewarmed.Kind(module="json.tool", cores=1)
 
 
-def test_what_a_killed_spare_left_is_removed_and_what_a_living_one_uses_is_not(tmp_path, monkeypatch):
+def test_what_a_killed_spare_left_is_removed_and_what_a_living_one_uses_is_not(tmp_path, settings, monkeypatch):
+    settings.ABSURD_VAR = tmp_path
     monkeypatch.setattr(prewarmed, "TRY_AGAIN_SEC", 0.0)
-    living = prewarmed.Spare(QUICK, tmp_path, log_bytes_most=1 << 20)
-    wait_for(lambda: living.look() and living.ready)
-    (used,) = prewarmed.directory(tmp_path).iterdir()
-    dead = prewarmed.directory(tmp_path) / "left-behind"
+    living = prewarmed.Spare(QUICK)
+    wait_for(lambda: living.is_alive() and living.ready)
+    (used,) = prewarmed.directory().iterdir()
+    dead = prewarmed.directory() / "left-behind"
     dead.mkdir()
-    assert prewarmed.sweep(tmp_path) == [dead]
+    assert prewarmed.sweep() == [dead]
     assert used.exists() and not dead.exists()
     living.handle.close().wait(10)
     living.close_log()
     assert not used.exists()
 
 
-def test_an_idle_spare_is_ended_and_one_that_fails_is_not_started_again_at_once(tmp_path, monkeypatch, caplog):
-    kept = prewarmed.directory(tmp_path)
-    pool = prewarmed.SparePool(tmp_path, enabled=True, log_bytes_most=1 << 20)
+def test_an_idle_spare_is_ended_and_one_that_fails_is_not_started_again_at_once(
+    tmp_path, settings, monkeypatch, caplog
+):
+    settings.ABSURD_VAR = tmp_path
+    kept = prewarmed.directory()
+    pool = prewarmed.SparePool(enabled=True)
     pool.take(prewarmed.Kind(module="no_such_module", cores=1))
 
     def told() -> bool:
@@ -135,7 +137,7 @@ def test_an_idle_spare_is_ended_and_one_that_fails_is_not_started_again_at_once(
     pool.close()
 
     monkeypatch.setattr(prewarmed, "IDLE_SEC", 0.0)
-    idle = prewarmed.SparePool(tmp_path, enabled=True, log_bytes_most=1 << 20)
+    idle = prewarmed.SparePool(enabled=True)
     idle.take(QUICK)
     idle.maintain(wanted=True)
     assert len(list(kept.iterdir())) == 1

@@ -44,21 +44,19 @@ def test_the_stacks_of_stopped_and_crashed_attempts_are_kept(workers):
     assert attempts(finished(well))[0].stack == ""
 
 
-def test_on_a_host_that_runs_out_of_memory_no_moment_is_lost_for_stacks(workers, monkeypatch):
+def test_on_a_host_that_runs_out_of_memory_no_moment_is_lost_for_stacks(workers, settings, monkeypatch):
     monkeypatch.setattr(resources, "FREE_FOR_STACKS_BYTES", 2**62)
     spawn_one("eat-memory", {"memory_gb": 0.8})
     (claim,) = claim_for(make_worker(memory_gb=16.0), 1)
-    var = workers.data.parent / "var"
-    environment.make_shared(var)
-    execution = ProcessExecution(
-        claim, root=workers.data, var=var, data_roots=(workers.data,), host_memory_gb=claim.memory_gb
-    )
+    settings.ABSURD_STOP_GRACE_SEC = 10.0
+    environment.make_shared(settings.ABSURD_VAR)
+    execution = ProcessExecution(claim, root=workers.data, host_memory_gb=claim.memory_gb)
     execution.start("workers.diagnostics:eat_memory")
 
     def ended() -> bool:
         execution.listen()
         if execution.running:
-            execution.check_limits(grace_sec=10.0)
+            execution.check_limits()
         return execution.outcome is not None
 
     wait_for(ended)

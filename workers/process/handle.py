@@ -9,10 +9,11 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from workers.process import guardian, process_tree, protocol, resources, stacks
+from django.conf import settings
+
+from workers.process import environment, guardian, process_tree, protocol, resources, stacks
 from workers.process.protocol import Request
 from workers.process.resources import Usage
 
@@ -42,42 +43,37 @@ class Lines:
             yield from whole
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChildOptions:
-    """How a child is started."""
-
-    mark: str
-    """The mark in their environment by which its processes are found when its guardian has been killed."""
-    environment: dict[str, str]
-    scratch: Path
-    log_bytes_most: int
-
-
 class ChildHandle:
-    """One guardian and one child."""
+    """One guardian and one child.
 
-    def __init__(self, options: ChildOptions, log_fd: int) -> None:
-        """Start both; takes what they print before they are given an attempt to `log_fd`. Raises OSError."""
-        self.mark = options.mark
-        self.was_spare = False
+    `mark` is what their environment carries, to find its processes by when the guardian has been killed; what they
+    print before they are given an attempt goes to `log_fd`; a spare imports the module `warm` first. Raises OSError.
+    """
+
+    def __init__(
+        self, *, mark: str, cores: int, scratch: Path, log_path: Path, log_fd: int, warm: str | None = None
+    ) -> None:
+        self.mark = mark
+        self.was_spare = warm is not None
         self.base = Usage()
         """What had been used before the attempt."""
         request_socket, childs_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         reply_read, reply_write = os.pipe()
         handed = (childs_socket.fileno(), reply_write)
+        own = environment.of_child(mark=mark, cores=cores, scratch=scratch, log_path=log_path, var=settings.ABSURD_VAR)
         # Until it ignores them, a signal meant for the worker must not end the guardian: it inherits the mask.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, guardian.STOP_SIGNALS)
         try:
             self.guardian: subprocess.Popen[bytes] = subprocess.Popen(
-                [*guardian.COMMAND, *map(str, handed), str(options.scratch), str(options.log_bytes_most)],
+                [*guardian.COMMAND, *map(str, handed), str(scratch), str(settings.ABSURD_LOG_MAX_MB << 20)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_fd,
                 bufsize=0,
                 pass_fds=handed,
                 start_new_session=True,
-                cwd=options.scratch,
-                env=options.environment,
+                cwd=scratch,
+                env=own | ({protocol.WARM: warm} if warm else {}),
             )
         except OSError:
             os.close(reply_read)

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 CPU_STEP_SEC = 0.05
-"""Less processor time than this between two looks is what waiting costs, not work."""
-LOOK_VALID_SEC = 10.0
-"""A log that could not be looked at for longer, because its file system hangs, says nothing about the attempt."""
+"""Less processor time than this between two checks is what waiting costs, not work."""
+CHECK_VALID_SEC = 10.0
+"""A log that could not be checked for longer, because its file system hangs, shows nothing about the attempt."""
 
 
 class IdleClock:
@@ -16,7 +16,7 @@ class IdleClock:
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        self._last_sign_at = self._log_looked_at = time.monotonic()
+        self._last_sign_at = self._log_checked_at = time.monotonic()
         self._log_bytes = -1
         self._cpu_sec = 0.0
 
@@ -24,7 +24,7 @@ class IdleClock:
         """Count from now, because of a sign of work such as a progress message."""
         self._last_sign_at = time.monotonic()
 
-    def look_at_log(self) -> None:
+    def check_log(self) -> None:
         """See whether the log has grown; for a thread that may wait for the file system."""
         try:
             log_bytes = self._log.stat().st_size
@@ -33,17 +33,17 @@ class IdleClock:
         if log_bytes != self._log_bytes:
             self._log_bytes = log_bytes
             self.reset()
-        self._log_looked_at = time.monotonic()
+        self._log_checked_at = time.monotonic()
 
     def idle_sec(self, cpu_sec: float) -> float:
         """Return for how many seconds there was no sign, given the processor time used so far.
 
-        While the log cannot be looked at, the seconds do not count.
+        While the log cannot be checked, the seconds do not count.
         """
         now = time.monotonic()
         if cpu_sec - self._cpu_sec > CPU_STEP_SEC or cpu_sec < self._cpu_sec:
             self._cpu_sec = cpu_sec
             self.reset()
-        elif now - self._log_looked_at > LOOK_VALID_SEC:
+        elif now - self._log_checked_at > CHECK_VALID_SEC:
             self.reset()
         return now - self._last_sign_at

@@ -16,16 +16,18 @@ import subprocess
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
+
+from django.conf import settings
 
 from tasks_app.engine import registry
 from tasks_app.models import Task, TaskStatus
 from tasks_app.postgresql.clock import DatabaseNow
 from workers import host_size
-from workers.process import environment, protocol
-from workers.process.handle import ChildHandle, ChildOptions
+from workers.process import protocol
+from workers.process.handle import ChildHandle
 
 IDLE_SEC = 600.0
 """A spare that nobody has needed for so long is ended, until the next attempt shows that there is work again."""
@@ -38,8 +40,7 @@ OUTPUT_TAIL_BYTES = 2000
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kind:
+class Kind(NamedTuple):
     """Which attempts can use a spare."""
 
     module: str
@@ -49,30 +50,25 @@ class Kind:
 class Spare:
     """A child that imports, or waits."""
 
-    def __init__(self, kind: Kind, var: Path, *, log_bytes_most: int) -> None:
-        mark = uuid.uuid4()
-        scratch = directory(var) / str(mark)
+    def __init__(self, kind: Kind) -> None:
+        mark = str(uuid.uuid4())
+        scratch = directory() / mark
         scratch.mkdir(parents=True)
         self.kind = kind
         self.started_at = time.monotonic()
         self.ready = False
         self._log_fd = os.memfd_create("spare-log")
-        own = environment.of_child(
-            mark=str(mark), cores=kind.cores, scratch=scratch, log_path=scratch / "casa.log", var=var
-        )
         self.handle = ChildHandle(
-            ChildOptions(
-                mark=str(mark),
-                environment=own | {protocol.WARM: kind.module},
-                scratch=scratch,
-                log_bytes_most=log_bytes_most,
-            ),
-            self._log_fd,
+            mark=mark,
+            cores=kind.cores,
+            scratch=scratch,
+            log_path=scratch / "casa.log",
+            log_fd=self._log_fd,
+            warm=kind.module,
         )
-        self.handle.was_spare = True
 
-    def look(self) -> bool:
-        """Read whether it is ready; return whether it lives."""
+    def is_alive(self) -> bool:
+        """Return whether it lives, and note whether it is ready."""
         with contextlib.suppress(ValueError):
             for line in self.handle.replies.read():
                 message = protocol.decode(line)
@@ -85,7 +81,6 @@ class Spare:
         return not self.handle.replies.at_end and self.handle.guardian.poll() is None
 
     def close_log(self) -> None:
-        """Drop what it printed while it was a spare."""
         os.close(self._log_fd)
 
     def output_tail(self) -> str:
@@ -97,22 +92,20 @@ class Spare:
 class SparePool:
     """Keeps one spare of the kind that was asked for last."""
 
-    def __init__(self, var: Path, *, enabled: bool, log_bytes_most: int) -> None:
-        self._var = var
+    def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled
-        self._log_bytes_most = log_bytes_most
         self._wanted: Kind | None = None
         self._spare: Spare | None = None
         self._not_before = 0.0
         self._ending: list[subprocess.Popen[bytes]] = []
 
-    def take(self, kind: Kind | None) -> ChildHandle | None:
+    def take(self, kind: Kind) -> ChildHandle | None:
         """Return the spare if it is ready and of this kind, and want another one."""
-        if kind is None or not self._enabled:
+        if not self._enabled:
             return None
         self._wanted = kind
         spare = self._spare
-        if spare is None or spare.kind != kind or not spare.look() or not spare.ready:
+        if spare is None or spare.kind != kind or not spare.is_alive() or not spare.ready:
             return None
         self._spare = None
         spare.close_log()
@@ -126,7 +119,7 @@ class SparePool:
         """Start, replace or end the spare, as it is needed; none is needed while the worker drains."""
         self._ending = [guardian for guardian in self._ending if guardian.poll() is None]
         spare = self._spare
-        if spare is not None and not spare.look():
+        if spare is not None and not spare.is_alive():
             logger.warning("the warm spare ended unexpectedly: %s", spare.output_tail())
             self._end()
             self._not_before = time.monotonic() + TRY_AGAIN_SEC
@@ -135,7 +128,11 @@ class SparePool:
         if self._spare is not None and (not wanted or self._spare.kind != self._wanted):
             self._end()
         if self._spare is None and wanted and self._wanted is not None and self._may_start():
-            self._start(self._wanted)
+            try:
+                self._spare = Spare(self._wanted)
+            except OSError as error:
+                logger.warning("no warm spare could be started: %s", error)
+                self._not_before = time.monotonic() + TRY_AGAIN_SEC
 
     def discard(self, handle: ChildHandle) -> None:
         """End one that died before it began its attempt."""
@@ -154,13 +151,6 @@ class SparePool:
             return False
         return host_size.free_bytes() > FREE_BYTES_LEAST
 
-    def _start(self, kind: Kind) -> None:
-        try:
-            self._spare = Spare(kind, self._var, log_bytes_most=self._log_bytes_most)
-        except OSError as error:
-            logger.warning("no warm spare could be started: %s", error)
-            self._not_before = time.monotonic() + TRY_AGAIN_SEC
-
     def _end(self) -> None:
         spare, self._spare = self._spare, None
         if spare is not None:
@@ -168,15 +158,15 @@ class SparePool:
             spare.close_log()
 
 
-def directory(var: Path) -> Path:
+def directory() -> Path:
     """Return where spares have their scratch directories."""
-    return var / "spares"
+    return Path(settings.ABSURD_VAR) / "spares"
 
 
-def sweep(var: Path) -> list[Path]:
+def sweep() -> list[Path]:
     """Remove what is left of spares whose guardian was killed: each guardian holds a lock on its directory."""
     removed = []
-    for scratch in directory(var).glob("*-*"):
+    for scratch in directory().glob("*-*"):
         with contextlib.suppress(OSError):
             fd = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
             try:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from django.conf import settings
+
 from tasks_app import cleaning
 from tasks_app.engine.claim import Claim
 from tasks_app.files.private_directories import make_private
@@ -49,13 +51,14 @@ class Places:
         return self.attempt_dir / "scratch"
 
 
-def choose_root(roots: Sequence[Path], var: Path) -> Path:
+def choose_root() -> Path:
     """Return the first data root that can be written to; only one inside the state directory is made if missing.
 
     Raises NoPublishRoot.
     """
+    roots: Sequence[Path] = settings.ABSURD_DATA_ROOTS
     for root in roots:
-        if root.is_relative_to(var):
+        if root.is_relative_to(settings.ABSURD_VAR):
             root.mkdir(parents=True, exist_ok=True)
         if root.is_dir() and os.access(root, os.W_OK | os.X_OK):
             return root
@@ -109,9 +112,9 @@ def tidy(places: Places, *, keep_products: bool) -> None:
     shutil.rmtree(places.attempt_dir, ignore_errors=True)
 
 
-def log_path_of(var: Path, claim: Claim) -> Path:
+def log_path_of(claim: Claim) -> Path:
     """Return where the attempt's log is kept: ``<var>/log/attempts/<task id>/<attempt>.log``."""
-    return var / "log" / "attempts" / str(claim.task_id) / f"{claim.attempt}.log"
+    return Path(settings.ABSURD_VAR) / "log" / "attempts" / str(claim.task_id) / f"{claim.attempt}.log"
 
 
 def open_log(path: Path) -> int:

@@ -18,7 +18,7 @@ from tasks_app.monitoring.usage import Used
 from workers.execution import Execution
 from workers.process import confine, environment, protocol, publication, resources
 from workers.process.guardian import KILL_LIMIT_SEC, STOP_SIGNALS
-from workers.process.handle import ChildHandle, ChildOptions
+from workers.process.handle import ChildHandle
 from workers.process.idle_timeout import IdleClock
 from workers.process.outcome import DRAINED_TOGETHER, Exit, Memory, Stop, judge, signal_name
 from workers.process.prewarmed import Kind, SparePool
@@ -43,18 +43,14 @@ class ProcessExecution(Execution):
         claim: Claim,
         *,
         root: Path,
-        var: Path,
-        data_roots: tuple[Path, ...],
         host_memory_gb: float,
         spares: SparePool | None = None,
         confined: bool = False,
     ) -> None:
         super().__init__(claim, root=root)
         self.ceiling_gb = resources.ceiling_gb(claim, host_memory_gb)
-        self._log_path = self.log_path = publication.log_path_of(var, claim)
+        self._log_path = self.log_path = publication.log_path_of(claim)
         self._idle = IdleClock(self._log_path)
-        self._var = var
-        self._data_roots = data_roots
         self._spares = spares
         self._confined = confined
         self._handle: ChildHandle | None = None
@@ -74,11 +70,9 @@ class ProcessExecution(Execution):
 
     @property
     def running(self) -> bool:
-        """Whether the guardian has been started and the end is not known yet."""
         return self._handle is not None and self.outcome is None
 
     def start(self, handler: str) -> list[int]:
-        """Give the attempt to a spare or to a child of its own; return the descriptors to listen to. Raises OSError."""
         publication.prepare(self.claim, self.places)
         request = self._request(handler)
         self._oom_kills_before = resources.oom_kills()
@@ -116,20 +110,19 @@ class ProcessExecution(Execution):
         return handle
 
     def _cold(self, request: Request, log_fd: int) -> ChildHandle:
-        scratch, mark = self.places.scratch_dir, str(self.claim.claim_token)
-        own = environment.of_child(
-            mark=mark, cores=self.claim.cores, scratch=scratch, log_path=self._log_path, var=self._var
+        handle = ChildHandle(
+            mark=str(self.claim.claim_token),
+            cores=self.claim.cores,
+            scratch=self.places.scratch_dir,
+            log_path=self._log_path,
+            log_fd=log_fd,
         )
-        options = ChildOptions(
-            mark=mark, environment=own, scratch=scratch, log_bytes_most=settings.ABSURD_LOG_MAX_MB << 20
-        )
-        handle = ChildHandle(options, log_fd)
         handle.give(request, log_fd)
         return handle
 
     def _request(self, handler: str) -> Request:
         spec = registry.find(self.claim.task_name)
-        own = (self.places.attempt_dir, self._log_path, *environment.shared(self._var))
+        own = (self.places.attempt_dir, self._log_path, *environment.shared(settings.ABSURD_VAR))
         return Request(
             task_id=str(self.claim.task_id),
             attempt=self.claim.attempt,
@@ -138,18 +131,17 @@ class ProcessExecution(Execution):
             params=self.claim.params,
             attempt_dir=str(self.places.attempt_dir),
             published_dir=str(self.places.published_dir),
-            data_roots=tuple(map(str, self._data_roots)),
+            data_roots=tuple(map(str, settings.ABSURD_DATA_ROOTS)),
             log_path=str(self._log_path),
             check_log=spec.check_log if spec else None,
             cores=self.claim.cores,
             memory_gb=self.claim.memory_gb,
             watch_inputs=spec is None or spec.stable_inputs,
-            writable=confine.places(own, self._data_roots) if self._confined else None,
+            writable=confine.places(own, settings.ABSURD_DATA_ROOTS) if self._confined else None,
             environment=environment.of_attempt(scratch=self.places.scratch_dir, log_path=self._log_path),
         )
 
     def listen(self) -> list[int]:
-        """Read what has arrived; return the descriptors that have come to their end and are to be forgotten."""
         handle = self._handle
         if handle is None:
             return []
@@ -232,16 +224,11 @@ class ProcessExecution(Execution):
             self.outcome.message.split("\n", 1)[0],
         )
 
-    def stop(self, stop: Stop, *, grace_sec: float) -> None:
-        """Stop the attempt: stacks into the log, SIGTERM, grace, SIGKILL. The first reason given counts."""
-        with self._lock:
-            if not self.request_stop(stop, grace_sec=grace_sec):
-                return
-            self._command(f"stop {grace_sec}", grace_sec)
-        logger.info("stopping attempt %s as=%s: %s", self.named, stop.failure_class, stop.message)
+    def _begin_stop(self, grace_sec: float) -> None:
+        """Have the guardian stop it: stacks into the log, SIGTERM, grace, SIGKILL."""
+        self._command(f"stop {grace_sec}", grace_sec)
 
     def kill(self, stop: Stop | None = None) -> None:
-        """Kill all processes of the attempt at once."""
         with self._lock:
             began = stop is not None and self.request_stop(stop, grace_sec=0.0)
             if not self._killed:
@@ -265,15 +252,14 @@ class ProcessExecution(Execution):
             logger.warning("the guardian of %s does not answer and is killed", self.named)
             handle.guardian.kill()
 
-    def check_limits(self, *, grace_sec: float) -> None:
-        """Stop the attempt when it has run or grown beyond what it may."""
+    def check_limits(self) -> None:
         if self._signalled_at is not None and self._exit is not None:
             if self.stop_requested is not None or time.monotonic() > self._signalled_at + WORKER_STOPS_WITHIN_SEC:
                 self._judge(self._exit)
             return
         self._end_unresponsive_guardian()
         ran_sec = time.monotonic() - self._started_at
-        self.check_timeout(ran_sec, grace_sec=grace_sec)
+        self.check_timeout(ran_sec)
         handle = self._handle
         if handle is not None and handle.was_spare and not self._child_started and ran_sec > SPARE_STARTS_WITHIN_SEC:
             handle.command("kill")
@@ -282,7 +268,7 @@ class ProcessExecution(Execution):
         if self.claim.idle_timeout_sec is not None and idle_sec > self.claim.idle_timeout_sec:
             message = f"no progress, log line or processor time for {idle_sec:.0f} s, longer than its idle timeout of "
             message += f"{self.claim.idle_timeout_sec} s"
-            self.stop(Stop(failure_class="idle_timeout", message=message), grace_sec=grace_sec)
+            self.stop(Stop(failure_class="idle_timeout", message=message))
         taken_gb = usage.own_bytes / 1e9
         if taken_gb > self.ceiling_gb:
             message = f"took {taken_gb:.2f} GB, more than the {self.ceiling_gb:.2f} GB allowed to attempt "
@@ -302,8 +288,8 @@ class ProcessExecution(Execution):
             self._peak_rss_bytes = max(self._peak_rss_bytes, self._usage.rss_bytes)
         return self._usage
 
-    def look_at_log(self) -> None:
-        self._idle.look_at_log()
+    def check_log(self) -> None:
+        self._idle.check_log()
 
     def survivors(self) -> list[str]:
         return [] if self._handle is None else self._handle.survivors()

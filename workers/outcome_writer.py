@@ -17,7 +17,7 @@ from tasks_app.models import Attempt
 from tasks_app.postgresql import outages
 from workers.execution import Execution
 from workers.process import publication
-from workers.process.outcome import FailureClass, Outcome, published_products
+from workers.process.outcome import Outcome, published_products
 from workers.threads import ThreadExecution
 
 GATHER_SEC = 0.01
@@ -44,8 +44,7 @@ class Gathering:
         more_to_come = any(isinstance(execution, ThreadExecution) and execution.running for execution in executions)
         if not more_to_come or not all(isinstance(execution, ThreadExecution) for execution in ended):
             return 0.0
-        if self._since is None:
-            self._since = time.monotonic()
+        self._since = self._since or time.monotonic()
         return max(0.0, self._since + GATHER_SEC - time.monotonic())
 
 
@@ -62,11 +61,10 @@ def complete_simple(executions: Sequence[Execution]) -> None:
     """Store simple successes in the transaction of the caller, who settles them after its commit."""
     completions = []
     for execution in executions:
-        result = execution.outcome.result if execution.outcome else None
         execution.delivery_tries += 1
-        completions.append(
-            Completion(claim=execution.claim, result=result.result if result else {}, report=execution.report())
-        )
+        if execution.outcome is not None and execution.outcome.result is not None:
+            result = execution.outcome.result.result
+            completions.append(Completion(claim=execution.claim, result=result, report=execution.report()))
     for task_id in complete_tasks(completions):
         logger.warning("outcome refused task=%s", task_id)
 
@@ -94,7 +92,7 @@ def deliver(execution: Execution) -> bool:
             reason = cleaning.words(error)
             logger.warning("outcome could not be stored and is retried %s: %s", execution.named, reason)
             return False
-        return _replace_unstorable(execution, error)
+        return _replace_unstorable(execution, outcome, error)
     tidy(execution)
     return True
 
@@ -122,25 +120,24 @@ def _was_stored(execution: Execution) -> bool:
     return True
 
 
-def _replace_unstorable(execution: Execution, error: Exception) -> bool:
+def _replace_unstorable(execution: Execution, outcome: Outcome, error: Exception) -> bool:
     """Turn a result that the database or the disk refuses into a failure, and a failure into one without measurements.
 
     Returns whether nothing is left to try.
     """
     logger.exception("outcome could not be stored %s", execution.named)
     publication.withdraw(execution.places)
-    outcome = execution.outcome
     execution.delivery_refusals = 0
-    if outcome is None or execution.report_refused:
-        return True
     if outcome.failure_class is not None:
         # The class and the reason matter most: what was measured is left out.
-        execution.report_refused = True
-        return False
-    message = f"the result could not be recorded: {cleaning.words(error)}"
-    # What the file system refuses here it may take elsewhere.
-    failure_class: FailureClass = "unavailable" if isinstance(error, OSError) else "error"
-    execution.outcome = Outcome(failure_class=failure_class, message=message, traceback=cleaning.traceback_of(error))
+        given_up, execution.report_refused = execution.report_refused, True
+        return given_up
+    execution.outcome = Outcome(
+        # What the file system refuses here it may take elsewhere.
+        failure_class="unavailable" if isinstance(error, OSError) else "error",
+        message=f"the result could not be recorded: {cleaning.words(error)}",
+        traceback=cleaning.traceback_of(error),
+    )
     execution.delivery_tries = 0
     return False
 
