@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import django_filters  # type: ignore[import-untyped]
 
-from pipeline_app.models import Calibration, Measurement, Observation, ObservationState, Product
-from tasks_app.operations.selection import StrictFilterSet
+from pipeline_app.models import ObservationState
+from tasks_app.operations.selection import StrictFilterSet, between
 
 
 class ObservationFilter(StrictFilterSet):
@@ -17,14 +17,8 @@ class ObservationFilter(StrictFilterSet):
     telescope_name = django_filters.CharFilter()
     calibrator = django_filters.CharFilter()
     run_id = django_filters.UUIDFilter()
-    declination_min = django_filters.NumberFilter(field_name="declination_deg", lookup_expr="gte")
-    declination_max = django_filters.NumberFilter(field_name="declination_deg", lookup_expr="lte")
-    mjd_min = django_filters.NumberFilter(field_name="mid_mjd", lookup_expr="gte")
-    mjd_max = django_filters.NumberFilter(field_name="mid_mjd", lookup_expr="lt")
-
-    class Meta:
-        model = Observation
-        fields: list[str] = []
+    declination_min, declination_max = between("declination_deg", django_filters.NumberFilter, "lte")
+    mjd_min, mjd_max = between("mid_mjd", django_filters.NumberFilter)
 
 
 class ProductFilter(StrictFilterSet):
@@ -36,12 +30,7 @@ class ProductFilter(StrictFilterSet):
     task_id = django_filters.UUIDFilter()
     run_id = django_filters.UUIDFilter()
     observation_id = django_filters.NumberFilter(field_name="observation_id")
-    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
-
-    class Meta:
-        model = Product
-        fields: list[str] = []
+    created_after, created_before = between("created_at")
 
 
 class CalibrationFilter(StrictFilterSet):
@@ -50,34 +39,19 @@ class CalibrationFilter(StrictFilterSet):
     verdict = django_filters.CharFilter()
     calibrator = django_filters.CharFilter()
     observation_id = django_filters.NumberFilter(field_name="observation_id")
-    declination_min = django_filters.NumberFilter(field_name="declination_deg", lookup_expr="gte")
-    declination_max = django_filters.NumberFilter(field_name="declination_deg", lookup_expr="lte")
-    mjd_min = django_filters.NumberFilter(field_name="mid_mjd", lookup_expr="gte")
-    mjd_max = django_filters.NumberFilter(field_name="mid_mjd", lookup_expr="lt")
-
-    class Meta:
-        model = Calibration
-        fields: list[str] = []
+    declination_min, declination_max = between("declination_deg", django_filters.NumberFilter, "lte")
+    mjd_min, mjd_max = between("mid_mjd", django_filters.NumberFilter)
 
 
 class MeasurementFilter(StrictFilterSet):
     """Conditions on measurements of a source."""
 
-    mjd_min = django_filters.NumberFilter(field_name="mid_mjd", lookup_expr="gte")
-    mjd_max = django_filters.NumberFilter(field_name="mid_mjd", lookup_expr="lt")
+    mjd_min, mjd_max = between("mid_mjd", django_filters.NumberFilter)
     verdict = django_filters.CharFilter()
     snr_min = django_filters.NumberFilter(field_name="snr", lookup_expr="gte")
-
-    class Meta:
-        model = Measurement
-        fields: list[str] = []
 
 
 class SourceFilter(StrictFilterSet):
     """Conditions on sources."""
 
     name = django_filters.CharFilter(lookup_expr="startswith", help_text="The beginning of the name.")
-
-    class Meta:
-        model = Measurement
-        fields: list[str] = []

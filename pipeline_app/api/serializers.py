@@ -8,7 +8,7 @@ from django.urls import reverse
 from rest_framework import serializers
 
 from pipeline_app.models import Calibration, Observation, Product, SubbandFile
-from tasks_app.api.run_serializers import RunSerializer
+from tasks_app.api.serializers import RunSerializer
 
 
 class ProductSerializer(serializers.ModelSerializer[Product]):

@@ -42,8 +42,8 @@ from pipeline_app.api.serializers import (
 from pipeline_app.models import Calibration, Measurement, Observation, Product, SubbandState
 from tasks_app.api.errors import AnythingAccepted
 from tasks_app.api.lists import KeysetPagination, ListView, StrictFilterBackend, limit_of, next_address
-from tasks_app.api.query import refuse_unknown
-from tasks_app.api.run_serializers import ShownRun
+from tasks_app.api.requests import refuse_unknown
+from tasks_app.api.serializers import ShownRun
 from tasks_app.auth.requirements import Need
 from tasks_app.models import Run
 from tasks_app.workflows.state import state_of
@@ -69,7 +69,6 @@ def _observations() -> Any:
     return Observation.objects.annotate(n_files=Count("files", filter=Q(files__state=SubbandState.ACCEPTED)))
 
 
-@extend_schema_view(get=extend_schema(operation_id="list_observations"))
 class ObservationListView(ListView):
     """The observations, the last registered first."""
 
@@ -80,7 +79,6 @@ class ObservationListView(ListView):
     list_name = "observations"
 
 
-@extend_schema_view(get=extend_schema(operation_id="get_observation"))
 class ObservationView(RetrieveAPIView[Observation]):
     """One observation with its raw files, the products of its last run, and the state of that run."""
 
@@ -99,7 +97,6 @@ class ObservationView(RetrieveAPIView[Observation]):
         return observation  # type: ignore[no-any-return]
 
 
-@extend_schema_view(get=extend_schema(operation_id="list_calibrations"))
 class CalibrationListView(ListView):
     """The calibrations, the last solved first."""
 
@@ -110,7 +107,6 @@ class CalibrationListView(ListView):
     list_name = "calibrations"
 
 
-@extend_schema_view(get=extend_schema(operation_id="get_calibration"))
 class CalibrationView(RetrieveAPIView[Calibration]):
     """One calibration."""
 
@@ -119,7 +115,6 @@ class CalibrationView(RetrieveAPIView[Calibration]):
     serializer_class = CalibrationSerializer
 
 
-@extend_schema_view(get=extend_schema(operation_id="list_products"))
 class ProductListView(ListView):
     """The products, newest first."""
 
@@ -130,7 +125,6 @@ class ProductListView(ListView):
     list_name = "products"
 
 
-@extend_schema_view(get=extend_schema(operation_id="get_product"))
 class ProductView(RetrieveAPIView[Product]):
     """One product with its inputs, parameters and software versions."""
 
@@ -161,7 +155,6 @@ class ProductFileView(APIView):
     content_negotiation_class = AnythingAccepted
 
     @extend_schema(
-        operation_id="get_product_file",
         parameters=[RANGE],
         responses={
             (200, "application/octet-stream"): OpenApiTypes.BINARY,
@@ -180,7 +173,7 @@ class ProductPreviewView(APIView):
     needs = {"GET": VIEW_PRODUCT}
     content_negotiation_class = AnythingAccepted
 
-    @extend_schema(operation_id="get_product_preview", responses={(200, "image/png"): OpenApiTypes.BINARY})
+    @extend_schema(responses={(200, "image/png"): OpenApiTypes.BINARY})
     def get(self, request: Request, pk: int) -> HttpResponseBase:
         product = _product(pk)
         shown: Product | None = product
@@ -207,7 +200,6 @@ class SourcePagination(KeysetPagination):
         return list(_sources(Measurement.objects.filter(name__in=names[:limit])))
 
 
-@extend_schema_view(get=extend_schema(operation_id="list_sources"))
 class SourceListView(ListView):
     """All sources that have been measured, by name."""
 
@@ -255,7 +247,6 @@ def _measured(name: str) -> Any:
     return rows
 
 
-@extend_schema_view(get=extend_schema(operation_id="get_source"))
 class SourceView(RetrieveAPIView[Any]):
     """One source and a summary of its measurements."""
 
@@ -281,7 +272,7 @@ class _LightCurveView(GenericAPIView[Any]):
         return found[:POINTS_MOST], len(found) > POINTS_MOST
 
 
-@extend_schema_view(get=extend_schema(operation_id="get_light_curve", responses=LightCurveSerializer))
+@extend_schema_view(get=extend_schema(responses=LightCurveSerializer))
 class LightCurveView(_LightCurveView):
     """The light curve of a source: of each observation the latest measurement, 10,000 at most."""
 
@@ -291,7 +282,7 @@ class LightCurveView(_LightCurveView):
         return Response(LightCurveSerializer(curve).data)
 
 
-@extend_schema_view(get=extend_schema(operation_id="get_light_curve_csv", responses={(200, "text/csv"): str}))
+@extend_schema_view(get=extend_schema(responses={(200, "text/csv"): str}))
 class LightCurveCsvView(_LightCurveView):
     """The light curve of a source as CSV, with the units in the names of the columns."""
 

@@ -1,21 +1,27 @@
-"""Bodies of requests: JSON objects that can be stored, whose values are not converted from one type to another."""
+"""Bodies of requests: JSON objects that can be stored; those that spawn one task, several, or a run."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from typing import IO, Any, NoReturn
+from collections.abc import Mapping
+from typing import IO, Any, NoReturn, Self
+from uuid import UUID
 
-from rest_framework import serializers
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
+from tasks_app.api.requests import idempotency_key_of
+from tasks_app.engine.bindings import Binding, Gather
+from tasks_app.engine.options import TaskOptions
+from tasks_app.engine.spawn import BATCH_MOST
+from tasks_app.validation import CONFIG, Checked
+from tasks_app.workflows.plan import STAGE_NAME_CHARS, TASKS_MOST, All, One, RunPlan, Source, Stage
+
 BODY_BYTES_MOST = 1_000_000
 DEPTH_MOST = 50
-_TEXTS = (serializers.CharField, serializers.UUIDField, serializers.DateTimeField)
-_NUMBERS = (serializers.IntegerField, serializers.FloatField)
 
 
 class BodyTooLarge(APIException):
@@ -50,49 +56,6 @@ class JsonObjectParser(BaseParser):
         return body
 
 
-class StrictSerializer(serializers.Serializer[Any]):
-    """What callers send: every field must be known, and every value must have its field's JSON type.
-
-    The framework alone would make the text "0" of the number 0, and true of the text "yes".
-    """
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            known = ", ".join(self.fields)
-            faults = dict.fromkeys(sorted(set(data) - set(self.fields)), f"unknown field; expected one of {known}")
-            for name, field in self.fields.items():
-                faults |= dict(_wrong_types(field, data.get(name), name))
-            if faults:
-                raise serializers.ValidationError(faults)
-        return super().to_internal_value(data)
-
-
-def body_of(request: Request, shape: type[serializers.BaseSerializer[Any]], *, partial: bool = False) -> dict[str, Any]:
-    """Return the validated body, or of a `partial` one what it contains; an absent body counts as empty.
-
-    Raises DRF's ValidationError.
-    """
-    serializer = shape(data=request.data or {}, partial=partial)
-    serializer.is_valid(raise_exception=True)
-    fields: dict[str, Any] = serializer.validated_data
-    return fields
-
-
-def _wrong_types(field: Any, given: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the path and fault of each value of another JSON type; nested strict serializers check their own."""
-    if isinstance(field, serializers.ListField) and isinstance(given, list):
-        for number, each in enumerate(given):
-            yield from _wrong_types(field.child, each, f"{path}.{number}")
-    elif given is None:
-        return
-    elif isinstance(field, _TEXTS) and not isinstance(given, str):
-        yield path, "must be a string"
-    elif isinstance(field, serializers.BooleanField) and not isinstance(given, bool):
-        yield path, "must be true or false"
-    elif isinstance(field, _NUMBERS) and (not isinstance(given, int | float) or isinstance(given, bool)):
-        yield path, "must be a number"
-
-
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
 
@@ -116,3 +79,84 @@ def _check_storable(value: Any, depth: int) -> None:
 def _check_text(text: str) -> None:
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise ParseError("a text contains a NUL character or half a surrogate pair, which cannot be stored")
+
+
+def options_of(request: Request) -> TaskOptions:
+    """Return the options in the body; the header's idempotency key counts where the body has none."""
+    body, key = request.data or {}, idempotency_key_of(request)
+    return TaskOptions.model_validate({"idempotency_key": key, **body} if key and isinstance(body, dict) else body)
+
+
+class Batch(Checked):
+    """Tasks that are to be spawned, all or none."""
+
+    tasks: tuple[TaskOptions, ...] = Field(min_length=1, max_length=BATCH_MOST)
+
+
+class TakenFrom(BaseModel):
+    """Where a param comes from: a stage's result, of one task or of all, or the result of a task of another run."""
+
+    model_config = CONFIG
+
+    field: str = Field(min_length=1, max_length=200, description="The field of the result.")
+    stage: str | None = Field(default=None, max_length=STAGE_NAME_CHARS)
+    all: bool = Field(default=False, strict=True, description="The list of all the stage's tasks.")
+    task_id: UUID | None = None
+    task_ids: tuple[UUID, ...] | None = Field(default=None, max_length=1000)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if sum(each is not None for each in (self.stage, self.task_id, self.task_ids)) != 1:
+            raise ValueError("give exactly one of stage, task_id and task_ids")
+        return self
+
+    @property
+    def source(self) -> Source:
+        """The same as plans have it."""
+        if self.task_id is not None:
+            return Binding(task_id=self.task_id, field=self.field)
+        if self.task_ids is not None:
+            return Gather(task_ids=self.task_ids, field=self.field)
+        return (All if self.all else One)(self.stage or "", self.field)
+
+
+class RunStage(TaskOptions):
+    """One step of a run: a task, or as many as it fans out into, with the options of each."""
+
+    name: str = Field(min_length=1, max_length=STAGE_NAME_CHARS)
+    after: tuple[str, ...] = Field(default=(), max_length=TASKS_MOST, description="Stages to wait for.")
+    bindings: dict[str, TakenFrom] = Field(default_factory=dict, description="Params taken from results, by param.")
+    fan_out: tuple[dict[str, Any], ...] | None = Field(
+        default=None, max_length=TASKS_MOST, description="The params of each task; absent: it is one task."
+    )
+
+    @property
+    def stage(self) -> Stage:
+        """The same as plans have it."""
+        bindings = {name: each.source for name, each in self.bindings.items()}
+        return Stage(name=self.name, options=self, after=self.after, bindings=bindings, fan_out=self.fan_out)
+
+
+class NewRun(Checked):
+    """A registered workflow with its params, or a run of one's own with its stages."""
+
+    workflow: str = Field(min_length=1, max_length=100)
+    params: dict[str, Any] = Field(default_factory=dict)
+    stages: tuple[RunStage, ...] | None = Field(
+        default=None, max_length=TASKS_MOST, description="Default: those of the registered workflow."
+    )
+    label: str = Field(default="", max_length=200, description="What the run is for; only with stages.")
+
+    @field_validator("label")
+    @classmethod
+    def _label_is_of_stages(cls, label: str, info: ValidationInfo) -> str:
+        if label and info.data.get("stages", ()) is None:
+            raise ValueError("is only allowed with stages")
+        return label
+
+    @property
+    def plan(self) -> RunPlan | None:
+        """The plan of a run with stages of its own."""
+        if self.stages is None:
+            return None
+        return RunPlan(self.workflow, label=self.label, params=self.params, stages=[each.stage for each in self.stages])

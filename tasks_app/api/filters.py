@@ -6,9 +6,9 @@ from typing import Any
 
 import django_filters  # type: ignore[import-untyped]
 
-from tasks_app.models import ArchivedTask, Limit, Run, Schedule, TaskEvent, Worker
+from tasks_app.models import Limit
 from tasks_app.models.task import FINISHED
-from tasks_app.operations.selection import BooleanFilter, StatusFilter, StrictFilterSet
+from tasks_app.operations.selection import BooleanFilter, StatusFilter, StrictFilterSet, between
 
 
 class ArchivedTaskFilter(StrictFilterSet):
@@ -18,14 +18,8 @@ class ArchivedTaskFilter(StrictFilterSet):
     queue_name = django_filters.CharFilter()
     task_name = django_filters.CharFilter()
     run_id = django_filters.UUIDFilter()
-    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
-    completed_after = django_filters.IsoDateTimeFilter(field_name="completed_at", lookup_expr="gte")
-    completed_before = django_filters.IsoDateTimeFilter(field_name="completed_at", lookup_expr="lt")
-
-    class Meta:
-        model = ArchivedTask
-        fields: list[str] = []
+    created_after, created_before = between("created_at")
+    completed_after, completed_before = between("completed_at")
 
 
 class EventFilter(StrictFilterSet):
@@ -34,10 +28,6 @@ class EventFilter(StrictFilterSet):
     event_type = django_filters.CharFilter()
     actor = django_filters.CharFilter()
 
-    class Meta:
-        model = TaskEvent
-        fields: list[str] = []
-
 
 class RunFilter(StrictFilterSet):
     """Conditions on runs."""
@@ -45,12 +35,7 @@ class RunFilter(StrictFilterSet):
     workflow = django_filters.CharFilter()
     created_by = django_filters.CharFilter(help_text="Such as key:ingest or user:alice.")
     label = django_filters.CharFilter(lookup_expr="startswith")
-    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
-
-    class Meta:
-        model = Run
-        fields: list[str] = []
+    created_after, created_before = between("created_at")
 
 
 class LimitFilter(StrictFilterSet):
@@ -60,10 +45,6 @@ class LimitFilter(StrictFilterSet):
     name = django_filters.CharFilter(lookup_expr="startswith", help_text="The beginning of the name.")
     explicit = BooleanFilter(help_text="Whether an operator set it.")
 
-    class Meta:
-        model = Limit
-        fields: list[str] = []
-
 
 class ScheduleFilter(StrictFilterSet):
     """Conditions on schedules."""
@@ -71,10 +52,6 @@ class ScheduleFilter(StrictFilterSet):
     task_name = django_filters.CharFilter()
     queue_name = django_filters.CharFilter()
     enabled = BooleanFilter()
-
-    class Meta:
-        model = Schedule
-        fields: list[str] = []
 
 
 class WorkerFilter(StrictFilterSet):
@@ -84,10 +61,6 @@ class WorkerFilter(StrictFilterSet):
     host = django_filters.CharFilter()
     queue_name = django_filters.CharFilter(method="serving", help_text="Workers that serve the queue.")
     up = BooleanFilter(field_name="stopped_at", lookup_expr="isnull", help_text="Whether it has not stopped.")
-
-    class Meta:
-        model = Worker
-        fields: list[str] = []
 
     def serving(self, rows: Any, name: str, value: str) -> Any:
         """Return the workers that serve the queue."""

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app.api.errors import BadQuery
-from tasks_app.api.query import refuse, whole
+from tasks_app.api.requests import refuse, whole
 from tasks_app.errors import TooSlow
 from tasks_app.operations.selection import unknown_parameters
 

@@ -9,7 +9,6 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
-from rest_framework.serializers import CharField
 
 from tasks_app.api.authentication import HEADER
 from tasks_app.validation import models_in
@@ -21,6 +20,12 @@ class Schema(AutoSchema):
     def get_filter_backends(self) -> list[Any]:
         has_filters = self.method == "GET" and getattr(self.view, "filterset_class", None)
         return list(getattr(self.view, "filter_backends", ())) if has_filters else []
+
+    def get_operation_id(self) -> str:
+        if name := getattr(self.view, "list_name", None):
+            return f"list_{name}"
+        name = type(self.view).__name__.removesuffix("View")
+        return "get" + "".join(f"_{each.lower()}" if each.isupper() else each for each in name)
 
     def _get_paginator(self) -> Any:
         paginator = super()._get_paginator()  # type: ignore[no-untyped-call]
@@ -93,20 +98,6 @@ def _in_openapi(shape: Any) -> Any:
         (other,) = others
         return {**({"allOf": [other]} if "$ref" in other else other), **rest, "nullable": True}
     return found
-
-
-class StrictShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """How the schema describes a body without other fields, and texts that must not be blank."""
-
-    target_class = "tasks_app.api.bodies.StrictSerializer"
-    match_subclasses = True
-
-    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        shape: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
-        for name, field in self.target.fields.items():
-            if type(field) is CharField and not field.allow_blank:
-                shape["properties"][name].setdefault("pattern", r"\S")
-        return {**shape, "additionalProperties": False}
 
 
 def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -1,22 +1,89 @@
-"""The shapes of the API: the operations guide's fields under its names, and what goes beyond them."""
+"""The shapes of answers: the operations guide's fields under its names, and what goes beyond them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, get_args
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from uuid import UUID
 
+from django.db.models import Model
 from rest_framework import serializers
 
-from tasks_app.api.bodies import StrictSerializer
-from tasks_app.models import Task, TaskStatus
+from tasks_app.models import (
+    Acknowledgement,
+    Attempt,
+    CatchUp,
+    Limit,
+    Queue,
+    Run,
+    Schedule,
+    SystemState,
+    Task,
+    TaskEvent,
+    TaskStatus,
+    Worker,
+)
 from tasks_app.monitoring.explain.findings import Code, Severity
-from tasks_app.operations.operation import REASON_CHARS
+from tasks_app.monitoring.health.checks import Check
+from tasks_app.monitoring.metrics import Metrics
+from tasks_app.monitoring.queues import QueueStats
+from tasks_app.monitoring.workers import STATES, WorkerReport
+from tasks_app.operations.bulk import Refusal
+from tasks_app.operations.catalogue import TASK_OPERATIONS
+from tasks_app.workflows.graph import Edge, Node, RunGraph
+from tasks_app.workflows.state import WORDS, RunState, Trouble
 
 HEAVY_FIELDS = ("result", "error", "bindings")
 ERROR_SUMMARY_CHARS = 300
+JSON_SCHEMA = "JSON Schema of the params."
+
+M = TypeVar("M", bound=Model)
 
 
-class TaskSerializer(serializers.ModelSerializer[Task]):
+class ReadSerializer(serializers.ModelSerializer[M]):
+    """Columns of a model that are only read: an answer always has all of them."""
+
+    def get_extra_kwargs(self) -> dict[str, dict[str, Any]]:
+        return {name: {"required": True} for name in self.Meta.fields}
+
+
+_FIELDS: Mapping[Any, type[serializers.Field[Any, Any, Any, Any]]] = {
+    str: serializers.CharField,
+    int: serializers.IntegerField,
+    float: serializers.FloatField,
+    bool: serializers.BooleanField,
+    datetime: serializers.DateTimeField,
+    UUID: serializers.UUIDField,
+}
+
+
+def _field_of(kind: Any, **options: Any) -> Any:
+    """Return the field that shows the values of a type."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return serializers.ChoiceField(choices=parts, **options)
+    if NoneType in parts:
+        return _field_of(next(part for part in parts if part is not NoneType), allow_null=True, **options)
+    if origin is list:
+        return _field_of(parts[0], many=True, **options)
+    if origin is dict:
+        return serializers.DictField(child=_field_of(parts[1]), **options)
+    return (_FIELDS.get(kind) or shape_of(kind))(**options)
+
+
+@cache
+def shape_of(kind: type, without: Sequence[str] = ()) -> type[serializers.Serializer[Any]]:
+    """Return the serializer of a dataclass, named tuple or typed dictionary: its fields with their types."""
+    hints = get_type_hints(kind)
+    shown = {name: _field_of(hint) for name, hint in hints.items() if name not in without}
+    return type(f"{kind.__name__}Serializer", (serializers.Serializer,), {"__doc__": kind.__doc__, **shown})
+
+
+class TaskSerializer(ReadSerializer[Task]):
     """A task in full; `only` names the fields that are wanted, by default all of them."""
 
     queue_name = serializers.CharField(source="queue_id")
@@ -34,45 +101,13 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
     class Meta:
         model = Task
         fields = (
-            "task_id",
-            "queue_name",
-            "task_name",
-            "params",
-            "priority",
-            "status",
-            "display_status",
-            "retry_count",
-            "max_retries",
-            "attempt",
-            "timeout_sec",
-            "progress",
-            "progress_message",
-            "progress_metrics",
-            "created_at",
-            "claimed_at",
-            "completed_at",
-            "duration_sec",
-            "runnable_at",
-            "expires_at",
-            "deadline_at",
-            "idle_timeout_sec",
-            "concurrency_key",
-            "join_quorum",
-            "join_deadline_at",
-            "joined_at",
-            "cancel_requested_at",
-            "worker_id",
-            "run_id",
-            "stage",
-            "created_by",
-            "failure_class",
-            "quarantined_at",
-            "error_summary",
-            "unrunnable_because",
-            "bindings",
-            "result",
-            "error",
-        )
+            "task_id", "queue_name", "task_name", "params", "priority", "status", "display_status", "retry_count",
+            "max_retries", "attempt", "timeout_sec", "progress", "progress_message", "progress_metrics", "created_at",
+            "claimed_at", "completed_at", "duration_sec", "runnable_at", "expires_at", "deadline_at",
+            "idle_timeout_sec", "concurrency_key", "join_quorum", "join_deadline_at", "joined_at",
+            "cancel_requested_at", "worker_id", "run_id", "stage", "created_by", "failure_class", "quarantined_at",
+            "error_summary", "unrunnable_because", "bindings", "result", "error",
+        )  # fmt: skip
 
     def get_fields(self) -> dict[str, Any]:
         fields = super().get_fields()
@@ -111,54 +146,33 @@ class SpawnedSerializer(TaskDetailSerializer):
         fields = (*TaskDetailSerializer.Meta.fields, "queue_paused")  # type: ignore[assignment]
 
 
-class ReasonSerializer(StrictSerializer):
-    """Why an operator does something."""
-
-    reason = serializers.CharField(required=False, default="", allow_blank=True, max_length=REASON_CHARS)
-
-
-class EventSerializer(serializers.Serializer[Any]):
+class EventSerializer(ReadSerializer[TaskEvent]):
     """One thing that happened to a task."""
 
     event_id = serializers.IntegerField(source="id")
-    event_type = serializers.CharField()
-    from_status = serializers.CharField()
-    to_status = serializers.CharField()
-    actor = serializers.CharField()
-    reason = serializers.CharField()
-    attempt = serializers.IntegerField()
     detail = serializers.DictField()
-    created_at = serializers.DateTimeField()
+
+    class Meta:
+        model = TaskEvent
+        fields = (
+            "event_id", "event_type", "from_status", "to_status", "actor", "reason", "attempt", "detail", "created_at",
+        )  # fmt: skip
 
 
-class AttemptSerializer(serializers.Serializer[Any]):
+class AttemptSerializer(ReadSerializer[Attempt]):
     """One execution of a task."""
 
-    number = serializers.IntegerField()
     worker_id = serializers.CharField(source="worker.label", default=None, allow_null=True)
     host = serializers.CharField(source="worker.host", default=None, allow_null=True)
-    started_at = serializers.DateTimeField()
-    ended_at = serializers.DateTimeField(allow_null=True)
     wall_sec = serializers.FloatField(allow_null=True)
-    outcome = serializers.CharField()
-    error = serializers.CharField()
-    traceback = serializers.CharField()
-    exit_code = serializers.IntegerField(allow_null=True)
-    signal = serializers.CharField()
-    log_path = serializers.CharField()
-    log_tail = serializers.CharField()
-    directory = serializers.CharField()
-    peak_rss_bytes = serializers.IntegerField(allow_null=True)
-    cpu_sec = serializers.FloatField(allow_null=True)
-    read_bytes = serializers.IntegerField(
-        allow_null=True, help_text="Read from disks; unknown for attempts that run in a thread."
-    )
-    write_bytes = serializers.IntegerField(allow_null=True)
-    sampled_at = serializers.DateTimeField(allow_null=True, help_text="When these were last measured while it ran.")
-    stop_asked_at = serializers.DateTimeField(allow_null=True, help_text="When the worker started to stop it.")
-    stop_due_at = serializers.DateTimeField(allow_null=True, help_text="When its slot is free at the latest.")
-    stop_reason = serializers.CharField()
-    stack = serializers.CharField(help_text="Stacks of its threads when it was stopped or crashed.")
+
+    class Meta:
+        model = Attempt
+        fields = (
+            "number", "worker_id", "host", "started_at", "ended_at", "wall_sec", "outcome", "error", "traceback",
+            "exit_code", "signal", "log_path", "log_tail", "directory", "peak_rss_bytes", "cpu_sec", "read_bytes",
+            "write_bytes", "sampled_at", "stop_asked_at", "stop_due_at", "stop_reason", "stack",
+        )  # fmt: skip
 
 
 class FindingSerializer(serializers.Serializer[Any]):
@@ -186,3 +200,238 @@ class ExplanationSerializer(serializers.Serializer[Any]):
     summary = serializers.CharField()
     is_blocked = serializers.BooleanField(help_text="Whether no claim can return the task now.")
     findings = FindingSerializer(many=True)
+
+
+CheckSerializer = shape_of(Check)
+QueueStatsSerializer = shape_of(QueueStats)
+MetricsSerializer = shape_of(Metrics)
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    """The health of one queue; `reasons` only for callers who may read, `checks` only where asked for."""
+
+    status = serializers.ChoiceField(choices=["healthy", "degraded", "unhealthy", "disabled"])
+    message = serializers.CharField()
+    queue = serializers.CharField()
+    reasons = serializers.ListField(child=serializers.CharField(), required=False)
+    checks = CheckSerializer(many=True, required=False)
+    checked_at = serializers.DateTimeField(required=False, allow_null=True, help_text="When the checks ended.")
+
+
+class AcknowledgementSerializer(ReadSerializer[Acknowledgement]):
+    """A finding that has been seen: what it reported until then no longer counts."""
+
+    class Meta:
+        model = Acknowledgement
+        fields = ("finding", "acknowledged_at", "acknowledged_by", "reason")
+
+
+class SystemStateSerializer(ReadSerializer[SystemState]):
+    """Whether tasks are accepted and claimed, and who decided so."""
+
+    class Meta:
+        model = SystemState
+        fields = ("enabled", "changed_at", "changed_by", "reason")
+
+
+class FreezeSerializer(serializers.Serializer[Any]):
+    """Whether everything is frozen, and by whom."""
+
+    frozen = serializers.BooleanField()
+    frozen_at = serializers.DateTimeField(allow_null=True, default=None)
+    frozen_by = serializers.CharField(default="")
+    reason = serializers.CharField(default="")
+
+
+class QueueSerializer(ReadSerializer[Queue]):
+    """A queue and whether it is paused."""
+
+    queue_name = serializers.CharField(source="name")
+    paused = serializers.BooleanField(source="is_paused")
+
+    class Meta:
+        model = Queue
+        fields = ("queue_name", "paused", "paused_at", "paused_by", "pause_reason", "description")
+
+
+class WorkerSerializer(ReadSerializer[Any]):
+    """A worker process and what it is doing; made of a WorkerReport."""
+
+    worker_id = serializers.CharField(source="label")
+    boot_id = serializers.UUIDField(source="id")
+    queues = serializers.ListField(child=serializers.CharField())
+    state = serializers.ChoiceField(choices=STATES)
+    heartbeat_age_sec = serializers.FloatField()
+    tasks = serializers.ListField(source="task_ids", child=serializers.UUIDField())
+
+    class Meta:
+        model = Worker
+        fields = (
+            "worker_id", "boot_id", "state", "host", "pid", "version", "queues", "concurrency", "memory_gb", "cores",
+            "disk_gb", "rss_bytes", "clock_skew_sec", "draining", "ordered", "ordered_by", "ordered_at",
+            "order_reason", "started_at", "heartbeat_at", "heartbeat_age_sec", "stopped_at", "tasks",
+        )  # fmt: skip
+
+    def to_representation(self, report: WorkerReport) -> dict[str, Any]:
+        shown: Any = report.worker
+        shown.state, shown.heartbeat_age_sec = report.state, report.heartbeat_age_sec
+        shown.task_ids = [task.task_id for task in report.tasks]
+        return super().to_representation(shown)
+
+
+class LimitSerializer(ReadSerializer[Limit]):
+    """How many tasks of a queue, or of a key, may be claimed at once."""
+
+    taken = serializers.IntegerField(source="n_taken", help_text="Slots that claimed tasks occupy now.")
+
+    class Meta:
+        model = Limit
+        fields = ("scope", "name", "size", "taken", "explicit")
+
+
+class ScheduleSerializer(ReadSerializer[Schedule]):
+    """A task that is spawned by the clock."""
+
+    params = serializers.DictField()
+    catch_up = serializers.ChoiceField(choices=CatchUp.values)
+
+    class Meta:
+        model = Schedule
+        fields = (
+            "name", "cron", "time_zone", "task_name", "params", "queue_name", "priority", "enabled", "catch_up",
+            "jitter_sec", "next_run_at", "last_run_at", "last_task_id", "last_error", "created_by", "created_at",
+        )  # fmt: skip
+
+
+class ScheduleDetailSerializer(ScheduleSerializer):
+    """A schedule with its next few moments."""
+
+    upcoming = serializers.ListField(child=serializers.DateTimeField())
+
+    class Meta(ScheduleSerializer.Meta):
+        fields = (*ScheduleSerializer.Meta.fields, "upcoming")  # type: ignore[assignment]
+
+
+class TaskNameSerializer(serializers.Serializer[Any]):
+    """A task name and what its tasks may use; null where the queue or the settings decide."""
+
+    task_name = serializers.CharField(source="name")
+    description = serializers.CharField()
+    timeout_sec = serializers.IntegerField(allow_null=True)
+    max_retries = serializers.IntegerField(allow_null=True)
+    idle_timeout_sec = serializers.IntegerField(allow_null=True)
+    total_timeout_sec = serializers.IntegerField(allow_null=True)
+    memory_gb = serializers.FloatField()
+    cores = serializers.IntegerField()
+    disk_gb = serializers.FloatField()
+    isolation = serializers.ChoiceField(choices=["process", "thread"])
+
+
+class TaskNameDetailSerializer(TaskNameSerializer):
+    """A task name with what its params must be."""
+
+    params_schema = serializers.DictField(source="schema", help_text=JSON_SCHEMA)
+
+
+class WorkflowSerializer(serializers.Serializer[Any]):
+    """A workflow that runs can be spawned of by name."""
+
+    name = serializers.CharField()
+    description = serializers.CharField()
+    params_schema = serializers.DictField(source="schema", help_text=JSON_SCHEMA)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownRun:
+    """A run with what is derived from its tasks."""
+
+    run: Run
+    state: RunState
+    graph: RunGraph | None = None
+
+    @property
+    def blocked(self) -> list[UUID]:
+        """Tasks that wait, or failed, because of the task in `trouble`."""
+        return self.graph.behind(self.state.trouble.task_id) if self.graph and self.state.trouble else []
+
+
+class RunSerializer(serializers.Serializer[Any]):
+    """A run and how it stands; built from a row and its state."""
+
+    run_id = serializers.UUIDField(source="run.run_id")
+    workflow = serializers.CharField(source="run.workflow")
+    label = serializers.CharField(source="run.label")  # type: ignore[assignment]
+    created_at = serializers.DateTimeField(source="run.created_at")
+    created_by = serializers.CharField(source="run.created_by")
+    state = serializers.ChoiceField(source="state.word", choices=WORDS)
+    reason = serializers.CharField(source="state.reason", help_text="Why it has this state.")
+    progress = serializers.FloatField(source="state.progress", help_text="Fraction of its tasks that have completed.")
+    total = serializers.IntegerField(source="state.total", help_text="Tasks, without superseded ones.")
+    pending = serializers.IntegerField(source="state.pending")
+    claimed = serializers.IntegerField(source="state.claimed")
+    completed = serializers.IntegerField(source="state.completed")
+    failed = serializers.IntegerField(source="state.failed")
+    cancelled = serializers.IntegerField(source="state.cancelled")
+    waiting = serializers.IntegerField(source="state.waiting", help_text="Pending ones that wait for other tasks.")
+    done_without = serializers.IntegerField(
+        source="state.done_without", help_text="Failed or cancelled tasks that no dependent task needed."
+    )
+    superseded = serializers.IntegerField(source="state.superseded", help_text="Superseded tasks.")
+    started_at = serializers.DateTimeField(source="state.started_at", allow_null=True)
+    finished_at = serializers.DateTimeField(source="state.finished_at", allow_null=True)
+    trouble = shape_of(Trouble)(source="state.trouble", allow_null=True)
+
+
+NodeSerializer = shape_of(Node, ("error", "is_held"))
+
+
+class GraphSerializer(serializers.Serializer[Any]):
+    """The tasks of a run and the edges between them."""
+
+    nodes = NodeSerializer(source="graph.nodes", many=True)
+    outside = NodeSerializer(
+        source="graph.outside", many=True, help_text="Tasks of other runs that these depend on or that depend on these."
+    )
+    edges = shape_of(Edge)(source="graph.edges", many=True)
+    blocked = serializers.ListField(
+        child=serializers.UUIDField(), help_text="Tasks that wait, or have failed, because of the task in `trouble`."
+    )
+    truncated = serializers.BooleanField(source="graph.truncated")
+
+
+class RunGraphSerializer(GraphSerializer, RunSerializer):
+    """A run with its tasks and the edges between them."""
+
+    params = serializers.DictField(source="run.params")
+
+
+class SampleSerializer(serializers.Serializer[Any]):
+    """One of the selected tasks."""
+
+    task_id = serializers.UUIDField()
+    task_name = serializers.CharField()
+    queue_name = serializers.CharField(source="queue_id")
+    status = serializers.ChoiceField(choices=TaskStatus.choices)
+    display_status = serializers.CharField()
+    refusal = serializers.CharField(help_text="Why it cannot be done to it now; empty when it can.")
+
+
+class BulkResultSerializer(serializers.Serializer[Any]):
+    """What would be done, with the token to do it; or what was done."""
+
+    dry_run = serializers.BooleanField()
+    operation = serializers.ChoiceField(choices=list(TASK_OPERATIONS))
+    count = serializers.IntegerField(help_text="Tasks that match the filter.")
+    statuses = serializers.DictField(child=serializers.IntegerField(), help_text="The same by stored status.")
+    token = serializers.CharField(required=False, help_text="Of a dry run: valid for ten minutes.")
+    sample = SampleSerializer(many=True, required=False, help_text="Of a dry run: the oldest of the tasks.")
+    outcomes = serializers.DictField(
+        child=serializers.IntegerField(), required=False, help_text="Tasks by what has become of them."
+    )
+    refused = serializers.DictField(
+        child=serializers.IntegerField(), required=False, help_text="Tasks to which it could not be done, by reason."
+    )
+    refusals = shape_of(Refusal)(many=True, required=False, help_text="The first of them.")
+    left = serializers.IntegerField(
+        required=False, help_text="Tasks that were not reached within the time of a request; repeat the dry run."
+    )

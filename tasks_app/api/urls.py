@@ -2,60 +2,88 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+
 from django.urls import URLPattern, path, re_path, register_converter
 from django.urls.converters import PathConverter
 from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.views import APIView
 
 from tasks_app.api import schema as schema  # registers the key's description
-from tasks_app.api.views.batch import BatchView
-from tasks_app.api.views.catalogue import operation_views
-from tasks_app.api.views.documents import RedocView, SwaggerView
-from tasks_app.api.views.feed import FeedSchemaView, FeedTicketView, FeedView
-from tasks_app.api.views.limits import LimitListView, LimitView
+from tasks_app.api.serializers import SpawnedSerializer
+from tasks_app.api.views import feed, runs, system, tasks
+from tasks_app.api.views.documents import RedocView, SwaggerView, UnknownRouteView
 from tasks_app.api.views.logs import AttemptLogView, TaskLogView
-from tasks_app.api.views.monitoring import HealthView, MetricsView, UnknownRouteView
-from tasks_app.api.views.names import TaskNameListView, TaskNameView, WorkflowListView
-from tasks_app.api.views.operations import BulkView
-from tasks_app.api.views.queues import AllQueueStatsView, QueueListView, QueueStatsView
-from tasks_app.api.views.runs import RunGraphView, RunListView, RunView
-from tasks_app.api.views.schedules import ScheduleListView, ScheduleView
-from tasks_app.api.views.tasks import TaskAttemptsView, TaskEventsView, TaskExplainView, TaskListView, TaskView
-from tasks_app.api.views.workers import WorkerListView, WorkerView
+from tasks_app.api.views.monitoring import HealthView, MetricsView
+from tasks_app.api.views.operations import Answer, BulkView, operation_view
+from tasks_app.operations.catalogue import OPERATIONS
+from tasks_app.operations.routes import route_of
 
 app_name = "absurd_api"
 
+_ANSWERS: Mapping[tuple[str, str] | str, Answer] = {
+    "task": tasks.SHOWN,
+    "run": runs.COUNTED,
+    "worker": system.WORKER,
+    "queue": system.QUEUE,
+    "schedule": system.SCHEDULE,
+    ("task", "respawn"): tasks.RESPAWNED,
+    ("task", "reprioritize"): tasks.REPRIORITIZED,
+    ("run", "cancel"): runs.CANCELLED,
+    ("schedule", "run"): Answer(response=lambda _, task: tasks.spawned(task), shapes={201: SpawnedSerializer}),
+    ("system", "freeze"): system.FREEZE,
+    ("system", "thaw"): system.FREEZE,
+    ("system", "enable"): system.STATE,
+    ("system", "disable"): system.STATE,
+    ("system", "emergency-stop"): system.EMERGENCY,
+    ("system", "emergency-recover"): system.EMERGENCY,
+    ("system", "acknowledge"): system.ACKNOWLEDGED,
+}
+"""How operations answer, by the kind of their target, and by their name where one answers otherwise."""
+
+
+def _operation_views() -> Iterator[tuple[str, type[APIView]]]:
+    """Yield the routes and views of the operations that are a POST with a path of their own."""
+    for (kind, name), operation in OPERATIONS.items():
+        route = route_of(kind, name)
+        if route.method == "POST":
+            answer = _ANSWERS.get((kind, name)) or _ANSWERS[kind]
+            base = system.FreezeStateView if name == "freeze" else APIView
+            yield re.sub(r"{(\w+)}", r"<str:\1>", route.path), operation_view(operation, answer, base)
+
+
 VIEWS: dict[str, type[APIView]] = {
     "health": HealthView,
-    "queues": QueueListView,
-    "queues/stats": AllQueueStatsView,
-    "queues/<str:queue_name>/stats": QueueStatsView,
-    "tasks": TaskListView,
-    "tasks/batch": BatchView,
+    "queues": system.QueueListView,
+    "queues/stats": system.AllQueueStatsView,
+    "queues/<str:queue_name>/stats": system.QueueStatsView,
+    "tasks": tasks.TaskListView,
+    "tasks/batch": tasks.BatchView,
     "tasks/bulk": BulkView,
-    "tasks/<str:task_id>": TaskView,
-    "tasks/<str:task_id>/events": TaskEventsView,
-    "tasks/<str:task_id>/attempts": TaskAttemptsView,
+    "tasks/<str:task_id>": tasks.TaskView,
+    "tasks/<str:task_id>/events": tasks.TaskEventsView,
+    "tasks/<str:task_id>/attempts": tasks.TaskAttemptsView,
     "tasks/<str:task_id>/attempts/<int:number>/log": AttemptLogView,
     "tasks/<str:task_id>/log": TaskLogView,
-    "tasks/<str:task_id>/explain": TaskExplainView,
-    "runs": RunListView,
-    "runs/<str:run_id>": RunView,
-    "runs/<str:run_id>/graph": RunGraphView,
-    "workflows": WorkflowListView,
-    "task-names": TaskNameListView,
-    "task-names/<str:task_name>": TaskNameView,
-    "schedules": ScheduleListView,
-    "schedules/<str:name>": ScheduleView,
-    "workers": WorkerListView,
-    "workers/<str:worker_id>": WorkerView,
-    "limits": LimitListView,
-    "limits/<str:scope>/<text:name>": LimitView,
+    "tasks/<str:task_id>/explain": tasks.TaskExplainView,
+    "runs": runs.RunListView,
+    "runs/<str:run_id>": runs.RunView,
+    "runs/<str:run_id>/graph": runs.RunGraphView,
+    "workflows": system.WorkflowListView,
+    "task-names": system.TaskNameListView,
+    "task-names/<str:task_name>": system.TaskNameView,
+    "schedules": system.ScheduleListView,
+    "schedules/<str:name>": system.ScheduleView,
+    "workers": system.WorkerListView,
+    "workers/<str:worker_id>": system.WorkerView,
+    "limits": system.LimitListView,
+    "limits/<str:scope>/<text:name>": system.LimitView,
     "metrics": MetricsView,
-    "feed": FeedView,
-    "feed/ticket": FeedTicketView,
-    "feed/schema": FeedSchemaView,
-    **operation_views(),
+    "feed": feed.FeedView,
+    "feed/ticket": feed.FeedTicketView,
+    "feed/schema": feed.FeedSchemaView,
+    **dict(_operation_views()),
 }
 
 

@@ -13,11 +13,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from django.db import transaction
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from tasks_app.engine.events import Change, announce
+from tasks_app.engine.events import announce
 from tasks_app.errors import AbsurdError, AlreadyFrozen, NotFrozen, ParamsInvalid
 from tasks_app.models import Task, TaskEvent, TaskStatus, Worker, WorkerOrder
 from tasks_app.models.querysets import TaskQuerySet
@@ -106,7 +105,7 @@ class EmergencyStop(EmergencyOperation[StopParams, StopCounts]):
         counts = StopCounts(
             pending=len(pending), running=len(running), workers=len(workers), refused=refused, left=left
         )
-        _announce("emergency_stop", actor, params.reason, counts)
+        announce(self.change(params, actor, **counts.model_dump()))
         return counts
 
     def outcome(self, result: StopCounts) -> str:
@@ -201,7 +200,7 @@ class EmergencyRecover(EmergencyOperation[RecoverParams, RecoverCounts]):
             refused=refused,
             left=retried.left,
         )
-        _announce("emergency_recovery", actor, params.reason, counts)
+        announce(self.change(params, actor, **counts.model_dump()))
         return counts
 
     def outcome(self, result: RecoverCounts) -> str:
@@ -258,11 +257,6 @@ def _thawed(actor: str, reason: str) -> bool:
     except NotFrozen:
         return False
     return True
-
-
-@transaction.atomic
-def _announce(event_type: str, actor: str, reason: str, counts: Counts) -> None:
-    announce(Change(event_type=event_type, actor=actor, reason=reason, detail=counts.model_dump()))
 
 
 emergency_stop, emergency_recover = EmergencyStop(), EmergencyRecover()

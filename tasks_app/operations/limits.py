@@ -8,11 +8,11 @@ from django.db import transaction
 from pydantic import Field
 
 from tasks_app.engine import limits, names
-from tasks_app.engine.events import Change, announce
+from tasks_app.engine.events import announce
 from tasks_app.engine.move import admit
 from tasks_app.errors import LimitNotFound, ParamsInvalid, QueueNotFound
 from tasks_app.models import Limit, LimitSlot, Queue
-from tasks_app.operations.operation import Operation, P, Params, R
+from tasks_app.operations.operation import Operation, P, Params, R, row_of
 
 SIZE_MOST = 1000
 
@@ -29,6 +29,11 @@ class LimitOperation(Operation[P, R]):
     target_kind = "limit"
     permission = "tasks_app.set_limit"
     scope = "admin"
+
+    def record(self, limit: Limit, params: P, actor: str, before: int | None, after: int | None) -> None:
+        """Write the event, with the size before and after."""
+        change = self.change(params, actor, **{"scope": limit.scope, "name": limit.name, "from": before, "to": after})
+        announce(change, queue_name=limit.name if limit.scope == Limit.Scope.QUEUE else "")
 
 
 class SetLimit(LimitOperation[SizeParams, Limit]):
@@ -50,8 +55,8 @@ class SetLimit(LimitOperation[SizeParams, Limit]):
         scope, name = key
         size = params.size
         _check(scope, name)
-        if scope == Limit.Scope.QUEUE and not Queue.objects.filter(name=name).exists():
-            raise QueueNotFound(name)
+        if scope == Limit.Scope.QUEUE:
+            row_of(Queue.objects.filter(name=name), QueueNotFound(name))
         limit, created = Limit.objects.select_for_update().get_or_create(
             scope=scope, name=name, defaults={"size": size}
         )
@@ -65,7 +70,7 @@ class SetLimit(LimitOperation[SizeParams, Limit]):
         if created:
             limits.adopt(limit)
         limits.trim()
-        _announce("limit_set", limit, before, size, params.reason, actor)
+        self.record(limit, params, actor, before, size)
         admit([limit.pk])
         return limit
 
@@ -88,9 +93,8 @@ class RemoveLimit(LimitOperation[Params, None]):
     def act(self, key: tuple[str, str], params: Params, actor: str) -> None:
         """Remove the limit. Raises LimitNotFound."""
         scope, name = key
-        limit = Limit.objects.select_for_update().filter(scope=scope, name=name).first()
-        if limit is None:
-            raise LimitNotFound(scope, name)
+        rows = Limit.objects.select_for_update().filter(scope=scope, name=name)
+        limit = row_of(rows, LimitNotFound(scope, name))
         before = limit.size
         if scope == Limit.Scope.KEY:
             limit.size, limit.explicit = 1, False
@@ -99,19 +103,15 @@ class RemoveLimit(LimitOperation[Params, None]):
         else:
             limit.delete()
             limits.unpark(name)
-        _announce("limit_removed", limit, before, None, params.reason, actor)
+        self.record(limit, params, actor, before, None)
         admit()
-
-
-def _announce(event_type: str, limit: Limit, before: int | None, after: int | None, reason: str, actor: str) -> None:
-    detail = {"scope": limit.scope, "name": limit.name, "from": before, "to": after}
-    queue_name = limit.name if limit.scope == Limit.Scope.QUEUE else ""
-    announce(Change(event_type=event_type, actor=actor, reason=reason, detail=detail), queue_name=queue_name)
 
 
 def _check(scope: str, name: str) -> None:
     if scope not in Limit.Scope.values:
-        raise ParamsInvalid([{"path": "scope", "message": f"write {' or '.join(Limit.Scope.values)}"}])
+        raise ParamsInvalid(
+            [{"path": "scope", "message": f"must be {' or '.join(Limit.Scope.values)} (got {scope[:60]!r})"}]
+        )
     fault = names.fault_of_name(name) if scope == Limit.Scope.QUEUE else names.fault_of_key(name)
     if fault:
         raise ParamsInvalid([{"path": "name", "message": fault}])

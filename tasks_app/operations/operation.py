@@ -7,15 +7,19 @@ that description. An instance is called with the key of its target: `cancel(task
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from django.db.models import Model, QuerySet
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from tasks_app.auth.keys import Scope
 from tasks_app.auth.requirements import Need
+from tasks_app.engine.events import Change
+from tasks_app.errors import AbsurdError
 from tasks_app.validation import Checked
 
 TargetKind = Literal["task", "run", "worker", "queue", "schedule", "limit", "system"]
@@ -63,6 +67,16 @@ class ReasonedParams(Params):
     reason: RequiredReason
 
 
+def partial_params(name: str, doc: str, model: type[BaseModel], names: Iterable[str]) -> Any:
+    """Return params that are some fields of a model, each of which may be left out and is None then."""
+    fields: dict[str, Any] = {}
+    for each in names:
+        field = copy(model.model_fields[each])
+        field.default, field.default_factory = None, None
+        fields[each] = (field.annotation | None, field)  # type: ignore[operator]
+    return create_model(name, __base__=Params, __doc__=doc, **fields)
+
+
 class Counts(BaseModel):
     """What an operation did, or would do, counted."""
 
@@ -90,6 +104,7 @@ class Pace:
 P = TypeVar("P", bound=Params)
 R = TypeVar("R")
 C = TypeVar("C", bound=Counts)
+M = TypeVar("M", bound=Model)
 
 
 class Operation(ABC, Generic[P, R]):
@@ -134,6 +149,10 @@ class Operation(ABC, Generic[P, R]):
         """Return what has become of the target."""
         return self.done
 
+    def change(self, params: Params, actor: str, **detail: Any) -> Change:
+        """Return the event that records it."""
+        return Change(event_type=self.event_types[0], actor=actor, reason=params.reason, detail=detail)
+
     def __call__(self, *key: Any, actor: str, **given: Any) -> R:
         """Do it to the target of that key: none for the system, scope and name for a limit. Raises AbsurdError."""
         return self.act(key_of(key), self.params_model.parse(given), actor)
@@ -166,6 +185,14 @@ class PreviewedOperation(Operation[P, C]):
 
     def outcome(self, result: C) -> str:
         return ", ".join(result.lines()) or "nothing to do"
+
+
+def row_of(rows: QuerySet[M], missing: AbsurdError) -> M:
+    """Return the first row of a selection. Raises `missing` where there is none."""
+    row = rows.first()
+    if row is None:
+        raise missing
+    return row
 
 
 def key_of(parts: tuple[Any, ...]) -> Any:

@@ -27,7 +27,7 @@ from tasks_app.errors import OperationRefused, ParamsInvalid
 from tasks_app.models import Hold, Run, Task, TaskDependency, TaskStatus
 from tasks_app.operations.operation import Counts, Pace, Params, PreviewedOperation
 from tasks_app.operations.retry import RETRIED, retry_locked
-from tasks_app.operations.runs import found_run, locked_run
+from tasks_app.operations.runs import found_run
 from tasks_app.operations.tasks import cancel_locked
 from tasks_app.task_ids import new_task_id
 from tasks_app.workflows.state import SUPERSEDED
@@ -96,14 +96,14 @@ class RetryRun(PreviewedOperation[RunRetryParams, RetryCounts]):
         Raises RunNotFound, ParamsInvalid for a stage that the run has not, and OperationRefused when there is nothing
         to retry or something is still being done that would be done twice.
         """
-        run = locked_run(key)
+        run = found_run(key, lock=True)
         tasks = list(_rows(run).select_for_update(of=("self",)).select_related("run"))
         decision = _decide(run, tasks, params)
         counts, reason = decision.counts, params.reason
         retry_locked(decision.retried, actor=actor, reason=reason)
         _replace(run, decision.copied, decision.edges, actor=actor, reason=reason)
-        detail = {**counts.model_dump(), **({"from_stage": params.from_stage} if params.from_stage else {})}
-        announce(Change(event_type="run_retried", actor=actor, reason=reason, detail=detail), run_id=run.run_id)
+        stage = {"from_stage": params.from_stage} if params.from_stage else {}
+        announce(self.change(params, actor, **counts.model_dump(), **stage), run_id=run.run_id)
         return counts
 
 

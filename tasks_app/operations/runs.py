@@ -14,7 +14,7 @@ from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import RunNotFound
 from tasks_app.models import Run, Task, TaskStatus
 from tasks_app.models.task import FINISHED
-from tasks_app.operations.operation import Counts, Pace, Params, PreviewedOperation
+from tasks_app.operations.operation import Counts, Pace, Params, PreviewedOperation, row_of
 from tasks_app.operations.tasks import cancel_locked
 from tasks_app.postgresql import clock
 from tasks_app.workflows.plan import RunPlan
@@ -52,24 +52,14 @@ class CancelCounts(Counts):
     finished: int = Field(default=0, title="finished before", description="Tasks that had finished already.")
 
 
-def found_run(run_id: UUID) -> Run:
-    """Return the run. Raises RunNotFound."""
-    run: Run | None = Run.objects.filter(run_id=run_id).first()
-    if run is None:
-        raise RunNotFound(run_id)
-    return run
-
-
-def locked_run(run_id: UUID) -> Run:
-    """Return the run, locked against other operations on runs but not against spawns. Raises RunNotFound."""
-    run: Run | None = Run.objects.select_for_update(no_key=True).filter(run_id=run_id).first()
-    if run is None:
-        raise RunNotFound(run_id)
-    return run
+def found_run(run_id: UUID, *, lock: bool = False) -> Run:
+    """Return the run, on request locked against other operations on runs but not against spawns. Raises RunNotFound."""
+    rows = Run.objects.filter(run_id=run_id)
+    return row_of(rows.select_for_update(no_key=True) if lock else rows, RunNotFound(run_id))
 
 
 class CancelRun(PreviewedOperation[Params, CancelCounts]):
-    """Nothing to cancel is no error: the counts say so."""
+    """Where nothing is left to cancel, the counts are zero."""
 
     target_kind = "run"
     name = "cancel"
@@ -98,16 +88,14 @@ class CancelRun(PreviewedOperation[Params, CancelCounts]):
 
         Raises RunNotFound.
         """
-        run = locked_run(key)
+        run = found_run(key, lock=True)
         rows = _unfinished(run).defer("params", "bindings", "result").select_related("run")
         tasks = list(rows.select_for_update(of=("self",)))
         counts = _cancel_counts(run, tasks)
         if tasks:
             # Children first, so that none is released by the end of its parents only to be cancelled itself.
             cancel_locked(tasks[::-1], actor=actor, reason=params.reason)
-            detail = counts.model_dump()
-            change = Change(event_type="run_cancelled", actor=actor, reason=params.reason, detail=detail)
-            announce(change, run_id=run.run_id)
+            announce(self.change(params, actor, **counts.model_dump()), run_id=run.run_id)
         return counts
 
 

@@ -3,23 +3,60 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from django.db import connection, transaction
+from pydantic import AfterValidator, Field
 
 from tasks_app.engine import cron, names, registry
 from tasks_app.engine.spawn import spawn
 from tasks_app.errors import ParamsInvalid, ScheduleNotFound
 from tasks_app.maintenance.schedules import announce_change, note_run, request_of
-from tasks_app.models import CatchUp, Schedule, Task
-from tasks_app.operations.operation import Operation, Params, R
+from tasks_app.models import Schedule, Task
+from tasks_app.operations.operation import Operation, Params, R, partial_params, row_of
 from tasks_app.postgresql import clock
-from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
 
 CREATING = 0x5343
 """First key of the advisory locks under which schedules are created, by name."""
-FIELDS = ("cron", "time_zone", "task_name", "params", "queue_name", "priority", "enabled", "catch_up", "jitter_sec")
+
+
+def _queue_or_default(name: str) -> str:
+    if name and (fault := names.fault_of_name(name)):
+        raise ValueError(f"{fault}; empty: the default queue")
+    return name
+
+
+def _storable(params: dict[str, Any]) -> dict[str, Any]:
+    try:
+        if "\\u0000" in json.dumps(params, allow_nan=False):
+            raise ValueError("contains a NUL character, which cannot be stored; remove it")
+    except TypeError as error:
+        raise ValueError(f"cannot be stored: {error}") from None
+    return params
+
+
+class SaveScheduleParams(Params):
+    """All that a schedule is, and why it is made or changed."""
+
+    cron: str = Field(max_length=100, description="Minute, hour, day of month, month, day of week.")
+    task_name: str = Field(max_length=100)
+    time_zone: str = Field(default="UTC", max_length=50, description="Such as UTC or America/Los_Angeles.")
+    params: Annotated[dict[str, Any], AfterValidator(_storable)] = Field(default_factory=dict)
+    queue_name: Annotated[str, AfterValidator(_queue_or_default)] = Field(
+        default="", max_length=100, description="Empty: the default queue."
+    )
+    priority: int = Field(default=PRIORITY_DEFAULT, ge=PRIORITY_LEAST, le=PRIORITY_MOST)
+    enabled: bool = True
+    catch_up: Literal["skip", "one", "all"] = Field(default="one", description="What is spawned for missed runs.")
+    jitter_sec: int = Field(default=0, ge=0, le=86_400, description="Spawned up to this much later, at random.")
+
+
+FIELDS = tuple(name for name in SaveScheduleParams.model_fields if name != "reason")
+ChangeScheduleParams = partial_params(
+    "ChangeScheduleParams", "What is changed of a schedule, and why.", SaveScheduleParams, FIELDS
+)
 
 
 def save(name: str, values: Mapping[str, Any], *, actor: str, reason: str = "") -> Schedule:
@@ -57,31 +94,13 @@ def save_or_create(
 
 def check(schedule: Schedule) -> None:
     """Raise ParamsInvalid or UnknownTaskName for what could never be spawned."""
+    SaveScheduleParams.parse({name: getattr(schedule, name) for name in FIELDS})
     cron.check_times(schedule.cron, schedule.time_zone)
     registry.check_params(registry.get(schedule.task_name), dict(schedule.params))
-    problems = [{"path": path, "message": fault} for path, fault in _faults_of_text(schedule)]
-    if not PRIORITY_LEAST <= schedule.priority <= PRIORITY_MOST:
-        problems.append({"path": "priority", "message": f"write {PRIORITY_LEAST} to {PRIORITY_MOST}"})
-    if schedule.catch_up not in CatchUp.values:
-        problems.append({"path": "catch_up", "message": f"write {', '.join(CatchUp.values)}"})
-    if not 0 <= schedule.jitter_sec <= 86_400:
-        problems.append({"path": "jitter_sec", "message": "write 0 to 86400 seconds"})
-    if problems:
-        raise ParamsInvalid(problems)
-
-
-def _faults_of_text(schedule: Schedule) -> Iterator[tuple[str, str]]:
-    if not 1 <= len(schedule.name) <= 100 or not schedule.name.isprintable() or "/" in schedule.name:
-        yield "name", "write 1 to 100 printable characters without a slash"
-    elif schedule.name != schedule.name.strip():
-        yield "name", "write it without spaces around it"
-    if schedule.queue_name and (fault := names.fault_of_name(schedule.queue_name)):
-        yield "queue_name", f"{fault}; empty: the default queue"
-    try:
-        if "\\u0000" in json.dumps(schedule.params, allow_nan=False):
-            yield "params", "remove the NUL character, which cannot be stored"
-    except (TypeError, ValueError) as error:
-        yield "params", f"this cannot be stored: {error}"
+    name = schedule.name
+    if not 1 <= len(name) <= 100 or not name.isprintable() or "/" in name or name != name.strip():
+        message = f"must be 1 to 100 printable characters without a slash or spaces around it (got {name[:100]!r})"
+        raise ParamsInvalid([{"path": "name", "message": message}])
 
 
 class ScheduleOperation(Operation[Params, R]):
@@ -90,6 +109,10 @@ class ScheduleOperation(Operation[Params, R]):
     target_kind = "schedule"
     permission = "tasks_app.run_schedule"
     params_model = Params
+
+    def locked(self, name: str) -> Schedule:
+        """Return the schedule, locked. Raises ScheduleNotFound."""
+        return row_of(Schedule.objects.select_for_update().filter(name=name), ScheduleNotFound(name))
 
 
 class RunSchedule(ScheduleOperation[Task]):
@@ -103,7 +126,7 @@ class RunSchedule(ScheduleOperation[Task]):
     @transaction.atomic
     def act(self, key: str, params: Params, actor: str) -> Task:
         """Spawn the task. Raises ScheduleNotFound and what spawn raises."""
-        schedule = _locked(key)
+        schedule = self.locked(key)
         task = spawn(request_of(schedule), actor=actor)
         note_run(schedule, task, clock.now())
         schedule.save(update_fields=["last_run_at", "last_task_id", "last_error"])
@@ -114,7 +137,26 @@ class RunSchedule(ScheduleOperation[Task]):
         return f"spawned {result.task_name} {result.task_id} into {result.queue_id}"
 
 
-class EnableSchedule(ScheduleOperation[Schedule]):
+class SwitchSchedule(ScheduleOperation[Schedule]):
+    """Changes whether a schedule spawns."""
+
+    enabled: ClassVar[bool]
+
+    def refusal(self, target: Schedule) -> str:
+        return f"it is {self.done} already" if target.enabled == self.enabled else ""
+
+    @transaction.atomic
+    def act(self, key: str, params: Params, actor: str) -> Schedule:
+        """Enable or disable the schedule. Raises ScheduleNotFound."""
+        schedule = self.locked(key)
+        schedule.enabled = self.enabled
+        schedule.next_run_at = cron.next_after(schedule, clock.now()) if self.enabled else None
+        schedule.save(update_fields=["enabled", "next_run_at"])
+        announce_change(schedule, self.event_types[0], actor, params.reason)
+        return schedule
+
+
+class EnableSchedule(SwitchSchedule):
     """Lets a schedule spawn from now on."""
 
     name = "enable"
@@ -122,16 +164,10 @@ class EnableSchedule(ScheduleOperation[Schedule]):
     effect = "It spawns again from its next moment on; missed moments are not caught up."
     done = "enabled"
     event_types = ("schedule_enabled",)
-
-    def refusal(self, target: Schedule) -> str:
-        return "it is enabled already" if target.enabled else ""
-
-    def act(self, key: str, params: Params, actor: str) -> Schedule:
-        """Enable the schedule. Raises ScheduleNotFound."""
-        return _set_enabled(key, True, actor=actor, reason=params.reason)
+    enabled = True
 
 
-class DisableSchedule(ScheduleOperation[Schedule]):
+class DisableSchedule(SwitchSchedule):
     """Lets a schedule spawn no longer."""
 
     name = "disable"
@@ -139,13 +175,7 @@ class DisableSchedule(ScheduleOperation[Schedule]):
     effect = "It spawns nothing until it is enabled."
     done = "disabled"
     event_types = ("schedule_disabled",)
-
-    def refusal(self, target: Schedule) -> str:
-        return "" if target.enabled else "it is disabled already"
-
-    def act(self, key: str, params: Params, actor: str) -> Schedule:
-        """Disable the schedule. Raises ScheduleNotFound."""
-        return _set_enabled(key, False, actor=actor, reason=params.reason)
+    enabled = False
 
 
 class DeleteSchedule(ScheduleOperation[None]):
@@ -163,26 +193,9 @@ class DeleteSchedule(ScheduleOperation[None]):
     @transaction.atomic
     def act(self, key: str, params: Params, actor: str) -> None:
         """Delete the schedule. Raises ScheduleNotFound."""
-        schedule = _locked(key)
+        schedule = self.locked(key)
         announce_change(schedule, "schedule_deleted", actor, params.reason)
         schedule.delete()
-
-
-@transaction.atomic
-def _set_enabled(name: str, enabled: bool, *, actor: str, reason: str) -> Schedule:
-    schedule = _locked(name)
-    schedule.enabled = enabled
-    schedule.next_run_at = cron.next_after(schedule, clock.now()) if enabled else None
-    schedule.save(update_fields=["enabled", "next_run_at"])
-    announce_change(schedule, "schedule_enabled" if enabled else "schedule_disabled", actor, reason)
-    return schedule
-
-
-def _locked(name: str) -> Schedule:
-    schedule = Schedule.objects.select_for_update().filter(name=name).first()
-    if schedule is None:
-        raise ScheduleNotFound(name)
-    return schedule
 
 
 run_now, enable, disable, delete = RunSchedule(), EnableSchedule(), DisableSchedule(), DeleteSchedule()

@@ -86,6 +86,11 @@ class BooleanFilter(django_filters.BooleanFilter):
     field_class = TrueOrFalseField
 
 
+def between(field: str, kind: Any = django_filters.IsoDateTimeFilter, upper: str = "lt") -> tuple[Any, Any]:
+    """Return two conditions on a field: that it is not below a value, and that it is below one."""
+    return kind(field_name=field, lookup_expr="gte"), kind(field_name=field, lookup_expr=upper)
+
+
 class TaskFilter(StrictFilterSet):
     """Conditions on tasks."""
 
@@ -100,18 +105,10 @@ class TaskFilter(StrictFilterSet):
     failure_class = django_filters.ChoiceFilter(choices=FailureClass.choices)
     stalled = BooleanFilter(method="by_lease", help_text="Whether the lease of its claim has expired.")
     quarantined = BooleanFilter(field_name="quarantined_at", lookup_expr="isnull", exclude=True)
-    priority_min = WholeNumberFilter(field_name="priority", lookup_expr="gte")
-    priority_max = WholeNumberFilter(field_name="priority", lookup_expr="lte")
-    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
-    claimed_after = django_filters.IsoDateTimeFilter(field_name="claimed_at", lookup_expr="gte")
-    claimed_before = django_filters.IsoDateTimeFilter(field_name="claimed_at", lookup_expr="lt")
-    completed_after = django_filters.IsoDateTimeFilter(field_name="completed_at", lookup_expr="gte")
-    completed_before = django_filters.IsoDateTimeFilter(field_name="completed_at", lookup_expr="lt")
-
-    class Meta:
-        model = Task
-        fields: list[str] = []
+    priority_min, priority_max = between("priority", WholeNumberFilter, "lte")
+    created_after, created_before = between("created_at")
+    claimed_after, claimed_before = between("claimed_at")
+    completed_after, completed_before = between("completed_at")
 
     def by_label(self, rows: Any, name: str, value: str) -> Any:
         """Return the tasks of all workers that were started under the label."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from django.db import transaction
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from tasks_app.engine import notify
-from tasks_app.engine.events import Change, announce
+from tasks_app.engine.events import announce
 from tasks_app.errors import AlreadyFrozen, NotFrozen
 from tasks_app.models import Acknowledgement, Freeze, Queue, SystemState
 from tasks_app.monitoring.health.faults import CHECKS
-from tasks_app.operations.operation import Operation, P, Params, R, ReasonedParams
+from tasks_app.operations.operation import Operation, P, Params, R, ReasonedParams, row_of
 from tasks_app.postgresql import clock
 
 FINDINGS = tuple(name.replace(" ", "-") for name in CHECKS)
@@ -54,7 +54,7 @@ class FreezeAll(SystemOperation[ReasonedParams, Freeze]):
         )
         if not created:
             raise AlreadyFrozen(frozen.frozen_by, frozen.frozen_at, frozen.reason)
-        announce(Change(event_type="frozen", actor=actor, reason=params.reason))
+        announce(self.change(params, actor))
         return frozen
 
 
@@ -74,11 +74,9 @@ class Thaw(SystemOperation[Params, Freeze]):
     @transaction.atomic
     def act(self, key: None, params: Params, actor: str) -> Freeze:
         """Thaw. Raises NotFrozen."""
-        frozen = Freeze.objects.select_for_update().first()
-        if frozen is None:
-            raise NotFrozen
+        frozen = row_of(Freeze.objects.select_for_update(), NotFrozen())
         Freeze.objects.all().delete()
-        announce(Change(event_type="thawed", actor=actor, reason=params.reason))
+        announce(self.change(params, actor))
         notify.wake_workers(Queue.objects.values_list("name", flat=True))
         return frozen
 
@@ -88,10 +86,22 @@ class Thaw(SystemOperation[Params, Freeze]):
 
 
 class EnablingOperation(SystemOperation[P, SystemState]):
-    """It changes whether tasks are accepted and claimed at all."""
+    """Changes whether tasks are accepted and claimed at all; nothing where that is so already."""
 
     permission = "tasks_app.change_systemstate"
     scope = "admin"
+    enabled: ClassVar[bool]
+
+    @transaction.atomic
+    def act(self, key: None, params: P, actor: str) -> SystemState:
+        state = SystemState.objects.select_for_update().first()
+        if state is None or state.enabled != self.enabled:
+            values = {"changed_by": actor, "changed_at": clock.now(), "reason": params.reason}
+            state, _ = SystemState.objects.update_or_create(id=1, defaults={"enabled": self.enabled, **values})
+            announce(self.change(params, actor))
+        if self.enabled:
+            notify.wake_workers(Queue.objects.values_list("name", flat=True))
+        return state
 
     def outcome(self, result: SystemState) -> str:
         reason = f" ({result.reason})" if result.reason else ""
@@ -99,27 +109,22 @@ class EnablingOperation(SystemOperation[P, SystemState]):
 
 
 class Enable(EnablingOperation[Params]):
-    """Changes nothing where it is enabled already."""
+    """Has tasks accepted and claimed again."""
 
     name = "enable"
     label = "Enable"
     effect = "Tasks are accepted and claimed again, by all processes and hosts."
     event_types = ("enabled",)
     params_model = Params
+    enabled = True
 
     def refusal(self, target: object) -> str:
         state = SystemState.objects.first()
         return "it is enabled already" if state and state.enabled else ""
 
-    @transaction.atomic
-    def act(self, key: None, params: Params, actor: str) -> SystemState:
-        state = _set_enabled(True, actor, params.reason)
-        notify.wake_workers(Queue.objects.values_list("name", flat=True))
-        return state
-
 
 class Disable(EnablingOperation[ReasonedParams]):
-    """Changes nothing where it is disabled already."""
+    """Has tasks neither accepted nor claimed."""
 
     name = "disable"
     label = "Disable"
@@ -127,25 +132,11 @@ class Disable(EnablingOperation[ReasonedParams]):
     event_types = ("disabled",)
     params_model = ReasonedParams
     dangerous = True
+    enabled = False
 
     def refusal(self, target: object) -> str:
         state = SystemState.objects.first()
         return f"it was disabled by {state.changed_by}: {state.reason}" if state and not state.enabled else ""
-
-    @transaction.atomic
-    def act(self, key: None, params: ReasonedParams, actor: str) -> SystemState:
-        return _set_enabled(False, actor, params.reason)
-
-
-def _set_enabled(enabled: bool, actor: str, reason: str) -> SystemState:
-    state = SystemState.objects.select_for_update().first()
-    if state is not None and state.enabled == enabled:
-        return state
-    state, _ = SystemState.objects.update_or_create(
-        id=1, defaults={"enabled": enabled, "changed_by": actor, "changed_at": clock.now(), "reason": reason}
-    )
-    announce(Change(event_type="enabled" if enabled else "disabled", actor=actor, reason=reason))
-    return state
 
 
 def _known_finding(text: str) -> str:
@@ -180,8 +171,7 @@ class Acknowledge(SystemOperation[AcknowledgeParams, Acknowledgement]):
             finding=params.finding.replace("-", " "),
             defaults={"acknowledged_at": clock.now(), "acknowledged_by": actor, "reason": params.reason},
         )
-        detail = {"finding": params.finding}
-        announce(Change(event_type="acknowledged", actor=actor, reason=params.reason, detail=detail))
+        announce(self.change(params, actor, finding=params.finding))
         return seen
 
     def outcome(self, result: Acknowledgement) -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from copy import copy
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import transaction
-from pydantic import Field, create_model
-from pydantic.fields import FieldInfo
+from pydantic import Field
 
 from tasks_app.engine import archive, backoff
 from tasks_app.engine.bindings import with_bindings
@@ -26,7 +24,7 @@ from tasks_app.errors import InvalidTransition
 from tasks_app.models import Task, TaskStatus
 from tasks_app.models.task import FINISHED, FailureClass
 from tasks_app.monitoring.workers import state_of
-from tasks_app.operations.operation import Operation, P, Params
+from tasks_app.operations.operation import Operation, P, Params, partial_params
 from tasks_app.postgresql import clock
 from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
 
@@ -200,19 +198,7 @@ def claim_holds(task: Task, moment: datetime) -> bool:
     return task.lease_until is not None and task.lease_until > moment and not gone
 
 
-def _optional(name: str) -> tuple[Any, FieldInfo]:
-    """Return an option of a new task as it stands in a copy: absent, it is that of the old task."""
-    field = copy(TaskOptions.model_fields[name])
-    field.default, field.default_factory = None, None
-    return field.annotation | None, field  # type: ignore[operator]
-
-
-RespawnParams = create_model(
-    "RespawnParams",
-    __base__=Params,
-    __doc__="What is different in the copy, and why.",
-    **{name: _optional(name) for name in PARTS},  # type: ignore[call-overload]
-)
+RespawnParams = partial_params("RespawnParams", "What is different in the copy, and why.", TaskOptions, PARTS)
 
 
 class Respawn(Operation[Params, Task]):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import ClassVar
 from uuid import UUID
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from tasks_app.engine.events import Change, announce
+from tasks_app.engine.events import announce
 from tasks_app.errors import OperationRefused, WorkerNotFound
 from tasks_app.models import Worker, WorkerOrder
 from tasks_app.monitoring.workers import event_detail, state_of
-from tasks_app.operations.operation import Operation, P, Params, ReasonedParams
+from tasks_app.operations.operation import Operation, P, Params, ReasonedParams, row_of
 from tasks_app.postgresql import clock
 
 
@@ -37,19 +38,22 @@ class WorkerOperation(Operation[P, Worker]):
             return "it is draining and will not claim again; start another with manage.py runworker"
         return ""
 
+    @transaction.atomic
     def act(self, key: UUID | str, params: P, actor: str) -> Worker:
         """Set the order. Raises WorkerNotFound, and OperationRefused for a worker that is stopped, lost or draining."""
-        with transaction.atomic():
-            worker = _locked(key)
-            if obstacle := self._obstacle(worker):
-                raise OperationRefused(self.name, f"worker {worker}", obstacle)
-            if worker.ordered == self.order:
-                return worker
-            worker.ordered, worker.ordered_by, worker.order_reason = self.order, actor, params.reason
-            worker.ordered_at = clock.now()
-            worker.save(update_fields=["ordered", "ordered_by", "ordered_at", "order_reason"])
-            detail = {"ordered": self.order or "resume", "worker": event_detail(worker)}
-            announce(Change(event_type="worker_ordered", actor=actor, reason=params.reason, detail=detail))
+        missing = WorkerNotFound(key)
+        try:
+            worker: Worker = row_of(Worker.objects.select_for_update().filter(pk=key), missing)
+        except ValidationError:
+            raise missing from None
+        if obstacle := self._obstacle(worker):
+            raise OperationRefused(self.name, f"worker {worker}", obstacle)
+        if worker.ordered == self.order:
+            return worker
+        worker.ordered, worker.ordered_by, worker.order_reason = self.order, actor, params.reason
+        worker.ordered_at = clock.now()
+        worker.save(update_fields=["ordered", "ordered_by", "ordered_at", "order_reason"])
+        announce(self.change(params, actor, ordered=self.order or "resume", worker=event_detail(worker)))
         return worker
 
 
@@ -98,20 +102,5 @@ class RecycleWorker(WorkerOperation[Params]):
     order = WorkerOrder.RECYCLE
 
 
-def _locked(worker_id: UUID | str) -> Worker:
-    try:
-        pk = worker_id if isinstance(worker_id, UUID) else UUID(worker_id)
-    except ValueError:
-        raise WorkerNotFound(worker_id) from None
-    worker: Worker | None = Worker.objects.select_for_update().filter(pk=pk).first()
-    if worker is None:
-        raise WorkerNotFound(worker_id)
-    return worker
-
-
-pause_worker, drain_worker, resume_worker, recycle_worker = (
-    PauseWorker(),
-    DrainWorker(),
-    ResumeWorker(),
-    RecycleWorker(),
-)
+pause_worker, drain_worker = PauseWorker(), DrainWorker()
+resume_worker, recycle_worker = ResumeWorker(), RecycleWorker()

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from absurd_project.local.processes import CHECKOUT
 from tasks_app.admin.option_fields import form_fields
-from tasks_app.api.spawn_bodies import Batch, RunStage
+from tasks_app.api.bodies import Batch, RunStage
 from tasks_app.api.views.tasks import TaskListView
 from tasks_app.client import NewTask as ClientTask
 from tasks_app.engine.options import Join, TaskOptions

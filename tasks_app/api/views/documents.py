@@ -1,10 +1,12 @@
-"""The API's description for people: Swagger UI and Redoc, from our own files, without a script or style in the page."""
+"""The API's description for people, from our own files, without a script or style in the page; unknown paths."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
+from rest_framework.exceptions import NotFound
+from rest_framework.permissions import AllowAny
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -44,3 +46,14 @@ class RedocView(_Page, SpectacularRedocView):
         styles = f"{content_policy.EMPTY_STYLE} {content_policy.REDOC_STYLE}"
         response[content_policy.HEADER] = content_policy.policy(style=styles)
         return response
+
+
+class UnknownRouteView(APIView):
+    """Answers every path that the API does not have."""
+
+    permission_classes = [AllowAny]
+    authentication_classes = []
+    schema = None
+
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
+        raise NotFound(f"no such path in the API: {request.path!r}; its paths are listed at /api/absurd/schema")

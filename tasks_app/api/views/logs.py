@@ -16,8 +16,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from tasks_app.api.errors import AnythingAccepted, BadQuery
-from tasks_app.api.query import flag, refuse_unknown, whole, whole_schema
-from tasks_app.api.views.request import find_task
+from tasks_app.api.requests import find_task, flag, refuse_unknown, whole, whole_schema
 from tasks_app.engine import archive
 from tasks_app.feed import attempt_logs
 from tasks_app.files.bounded_calls import in_time

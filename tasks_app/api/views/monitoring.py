@@ -1,4 +1,4 @@
-"""Health and metrics; the answer to unknown paths."""
+"""Health and metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from prometheus_client import CONTENT_TYPE_LATEST
-from rest_framework.exceptions import NotFound
 from rest_framework.permissions import AllowAny
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
@@ -17,12 +16,8 @@ from rest_framework.views import APIView
 
 from tasks_app.api import examples
 from tasks_app.api.permissions import may_read
-from tasks_app.api.query import flag, refuse_unknown
-from tasks_app.api.system_serializers import (
-    CheckSerializer,
-    HealthSerializer,
-    MetricsSerializer,
-)
+from tasks_app.api.requests import flag, refuse_unknown
+from tasks_app.api.serializers import CheckSerializer, HealthSerializer, MetricsSerializer
 from tasks_app.monitoring import health, metrics
 from tasks_app.monitoring.prometheus import exposition
 
@@ -112,14 +107,3 @@ class MetricsView(APIView):
         if isinstance(request.accepted_renderer, PrometheusRenderer):
             return Response(exposition(found), content_type=CONTENT_TYPE_LATEST)
         return Response(MetricsSerializer(found).data)
-
-
-class UnknownRouteView(APIView):
-    """Answers every path that the API does not have."""
-
-    permission_classes = [AllowAny]
-    authentication_classes = []
-    schema = None
-
-    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
-        raise NotFound(f"no such path in the API: {request.path!r}; its paths are listed at /api/absurd/schema")

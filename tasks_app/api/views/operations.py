@@ -15,16 +15,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api.lists import OPERATION_SEC, bounded
-from tasks_app.api.operation_serializers import BulkResultSerializer
 from tasks_app.api.permissions import check
-from tasks_app.api.query import refuse_unknown
-from tasks_app.api.views.request import actor_of
+from tasks_app.api.requests import actor_of, refuse_unknown
+from tasks_app.api.serializers import BulkResultSerializer
 from tasks_app.errors import ParamsInvalid
 from tasks_app.models import Task
 from tasks_app.operations import bulk
 from tasks_app.operations.catalogue import TASK_OPERATIONS
 from tasks_app.operations.confirmation import check_token, token_of
-from tasks_app.operations.operation import REASON_CHARS, Operation, Pace, Params, PreviewedOperation
+from tasks_app.operations.operation import REASON_CHARS, Operation, Pace, Params, PreviewedOperation, key_of
 from tasks_app.operations.retry import retry
 from tasks_app.operations.routes import route_of
 from tasks_app.operations.selection import tasks_matching
@@ -37,7 +36,7 @@ TOKEN_CHARS = 20_000
 class Answer:
     """How a view answers: the key that its path names, and what becomes of the result."""
 
-    key: Callable[..., Any]
+    key: Callable[..., Any] = lambda *parts: key_of(parts)
     """Called with the parts of the path, in order. Raises AbsurdError."""
     response: Callable[[Any, Any], Response]
     """Called with the key and the result; of a previewed operation, with the counts or None for a dry run."""
@@ -49,6 +48,22 @@ class Answer:
     """More for the OpenAPI document."""
 
 
+def shown_by(
+    serializer: type[serializers.BaseSerializer[Any]],
+    found: Callable[[Any, Any], Any] = lambda _, result: result,
+    **more: Any,
+) -> Answer:
+    """Return the answer that shows what is found of the key and the result."""
+    return Answer(
+        response=lambda key, result: Response(serializer(found(key, result)).data), shapes={200: serializer}, **more
+    )
+
+
+def nothing() -> Answer:
+    """Return the answer without a body."""
+    return Answer(response=lambda *_: Response(status=204), shapes={204: None})
+
+
 def operation_view(operation: Operation[Any, Any], answer: Answer, base: type[APIView] = APIView) -> type[APIView]:
     """Return the view of an operation that has a path of its own."""
     members = {
@@ -56,13 +71,18 @@ def operation_view(operation: Operation[Any, Any], answer: Answer, base: type[AP
         "needs": {**getattr(base, "needs", {}), "POST": operation.need},
         "post": handler_of(operation, answer),
     }
-    return type(f"{operation_id(operation).title().replace('_', '')}View", (base,), members)
+    return type(f"{_component(operation)}View", (base,), members)
 
 
 def operation_id(operation: Operation[Any, Any]) -> str:
     """Return the operation's name in the OpenAPI document, such as cancel_task."""
     suffix = "" if operation.target_kind == "system" else f"_{operation.target_kind}"
     return operation.name.replace("-", "_") + suffix
+
+
+def _component(operation: Operation[Any, Any]) -> str:
+    """Return the operation's name in the components of the OpenAPI document, such as CancelTask."""
+    return operation_id(operation).title().replace("_", "")
 
 
 def handler_of(operation: Operation[Any, Any], answer: Answer) -> Callable[..., Response]:
@@ -76,7 +96,12 @@ def handler_of(operation: Operation[Any, Any], answer: Answer) -> Callable[..., 
 
     def handle(_view: APIView, request: Request, **path: str) -> Response:
         given = _given_with_deletion(request) if by_deletion else _body(request)
-        return carry_out(operation, answer, path, given, actor_of(request), request)
+        wanted: Any = shape.parse(given)
+        key = answer.key(*path.values())
+        answer.check(request, key)
+        if isinstance(operation, PreviewedOperation):
+            return _preview_or_act(operation, answer, key, wanted, actor_of(request))
+        return answer.response(key, operation.act(key, wanted, actor_of(request)))
 
     about: dict[str, Any] = {"description": operation.effect, **answer.schema}
     if by_deletion:
@@ -87,25 +112,6 @@ def handler_of(operation: Operation[Any, Any], answer: Answer) -> Callable[..., 
         Callable[..., Response],
         extend_schema(operation_id=operation_id(operation), responses=responses, **about)(handle),
     )
-
-
-def carry_out(
-    operation: Operation[Any, Any],
-    answer: Answer,
-    path: Mapping[str, str],
-    given: Mapping[str, Any],
-    actor: str,
-    request: Request | None = None,
-) -> Response:
-    """Carry the operation out, or make a dry run of it; without a request for a caller who may do anything."""
-    previewed = operation if isinstance(operation, PreviewedOperation) else None
-    wanted: Any = (_request_model(previewed) if previewed else operation.params_model).parse(given)
-    key = answer.key(*path.values())
-    if request is not None:
-        answer.check(request, key)
-    if previewed:
-        return _preview_or_act(previewed, answer, key, wanted, actor)
-    return answer.response(key, operation.act(key, wanted, actor))
 
 
 def _body(request: Request) -> dict[str, Any]:
@@ -123,23 +129,29 @@ def _given_with_deletion(request: Request) -> dict[str, Any]:
 # Dry runs
 
 
-def _request_model(operation: PreviewedOperation[Any, Any]) -> type[Params]:
-    fields: dict[str, Any] = {
-        "dry_run": (bool, Field(default=operation.token_required, description="Only count what would be done.")),
-        "token": (
-            str | None,
-            Field(
-                default=None, max_length=TOKEN_CHARS, description="Of a dry run of the same request, for ten minutes."
-            ),
-        ),
+def _dry_run(default: bool) -> dict[str, Any]:
+    """Return the fields of a body that is a dry run or carries the token of one."""
+    about = "Of a dry run of the same request, for ten minutes."
+    return {
+        "dry_run": (bool, Field(default=default, description="Only count what would be done.")),
+        "token": (str | None, Field(default=None, max_length=TOKEN_CHARS, description=about)),
     }
-    name = f"{operation_id(operation).title().replace('_', '')}Request"
+
+
+def _request_model(operation: PreviewedOperation[Any, Any]) -> type[Params]:
+    name, fields = f"{_component(operation)}Request", _dry_run(operation.token_required)
     return create_model(name, __base__=operation.params_model, __doc__=operation.effect, **fields)
+
+
+def _require(wanted: Any, *names: str) -> None:
+    """Raise ParamsInvalid for what is not given although the request is no dry run."""
+    if missing := [name for name in names if not wanted.dry_run and not getattr(wanted, name)]:
+        raise ParamsInvalid([{"path": name, "message": "required unless dry_run"} for name in missing])
 
 
 def _preview_shape(operation: PreviewedOperation[Any, Any], beside: Mapping[str, Any]) -> Any:
     """Return the serializer of counts with what is shown beside them."""
-    name = operation_id(operation).title().replace("_", "")
+    name = _component(operation)
     fields: dict[str, Any] = {
         field_name: (serializers.BooleanField if found.annotation is bool else serializers.IntegerField)(
             help_text=found.description
@@ -163,11 +175,8 @@ def _preview_or_act(
     given = wanted.model_fields_set - {"dry_run", "token"}
     params = operation.params_model.parse({name: value for name, value in wanted if name in given})
     acting = not wanted.dry_run
-    missing = [
-        name for name in ("token", "reason") if acting and operation.token_required and not getattr(wanted, name)
-    ]
-    if missing:
-        raise ParamsInvalid([{"path": name, "message": "required unless dry_run"} for name in missing])
+    if operation.token_required:
+        _require(wanted, "token", "reason")
     agreed = {"operation": operation_id(operation), "target": str(key), **params.without_reason(), "caller": actor}
     counts: Any = None
     if not acting or wanted.token:
@@ -189,22 +198,11 @@ def _preview_or_act(
 
 def _bulk_model(name: str, model: type[Params]) -> type[Params]:
     text: Any = str
+    about = "The names and values of the query of the list of tasks; a value may be a list."
     fields: dict[str, Any] = {
         "operation": (text, Field(json_schema_extra={"enum": [name]})),
-        "filter": (
-            dict[str, Any],
-            Field(
-                min_length=1,
-                description="The names and values of the query of the list of tasks; a value may be a list.",
-            ),
-        ),
-        "dry_run": (bool, True),
-        "token": (
-            str | None,
-            Field(
-                default=None, max_length=TOKEN_CHARS, description="Of a dry run of the same request, for ten minutes."
-            ),
-        ),
+        "filter": (dict[str, Any], Field(min_length=1, description=about)),
+        **_dry_run(True),
     }
     return create_model(f"Bulk{name.title()}", __base__=model, **fields)
 
@@ -239,9 +237,7 @@ class BulkView(APIView):
         check(request, operation.need)
         wanted: Any = _BULK_MODELS[operation.name].parse(given)
         params = operation.params_model.parse(wanted.model_dump(include=wanted.model_fields_set - set(_OWN)))
-        missing = [name for name in ("token", "reason") if not wanted.dry_run and not getattr(wanted, name)]
-        if missing:
-            raise ParamsInvalid([{"path": name, "message": "required unless dry_run"} for name in missing])
+        _require(wanted, "token", "reason")
         tasks, actor = tasks_matching(wanted.filter), actor_of(request)
         with bounded():
             by_status = tasks.order_by().values_list("status").annotate(n=Count("pk"))

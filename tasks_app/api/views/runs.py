@@ -11,18 +11,25 @@ from rest_framework.generics import RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app.api.etags import IF_NONE_MATCH, content_tag, tagged, unchanged
+from tasks_app.api.bodies import NewRun
 from tasks_app.api.filters import RunFilter
 from tasks_app.api.lists import ListView
-from tasks_app.api.run_serializers import (
+from tasks_app.api.requests import (
+    IDEMPOTENCY_KEY,
+    IF_NONE_MATCH,
+    actor_of,
+    content_tag,
+    idempotency_key_of,
+    tagged,
+    unchanged,
+)
+from tasks_app.api.serializers import (
     GraphSerializer,
     RunGraphSerializer,
     RunSerializer,
     ShownRun,
 )
-from tasks_app.api.spawn_bodies import NewRun
 from tasks_app.api.views.operations import Answer
-from tasks_app.api.views.request import IDEMPOTENCY_KEY, actor_of, idempotency_key_of
 from tasks_app.auth.requirements import SPAWN
 from tasks_app.engine.idempotency import once
 from tasks_app.errors import RunNotFound
@@ -41,7 +48,6 @@ def run_id_of(text: str) -> UUID:
         raise RunNotFound(text[:100]) from None
 
 
-@extend_schema_view(get=extend_schema(operation_id="list_runs"))
 class RunListView(ListView):
     """The runs, newest first."""
 
@@ -70,17 +76,17 @@ class RunListView(ListView):
         wanted, actor = NewRun.model_validate(request.data or {}), actor_of(request)
         key = idempotency_key_of(request)
         if key is None:
-            run, repeated = _begun(wanted, actor), False
+            run, repeated = _started(wanted, actor), False
         else:
             asked = {"params": {}, "label": "", **dict(request.data)}
-            run_id, repeated = once(key, asked, caller=actor, make=lambda: _begun(wanted, actor).run_id)
+            run_id, repeated = once(key, asked, caller=actor, make=lambda: _started(wanted, actor).run_id)
             run = found_run(run_id)
-        told = RunSerializer(ShownRun(run=run, state=state_of(run))).data
+        shown = RunSerializer(ShownRun(run=run, state=state_of(run))).data
         address = reverse("absurd_api:Run", kwargs={"run_id": str(run.run_id)})
-        return Response(told, status=200 if repeated else 201, headers={"Location": address})
+        return Response(shown, status=200 if repeated else 201, headers={"Location": address})
 
 
-def _begun(wanted: NewRun, actor: str) -> Run:
+def _started(wanted: NewRun, actor: str) -> Run:
     plan = wanted.plan
     return start(plan, actor) if plan is not None else registry.start(wanted.workflow, wanted.params, actor=actor)
 
@@ -91,14 +97,13 @@ class _RunView(RetrieveAPIView[Any]):
         return ShownRun(run=run, state=state_of(run), graph=graph_of(run))
 
 
-@extend_schema_view(get=extend_schema(operation_id="get_run_graph"))
 class RunGraphView(_RunView):
     """The tasks of one run and the edges between them, without the rest."""
 
     serializer_class = GraphSerializer
 
 
-@extend_schema_view(get=extend_schema(operation_id="get_run", parameters=[IF_NONE_MATCH]))
+@extend_schema_view(get=extend_schema(parameters=[IF_NONE_MATCH]))
 class RunView(_RunView):
     """One run with the graph of its tasks."""
 

@@ -11,18 +11,33 @@ from uuid import UUID
 from django.db.models.functions import Left
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import serializers
 from rest_framework.generics import RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import examples
+from tasks_app.api.bodies import Batch, options_of
 from tasks_app.api.errors import BadQuery
-from tasks_app.api.etags import IF_NONE_MATCH, asks, tag_of, tagged, task_tag, unchanged
 from tasks_app.api.filters import ArchivedTaskFilter, EventFilter
 from tasks_app.api.lists import KeysetPagination, ListView, WholeList, capped_count
 from tasks_app.api.permissions import check
-from tasks_app.api.query import flag, refuse_unknown
+from tasks_app.api.requests import (
+    IDEMPOTENCY_KEY,
+    IF_NONE_MATCH,
+    actor_of,
+    asks,
+    find_task,
+    flag,
+    idempotency_key_of,
+    refuse_unknown,
+    tag_of,
+    tagged,
+    task_id_of,
+    task_tag,
+    unchanged,
+)
 from tasks_app.api.serializers import (
     ERROR_SUMMARY_CHARS,
     HEAVY_FIELDS,
@@ -34,19 +49,12 @@ from tasks_app.api.serializers import (
     TaskSerializer,
     TaskSummarySerializer,
 )
-from tasks_app.api.spawn_bodies import options_of
-from tasks_app.api.views.operations import Answer, handler_of
-from tasks_app.api.views.request import (
-    IDEMPOTENCY_KEY,
-    actor_of,
-    find_task,
-    task_id_of,
-)
+from tasks_app.api.views.operations import Answer, handler_of, shown_by
 from tasks_app.auth.requirements import READ, SPAWN
 from tasks_app.engine import archive
 from tasks_app.engine.lookup import find
 from tasks_app.engine.options import TaskOptions
-from tasks_app.engine.spawn import spawn
+from tasks_app.engine.spawn import BATCH_MOST, spawn, spawn_batch
 from tasks_app.models import ArchivedTask, Attempt, Queue, Task, TaskDependency, TaskEvent, TaskStatus
 from tasks_app.monitoring.explain.explanation import explain_id
 from tasks_app.operations.selection import TaskFilter
@@ -60,11 +68,16 @@ FIELDS = OpenApiParameter(
 )
 
 
-def detail_of(task: Task, shape: type[TaskDetailSerializer] = TaskDetailSerializer) -> dict[str, Any]:
-    """Return the full representation of a task."""
+def with_parents(task: Task) -> Task:
+    """Return a stored task with the ids of those it depends on."""
     parents = TaskDependency.objects.filter(child_task_id=task.task_id).order_by("id")
     task.depends_on = list(parents.values_list("parent_task_id", flat=True))
-    return dict(shape(task).data)
+    return task
+
+
+def detail_of(task: Task) -> dict[str, Any]:
+    """Return the full representation of a task."""
+    return dict(TaskDetailSerializer(with_parents(task)).data)
 
 
 def as_spawned(tasks: Sequence[Task]) -> Sequence[Task]:
@@ -89,10 +102,6 @@ def spawned(task: Task) -> Response:
     return Response(SpawnedSerializer(shown).data, status=status, headers={"Location": address})
 
 
-def _shown(key: UUID, _: Task) -> Response:
-    return Response(detail_of(find(key)))
-
-
 def _cancelled(key: UUID, task: Task) -> Response:
     return Response(detail_of(find(key)), status=200 if task.status == TaskStatus.CANCELLED else 202)
 
@@ -102,7 +111,7 @@ def _check_respawn(request: Request, key: UUID) -> None:
     check(request, READ)  # the copy that is shown holds what the old task was given
 
 
-SHOWN = Answer(key=task_id_of, response=_shown, shapes={200: TaskDetailSerializer})
+SHOWN = shown_by(TaskDetailSerializer, lambda key, _: with_parents(find(key)), key=task_id_of)
 REPRIORITIZED = replace(SHOWN, schema={"examples": examples.OF_PRIORITY})
 CANCELLED = Answer(
     key=task_id_of,
@@ -201,6 +210,35 @@ class TaskListView(ListView):
     )
     def post(self, request: Request) -> Response:
         return spawned(spawn(options_of(request), actor=actor_of(request)))
+
+
+class BatchSpawnedSerializer(serializers.Serializer[Any]):
+    """The tasks in the order in which they were asked for."""
+
+    tasks = SpawnedSerializer(many=True)
+
+
+class BatchView(APIView):
+    """Spawns several tasks, all or none."""
+
+    needs = {"POST": SPAWN}
+
+    @extend_schema(
+        operation_id="spawn_tasks",
+        parameters=[IDEMPOTENCY_KEY],
+        request=Batch,
+        responses={201: BatchSpawnedSerializer, 200: BatchSpawnedSerializer},
+        description=(
+            f"Up to {BATCH_MOST} tasks. If one is invalid none is spawned, and `errors` has the path of each fault. "
+            "200: the Idempotency-Key was used before, and these are the tasks spawned then."
+        ),
+    )
+    def post(self, request: Request) -> Response:
+        wanted = Batch.model_validate(request.data or {}).tasks
+        tasks = spawn_batch(wanted, actor=actor_of(request), key=idempotency_key_of(request))
+        is_new = any(task.is_new for task in tasks)
+        shown = BatchSpawnedSerializer({"tasks": as_spawned(tasks)}).data
+        return Response(shown, status=201 if is_new else 200)
 
 
 def _fields_of(text: str | None) -> list[str] | None:

@@ -114,6 +114,6 @@ def _lines(report: WorkerReport) -> list[str]:
 
 
 def _shapes(reports: list[WorkerReport]) -> list[dict[str, Any]]:
-    from tasks_app.api.system_serializers import WorkerSerializer  # here, because it loads the API's libraries
+    from tasks_app.api.serializers import WorkerSerializer  # here, because it loads the API's libraries
 
     return list(WorkerSerializer(reports, many=True).data)

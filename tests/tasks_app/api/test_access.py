@@ -203,7 +203,7 @@ def test_an_unexpected_error_leaks_nothing(monkeypatch, caplog):
     def explode(*_: object) -> None:
         raise RuntimeError("password=hunter2")
 
-    monkeypatch.setattr("tasks_app.monitoring.queues.queue_stats", explode)
+    monkeypatch.setattr("tasks_app.api.views.system.queue_stats", explode)
     response = Caller(make_key("read")).get("queues/stats")
     assert (response.status_code, response.body["code"]) == (500, "internal_error")
     assert b"hunter2" not in response.content

@@ -86,7 +86,7 @@ def test_too_many_requests_say_when_to_come_again(api, monkeypatch):
     def refuse(*_: object) -> None:
         raise Throttled(wait=12.3)
 
-    monkeypatch.setattr("tasks_app.api.views.queues.queue_names", refuse)
+    monkeypatch.setattr("tasks_app.api.views.system.queue_names", refuse)
     response = api.get("queues")
     check_problem(response, 429, "throttled")
     assert response["Retry-After"] == "13"

@@ -1,0 +1,149 @@
+"""What views read of a request: the caller, ids, parameters of the query, and what the caller has from before."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db.models.expressions import RawSQL
+from django.http import QueryDict
+from django.utils.http import parse_etags
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks_app.api.errors import BadQuery
+from tasks_app.auth import keys
+from tasks_app.auth.keys import KeyHolder
+from tasks_app.engine import archive, lookup
+from tasks_app.engine.lookup import VERSION
+from tasks_app.errors import TaskNotFound
+from tasks_app.models import ArchivedTask, Task, Worker
+from tasks_app.monitoring.workers import WorkerReport
+from tasks_app.operations.selection import BOOLEANS, unknown_parameters
+
+DIGITS_MOST = 18
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="A repeated request with the same key returns the result of the first.",
+)
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match", str, OpenApiParameter.HEADER, description="An ETag received before: 304 if nothing has changed."
+)
+_WORKER_VERSION = RawSQL('"tasks_app_worker".xmin::text || "tasks_app_worker".ctid::text', [])
+
+
+def actor_of(request: Request) -> str:
+    """Return how events name the caller."""
+    return keys.actor_of(request.user, request.auth if isinstance(request.auth, KeyHolder) else None)
+
+
+def idempotency_key_of(request: Request) -> str | None:
+    """Return the key under which a repeated request finds what the first one made."""
+    return request.headers.get(IDEMPOTENCY_KEY.name) or None
+
+
+def task_id_of(text: str) -> UUID:
+    """Return the task id of a path. Raises TaskNotFound when it is not one."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise TaskNotFound(text[:100]) from None
+
+
+def find_task(text: str) -> Task:
+    """Return the task that a path names, also from the archive. Raises TaskNotFound."""
+    return lookup.find(task_id_of(text))
+
+
+# Parameters of the query
+
+
+def whole(query: QueryDict, name: str, default: int | None) -> int | None:
+    """Return a parameter that must be a whole number. Raises BadQuery."""
+    text = query.get(name)
+    if text is None or text == "":
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS_MOST):
+        raise BadQuery([{"path": name, "message": f"must be a whole number (got {text[:100]!r})"}])
+    return int(text)
+
+
+def whole_schema(least: int, most: int = 10**DIGITS_MOST - 1) -> dict[str, Any]:
+    """Return how the schema describes such a parameter."""
+    return {"type": "integer", "minimum": least, "maximum": most}
+
+
+def flag(query: QueryDict, name: str) -> bool:
+    """Return a parameter that is true or false; absent it is false. Raises BadQuery."""
+    text = query.get(name) or "false"
+    if text.lower() not in BOOLEANS:
+        raise BadQuery([{"path": name, "message": f"must be true or false (got {text[:100]!r})"}])
+    return BOOLEANS[text.lower()]
+
+
+def refuse(problems: Sequence[dict[str, str]]) -> None:
+    """Raise BadQuery where there are problems."""
+    if problems:
+        raise BadQuery(problems)
+
+
+def refuse_unknown(query: QueryDict, known: Iterable[str] = ()) -> None:
+    """Raise BadQuery for a parameter that would silently be ignored."""
+    refuse(unknown_parameters(query, known))
+
+
+# Answers that a caller has already. Their tags are weak: what differs with the clock alone makes no new one.
+
+
+def task_tag(task_id: UUID) -> str:
+    """Return the tag of a task, without loading what is large of it. Raises TaskNotFound."""
+    rows = Task.objects.filter(task_id=task_id).annotate(version=VERSION)
+    task = rows.only("status", "cancel_requested_at", "quarantined_at", "lease_until", "hold", "retry_count").first()
+    if task is None and not ArchivedTask.objects.filter(task_id=task_id).exists():
+        raise TaskNotFound(task_id)
+    return _tag(task_id, "archived") if task is None else tag_of(task)
+
+
+def tag_of(task: Task) -> str:
+    """Return the tag of a task that was looked up; an archived one changes no more."""
+    if archive.is_archived(task):
+        return _tag(task.task_id, "archived")
+    return _tag(task.task_id, task.version, task.display_status)  # type: ignore[attr-defined]
+
+
+def worker_tag(report: WorkerReport) -> str:
+    """Return the tag of a worker."""
+    version = Worker.objects.filter(pk=report.worker.pk).values_list(_WORKER_VERSION).get()
+    return _tag(version, report.state, [task.pk for task in report.tasks])
+
+
+def content_tag(data: Any) -> str:
+    """Return the tag of an answer that is made again each time."""
+    return _tag(JSONRenderer().render(data))
+
+
+def _tag(*parts: object) -> str:
+    return f'W/"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
+
+
+def asks(request: Request) -> bool:
+    """Whether the caller has an answer from before."""
+    return "If-None-Match" in request.headers
+
+
+def unchanged(request: Request, tag: str) -> Response | None:
+    """Return the answer to a caller who has what the tag stands for."""
+    known = parse_etags(request.headers.get("If-None-Match", ""))
+    return tagged(Response(status=304), tag) if tag in known or known == ["*"] else None
+
+
+def tagged(response: Response, tag: str) -> Response:
+    """Return the response with the tag, to be asked about before it is used again."""
+    response["ETag"], response["Cache-Control"] = tag, "private, no-cache"
+    return response
