@@ -65,7 +65,7 @@ def test_an_administrator_makes_changes_and_deletes_a_schedule():
         ({"time_zone": "America/Los_Angelos"}, "did you mean America/Los_Angeles"),
         ({"params": "{}"}, "text: Field required"),
         ({"task_name": "notes"}, "Select a valid choice"),
-        ({"priority": "21"}, "write 1 to 20"),
+        ({"priority": "21"}, "between 1 and 20"),
         ({"queue_name": "a/b"}, "letters, digits"),
         ({"reason": ""}, "This field is required"),
     ],
