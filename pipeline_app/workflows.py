@@ -24,11 +24,10 @@ from pipeline_app.stages.photometry import IMAGE_FIELDS, Position
 from pipeline_app.telescope import REFERENCE_FREQ_HZ, angular_separation_deg, power_beam
 from tasks_app.engine.bindings import Binding
 from tasks_app.engine.handler import InvalidInput
-from tasks_app.engine.new_task import NewTask
-from tasks_app.engine.spawn import spawn_many
+from tasks_app.engine.spawn import NewTask, spawn_many
 from tasks_app.errors import ParamsInvalid
 from tasks_app.models import Run
-from tasks_app.task_ids import new_task_id
+from tasks_app.models.task import new_task_id
 from tasks_app.workflows.registry import WorkflowSpec, register
 
 WORKFLOW = "standard-pipeline"

@@ -35,7 +35,7 @@ from pipeline_app.stages.photometry import Measurement, Position
 from pipeline_app.workflows import Options, Plan, requests_of
 from tasks_app.engine import registry
 from tasks_app.engine.bindings import Binding
-from tasks_app.engine.new_task import NewTask
+from tasks_app.engine.spawn import NewTask
 from tasks_app.models import Run
 from workers.process import environment
 

@@ -13,7 +13,7 @@ from tasks_app.admin import display
 from tasks_app.admin.filters import EventQueueFilter, SinceFilter, VerbFilter
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range
 from tasks_app.models import TaskEvent
-from tasks_app.task_ids import short_id
+from tasks_app.models.task import short_id
 
 
 @admin.register(TaskEvent)

@@ -24,10 +24,10 @@ from tasks_app.admin.reading import ReadOnlyAdmin, with_id
 from tasks_app.engine.lookup import find
 from tasks_app.errors import TaskNotFound
 from tasks_app.models import Attempt, Task, TaskEvent
+from tasks_app.models.task import short_id
 from tasks_app.monitoring.explain.explanation import explain
 from tasks_app.operations.operation import Operation
 from tasks_app.operations.tasks import TaskOperation
-from tasks_app.task_ids import short_id
 
 EVENTS_SHOWN = 200
 

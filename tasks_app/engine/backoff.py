@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
+
 CRITICAL_FROM = 15
 CRITICAL_BAND_MS = 10**13
 """Wider than any time in milliseconds, so that each critical priority forms a band of its own."""
@@ -23,20 +25,22 @@ CRASHES = frozenset({"killed", "memory", "lost"})
 RETRIED = CRASHES | {"error", "timeout", "idle_timeout"}
 
 
+RANK_OFFSETS_MS = {
+    priority: -(priority - CRITICAL_FROM + 1) * CRITICAL_BAND_MS
+    if priority >= CRITICAL_FROM
+    else (CRITICAL_FROM - 1 - priority) * PRIORITY_STEP_MS
+    for priority in range(PRIORITY_LEAST, PRIORITY_MOST + 1)
+}
+"""What the rank of each priority adds to the moment from which a task may be claimed."""
+
+
 def rank(priority: int, runnable_at: datetime) -> int:
     """Return the place in the queue; the smallest goes first.
 
     Priorities 15 to 20 run before all others, by priority and then by time. The rest get a virtual deadline: each step
     of priority is worth one minute of waiting, so that waiting tasks age and nobody starves.
     """
-    return int(runnable_at.timestamp() * 1000) + rank_offset_ms(priority)
-
-
-def rank_offset_ms(priority: int) -> int:
-    """Return what the rank of a priority adds to the moment from which a task may be claimed, in milliseconds."""
-    if priority >= CRITICAL_FROM:
-        return -(priority - CRITICAL_FROM + 1) * CRITICAL_BAND_MS
-    return (CRITICAL_FROM - 1 - priority) * PRIORITY_STEP_MS
+    return int(runnable_at.timestamp() * 1000) + RANK_OFFSETS_MS[priority]
 
 
 def backoff_sec(

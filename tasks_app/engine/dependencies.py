@@ -7,18 +7,15 @@ inserted before their children, so everybody who needs both goes the same way.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from graphlib import CycleError, TopologicalSorter
 from uuid import UUID
 
 from django.db import connection
 
-from tasks_app.engine import archive, options
-from tasks_app.engine.new_task import NewTask
-from tasks_app.errors import ParamsInvalid
-from tasks_app.models import ArchivedTask, Hold, Run, Task, TaskDependency, TaskStatus
+from tasks_app.engine import archive
+from tasks_app.models import ArchivedTask, Hold, Task, TaskDependency, TaskStatus
 from tasks_app.models.task import FailureClass
 from tasks_app.postgresql import clock, statements
 
@@ -176,97 +173,3 @@ def lock_overdue_joins(limit: int) -> list[Task]:
     """Lock and return waiting tasks whose join deadline has passed, leaving out what somebody else has."""
     rows = Task.objects.waiting().filter(join_deadline_at__lte=clock.DatabaseNow()).order_by("join_deadline_at")
     return list(rows.select_for_update(skip_locked=True, of=("self",)).select_related("run")[:limit])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Edges:
-    """How the tasks of one call stand to others."""
-
-    order: Sequence[UUID]
-    """The tasks in the order in which they must be inserted, parents first."""
-    parents: Mapping[UUID, Sequence[UUID]] = field(default_factory=dict)
-    waiting: Collection[UUID] = frozenset()
-    """Those that must wait."""
-
-
-def connect(tasks: Sequence[NewTask]) -> Edges:
-    """Write the edges of new tasks, with the parents locked so that none finishes unseen.
-
-    Raises ParamsInvalid for unknown parents and for circles.
-    """
-    parents = {new.task_id: _parents_of(new) for new in tasks}
-    if not any(parents.values()):
-        return Edges(order=list(parents))
-    _check_quorums(tasks, parents)
-    outside = {parent for named in parents.values() for parent in named if parent not in parents}
-    statuses = lock_parents(outside)
-    unknown = outside - statuses.keys()
-    if unknown:
-        raise ParamsInvalid(
-            [
-                new.problem("depends_on", f"there is no task {parent}")
-                for new in tasks
-                for parent in parents[new.task_id]
-                if parent in unknown
-            ]
-        )
-    waiting = {
-        new.task_id
-        for new in tasks
-        if not _is_joined(new, [statuses.get(parent, TaskStatus.PENDING) for parent in parents[new.task_id]])
-    }
-    TaskDependency.objects.bulk_create(
-        [
-            TaskDependency(child_task_id=child, parent_task_id=parent)
-            for child, named in parents.items()
-            for parent in named
-        ],
-        batch_size=5000,
-    )
-    return Edges(order=_parents_first(parents), parents=parents, waiting=waiting)
-
-
-def _parents_of(new: NewTask) -> list[UUID]:
-    """Return every task that a new one waits for, once each, in the order named."""
-    run_ids = new.options.depends_on_runs
-    if not run_ids:
-        return new.parents
-    runs = dict(Run.objects.filter(run_id__in=run_ids).values_list("run_id", "pk"))
-    missing = [run_id for run_id in run_ids if run_id not in runs]
-    if missing:
-        raise ParamsInvalid([new.problem("depends_on_runs", f"there is no run {run_id}") for run_id in missing])
-    of_runs = Task.objects.filter(run__in=runs.values()).order_by("id").values_list("task_id", flat=True)
-    return list(dict.fromkeys([*new.parents, *of_runs, *archive.tasks_of_runs(run_ids)]))
-
-
-def _check_quorums(tasks: Sequence[NewTask], parents: Mapping[UUID, Sequence[UUID]]) -> None:
-    problems = []
-    for new in tasks:
-        join, most = new.options.join, len(parents[new.task_id])
-        if join is not None and join.quorum is not None and join.quorum > most:
-            message = f"must be at most {most}, the number of tasks it waits for (got {join.quorum})"
-            problems.append(new.problem("join.quorum", message))
-    if problems:
-        raise ParamsInvalid(problems)
-
-
-def _is_joined(new: NewTask, statuses: Sequence[str]) -> bool:
-    join = new.options.join or options.Join()
-    unfinished = statuses.count(TaskStatus.PENDING) + statuses.count(TaskStatus.CLAIMED)
-    standing = Join(parents=len(statuses), completed=statuses.count(TaskStatus.COMPLETED), unfinished=unfinished)
-    return standing.is_satisfied(join.quorum, datetime.max if join.deadline_sec else None, datetime.min)
-
-
-def _parents_first(parents: Mapping[UUID, Sequence[UUID]]) -> list[UUID]:
-    """Return the tasks of this call so that each stands behind those of them that it waits for.
-
-    Rows are locked in the order of their ids, and a transaction that finishes a parent continues with its children.
-    """
-    sorter: TopologicalSorter[UUID] = TopologicalSorter()
-    for child, named in parents.items():
-        sorter.add(child, *(parent for parent in named if parent in parents))
-    try:
-        return list(sorter.static_order())
-    except CycleError as error:
-        circle = " → ".join(str(task_id) for task_id in error.args[1])
-        raise ParamsInvalid([{"path": "depends_on", "message": f"tasks wait for each other: {circle}"}]) from None

@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 
 from django.db import connection, transaction
 
-from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.options import KEY_CHARS
 from tasks_app.errors import IdempotencyConflict, ParamsInvalid
 from tasks_app.models import IdempotencyKey
@@ -25,23 +24,23 @@ RETURNING key
 """
 
 
-def reserve(tasks: Sequence[NewTask], *, caller: str) -> dict[UUID, UUID]:
-    """Take the caller's keys for the tasks that are about to be spawned.
+def reserve(wanted: Sequence[tuple[str, object, UUID]], *, caller: str) -> dict[UUID, UUID]:
+    """Take the caller's keys for tasks that are about to be spawned: of each its key, its content as JSON and its id.
 
     Returns, by the task id that is not to be used, that of the task which a key found instead. Raises
     IdempotencyConflict when a key was used for other content.
     """
-    keyed = [(new.options.idempotency_key, fingerprint(new), new) for new in tasks if new.options.idempotency_key]
-    if not keyed:
+    if not wanted:
         return {}
-    stored = _take(caller, [(key, print_, new.task_id) for key, print_, new in keyed])
+    keyed = [(key, _digest(content), task_id) for key, content, task_id in wanted]
+    stored = _take(caller, keyed)
     found: dict[UUID, UUID] = {}
-    for key, print_, new in keyed:
+    for key, print_, task_id in keyed:
         row = stored[key]
         if row.fingerprint != print_:
             raise IdempotencyConflict(key)
-        if row.task_id != new.task_id:
-            found[new.task_id] = row.task_id
+        if row.task_id != task_id:
+            found[task_id] = row.task_id
     return found
 
 
@@ -83,14 +82,3 @@ def _take(caller: str, wanted: Sequence[tuple[str, str, UUID]]) -> dict[str, Ide
 
 def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def fingerprint(new: NewTask) -> str:
-    """Return a digest of everything that makes two requests ask for the same.
-
-    What is not said is left out, so that a new option of the next version changes no digest.
-    """
-    said = new.options.model_dump(mode="json", exclude_defaults=True, exclude={"idempotency_key", "params"})
-    said["depends_on"] = sorted(map(str, (*new.options.depends_on, *new.after)))
-    bindings = {name: binding.stored() for name, binding in new.bindings.items()}
-    return _digest({**said, "params": new.options.params, "bindings": bindings})

@@ -3,30 +3,84 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
 
-from tasks_app import cleaning
 from tasks_app.auth import client_address
-from tasks_app.engine import backoff, dependencies, idempotency, limits, lookup, notify, registry
+from tasks_app.engine import archive, backoff, dependencies, idempotency, limits, lookup, notify, registry
+from tasks_app.engine.bindings import Binding, Gather
 from tasks_app.engine.move import admit, condemn
-from tasks_app.engine.new_task import NewTask
-from tasks_app.engine.options import KEY_CHARS, TaskOptions
+from tasks_app.engine.options import KEY_CHARS, PARTS, Join, TaskOptions
 from tasks_app.engine.system_state import current, disabled_message, is_enabled
 from tasks_app.errors import Disabled, ParamsInvalid, UnknownTaskName
-from tasks_app.models import Hold, Queue, Task
+from tasks_app.models import Hold, Queue, Run, Task, TaskDependency, TaskStatus
+from tasks_app.models.task import new_task_id
 from tasks_app.postgresql import statements
 
 BATCH_MOST = 500
 INSERT = Path(__file__).parent / "sql" / "insert.sql"
 _NUMBER_CHARS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewTask:
+    """Options, with a place in a run and among other tasks."""
+
+    options: TaskOptions
+    task_id: UUID = field(default_factory=new_task_id)
+    after: Sequence[UUID] = ()
+    """Further tasks that it waits for, however many."""
+    bindings: Mapping[str, Binding | Gather] = field(default_factory=dict)
+    """Params that take their values from parents' results; the parents become dependencies."""
+    run: Run | None = None
+    stage: str = ""
+    path: str = ""
+    """How faults name it among the others of its call."""
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Return a task from options and the rest in one row. Raises ParamsInvalid for options that do not fit."""
+        own = {name: given.pop(name) for name in _OWN if name in given}
+        return cls(options=TaskOptions(**given), **own)
+
+    def problem(self, path: str, message: str) -> dict[str, str]:
+        """Return a fault of this task, by the path of one of its fields."""
+        return {"path": f"{self.path}.{path}" if self.path else path, "message": message}
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Everything that makes two requests with one idempotency key ask for the same, as JSON.
+
+        What is not given is left out, so that a new option of the next version changes nothing.
+        """
+        given = self.options.model_dump(mode="json", exclude_defaults=True, exclude={"idempotency_key", "params"})
+        given["depends_on"] = sorted(map(str, (*self.options.depends_on, *self.after)))
+        bindings = {name: binding.stored() for name, binding in self.bindings.items()}
+        return {**given, "params": self.options.params, "bindings": bindings}
+
+    @property
+    def parents(self) -> list[UUID]:
+        """The tasks that it names to wait for, once each; the runs of its options not counted."""
+        bound = (parent for binding in self.bindings.values() for parent in binding.parents)
+        return list(dict.fromkeys([*self.options.depends_on, *self.after, *bound]))
+
+
+def options_of(task: Task, **changed: Any) -> TaskOptions:
+    """Return the options for a task like one that is stored, with some of them changed; moments are not taken over."""
+    same = {name: getattr(task, name) for name in PARTS}
+    return TaskOptions(**{**same, "task_name": task.task_name, "queue_name": task.queue_id, **changed})
+
+
+_OWN = tuple(each.name for each in fields(NewTask) if each.name != "options")
 
 
 def spawn(task: TaskOptions | NewTask, *, actor: str) -> Task:
@@ -44,25 +98,19 @@ def spawn_many(tasks: Sequence[TaskOptions | NewTask], *, actor: str) -> list[Ta
     wanted = [task if isinstance(task, NewTask) else NewTask(options=task) for task in tasks]
     rows = _rows_of(wanted)
     if not any(map(_needs_more, wanted)):
-        for place, row in enumerate(rows):
-            row |= {"place": place, "waits": False}
         stored = _insert(rows, actor)
-        _settle(list(stored.values()))
         return [stored[new.task_id] for new in wanted]
     with transaction.atomic():
-        known = idempotency.reserve(wanted, caller=actor)
-        fresh = [place for place, new in enumerate(wanted) if new.task_id not in known]
-        edges = dependencies.connect([wanted[place] for place in fresh])
-        limits.make_for_keys(wanted[place].options.concurrency_key for place in fresh)
-        chosen = {wanted[place].task_id: rows[place] for place in fresh}
-        ordered = [
-            {**chosen[task_id], "place": place, "waits": task_id in edges.waiting}
-            for place, task_id in enumerate(edges.order)
-        ]
+        keyed = [(key, new.content, new.task_id) for new in wanted if (key := new.options.idempotency_key)]
+        known = idempotency.reserve(keyed, caller=actor)
+        fresh = {new.task_id: (new, row) for new, row in zip(wanted, rows, strict=True) if new.task_id not in known}
+        edges = _connect([new for new, _ in fresh.values()])
+        limits.make_for_keys(new.options.concurrency_key for new, _ in fresh.values())
+        ordered = [{**fresh[task_id][1], "waits": task_id in edges.waiting} for task_id in edges.order]
         stored = _insert(ordered, actor) if ordered else {}
         for task_id, task in stored.items():
             task.depends_on = edges.parents.get(task_id, ())
-        _settle(list(stored.values()))
+        _fail_hopeless([task for task in stored.values() if task.hold & Hold.DEPENDENCY])
     earlier = {task_id: stored.get(task_id) or lookup.find(task_id) for task_id in set(known.values())}
     return [earlier[known[new.task_id]] if new.task_id in known else stored[new.task_id] for new in wanted]
 
@@ -102,7 +150,7 @@ def _row_of(new: NewTask) -> dict[str, Any]:
     row["task_id"] = str(new.task_id)
     row["params"] = registry.check_params(spec, options.params, new.bindings.keys())
     row["bindings"] = {name: binding.stored() for name, binding in new.bindings.items()}
-    row["rank_offset_ms"] = backoff.rank_offset_ms(options.priority)
+    row["rank_offset_ms"] = backoff.RANK_OFFSETS_MS[options.priority]
     row["run_id"] = None if new.run is None else new.run.pk
     row["stage"] = new.stage
     return row
@@ -111,21 +159,16 @@ def _row_of(new: NewTask) -> dict[str, Any]:
 _ELSEWHERE = frozenset({"params", "depends_on", "depends_on_runs", "join", "idempotency_key"})
 """Options that are no values of the task's own row."""
 _PLAIN = (int, float, str)
+_OF_SPEC = [each.name for each in fields(registry.TaskSpec) if each.name in TaskOptions.model_fields]
+"""Options for which a task name has defaults."""
 
 
 @cache
 def _of_spec(spec: registry.TaskSpec) -> Mapping[str, Any]:
     """Return what a task name decides, as far as its tasks' options do not."""
-    return {
-        "memory_class": backoff.memory_class(spec.memory_gb),
-        "memory_gb": spec.memory_gb,
-        "cores": spec.cores,
-        "disk_gb": spec.disk_gb,
-        "timeout_sec": spec.timeout_sec,
-        "idle_timeout_sec": spec.idle_timeout_sec,
-        "total_timeout_sec": spec.total_timeout_sec,
-        "max_retries": spec.max_retries,
-    }
+    needed = {"memory_gb": spec.memory_gb, "cores": spec.cores, "disk_gb": spec.disk_gb}
+    defaults = {name: getattr(spec, name) for name in _OF_SPEC}
+    return {**needed, **defaults, "memory_class": backoff.memory_class(spec.memory_gb)}
 
 
 def _insert(rows: Sequence[Mapping[str, Any]], actor: str) -> dict[UUID, Task]:
@@ -137,47 +180,139 @@ def _insert(rows: Sequence[Mapping[str, Any]], actor: str) -> dict[UUID, Task]:
         "max_retries": settings.ABSURD_MAX_RETRIES,
         "lease_sec": settings.ABSURD_LEASE_SEC,
         "actor": actor,
-        "detail": cleaning.dumps(client_address.detail()),
+        "detail": json.dumps(client_address.detail()),
     }
-    names, found = statements.select(statements.load(INSERT), params)
+    statement = statements.load(INSERT, columns=_COLUMNS)
+    found = statements.run(statement, params)
     if not found:
         if not is_enabled():
             raise Disabled(disabled_message(current()))
         queues = {row["queue_name"] for row in rows}
         Queue.objects.bulk_create([Queue(name=name) for name in sorted(queues)], ignore_conflicts=True)
-        names, found = statements.select(statements.load(INSERT), params)
+        found = statements.run(statement, params)
     transaction.on_commit(notify.publisher.announce)
-    tasks = _tasks_of(names, found)
+    tasks = [_task_of(row) for row in found]
     notify.wake_workers({task.queue_id for task in tasks if task.hold == 0})
+    if any(task.hold & Hold.LIMIT for task in tasks):
+        admit()
     return {task.task_id: task for task in tasks}
 
 
-def _tasks_of(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[Task]:
-    """Return the tasks of the rows that the insertion returned."""
-    places = [names.index(column) for column in _COLUMNS]
-    paused, tasks = names.index("queue_paused"), []
-    for row in rows:
-        values = [row[place] for place in places]
-        for place in _JSON_PLACES:
-            values[place] = {} if values[place] == "{}" else cleaning.loads(values[place])
-        task: Task = Task.from_db(connection.alias, _ATTRIBUTES, values)
-        task.is_new, task.queue_paused = True, row[paused]
-        tasks.append(task)
-    return tasks
-
-
 _FIELDS: Sequence[Any] = Task._meta.concrete_fields
-_ATTRIBUTES, _COLUMNS = [field.attname for field in _FIELDS], [field.column for field in _FIELDS]
+_ATTRIBUTES, _COLUMNS = [each.attname for each in _FIELDS], tuple(each.column for each in _FIELDS)
 _JSON_PLACES = [_COLUMNS.index(name) for name in ("params", "bindings", "progress_metrics", "unavailable_on")]
 
 
-def _settle(tasks: Sequence[Task]) -> None:
-    """Let new tasks come forward under limits with free slots, and fail those that wait for what will never be."""
-    if any(task.hold & Hold.LIMIT for task in tasks):
-        admit()
-    waiting = [task for task in tasks if task.hold & Hold.DEPENDENCY]
+def _task_of(row: Sequence[Any]) -> Task:
+    """Return the task of a row that the insertion returned."""
+    queue_paused, *values = row
+    for place in _JSON_PLACES:
+        values[place] = json.loads(values[place])
+    task: Task = Task.from_db(connection.alias, _ATTRIBUTES, values)
+    task.is_new, task.queue_paused = True, queue_paused
+    return task
+
+
+def _fail_hopeless(waiting: Sequence[Task]) -> None:
+    """Fail those of the new tasks that wait for what will never be."""
     for task in dependencies.hopeless(waiting) if waiting else ():
         condemn(task, dependencies.first_hopeless_parent(task))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edges:
+    """How the tasks of one call stand to others."""
+
+    order: Sequence[UUID]
+    """The tasks in the order in which they must be inserted, parents first."""
+    parents: Mapping[UUID, Sequence[UUID]] = field(default_factory=dict)
+    waiting: Collection[UUID] = frozenset()
+    """Those that must wait."""
+
+
+def _connect(tasks: Sequence[NewTask]) -> Edges:
+    """Write the edges of new tasks, with the parents locked so that none finishes unseen.
+
+    Raises ParamsInvalid for unknown parents and for circles.
+    """
+    parents = {new.task_id: _parents_of(new) for new in tasks}
+    if not any(parents.values()):
+        return Edges(order=list(parents))
+    _check_quorums(tasks, parents)
+    outside = {parent for named in parents.values() for parent in named if parent not in parents}
+    statuses = dependencies.lock_parents(outside)
+    unknown = outside - statuses.keys()
+    if unknown:
+        raise ParamsInvalid(
+            [
+                new.problem("depends_on", f"there is no task {parent}")
+                for new in tasks
+                for parent in parents[new.task_id]
+                if parent in unknown
+            ]
+        )
+    waiting = {
+        new.task_id
+        for new in tasks
+        if not _is_joined(new, [statuses.get(parent, TaskStatus.PENDING) for parent in parents[new.task_id]])
+    }
+    TaskDependency.objects.bulk_create(
+        [
+            TaskDependency(child_task_id=child, parent_task_id=parent)
+            for child, named in parents.items()
+            for parent in named
+        ],
+        batch_size=5000,
+    )
+    return Edges(order=_parents_first(parents), parents=parents, waiting=waiting)
+
+
+def _parents_of(new: NewTask) -> list[UUID]:
+    """Return every task that a new one waits for, once each, in the order named."""
+    run_ids = new.options.depends_on_runs
+    if not run_ids:
+        return new.parents
+    runs = dict(Run.objects.filter(run_id__in=run_ids).values_list("run_id", "pk"))
+    missing = [run_id for run_id in run_ids if run_id not in runs]
+    if missing:
+        raise ParamsInvalid([new.problem("depends_on_runs", f"there is no run {run_id}") for run_id in missing])
+    of_runs = Task.objects.filter(run__in=runs.values()).order_by("id").values_list("task_id", flat=True)
+    return list(dict.fromkeys([*new.parents, *of_runs, *archive.tasks_of_runs(run_ids)]))
+
+
+def _check_quorums(tasks: Sequence[NewTask], parents: Mapping[UUID, Sequence[UUID]]) -> None:
+    problems = []
+    for new in tasks:
+        join, most = new.options.join, len(parents[new.task_id])
+        if join is not None and join.quorum is not None and join.quorum > most:
+            message = f"must be at most {most}, the number of tasks it waits for (got {join.quorum})"
+            problems.append(new.problem("join.quorum", message))
+    if problems:
+        raise ParamsInvalid(problems)
+
+
+def _is_joined(new: NewTask, statuses: Sequence[str]) -> bool:
+    join = new.options.join or Join()
+    unfinished = statuses.count(TaskStatus.PENDING) + statuses.count(TaskStatus.CLAIMED)
+    standing = dependencies.Join(
+        parents=len(statuses), completed=statuses.count(TaskStatus.COMPLETED), unfinished=unfinished
+    )
+    return standing.is_satisfied(join.quorum, datetime.max if join.deadline_sec else None, datetime.min)
+
+
+def _parents_first(parents: Mapping[UUID, Sequence[UUID]]) -> list[UUID]:
+    """Return the tasks of this call so that each stands behind those of them that it waits for.
+
+    Rows are locked in the order of their ids, and a transaction that finishes a parent continues with its children.
+    """
+    sorter: TopologicalSorter[UUID] = TopologicalSorter()
+    for child, named in parents.items():
+        sorter.add(child, *(parent for parent in named if parent in parents))
+    try:
+        return list(sorter.static_order())
+    except CycleError as error:
+        circle = " → ".join(str(task_id) for task_id in error.args[1])
+        raise ParamsInvalid([{"path": "depends_on", "message": f"tasks wait for each other: {circle}"}]) from None
 
 
 @transaction.atomic
@@ -195,7 +330,7 @@ def spawn_batch(tasks: Sequence[TaskOptions], *, actor: str, key: str | None = N
         message = f"must be 1 to {most} characters long for a batch (got {len(key)})"
         raise ParamsInvalid([{"path": "idempotency_key", "message": message}])
     keyed = [replace(new, options=_keyed(new.options, f"{key}/{number}")) for number, new in enumerate(wanted)]
-    content = [[new.options.idempotency_key, idempotency.fingerprint(new)] for new in keyed]
+    content = [[new.options.idempotency_key, new.content] for new in keyed]
     made: list[Task] = []
 
     def make() -> UUID:

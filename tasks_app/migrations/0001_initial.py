@@ -2,7 +2,7 @@ import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
 import tasks_app.models.api_key
-import tasks_app.task_ids
+import tasks_app.models.task
 import uuid
 from django.conf import settings
 from django.db import migrations, models
@@ -329,7 +329,7 @@ class Migration(migrations.Migration):
             name='Task',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('task_id', models.UUIDField(default=tasks_app.task_ids.new_task_id, editable=False, unique=True)),
+                ('task_id', models.UUIDField(default=tasks_app.models.task.new_task_id, editable=False, unique=True)),
                 ('task_name', models.CharField(max_length=100)),
                 ('params', models.JSONField(default=dict)),
                 ('bindings', models.JSONField(default=dict, help_text='Params taken from parents\' results: {"param": {"task_id": …, "field": …}}; "task_ids": a list.')),

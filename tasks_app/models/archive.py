@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models.functions import Now
 
-from tasks_app.task_ids import short_id
+from tasks_app.models.task import short_id
 
 
 class ArchivedTask(models.Model):

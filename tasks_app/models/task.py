@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,7 +17,25 @@ from tasks_app.models.queue import Queue
 from tasks_app.models.run import Run
 from tasks_app.models.worker import Worker
 from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
-from tasks_app.task_ids import new_task_id, short_id
+
+SHORT_CHARS = 8
+
+
+def new_task_id() -> uuid.UUID:
+    """Return a new id, whose first half is the time, so that new rows stand together in the index.
+
+    UUID of version 7 (RFC 9562, section 5.7): 48 bits of Unix time in ms, version, variant and 74 random bits.
+    """
+    moment_ms = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10))
+    high = (moment_ms << 16) | 0x7000 | (random >> 68)
+    low = 0x8000_0000_0000_0000 | (random & 0x3FFF_FFFF_FFFF_FFFF)
+    return uuid.UUID(int=(high << 64) | low)
+
+
+def short_id(task_id: object) -> str:
+    """Return the end of an id, which is random; the beginning is the same for all that are made within a minute."""
+    return str(task_id)[-SHORT_CHARS:]
 
 
 class TaskStatus(models.TextChoices):

@@ -20,16 +20,15 @@ from pydantic import Field
 
 from tasks_app.engine.bindings import Binding, Gather
 from tasks_app.engine.events import Change, Record, announce, record_many
-from tasks_app.engine.new_task import NewTask, options_of
 from tasks_app.engine.options import Join
-from tasks_app.engine.spawn import spawn_many
+from tasks_app.engine.spawn import NewTask, options_of, spawn_many
 from tasks_app.errors import OperationRefused, ParamsInvalid
 from tasks_app.models import Hold, Run, Task, TaskDependency, TaskStatus
+from tasks_app.models.task import new_task_id
 from tasks_app.operations.operation import Counts, Pace, Params, PreviewedOperation
 from tasks_app.operations.retry import RETRIED, retry_locked
 from tasks_app.operations.runs import found_run
 from tasks_app.operations.tasks import cancel_locked
-from tasks_app.task_ids import new_task_id
 from tasks_app.workflows.state import SUPERSEDED
 
 

@@ -17,9 +17,8 @@ from tasks_app.engine.events import Change, Record, record, record_many
 from tasks_app.engine.fail import Failure, settle_failures
 from tasks_app.engine.lookup import Refusals, do_to_one, find
 from tasks_app.engine.move import Move, move_many, set_ranks
-from tasks_app.engine.new_task import options_of
 from tasks_app.engine.options import PARTS, TaskOptions
-from tasks_app.engine.spawn import spawn
+from tasks_app.engine.spawn import options_of, spawn
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Task, TaskStatus
 from tasks_app.models.task import FINISHED, FailureClass

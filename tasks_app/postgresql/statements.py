@@ -26,8 +26,11 @@ _TOKENS = re.compile(r"(?P<comment>--[^\n]*)|'(?:[^']|'')*'|::|:(?P<name>[a-z_]+
 
 
 @cache
-def load(path: Path, **literals: int) -> str:
-    """Return the statement of a file without its comments; variables that `literals` does not name are parameters."""
+def load(path: Path, **literals: int | tuple[str, ...]) -> str:
+    """Return the statement of a file without its comments; variables that `literals` does not name are parameters.
+
+    A number stands in the statement as it is, several names as columns.
+    """
     text, position = path.read_text(), 0
     parts: list[sql.Composable] = []
     for found in _TOKENS.finditer(text):
@@ -36,18 +39,17 @@ def load(path: Path, **literals: int) -> str:
             continue
         parts.append(sql.SQL(text[position : found.start()]))
         if name is not None:
-            parts.append(sql.Literal(literals[name]) if name in literals else sql.Placeholder(name))
+            parts.append(_composed(literals[name]) if name in literals else sql.Placeholder(name))
         position = found.end()
     return sql.Composed([*parts, sql.SQL(text[position:])]).as_string()
 
 
+def _composed(literal: int | tuple[str, ...]) -> sql.Composable:
+    return sql.SQL(", ").join(map(sql.Identifier, literal)) if isinstance(literal, tuple) else sql.Literal(literal)
+
+
 def run(statement: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Execute the statement and return its rows; jsonb columns come as text, as Django has them."""
-    return select(statement, params)[1]
-
-
-def select(statement: str, params: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Execute the statement and return the names of its columns and its rows."""
     wrapper = cast(DatabaseWrapper, connection)
     wrapper.ensure_connection()
     # Anything but None lets statements be prepared; what Django itself sends never is.
@@ -55,6 +57,4 @@ def select(statement: str, params: Mapping[str, Any]) -> tuple[list[str], list[t
     with wrapper.within_limits(), wrapper.wrap_database_errors, psycopg.Cursor(wrapper.connection) as cursor:
         # A pooler that gives each transaction another connection knows no prepared statements of ours.
         cursor.execute(statement, params, prepare=not settings.ABSURD_POLL_ONLY)
-        if cursor.description is None:
-            return [], []
-        return [column.name for column in cursor.description], cursor.fetchall()
+        return [] if cursor.pgresult is None or cursor.pgresult.nfields == 0 else cursor.fetchall()

@@ -17,7 +17,7 @@ from tasks_app.engine.fail import AttemptReport, fail_attempt
 from tasks_app.engine.lease import report_progress, start_attempt
 from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
 from tasks_app.models import Task
-from tasks_app.task_ids import short_id
+from tasks_app.models.task import short_id
 from tasks_app.testing.attempts import LocalAttempt, execute
 from tasks_app.testing.contexts import LocalContext
 

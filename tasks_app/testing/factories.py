@@ -11,9 +11,8 @@ from django.conf import settings
 from tasks_app.engine import registry
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import AttemptReport, fail_attempt
-from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.registry import TaskSpec
-from tasks_app.engine.spawn import spawn
+from tasks_app.engine.spawn import NewTask, spawn
 from tasks_app.models import Run, Task, TaskStatus, Worker
 from tasks_app.operations.tasks import cancel
 from tasks_app.testing.picking import claim_task

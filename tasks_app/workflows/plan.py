@@ -18,11 +18,11 @@ from typing import Any, Self
 from uuid import UUID
 
 from tasks_app.engine.bindings import Binding, Gather
-from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.registry import Problem
+from tasks_app.engine.spawn import NewTask
 from tasks_app.errors import ParamsInvalid
-from tasks_app.task_ids import new_task_id
+from tasks_app.models.task import new_task_id
 from tasks_app.workflows.state import SUPERSEDED
 
 TASKS_MOST, EDGES_MOST = 2_000, 50_000

@@ -24,8 +24,7 @@ from tasks_app.engine import registry
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
-from tasks_app.engine.new_task import NewTask
-from tasks_app.engine.spawn import spawn
+from tasks_app.engine.spawn import NewTask, spawn
 from tasks_app.models import ApiKey, Task
 from tests.daphne_server import serving
 from tests.tasks_app.notes import REPORT, make_worker

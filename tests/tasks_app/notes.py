@@ -10,8 +10,7 @@ from tasks_app.engine import registry
 from tasks_app.engine.claim import Claim, claim_tasks
 from tasks_app.engine.fail import AttemptReport
 from tasks_app.engine.handler import Context
-from tasks_app.engine.new_task import NewTask
-from tasks_app.engine.spawn import spawn
+from tasks_app.engine.spawn import NewTask, spawn
 from tasks_app.models import Task, TaskEvent, Worker
 from tasks_app.testing import make_worker
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 
-from tasks_app.task_ids import new_task_id, short_id
+from tasks_app.models.task import new_task_id, short_id
 
 
 def test_ids_are_of_version_7_and_stand_in_the_order_of_their_making():

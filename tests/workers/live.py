@@ -14,8 +14,7 @@ from uuid import UUID
 import psutil
 
 from tasks_app.engine.claim import Claim
-from tasks_app.engine.new_task import NewTask
-from tasks_app.engine.spawn import spawn
+from tasks_app.engine.spawn import NewTask, spawn
 from tasks_app.models import Attempt, Task, TaskEvent, Worker
 from workers.admission import Admission
 

@@ -11,8 +11,7 @@ import pytest
 from tasks_app.engine import registry
 from tasks_app.engine.claim import Claim
 from tasks_app.engine.complete import complete_task
-from tasks_app.engine.new_task import NewTask
-from tasks_app.engine.spawn import spawn
+from tasks_app.engine.spawn import NewTask, spawn
 from tasks_app.models import Reservation, Task
 from tasks_app.postgresql import clock
 from tests.tasks_app.notes import NOTE, REPORT, make_worker

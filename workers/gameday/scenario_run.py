@@ -15,8 +15,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from tasks_app.engine.new_task import NewTask
-from tasks_app.engine.spawn import spawn_many
+from tasks_app.engine.spawn import NewTask, spawn_many
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.models.task import FINISHED

@@ -20,7 +20,7 @@ from django.conf import settings
 from tasks_app import cleaning
 from tasks_app.engine.claim import Claim
 from tasks_app.files.private_directories import make_private
-from tasks_app.task_ids import short_id
+from tasks_app.models.task import short_id
 
 ATTEMPTS = ".attempts"
 NOTE = "attempt.json"

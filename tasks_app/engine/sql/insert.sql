@@ -1,28 +1,29 @@
 -- Inserts new pending tasks, however many, and the event of each, or nothing while the system is disabled or a queue
 -- is missing. One statement, so that a spawn is one round trip and one commit.
 --
---   psql -v rows="'[{\"place\": 0, \"task_id\": \"01890a5d-ac96-774b-bcce-b302099a8057\", \"task_name\": \"note\",
+--   psql -v rows="'[{\"task_id\": \"01890a5d-ac96-774b-bcce-b302099a8057\", \"task_name\": \"note\",
 --     \"queue_name\": \"dsa110-pipeline\", \"params\": {}, \"bindings\": {}, \"priority\": 5, \"rank_offset_ms\": 540000,
---     \"waits\": false, \"memory_class\": 0, \"memory_gb\": 1, \"cores\": 1, \"disk_gb\": 0, \"concurrency_key\": \"\",
+--     \"memory_class\": 0, \"memory_gb\": 1, \"cores\": 1, \"disk_gb\": 0, \"concurrency_key\": \"\",
 --     \"stage\": \"\"}]'" -v enabled=true -v timeout_sec=3600 -v max_retries=3 -v lease_sec=60 -v actor="'me'"
---     -v detail="'{}'" -f insert.sql
+--     -v detail="'{}'" -v columns=id,task_id,status -f insert.sql
 --
 -- The rows come as one JSON value: one parameter whatever their number, and one prepared plan for all.
 -- `given` is read twice and must be worked out once: MATERIALIZED.
--- The rows are inserted in the order of `place`, parents before children, because rows are locked in the order of ids.
+-- The rows are inserted in the order given, parents before children, because rows are locked in the order of ids.
 WITH given AS MATERIALIZED (
-    SELECT row.*, queue.name AS known_queue, queue.paused_at IS NOT NULL AS queue_paused,
+    SELECT row.*, queue.name AS known_queue,
         greatest(row.scheduled_at, absurd_now()) AS runnable_at,
         coalesce(row.timeout_sec, queue.default_timeout_sec, :timeout_sec::integer) AS own_timeout_sec,
         coalesce(row.max_retries, queue.default_max_retries, :max_retries::integer) AS own_max_retries,
         row.concurrency_key <> '' OR EXISTS (
             SELECT FROM tasks_app_limit WHERE scope = 'queue' AND name = queue.name) AS limited
-    FROM jsonb_to_recordset(:rows::jsonb) AS row(
-        place integer, task_id uuid, task_name text, queue_name text, params jsonb, bindings jsonb, priority smallint,
+    FROM ROWS FROM (jsonb_to_recordset(:rows::jsonb) AS (
+        task_id uuid, task_name text, queue_name text, params jsonb, bindings jsonb, priority smallint,
         rank_offset_ms bigint, waits boolean, memory_class smallint, memory_gb float8, cores smallint, disk_gb float8,
         scheduled_at timestamptz, expires_at timestamptz, queue_timeout_sec float8, total_timeout_sec float8,
         timeout_sec integer, idle_timeout_sec integer, max_retries smallint, concurrency_key text,
-        join_quorum integer, join_deadline_sec float8, run_id bigint, stage text)
+        join_quorum integer, join_deadline_sec float8, run_id bigint, stage text
+    )) WITH ORDINALITY AS row
     LEFT JOIN tasks_app_queue AS queue ON queue.name = row.queue_name
 ), fresh AS (
     INSERT INTO tasks_app_task (
@@ -36,7 +37,8 @@ WITH given AS MATERIALIZED (
     SELECT
         task_id, task_name, queue_name, params, bindings, priority,
         -- Bits 1, 2 and 4: for a moment, for parents, and for a slot of a limit when nothing else holds it.
-        CASE WHEN waits OR runnable_at > absurd_now() THEN (runnable_at > absurd_now())::integer + 2 * waits::integer
+        CASE WHEN waits OR runnable_at > absurd_now()
+            THEN (runnable_at > absurd_now())::integer + 2 * coalesce(waits, false)::integer
             WHEN limited THEN 4 ELSE 0 END,
         floor(extract(epoch FROM runnable_at) * 1000)::bigint + rank_offset_ms,
         runnable_at, memory_class, memory_gb, cores, disk_gb, own_timeout_sec, idle_timeout_sec, own_max_retries,
@@ -48,7 +50,7 @@ WITH given AS MATERIALIZED (
     FROM given
     WHERE coalesce((SELECT enabled FROM tasks_app_systemstate), :enabled::boolean)
         AND NOT EXISTS (SELECT FROM given WHERE known_queue IS NULL)
-    ORDER BY place
+    ORDER BY ordinality
     RETURNING *
 ), recorded AS MATERIALIZED (
     SELECT absurd_record(array_agg(ROW(
@@ -58,5 +60,5 @@ WITH given AS MATERIALIZED (
             'task_name', task_name, 'priority', priority))
     )::absurd_event ORDER BY id)) FROM fresh
 )
-SELECT given.queue_paused, fresh.*
-FROM recorded CROSS JOIN fresh JOIN given USING (task_id)
+SELECT (SELECT paused_at IS NOT NULL FROM tasks_app_queue WHERE name = queue_name), :columns
+FROM recorded CROSS JOIN fresh

@@ -7,8 +7,8 @@ from typing import Any
 from tasks_app import formats
 from tasks_app.engine.dependencies import Join
 from tasks_app.models import Hold
+from tasks_app.models.task import short_id
 from tasks_app.monitoring.explain.findings import SHOWN, Case, Code, Finding, select, stamp
-from tasks_app.task_ids import short_id
 
 ERROR_CHARS = 120
 

@@ -10,9 +10,8 @@ from urllib.parse import quote
 
 from tasks_app import formats
 from tasks_app.models import Freeze, Hold
-from tasks_app.models.task import FailureClass
+from tasks_app.models.task import FailureClass, short_id
 from tasks_app.monitoring.explain.findings import SHOWN, Case, Code, Finding, select, stamp
-from tasks_app.task_ids import short_id
 
 SWEEPS_SOON_SEC = 5.0
 """Sweeps run several times a second in every worker and web process: after this long, none is running."""

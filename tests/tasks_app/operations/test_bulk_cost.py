@@ -9,8 +9,7 @@ import pytest
 
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.fail import fail_attempt
-from tasks_app.engine.new_task import NewTask
-from tasks_app.engine.spawn import spawn_many
+from tasks_app.engine.spawn import NewTask, spawn_many
 from tasks_app.models import Task
 from tasks_app.operations import bulk
 from tasks_app.operations.operation import Pace, Params

@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
-from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.options import Join
-from tasks_app.engine.spawn import spawn
+from tasks_app.engine.spawn import NewTask, spawn
 from tasks_app.errors import AbsurdError
 from tasks_app.models import Attempt, LimitSlot, Run, Task, TaskEvent, Worker
 from tasks_app.monitoring import queues

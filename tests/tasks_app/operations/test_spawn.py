@@ -8,9 +8,8 @@ import pytest
 from tasks_app.engine.bindings import Binding
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.complete import complete_task
-from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.options import TaskOptions
-from tasks_app.engine.spawn import spawn_many
+from tasks_app.engine.spawn import NewTask, spawn_many
 from tasks_app.errors import Disabled, IdempotencyConflict, ParamsInvalid, UnknownTaskName
 from tasks_app.models import Queue, Task, TaskEvent
 from tasks_app.operations.queues import pause, resume

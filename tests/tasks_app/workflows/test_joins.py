@@ -11,9 +11,8 @@ from tasks_app.engine.bindings import Gather
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
-from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.options import Join
-from tasks_app.engine.spawn import spawn_many
+from tasks_app.engine.spawn import NewTask, spawn_many
 from tasks_app.errors import ParamsInvalid
 from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.maintenance.sweeps import fire_joins

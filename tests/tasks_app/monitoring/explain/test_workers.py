@@ -11,9 +11,8 @@ from django.db import connection
 from tasks_app.engine import registry
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.complete import complete_task
-from tasks_app.engine.new_task import NewTask
 from tasks_app.engine.options import TaskOptions
-from tasks_app.engine.spawn import spawn, spawn_many
+from tasks_app.engine.spawn import NewTask, spawn, spawn_many
 from tasks_app.models import Attempt, Reservation, Task, Worker
 from tasks_app.monitoring.explain import position
 from tasks_app.monitoring.explain.explanation import explain
