@@ -55,31 +55,9 @@ def parse_raw_name(file_name: str) -> RawName:
     return RawName(host_time=host_time, subband=subband, incomplete=match["incomplete"] is not None)
 
 
-def is_raw_file_name(file_name: str) -> bool:
-    """Return whether a finished raw file of any writer could have this name."""
-    return file_name.endswith(RAW_SUFFIXES) and INCOMPLETE_MARK not in file_name and not file_name.startswith(".")
-
-
 def tile_name(start_time: datetime) -> str:
     """Return the name of an observation: the UTC start of its first integration, to the nearest second.
 
     Nearest, because start times computed from Julian dates are uncertain by tens of microseconds.
     """
     return (start_time.astimezone(UTC) + timedelta(seconds=0.5)).strftime(_TIME_FORMAT)
-
-
-def parse_tile_name(name: str) -> datetime:
-    """Return the UTC start time of an observation from its name.
-
-    Raises:
-        BadName: the name is not ``YYYY-MM-DDTHH:MM:SS``.
-    """
-    try:
-        return datetime.strptime(name, _TIME_FORMAT).replace(tzinfo=UTC)
-    except ValueError as error:
-        raise BadName(f"{name!r} is not YYYY-MM-DDTHH:MM:SS") from error
-
-
-def product_dir_name(name: str, claim_token: str) -> str:
-    """Return ``<name>.<token8>``: a published directory carries the first 8 characters of the claim that made it."""
-    return f"{name}.{claim_token[:8]}"

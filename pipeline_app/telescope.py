@@ -162,31 +162,3 @@ def beam_fwhm_deg(freq_hz: float) -> float:
     half_power_x = 1.6163399483
     sine = half_power_x * SPEED_OF_LIGHT_M_S / (np.pi * DISH_DIAMETER_M * freq_hz)
     return 2 * math.degrees(math.asin(sine))
-
-
-def drift_power_beam(
-    ra_deg: ArrayLike,
-    dec_deg: ArrayLike,
-    *,
-    centre_ra_deg: float,
-    centre_dec_deg: float,
-    duration_sec: float,
-    freq_hz: float,
-    steps: int = 25,
-) -> NDArray:
-    """Return the mean power beam over a tile, during which the dishes stand still and the sky drifts through.
-
-    Args:
-        ra_deg: right ascensions of the sources.
-        dec_deg: their declinations.
-        centre_ra_deg: where the beam points at mid-tile.
-        centre_dec_deg: its declination, at which it stays.
-        duration_sec: from the start of the first integration to the end of the last.
-        freq_hz: frequency of the beam.
-        steps: number of equal parts of the drift that are averaged.
-    """
-    middles = (np.arange(steps) + 0.5) / steps - 0.5
-    centres_deg = centre_ra_deg + middles * duration_sec * SIDEREAL_RATE_DEG_PER_SEC
-    ra, dec = np.broadcast_arrays(np.asarray(ra_deg, dtype=float), np.asarray(dec_deg, dtype=float))
-    offsets_deg = angular_separation_deg(ra[..., None], dec[..., None], centres_deg, centre_dec_deg)
-    return power_beam(offsets_deg, freq_hz).mean(axis=-1)

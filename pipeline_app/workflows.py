@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from django.db import transaction
@@ -225,11 +225,11 @@ class StandardPipelineParams(BaseModel):
     """Which observation, and what is to be different."""
 
     model_config = ConfigDict(extra="forbid")
-    observation_id: Annotated[int, Field(ge=1, lt=2**63, description="An observation that the ingest has registered")]
-    stage_params: Annotated[
-        dict[str, dict[str, Any]], Field(description='Further params by task name, as {"imaging": {"niter": 500}}')
-    ] = {}
-    queue_name: Annotated[str | None, Field(description="Default: ABSURD_QUEUE_NAME")] = None
+    observation_id: int = Field(ge=1, lt=2**63, description="An observation that the ingest has registered")
+    stage_params: dict[str, dict[str, Any]] = Field(
+        {}, description='Further params by task name, as {"imaging": {"niter": 500}}'
+    )
+    queue_name: str | None = Field(None, description="Default: ABSURD_QUEUE_NAME")
 
 
 def begin(params: StandardPipelineParams, actor: str) -> Run:

@@ -28,7 +28,7 @@ from pipeline_app.models import Observation
 from pipeline_app.registration import CONVERT, IMAGING, SELF_CALIBRATION, SOLVE
 from pipeline_app.simulation.detections import judge_detections
 from pipeline_app.simulation.judgement import judge_fluxes, judge_gains
-from pipeline_app.simulation.presets import SIZES, pair, processing_for
+from pipeline_app.simulation.presets import SIZES, processing_for, tile_pair
 from pipeline_app.simulation.tile import simulate_tile
 from pipeline_app.simulation.truth import TileTruth
 from pipeline_app.stages.photometry import Measurement, Position
@@ -138,7 +138,7 @@ def measure(size: str, say: Callable[[str], None]) -> PipelineReport:
     with scratch() as directory:
         say(f"simulating two tiles of size {size}")
         began = time.monotonic()
-        specs = pair(timezone.now(), SIZES[size])
+        specs = tile_pair(timezone.now(), SIZES[size])
         truths = [simulate_tile(directory / spec.kind, spec) for spec in specs]
         report.simulate_sec = time.monotonic() - began
         calibrator, target = (tile_of(truth, directory / truth.kind) for truth in truths)

@@ -20,7 +20,7 @@ from absurd_project.benchmark.pipeline import Cost, run_requests, run_stage, scr
 from pipeline_app.registration import CALIBRATE, CONVERT, IMAGING, PHOTOMETRY, SELF_CALIBRATION, SOLVE
 from pipeline_app.simulation.defect_sets import with_defects
 from pipeline_app.simulation.judgement import judge_fluxes
-from pipeline_app.simulation.presets import SIZES, pair, processing_for
+from pipeline_app.simulation.presets import SIZES, processing_for, tile_pair
 from pipeline_app.simulation.spec import TileSpec
 from pipeline_app.simulation.tile import simulate_tile
 from pipeline_app.simulation.truth import TileTruth
@@ -65,7 +65,7 @@ class DefectReport:
 def measure(size: str, names: Sequence[str], say: Callable[[str], None]) -> DefectReport:
     """Process a target's tile with each of the sets of defects called `names`. Raises StageFailed."""
     report = DefectReport(size=size)
-    calibrator_spec, target_spec = pair(timezone.now(), SIZES[size])
+    calibrator_spec, target_spec = tile_pair(timezone.now(), SIZES[size])
     with scratch() as directory:
         by_task: dict[UUID, dict[str, Any]] = {}
         calibrator, plan = _solve(calibrator_spec, directory, report, say, by_task)

@@ -39,8 +39,8 @@ SIMULATE = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from pipeline_app.simulation import demo_tiles, simulate_tile
-print("\\n".join(simulate_tile(Path(sys.argv[1]), demo_tiles(datetime(2026, 11, 24, 2, tzinfo=UTC))[0]).files))
+from pipeline_app.simulation import DEMO, tile_pair, simulate_tile
+print("\\n".join(simulate_tile(Path(sys.argv[1]), tile_pair(datetime(2026, 11, 24, 2, tzinfo=UTC), DEMO)[0]).files))
 """
 PLAIN = """
 import sys

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline_app.ingest.watch import CATALOG_NAME, PROCESSING_NAME
 from pipeline_app.models import Observation
-from pipeline_app.simulation import TileSpec, TileTruth, demo_tiles, simulate_tile
+from pipeline_app.simulation import DEMO, TileSpec, TileTruth, simulate_tile, tile_pair
 from pipeline_app.simulation.presets import UNSMEARED_PROCESSING
 from pipeline_app.telescope import SIDEREAL_RATE_DEG_PER_SEC
 
@@ -45,7 +45,7 @@ def choose_specs(now: datetime, seed: int | None) -> list[TileSpec]:
     Each demo goes a sidereal day further back, so that the sky is the same and nothing collides.
     """
     while True:
-        specs = demo_tiles(now)
+        specs = tile_pair(now, DEMO)
         if not any(_is_taken(spec) for spec in specs):
             return [_reseeded(spec, seed) for spec in specs]
         now -= SIDEREAL_DAY

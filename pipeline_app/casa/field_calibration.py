@@ -52,7 +52,6 @@ class FieldCalibration:
     agreement: Agreement
     phase_drift_deg: float
     """Largest change of an antenna's phase within the tile that was followed."""
-    rounds: int
 
 
 def calibrate_field(
@@ -114,7 +113,6 @@ def calibrate_field(
         ),
         agreement=agreement,
         phase_drift_deg=float(np.degrees(np.abs(np.angle(turns)).max())),
-        rounds=number,
     )
 
 

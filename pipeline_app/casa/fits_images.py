@@ -24,11 +24,6 @@ class Beam:
     minor_arcsec: float
     pa_deg: float
 
-    @property
-    def area_arcsec2(self) -> float:
-        """Solid angle under the Gaussian."""
-        return float(np.pi / (4 * np.log(2))) * self.major_arcsec * self.minor_arcsec
-
 
 @dataclass(frozen=True, kw_only=True)
 class SkyImage:

@@ -11,7 +11,7 @@ from astropy.stats import mad_std
 from numpy.typing import NDArray
 
 from pipeline_app import telescope
-from pipeline_app.casa import fits_images, measurement_set, model_image
+from pipeline_app.casa import fits_images, measurement_set
 from pipeline_app.casa.deconvolution import Cleaned, ImagingJob
 from pipeline_app.casa.engines import ENGINES, EngineName, choose_engine
 from pipeline_app.casa.gridding import Gridder
@@ -201,13 +201,11 @@ def _write(images: Images, paths: _Paths, verdict: VerdictRecord) -> None:
     note = "apparent Stokes I less the clean components, per dirty beam"
     write(paths.residual, cleaned.residual, effective_freq_hz, note)
     write(paths.psf, cleaned.psf, effective_freq_hz, "dirty beam, 1 at its peak", "")
-    model_image.write_model(
-        paths.model,
-        flat,
-        cleaned.model,
-        freq_hz=effective_freq_hz,
-        robust=params.robust,
-        spectral_index=params.spectral_index,
+    # what a prediction of visibilities needs: Jy/pixel are averages over the tile with these weights and spectrum
+    cards = {"ROBUST": params.robust, "ALPHA": params.spectral_index}
+    note = "clean components, apparent Stokes I"
+    fits_images.write_image(
+        paths.model, flat, cleaned.model, freq_hz=effective_freq_hz, note=note, unit="Jy/pixel", cards=cards
     )
 
 

@@ -170,18 +170,6 @@ def put_column(path: Path, column: str, start: int, values: NDArray[Any]) -> Non
         main.putcol(column, values, start, len(values))
 
 
-def add_model_column(path: Path) -> None:
-    """Add MODEL_DATA with the tiling of DATA, unless it is there."""
-    with open_table(path, write=True) as main:
-        if "MODEL_DATA" in main.colnames():
-            return
-        description = main.getcoldesc("DATA")
-        manager = main.getdminfo("DATA")
-        manager["NAME"] = "TiledModel"
-        description["comment"] = "model visibilities"
-        main.addcols(tables.maketabdesc(tables.makecoldesc("MODEL_DATA", description)), manager)
-
-
 def flagged_fraction(info: MeasurementSetInfo) -> float:
     """Return the fraction of flagged cross-correlations."""
     flagged, total = 0, 0

@@ -89,7 +89,11 @@ class PointModel:
         self._apparent_jy = np.ascontiguousarray(apparent.transpose(1, 2, 0), dtype=np.float32)
 
     def visibilities(self, rows: Rows) -> NDArray[np.complex64]:
-        """Return Stokes I of some rows, shape (n_rows, n_channels), Jy; the sign is that of `model.phasors`."""
+        """Return Stokes I of some rows, shape (n_rows, n_channels), Jy.
+
+        In a Measurement Set V(u, v, w) = exp(+2 pi i freq / c (u l + v m + w (n - 1))) with the sign of UVW that
+        pyuvdata writes (antenna1 - antenna2).
+        """
         delays_sec = rows.uvw_m @ self._lmn.T / telescope.SPEED_OF_LIGHT_M_S
         return _sum_points(delays_sec, rows.time_index, self._freqs_hz, self._apparent_jy)
 

@@ -46,8 +46,6 @@ class TileCube:
     """(n_baselines, n_times, 3); zero where a row is missing."""
     levels: NDArray[np.float64]
     """(n_antennas, n_hands): |V_ij| was divided by level_i level_j; NaN for what has no data."""
-    present: NDArray[np.bool_]
-    """(n_antennas): whether the Measurement Set has rows of the antenna at all."""
     n_samples: int
     """Cross-correlations in the Measurement Set."""
     smeared: bool = True
@@ -104,7 +102,6 @@ def load_cube(info: MeasurementSetInfo, progress: Callable[[float, str], None], 
         uvw_m[baseline[cross], rows.time_index[cross]] = rows.uvw_m[cross]
         progress(rows.start / info.n_rows, f"reading {info.path.name}, row {rows.start} of {info.n_rows}")
     first, second = pairs // n_antennas, pairs % n_antennas
-    present = np.isin(np.arange(n_antennas), np.concatenate([first, second]))
     cube = TileCube(
         info=info,
         data=data,
@@ -112,7 +109,6 @@ def load_cube(info: MeasurementSetInfo, progress: Callable[[float, str], None], 
         second=second,
         uvw_m=uvw_m,
         levels=np.full((n_antennas, len(hands)), np.nan),
-        present=present,
         n_samples=int(np.prod(shape)),
         smeared=smeared,
     )

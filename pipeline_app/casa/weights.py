@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,9 +95,3 @@ def _factorise(sigma: NDArray[np.float64]) -> NDArray[np.float64]:
     present = np.isin(np.arange(n_antennas), np.concatenate([first, second]))
     solution[~present] = np.median(solution[present])
     return np.exp(solution)
-
-
-def median_noise_jy(path: Path) -> float:
-    """Return the median SIGMA of a Measurement Set whose weights were written."""
-    with open_table(path) as main:
-        return float(np.median(main.getcol("SIGMA")))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pipeline_app.simulation.defects import AntennaFault, Burst, Carrier, Defects, LostSamples, RollOff, WeakIntegration
-from pipeline_app.simulation.presets import demo_tiles, full_tiles, hour_tiles, tiny_tiles
+from pipeline_app.simulation.presets import DEMO, TINY, hour_tiles, tile_pair
 from pipeline_app.simulation.spec import FieldSpec, GainSpec, SmearingSpec, Source, TileSpec
 from pipeline_app.simulation.tile import simulate_tile
 from pipeline_app.simulation.truth import TileTruth
 
 __all__ = [
+    "DEMO",
+    "TINY",
     "AntennaFault",
     "Burst",
     "Carrier",
@@ -22,9 +24,7 @@ __all__ = [
     "TileSpec",
     "TileTruth",
     "WeakIntegration",
-    "demo_tiles",
-    "full_tiles",
     "hour_tiles",
     "simulate_tile",
-    "tiny_tiles",
+    "tile_pair",
 ]

@@ -21,7 +21,7 @@ from pipeline_app.simulation.defects import (
     WeakIntegration,
 )
 from pipeline_app.simulation.geometry import pick_stations
-from pipeline_app.simulation.presets import SIZES, field_of, hour_tiles, moved_to, pair
+from pipeline_app.simulation.presets import SIZES, field_of, hour_tiles, moved_to, tile_pair
 from pipeline_app.simulation.spec import FieldSpec, SmearingSpec, TileSpec
 from pipeline_app.simulation.tile import thermal_rms_jy
 
@@ -94,7 +94,7 @@ def specs_of(options: Mapping[str, Any]) -> list[TileSpec]:
             raise ValueError("--calibrator-factor is not for --hour")
         specs = hour_tiles(now, size)
     else:
-        specs = pair(now, size, calibrator_factor=options["calibrator_factor"])
+        specs = tile_pair(now, size, calibrator_factor=options["calibrator_factor"])
         if options["target_ra_deg"] is not None:
             specs[1] = moved_to(specs[1], options["target_ra_deg"], specs[0].start_time)
         if any(options[name] is not None for name in ("target_ra_deg", "sources", "flux_jy", "snr")):

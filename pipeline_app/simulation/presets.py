@@ -53,31 +53,7 @@ def processing_for(size: TileSize) -> dict[str, dict[str, Any]]:
     return {} if size.smearing else {name: dict(params) for name, params in UNSMEARED_PROCESSING.items()}
 
 
-def demo_tiles(
-    now: datetime, *, n_antennas: int = 28, channels_per_subband: int = 4, n_times: int = 8
-) -> list[TileSpec]:
-    """Return the calibrator tile and the target tile of the last full pass of the calibrator before `now`.
-
-    Both last as long as a real tile; reduced in antennas, channels and integrations.
-    """
-    size = TileSize(n_antennas=n_antennas, channels_per_subband=channels_per_subband, n_times=n_times, n_sources=12)
-    return pair(now, size)
-
-
-def tiny_tiles(
-    now: datetime, *, n_antennas: int = 12, channels_per_subband: int = 1, n_times: int = 4
-) -> list[TileSpec]:
-    """Return the smallest pair that calibration and imaging can work on: for tests."""
-    size = TileSize(n_antennas=n_antennas, channels_per_subband=channels_per_subband, n_times=n_times, n_sources=3)
-    return pair(now, size)
-
-
-def full_tiles(now: datetime) -> list[TileSpec]:
-    """Return the pair at the real size: 96 antennas, 768 channels, 24 integrations, 2.3 GB a tile."""
-    return pair(now, FULL)
-
-
-def pair(now: datetime, size: TileSize, *, calibrator_factor: float = 1.0) -> list[TileSpec]:
+def tile_pair(now: datetime, size: TileSize, *, calibrator_factor: float = 1.0) -> list[TileSpec]:
     """Return a calibrator's tile and a target's; in the latter the gains have drifted a little, as within an hour.
 
     `calibrator_factor` is the calibrator's true flux over its value in the project's table.

@@ -55,13 +55,6 @@ class GainSpec:
     slope_phase_deg: float = 0.0
     """Rms change of a station's phase from the start of this tile to its end, linear in time, zero in the middle."""
 
-    @classmethod
-    def perfect(cls) -> GainSpec:
-        """Return gains that are all exactly one."""
-        return cls(
-            amplitude_range=(1.0, 1.0), max_phase_deg=0.0, max_delay_ns=0.0, ripple_amplitude=0.0, ripple_phase_rad=0.0
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class SmearingSpec:

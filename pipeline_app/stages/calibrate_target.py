@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
 from pipeline_app.quality import Verdict
@@ -14,26 +12,19 @@ from pipeline_app.stages.calibration_apply import CalibratingParams
 class CalibrateTargetParams(CalibratingParams):
     """Which calibration to apply to which raw files."""
 
-    paths: Annotated[
-        list[str],
-        Field(min_length=1, description="UVH5 subband files of one tile, in any order, of any name"),
-    ]
-    other_calibration_path: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            description="A second calibration: gains are interpolated in time between the two; outside their span the"
-            " nearer is used",
-        ),
-    ] = None
-    name: Annotated[
-        str | None,
-        Field(
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]*$",
-            max_length=100,
-            description="Name of the observation; by default its UTC start time",
-        ),
-    ] = None
+    paths: list[str] = Field(min_length=1, description="UVH5 subband files of one tile, in any order, of any name")
+    other_calibration_path: str | None = Field(
+        None,
+        min_length=1,
+        description="A second calibration: gains are interpolated in time between the two; outside their span the"
+        " nearer is used",
+    )
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]*$",
+        max_length=100,
+        description="Name of the observation; by default its UTC start time",
+    )
 
 
 class FlagCounts(FiniteModel):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
 from pipeline_app.quality import Verdict
@@ -17,28 +15,24 @@ MAX_DECLINATION_DIFFERENCE_DEG = 1.0
 class CalibratingParams(ParamsModel):
     """Which calibration to apply, and within which limits."""
 
-    calibration_path: Annotated[str, Field(min_length=1, description="Directory published by calibration-solve")]
-    max_age_hours: Annotated[float, Field(gt=0, description="Refuse a calibration further than this in time")] = (
-        MAX_AGE_HOURS
+    calibration_path: str = Field(min_length=1, description="Directory published by calibration-solve")
+    max_age_hours: float = Field(MAX_AGE_HOURS, gt=0, description="Refuse a calibration further than this in time")
+    max_declination_difference_deg: float = Field(
+        MAX_DECLINATION_DIFFERENCE_DEG, gt=0, description="Refuse a calibration of another declination strip"
     )
-    max_declination_difference_deg: Annotated[
-        float, Field(gt=0, description="Refuse a calibration of another declination strip")
-    ] = MAX_DECLINATION_DIFFERENCE_DEG
-    max_smearing: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=0.5,
-            description="Mean loss over the baselines, weighted as in the image, that the width of averaged channels"
-            " may cause at the half-power radius of the primary beam",
-        ),
-    ] = 0.007
+    max_smearing: float = Field(
+        0.007,
+        ge=0,
+        lt=0.5,
+        description="Mean loss over the baselines, weighted as in the image, that the width of averaged channels"
+        " may cause at the half-power radius of the primary beam",
+    )
 
 
 class CalibrationApplyParams(CalibratingParams):
     """Which calibration to apply to which Measurement Set."""
 
-    ms_path: Annotated[str, Field(min_length=1, description="Measurement Set to calibrate; never written to")]
+    ms_path: str = Field(min_length=1, description="Measurement Set to calibrate; never written to")
 
 
 class CalibrationApplyResult(FiniteModel):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline_app.quality import Verdict
@@ -19,11 +17,11 @@ MAX_FIELD_SOURCES = 40
 class FieldSource(FiniteModel):
     """A source of the calibrator's field whose position is known."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
-    ra_deg: Annotated[float, Field(ge=0, lt=360, description="ICRS")]
-    dec_deg: Annotated[float, Field(ge=-90, le=90, description="ICRS")]
-    flux_jy: Annotated[float | None, Field(ge=0, description="At 1.405 GHz, before the primary beam")] = None
-    alpha: Annotated[float, Field(description="Spectral index: flux proportional to frequency^alpha")] = -0.7
+    name: str = Field(min_length=1, max_length=200)
+    ra_deg: float = Field(ge=0, lt=360, description="ICRS")
+    dec_deg: float = Field(ge=-90, le=90, description="ICRS")
+    flux_jy: float | None = Field(None, ge=0, description="At 1.405 GHz, before the primary beam")
+    alpha: float = Field(-0.7, description="Spectral index: flux proportional to frequency^alpha")
 
 
 class FittedFieldSource(FieldSource):
@@ -39,44 +37,33 @@ class FittedFieldSource(FieldSource):
 class CalibrationSolveParams(ParamsModel):
     """What to calibrate on."""
 
-    ms_path: Annotated[
-        str, Field(min_length=1, description="Measurement Set of the calibrator's tile; never written to")
-    ]
-    calibrator: Annotated[
-        str | None,
-        Field(description="Name in the project's calibrator table; none: the one with the largest beam-weighted flux"),
-    ] = None
-    refant: Annotated[
-        str | None, Field(description="Name of the reference antenna; none: the first of the usual chain with data")
-    ] = None
-    min_apparent_flux_jy: Annotated[
-        float, Field(gt=0, description="A calibrator that the primary beam makes fainter than this is no calibrator")
-    ] = 1.0
-    min_solution_snr: Annotated[float, Field(gt=0, description="Solutions below this signal to noise are flagged")] = (
-        3.0
+    ms_path: str = Field(min_length=1, description="Measurement Set of the calibrator's tile; never written to")
+    calibrator: str | None = Field(
+        None, description="Name in the project's calibrator table; none: the one with the largest beam-weighted flux"
     )
-    model_field_sources: Annotated[
-        bool,
-        Field(
-            description="Model the field too: sources given here, those of the calibrator table, and what an image of"
-            " the residuals shows; their fluxes are fitted together with the gains"
-        ),
-    ] = True
-    model_smearing: Annotated[
-        bool,
-        Field(
-            description="Model what channels and integrations take from sources away from the beam's centre; false for"
-            " simulated data whose channels do not average"
-        ),
-    ] = True
-    field_sources: Annotated[
-        list[FieldSource],
-        Field(
-            max_length=MAX_FIELD_SOURCES,
-            description="Known sources near the calibrator: positions are trusted, fluxes are a first guess and check"
-            " the flux scale",
-        ),
-    ] = []
+    refant: str | None = Field(
+        None, description="Name of the reference antenna; none: the first of the usual chain with data"
+    )
+    min_apparent_flux_jy: float = Field(
+        1.0, gt=0, description="A calibrator that the primary beam makes fainter than this is no calibrator"
+    )
+    min_solution_snr: float = Field(3.0, gt=0, description="Solutions below this signal to noise are flagged")
+    model_field_sources: bool = Field(
+        True,
+        description="Model the field too: sources given here, those of the calibrator table, and what an image of"
+        " the residuals shows; their fluxes are fitted together with the gains",
+    )
+    model_smearing: bool = Field(
+        True,
+        description="Model what channels and integrations take from sources away from the beam's centre; false for"
+        " simulated data whose channels do not average",
+    )
+    field_sources: list[FieldSource] = Field(
+        [],
+        max_length=MAX_FIELD_SOURCES,
+        description="Known sources near the calibrator: positions are trusted, fluxes are a first guess and check"
+        " the flux scale",
+    )
 
     @field_validator("field_sources")
     @classmethod

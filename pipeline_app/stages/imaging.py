@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -13,44 +13,35 @@ from pipeline_app.stages import FiniteModel, ParamsModel
 class ImagingParams(ParamsModel):
     """What to image and how deep."""
 
-    ms_path: Annotated[str, Field(min_length=1, description="Calibrated Measurement Set; never written to")]
-    imsize_pix: Annotated[int | None, Field(ge=64, le=16384, description="Side in pixels; none: from field_deg")] = None
-    cell_arcsec: Annotated[
-        float | None,
-        Field(gt=0, description="Pixel; none: a fifth of the fitted beam, or less to hold the longest baseline"),
-    ] = None
-    field_deg: Annotated[
-        float | None, Field(gt=0, le=8, description="Side in degrees; none: from the primary beam and the drift")
-    ] = None
-    engine: Annotated[
-        Literal["auto", "ducc0", "wsclean", "tclean"],
-        Field(description="Deconvolution engine; auto: ducc0 with Radler. wsclean must be on PATH"),
-    ] = "auto"
-    niter: Annotated[int, Field(ge=0, description="Largest number of clean components")] = 50_000
-    mask_nsigma: Annotated[
-        float, Field(gt=0, description="Components are sought anywhere down to this many times the residual's rms")
-    ] = 5.0
-    nsigma: Annotated[
-        float, Field(gt=0, description="Then only where some were found, down to this many times (tclean: not at all)")
-    ] = 1.0
-    robust: Annotated[float, Field(ge=-2, le=2, description="Briggs weighting")] = 0.5
-    w_planes: Annotated[
-        int | None, Field(ge=1, description="Planes of tclean's w-projection; none: from the w range")
-    ] = None
-    spectral_index: Annotated[
-        float, Field(description="Assumed of every source when bringing fluxes to 1.405 GHz")
-    ] = -0.7
-    calibrated_elsewhere: Annotated[
-        bool,
-        Field(description="Take a Measurement Set without a record of a calibration as calibrated, with a warning"),
-    ] = False
-    correct_smearing: Annotated[
-        bool,
-        Field(
-            description="Bring sources away from the centre back to what channels and integrations took from them; "
-            "false for simulated data whose channels do not average"
-        ),
-    ] = True
+    ms_path: str = Field(min_length=1, description="Calibrated Measurement Set; never written to")
+    imsize_pix: int | None = Field(None, ge=64, le=16384, description="Side in pixels; none: from field_deg")
+    cell_arcsec: float | None = Field(
+        None, gt=0, description="Pixel; none: a fifth of the fitted beam, or less to hold the longest baseline"
+    )
+    field_deg: float | None = Field(
+        None, gt=0, le=8, description="Side in degrees; none: from the primary beam and the drift"
+    )
+    engine: Literal["auto", "ducc0", "wsclean", "tclean"] = Field(
+        "auto", description="Deconvolution engine; auto: ducc0 with Radler. wsclean must be on PATH"
+    )
+    niter: int = Field(50_000, ge=0, description="Largest number of clean components")
+    mask_nsigma: float = Field(
+        5.0, gt=0, description="Components are sought anywhere down to this many times the residual's rms"
+    )
+    nsigma: float = Field(
+        1.0, gt=0, description="Then only where some were found, down to this many times (tclean: not at all)"
+    )
+    robust: float = Field(0.5, ge=-2, le=2, description="Briggs weighting")
+    w_planes: int | None = Field(None, ge=1, description="Planes of tclean's w-projection; none: from the w range")
+    spectral_index: float = Field(-0.7, description="Assumed of every source when bringing fluxes to 1.405 GHz")
+    calibrated_elsewhere: bool = Field(
+        False, description="Take a Measurement Set without a record of a calibration as calibrated, with a warning"
+    )
+    correct_smearing: bool = Field(
+        True,
+        description="Bring sources away from the centre back to what channels and integrations took from them; "
+        "false for simulated data whose channels do not average",
+    )
 
 
 class ImagingResult(FiniteModel):

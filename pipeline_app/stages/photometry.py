@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field, model_validator
 
 from pipeline_app.quality import Verdict
@@ -16,40 +14,38 @@ IMAGE_FIELDS = ("image_path", "flat_image_path", "pb_path", "residual_path", "mo
 class Position(FiniteModel):
     """Where to measure; the flux is for comparison only."""
 
-    name: Annotated[str, Field(min_length=1)]
-    ra_deg: Annotated[float, Field(ge=0, lt=360, description="ICRS")]
-    dec_deg: Annotated[float, Field(ge=-90, le=90, description="ICRS")]
+    name: str = Field(min_length=1)
+    ra_deg: float = Field(ge=0, lt=360, description="ICRS")
+    dec_deg: float = Field(ge=-90, le=90, description="ICRS")
     flux_jy: float | None = None
 
 
 class PhotometryParams(ParamsModel):
     """What to measure, and on which images."""
 
-    image_path: Annotated[str, Field(min_length=1, description="Primary-beam-corrected FITS of the imaging stage")]
-    flat_image_path: Annotated[str | None, Field(description="Uncorrected FITS; none: image times primary beam")] = None
-    pb_path: Annotated[str | None, Field(description="Effective response FITS; none: image over flat image")] = None
-    residual_path: Annotated[
-        str | None, Field(description="Residual FITS; with model_path and psf_path: fit in the dirty image")
-    ] = None
-    model_path: Annotated[str | None, Field(description="Clean components FITS")] = None
-    psf_path: Annotated[str | None, Field(description="Dirty beam FITS")] = None
-    validation_path: Annotated[
-        str | None, Field(description="Published record of the validation stage, whose verdict the fluxes inherit")
-    ] = None
+    image_path: str = Field(min_length=1, description="Primary-beam-corrected FITS of the imaging stage")
+    flat_image_path: str | None = Field(None, description="Uncorrected FITS; none: image times primary beam")
+    pb_path: str | None = Field(None, description="Effective response FITS; none: image over flat image")
+    residual_path: str | None = Field(
+        None, description="Residual FITS; with model_path and psf_path: fit in the dirty image"
+    )
+    model_path: str | None = Field(None, description="Clean components FITS")
+    psf_path: str | None = Field(None, description="Dirty beam FITS")
+    validation_path: str | None = Field(
+        None, description="Published record of the validation stage, whose verdict the fluxes inherit"
+    )
     positions: list[Position] = []
-    catalog_path: Annotated[str | None, Field(description="CSV with columns name, ra_deg, dec_deg, flux_jy")] = None
-    reference_freq_hz: Annotated[float, Field(gt=0)] = 1.405e9
-    spectral_index: Annotated[float, Field(description="Used when reference_freq_hz is not the image's own")] = -0.7
-    min_primary_beam: Annotated[float, Field(gt=0, lt=1, description="Positions with less response are outside")] = 0.1
-    fractional_error: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=1,
-            description="Error in proportion to the flux of beam model, spectrum and deconvolution; that of the "
-            "calibration, as its stages measured it, is added",
-        ),
-    ] = 0.002
+    catalog_path: str | None = Field(None, description="CSV with columns name, ra_deg, dec_deg, flux_jy")
+    reference_freq_hz: float = Field(1.405e9, gt=0)
+    spectral_index: float = Field(-0.7, description="Used when reference_freq_hz is not the image's own")
+    min_primary_beam: float = Field(0.1, gt=0, lt=1, description="Positions with less response are outside")
+    fractional_error: float = Field(
+        0.002,
+        ge=0,
+        lt=1,
+        description="Error in proportion to the flux of beam model, spectrum and deconvolution; that of the "
+        "calibration, as its stages measured it, is added",
+    )
 
     @model_validator(mode="after")
     def _needs_positions(self) -> PhotometryParams:

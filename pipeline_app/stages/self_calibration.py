@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -17,35 +17,29 @@ RECORD_NAME = "self-calibration.json"
 class SelfCalibrationParams(ParamsModel):
     """What to self-calibrate, on which model, and when it is worth it."""
 
-    ms_path: Annotated[str, Field(min_length=1, description="Calibrated Measurement Set; never written to")]
-    image_path: Annotated[str, Field(min_length=1, description="First image, kept where a second would be no better")]
-    flat_image_path: Annotated[str, Field(min_length=1, description="Its uncorrected image")]
-    pb_path: Annotated[str, Field(min_length=1, description="Its effective response")]
-    residual_path: Annotated[str | None, Field(description="Its residual; kept with it")] = None
-    model_path: Annotated[str | None, Field(description="Its clean components; kept with it")] = None
-    psf_path: Annotated[str | None, Field(description="Its dirty beam; kept with it")] = None
-    imaging: Annotated[
-        dict[str, Any], Field(description="Params of the imaging stage for the second image, without ms_path")
-    ] = {}
-    min_snr: Annotated[float, Field(gt=0, description="Peaks from this many times the image's noise are the model")] = (
-        10.0
+    ms_path: str = Field(min_length=1, description="Calibrated Measurement Set; never written to")
+    image_path: str = Field(min_length=1, description="First image, kept where a second would be no better")
+    flat_image_path: str = Field(min_length=1, description="Its uncorrected image")
+    pb_path: str = Field(min_length=1, description="Its effective response")
+    residual_path: str | None = Field(None, description="Its residual; kept with it")
+    model_path: str | None = Field(None, description="Its clean components; kept with it")
+    psf_path: str | None = Field(None, description="Its dirty beam; kept with it")
+    imaging: dict[str, Any] = Field({}, description="Params of the imaging stage for the second image, without ms_path")
+    min_snr: float = Field(10.0, gt=0, description="Peaks from this many times the image's noise are the model")
+    min_fraction: float = Field(
+        0.15, ge=0, lt=1, description="Peaks fainter than this part of the brightest are no part of the model"
     )
-    min_fraction: Annotated[
-        float, Field(ge=0, lt=1, description="Peaks fainter than this part of the brightest are no part of the model")
-    ] = 0.15
-    target_phase_error_deg: Annotated[
-        float, Field(gt=0, description="Phases are solved as often as this error of one of them allows")
-    ] = 3.0
-    max_phase_error_deg: Annotated[
-        float, Field(gt=0, description="Phases with a larger error, even over the whole tile, are not applied")
-    ] = 8.0
-    min_improvement: Annotated[
-        float,
-        Field(
-            ge=1,
-            description="Amplitude of data that were not solved on, after over before, from which phases are applied",
-        ),
-    ] = 1.005
+    target_phase_error_deg: float = Field(
+        3.0, gt=0, description="Phases are solved as often as this error of one of them allows"
+    )
+    max_phase_error_deg: float = Field(
+        8.0, gt=0, description="Phases with a larger error, even over the whole tile, are not applied"
+    )
+    min_improvement: float = Field(
+        1.005,
+        ge=1,
+        description="Amplitude of data that were not solved on, after over before, from which phases are applied",
+    )
 
     @model_validator(mode="after")
     def _checks_imaging(self) -> SelfCalibrationParams:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field, model_validator
 
 from pipeline_app.quality import Verdict
@@ -17,23 +15,23 @@ RECORD_NAME = "validation.json"
 class ValidationParams(ParamsModel):
     """What to validate, and against which sources."""
 
-    image_path: Annotated[str, Field(min_length=1, description="Primary-beam-corrected FITS of the imaging stage")]
-    flat_image_path: Annotated[str, Field(min_length=1, description="Uncorrected FITS")]
-    pb_path: Annotated[str, Field(min_length=1, description="Effective response FITS")]
-    residual_path: Annotated[
-        str | None, Field(description="Residual FITS; with model_path and psf_path: fit in the dirty image")
-    ] = None
-    model_path: Annotated[str | None, Field(description="Clean components FITS")] = None
-    psf_path: Annotated[str | None, Field(description="Dirty beam FITS")] = None
-    self_calibration_path: Annotated[
-        str | None, Field(description="Published record of the self-calibration stage, whose verdict is inherited")
-    ] = None
+    image_path: str = Field(min_length=1, description="Primary-beam-corrected FITS of the imaging stage")
+    flat_image_path: str = Field(min_length=1, description="Uncorrected FITS")
+    pb_path: str = Field(min_length=1, description="Effective response FITS")
+    residual_path: str | None = Field(
+        None, description="Residual FITS; with model_path and psf_path: fit in the dirty image"
+    )
+    model_path: str | None = Field(None, description="Clean components FITS")
+    psf_path: str | None = Field(None, description="Dirty beam FITS")
+    self_calibration_path: str | None = Field(
+        None, description="Published record of the self-calibration stage, whose verdict is inherited"
+    )
     positions: list[Position] = []
-    catalog_path: Annotated[str | None, Field(description="CSV with columns name, ra_deg, dec_deg, flux_jy")] = None
-    min_snr: Annotated[
-        float, Field(gt=0, description="Catalogue flux through the beam over the image's noise, from which it counts")
-    ] = 10.0
-    min_primary_beam: Annotated[float, Field(gt=0, lt=1, description="Sources with less response do not count")] = 0.2
+    catalog_path: str | None = Field(None, description="CSV with columns name, ra_deg, dec_deg, flux_jy")
+    min_snr: float = Field(
+        10.0, gt=0, description="Catalogue flux through the beam over the image's noise, from which it counts"
+    )
+    min_primary_beam: float = Field(0.2, gt=0, lt=1, description="Sources with less response do not count")
 
     @model_validator(mode="after")
     def _needs_sources(self) -> ValidationParams:

@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 
 from absurd_project.benchmark.pipeline import Cost, PipelineReport, StageFailed, run_stage
 from pipeline_app.simulation.defect_sets import DEFECT_SETS, with_defects
-from pipeline_app.simulation.presets import SIZES, pair
+from pipeline_app.simulation.presets import SIZES, tile_pair
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -73,7 +73,7 @@ def test_a_tile_with_defects_is_judged_by_what_was_put_in(tmp_path):
 
 def test_sets_of_defects_fit_every_size():
     for size in SIZES.values():
-        target = pair(datetime(2026, 11, 24, tzinfo=UTC), size)[1]
+        target = tile_pair(datetime(2026, 11, 24, tzinfo=UTC), size)[1]
         for name in DEFECT_SETS:
             with_defects(target, name)
     faults = with_defects(target, "antennas").defects.antennas

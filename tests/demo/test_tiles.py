@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from absurd_project.demo.tiles import DemoTile, choose_specs, deliver, simulate
 from pipeline_app.ingest.register import ingest_directory
 from pipeline_app.ingest.watch import Watcher, WatchOptions
-from pipeline_app.simulation import tiny_tiles
+from pipeline_app.simulation import TINY, tile_pair
 from tasks_app.models import Run
 
 pytestmark = pytest.mark.django_db
@@ -19,7 +20,7 @@ NOW = datetime(2026, 10, 1, tzinfo=UTC)
 
 @pytest.fixture
 def tiles(tmp_path) -> list[DemoTile]:
-    specs = tiny_tiles(NOW, n_antennas=2, n_times=2)
+    specs = tile_pair(NOW, dataclasses.replace(TINY, n_antennas=2, n_times=2))
     return simulate(specs, tmp_path / "demo")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from absurd_project.demo.printing import print_judgement
 from absurd_project.demo.tiles import DemoTile, simulate
 from absurd_project.demo.verdict import NothingToJudge, judge
 from pipeline_app.models import Measurement
-from pipeline_app.simulation import TileTruth, tiny_tiles
+from pipeline_app.simulation import TINY, TileTruth, tile_pair
 from tasks_app.models import Run, Task
 
 NOW = datetime(2026, 10, 1, tzinfo=UTC)
@@ -36,7 +37,7 @@ IMAGE = {
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory) -> list[DemoTile]:
-    return simulate(tiny_tiles(NOW, n_antennas=6, n_times=2), tmp_path_factory.mktemp("demo"))
+    return simulate(tile_pair(NOW, dataclasses.replace(TINY, n_antennas=6, n_times=2)), tmp_path_factory.mktemp("demo"))
 
 
 def solution(directory: Path, truth: TileTruth, factor: complex) -> str:

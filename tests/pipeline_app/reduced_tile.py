@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_app.simulation import TileTruth, simulate_tile, tiny_tiles
+from pipeline_app.simulation import TINY, TileTruth, simulate_tile, tile_pair
 from pipeline_app.stages.calibration_apply import CalibrationApplyParams, CalibrationApplyResult
 from pipeline_app.stages.calibration_solve import CalibrationSolveParams, CalibrationSolveResult
 from pipeline_app.stages.convert import ConvertParams, ConvertResult
@@ -99,7 +99,7 @@ def _converted(directory: Path, which: int, name: str) -> tuple[Path, TileTruth]
     from pipeline_app.casa import convert
 
     raw = directory / f"{name}-raw"
-    truth = simulate_tile(raw, tiny_tiles(NOW)[which])
+    truth = simulate_tile(raw, tile_pair(NOW, TINY)[which])
     paths = [str(raw / file) for file in truth.files]
     result: ConvertResult = convert.run(ConvertParams(paths=paths, name=name), LocalContext(directory / name))
     return Path(result.ms_path), truth
@@ -107,7 +107,7 @@ def _converted(directory: Path, which: int, name: str) -> tuple[Path, TileTruth]
 
 def _read(directory: Path) -> Reduced:
     truths = [
-        TileTruth.load(directory / f"{kind}-raw", tiny_tiles(NOW)[which].name)
+        TileTruth.load(directory / f"{kind}-raw", tile_pair(NOW, TINY)[which].name)
         for which, kind in enumerate(("calibrator", "target"))
     ]
     before, after = (directory / "digests").read_text().split()

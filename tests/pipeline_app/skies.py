@@ -79,7 +79,7 @@ def observe(data, stars: Sequence[Star], *, sigma_jy: float, seed: int = 1, beam
     """Return the data with the stars seen through the drifting beam and with noise of each part of Stokes I."""
     import dataclasses
 
-    from pipeline_app.casa.model import direction_cosines, phasors
+    from pipeline_app.casa.model import direction_cosines
     from pipeline_app.casa.pointing import beam_track
 
     info, track = data.info, beam_track(data.info)
@@ -93,6 +93,18 @@ def observe(data, stars: Sequence[Star], *, sigma_jy: float, seed: int = 1, beam
         values += (seen * apparent).astype(np.float32)[data.time_index] * phasors(data.uvw_m, lmn, info.freqs_hz)
     weight = np.full(values.shape, 1.0 / sigma_jy**2 if sigma_jy else 1.0, dtype=np.float32)
     return dataclasses.replace(data, values=values, weight=weight)
+
+
+def phasors(
+    uvw_m: NDArray[np.float64], lmn: NDArray[np.float64], freqs_hz: NDArray[np.float64]
+) -> NDArray[np.complex64]:
+    """Return the unit visibility of a direction, shape (n_rows, n_freqs).
+
+    In a Measurement Set V(u, v, w) = exp(+2 pi i freq / c (u l + v m + w (n - 1))) with the sign of UVW that pyuvdata
+    writes (antenna1 - antenna2); a source off centre in the tests of conversion holds this down.
+    """
+    delay_sec = (uvw_m @ lmn) / telescope.SPEED_OF_LIGHT_M_S
+    return np.exp(2j * np.pi * np.outer(delay_sec, freqs_hz)).astype(np.complex64)
 
 
 def image(data, directory: Path, **params: object):

@@ -13,16 +13,17 @@ import pytest
 from scipy.optimize import minimize
 
 from pipeline_app import telescope
-from pipeline_app.simulation import GainSpec, Source, TileSpec, TileTruth, simulate_tile, tiny_tiles
+from pipeline_app.simulation import TINY, GainSpec, Source, TileSpec, TileTruth, simulate_tile, tile_pair
 from pipeline_app.simulation.geometry import pointing_icrs_deg
 from pipeline_app.stages.convert import ConvertParams, ConvertResult
 from tasks_app.engine.handler import InvalidInput
 from tasks_app.testing import LocalContext
+from tests.pipeline_app.tiles import PERFECT_GAINS
 
 pytestmark = pytest.mark.casa
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
-BASE = dataclasses.replace(tiny_tiles(NOW)[1], gains=GainSpec.perfect(), sefd_jy=0.0)
+BASE = dataclasses.replace(tile_pair(NOW, TINY)[1], gains=PERFECT_GAINS, sefd_jy=0.0)
 RA_DEG, DEC_DEG = pointing_icrs_deg(BASE.declination_deg, BASE.mid_time)
 
 
@@ -136,20 +137,11 @@ def test_the_beam_drifts_with_the_tile(tmp_path):
     target = source(0.6, 0.5, flux_jy=3.0)
     _, result = converted(dataclasses.replace(BASE, sources=(target,)), tmp_path)
     table = read(result.ms_path)
+    middles = (np.arange(BASE.n_times) + 0.5) / BASE.n_times - 0.5
+    drifted_deg = middles * BASE.duration_sec * telescope.SIDEREAL_RATE_DEG_PER_SEC
+    offsets_deg = telescope.angular_separation_deg(target.ra_deg, target.dec_deg, RA_DEG + drifted_deg, DEC_DEG)
     expected_jy = np.mean(
-        [
-            target.flux_at(freq_hz)
-            * telescope.drift_power_beam(
-                target.ra_deg,
-                target.dec_deg,
-                centre_ra_deg=RA_DEG,
-                centre_dec_deg=DEC_DEG,
-                duration_sec=BASE.duration_sec,
-                freq_hz=freq_hz,
-                steps=BASE.n_times,
-            )
-            for freq_hz in table.freqs_hz
-        ]
+        [target.flux_at(freq_hz) * telescope.power_beam(offsets_deg, freq_hz).mean() for freq_hz in table.freqs_hz]
     )
     assert table.dirty_flux_jy(target.ra_deg, target.dec_deg).real == pytest.approx(expected_jy, rel=2e-3)
     by_time = [np.abs(table.data[table.times_mjd == time]).mean() for time in np.unique(table.times_mjd)]
@@ -310,7 +302,7 @@ def _shorten(group: h5py.Group, name: str, count: int) -> None:
 
 def test_it_refuses_files_of_two_tiles(files, tmp_path):
     later = tmp_path / "later"
-    truth = simulate_tile(later, dataclasses.replace(tiny_tiles(NOW)[0], n_antennas=6, subbands=(4,)))
+    truth = simulate_tile(later, dataclasses.replace(tile_pair(NOW, TINY)[0], n_antennas=6, subbands=(4,)))
     with pytest.raises(InvalidInput, match="another time"):
         convert([*files[:4], later / truth.files[0]], tmp_path / "out")
 

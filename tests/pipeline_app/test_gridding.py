@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline_app import telescope
-from tests.pipeline_app.reduced_tile import Reduced
-from tests.pipeline_app.skies import Star, geometry, image, observe
+from tests.pipeline_app.skies import Star, geometry, image, observe, phasors
 
 pytestmark = pytest.mark.casa
 
@@ -16,7 +15,6 @@ pytestmark = pytest.mark.casa
 def test_the_gridder_and_the_measurement_equation_agree_beyond_a_degree_with_the_sign_of_w() -> None:
     """All 96 stations: with 28 the sign of w cannot be told (a flux changes by 2e-4); here it turns the phase about."""
     from pipeline_app.casa.gridding import Gridder
-    from pipeline_app.casa.model import phasors
     from pipeline_app.casa.sky_grid import Grid
     from pipeline_app.casa.weighting import imaging_weights
 
@@ -149,39 +147,6 @@ def test_beam_terms_predict_what_a_drifting_beam_lets_through() -> None:
     # faint models need fewer terms: what a term left out costs falls with its strength
     errors = [error(terms.for_brightness(times)) for times in (1.1, 3.0)]
     assert 0.08 > errors[0] > errors[1]
-
-
-def test_the_model_product_predicts_the_visibilities_that_were_imaged(reduced: Reduced) -> None:
-    from pipeline_app.casa.fits_images import read_image
-    from pipeline_app.casa.gridding import Gridder
-    from pipeline_app.casa.measurement_set import iter_rows, read_info
-    from pipeline_app.casa.model_image import predict
-    from pipeline_app.casa.sky_grid import Grid
-    from pipeline_app.casa.stokes import read_stokes_i
-    from pipeline_app.casa.weighting import imaging_weights
-
-    info = read_info(reduced.applied.ms_path)
-    predicted = predict(reduced.applied.ms_path, reduced.imaged.model_path)
-    assert predicted.shape == (info.n_rows, len(info.freqs_hz))
-    cross = np.concatenate([rows.cross for rows in iter_rows(info, ())])
-    assert not predicted[~cross].any()
-    data = read_stokes_i(info)
-    residual = read_image(reduced.imaged.residual_path)
-    grid = Grid(imsize_pix=reduced.imaged.imsize_pix, cell_arcsec=reduced.imaged.cell_arcsec)
-    weights = imaging_weights(data, robust=0.5, field_rad=np.radians(2.2))  # as the fixture asks
-    left = Gridder(data, weights, grid).image(np.where(data.weight > 0, data.values - predicted[cross], 0))
-    assert float((left - residual.data).std()) < 0.2 * reduced.imaged.rms_jy
-
-
-def test_a_model_of_another_field_is_refused(reduced: Reduced, tmp_path: Path) -> None:
-    from pipeline_app.casa.fits_images import read_image
-    from pipeline_app.casa.model_image import predict_data
-    from tasks_app.engine.handler import InvalidInput
-
-    data = geometry(4, n_channels=2, n_times=1)
-    moved = dataclasses.replace(data, info=dataclasses.replace(data.info, phase_ra_deg=10.0))
-    with pytest.raises(InvalidInput, match="phase centre"):
-        predict_data(moved, read_image(reduced.imaged.model_path))
 
 
 def test_the_pixel_is_a_fifth_of_the_fitted_beam_but_holds_the_longest_baseline(tmp_path: Path) -> None:

@@ -9,13 +9,15 @@ import pytest
 from astropy.io import fits
 
 from pipeline_app import telescope
-from pipeline_app.simulation import GainSpec, Source, simulate_tile, tiny_tiles
+from pipeline_app.simulation import TINY, Source, simulate_tile, tile_pair
 from pipeline_app.simulation.geometry import pointing_icrs_deg
 from pipeline_app.stages.convert import ConvertParams
 from pipeline_app.stages.imaging import ImagingParams
 from tasks_app.engine.handler import InvalidInput
 from tasks_app.testing import LocalContext
 from tests.pipeline_app.reduced_tile import NOW, Reduced
+from tests.pipeline_app.skies import phasors
+from tests.pipeline_app.tiles import PERFECT_GAINS
 
 pytestmark = pytest.mark.casa
 
@@ -74,17 +76,18 @@ def test_the_corrected_image_is_the_flat_one_over_the_response(reduced: Reduced)
 
 def test_the_response_is_what_a_drifting_beam_does_to_a_source(tmp_path: Path) -> None:
     from pipeline_app.casa import convert, measurement_set
-    from pipeline_app.casa.model import PointSource, direction_cosines, phasors, predict
+    from pipeline_app.casa.model import PointSource, direction_cosines
+    from pipeline_app.casa.point_model import PointModel
     from pipeline_app.casa.pointing import beam_track
     from pipeline_app.casa.response import beam_towards
     from pipeline_app.casa.stokes import read_stokes_i
     from pipeline_app.casa.weighting import imaging_weights
 
-    base = tiny_tiles(NOW)[1]
+    base = tile_pair(NOW, TINY)[1]
     ra0_deg, dec0_deg = pointing_icrs_deg(base.declination_deg, base.mid_time)
     source = Source(name="s", ra_deg=ra0_deg + 1.5, dec_deg=dec0_deg - 0.7, flux_jy=2.0, alpha=-0.7)
     spec = dataclasses.replace(
-        base, sources=(source,), subbands=(0, 7, 15), n_antennas=5, gains=GainSpec.perfect(), sefd_jy=0.0
+        base, sources=(source,), subbands=(0, 7, 15), n_antennas=5, gains=PERFECT_GAINS, sefd_jy=0.0
     )
     truth = simulate_tile(tmp_path / "raw", spec)
     paths = [str(tmp_path / "raw" / name) for name in truth.files]
@@ -101,8 +104,8 @@ def test_the_response_is_what_a_drifting_beam_does_to_a_source(tmp_path: Path) -
     )
     assert 0.3 < response[0] < 0.7
     assert towards.mean().real / response[0] == pytest.approx(source.flux_jy, rel=2e-3)
-    model = predict([PointSource(name="s", ra_deg=source.ra_deg, dec_deg=source.dec_deg, flux_jy=2.0, alpha=-0.7)],
-                    info, track, rows)  # fmt: skip
+    point = PointSource(name="s", ra_deg=source.ra_deg, dec_deg=source.dec_deg, flux_jy=2.0, alpha=-0.7)
+    model = PointModel([point], info, track).visibilities(rows)
     np.testing.assert_allclose(model[good], rows.columns["DATA"][..., 0][good], atol=5e-3)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline_app.models import Measurement, Observation, Product
-from pipeline_app.simulation import TileTruth, simulate_tile, tiny_tiles
+from pipeline_app.simulation import TINY, TileTruth, simulate_tile, tile_pair
 from tasks_app.models import Run, Task, Worker
 from tests.pipeline_app.tiles import copy_tile, make_raw_tile
 
@@ -33,7 +33,7 @@ def process(environment: dict[str, str], *arguments: object) -> subprocess.Compl
 @pytest.fixture(scope="module")
 def raw_pair(tmp_path_factory) -> tuple[Path, list[TileTruth]]:
     directory = tmp_path_factory.mktemp("pair")
-    specs = tiny_tiles(datetime(2026, 10, 1, tzinfo=UTC))
+    specs = tile_pair(datetime(2026, 10, 1, tzinfo=UTC), TINY)
     return directory, [simulate_tile(directory / spec.kind, spec) for spec in specs]
 
 

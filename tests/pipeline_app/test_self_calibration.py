@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline_app.quality import CoherenceFigures, judge_coherence
-from pipeline_app.simulation import FieldSpec, GainSpec, SmearingSpec, TileTruth, demo_tiles, simulate_tile
+from pipeline_app.simulation import DEMO, FieldSpec, SmearingSpec, TileTruth, simulate_tile, tile_pair
 from pipeline_app.simulation.presets import field_of
 from pipeline_app.simulation.tile import thermal_rms_jy
 from pipeline_app.stages.convert import ConvertParams
@@ -24,6 +24,7 @@ from pipeline_app.stages.self_calibration import SelfCalibrationParams, SelfCali
 from pipeline_app.verdicts import VerdictRecord, read_record, write_record
 from tasks_app.testing import LocalContext
 from tests.pipeline_app.reduced_tile import NOW
+from tests.pipeline_app.tiles import PERFECT_GAINS
 
 IMAGING = {"field_deg": 1.3, "cell_arcsec": 9.0}
 FIELD = FieldSpec(count=6, flux_jy=(0.2, 1.0), radius_deg=0.45, apart_deg=0.15, seed=3)
@@ -65,8 +66,8 @@ class Target:
 def make_target(directory: Path, phase_deg: float) -> Target:
     from pipeline_app.casa import convert, imaging, measurement_set, weights
 
-    spec = demo_tiles(NOW, n_antennas=24, n_times=6)[1]
-    gains = dataclasses.replace(GainSpec.perfect(), drift_phase_deg=phase_deg)
+    spec = tile_pair(NOW, dataclasses.replace(DEMO, n_antennas=24, n_times=6))[1]
+    gains = dataclasses.replace(PERFECT_GAINS, drift_phase_deg=phase_deg)
     sources = field_of(spec, FIELD, thermal_rms_jy=thermal_rms_jy(spec))
     spec = dataclasses.replace(spec, gains=gains, smearing=SmearingSpec(), sources=sources)
     truth = simulate_tile(directory / "raw", spec)

@@ -16,6 +16,8 @@ from pipeline_app import telescope
 from pipeline_app.calibrators import beam_weighted_flux_jy, calibrator
 from pipeline_app.naming import parse_raw_name
 from pipeline_app.simulation import (
+    DEMO,
+    TINY,
     AntennaFault,
     Burst,
     Carrier,
@@ -29,14 +31,14 @@ from pipeline_app.simulation import (
     TileSpec,
     TileTruth,
     WeakIntegration,
-    demo_tiles,
     hour_tiles,
     simulate_tile,
-    tiny_tiles,
+    tile_pair,
 )
 from pipeline_app.simulation.geometry import meridian_direction, pick_stations, pointing_icrs_deg
 from pipeline_app.simulation.presets import SIZES, field_of
 from pipeline_app.simulation.tile import thermal_rms_jy
+from tests.pipeline_app.tiles import PERFECT_GAINS
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 START = datetime(2026, 11, 23, 12, 17, 36, tzinfo=UTC)
@@ -52,7 +54,7 @@ def spec(**changes: object) -> TileSpec:
         channels_per_subband=2,
         subbands=(0, 1),
         n_times=3,
-        gains=GainSpec.perfect(),
+        gains=PERFECT_GAINS,
         sefd_jy=0.0,
     )
     return dataclasses.replace(small, **changes)
@@ -188,7 +190,12 @@ def test_noise_and_autocorrelations_follow_the_system_temperature(tmp_path):
 
 def test_the_calibrator_arrives_weakened_by_the_beam(tmp_path):
     tile = dataclasses.replace(
-        tiny_tiles(NOW)[0], gains=GainSpec.perfect(), sefd_jy=0.0, subbands=(8,), n_times=1, integration_time_sec=309.0
+        tile_pair(NOW, TINY)[0],
+        gains=PERFECT_GAINS,
+        sefd_jy=0.0,
+        subbands=(8,),
+        n_times=1,
+        integration_time_sec=309.0,
     )
     known = calibrator("0834+555")
     own = tuple(source for source in tile.sources if source.name == known.name)
@@ -201,7 +208,7 @@ def test_the_calibrator_arrives_weakened_by_the_beam(tmp_path):
 
 
 def test_the_demo_takes_the_last_transit_of_the_calibrator_and_a_later_tile_of_the_same_strip():
-    first, second = demo_tiles(NOW)
+    first, second = tile_pair(NOW, DEMO)
     known = calibrator("0834+555")
     ra_deg, _ = pointing_icrs_deg(first.declination_deg, first.mid_time)
     assert ra_deg == pytest.approx(known.ra_deg, abs=0.01)
@@ -215,13 +222,13 @@ def test_the_demo_takes_the_last_transit_of_the_calibrator_and_a_later_tile_of_t
 
 @pytest.mark.parametrize("now", [NOW + timedelta(hours=hours) for hours in range(0, 24, 5)])
 def test_the_demo_lies_in_the_past_at_any_hour(now):
-    first, second = demo_tiles(now)
+    first, second = tile_pair(now, DEMO)
     assert second.start_time + timedelta(seconds=second.duration_sec) <= now
     assert now - first.start_time < timedelta(hours=26)
 
 
 def test_target_sources_are_off_centre_apart_and_between_50_mjy_and_1_jy():
-    target = demo_tiles(NOW)[1]
+    target = tile_pair(NOW, DEMO)[1]
     ra_deg, dec_deg = pointing_icrs_deg(target.declination_deg, target.mid_time)
     places = np.array([(s.ra_deg, s.dec_deg) for s in target.sources])
     offsets_deg = telescope.angular_separation_deg(*places.T, ra_deg, dec_deg)
@@ -300,7 +307,7 @@ def test_a_drift_within_the_tile_turns_the_phases_and_is_in_the_truth(tmp_path):
     source = Source(name="a", ra_deg=ra_deg + 0.2, dec_deg=dec_deg, flux_jy=1.0)
     file, steady = simulated(tmp_path / "steady", spec(sources=(source,)))
     _, drifting = simulated(
-        tmp_path / "drift", spec(sources=(source,), gains=dataclasses.replace(GainSpec.perfect(), slope_phase_deg=30.0))
+        tmp_path / "drift", spec(sources=(source,), gains=dataclasses.replace(PERFECT_GAINS, slope_phase_deg=30.0))
     )
     slopes_deg = TileTruth.load(tmp_path / "drift", "2026-11-23T12:17:36").phase_slopes_deg
     names = TileTruth.load(tmp_path / "drift", "2026-11-23T12:17:36").antenna_names
@@ -392,7 +399,7 @@ def test_a_defect_outside_the_tile_is_refused(defects):
 
 
 def test_a_faint_field_has_the_signal_to_noise_that_was_asked_for(tmp_path):
-    tile = demo_tiles(NOW)[1]
+    tile = tile_pair(NOW, DEMO)[1]
     faint = field_of(tile, FieldSpec(count=40, flux_jy=None, snr=(5, 50)), thermal_rms_jy=thermal_rms_jy(tile))
     ra_deg, dec_deg = pointing_icrs_deg(tile.declination_deg, tile.mid_time)
     offsets_deg = telescope.angular_separation_deg(
@@ -461,7 +468,7 @@ def test_the_command_writes_both_tiles_their_truth_and_a_catalogue(tmp_path):
     arguments = [str(tmp_path / "raw"), "--size", "tiny", "--before", "2026-11-24T02:00:00"]
     call_command("absurd_simulate", *arguments, stdout=out)
     assert "target      2026-11-23T13:19:27  16 files, 3 sources" in out.getvalue()
-    truths = [TileTruth.load(tmp_path / "raw", spec.name) for spec in tiny_tiles(NOW)]
+    truths = [TileTruth.load(tmp_path / "raw", spec.name) for spec in tile_pair(NOW, TINY)]
     assert [truth.kind for truth in truths] == ["calibrator", "target"]
     assert all((tmp_path / "raw" / name).is_file() for truth in truths for name in truth.files)
     with (tmp_path / "raw" / "catalog.csv").open() as lines:

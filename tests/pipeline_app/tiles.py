@@ -11,6 +11,9 @@ import h5py
 from pipeline_app.simulation import GainSpec, Source, TileSpec, simulate_tile
 from pipeline_app.telescope import TILE_DURATION_SEC
 
+PERFECT_GAINS = GainSpec(
+    amplitude_range=(1.0, 1.0), max_phase_deg=0.0, max_delay_ns=0.0, ripple_amplitude=0.0, ripple_phase_rad=0.0
+)
 START = datetime(2026, 10, 1, 6, 0, tzinfo=UTC)
 
 
@@ -30,7 +33,7 @@ def tile_spec(
         channels_per_subband=channels_per_subband,
         n_times=2,
         integration_time_sec=TILE_DURATION_SEC / 2,
-        gains=GainSpec.perfect(),
+        gains=PERFECT_GAINS,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_app.simulation import simulate_tile, tiny_tiles
+from pipeline_app.simulation import TINY, simulate_tile, tile_pair
 from tasks_app.models import Task
 from tests.pipeline_app.reduced_tile import digest
 from tests.workers.live import attempts, finished, outcomes, spawn_one
@@ -53,7 +53,7 @@ def test_an_attempt_that_wrote_into_its_input_has_failed_and_is_not_tried_again(
 @pytest.mark.casa
 def test_the_stages_work_in_their_own_directories_and_leave_their_inputs_as_they_were(workers, settings):
     settings.ABSURD_DATA_ROOTS = (workers.data,)
-    spec, _ = tiny_tiles(datetime(2026, 11, 24, 2, 0, tzinfo=UTC))
+    spec, _ = tile_pair(datetime(2026, 11, 24, 2, 0, tzinfo=UTC), TINY)
     truth = simulate_tile(workers.data / "raw", spec)
     raw = sorted(map(str, (workers.data / "raw").rglob("*.hdf5")))
     looks: dict[str, object] = {}

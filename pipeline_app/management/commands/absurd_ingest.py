@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import signal
-import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,9 @@ from pipeline_app.workflows import Options, start
 from tasks_app.engine.handler import InvalidInput
 from tasks_app.errors import AbsurdError
 from tasks_app.management.output import PrintingCommand
+from tasks_app.management.shell import FAILED, ILLEGAL_STATE, NOT_FOUND, USAGE, actor
 from tasks_app.postgresql import outages
 
-FAILED, USAGE, NOT_FOUND, ILLEGAL_STATE = 1, 2, 3, 4
 log = logging.getLogger(__name__)
 PATIENCE_SEC = 5.0
 """How long to wait before trying again when the database is away."""
@@ -91,7 +89,7 @@ class Command(PrintingCommand):
             raise CommandError(f"no usable UVH5 file under {directory}", returncode=USAGE)
         chosen = Options(catalog=catalog, queue_name=options["queue_name"])
         try:
-            runs = start(plan_set(found.tiles), chosen, actor=_actor())
+            runs = start(plan_set(found.tiles), chosen, actor=actor())
         except AbsurdError as fault:
             raise CommandError(str(fault), returncode=FAILED) from fault
         for run in runs:
@@ -103,7 +101,7 @@ class Command(PrintingCommand):
             signal.signal(number, lambda *_: stop.set())
         watcher = Watcher(
             directory=directory,
-            options=WatchOptions(quiet_sec=options["quiet_sec"], queue_name=options["queue_name"], actor=_actor()),
+            options=WatchOptions(quiet_sec=options["quiet_sec"], queue_name=options["queue_name"], actor=actor()),
             say=lambda line: self.stdout.write(f"{timezone.now():%H:%M:%S} {line}"),
         )
         self.stdout.write(f"watching {directory.resolve()}")
@@ -125,7 +123,3 @@ class Command(PrintingCommand):
                 log.exception("the ingest could not read %s", directory)
                 patience_sec = PATIENCE_SEC
             stop.wait(patience_sec)
-
-
-def _actor() -> str:
-    return f"cli:{getpass.getuser()}@{socket.gethostname()}"
