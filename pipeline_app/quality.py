@@ -79,12 +79,12 @@ class CalibrationFigures:
     """
 
     n_antennas: int
-    n_antennas_solved: int
-    flagged_solutions: float
+    n_antennas_solved: int = 0
+    flagged_solutions: float = 1.0
     flagged_data: float
-    snr_median: float | None
-    phase_rms_deg: float | None
-    amplitude_ratio: float | None
+    snr_median: float | None = None
+    phase_rms_deg: float | None = None
+    amplitude_ratio: float | None = None
     flux_ratio_median: float | None = None
     flux_ratio_error: float | None = None
     n_flux_references: int = 0
@@ -178,12 +178,12 @@ MAX_COHERENCE_ERROR = 0.02
 class CoherenceFigures:
     """How well a calibration still fits a target; None where the field is too faint or the model empty."""
 
-    coherence: float | None
+    coherence: float | None = None
     """Factor on a flux, before self-calibration."""
-    coherence_error: float | None
-    coherence_after: float | None
+    coherence_error: float | None = None
+    coherence_after: float | None = None
     """The same after it; None when it was not applied."""
-    phase_rms_deg: float | None
+    phase_rms_deg: float | None = None
 
     @property
     def flux_scale_error(self) -> float:

@@ -15,7 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline_app.quality import Assessment, Verdict, assess
+from pipeline_app.quality import Assessment, Verdict
+from tasks_app.engine.handler import InvalidInput
 
 RECORD_NAME = "verdict.json"
 """In the directory of a Measurement Set."""
@@ -83,6 +84,19 @@ def read_record(directory: str | Path, name: str = RECORD_NAME) -> VerdictRecord
         return None
 
 
+def read_record_file(path: str | Path, stage: str) -> VerdictRecord:
+    """Read the record that a stage has published as a file.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    path = Path(path)
+    record = read_record(path.parent, path.name)
+    if record is None:
+        raise InvalidInput(f"{path} is not the record of a {stage}")
+    return record
+
+
 def record_of_conversion(ms_path: str | Path) -> list[VerdictRecord]:
     """Return the record of the conversion of a raw Measurement Set, nothing where it was converted elsewhere."""
     record = read_record(ms_path, CONVERSION_NAME)
@@ -111,8 +125,3 @@ def from_cards(header: MutableMapping[str, Any]) -> VerdictRecord:
         return VerdictRecord.model_validate_json(header.get("VRECORD", ""))
     except ValidationError:
         return VerdictRecord(stage="imaging", verdict="warn", reasons=(NO_VERDICT,))
-
-
-def assess_warnings(warnings: Sequence[str]) -> Assessment:
-    """Return the assessment of a stage that has warnings only."""
-    return assess((), warnings)

@@ -14,7 +14,6 @@ from datetime import UTC
 from pathlib import Path
 
 import numpy as np
-from astropy.time import Time
 from numpy.typing import NDArray
 
 from pipeline_app.casa import stream_kernels as kernels
@@ -27,7 +26,7 @@ from pipeline_app.casa.smearing import Averaging, choose_averaging, sample_as_im
 from pipeline_app.casa.solutions import GAINS_NPZ, Solutions
 from pipeline_app.casa.stream_flags import Block, SubbandFlags, judge
 from pipeline_app.casa.stream_report import StreamReport, Tally, reasons_of
-from pipeline_app.casa.subband import mid_time_jd
+from pipeline_app.casa.subband import mid_time, start_time
 from pipeline_app.casa.threads import in_parts
 from pipeline_app.casa.tile_noise import TileSums, antenna_variances, dead_antennas
 from pipeline_app.naming import tile_name
@@ -79,7 +78,7 @@ def run(params: CalibrateTargetParams, context: Context) -> CalibrateTargetResul
     averaged = _stream(tile, applied.solutions, averaging, context)
     context.progress(_WEIGHING_STARTS, "weighing antennas by their noise")
     dead = _weigh(tile, averaged, applied.solutions)
-    name = params.name or tile_name(_start(tile).to_datetime(timezone=UTC))
+    name = params.name or tile_name(start_time(tile.metadata).to_datetime(timezone=UTC))
     ms_path = context.output(f"{name}.calibrated.ms")
     context.progress(_WRITING_STARTS, "writing the Measurement Set")
     _write(tile, averaged, averaging, ms_path)
@@ -109,7 +108,7 @@ def run(params: CalibrateTargetParams, context: Context) -> CalibrateTargetResul
 
 
 def _load_calibration(params: CalibrateTargetParams, tile: RawTile) -> _Applied:
-    at_mjd = _mid_mjd(tile)
+    at_mjd = float(mid_time(tile.metadata).mjd)
     matches, solutions, faults = [], [], []
     for path in (params.calibration_path, params.other_calibration_path):
         if path is None:
@@ -278,15 +277,6 @@ def _write(tile: RawTile, averaged: _Averaged, averaging: Averaging, path: Path)
         main.putcol("SIGMA", (1.0 / np.sqrt(weight)).astype(np.float32))
 
 
-def _mid_mjd(tile: RawTile) -> float:
-    return float(Time(mid_time_jd(tile.metadata), format="jd", scale="utc").mjd)
-
-
-def _start(tile: RawTile) -> Time:
-    half_day = float(np.median(tile.metadata.integration_time)) / 2 / 86400
-    return Time(float(tile.times_jd[0]) - half_day, format="jd", scale="utc")
-
-
 def _result(
     params: CalibrateTargetParams,
     tile: RawTile,
@@ -324,7 +314,7 @@ def _result(
         total_smearing=averaging.total_loss,
         n_subbands=len(tile.headers),
         missing_subbands=list(tile.spectrum.missing_subbands),
-        mid_time_mjd=_mid_mjd(tile),
+        mid_time_mjd=float(mid_time(tile.metadata).mjd),
         phase_ra_deg=tile.centre.ra_deg,
         phase_dec_deg=tile.centre.dec_deg,
         declination_deg=tile.declination_deg,

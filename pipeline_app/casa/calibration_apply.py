@@ -20,8 +20,9 @@ from pipeline_app.casa.smearing import channels_to_average
 from pipeline_app.casa.solutions import GAINS_NPZ, Solutions
 from pipeline_app.casa.stream_flags import Block, SubbandFlags, judge
 from pipeline_app.casa.tile_cube import segments
+from pipeline_app.quality import assess
 from pipeline_app.stages.calibration_apply import CalibrationApplyParams, CalibrationApplyResult
-from pipeline_app.verdicts import assess_warnings, inherit, record_of_conversion, write_record
+from pipeline_app.verdicts import inherit, record_of_conversion, write_record
 from tasks_app.engine.handler import Context, InvalidInput
 
 _FLAGGING_STARTS, _APPLYING_STARTS, _AVERAGING_STARTS = 0.2, 0.5, 0.7
@@ -62,7 +63,7 @@ def run(params: CalibrationApplyParams, context: Context) -> CalibrationApplyRes
     averaged = measurement_set.read_info(output)
     verdict = inherit(
         "calibration-apply",
-        assess_warnings(_warnings(solutions)),
+        assess((), _warnings(solutions)),
         [match.record.as_verdict(), *record_of_conversion(original.path)],
     )
     write_record(output, verdict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -52,7 +53,7 @@ class _Outcome:
     cube: TileCube | None = None
     refant: str | None = None
     field: FieldCalibration | None = None
-    scale: FluxScale | None = None
+    scale: FluxScale = dataclasses.field(default_factory=FluxScale)
     solutions: Solutions | None = None
 
 
@@ -179,10 +180,10 @@ def _record(info: MeasurementSetInfo, track: BeamTrack, outcome: _Outcome) -> Ca
         calibrator_apparent_flux_jy=chosen.apparent_flux_jy if chosen else None,
         n_field_sources=len(fitted),
         field_sources=[_fitted(one) for one in fitted],
-        flux_ratio_median=scale.ratio_median if scale else None,
-        flux_ratio_error=scale.ratio_error if scale else None,
-        flux_scale_error=flux_scale_error(scale, figures.amplitude_ratio) if scale else 0.0,
-        n_flux_references=scale.n_references if scale else 0,
+        flux_ratio_median=scale.ratio_median,
+        flux_ratio_error=scale.ratio_error,
+        flux_scale_error=flux_scale_error(scale, figures.amplitude_ratio),
+        n_flux_references=scale.n_references,
         refant=outcome.refant,
         n_antennas=figures.n_antennas,
         antennas_without_data=[] if cube is None else _names(info, ~_with_data(cube)),
@@ -240,15 +241,7 @@ def _figures(outcome: _Outcome) -> CalibrationFigures:
     n_antennas = int(_with_data(cube).sum()) if cube else 0
     flagged_data = cube.flagged_fraction if cube else 1.0
     if cube is None or solutions is None or field is None:
-        return CalibrationFigures(
-            n_antennas=n_antennas,
-            n_antennas_solved=0,
-            flagged_solutions=1.0,
-            flagged_data=flagged_data,
-            snr_median=None,
-            phase_rms_deg=None,
-            amplitude_ratio=None,
-        )
+        return CalibrationFigures(n_antennas=n_antennas, flagged_data=flagged_data)
     snr = solutions.gain_snr[solutions.gain_snr > 0]
     return CalibrationFigures(
         n_antennas=n_antennas,
@@ -258,7 +251,7 @@ def _figures(outcome: _Outcome) -> CalibrationFigures:
         snr_median=float(np.median(snr)) if len(snr) else None,
         phase_rms_deg=field.agreement.phase_rms_deg,
         amplitude_ratio=field.agreement.amplitude_ratio,
-        flux_ratio_median=scale.ratio_median if scale else None,
-        flux_ratio_error=scale.ratio_error if scale else None,
-        n_flux_references=scale.n_references if scale else 0,
+        flux_ratio_median=scale.ratio_median,
+        flux_ratio_error=scale.ratio_error,
+        n_flux_references=scale.n_references,
     )

@@ -36,11 +36,12 @@ from pipeline_app.casa.subband import (
     PhaseCentre,
     common_centre,
     garbage_limits,
-    mid_time_jd,
+    mid_time,
     pointing_declination_deg,
     read_subband,
     rephase,
     set_differential_uvw,
+    start_time,
 )
 from pipeline_app.casa.threads import in_parts
 from pipeline_app.naming import tile_name
@@ -86,7 +87,7 @@ def run(params: ConvertParams, context: Context) -> ConvertResult:
     context.progress(_PHASING_STARTS, "computing uvw")
     set_differential_uvw(assembly.whole, assembly.centre)
 
-    start = Time(_start_jd(assembly.whole), format="jd", scale="utc")
+    start = start_time(assembly.whole)
     name = params.name or tile_name(start.to_datetime(timezone=UTC))
     ms_path = context.output(f"{name}.ms")
     context.progress(_WRITING_STARTS, "writing the Measurement Set")
@@ -230,10 +231,6 @@ def _insert(subband: UVData, header: RawHeader, slot: slice, assembly: _Assembly
     assembly.repairs.add(header, counts[cross, 1] / n_values, n_wild=int(counts[:, 0].sum()))
 
 
-def _start_jd(tile: UVData) -> float:
-    return float(tile.time_array.min() - np.median(tile.integration_time) / 2 / 86400)
-
-
 def _result(
     assembly: _Assembly,
     spectrum: Spectrum,
@@ -256,7 +253,7 @@ def _result(
         n_channels=int(tile.Nfreqs),
         freq_min_hz=float(spectrum.freqs_hz[0]),
         freq_max_hz=float(spectrum.freqs_hz[-1]),
-        mid_time_mjd=float(Time(mid_time_jd(tile), format="jd", scale="utc").mjd),
+        mid_time_mjd=float(mid_time(tile).mjd),
         start_time_mjd=float(start.mjd),
         duration_sec=duration_sec,
         phase_ra_deg=assembly.centre.ra_deg,

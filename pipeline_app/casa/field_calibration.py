@@ -143,9 +143,9 @@ MIN_PREDICTED_SNR = 10.0
 class FluxScale:
     """Fitted over catalogue flux."""
 
-    n_references: int
-    ratio_median: float | None
-    ratio_error: float | None
+    n_references: int = 0
+    ratio_median: float | None = None
+    ratio_error: float | None = None
     """Of the median, from the scatter of the ratios; None with fewer than three."""
 
 
@@ -177,7 +177,7 @@ def compare_fluxes(fitted: Sequence[FittedSource], catalogued: Sequence[str]) ->
         and one.catalogue_flux_jy > MIN_PREDICTED_SNR * one.error_jy
     ]
     if not ratios:
-        return FluxScale(n_references=0, ratio_median=None, ratio_error=None)
+        return FluxScale()
     median = float(np.median(ratios))
     # the median of n values scatters by 1.2533 sigma / sqrt(n); sigma from the median absolute deviation
     spread = 1.4826 * float(np.median(np.abs(np.array(ratios) - median)))

@@ -17,7 +17,7 @@ from scipy.ndimage import maximum_filter
 from pipeline_app import telescope
 from pipeline_app.casa import solve_kernels
 from pipeline_app.casa.gain_solver import Sky, SmoothGains
-from pipeline_app.casa.model import PointSource, direction_cosines
+from pipeline_app.casa.model import PointSource, direction_cosines, vertex
 from pipeline_app.casa.pointing import BeamTrack
 from pipeline_app.casa.threads import allowed, in_parts
 from pipeline_app.casa.tile_cube import TileCube
@@ -182,8 +182,8 @@ def find_sources(
     places = np.argwhere(peaks & (dirty > FOUND_OF_BRIGHTEST * dirty.max()))
     found: list[PointSource] = []
     for row, column in places[np.argsort(-dirty[tuple(places.T)])]:
-        x = (row + _vertex(dirty[row - 1 : row + 2, column]) - size // 2) * pixel_rad
-        y = (column + _vertex(dirty[row, column - 1 : column + 2]) - size // 2) * pixel_rad
+        x = (row + vertex(dirty[row - 1 : row + 2, column])[0] - size // 2) * pixel_rad
+        y = (column + vertex(dirty[row, column - 1 : column + 2])[0] - size // 2) * pixel_rad
         source = _source(x, y, float(dirty[row, column]), cube, track)
         near = np.degrees(_BLEND_BEAMS * beam)
         if source is not None and all(_apart_deg(source, other) > near for other in (*known, *found)):
@@ -210,12 +210,6 @@ def _dirty(residuals: Residuals, cube: TileCube, size: int, pixel_rad: float) ->
         flip_v=True,
     )
     return np.asarray(image, dtype=np.float64) / max(float(residuals.weight.sum(dtype=np.float64)), 1e-30)
-
-
-def _vertex(three: NDArray[np.float64]) -> float:
-    """Return where a parabola through three values has its top, in pixels from the middle one."""
-    curvature = three[0] - 2 * three[1] + three[2]
-    return float(np.clip(0.5 * (three[0] - three[2]) / curvature, -0.5, 0.5)) if curvature < 0 else 0.0
 
 
 def _source(east: float, north: float, apparent_jy: float, cube: TileCube, track: BeamTrack) -> PointSource | None:

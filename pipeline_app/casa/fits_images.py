@@ -24,6 +24,11 @@ class Beam:
     minor_arcsec: float
     pa_deg: float
 
+    @property
+    def mean_arcsec(self) -> float:
+        """Width of a round beam of the same solid angle."""
+        return float(np.sqrt(self.major_arcsec * self.minor_arcsec))
+
 
 @dataclass(frozen=True, kw_only=True)
 class SkyImage:

@@ -31,3 +31,13 @@ def direction_cosines(
     north = np.sin(dec) * np.cos(dec0) - np.cos(dec) * np.sin(dec0) * np.cos(ra - ra0)
     towards = np.sin(dec) * np.sin(dec0) + np.cos(dec) * np.cos(dec0) * np.cos(ra - ra0)
     return np.stack([east, north, towards - 1.0], axis=-1)
+
+
+def vertex(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the place, in steps from the middle, and the height of a parabola's top through three values."""
+    left, middle, right = (float(value) for value in values)
+    bend = left - 2 * middle + right
+    if bend >= 0:
+        return 0.0, middle
+    place = (left - right) / (2 * bend)
+    return place, middle - (left - right) * place / 4

@@ -18,7 +18,8 @@ from pipeline_app.casa.reporting import steadily
 from pipeline_app.catalogs import read_catalog
 from pipeline_app.quality import PhotometryFigures, judge_photometry
 from pipeline_app.stages.photometry import IMAGE_FIELDS, Measurement, PhotometryParams, PhotometryResult, Position
-from pipeline_app.verdicts import VerdictRecord, inherit, read_record
+from pipeline_app.stages.validation import ValidationParams
+from pipeline_app.verdicts import inherit, read_record_file
 from tasks_app.engine.handler import Context, InvalidInput
 
 MIN_SNR_OFFSET = 10.0
@@ -58,13 +59,13 @@ def run(params: PhotometryParams, context: Context) -> PhotometryResult:
     Raises:
         InvalidInput: an image or the catalogue cannot be read, or the images do not match.
     """
-    positions = list(params.positions)
-    if params.catalog_path is not None:
-        positions += read_catalog(params.catalog_path)
+    positions = positions_of(params)
     sky = load_sky(params)
     placed = [found for found in (place(p, sky, params.min_primary_beam) for p in positions) if found is not None]
     context.progress(0.3, f"measuring {len(placed)} of {len(positions)} positions")
-    inputs = _inputs(params, sky)
+    inputs = [sky.flat.verdict]
+    if params.validation_path is not None:
+        inputs.append(read_record_file(params.validation_path, "validation"))
     in_proportion = float(np.hypot(params.fractional_error, max(record.flux_scale_error for record in inputs)))
     measurements = measure(placed, sky, in_proportion)
     figures = _figures(measurements, placed, sky, n_outside=len(positions) - len(placed))
@@ -94,6 +95,11 @@ def run(params: PhotometryParams, context: Context) -> PhotometryResult:
     )
     context.progress(1.0, f"{len(measurements)} fluxes, {result.n_outside} positions outside the beam")
     return result
+
+
+def positions_of(params: PhotometryParams | ValidationParams) -> list[Position]:
+    """Return the positions that the params give and name."""
+    return [*params.positions, *(read_catalog(params.catalog_path) if params.catalog_path is not None else ())]
 
 
 def load_sky(params: PhotometryParams) -> _Sky:
@@ -202,30 +208,15 @@ def write_csv(path: Path, measurements: list[Measurement]) -> None:
             writer.writerow({k: "" if v is None else v for k, v in measurement.model_dump().items()})
 
 
-def _inputs(params: PhotometryParams, sky: _Sky) -> list[VerdictRecord]:
-    """Return the verdicts of what is measured.
-
-    Raises:
-        InvalidInput: the record of the validation cannot be read.
-    """
-    if params.validation_path is None:
-        return [sky.flat.verdict]
-    validation = read_record(Path(params.validation_path).parent, Path(params.validation_path).name)
-    if validation is None:
-        raise InvalidInput(f"{params.validation_path} is not the record of a validation")
-    return [sky.flat.verdict, validation]
-
-
 def _figures(measurements: list[Measurement], placed: list[_Placed], sky: _Sky, *, n_outside: int) -> PhotometryFigures:
     ratios = [m.flux_jy / m.catalog_flux_jy for m in measurements if m.snr > MIN_SNR_OFFSET and m.catalog_flux_jy]
     offset_arcsec = _median_offset_arcsec(measurements)
-    beam_arcsec = float(np.sqrt(sky.flat.beam.major_arcsec * sky.flat.beam.minor_arcsec))
     return PhotometryFigures(
         n_measured=len(measurements),
         n_outside=n_outside,
         n_reference=len(ratios),
         flux_ratio_median=float(np.median(ratios)) if ratios else None,
-        offset_median_beams=offset_arcsec / beam_arcsec if offset_arcsec is not None else None,
+        offset_median_beams=offset_arcsec / sky.flat.beam.mean_arcsec if offset_arcsec is not None else None,
         n_confused=_confused(placed, sky.shape),
     )
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 from pipeline_app import telescope
 from pipeline_app.casa.fits_images import SkyImage
 from pipeline_app.casa.measurement_set import MeasurementSetInfo, Rows
-from pipeline_app.casa.model import PointSource, direction_cosines
+from pipeline_app.casa.model import PointSource, direction_cosines, vertex
 from pipeline_app.casa.pointing import BeamTrack
 
 MIN_RESPONSE = 0.1
@@ -51,8 +51,8 @@ def bright_sources(
     order = np.argsort(-seen[rows, columns])[:limit]
     sources = []
     for y, x in zip(rows[order], columns[order], strict=True):
-        dx, height_x = _vertex(seen[y, x - 1 : x + 2])
-        dy, height_y = _vertex(seen[y - 1 : y + 2, x])
+        dx, height_x = vertex(seen[y, x - 1 : x + 2])
+        dy, height_y = vertex(seen[y - 1 : y + 2, x])
         ra_deg, dec_deg = flat.wcs.all_pix2world(x + dx, y + dy, 0)
         peak_jy = height_x + height_y - seen[y, x]
         sources.append(
@@ -65,16 +65,6 @@ def bright_sources(
             )
         )
     return sources
-
-
-def _vertex(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return place and height of the parabola's vertex through three values about a maximum."""
-    left, middle, right = (float(value) for value in values)
-    bend = left - 2 * middle + right
-    if bend >= 0:
-        return 0.0, middle
-    place = (left - right) / (2 * bend)
-    return place, middle - (left - right) * place / 4
 
 
 class PointModel:

@@ -22,6 +22,7 @@ from pipeline_app.casa.subband import (
     PhaseCentre,
     common_centre,
     pointing_declination_deg,
+    read_subband,
     rephase,
     set_differential_uvw,
 )
@@ -116,25 +117,18 @@ def open_tile(paths: Sequence[str | Path]) -> RawTile:
 
 def _read_metadata(header: RawHeader) -> UVData:
     """Return the cross-correlations' metadata, with antenna 1 < antenna 2 and rows by time and baseline."""
-    tile, path = UVData(), header.path
+    tile = read_subband(header, read_data=False)
+    cross = np.flatnonzero(tile.ant_1_array != tile.ant_2_array)
+    if not len(cross):
+        raise InvalidInput(f"{header.path.name} has no cross-correlations")
+    lower = np.minimum(tile.ant_1_array, tile.ant_2_array)[cross]
+    upper = np.maximum(tile.ant_1_array, tile.ant_2_array)[cross]
+    order = np.lexsort((upper, lower, tile.time_array[cross]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            tile.read(str(path), file_type="uvh5", read_data=False, run_check=False, strict_uvw_antpos_check=False)
-        except (ValueError, KeyError, OSError, TypeError) as error:
-            raise InvalidInput(f"{path} is not a readable UVH5 file: {error}") from error
-        cross = np.flatnonzero(tile.ant_1_array != tile.ant_2_array)
-        if not len(cross):
-            raise InvalidInput(f"{path.name} has no cross-correlations")
-        lower = np.minimum(tile.ant_1_array, tile.ant_2_array)[cross]
-        upper = np.maximum(tile.ant_1_array, tile.ant_2_array)[cross]
-        order = np.lexsort((upper, lower, tile.time_array[cross]))
         tile.select(blt_inds=cross[order], run_check=False)
     tile.ant_1_array, tile.ant_2_array = lower[order], upper[order]
     tile.baseline_array = tile.antnums_to_baseline(tile.ant_1_array, tile.ant_2_array)
-    tile.uvw_array = tile.uvw_array.astype(np.float64)  # not used: computed again
-    if header.is_dsa and header.phase_centre_deg is None:
-        tile.extra_keywords["phase_center_dec"] = np.radians(header.declination_deg)
     tile.Nbls = len(np.unique(tile.baseline_array))
     return tile
 

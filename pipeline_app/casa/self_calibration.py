@@ -192,7 +192,7 @@ def _is_foreign(params: SelfCalibrationParams) -> bool:
 
 def _figures(phases: Phases | None, applied: bool, left: float | None = None) -> CoherenceFigures:
     if phases is None:
-        return CoherenceFigures(coherence=None, coherence_error=None, coherence_after=None, phase_rms_deg=None)
+        return CoherenceFigures()
     return CoherenceFigures(
         coherence=phases.coherence,
         coherence_error=phases.coherence_error,

@@ -8,7 +8,7 @@ See Bridle & Schwab, "Bandwidth and time-average smearing", in Synthesis Imaging
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -113,14 +113,12 @@ def sample_as_imaged(
     *,
     integration_sec: float,
     declination_deg: float,
-    robust: float = IMAGE_ROBUST,
-    field_deg: float = IMAGE_FIELD_DEG,
 ) -> Sampling:
     """Return a sample of these baselines (n_rows, 3) and frequencies with Briggs weights, all data counting alike."""
     dense = freqs_hz[_spread(len(freqs_hz), MAX_DENSITY_FREQS)]
     few = freqs_hz[_spread(len(freqs_hz), MAX_SMEARING_FREQS)]
     rows = uvw_m[_spread(len(uvw_m), MAX_ROWS)]
-    cells_per_wavelength = np.radians(field_deg)
+    cells_per_wavelength = np.radians(IMAGE_FIELD_DEG)
     scale = cells_per_wavelength / telescope.SPEED_OF_LIGHT_M_S
     half = int(np.ceil(np.abs(uvw_m[:, :2]).max() * freqs_hz.max() * scale)) + 1
     side = 2 * half + 1
@@ -128,7 +126,7 @@ def sample_as_imaged(
     for freq_hz in dense:
         counts += np.bincount(_cells(uvw_m, freq_hz * scale, half), minlength=side * side)
     counts += counts[::-1]  # a visibility is also that of the opposite baseline
-    factor = (5.0 * 10.0**-robust) ** 2 * counts.sum() / np.sum(counts**2)
+    factor = (5.0 * 10.0**-IMAGE_ROBUST) ** 2 * counts.sum() / np.sum(counts**2)
     weights = np.stack([1.0 / (1.0 + factor * counts[_cells(rows, freq * scale, half)]) for freq in few], axis=-1)
     return Sampling(
         uvw_m=rows,
@@ -175,13 +173,7 @@ def choose_averaging(
     count against the limit. `beam_freq_factor` is that of `MeasurementSetInfo`.
     """
     radius_deg = telescope.beam_fwhm_deg(float(freqs_hz.mean()) * beam_freq_factor) / 2
-    at_once = Sampling(
-        uvw_m=sampling.uvw_m,
-        freqs_hz=sampling.freqs_hz,
-        weights=sampling.weights,
-        integration_sec=0.0,
-        declination_deg=sampling.declination_deg,
-    )
+    at_once = replace(sampling, integration_sec=0.0)
     best, best_loss = 1, half_power_smearing(at_once, channel_width_hz=channel_width_hz, radius_deg=radius_deg)
     for count in range(2, group + 1):
         if group % count or len(freqs_hz) % count or _spans_gap(freqs_hz, count, channel_width_hz):

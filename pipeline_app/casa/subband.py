@@ -36,8 +36,8 @@ class PhaseCentre:
     dec_deg: float
 
 
-def read_subband(header: RawHeader) -> UVData:
-    """Read one file, in its own order of channels and antennas; uvw are float64 and not to be used yet.
+def read_subband(header: RawHeader, *, read_data: bool = True) -> UVData:
+    """Read one file, or only its metadata, in its own order of channels and antennas; its uvw are not to be used.
 
     Raises:
         InvalidInput: pyuvdata cannot make sense of the file.
@@ -48,6 +48,7 @@ def read_subband(header: RawHeader) -> UVData:
             tile.read(
                 str(header.path),
                 file_type="uvh5",
+                read_data=read_data,
                 data_array_dtype=np.complex64,
                 run_check=False,
                 strict_uvw_antpos_check=False,
@@ -105,9 +106,15 @@ def meridian_icrs(declination_deg: float, times_jd: NDArray[np.float64], locatio
     return SkyCoord(ITRS(vectors, obstime=times, location=location)).icrs
 
 
-def mid_time_jd(tile: UVData) -> float:
+def mid_time(tile: UVData) -> Time:
     """Return the middle between the first and the last integration."""
-    return float(tile.time_array.min() + tile.time_array.max()) / 2
+    return Time(float(tile.time_array.min() + tile.time_array.max()) / 2, format="jd", scale="utc")
+
+
+def start_time(tile: UVData) -> Time:
+    """Return the start of the first integration."""
+    half_days = float(np.median(tile.integration_time)) / 2 / 86400
+    return Time(float(tile.time_array.min()) - half_days, format="jd", scale="utc")
 
 
 def common_centre(tile: UVData) -> PhaseCentre:
@@ -116,7 +123,7 @@ def common_centre(tile: UVData) -> PhaseCentre:
     Raises:
         InvalidInput: the file has several phase centres or a moving one.
     """
-    middle = np.array([mid_time_jd(tile)])
+    middle = np.array([mid_time(tile).jd])
     entries = list(tile.phase_center_catalog.values())
     if all(entry["cat_type"] == "unprojected" for entry in entries):
         location = tile.telescope.location

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 from astropy.stats import mad_std
 
 from pipeline_app.casa import photometry
 from pipeline_app.casa.reporting import steadily
-from pipeline_app.catalogs import read_catalog
 from pipeline_app.quality import ValidationFigures, judge_validation
 from pipeline_app.stages.photometry import IMAGE_FIELDS, Measurement, PhotometryParams
 from pipeline_app.stages.validation import RECORD_NAME, ValidatedSource, ValidationParams, ValidationResult
-from pipeline_app.verdicts import VerdictRecord, inherit, read_record
-from tasks_app.engine.handler import Context, InvalidInput
+from pipeline_app.verdicts import VerdictRecord, inherit, read_record_file
+from tasks_app.engine.handler import Context
 
 DETECTION_SNR = 5.0
 MEDIAN_EFFICIENCY = 1.2533
@@ -29,9 +27,7 @@ def run(params: ValidationParams, context: Context) -> ValidationResult:
     Raises:
         InvalidInput: an image, the catalogue or a record cannot be read.
     """
-    positions = list(params.positions)
-    if params.catalog_path is not None:
-        positions += read_catalog(params.catalog_path)
+    positions = photometry.positions_of(params)
     images = PhotometryParams(
         **{name: getattr(params, name) for name in IMAGE_FIELDS},
         positions=params.positions,
@@ -46,9 +42,12 @@ def run(params: ValidationParams, context: Context) -> ValidationResult:
     # All are fitted, so that faint neighbours are not added to the bright ones; the catalogue's bright ones are judged.
     measured = photometry.measure(placed, sky, 0.0)
     sources = expected_sources(measured, rms_jy, min_snr=params.min_snr)
-    beam_arcsec = float(np.sqrt(sky.flat.beam.major_arcsec * sky.flat.beam.minor_arcsec))
+    beam_arcsec = sky.flat.beam.mean_arcsec
+    inputs = [sky.flat.verdict]
+    if params.self_calibration_path is not None:
+        inputs.append(read_record_file(params.self_calibration_path, "self-calibration"))
     figures = figures_of(sources, len(placed), beam_arcsec)
-    record = inherit("validation", judge_validation(figures), _inputs(params, sky.flat.verdict))
+    record = inherit("validation", judge_validation(figures), inputs)
     offset_beams = figures.offset_median_beams
     result = ValidationResult(
         record_path=context.published(context.output(RECORD_NAME)),
@@ -103,16 +102,6 @@ def figures_of(sources: list[ValidatedSource], n_catalog: int, beam_arcsec: floa
         flux_ratio_error=error,
         offset_median_beams=float(np.median(offsets)) / beam_arcsec if offsets else None,
     )
-
-
-def _inputs(params: ValidationParams, image: VerdictRecord) -> list[VerdictRecord]:
-    if params.self_calibration_path is None:
-        return [image]
-    path = Path(params.self_calibration_path)
-    record = read_record(path.parent, path.name)
-    if record is None:
-        raise InvalidInput(f"{path} is not the record of a self-calibration")
-    return [image, record]
 
 
 def _write(context: Context, params: ValidationParams, record: VerdictRecord, result: ValidationResult) -> None:

@@ -42,13 +42,13 @@ class SourceJudgement:
 
     name: str
     injected_jy: float
-    measured_jy: float | None
-    error_jy: float | None
-    ratio: float | None
-    offset_arcsec: float | None
-    expected_snr: float | None
+    measured_jy: float | None = None
+    error_jy: float | None = None
+    ratio: float | None = None
+    offset_arcsec: float | None = None
+    expected_snr: float | None = None
     """Injected flux over the noise at its place."""
-    within: bool
+    within: bool = False
     """Within 3 sigma or 10 % of the injected flux."""
 
     @property
@@ -58,15 +58,7 @@ class SourceJudgement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FluxJudgement:
-    """All sources of a target tile."""
-
-    sources: tuple[SourceJudgement, ...]
-    n_bright: int
-    fraction_within: float
-    ratio_median: float
-    offset_median_arcsec: float
-    offset_max_arcsec: float
+class _Judgement:
     checks: tuple[Check, ...]
 
     @property
@@ -76,7 +68,19 @@ class FluxJudgement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GainJudgement:
+class FluxJudgement(_Judgement):
+    """All sources of a target tile."""
+
+    sources: tuple[SourceJudgement, ...]
+    n_bright: int
+    fraction_within: float
+    ratio_median: float
+    offset_median_arcsec: float
+    offset_max_arcsec: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GainJudgement(_Judgement):
     """Gains recovered over gains injected, after the phases are referred to the reference antenna."""
 
     amplitude_rms: float
@@ -85,12 +89,6 @@ class GainJudgement:
     phase_rms_deg: float
     flagged_fraction: float
     n_antennas: int
-    checks: tuple[Check, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(check.passed for check in self.checks)
 
 
 def judge_fluxes(
@@ -195,16 +193,7 @@ def judge_gains(calibration_path: Path | str, truth: TileTruth) -> GainJudgement
 
 def _judge_source(source: Source, measured: Measurement | None) -> SourceJudgement:
     if measured is None:
-        return SourceJudgement(
-            name=source.name,
-            injected_jy=source.flux_jy,
-            measured_jy=None,
-            error_jy=None,
-            ratio=None,
-            offset_arcsec=None,
-            expected_snr=None,
-            within=False,
-        )
+        return SourceJudgement(name=source.name, injected_jy=source.flux_jy)
     off_jy = abs(measured.flux_jy - source.flux_jy)
     noise_jy = measured.local_rms_jy / measured.primary_beam
     return SourceJudgement(

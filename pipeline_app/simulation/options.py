@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pipeline_app.simulation.corruption import scale_of
 from pipeline_app.simulation.defects import (
@@ -65,16 +66,8 @@ def add_defect_options(parser: ArgumentParser) -> None:
     parser.add_argument("--gain-phase-deg", type=float, metavar="DEG", help="rms phase change since the calibrator")
     parser.add_argument("--gain-amplitude", type=float, metavar="F", help="rms fractional amplitude change")
     parser.add_argument("--gain-slope-deg", type=float, metavar="DEG", help="rms phase drift from start to end of tile")
-    for option, read, form, text in (
-        ("--burst", _burst, "TIME:SUBBAND:N", "interference of N times the noise in one integration of one subband"),
-        ("--carrier", _carrier, "SUBBAND:CHANNEL:N", "interference of N times the noise in one channel"),
-        ("--noise-only", _antenna("noise"), "STATION[:XX|YY]", "an antenna without signal"),
-        ("--dead", _antenna("zero"), "STATION[:XX|YY]", "an antenna that delivers zeros"),
-        ("--weak", _weak, "TIME:FACTOR", "an integration too weak by a factor below 1"),
-        ("--lost", _lost, "TIME:SUBBAND", "an integration of a subband with nsamples 0"),
-        ("--roll-off", _roll_off, "CHANNELS:RESPONSE", "edges of subbands that pass less of the sky, not of the noise"),
-    ):
-        parser.add_argument(option, action="append", default=[], type=read, metavar=form, help=text)
+    for option, field, read, form, text in _DEFECT_OPTIONS:
+        parser.add_argument(option, action="append", default=[], dest=field, type=read, metavar=form, help=text)
     parser.add_argument(
         "--defects-in", choices=("target", "calibrator", "all"), default="target", help="default: %(default)s"
     )
@@ -135,14 +128,7 @@ def _varied(spec: TileSpec, options: Mapping[str, Any]) -> TileSpec:
         }
         given = {name: value for name, value in drifts.items() if value is not None}
         changes["gains"] = dataclasses.replace(changes["gains"], **given)
-        changes["defects"] = Defects(
-            bursts=tuple(options["burst"]),
-            carriers=tuple(options["carrier"]),
-            antennas=(*options["noise_only"], *options["dead"]),
-            weak=tuple(options["weak"]),
-            lost=tuple(options["lost"]),
-            roll_off=tuple(options["roll_off"]),
-        )
+        changes["defects"] = Defects(**{kind.name: tuple(options[kind.name]) for kind in dataclasses.fields(Defects)})
     return dataclasses.replace(spec, **changes)
 
 
@@ -151,50 +137,68 @@ def _instant(text: str) -> datetime:
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-def _parts(text: str, kinds: tuple[Callable[[str], Any], ...]) -> list[Any]:
-    words = text.split(":")
-    try:
-        return [kind(word) for kind, word in zip(kinds, words, strict=True)]
-    except ValueError as fault:
-        raise ArgumentTypeError(f"{text!r} does not have the form shown in --help") from fault
+def _reader(kind: Callable[..., Any], n_required: int, **parts: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a function that reads a defect from its parts between colons, of which the first `n_required` must be."""
 
-
-def _burst(text: str) -> Burst:
-    time_index, subband, multiple = _parts(text, (int, int, float))
-    return Burst(time_index=time_index, subband=subband, noise_multiple=multiple)
-
-
-def _carrier(text: str) -> Carrier:
-    subband, channel, multiple = _parts(text, (int, int, float))
-    return Carrier(subband=subband, channel=channel, noise_multiple=multiple)
-
-
-def _weak(text: str) -> WeakIntegration:
-    time_index, factor = _parts(text, (int, float))
-    return WeakIntegration(time_index=time_index, factor=factor)
-
-
-def _lost(text: str) -> LostSamples:
-    time_index, subband = _parts(text, (int, int))
-    return LostSamples(time_index=time_index, subband=subband)
-
-
-def _roll_off(text: str) -> RollOff:
-    channels, response = _parts(text, (int, float))
-    return RollOff(channels=channels, response=response)
-
-
-def _antenna(kind: Any) -> Callable[[str], AntennaFault]:
-    def read(text: str) -> AntennaFault:
-        if ":" not in text:
-            return AntennaFault(station=_parts(text, (int,))[0], kind=kind)
-        station, hand = _parts(text, (int, _hand))
-        return AntennaFault(station=station, kind=kind, polarization=hand)
+    def read(text: str) -> Any:
+        words = text.split(":")
+        try:
+            if not n_required <= len(words) <= len(parts):
+                raise ValueError(text)
+            return kind(**{name: part(word) for (name, part), word in zip(parts.items(), words, strict=False)})
+        except ValueError as fault:
+            raise ArgumentTypeError(f"{text!r} does not have the form shown in --help") from fault
 
     return read
 
 
-def _hand(text: str) -> Polarization:
+def _polarization(text: str) -> Polarization:
     if text not in POLARIZATIONS:
         raise ValueError(text)
     return text  # type: ignore[return-value]
+
+
+def _antenna(kind: Literal["noise", "zero"]) -> Callable[[str], Any]:
+    return _reader(functools.partial(AntennaFault, kind=kind), 1, station=int, polarization=_polarization)
+
+
+_DEFECT_OPTIONS = (
+    (
+        "--burst",
+        "bursts",
+        _reader(Burst, 3, time_index=int, subband=int, noise_multiple=float),
+        "TIME:SUBBAND:N",
+        "interference of N times the noise in one integration of one subband",
+    ),
+    (
+        "--carrier",
+        "carriers",
+        _reader(Carrier, 3, subband=int, channel=int, noise_multiple=float),
+        "SUBBAND:CHANNEL:N",
+        "interference of N times the noise in one channel",
+    ),
+    ("--noise-only", "antennas", _antenna("noise"), "STATION[:XX|YY]", "an antenna without signal"),
+    ("--dead", "antennas", _antenna("zero"), "STATION[:XX|YY]", "an antenna that delivers zeros"),
+    (
+        "--weak",
+        "weak",
+        _reader(WeakIntegration, 2, time_index=int, factor=float),
+        "TIME:FACTOR",
+        "an integration too weak by a factor below 1",
+    ),
+    (
+        "--lost",
+        "lost",
+        _reader(LostSamples, 2, time_index=int, subband=int),
+        "TIME:SUBBAND",
+        "an integration of a subband with nsamples 0",
+    ),
+    (
+        "--roll-off",
+        "roll_off",
+        _reader(RollOff, 2, channels=int, response=float),
+        "CHANNELS:RESPONSE",
+        "edges of subbands that pass less of the sky, not of the noise",
+    ),
+)
+"""Option, field of `Defects`, reader, form and help."""
