@@ -45,11 +45,18 @@ class Sky:
             unit_jy=np.stack(unit).astype(np.float32),
         )
 
-    @property
-    def apparent_jy(self) -> NDArray[np.float32]:
-        """(n_sources, n_times, n_channels)."""
+    def over(self, cube: TileCube) -> solve_kernels.Observed:
+        """Return the tile's visibilities with these sources, as the loops of `solve_kernels` take them."""
         fluxes = np.array([source.flux_jy for source in self.sources], dtype=np.float32)
-        return self.unit_jy * fluxes[:, None, None]
+        return solve_kernels.Observed(
+            data=cube.data,
+            first=cube.first,
+            second=cube.second,
+            fringes=self.fringes,
+            apparent_jy=self.unit_jy * fluxes[:, None, None],
+            freqs_hz=cube.info.freqs_hz,
+            restart=cube.restart,
+        )
 
 
 def _fringes(source: PointSource, cube: TileCube, track: BeamTrack) -> NDArray[np.float64]:
@@ -102,13 +109,7 @@ def solve(
     in_parts(
         solve_kernels.accumulate,
         n_baselines,
-        cube.data,
-        cube.first,
-        cube.second,
-        sky.fringes,
-        sky.apparent_jy,
-        cube.info.freqs_hz,
-        cube.restart,
+        sky.over(cube),
         np.arange(n_times) % 2,
         turns,
         product,

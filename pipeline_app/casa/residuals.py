@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +50,7 @@ def _residual_level(
     in_parts(
         solve_kernels.residual_power,
         shape[0],
-        *_common(cube, sky),
+        sky.over(cube),
         gains.astype(np.complex64),
         turns,
         limit,
@@ -133,11 +132,5 @@ def _over_channels(
     n_baselines, n_times, _, n_hands = cube.data.shape
     product = np.zeros((n_baselines, n_times, n_hands), dtype=np.complex64)
     power = np.zeros(product.shape, dtype=np.float32)
-    in_parts(solve_kernels.sum_channels, n_baselines, *_common(cube, sky), gains.astype(np.complex64), product, power)
+    in_parts(solve_kernels.sum_channels, n_baselines, sky.over(cube), gains.astype(np.complex64), product, power)
     return product, power
-
-
-def _common(cube: TileCube, sky: Sky) -> tuple[Any, ...]:
-    """Return the arguments that all loops of `solve_kernels` begin with."""
-    freqs_hz = cube.info.freqs_hz
-    return cube.data, cube.first, cube.second, sky.fringes, sky.apparent_jy, freqs_hz, cube.restart

@@ -8,7 +8,7 @@ are made for `threads.in_parts`.
 from __future__ import annotations
 
 from math import cos, pi, sin
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -16,6 +16,23 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 """Shapes are given in each docstring; numba needs no more."""
+
+
+class Observed(NamedTuple):
+    """Visibilities and the sources that they show."""
+
+    data: Array
+    """(n_baselines, n_times, n_channels, n_hands)."""
+    first: Array
+    second: Array
+    """Antennas of each baseline."""
+    fringes: Array
+    """(n_sources, n_baselines, n_times, 3), see `_phasors`."""
+    apparent_jy: Array
+    """(n_sources, n_times, n_channels)."""
+    freqs_hz: Array
+    restart: Array
+    """(n_channels): where the recurrence over channels begins again."""
 
 
 @njit(cache=True, nogil=True)
@@ -54,13 +71,7 @@ def _predict(
 
 @njit(cache=True, nogil=True)
 def accumulate(
-    data: Array,
-    first: Array,
-    second: Array,
-    fringes: Array,
-    apparent_jy: Array,
-    freqs_hz: Array,
-    restart: Array,
+    seen: Observed,
     part_of: Array,
     turns: Array,
     product: Array,
@@ -74,6 +85,7 @@ def accumulate(
     the time of each integration. `part_of` (n_times) says to which part an integration counts; `turns`
     (n_times, n_antennas, n_hands) are unit complex numbers that are divided out of the data.
     """
+    data, first, second, fringes, apparent_jy, freqs_hz, restart = seen
     n_times, n_channels, n_hands = data.shape[1:]
     unit = np.empty((fringes.shape[0], n_channels), np.complex64)
     model = np.empty(n_channels, np.complex64)
@@ -92,13 +104,7 @@ def accumulate(
 
 @njit(cache=True, nogil=True)
 def residual_power(
-    data: Array,
-    first: Array,
-    second: Array,
-    fringes: Array,
-    apparent_jy: Array,
-    freqs_hz: Array,
-    restart: Array,
+    seen: Observed,
     gains: Array,
     turns: Array,
     limit: float,
@@ -113,6 +119,7 @@ def residual_power(
     Of the others sum |residual|^2 is added to `total` and their number to `count`, (n_times, n_channels, n_hands).
     Baselines where one of the `gains` (n_antennas, n_hands, n_channels) is zero are left alone.
     """
+    data, first, second, fringes, apparent_jy, freqs_hz, restart = seen
     n_baselines, _, n_channels, n_hands = data.shape
     unit = np.empty((fringes.shape[0], n_channels), np.complex64)
     model = np.empty(n_channels, np.complex64)
@@ -137,13 +144,7 @@ def residual_power(
 
 @njit(cache=True, nogil=True)
 def sum_channels(
-    data: Array,
-    first: Array,
-    second: Array,
-    fringes: Array,
-    apparent_jy: Array,
-    freqs_hz: Array,
-    restart: Array,
+    seen: Observed,
     gains: Array,
     product: Array,
     power: Array,
@@ -151,6 +152,7 @@ def sum_channels(
     high: int,
 ) -> None:
     """Set `product` and `power` (n_baselines, n_times, n_hands) to sums over channels of V conj(g M) and |g M|^2."""
+    data, first, second, fringes, apparent_jy, freqs_hz, restart = seen
     n_times, n_channels, n_hands = data.shape[1:]
     unit = np.empty((fringes.shape[0], n_channels), np.complex64)
     model = np.empty(n_channels, np.complex64)
@@ -171,14 +173,8 @@ def sum_channels(
 
 @njit(cache=True, nogil=True)
 def project(
-    data: Array,
-    first: Array,
-    second: Array,
-    fringes: Array,
-    apparent_jy: Array,
+    seen: Observed,
     unit_jy: Array,
-    freqs_hz: Array,
-    restart: Array,
     gains: Array,
     turns: Array,
     bin_of: Array,
@@ -197,6 +193,7 @@ def project(
     from every `stride`-th channel scaled to all, `normal` (n_baselines, n_sources, n_sources), lower half; sums of the
     residuals in Stokes I over the channels of each bin, `image` (n_baselines, n_times, n_bins), and their `weight`.
     """
+    data, first, second, fringes, apparent_jy, freqs_hz, restart = seen
     n_times, n_channels, n_hands = data.shape[1:]
     n_sources = fringes.shape[0]
     unit = np.empty((n_sources, n_channels), np.complex64)
