@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 
 
 class ObservationState(models.TextChoices):
-    """How far the ingest has brought a tile; what follows is told by the tasks of its run."""
+    """How far the ingest has brought a tile; what follows is in the tasks of its run."""
 
     COLLECTING = "collecting", "collecting subbands"
     INCOMPLETE = "incomplete", "incomplete: no file for too long"

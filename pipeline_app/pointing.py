@@ -1,4 +1,4 @@
-"""To which point of the sky the drifting array looks at a given time.
+"""The point of the sky to which the drifting array points at a given time.
 
 astropy is imported where it is used: every web process and worker loads this module, few of them need 50 MB of it.
 """

@@ -293,7 +293,7 @@ class PhotometryFigures:
     flux_ratio_median: float | None
     offset_median_beams: float | None
     n_confused: int = 0
-    """Positions too close to another to be told apart."""
+    """Positions too close to another to be separated."""
 
 
 def judge_photometry(figures: PhotometryFigures) -> Assessment:

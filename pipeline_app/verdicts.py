@@ -21,7 +21,7 @@ from tasks_app.engine.handler import InvalidInput
 RECORD_NAME = "verdict.json"
 """In the directory of a Measurement Set."""
 CONVERSION_NAME = "conversion.json"
-"""In the directory of a raw Measurement Set: what was found when it was converted. It says nothing of calibration."""
+"""In the directory of a raw Measurement Set: what was found when it was converted. It is no record of a calibration."""
 UNCALIBRATED = "the Measurement Set has no record of a calibration"
 CALIBRATED_ELSEWHERE = "the calibration was made elsewhere and has no verdict"
 NO_VERDICT = "the image has no verdict of the stage that made it"
@@ -41,7 +41,7 @@ class VerdictRecord(BaseModel):
     flux_scale_error: float = 0.0
     """Error that all fluxes of the product have in common, in proportion to them, as far as the stages measured it."""
 
-    def handed_on(self) -> tuple[str, ...]:
+    def as_inherited(self) -> tuple[str, ...]:
         """Return all reasons as the next stage states them."""
         return (*(f"{self.stage}: {reason}" for reason in self.reasons), *self.inherited)
 
@@ -60,7 +60,7 @@ def inherit(
     """
     rank: list[Verdict] = ["pass", "warn", "fail"]
     verdict = max([own.verdict, *(record.verdict for record in inputs)], key=rank.index)
-    inherited = dict.fromkeys(reason for record in inputs for reason in record.handed_on())
+    inherited = dict.fromkeys(reason for record in inputs for reason in record.as_inherited())
     of_inputs = max((record.flux_scale_error for record in inputs), default=0.0)
     return VerdictRecord(
         stage=stage,

@@ -1,4 +1,4 @@
-"""``python -m pipeline_app.casa``: prepare CASA's data ahead of the first task, and tell where they are."""
+"""``python -m pipeline_app.casa``: prepare CASA's data ahead of the first task, and print where they are."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def smooth_robustly(
 def choose_half_widths(
     halves: Sequence[Gains], weights: Sequence[Weights], parts: Sequence[slice]
 ) -> NDArray[np.int64]:
-    """Return for each (antenna, hand) the half width whose smoothing of one half of the data best foretells the other.
+    """Return for each (antenna, hand) the half width whose smoothing of one half of the data best predicts the other.
 
     With noise alone the widest wins; structure that a wide window would flatten shows as a difference between halves.
     """

@@ -1,4 +1,4 @@
-"""The `calibration-solve` stage: a private copy is flagged, modelled and solved; the verdict says if it may be used."""
+"""The `calibration-solve` stage: a private copy is flagged, modelled and solved, and the solution judged."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _LOADED, _FLAGGED, _SOLVED, _WRITTEN = 0.25, 0.3, 0.9, 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class _Outcome:
-    """How far the solving came; `refusal` says why it could not go on."""
+    """How far the solving came; `refusal` is why it could not go on."""
 
     refusal: str | None = None
     chosen: ChosenCalibrator | None = None
@@ -221,7 +221,7 @@ def _fitted(one: FittedSource) -> FittedFieldSource:
 
 
 def _with_data(cube: TileCube) -> NDArray[np.bool_]:
-    """Tell which antennas have a level, so data that are neither flagged nor zero, (n_antennas)."""
+    """Return which antennas have a level, so data that are neither flagged nor zero, (n_antennas)."""
     return np.asarray(np.isfinite(cube.levels).any(axis=1))
 
 

@@ -162,7 +162,7 @@ def _begin(subband: UVData, spectrum: Spectrum) -> _Assembly:
 
 
 def _site_warnings(tile: UVData) -> list[str]:
-    """Tell what is odd about the place; the header's position is kept, for it is where the writer put hour angle 0."""
+    """Return what is wrong with the site; the header's position is kept: the writer put hour angle 0 there."""
     name, site = tile.telescope.name, tile.telescope.location
     if name not in DSA_NAMES:
         return [] if name in known_observatories() else [f"CASA does not know the telescope {name}"]

@@ -95,7 +95,7 @@ class _Loop:
         deconvolver = radler.Radler(_settings(self.job), self.psf, self.residual, self.model, self._beam_rad)
         going_on = True
         while going_on and self.cycles < MAJOR_CYCLES:
-            self._say(f"searching components, {self.iterations} so far")
+            self._report(f"searching components, {self.iterations} so far")
             before = self.model.copy()
             going_on = deconvolver.perform(self.cycles)
             self.iterations = int(deconvolver.iteration_number)
@@ -109,13 +109,13 @@ class _Loop:
 
     def _subtract(self, remaining: NDArray[np.complex64], components: NDArray[np.float32]) -> None:
         """Take new components from the visibilities that remain, and image what is left."""
-        self._say("predicting the new components")
+        self._report("predicting the new components")
         brightest_jy = float(np.abs(components).max())
         # what is fainter than the first components need not be predicted to the same fraction of itself
         accuracy = min(ACCURACY * self._first_peak_jy / max(brightest_jy, 1e-30), FAINT_ACCURACY)
         terms = self.terms.for_brightness(brightest_jy / (TERMS_NSIGMA * self._least_noise_jy))
-        remaining -= predict_through_beam(self.gridder, components, terms, accuracy=accuracy, progress=self._say)
-        self._say("gridding the residual")
+        remaining -= predict_through_beam(self.gridder, components, terms, accuracy=accuracy, progress=self._report)
+        self._report("gridding the residual")
         self.residual[...] = self.gridder.image(remaining, accuracy=accuracy)
 
     def _diverges(self) -> bool:
@@ -123,7 +123,7 @@ class _Loop:
         self._least_noise_jy = min(self._least_noise_jy, noise_jy)
         return not noise_jy <= DIVERGED * self._least_noise_jy
 
-    def _say(self, message: str) -> None:
+    def _report(self, message: str) -> None:
         fraction = 0.15 + 0.8 * min(self.cycles / CYCLES_EXPECTED, 1.0)
         self.job.progress(fraction, f"major cycle {self.cycles + 1}: {message}")
 

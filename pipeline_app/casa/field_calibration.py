@@ -22,7 +22,7 @@ FLAG_ROUNDS = 2
 PHASE_ROUNDS = (2,)
 REFINE_ROUNDS = (2, 4)
 IMAGE_ROUNDS = 3
-"""First rounds, which look for sources in an image of the residuals."""
+"""First rounds, which search for sources in an image of the residuals."""
 REFINE_SNR = 20.0
 """Positions of found sources are refined above this signal to noise; below, the image has them well enough."""
 KEEP_SIGMA = 5.0
@@ -64,7 +64,7 @@ def calibrate_field(
     find: bool,
     progress: Callable[[float, str], None],
 ) -> FieldCalibration:
-    """Solve for the gains of a tile; `find` also looks for sources that no catalogue has.
+    """Solve for the gains of a tile; `find` also searches for sources that no catalogue has.
 
     The flux of the calibrator is fixed and sets the scale; positions of catalogued sources are the catalogue's.
     """

@@ -47,12 +47,12 @@ class SkyImage:
 
     @property
     def verdict(self) -> VerdictRecord:
-        """What the stage that made the image said of it."""
+        """The verdict of the stage that made the image."""
         return from_cards(self.header)
 
     @property
     def freq_hz(self) -> float | None:
-        """Frequency of the image, None when its header does not say."""
+        """Frequency of the image, None when its header has none."""
         for axis in range(1, self.header.get("NAXIS", 0) + 1):
             if str(self.header.get(f"CTYPE{axis}", "")).startswith("FREQ"):
                 return float(self.header[f"CRVAL{axis}"])

@@ -21,8 +21,8 @@ _LISTENING = "0A"
 """The state of a listening socket in /proc/net/tcp."""
 
 
-def forbid() -> None:
-    """Have casatools closed to the network when it is imported, in this process. More calls do nothing."""
+def close_on_import() -> None:
+    """Close the ports of casatools when it is imported, in this process. Further calls do nothing."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 

@@ -24,7 +24,7 @@ ROWS_PER_CHUNK = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurementSetInfo:
-    """What a Measurement Set says of itself; one field and one spectral window, as the convert stage writes them."""
+    """The description of a Measurement Set; one field and one spectral window, as the convert stage writes them."""
 
     path: Path
     antenna_names: tuple[str, ...]

@@ -30,7 +30,7 @@ _OBSERVATORIES = (TELESCOPE_NAME, "DSA-110")
 
 
 class LeapSecondsExpired(UserWarning):
-    """The installed leap-second list is past its date, as CASA will say at every run."""
+    """The installed leap-second list is past its date, and CASA warns of it at every run."""
 
 
 def default_cache() -> Path:

@@ -64,7 +64,7 @@ def describe_array(tile: UVData) -> None:
 
 
 def _write_pointing(path: Path, tile: UVData, declination_deg: float | None) -> None:
-    """Say where the dishes looked at each integration: the meridian, or for other telescopes the phase centre."""
+    """Write where the dishes pointed at each integration: the meridian, or for other telescopes the phase centre."""
     times_jd = np.unique(tile.time_array)
     if declination_deg is None:
         entry = next(iter(tile.phase_center_catalog.values()))
@@ -115,6 +115,6 @@ def check_measurement_set(path: Path, tile: UVData, centre: PhaseCentre) -> None
     _demand(bool(same), "times differ from those of the raw files")
 
 
-def _demand(held: bool, complaint: str) -> None:
-    if not held:
-        raise BadMeasurementSet(complaint)
+def _demand(holds: bool, fault: str) -> None:
+    if not holds:
+        raise BadMeasurementSet(fault)

@@ -1,4 +1,4 @@
-"""The `photometry` stage: forced fluxes at catalogue positions, with errors that mean what they say."""
+"""The `photometry` stage: forced fluxes at catalogue positions, with their errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tasks_app.engine.handler import Context, InvalidInput
 MIN_SNR_OFFSET = 10.0
 """A centroid is worth fitting above this."""
 CONFUSED_BEAMS = 0.5
-"""Positions closer than this cannot be told apart."""
+"""Positions closer than this cannot be separated."""
 COLUMNS = tuple(Measurement.model_fields)
 _INPUTS = (*IMAGE_FIELDS, "catalog_path", "validation_path")
 
@@ -227,7 +227,7 @@ def _median_offset_arcsec(measurements: list[Measurement]) -> float | None:
 
 
 def _confused(placed: list[_Placed], shape: BeamShape) -> int:
-    """Return how many positions have another one too close to be told apart."""
+    """Return how many positions have another one too close to be separated."""
     x, y = np.array([p.x for p in placed]), np.array([p.y for p in placed])
     close = np.hypot(x[:, None] - x, y[:, None] - y) < CONFUSED_BEAMS * shape.major_pix
     return int((close.sum(axis=1) > 1).sum())

@@ -56,7 +56,7 @@ class BeamTrack:
 
 
 def beam_track(info: MeasurementSetInfo) -> BeamTrack:
-    """Tell where the dishes pointed: where the POINTING table says so, at each integration.
+    """Return where the dishes pointed at each integration, by the POINTING table.
 
     Without a usable table a phase centre near the meridian at mid-time is taken for the pointing of a drifting
     telescope, so that the beam is at (local sidereal time, that declination) throughout, and one off the meridian for

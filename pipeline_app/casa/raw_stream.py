@@ -232,9 +232,9 @@ def _rows_of(tile: RawTile, header: RawHeader, table: NDArray[np.float64]) -> Ra
     found = int(np.count_nonzero(rows >= 0))
     if found < len(mine):
         raise InvalidInput(f"{header.path.name} repeats a baseline at the same time")
-    strangers = int(np.count_nonzero(~known | (cross & (pairs[baseline] != pair))))
-    if strangers:
-        tile.warnings.append(f"{header.path.name}: {strangers} rows of no other subband, left out")
+    unmatched = int(np.count_nonzero(~known | (cross & (pairs[baseline] != pair))))
+    if unmatched:
+        tile.warnings.append(f"{header.path.name}: {unmatched} rows of no other subband, left out")
     if missing := tile.metadata.Nblts - found:
         tile.warnings.append(f"{header.path.name}: {missing} rows missing, flagged")
     swapped = np.zeros(rows.shape, dtype=np.bool_)

@@ -43,7 +43,7 @@ class Repairs:
         return float(np.mean(list(self.flagged.values()))) if self.flagged else 0.0
 
     def reasons(self, headers: Sequence[RawHeader], spectrum: Spectrum) -> list[str]:
-        """Say what is missing, narrower, flagged or not finite in the files of a tile, with its amount."""
+        """Return what is missing, narrower, flagged or not finite in the files of a tile, with its amount."""
         reasons = []
         if spectrum.missing_subbands:
             reasons.append(f"missing subbands, flagged: {', '.join(map(str, spectrum.missing_subbands))}")

@@ -1,4 +1,4 @@
-"""Progress of a stage while one of its steps says nothing by itself, such as a call that lasts until it returns."""
+"""Progress of a stage while one of its steps reports nothing by itself, such as one long call of CASA."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import psutil
 from tasks_app.engine.handler import Context
 
 PERIOD_SEC = 5.0
-"""A report is said again when nothing was said for so long."""
-LOOK_SEC = 1.0
+"""A report is repeated after this time without another."""
+CHECK_SEC = 1.0
 CPU_STEP_SEC = 0.05
-"""Less processor time than this since the last report is what waiting costs: a step that hangs is not said again."""
+"""Less processor time than this since the last report is spent on waiting: a step that hangs is not reported again."""
 
 Params = TypeVar("Params")
 Outcome = TypeVar("Outcome")
@@ -27,7 +27,7 @@ _is_repeated: ContextVar[bool] = ContextVar("_is_repeated", default=False)
 
 
 def steadily(run: Callable[[Params, Context], Outcome]) -> Callable[[Params, Context], Outcome]:
-    """Make a stage say again what it is doing, and for how long, while it works and reports nothing new."""
+    """Make a stage repeat its last report, with the time since then, while it works and reports nothing new."""
 
     @functools.wraps(run)
     def repeated(params: Params, context: Context) -> Outcome:
@@ -48,15 +48,15 @@ def steadily(run: Callable[[Params, Context], Outcome]) -> Callable[[Params, Con
 
 
 class SteadyContext:
-    """The context of a stage, with the last report said again when there is no other."""
+    """The context of a stage, which repeats the last report when there is no other."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._lock = threading.Lock()
         self._last: tuple[float | None, str, Mapping[str, float]] | None = None
-        self._began_at = self._said_at = time.monotonic()
+        self._began_at = self._reported_at = time.monotonic()
         self._cpu_sec: float | None = None
-        """Processor time at the first look after the last report."""
+        """Processor time at the first check after the last report."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
@@ -65,24 +65,24 @@ class SteadyContext:
         """Report progress."""
         with self._lock:
             self._last = (fraction, message, metrics)
-            self._began_at = self._said_at = time.monotonic()
+            self._began_at = self._reported_at = time.monotonic()
             self._cpu_sec = None
             self._context.progress(fraction, message, **metrics)
 
     def watch(self, done: threading.Event) -> None:
-        """Say the last report again whenever it is due, until `done` is set."""
-        while not done.wait(LOOK_SEC):
-            self.look(time.monotonic(), _cpu_sec())
+        """Repeat the last report whenever it is due, until `done` is set."""
+        while not done.wait(CHECK_SEC):
+            self.repeat_if_due(time.monotonic(), _cpu_sec())
 
-    def look(self, now: float, cpu_sec: float) -> None:
-        """Say the last report again if it is due at the time `now` and the processor was used since it was said."""
+    def repeat_if_due(self, now: float, cpu_sec: float) -> None:
+        """Repeat the last report if it is due at the time `now` and the processor was used since it was made."""
         with self._lock:
             if self._cpu_sec is None:
                 self._cpu_sec = cpu_sec
             works = cpu_sec - self._cpu_sec > CPU_STEP_SEC
-            if works and self._last is not None and now - self._said_at >= PERIOD_SEC:
+            if works and self._last is not None and now - self._reported_at >= PERIOD_SEC:
                 fraction, message, metrics = self._last
-                self._said_at, self._cpu_sec = now, cpu_sec
+                self._reported_at, self._cpu_sec = now, cpu_sec
                 self._context.progress(fraction, f"{message}, {now - self._began_at:.0f} s", **metrics)
 
 

@@ -1,4 +1,4 @@
-"""Data against gains times model: what of the data is not explained, and how well a solution foretells other data."""
+"""Data against gains times model: what of the data is not explained, and how well a solution predicts other data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline_app.casa.tile_cube import TileCube
 RESIDUAL_SIGMA = 8.0
 """Noise alone never reaches this; faint sources outside the model widen the measured scatter and so stay below it."""
 MIN_PHASE_SNR = 20.0
-"""Phases are followed through the tile only where an integration shows them this well, lest noise be fitted."""
+"""Phases are followed through the tile only where an integration shows them this well, so that noise is not fitted."""
 MIN_PHASE_CHANGE = 3.0
 """And only where they change by this many times their error."""
 

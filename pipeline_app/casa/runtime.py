@@ -1,6 +1,6 @@
 """CASA made safe to import, and its tasks made honest.
 
-Importing any module of `pipeline_app.casa` first runs `configure`, so no stage can forget it. It settles, before
+Importing any module of `pipeline_app.casa` first runs `configure`, so no stage can forget it. It sets, before
 casatools is first imported: where the measures data are, that nothing reaches for the network, writes ``casa-*.log``
 into the working directory or makes ``~/.casa``, and that the command line of the host program is none of CASA's
 business (casaconfig would take ``--config file`` for its own and execute the file).
@@ -31,15 +31,15 @@ class CasaError(RuntimeError):
 
 @cache
 def configure() -> None:
-    """Settle everything that must be settled before casatools is imported; more calls do nothing.
+    """Set everything that must be set before casatools is imported; further calls do nothing.
 
     Raises:
-        RuntimeError: casatools has been imported already, by someone who did not come through here.
+        RuntimeError: casatools has been imported already, by code that did not import this package first.
     """
     if "casatools" in sys.modules or "casaconfig" in sys.modules:
         raise RuntimeError("CASA was imported before pipeline_app.casa could configure it")
     _forbid_downloads()
-    listeners.forbid()
+    listeners.close_on_import()
     warnings.filterwarnings("ignore", message='"is not" with', category=SyntaxWarning)  # casatasks 6.7, when compiled
     own = Path(tempfile.mkdtemp(prefix="absurd-casa-"))
     atexit.register(shutil.rmtree, own, ignore_errors=True)

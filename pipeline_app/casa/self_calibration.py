@@ -75,7 +75,7 @@ def run(params: SelfCalibrationParams, context: Context) -> SelfCalibrationResul
 
 
 def is_better(phases: Phases, params: SelfCalibrationParams) -> bool:
-    """Say whether the phases are known well enough and win more than their errors cost."""
+    """Return whether the phases are known well enough and gain more than their errors cost."""
     return phases.error_deg <= params.max_phase_error_deg and phases.improvement >= params.min_improvement
 
 
@@ -180,10 +180,10 @@ class _Later:
         scaled = None if fraction is None else self._start + (1.0 - self._start) * fraction
         self._context.progress(scaled, f"second image: {message}", **metrics)
 
-    def product(self, kind: str, path: Path, *, inputs: Sequence[str] = (), **told: Any) -> None:
+    def product(self, kind: str, path: Path, *, inputs: Sequence[str] = (), **rest: Any) -> None:
         """Declare a product under the path that its input will have."""
         named = [self._context.published(self._made) if given == str(self._made) else given for given in inputs]
-        self._context.product(kind, path, inputs=named, **told)
+        self._context.product(kind, path, inputs=named, **rest)
 
 
 def _is_foreign(params: SelfCalibrationParams) -> bool:
@@ -263,5 +263,5 @@ def _declare_record(
         verdict=record.verdict,
         inputs=[params.ms_path, params.flat_image_path],
     )
-    told = "not measurable" if result.coherence is None else f"{result.coherence:.3f}"
-    context.progress(1.0, f"coherence {told}; {'second image made' if result.applied else 'first image kept'}")
+    measured = "not measurable" if result.coherence is None else f"{result.coherence:.3f}"
+    context.progress(1.0, f"coherence {measured}; {'second image made' if result.applied else 'first image kept'}")

@@ -1,6 +1,6 @@
 """Which data of a subband are interference or failures, judged by power averaged over baselines.
 
-Noise makes almost all of a single visibility, so nothing can be said of one; but the mean power of thousands of
+Noise makes almost all of a single visibility, so one cannot be judged by itself; but the mean power of thousands of
 baselines at one time and channel is known to a per cent, and a burst or a carrier at the level of the noise
 multiplies it. Means are compared in time, in frequency and cell by cell with what their neighbours have, upwards
 and downwards. A source moves all of them alike, slowly, so it is not flagged; how much of the power is sky widens

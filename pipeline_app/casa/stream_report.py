@@ -57,7 +57,7 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamReport:
-    """What the stage's result says of flags and antennas."""
+    """Flags and antennas in the stage's result."""
 
     assessment: Assessment
     flagged_fraction: float

@@ -1,6 +1,6 @@
 """One raw subband brought to the conventions of the Measurement Set: phase centre, uvw, baselines, flags.
 
-What a raw DSA-110 file says of its phases is not what they are. The header says `drift`; in truth the correlator stops
+The header of a raw DSA-110 file is wrong about its phases: it has `drift`, but the correlator stops
 fringes, at every integration, on the point of the sky that is then at hour angle 0 and the pointing declination. That
 direction is fixed to the Earth, so its ICRS position differs from one integration to the next. Here every integration
 is first labelled with that position, as the phase centre its data *already have*, and only then all move to one centre.
@@ -81,7 +81,7 @@ def pointing_declination_deg(tile: UVData) -> float | None:
     """Return the declination on whose meridian point fringes were stopped; None when the header's phase centre holds.
 
     Raises:
-        InvalidInput: a DSA-110 drift file that does not say its declination.
+        InvalidInput: a DSA-110 drift file without its declination.
     """
     drift = all(entry["cat_type"] == "unprojected" for entry in tile.phase_center_catalog.values())
     if tile.telescope.name not in DSA_NAMES or not drift:

@@ -182,7 +182,7 @@ def zero_cells(cube: TileCube, bad: NDArray[np.bool_], kind: str) -> int:
 
 
 def stands_out(level: NDArray[np.float64], freqs_hz: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell which cells of log amplitudes (n_times, n_channels, n_hands), NaN without data, differ from their like.
+    """Return which cells of log amplitudes (n_times, n_channels, n_hands), NaN without data, differ from the others.
 
     A cell is compared with the median of its channel over time, and with the running median over channels.
     """
@@ -202,7 +202,7 @@ def stands_out(level: NDArray[np.float64], freqs_hz: NDArray[np.float64]) -> NDA
 
 
 def _beyond(difference: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell what differs by more than `CELL_SIGMA` times the scatter of what is known."""
+    """Return what differs by more than `CELL_SIGMA` times the scatter of what is known."""
     seen = difference[known]
     scatter = 1.4826 * float(np.median(np.abs(seen - np.median(seen)))) if seen.size else 0.0
     return np.abs(difference) > max(MIN_CELL_EXCESS, CELL_SIGMA * scatter)

@@ -22,7 +22,7 @@ from pipeline_app.casa.stream_flags import antenna_levels
 
 MIN_COUNT = 8
 MIN_SIGNIFICANCE = 8.0
-"""Of the typical antenna's sky over the noise, below which nothing can be said."""
+"""Of the typical antenna's sky over the noise, below which an antenna cannot be judged."""
 MAX_DEAD_FRACTION = 0.1
 """Of the typical antenna's sky that a dead antenna may seem to have."""
 MIN_NOISE_FRACTION = 0.1

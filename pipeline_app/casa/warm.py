@@ -12,12 +12,12 @@ import pipeline_app.casa.convert
 import pipeline_app.casa.imaging
 import pipeline_app.casa.photometry
 import pipeline_app.casa.self_calibration
-import pipeline_app.casa.validation  # noqa: F401 - loaded for those who come
+import pipeline_app.casa.validation  # noqa: F401 - loaded for the attempt to come
 from pipeline_app.casa import runtime, stream_kernels
 
 stream_kernels.load()
 
 
 def hand_over() -> None:
-    """Have CASA log where the attempt's log is; called when there is an attempt, with its environment in place."""
+    """Make CASA log where the attempt's log is; called when there is an attempt, with its environment in place."""
     runtime.log_to(Path(os.environ["CASA_LOGFILE"]))

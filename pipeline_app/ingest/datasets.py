@@ -1,4 +1,4 @@
-"""Single values and arrays out of a UVH5 header, with errors that say which key is wrong."""
+"""Single values and arrays out of a UVH5 header, with errors that name the key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class BadRawFile(Exception):
-    """The file cannot be used; the message says why, without naming the file."""
+    """The file cannot be used; the message is the reason, without the name of the file."""
 
 
 def numbers(group: h5py.Group, name: str, count: int | None = None) -> NDArray[np.float64]:

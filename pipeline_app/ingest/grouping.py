@@ -55,18 +55,18 @@ def choose(observation: Observation, *, batch: Collection[str] | None, frozen: b
     candidates = [Candidate(row=row, header=header) for row in rows if (header := _header_of(row))]
     if batch is not None:
         candidates = [each for each in candidates if each.row.path in batch] or candidates
-    kin = _largest_group(candidates, frozen=frozen)
+    alike = _largest_group(candidates, frozen=frozen)
     choice = Choice()
-    for each in sorted(kin, key=lambda one: (frozen and not one.is_used, badness(one.header), one.row.pk)):
-        rival = next((used for used in choice.used if same_subband(used.header, each.header)), None)
-        if rival is None:
+    for each in sorted(alike, key=lambda one: (frozen and not one.is_used, badness(one.header), one.row.pk)):
+        better = next((used for used in choice.used if same_subband(used.header, each.header)), None)
+        if better is None:
             choice.used.append(each)
         else:
-            choice.refused.append((each.row, *_as_duplicate(each, rival)))
+            choice.refused.append((each.row, *_as_duplicate(each, better)))
     for each in candidates:
-        if each not in kin:
-            unlike = "; ".join(differences(kin[0].header, each.header))
-            problem = f"it does not fit the {len(kin)} other files of its tile: {unlike}"
+        if each not in alike:
+            unlike = "; ".join(differences(alike[0].header, each.header))
+            problem = f"it does not fit the {len(alike)} other files of its tile: {unlike}"
             choice.refused.append((each.row, SubbandState.INVALID, problem))
     _replace_absent(choice, [row for row in rows if row not in [each.row for each in candidates]])
     return choice
@@ -82,11 +82,11 @@ def _largest_group(candidates: Sequence[Candidate], *, frozen: bool) -> list[Can
     """Return the files that fit together, of the group with most subbands; of equal ones the group seen first."""
     groups: list[list[Candidate]] = []
     for each in candidates:
-        home = next((group for group in groups if not any(differences(group[0].header, each.header))), None)
-        if home is None:
+        matching = next((group for group in groups if not any(differences(group[0].header, each.header))), None)
+        if matching is None:
             groups.append([each])
         else:
-            home.append(each)
+            matching.append(each)
 
     def size(group: list[Candidate]) -> tuple[int, int]:
         places = {each.header.subband if each.header.subband is not None else each.header.freq_min_hz for each in group}

@@ -52,7 +52,7 @@ class FileBusy(BadRawFile):
 
 @dataclass(frozen=True, kw_only=True)
 class RawHeader:
-    """What a file's header says of its place in a tile: time, spectrum, pointing, antennas."""
+    """The place of a file in a tile, by its header: time, spectrum, pointing, antennas."""
 
     path: Path
     telescope_name: str
@@ -135,7 +135,7 @@ class RawHeader:
 
 
 def is_hdf5(path: Path) -> bool:
-    """Tell from its first bytes whether a file is HDF5, whatever it is called."""
+    """Return whether a file is HDF5 by its first bytes, whatever its name."""
     try:
         with path.open("rb") as file:
             return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
@@ -159,18 +159,18 @@ def read_header(path: Path) -> RawHeader:
         raise BadRawFile("the file does not exist") from None
     # h5py raises nearly every class of exception for what can be wrong in a file.
     except Exception as error:
-        raise _in_words(error) from error
+        raise _as_bad_file(error) from error
 
 
-def _in_words(error: Exception) -> BadRawFile:
-    said = str((isinstance(error, OSError) and error.strerror) or (error.args[0] if error.args else error))
-    if "unable to lock file" in said:
+def _as_bad_file(error: Exception) -> BadRawFile:
+    message = str((isinstance(error, OSError) and error.strerror) or (error.args[0] if error.args else error))
+    if "unable to lock file" in message:
         return FileBusy("another process has it open for writing (HDF5 file lock)")
-    if "truncated file" in said:
+    if "truncated file" in message:
         return BadRawFile("the file is truncated")
-    if "file signature not found" in said:
+    if "file signature not found" in message:
         return BadRawFile("not an HDF5 file")
-    return BadRawFile(f"not a readable UVH5 file: {said}")
+    return BadRawFile(f"not a readable UVH5 file: {message}")
 
 
 def _read(path: Path, file: h5py.File) -> RawHeader:

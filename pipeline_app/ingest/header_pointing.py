@@ -23,7 +23,7 @@ def read_pointing(header: h5py.Group, *, is_dsa: bool, latitude_deg: float) -> t
     A DSA-110 file that drifts must name its declination; other drifting telescopes point to the zenith.
 
     Raises:
-        BadRawFile: the header does not say where the telescope pointed, or says it in two ways.
+        BadRawFile: the header has no pointing, or two that differ.
     """
     centre_deg = _phase_centre_deg(header)
     if not is_dsa:
@@ -44,7 +44,7 @@ def _dsa_declination_deg(header: h5py.Group) -> float | None:
         raise BadRawFile(
             f"extra_keywords/ha_phase_center is {hour_angle_rad:g} rad: only data stopped at hour angle 0 can be used"
         )
-    said_deg = {
+    declinations_deg = {
         name: float(np.degrees(value))
         for name, value in (
             ("extra_keywords/phase_center_dec", optional_number(extra, "phase_center_dec")),
@@ -52,13 +52,13 @@ def _dsa_declination_deg(header: h5py.Group) -> float | None:
         )
         if value is not None
     }
-    for name, value_deg in said_deg.items():
+    for name, value_deg in declinations_deg.items():
         if abs(value_deg) > 90:
             raise BadRawFile(f"{name} is {value_deg:g}°, not within -90° and 90°")
-    if len(said_deg) > 1 and np.ptp(list(said_deg.values())) > DECLINATION_KEYS_TOLERANCE_DEG:
-        listed = ", ".join(f"{name} is {value_deg:.4f}°" for name, value_deg in said_deg.items())
+    if len(declinations_deg) > 1 and np.ptp(list(declinations_deg.values())) > DECLINATION_KEYS_TOLERANCE_DEG:
+        listed = ", ".join(f"{name} is {value_deg:.4f}°" for name, value_deg in declinations_deg.items())
         raise BadRawFile(f"the header contradicts itself: {listed}")
-    return next(iter(said_deg.values()), None)
+    return next(iter(declinations_deg.values()), None)
 
 
 def _phase_centre_deg(header: h5py.Group) -> tuple[float, float] | None:

@@ -32,7 +32,7 @@ FIRST_TIME_TOLERANCE_MS = 1
 DECLINATION_TOLERANCE_CDEG = 5
 """Files of one tile were written with the same pointing; strips are degrees apart."""
 NAME_TOLERANCE = timedelta(seconds=120)
-"""How far a file's name may be from its content before somebody is told: hosts' clocks differ by seconds."""
+"""How far a file's name may be from its content before it is a remark: hosts' clocks differ by seconds."""
 INGEST_LOCK = 0x41425244
 """Key of the advisory lock that lets one process at a time place a file."""
 PATH_CHARS = 1000
@@ -106,7 +106,7 @@ def _by_frequency(files: Sequence[SubbandFile]) -> tuple[str, ...]:
 
 
 def register(path: Path, *, batch: Collection[str] | None = None) -> SubbandFile:
-    """Read a raw file and place it in its tile; return its row, whose state and problem say what became of it.
+    """Read a raw file and place it in its tile; return its row, with its state and problem.
 
     With a `batch`, a file that is not part of it gives way to one that is. A file that cannot be used is recorded as
     such and raises nothing; the row is unsaved where the database cannot hold the path and where the file has vanished.
@@ -197,7 +197,7 @@ def _observation_of(header: RawHeader, path: Path) -> Observation:
 
 
 def _description(header: RawHeader) -> dict[str, Any]:
-    """Return what one header says of its whole tile."""
+    """Return the description of a tile by one header."""
     ra_deg, dec_deg = header.phase_centre_deg or meridian_icrs_deg(
         header.mid_mjd, header.declination_deg, header.site_deg_m
     )
@@ -245,7 +245,7 @@ def _place(
     _record(choice, new=row, late=late)
     row.refresh_from_db()
     if not late and choice.longest is not None:
-        _describe_anew(observation, choice.longest)
+        _describe_again(observation, choice.longest)
     if row.state == SubbandState.ACCEPTED:
         _gather(observation)
     return row
@@ -264,10 +264,10 @@ def _record(choice: Choice, *, new: SubbandFile, late: bool) -> None:
         SubbandFile.objects.filter(pk=used.row.pk).update(state=SubbandState.ACCEPTED, problem=problem)
 
 
-def _describe_anew(observation: Observation, header: RawHeader) -> None:
+def _describe_again(observation: Observation, header: RawHeader) -> None:
     """Let the longest of the used files describe the tile, where the first that came was not like the others."""
-    told = (observation.start_mjd, observation.duration_sec, observation.declination_deg)
-    if told == (header.start_mjd, header.duration_sec, header.declination_deg):
+    known = (observation.start_mjd, observation.duration_sec, observation.declination_deg)
+    if known == (header.start_mjd, header.duration_sec, header.declination_deg):
         return
     Observation.objects.filter(pk=observation.pk).update(**_description(header))
 
@@ -321,7 +321,7 @@ def age_out(quiet_sec: float) -> list[Observation]:
 
 
 def describe_missing(observation: Observation, missing: Sequence[int]) -> str:
-    """Say which subbands are missing."""
+    """Return which subbands are missing, in words."""
     held = (observation.expected_subbands or 0) - len(missing)
     return f"{held} of {observation.expected_subbands} subbands; missing {', '.join(map(str, missing))}"
 

@@ -1,4 +1,4 @@
-"""What lies in a directory tree: the raw files, and what is left out though somebody may count on it."""
+"""The raw files in a directory tree, and what is left out of it with the reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline_app.ingest.header import is_hdf5
 from pipeline_app.naming import INCOMPLETE_MARK, RAW_SUFFIXES
 
-STILL_WRITTEN = f"still being written: its name says {INCOMPLETE_MARK}"
+STILL_WRITTEN = f"still being written: its name has {INCOMPLETE_MARK}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class FileProblem:
 def scan(directory: Path) -> Iterator[Path | FileProblem]:
     """Yield, in order, what lies under a directory and is, or claims to be, raw: by suffix or by content.
 
-    What is left out though somebody may count on it is yielded as a problem: files still being written, symbolic links
+    What looks raw and is left out is yielded as a problem: files still being written, symbolic links
     to folders, and what cannot be read.
     """
     unreadable: list[OSError] = []

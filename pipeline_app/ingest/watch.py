@@ -1,4 +1,4 @@
-"""The ingest that never ends: looks at a directory tree again and again, and starts a run for each whole tile."""
+"""The ingest as a service: scans a directory tree at intervals, and starts a run for each complete tile."""
 
 from __future__ import annotations
 
@@ -49,40 +49,40 @@ class WatchOptions:
 
 @dataclass(kw_only=True)
 class Watcher:
-    """Watches one directory tree; `say` gets a line for each thing worth knowing.
+    """Watches one directory tree; `report` is called with a line for each event.
 
-    A file is read when its size and time have not changed between two looks. What was read is remembered in the
+    A file is read when its size and time have not changed between two scans. What was read is stored in the
     database, so a restarted or a second watcher reads nothing twice and starts nothing twice.
     """
 
     directory: Path
     options: WatchOptions
-    say: Callable[[str], None]
+    report: Callable[[str], None]
     _read: dict[str, tuple[int, int]] = field(default_factory=dict)
     _unsettled: dict[str, tuple[int, int]] = field(default_factory=dict)
     _faults: dict[int, str] = field(default_factory=dict)
     _problems: dict[str, str] = field(default_factory=dict)
-    """What was said of files and folders that are left out, so that it is said once."""
+    """What was reported of files and folders that are left out, so that it is reported once."""
 
-    def remember(self) -> None:
-        """Load what is known already of the files under the directory."""
+    def load_known(self) -> None:
+        """Load from the database which files under the directory have been read."""
         root = str(self.directory.resolve())
         known = SubbandFile.objects.filter(path__startswith=f"{root}/")
         self._read = {path: (size, mtime) for path, size, mtime in known.values_list("path", "size_bytes", "mtime_ns")}
 
-    def look(self) -> int:
-        """Look once: register settled files, close tiles that went quiet, start what can start; return runs started.
+    def scan_once(self) -> int:
+        """Register settled files, close tiles without new files, start what can start; return how many started.
 
         Tiles from elsewhere are left alone: the program that registered them starts them.
         """
         for found in scan(self.directory):
             if isinstance(found, Path):
-                self._look_at(found)
+                self._register_settled(found)
             elif found.problem != STILL_WRITTEN:
-                self._say_once(found)
+                self._report_once(found)
         for observation in age_out(self.options.quiet_sec):
             if observation.state == ObservationState.INCOMPLETE:
-                self.say(f"{observation.name}: incomplete, {observation.reason}; release it to process it now")
+                self.report(f"{observation.name}: incomplete, {observation.reason}; release it to process it now")
         root = str(self.directory.resolve())
         # Calibrators first: a target that became ready at the same moment is then tied to its solve.
         startable = Observation.objects.filter(
@@ -92,7 +92,7 @@ class Watcher:
         ).order_by(F("calibrator_apparent_flux_jy").desc(nulls_last=True), "start_mjd")
         return sum(self._start(observation) for observation in startable)
 
-    def _look_at(self, path: Path) -> None:
+    def _register_settled(self, path: Path) -> None:
         try:
             status = path.stat()
         except OSError:
@@ -106,25 +106,25 @@ class Watcher:
         try:
             file = register(path)
         except FileBusy as fault:
-            self._say_once(FileProblem(path=key, problem=str(fault)))
+            self._report_once(FileProblem(path=key, problem=str(fault)))
             return
         self._read[key] = (file.size_bytes, file.mtime_ns)
         del self._unsettled[key]
         self._problems.pop(key, None)
         if file.problem:
-            self.say(f"{path.name}: {file.problem}")
+            self.report(f"{path.name}: {file.problem}")
         elif file.observation is not None:
-            self._tell(file.observation)
+            self._report_ready(file.observation)
 
-    def _say_once(self, found: FileProblem) -> None:
+    def _report_once(self, found: FileProblem) -> None:
         if self._problems.get(found.path) != found.problem:
             self._problems[found.path] = found.problem
-            self.say(f"{found.path}: {found.problem}")
+            self.report(f"{found.path}: {found.problem}")
 
-    def _tell(self, observation: Observation) -> None:
+    def _report_ready(self, observation: Observation) -> None:
         observation.refresh_from_db()
         if observation.state == ObservationState.READY:
-            self.say(f"{observation.name}: all {observation.expected_subbands} subbands are here")
+            self.report(f"{observation.name}: all {observation.expected_subbands} subbands have arrived")
 
     def _start(self, observation: Observation) -> bool:
         try:
@@ -141,10 +141,10 @@ class Watcher:
             raise
         # Whatever keeps one tile from starting must not keep the others.
         except Exception as fault:
-            self._complain(observation, str(fault) or type(fault).__name__)
+            self._report_failure(observation, str(fault) or type(fault).__name__)
             return False
         self._faults.pop(observation.pk, None)
-        self.say(f"{observation.name}: run started, {_origin(plan)}")
+        self.report(f"{observation.name}: run started, {_origin(plan)}")
         return True
 
     def _run_options(self, plan: Plan) -> Options:
@@ -183,14 +183,14 @@ class Watcher:
                 state=ObservationState.WAITING, reason=reason
             )
         if changed:
-            self.say(f"{observation.name}: {reason}")
+            self.report(f"{observation.name}: {reason}")
 
-    def _complain(self, observation: Observation, fault: str) -> None:
+    def _report_failure(self, observation: Observation, fault: str) -> None:
         if self._faults.get(observation.pk) == fault:
             return
         self._faults[observation.pk] = fault
         Observation.objects.filter(pk=observation.pk, run_id=None).update(reason=escaped(f"cannot start: {fault}"))
-        self.say(f"{observation.name}: cannot start: {fault}")
+        self.report(f"{observation.name}: cannot start: {fault}")
 
 
 def _origin(plan: Plan) -> str:

@@ -83,7 +83,7 @@ def signal_of(spec: TileSpec, pads: tuple[Station, ...], subband: int) -> NDArra
     """Return 1 where an antenna receives the sky and 0 where it does not, shape (n_times, n_antennas, 2)."""
     signal = np.ones((spec.n_times, len(pads), len(POLARIZATIONS)), dtype=np.float32)
     for fault in spec.defects.antennas:
-        signal[:, _index(pads, fault), _hands(fault)] = 0
+        signal[:, _index(pads, fault), _polarizations_of(fault)] = 0
     for lost in spec.defects.lost:
         if lost.subband == subband:
             signal[lost.time_index] = 0
@@ -95,7 +95,7 @@ def scale_of(spec: TileSpec, pads: tuple[Station, ...]) -> NDArray[np.float32]:
     scale = np.ones((spec.n_times, len(pads), len(POLARIZATIONS)), dtype=np.float32)
     for fault in spec.defects.antennas:
         if fault.kind == "zero":
-            scale[:, _index(pads, fault), _hands(fault)] = 0
+            scale[:, _index(pads, fault), _polarizations_of(fault)] = 0
     for weak in spec.defects.weak:
         scale[weak.time_index] *= np.sqrt(weak.factor)
     return scale
@@ -116,7 +116,7 @@ def _unit(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.comple
     return np.exp(2j * np.pi * rng.random(shape)).astype(np.complex64)
 
 
-def _hands(fault: AntennaFault) -> slice:
+def _polarizations_of(fault: AntennaFault) -> slice:
     if fault.polarization is None:
         return slice(None)
     index = POLARIZATIONS.index(fault.polarization)

@@ -10,7 +10,7 @@ from pipeline_app.simulation.geometry import pick_stations
 from pipeline_app.simulation.spec import TileSpec
 
 FAULTY_FRACTION = 5 / 96
-"""Of the antennas that give noise only, and of those that lose one hand: 5 of each at the full size."""
+"""Of the antennas that give noise only, and of those that lose one polarisation: 5 of each at the full size."""
 BURST_LEVELS = (2.0, 5.0, 20.0)
 CARRIER_LEVEL = 2.0
 WEAK_FACTOR = 0.01
@@ -29,7 +29,7 @@ def _phases(rms_deg: float) -> Callable[[TileSpec], TileSpec]:
 
 
 def _antennas(spec: TileSpec) -> TileSpec:
-    """Noise only, and as many others with one hand dead: in turn without signal and without any data."""
+    """Noise only, and as many others with one polarisation dead: in turn without signal and without any data."""
     stations = [pad.number for pad in pick_stations(spec.n_antennas)]
     count = max(1, round(FAULTY_FRACTION * len(stations)))
     spread = stations[1 :: max(1, len(stations) // (2 * count))][: 2 * count]

@@ -1,4 +1,4 @@
-"""What an image shows against what was injected, without knowing where to look: sources missed, sources invented."""
+"""What an image shows against what was injected, without known positions: sources missed, sources invented."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Detections:
 def judge_detections(
     flat_path: str | Path, response_path: str | Path, injected: Sequence[Source], *, rms_jy: float
 ) -> Detections:
-    """Look for peaks in an image and compare them with what was injected.
+    """Find peaks in an image and compare them with what was injected.
 
     Args:
         flat_path: FITS of apparent brightness, its noise the same everywhere, Jy/beam.

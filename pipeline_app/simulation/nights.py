@@ -1,4 +1,4 @@
-"""A few nights of one strip, with what goes wrong in a real one: for looking at the console, and for its tests."""
+"""A few nights of one strip, with what goes wrong in a real one: for the console, and for its tests."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ DEFAULT_FLUX_JY = (0.05, 1.0)
 
 
 def add_sky_options(parser: ArgumentParser) -> None:
-    """Add the options that say what the tiles are of."""
+    """Add the options of the sky and the shape of the tiles."""
     parser.add_argument(
         "--size",
         choices=tuple(SIZES),
@@ -62,7 +62,7 @@ def add_sky_options(parser: ArgumentParser) -> None:
 
 
 def add_defect_options(parser: ArgumentParser) -> None:
-    """Add the options that say what is wrong with the data."""
+    """Add the options of defects in the data."""
     parser.add_argument("--gain-phase-deg", type=float, metavar="DEG", help="rms phase change since the calibrator")
     parser.add_argument("--gain-amplitude", type=float, metavar="F", help="rms fractional amplitude change")
     parser.add_argument("--gain-slope-deg", type=float, metavar="DEG", help="rms phase drift from start to end of tile")

@@ -1,4 +1,4 @@
-"""Pairs of tiles, a calibrator's and a target's, whose numbers make a pipeline earn its result."""
+"""Pairs of tiles, a calibrator's and a target's, with scattered gains and real noise."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class CasaTrialParams(ParamsModel):
 
 
 class CasaTrialResult(BaseModel):
-    """What CASA says of itself."""
+    """The state of CASA in the child."""
 
     version: str
     position: tuple[float, float]

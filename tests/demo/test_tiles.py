@@ -45,8 +45,8 @@ def test_the_watching_ingest_takes_both_tiles_with_their_catalogues(tiles, tmp_p
     incoming = tmp_path / "incoming"
     for tile in tiles:
         deliver(tile, incoming)
-    watch = Watcher(directory=incoming, options=WatchOptions(), say=lambda line: None)
-    assert watch.look() + watch.look() == 2
+    watch = Watcher(directory=incoming, options=WatchOptions(), report=lambda line: None)
+    assert watch.scan_once() + watch.scan_once() == 2
     for run, tile in zip(Run.objects.order_by("id"), tiles, strict=True):
         assert (run.label, run.params["role"]) == (tile.name, tile.spec.kind)
         positions = run.tasks.get(stage="photometry").params["positions"]

@@ -195,9 +195,9 @@ def test_files_that_came_after_the_start_of_the_run_change_nothing_of_what_it_us
     used = ingest_directory(tmp_path / "raw").tiles[0]
     Observation.objects.update(run_id="00000000-0000-0000-0000-000000000001")
     (better,) = copy_tile([files[4]], tmp_path / "late")
-    watch = Watcher(directory=tmp_path / "late", options=WatchOptions(), say=lambda line: None)
-    watch.look()
-    watch.look()
+    watch = Watcher(directory=tmp_path / "late", options=WatchOptions(), report=lambda line: None)
+    watch.scan_once()
+    watch.scan_once()
     assert SubbandFile.objects.get(path=str(better)).state == "duplicate"
     assert set(SubbandFile.objects.filter(state="accepted").values_list("path", flat=True)) == set(used.paths)
 
@@ -312,17 +312,17 @@ def locked(path: Path) -> subprocess.Popen[str]:
 
 def test_a_locked_file_is_told_of_once_and_read_when_it_is_free(files, tmp_path):
     said: list[str] = []
-    watch = Watcher(directory=tmp_path / "raw", options=WatchOptions(), say=said.append)
+    watch = Watcher(directory=tmp_path / "raw", options=WatchOptions(), report=said.append)
     with locked(files[0]) as holder:
         (problem,) = ingest_directory(tmp_path / "raw").problems
         assert problem.path == str(files[0])
         assert "file lock" in problem.problem
         for _ in range(3):
-            watch.look()
+            watch.scan_once()
         holder.communicate()
     assert sum("file lock" in line for line in said) == 1
-    watch.look()
-    watch.look()
+    watch.scan_once()
+    watch.scan_once()
     assert SubbandFile.objects.get(path=str(files[0])).state == "accepted"
 
 
@@ -330,9 +330,9 @@ def test_the_watcher_says_each_trap_once_and_starts_the_tile(files, tmp_path):
     files[0].rename(tmp_path / "raw" / "good.hdf5")
     expected = lay_traps(tmp_path / "raw")
     said: list[str] = []
-    watch = Watcher(directory=tmp_path / "raw", options=WatchOptions(), say=said.append)
+    watch = Watcher(directory=tmp_path / "raw", options=WatchOptions(), report=said.append)
     for _ in range(3):
-        watch.look()
+        watch.scan_once()
     assert Observation.objects.get().state in ("ready", "waiting", "started")
     del expected["x_incomplete.hdf5"]
     for name, word in expected.items():

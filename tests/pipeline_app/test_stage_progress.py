@@ -113,12 +113,12 @@ def test_the_last_report_is_said_again_while_the_stage_works_and_not_while_it_ha
 
     context = LocalContext(tmp_path)
     steady = SteadyContext(context)
-    steady.look(steady._said_at + 60.0, 1.0)
+    steady.repeat_if_due(steady._reported_at + 60.0, 1.0)
     assert context.reported == []
     steady.progress(0.5, "writing", rows=3)
     began = steady._said_at
     for after_sec, cpu_sec in ((4.0, 2.0), (5.0, 3.0), (6.0, 4.0), (10.0, 5.0), (20.0, 5.0), (30.0, 5.0), (31.0, 6.0)):
-        steady.look(began + after_sec, cpu_sec)
+        steady.repeat_if_due(began + after_sec, cpu_sec)
     again = [(0.5, f"writing, {after_sec} s") for after_sec in (5, 10, 31)]
     assert context.reported == [(0.5, "writing"), *again]
 

@@ -39,21 +39,21 @@ def incoming(tmp_path) -> Path:
 
 def watcher(directory: Path, **options: object) -> tuple[Watcher, list[str]]:
     said: list[str] = []
-    return Watcher(directory=directory, options=WatchOptions(**options), say=said.append), said
+    return Watcher(directory=directory, options=WatchOptions(**options), report=said.append), said
 
 
-def look_twice(watch: Watcher) -> int:
+def scan_twice(watch: Watcher) -> int:
     """A file is read at the second look that finds it unchanged."""
-    return watch.look() + watch.look()
+    return watch.scan_once() + watch.scan_once()
 
 
 def test_it_starts_a_calibrators_tile_once_it_is_whole(bright, incoming):
     watch, said = watcher(incoming)
     copy_tile(bright[:15], incoming)
-    assert look_twice(watch) == 0 and not Run.objects.exists()
+    assert scan_twice(watch) == 0 and not Run.objects.exists()
     copy_tile(bright[15:], incoming)
-    assert look_twice(watch) == 1
-    assert look_twice(watch) == 0
+    assert scan_twice(watch) == 1
+    assert scan_twice(watch) == 0
     run = Run.objects.get()
     assert (run.label, run.params["role"], len(run.params["paths"])) == (
         Observation.objects.get().name,
@@ -69,9 +69,9 @@ def test_it_waits_for_a_file_that_still_grows(bright, incoming):
     growing = incoming / bright[0].name
     for size in (1000, 2000, len(content)):
         growing.write_bytes(content[:size])
-        watch.look()
+        watch.scan_once()
     assert not SubbandFile.objects.exists()
-    watch.look()
+    watch.scan_once()
     assert SubbandFile.objects.get().state == "accepted"
 
 
@@ -79,21 +79,21 @@ def test_it_takes_no_notice_of_unfinished_files(bright, incoming):
     watch, _ = watcher(incoming)
     (copy,) = copy_tile(bright[:1], incoming)
     unfinished = copy.rename(copy.with_name(copy.stem + "_incomplete.hdf5"))
-    look_twice(watch)
+    scan_twice(watch)
     assert not SubbandFile.objects.exists()
     unfinished.rename(copy)
-    look_twice(watch)
+    scan_twice(watch)
     assert SubbandFile.objects.get().path == str(copy)
 
 
 def test_a_target_waits_visibly_and_starts_when_its_calibrator_comes(bright, incoming):
     watch, said = watcher(incoming)
     copy_tile(bright, incoming / "target", later=HOUR)
-    assert look_twice(watch) == 0
+    assert scan_twice(watch) == 0
     target = Observation.objects.get()
     assert target.state == "waiting" and "waiting for a calibrator" in target.reason
     copy_tile(bright, incoming / "calibrator")
-    assert look_twice(watch) == 2
+    assert scan_twice(watch) == 2
     target.refresh_from_db()
     assert (target.state, target.role, target.reason) == ("started", "target", "")
     apply = Task.objects.get(run__run_id=target.run_id, stage="calibrate-target")
@@ -114,11 +114,11 @@ def test_a_target_waits_for_a_calibrator_that_is_due_but_not_for_ever(bright, in
     )  # fmt: skip
     copy_tile(bright, incoming / "target", later=earlier)
     with frozen_clock(transit + earlier + timedelta(minutes=5)):
-        assert look_twice(watch) == 0
+        assert scan_twice(watch) == 0
     target = Observation.objects.get()
     assert target.state == "waiting" and "waiting for the calibrator 3C454.3" in target.reason
     with frozen_clock(transit + timedelta(minutes=20)):
-        assert watch.look() == 1
+        assert watch.scan_once() == 1
     target.refresh_from_db()
     assert (target.state, target.role) == ("started", "target")
     assert Task.objects.get(stage="calibrate-target").params["calibration_path"] == "/data/before"
@@ -136,9 +136,9 @@ def test_a_target_that_waited_is_interpolated_with_the_calibrator_that_came(brig
     )  # fmt: skip
     with frozen_clock(transit + timedelta(minutes=6)):
         copy_tile(bright, incoming / "target", later=earlier)
-        assert look_twice(watch) == 0
+        assert scan_twice(watch) == 0
         copy_tile(bright, incoming / "calibrator")
-        assert look_twice(watch) == 2
+        assert scan_twice(watch) == 2
     calibrate = Task.objects.get(stage="calibrate-target", run__params__role="target")
     solve = Task.objects.get(stage="calibration-solve")
     assert calibrate.bindings["calibration_path"]["task_id"] == str(solve.task_id)
@@ -148,11 +148,11 @@ def test_a_target_that_waited_is_interpolated_with_the_calibrator_that_came(brig
 def test_a_subband_that_comes_after_the_start_is_told_of(bright, incoming):
     watch, said = watcher(incoming, quiet_sec=0.0)
     copy_tile(bright[:15], incoming)
-    look_twice(watch)
+    scan_twice(watch)
     call_command("absurd_ingest", release=Observation.objects.get().name)
-    watch.look()
+    watch.scan_once()
     copy_tile(bright[15:], incoming)
-    assert look_twice(watch) == 0
+    assert scan_twice(watch) == 0
     assert Run.objects.count() == 1
     assert any("after the run of its tile had started" in line for line in said)
 
@@ -160,11 +160,11 @@ def test_a_subband_that_comes_after_the_start_is_told_of(bright, incoming):
 def test_an_incomplete_tile_starts_after_its_release(bright, incoming):
     watch, said = watcher(incoming, quiet_sec=0.0)
     copy_tile(bright[:12], incoming)
-    look_twice(watch)
+    scan_twice(watch)
     observation = Observation.objects.get()
     assert observation.state == "incomplete" and any("12 of 16" in line for line in said)
     call_command("absurd_ingest", release=observation.name)
-    assert watch.look() == 1
+    assert watch.scan_once() == 1
     assert len(Run.objects.get().params["paths"]) == 12
 
 
@@ -174,7 +174,7 @@ def test_catalogue_and_params_beside_the_files_are_used(bright, incoming):
     (incoming / "night" / "processing.json").write_text(json.dumps({"imaging": {"niter": 77}}))
     copy_tile(bright, incoming / "night")
     watch, _ = watcher(incoming)
-    look_twice(watch)
+    scan_twice(watch)
     assert Task.objects.get(stage="photometry").params["positions"][0]["name"] == "A"
     assert Task.objects.get(stage="imaging").params["niter"] == 77
 
@@ -183,28 +183,28 @@ def test_a_bad_catalogue_is_complained_of_once_and_the_tile_starts_when_it_is_me
     (incoming / "catalog.csv").write_text("name,ra_deg,dec_deg\nA,400,16.1\n")
     copy_tile(bright, incoming)
     watch, said = watcher(incoming)
-    assert look_twice(watch) + watch.look() == 0
+    assert scan_twice(watch) + watch.scan_once() == 0
     assert sum("line 2" in line for line in said) == 1
     assert "line 2" in Observation.objects.get().reason
     (incoming / "catalog.csv").unlink()
-    assert watch.look() == 1
+    assert watch.scan_once() == 1
 
 
 def test_a_tile_from_elsewhere_is_left_to_whoever_registered_it(bright, incoming, tmp_path):
     copy_tile(bright, tmp_path / "incoming-not")
     ingest_directory(tmp_path / "incoming-not")
     watch, _ = watcher(incoming)
-    assert look_twice(watch) == 0
+    assert scan_twice(watch) == 0
 
 
 def test_a_restarted_watcher_reads_and_starts_nothing_again(bright, incoming, monkeypatch):
     watch, _ = watcher(incoming)
     copy_tile(bright, incoming)
-    look_twice(watch)
+    scan_twice(watch)
     fresh, _ = watcher(incoming)
-    fresh.remember()
+    fresh.load_known()
     monkeypatch.setattr("pipeline_app.ingest.watch.register", lambda path: pytest.fail(f"{path} was read again"))
-    assert look_twice(fresh) == 0
+    assert scan_twice(fresh) == 0
 
 
 @pytest.mark.django_db(transaction=True)
@@ -218,7 +218,7 @@ def test_two_watchers_start_a_tile_once(bright, incoming):
             watch, _ = watcher(incoming)
             for _ in range(3):
                 barrier.wait(timeout=30)
-                watch.look()
+                watch.scan_once()
         except BaseException as error:
             errors.append(error)
         finally:

@@ -25,7 +25,7 @@ from tasks_app.management.shell import FAILED, ILLEGAL_STATE, NOT_FOUND, USAGE, 
 from tasks_app.postgresql import outages
 
 log = logging.getLogger(__name__)
-PATIENCE_SEC = 5.0
+RETRY_SEC = 5.0
 """How long to wait before trying again when the database is away."""
 
 
@@ -35,8 +35,9 @@ class Command(PrintingCommand):
     help = (
         "Register the raw UVH5 files under DIR, group them into tiles and start the workflow for each. Without --watch "
         "DIR is taken as complete. With --watch it is read until stopped: a tile starts when all its subbands are "
-        "there; catalog.csv and processing.json beside the files, or above them within DIR, say where to measure and "
-        "with which params. Exit codes: 0 ok, 1 failed, 2 usage, 3 no such observation, 4 it is not incomplete."
+        "present; catalog.csv and processing.json beside the files, or above them within DIR, give the positions to "
+        "measure and the params by task name. Exit codes: 0 ok, 1 failed, 2 usage, 3 no such observation, 4 it is not "
+        "incomplete."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -102,24 +103,24 @@ class Command(PrintingCommand):
         watcher = Watcher(
             directory=directory,
             options=WatchOptions(quiet_sec=options["quiet_sec"], queue_name=options["queue_name"], actor=actor()),
-            say=lambda line: self.stdout.write(f"{timezone.now():%H:%M:%S} {line}"),
+            report=lambda line: self.stdout.write(f"{timezone.now():%H:%M:%S} {line}"),
         )
         self.stdout.write(f"watching {directory.resolve()}")
-        remembered = False
+        loaded = False
         while not stop.is_set():
-            patience_sec = options["poll_interval"]
+            pause_sec = options["poll_interval"]
             try:
-                if not remembered:
-                    watcher.remember()
-                    remembered = True
-                watcher.look()
+                if not loaded:
+                    watcher.load_known()
+                    loaded = True
+                watcher.scan_once()
             except Error as fault:
                 self.stderr.write(f"{outages.describe(fault)}; retrying")
                 connection.close()
-                patience_sec = PATIENCE_SEC
-            # What one look met must not end the watch: nothing else would start tiles.
+                pause_sec = RETRY_SEC
+            # An error in one scan must not end the watch: nothing else would start tiles.
             except Exception as fault:
                 self.stderr.write(f"could not read the directory, retrying: {type(fault).__name__}: {fault}")
                 log.exception("the ingest could not read %s", directory)
-                patience_sec = PATIENCE_SEC
-            stop.wait(patience_sec)
+                pause_sec = RETRY_SEC
+            stop.wait(pause_sec)
