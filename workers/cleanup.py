@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import shutil
 import threading
 import time
 from pathlib import Path
+from uuid import UUID
 
 from django.conf import settings
 
 from tasks_app.models import Attempt
 from workers.process import prewarmed
-from workers.process.publication import old_attempts
+from workers.process.publication import ATTEMPTS, NOTE, Places
 
 OLD_AFTER_SEC = 3600.0
 KEPT_FAILURES = 5
@@ -28,25 +30,41 @@ def sweep(root: Path, *, old_after_sec: float = OLD_AFTER_SEC, kept: int = KEPT_
     A directory whose claim token this database does not know belongs to somebody else and is never touched. What an
     attempt had published goes too, unless that attempt is the one that completed its task.
     """
-    found = old_attempts(root, time.time())
-    rows = Attempt.objects.filter(claim_token__in=[each.claim_token for each in found], ended_at__isnull=False)
+    found = _attempts_below(root)
+    rows = Attempt.objects.filter(claim_token__in=[token for _, token, _ in found], ended_at__isnull=False)
     outcomes = dict(rows.values_list("claim_token", "outcome"))
     removed_dirs: list[Path] = []
-    for each in found:
-        outcome = outcomes.get(each.claim_token)
+    for noted_at, token, places in found:
+        outcome = outcomes.get(token)
         if outcome is None:
             continue
-        old = each.age_sec >= old_after_sec
-        if old and outcome != "completed" and each.places.published_dir.is_dir():
-            removed_dirs.append(each.places.published_dir)
+        old = time.time() - noted_at >= old_after_sec
+        if old and outcome != "completed" and places.published_dir.is_dir():
+            removed_dirs.append(places.published_dir)
         if outcome != "completed" and kept > 0:
             kept -= 1
         elif old:
-            removed_dirs.append(each.places.attempt_dir)
+            removed_dirs.append(places.attempt_dir)
     if removed_dirs:
         logger.info("removing %d directories of ended attempts below %s", len(removed_dirs), root)
         threading.Thread(target=_remove, args=(removed_dirs,), name="cleanup", daemon=True).start()
     return removed_dirs
+
+
+def _attempts_below(root: Path) -> list[tuple[float, UUID, Places]]:
+    """Return time, claim token and places of each readable note of an attempt below a root, newest first."""
+    found = []
+    for note in (root / ATTEMPTS).glob(f"*/{NOTE}"):
+        try:
+            content = json.loads(note.read_text())
+            places = Places(attempt_dir=note.parent, published_dir=Path(content["published_dir"]))
+            token, noted_at = UUID(content["claim_token"]), note.stat().st_mtime
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        # A handler can write into its attempt directory: what the note names must be a place that was the attempt's.
+        if places.published_dir.parent.parent == root and places.published_dir.suffix == f".{str(token)[:8]}":
+            found.append((noted_at, token, places))
+    return sorted(found, key=lambda each: each[0], reverse=True)
 
 
 def sweep_state() -> int:

@@ -82,12 +82,8 @@ def echo(params: EchoParams, context: Context) -> dict[str, Any]:
     return {"value": params.value, "paths": paths}
 
 
-class NoopParams(Params):
-    """Nothing needed."""
-
-
 @diagnostic("noop", threaded=True)
-def noop(params: NoopParams, context: Context) -> None:
+def noop(params: Params, context: Context) -> None:
     """Do nothing."""
 
 
@@ -108,19 +104,27 @@ def sleep(params: SleepParams, context: Context) -> dict[str, float]:
     return {"slept_sec": params.seconds}
 
 
-class FailParams(Params):
-    """How to fail; from attempt `succeed_on_attempt` on, the handler succeeds."""
+class UntilParams(Params):
+    """From attempt `succeed_on_attempt` on, the handler succeeds."""
+
+    succeed_on_attempt: int | None = Field(default=None, ge=1)
+
+    def succeeds(self, context: Context) -> bool:
+        return self.succeed_on_attempt is not None and context.attempt >= self.succeed_on_attempt
+
+
+class FailParams(UntilParams):
+    """How to fail."""
 
     failure: Literal["error", "invalid", "no_work", "memory", "exit", "nan"] = "error"
     message: str = "failing as asked"
-    succeed_on_attempt: int | None = Field(default=None, ge=1)
 
 
 @diagnostic("fail")
 @diagnostic("thread-fail", threaded=True)
 def fail(params: FailParams, context: Context) -> dict[str, float]:
     """Fail in the way that was asked for."""
-    if params.succeed_on_attempt is not None and context.attempt >= params.succeed_on_attempt:
+    if params.succeeds(context):
         return {"attempt": context.attempt}
     if params.failure == "exit":
         os._exit(3)
@@ -130,16 +134,10 @@ def fail(params: FailParams, context: Context) -> dict[str, float]:
     raise kinds[params.failure](params.message)
 
 
-class SegfaultParams(Params):
-    """From attempt `succeed_on_attempt` on, the handler does not crash."""
-
-    succeed_on_attempt: int | None = Field(default=None, ge=1)
-
-
 @diagnostic("segfault")
-def segfault(params: SegfaultParams, context: Context) -> dict[str, float]:
+def segfault(params: UntilParams, context: Context) -> dict[str, float]:
     """Read from address zero, as native code does now and then."""
-    if params.succeed_on_attempt is None or context.attempt < params.succeed_on_attempt:
+    if not params.succeeds(context):
         ctypes.string_at(0)
     return {"attempt": context.attempt}
 
@@ -228,14 +226,14 @@ def fill_disk(params: FillDiskParams, context: Context) -> dict[str, float]:
     return {"write_gb": params.write_gb}
 
 
-class OverwriteParams(Params):
-    """Which file, below a data root."""
+class FileParams(Params):
+    """Which file, below a data root where it is written to."""
 
     path: str
 
 
 @diagnostic("overwrite-input")
-def overwrite(params: OverwriteParams, context: Context) -> dict[str, str]:
+def overwrite(params: FileParams, context: Context) -> dict[str, str]:
     """Write a file's first byte over itself, which makes it no other file but one that was written to."""
     if not any(Path(params.path).resolve().is_relative_to(root.resolve()) for root in context.data_roots):
         raise InvalidInput(f"{params.path} is not below a data root")
@@ -246,14 +244,8 @@ def overwrite(params: OverwriteParams, context: Context) -> dict[str, str]:
     return {"path": params.path}
 
 
-class ReadParams(Params):
-    """The file to read."""
-
-    path: str
-
-
 @diagnostic("read-file")
-def read_file(params: ReadParams, context: Context) -> dict[str, int]:
+def read_file(params: FileParams, context: Context) -> dict[str, int]:
     """Return the size of a file. Raises InvalidInput when there is none, as stages do of their inputs."""
     context.progress(None, f"reading {params.path}")
     path = Path(params.path)
@@ -348,24 +340,14 @@ def _multiply(wanted: int, writer: int) -> None:
         wanted -= share
 
 
-class KillWorkerParams(Params):
-    """From attempt `succeed_on_attempt` on, the worker is spared."""
-
-    succeed_on_attempt: int | None = Field(default=None, ge=1)
-
-
 @diagnostic("kill-worker")
-def kill_worker(params: KillWorkerParams, context: Context) -> dict[str, int]:
+def kill_worker(params: UntilParams, context: Context) -> dict[str, int]:
     """Kill the worker, as a task does that makes its host run out of memory."""
-    if params.succeed_on_attempt is not None and context.attempt >= params.succeed_on_attempt:
+    if params.succeeds(context):
         return {"attempt": context.attempt}
-    worker = _parent_of(os.getppid())
+    worker = int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1])
     if b"runworker" not in Path(f"/proc/{worker}/cmdline").read_bytes():
         raise RuntimeError(f"the guardian's parent, process {worker}, is no worker")
     os.kill(worker, signal.SIGKILL)
     time.sleep(60)
     return {"attempt": context.attempt}
-
-
-def _parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 from dataclasses import dataclass, fields
+from typing import Any
 
 from django.conf import settings
 
@@ -33,9 +34,9 @@ class Options:
     cores: int
     max_age_sec: float | None
     max_rss_gb: float | None
-    warm: bool = True
+    warm: bool
     """Whether a spare child with CASA imported is kept."""
-    confine: bool = True
+    confine: bool
     """Whether attempts may write into their own directories only, where the kernel can enforce that."""
 
 
@@ -50,31 +51,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="serve this queue; may be given several times: the most urgent task of all queues goes first",
     )
-    add("--concurrency", type=whole(1, CONCURRENCY_MOST), metavar="N", help="attempts at once")
-    add("--worker-id", type=_label, metavar="LABEL", help="the name shown to operators (default: host and pid)")
+    add(
+        "--concurrency",
+        type=whole(1, CONCURRENCY_MOST),
+        default=settings.ABSURD_WORKER_CONCURRENCY,
+        metavar="N",
+        help="attempts at once (default: %(default)s)",
+    )
+    add(
+        "--worker-id",
+        type=_label,
+        default=f"{platform.node()}-{os.getpid()}",
+        metavar="LABEL",
+        help="the name shown to operators (default: host and pid)",
+    )
     add("--database-url", metavar="URL", help="use this database instead of ABSURD_DATABASE_URL")
     add(
         "--poll-interval",
         dest="poll_interval_sec",
         type=number(0.01),
+        default=settings.ABSURD_WORKER_POLL_INTERVAL,
         metavar="SEC",
-        help="seconds between polls of an empty queue",
+        help="seconds between polls of an empty queue (default: %(default)g)",
     )
     add("--burst", action="store_true", help="exit when no unfinished task is left")
     add("--max-tasks", type=whole(1, 10**9), metavar="N", help="exit after this many attempts")
-    add(
-        "--max-age",
-        dest="max_age_sec",
-        type=number(1.0),
-        metavar="SEC",
-        help="at this age, finish what runs and become a fresh process",
-    )
-    add(
-        "--max-rss-gb",
-        type=number(0.01),
-        metavar="GB",
-        help="when the worker itself holds this much memory, finish what runs and become a fresh process",
-    )
+    age = "at this age, finish what runs and become a fresh process"
+    add("--max-age", dest="max_age_sec", type=number(1.0), metavar="SEC", help=age)
+    size = "when the worker itself holds this much memory, finish what runs and become a fresh process"
+    add("--max-rss-gb", type=number(0.01), metavar="GB", help=size)
     add(
         "--drain-timeout",
         dest="drain_timeout_sec",
@@ -93,6 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--memory-gb",
         type=number(0.1),
+        default=default_memory_gb(),
         metavar="GB",
         help="memory for the tasks of all workers of this host (default: three quarters of what control groups leave)",
     )
@@ -104,27 +110,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def from_parsed(parsed: dict[str, object]) -> Options:
-    """Return the options, with the settings in place of what was not given."""
-    own = {field.name for field in fields(Options)}
-    given = {name: value for name, value in parsed.items() if name in own and value is not None}
-    concurrency: int = given.get("concurrency", settings.ABSURD_WORKER_CONCURRENCY)  # type: ignore[assignment]
-    defaults = {
-        "queue_names": [settings.ABSURD_QUEUE_NAME],
-        "concurrency": concurrency,
-        "worker_id": f"{platform.node()}-{os.getpid()}",
-        "poll_interval_sec": settings.ABSURD_WORKER_POLL_INTERVAL,
-        "burst": False,
-        "max_tasks": None,
-        "drain_timeout_sec": DRAIN_TIMEOUT_SEC,
-        "memory_gb": default_memory_gb(),
-        "cores": max(concurrency, host_size.cores()),
-        "max_age_sec": None,
-        "max_rss_gb": None,
-    }
-    values = defaults | given
-    queue_names: list[str] = values.pop("queue_names")  # type: ignore[assignment]
-    return Options(queue_names=tuple(dict.fromkeys(queue_names)), **values)  # type: ignore[arg-type]
+def from_parsed(parsed: dict[str, Any]) -> Options:
+    """Return the options, with the defaults of those that depend on others or on settings."""
+    own = {field.name: parsed[field.name] for field in fields(Options)}
+    queue_names = tuple(dict.fromkeys(own["queue_names"] or [settings.ABSURD_QUEUE_NAME]))
+    cores = own["cores"] or max(own["concurrency"], host_size.cores())
+    return Options(**own | {"queue_names": queue_names, "cores": cores})
 
 
 def default_memory_gb() -> float:

@@ -33,11 +33,12 @@ DROPPED_LINES_EVENT_SEC = 600.0
 
 _HEARTBEAT = """
 UPDATE tasks_app_worker
-SET heartbeat_at = now(), rss_bytes = %(rss_bytes)s, disk_gb = %(disk_gb)s, clock_skew_sec = %(clock_skew_sec)s,
+SET heartbeat_at = now(), rss_bytes = %(rss_bytes)s, disk_gb = %(disk_gb)s,
+    clock_skew_sec = round((%(sent_at)s::float8 - extract(epoch FROM statement_timestamp()))::numeric, 3),
     missing_roots = %(missing_roots)s::jsonb,
     stop_signal_at = coalesce(stop_signal_at, CASE WHEN %(stop_signalled)s THEN now() END)
 WHERE id = %(id)s
-RETURNING ordered, draining, extract(epoch FROM clock_timestamp())::float8
+RETURNING ordered, draining, clock_skew_sec
 """
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,6 @@ class Registration:
 
     @property
     def rss_bytes(self) -> int:
-        """The memory that this process holds now."""
         return int(self._process.memory_info().rss)
 
     def heartbeat(self, *, ending: bool, missing_roots: Sequence[str] = (), stop_signalled: bool = False) -> None:
@@ -100,7 +100,11 @@ class Registration:
         """
         had_missing, self.worker.missing_roots = self.worker.missing_roots, list(missing_roots)
         if not self._store(ending=ending, stop_signalled=stop_signalled):
-            self._register()
+            with transaction.atomic():
+                self.worker.save(force_insert=True)
+                self._announce("worker_registered")
+                unavailability.forget(self.worker.host_id)
+            logger.info("worker %s is registered as %s", self.worker.label, self.worker.pk)
             self._store(ending=ending, stop_signalled=stop_signalled)
         if had_missing and not missing_roots:
             unavailability.forget(self.worker.host_id)
@@ -117,31 +121,25 @@ class Registration:
             if Worker.objects.filter(pk=self.worker.pk, stopped_at=None).update(stopped_at=Now()):
                 self._announce("worker_stopped")
 
-    def _register(self) -> None:
-        with transaction.atomic():
-            self.worker.save(force_insert=True)
-            self._announce("worker_registered")
-            unavailability.forget(self.worker.host_id)
-        logger.info("worker %s is registered as %s", self.worker.label, self.worker.pk)
-
     def _store(self, *, ending: bool, stop_signalled: bool) -> bool:
         """Store the heartbeat with what was measured; return whether there is a row to store it in."""
         values: dict[str, Any] = {
             "id": self.worker.pk,
             "rss_bytes": self.rss_bytes,
             "disk_gb": self.disk_gb,
-            "clock_skew_sec": self.worker.clock_skew_sec,
+            "sent_at": time.time(),
             "missing_roots": json.dumps(self.worker.missing_roots),
             "stop_signalled": stop_signalled,
         }
-        before = time.time()
         with connection.cursor() as cursor:
             cursor.execute(_HEARTBEAT, values)
             row = cursor.fetchone()
         if row is None:
             return False
-        ordered, draining, database_sec = row
-        self._measure_skew((before + time.time()) / 2 - database_sec)
+        ordered, draining, skew_sec = row
+        if abs(skew_sec) > CLOCK_SKEW_WARNING_SEC and not self._skew_warned:
+            self._skew_warned = True
+            logger.warning("the clock of this host is %.1f s off the database's: set it by NTP", skew_sec)
         self._set_order(ordered)
         if ending and not draining:
             self.worker.draining = True
@@ -149,15 +147,6 @@ class Registration:
                 Worker.objects.filter(pk=self.worker.pk).update(draining=True)
                 self._announce("worker_draining")
         return True
-
-    def _measure_skew(self, skew_sec: float) -> None:
-        """Keep the difference of the clocks, to be stored with the next heartbeat; leases never depend on it."""
-        first, self.worker.clock_skew_sec = self.worker.clock_skew_sec is None, round(skew_sec, 3)
-        if first:
-            Worker.objects.filter(pk=self.worker.pk).update(clock_skew_sec=self.worker.clock_skew_sec)
-        if abs(skew_sec) > CLOCK_SKEW_WARNING_SEC and not self._skew_warned:
-            self._skew_warned = True
-            logger.warning("the clock of this host is %.1f s off the database's: set it by NTP", skew_sec)
 
     def _report_dropped_lines(self) -> None:
         """Write an event when log lines were dropped because they were not read fast enough: the log cannot show it."""

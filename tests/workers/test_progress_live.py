@@ -8,7 +8,7 @@ import pytest
 
 from tasks_app.models import Task, TaskEvent
 from tests.workers.live import attempts, finished, spawn_one, wait_for
-from workers.process.channel import PROGRESS_EVERY_SEC, ProgressRate
+from workers.process.child import PROGRESS_EVERY_SEC, ProgressRate
 from workers.process.protocol import Progress
 
 pytestmark = pytest.mark.chaos

@@ -5,42 +5,30 @@ from __future__ import annotations
 import os
 
 
-def pids() -> set[int]:
-    """Return all processes of the host."""
-    return {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208
-
-
-def state_and_parent(pid: int) -> tuple[bytes, int]:
-    """Return in which state a process is and whose child. Raises OSError when it is gone."""
-    with open(f"/proc/{pid}/stat", "rb", buffering=0) as stat:  # noqa: PTH123 - pathlib would be loaded for this alone
-        state, parent = stat.read(512).rpartition(b")")[2].split(None, 2)[:2]
-    return state, int(parent)
-
-
-def children_of(parents: dict[int, int]) -> dict[int, list[int]]:
-    """Turn around who is whose child."""
-    children: dict[int, list[int]] = {}
-    for pid, parent in parents.items():
-        children.setdefault(parent, []).append(pid)
-    return children
+def children() -> tuple[dict[int, list[int]], set[int]]:
+    """Return the children of each process of the host, and which processes are zombies."""
+    found: dict[int, list[int]] = {}
+    zombies = set()
+    for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
+        try:
+            with open(f"/proc/{name}/stat", "rb", buffering=0) as stat:  # noqa: PTH123 - pathlib would be loaded for this
+                state, parent = stat.read(512).rpartition(b")")[2].split(None, 2)[:2]
+        except OSError:
+            continue
+        found.setdefault(int(parent), []).append(int(name))
+        if state in b"ZX":
+            zombies.add(int(name))
+    return found, zombies
 
 
 def descendants(root: int) -> set[int]:
     """Return the pids of all living descendants of a process, zombies left out."""
-    parents: dict[int, int] = {}
-    zombies = set()
-    for pid in pids():
-        try:
-            state, parents[pid] = state_and_parent(pid)
-        except OSError:
-            continue
-        if state in b"ZX":
-            zombies.add(pid)
-    return below(root, children_of(parents)) - zombies
+    found, zombies = children()
+    return below(root, found) - zombies
 
 
 def below(root: int, children: dict[int, list[int]]) -> set[int]:
-    """Return all that descend from `root`, given everybody's children."""
+    """Return all that descend from `root`, given the children of each process."""
     found: set[int] = set()
     frontier = [root]
     while frontier:

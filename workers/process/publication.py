@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 from django.conf import settings
 
@@ -140,29 +139,3 @@ def _fsync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-@dataclass(frozen=True, kw_only=True)
-class OldAttempt:
-    """An attempt directory found on the disk, with what its note says."""
-
-    places: Places
-    claim_token: UUID
-    age_sec: float
-
-
-def old_attempts(root: Path, now: float) -> list[OldAttempt]:
-    """Return the attempt directories below a root that carry a readable note, newest first."""
-    found = []
-    for note in (root / ATTEMPTS).glob(f"*/{NOTE}"):
-        try:
-            content = json.loads(note.read_text())
-            places = Places(attempt_dir=note.parent, published_dir=Path(content["published_dir"]))
-            token, age_sec = UUID(content["claim_token"]), now - note.stat().st_mtime
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        # A handler can write into its attempt directory: what the note says must be a place that was the attempt's.
-        if places.published_dir.parent.parent != root or places.published_dir.suffix != f".{str(token)[:8]}":
-            continue
-        found.append(OldAttempt(places=places, claim_token=token, age_sec=age_sec))
-    return sorted(found, key=lambda each: each.age_sec)

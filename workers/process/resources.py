@@ -18,8 +18,7 @@ from workers.process import process_tree
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS_PER_SEC = os.sysconf("SC_CLK_TCK")
-LOOK_AGAIN_SEC = 0.5
-READ_AGAIN_SEC = 30.0
+READ_AGAIN_SEC = 0.5
 FREE_FOR_STACKS_BYTES = 2_000_000_000
 """Taking the stacks may need 0.3 s, in which a greedy attempt can touch another gigabyte."""
 
@@ -46,35 +45,18 @@ class Usage:
 
 
 class ProcessTree:
-    """Who descends from whom; all attempts that are looked at together share one look.
-
-    Only new processes are read, and those that have lost their parent; now and then all of them are, because a number
-    may have gone to another process in between.
-    """
+    """Who descends from whom; all attempts that are measured together share one reading."""
 
     def __init__(self) -> None:
-        self._parents: dict[int, int] = {}
         self._children: dict[int, list[int]] = {}
-        self._looked_at = self._read_at = float("-inf")
+        self._read_at = float("-inf")
 
     def below(self, root: int) -> set[int]:
         """Return the pids of all descendants."""
-        now = time.monotonic()
-        if now - self._looked_at > LOOK_AGAIN_SEC:
-            self._look(again=now - self._read_at > READ_AGAIN_SEC)
-            self._looked_at = now
-        return process_tree.below(root, self._children)
-
-    def _look(self, *, again: bool) -> None:
-        if again:
-            self._parents.clear()
+        if time.monotonic() - self._read_at > READ_AGAIN_SEC:
+            self._children, _ = process_tree.children()
             self._read_at = time.monotonic()
-        alive = process_tree.pids()
-        known = {pid: parent for pid, parent in self._parents.items() if pid in alive and parent in alive}
-        for pid in alive - known.keys():
-            with contextlib.suppress(OSError):
-                known[pid] = process_tree.state_and_parent(pid)[1]
-        self._parents, self._children = known, process_tree.children_of(known)
+        return process_tree.below(root, self._children)
 
 
 _tree = ProcessTree()
