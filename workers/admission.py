@@ -38,8 +38,6 @@ class Admission:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._consider_at = 0.0
-        self.considers = True
-        """Whether room is reserved for what has waited long."""
 
     def claim(self, worker: Worker, *, slots: int, first: Callable[[], None] = lambda: None) -> list[Claim]:
         """Claim up to `slots` tasks whose declared memory, cores and disk find room on the host.
@@ -68,7 +66,7 @@ class Admission:
                     reservations.drop(worker.host_id)
                 room = room.without(**kept.need)
             others = _fill(worker, room, slots - len(claims))
-            if kept is None and self.considers:
+            if kept is None:
                 self._consider(worker, left_of(room, others))
         return claims + others
 

@@ -77,7 +77,7 @@ class LiveWorkers:
 def claim_for(worker: Worker, slots: int) -> list[Claim]:
     """Claim as the worker's process would, without reserving room for what has waited long."""
     admission = Admission(ROOT)
-    admission.considers = False
+    admission._consider_at = float("inf")
     return admission.claim(worker, slots=slots)
 
 

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from django.conf import settings
+from django.db.models import Q
 
 from tasks_app.engine import registry
-from tasks_app.models import Task, TaskStatus
+from tasks_app.models import Task
 from tasks_app.postgresql.clock import DatabaseNow
 from workers import host_size
 from workers.process import protocol
@@ -34,7 +35,7 @@ IDLE_SEC = 600.0
 FREE_BYTES_LEAST = 2_000_000_000
 TRY_AGAIN_SEC = 60.0
 CLOSE_SEC = 2.0
-LOOKED_AT_MOST = 1000
+NEWEST = 1000
 OUTPUT_TAIL_BYTES = 2000
 
 logger = logging.getLogger(__name__)
@@ -180,20 +181,15 @@ def sweep() -> list[Path]:
 
 
 def kind_used_last(queue_names: Sequence[str]) -> Kind | None:
-    """Return the kind of spare that fits what these queues run, else ended while a spare may idle, else hold.
+    """Return the kind of spare that fits the newest task of these queues that is open or ended while a spare may idle.
 
-    None where nothing of the kind is found among the newest of each.
+    None where none of the newest tasks can use a spare.
     """
-    own = Task.objects.filter(queue_id__in=queue_names)
-    ended_since = DatabaseNow() - timedelta(seconds=IDLE_SEC)
-    newest = (
-        own.filter(status=TaskStatus.CLAIMED).order_by("-id"),
-        Task.objects.filter(completed_at__gt=ended_since).order_by("-completed_at", "-id"),
-        own.filter(status=TaskStatus.PENDING).order_by("-id"),
-    )
-    for tasks in newest:
-        for queue, task_name, cores in tasks.values_list("queue_id", "task_name", "cores")[:LOOKED_AT_MOST]:
-            spec = registry.find(task_name)
-            if queue in queue_names and spec is not None and spec.warm is not None:
-                return Kind(module=spec.warm, cores=cores)
+    newest = Task.objects.filter(queue_id__in=queue_names).order_by("-id")[:NEWEST]
+    recent = Q(completed_at__isnull=True) | Q(completed_at__gt=DatabaseNow() - timedelta(seconds=IDLE_SEC))
+    tasks = Task.objects.filter(recent, pk__in=newest.values("pk")).order_by("-id")
+    for task_name, cores in tasks.values_list("task_name", "cores"):
+        spec = registry.find(task_name)
+        if spec is not None and spec.warm is not None:
+            return Kind(module=spec.warm, cores=cores)
     return None

@@ -104,7 +104,8 @@ class Progress(Message):
     def of(cls, fraction: float | None, message: str, metrics: Mapping[str, float]) -> Progress:
         """Return what a handler reports, cleaned and brought within bounds; raises nothing, whatever it is given."""
         known = _number(fraction)
-        named = {cleaning.text(name, METRIC_NAME_CHARS): _number(value) for name, value in _first(metrics)}
+        first = islice(metrics.items(), METRICS_MOST)
+        named = {cleaning.text(name, METRIC_NAME_CHARS): _number(value) for name, value in first}
         return cls(
             fraction=None if known is None else min(1.0, max(0.0, known)),
             message=cleaning.text(message, PROGRESS_CHARS),
@@ -147,10 +148,6 @@ def _number(value: object) -> float | None:
     except Exception:
         return None
     return number if math.isfinite(number) else None
-
-
-def _first(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
-    return list(islice(metrics.items(), METRICS_MOST))
 
 
 def encode(message: ChildMessage) -> bytes:
