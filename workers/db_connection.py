@@ -143,7 +143,6 @@ class Listener:
         return not self._queue_names.isdisjoint(notified)
 
     def close(self) -> None:
-        """Stop listening."""
         if self._connection is not None:
             with contextlib.suppress(psycopg.Error):
                 self._connection.close()

@@ -287,7 +287,6 @@ class Dispatcher(WorkerThread):
             self._state.supervisor.set()
 
     def _sweep(self) -> None:
-        """Do the maintenance of the queue, and of this host's disk."""
         self._sweeper.sweep()
         if self._cleanups.due():
             cleanup.sweep(self._state.root)

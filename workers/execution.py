@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -155,9 +154,8 @@ class Execution(ABC):
     def report(self) -> AttemptReport:
         """Return what is kept of the attempt."""
 
-    def close(self) -> subprocess.Popen[bytes] | None:
-        """Release what it holds; return a process that is to be reaped later."""
-        return None
+    def close(self) -> None:  # noqa: B027 - nothing to do without a process
+        """Release what it holds."""
 
     def end_unstarted(self, message: str, failure_class: FailureClass) -> None:
         """End an attempt that was not or could not be started."""

@@ -124,7 +124,6 @@ class DiskFloor:
 
 
 def _largest(running: Sequence[Execution]) -> Execution | None:
-    """Return the attempt whose directory holds most; one in a thread cannot be stopped."""
     stoppable = [execution for execution in running if execution.used() is not None]
     return max(stoppable, key=lambda execution: _size_bytes(execution.places.attempt_dir), default=None)
 

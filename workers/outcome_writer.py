@@ -17,7 +17,7 @@ from tasks_app.models import Attempt
 from tasks_app.postgresql import outages
 from workers.execution import Execution
 from workers.process import publication
-from workers.process.outcome import Outcome, published_products
+from workers.process.outcome import Outcome
 from workers.threads import ThreadExecution
 
 GATHER_SEC = 0.01
@@ -104,7 +104,11 @@ def _store(execution: Execution, outcome: Outcome) -> None:
         fail_attempt(claim, outcome.failure_class, outcome.message, report, final=outcome.final)
     elif outcome.result is not None:
         publication.publish(execution.places)
-        products = published_products(outcome.result.products, str(execution.places.published_dir))
+        directory = execution.places.published_dir
+        products = [
+            {**product.model_dump(mode="json"), "path": f"{directory}/{product.path}"}
+            for product in outcome.result.products
+        ]
         complete_task(claim, outcome.result.result, report, products=products)
 
 

@@ -111,12 +111,10 @@ class Registration:
         self._report_dropped_lines()
 
     def read_order(self) -> None:
-        """Read again what an operator asked for."""
         found = Worker.objects.filter(pk=self.worker.pk).values_list("ordered", flat=True).first()
         self._set_order(found or "")
 
     def stop(self) -> None:
-        """Store that the worker has stopped."""
         with transaction.atomic():
             if Worker.objects.filter(pk=self.worker.pk, stopped_at=None).update(stopped_at=Now()):
                 self._announce("worker_stopped")

@@ -28,7 +28,6 @@ class StopSignals:
         self.reader, self._writer = socket.socketpair()
 
     def catch(self) -> None:
-        """Start to catch the signals of this process."""
         self.reader.setblocking(False)
         self._writer.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
@@ -44,11 +43,9 @@ class StopSignals:
         self._last_at = time.monotonic()
 
     def drain_reader(self) -> None:
-        """Empty the socket that woke the select."""
         self.reader.recv(64)
 
     def release(self) -> None:
-        """Stop using the wake-up descriptor."""
         signal.set_wakeup_fd(-1)
 
     @property
@@ -78,18 +75,16 @@ class StopSignals:
 class Notifier:
     """Sends to the socket that systemd named in the environment; without one, nothing."""
 
-    def __init__(self, environment: os._Environ[str] = os.environ) -> None:
-        self._address = environment.get("NOTIFY_SOCKET", "")
-        watched = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        period_sec = int(environment.get("WATCHDOG_USEC", "0")) / 1e6 if watched else 0.0
-        self._every_sec = period_sec / 3
+    def __init__(self) -> None:
+        self._address = os.environ.get("NOTIFY_SOCKET", "")
+        watched = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self._every_sec = int(os.environ.get("WATCHDOG_USEC", "0")) / 3e6 if watched else 0.0
         self._alive_at = 0.0
         self._status = ""
         self._ready = False
 
     @property
     def wait_sec(self) -> float | None:
-        """Seconds until the watchdog is to be notified; None without a watchdog."""
         if not self._address or not self._every_sec:
             return None
         return max(0.0, self._alive_at + self._every_sec - time.monotonic())
@@ -101,17 +96,14 @@ class Notifier:
             self._send("READY=1")
 
     def stopping(self) -> None:
-        """The worker claims nothing more and ends."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """Set the line that systemctl status shows."""
         if text != self._status:
             self._status = text
             self._send(f"STATUS={text}")
 
     def alive(self) -> None:
-        """Notify the watchdog, if that is due."""
         if self.wait_sec == 0.0:
             self._alive_at = time.monotonic()
             self._send("WATCHDOG=1")

@@ -68,7 +68,6 @@ class SharedState:
 
     @property
     def undelivered(self) -> list[Execution]:
-        """The attempts that occupy slots."""
         return [execution for execution in self.attempts if not execution.delivered]
 
     @property

@@ -81,7 +81,6 @@ class ThreadPool:
         self._lock = threading.Lock()
 
     def submit(self, execution: ThreadExecution) -> None:
-        """Run the attempt in the next free thread."""
         if self._started < self._size:
             self.add_thread()
         self._waiting.put(execution)

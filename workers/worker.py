@@ -10,7 +10,6 @@ import functools
 import logging
 import os
 import selectors
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from workers.execution import Execution
 from workers.file_system import FileSystemThread
 from workers.lease_thread import LeaseThread
 from workers.options import Options
-from workers.process import environment, publication
+from workers.process import environment, handle, publication
 from workers.process.outcome import DRAINED
 from workers.shared_state import SharedState
 from workers.threads import ThreadPool
@@ -47,7 +46,6 @@ class WorkerLoop:
         self._faults = FaultLog()
         self._selector = selectors.DefaultSelector()
         self._ended: set[Execution] = set()
-        self._guardians: list[subprocess.Popen[bytes]] = []
         self._limits = Timer(LIMITS_SEC)
         self._pool = ThreadPool(options.concurrency)
         self._leases = LeaseThread(self._state)
@@ -111,7 +109,7 @@ class WorkerLoop:
         self._supervise()
         self._hand_over()
         self._state.notifier.alive()
-        self._guardians = [guardian for guardian in self._guardians if guardian.poll() is None]
+        handle.reap()
 
     def _wait_sec(self) -> float:
         waits = [self._limits.wait_sec]
@@ -176,9 +174,7 @@ class WorkerLoop:
 
     def _close(self, execution: Execution) -> None:
         self._unregister(execution)
-        guardian = execution.close()
-        if guardian is not None:
-            self._guardians.append(guardian)
+        execution.close()
 
     def _unregister(self, execution: Execution) -> None:
         for key in list(self._selector.get_map().values()):
@@ -195,9 +191,7 @@ class WorkerLoop:
         deadline = time.monotonic() + THREADS_END_SEC
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        deadline = time.monotonic() + GUARDIANS_END_SEC
-        while any(guardian.poll() is None for guardian in self._guardians) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        handle.reap(GUARDIANS_END_SEC)
         self._state.signals.release()
         reason = self._state.recycle_reason
         ending = f"is replaced by a fresh process, because {reason}" if reason else "stopped"

@@ -50,7 +50,6 @@ class Timer:
 
     @property
     def wait_sec(self) -> float:
-        """Seconds until it is due."""
         return max(0.0, self._at - time.monotonic())
 
 
@@ -66,7 +65,6 @@ class Wakeup:
             os.eventfd_write(self.fd, 1)
 
     def clear(self) -> None:
-        """Make it unreadable again."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self.fd)
 
@@ -79,7 +77,6 @@ class FaultLog:
         self._unlogged: dict[tuple[str, type[BaseException]], int] = {}
 
     def record(self, step: str, error: BaseException) -> None:
-        """Log that a step failed, or count it."""
         key, now = (step, type(error)), time.monotonic()
         if now - self._logged_at.get(key, float("-inf")) < FAULT_AGAIN_SEC:
             self._unlogged[key] = self._unlogged.get(key, 0) + 1
@@ -115,7 +112,6 @@ class WorkerThread(threading.Thread, ABC):
         """Do the last things, after the last turn."""
 
     def end(self) -> None:
-        """Ask the thread to end after the turn that it is in."""
         self._ending.set()
         self._wakeup.set()
 

@@ -17,7 +17,7 @@ from tests.tasks_app.notes import make_worker
 from tests.workers.live import spawn_one
 from workers import outcome_writer
 from workers.execution import Execution
-from workers.process import environment, supervisor
+from workers.process import environment, handle, supervisor
 from workers.process.outcome import Stop
 from workers.process.protocol import METRICS_MOST
 from workers.process.supervisor import ProcessExecution
@@ -89,9 +89,8 @@ def run(mode: str, kind: str, directory: Path) -> tuple[Execution, Task]:
         fds = [fd for fd in fds if fd not in ended]
     while not outcome_writer.deliver(execution):
         pass
-    guardian = execution.close()
-    if guardian is not None:
-        guardian.wait()
+    execution.close()
+    handle.reap(60)
     task.refresh_from_db()
     return execution, task
 
@@ -174,5 +173,5 @@ def test_a_guardian_that_does_not_answer_keeps_no_slot(tmp_path, monkeypatch):
         execution.listen()
     assert (execution.outcome.failure_class, execution.outcome.message) == ("timeout", "ran for too long")
     assert execution.survivors() == []
-    guardian = execution.close()
-    assert guardian is not None and guardian.wait() == -signal.SIGKILL
+    execution.close()
+    assert execution._handle.guardian.wait() == -signal.SIGKILL  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ import pytest
 
 from tasks_app.models import Attempt
 from tests.workers.live import LiveWorkers, attempts, finished, gone, spawn_one, wait_for, with_progress
-from workers.process import prewarmed
+from workers.process import handle, prewarmed
 
 pytestmark = [pytest.mark.chaos, pytest.mark.casa]
 
@@ -114,7 +114,8 @@ def test_what_a_killed_spare_left_is_removed_and_what_a_living_one_uses_is_not(t
     dead.mkdir()
     assert prewarmed.sweep() == [dead]
     assert used.exists() and not dead.exists()
-    living.handle.close().wait(10)
+    living.handle.close()
+    handle.reap(10)
     living.close_log()
     assert not used.exists()
 

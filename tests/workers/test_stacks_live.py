@@ -60,8 +60,8 @@ def test_on_a_host_that_runs_out_of_memory_no_moment_is_lost_for_stacks(workers,
         return execution.outcome is not None
 
     wait_for(ended)
-    guardian = execution.close()
-    assert guardian is not None and guardian.wait(10) == 0
+    execution.close()
+    assert execution._handle is not None and execution._handle.guardian.wait(10) == 0
     assert execution.outcome is not None and execution.outcome.failure_class == "memory"
     assert execution.report().stack == ""
 

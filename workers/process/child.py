@@ -116,7 +116,6 @@ class ProgressRate:
         self._next_at = 0.0
 
     def report(self, fraction: float | None, message: str, metrics: Mapping[str, float]) -> None:
-        """Pass it on, now or later."""
         with self._lock:
             self._waiting = (fraction, message, metrics)
             wait_sec = self._next_at - time.monotonic()
@@ -128,7 +127,6 @@ class ProgressRate:
                 self._timer.start()
 
     def flush(self) -> None:
-        """Pass on what is waiting."""
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
@@ -166,7 +164,6 @@ class ChildContext(DirectoryContext):
         self._rate.report(fraction, message, metrics)
 
     def finish_reporting(self) -> None:
-        """Pass on what was reported last."""
         self._rate.flush()
 
     def _send(self, fraction: float | None, message: str, metrics: Mapping[str, float]) -> None:

@@ -133,7 +133,6 @@ class Guardian:
         return min(look_sec, max(0.0, self._kill_at - time.monotonic()))
 
     def _read_commands(self) -> bool:
-        """Carry out the commands on standard input; return False at its end."""
         commands = os.read(0, 1 << 16)
         if not commands:
             self._kill_at = time.monotonic()

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,11 +121,24 @@ class ChildHandle:
         alive = sorted(process_tree.descendants(self.guardian.pid))
         return [line for pid in alive if (line := stacks.wait_of(f"/proc/{pid}"))]
 
-    def close(self) -> subprocess.Popen[bytes]:
-        """Close the pipes, at which the guardian ends all processes; return it, to be reaped later."""
+    def close(self) -> None:
+        """Close the pipes, at which the guardian ends all processes and cleans up; `reap` waits for it."""
         os.close(self.replies.fd)
         self._request_socket.close()
         for pipe in (self.guardian.stdin, self.guardian.stdout):
             if pipe is not None:
                 pipe.close()
-        return self.guardian
+        _closed.append(self.guardian)
+
+
+_closed: list[subprocess.Popen[bytes]] = []
+"""Guardians that may still clean up, of all threads."""
+
+
+def reap(wait_sec: float = 0.0) -> None:
+    """Reap the guardians that have ended, waiting so long for the others; they may outlive this process."""
+    deadline = time.monotonic() + wait_sec
+    for ended in list(_closed):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            ended.wait(max(0.0, deadline - time.monotonic()))
+            _closed.remove(ended)

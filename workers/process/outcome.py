@@ -11,7 +11,7 @@ from typing import Literal
 from tasks_app import cleaning
 from workers.process import protocol
 from workers.process.guardian import STOP_SIGNALS
-from workers.process.protocol import Failure, ProductNote, Reply, Result
+from workers.process.protocol import Failure, Reply, Result
 
 StopClass = Literal["error", "timeout", "idle_timeout", "cancelled", "drained", "memory", "lost", "unavailable"]
 FailureClass = Literal[StopClass, "invalid", "no_work", "killed"]
@@ -146,11 +146,3 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def published_products(products: tuple[ProductNote, ...], directory: str) -> list[dict[str, object]]:
-    """Return the products as the queue stores them, with their absolute paths below the published directory."""
-    return [
-        {**product.model_dump(exclude={"path"}), "inputs": list(product.inputs), "path": f"{directory}/{product.path}"}
-        for product in products
-    ]

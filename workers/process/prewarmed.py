@@ -12,7 +12,6 @@ import fcntl
 import logging
 import os
 import shutil
-import subprocess
 import time
 import uuid
 from collections.abc import Sequence
@@ -34,7 +33,6 @@ IDLE_SEC = 600.0
 """A spare that nobody has needed for so long is ended, until the next attempt shows that there is work again."""
 FREE_BYTES_LEAST = 2_000_000_000
 TRY_AGAIN_SEC = 60.0
-CLOSE_SEC = 2.0
 NEWEST = 1000
 OUTPUT_TAIL_BYTES = 2000
 
@@ -85,7 +83,6 @@ class Spare:
         os.close(self._log_fd)
 
     def output_tail(self) -> str:
-        """Return the end of what it printed."""
         start = max(0, os.fstat(self._log_fd).st_size - OUTPUT_TAIL_BYTES)
         return os.pread(self._log_fd, OUTPUT_TAIL_BYTES, start).decode(errors="replace").strip()
 
@@ -98,7 +95,6 @@ class SparePool:
         self._wanted: Kind | None = None
         self._spare: Spare | None = None
         self._not_before = 0.0
-        self._ending: list[subprocess.Popen[bytes]] = []
 
     def take(self, kind: Kind) -> ChildHandle | None:
         """Return the spare if it is ready and of this kind, and want another one."""
@@ -118,7 +114,6 @@ class SparePool:
 
     def maintain(self, *, wanted: bool) -> None:
         """Start, replace or end the spare, as it is needed; none is needed while the worker drains."""
-        self._ending = [guardian for guardian in self._ending if guardian.poll() is None]
         spare = self._spare
         if spare is not None and not spare.is_alive():
             logger.warning("the warm spare ended unexpectedly: %s", spare.output_tail())
@@ -135,17 +130,10 @@ class SparePool:
                 logger.warning("no warm spare could be started: %s", error)
                 self._not_before = time.monotonic() + TRY_AGAIN_SEC
 
-    def discard(self, handle: ChildHandle) -> None:
-        """End one that died before it began its attempt."""
-        self._ending.append(handle.close())
-
     def close(self) -> None:
-        """End the spare, and wait a moment for guardians that still clean up."""
+        """End the spare, and start no other."""
         self._enabled = False
         self._end()
-        for guardian in self._ending:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                guardian.wait(CLOSE_SEC)
 
     def _may_start(self) -> bool:
         if not self._enabled or time.monotonic() < self._not_before:
@@ -155,7 +143,7 @@ class SparePool:
     def _end(self) -> None:
         spare, self._spare = self._spare, None
         if spare is not None:
-            self._ending.append(spare.handle.close())
+            spare.handle.close()
             spare.close_log()
 
 

@@ -41,7 +41,6 @@ class Places:
 
     @property
     def products_dir(self) -> Path:
-        """Where the handler writes its outputs."""
         return self.attempt_dir / "products"
 
     @property

@@ -52,7 +52,6 @@ class ProcessTree:
         self._read_at = float("-inf")
 
     def below(self, root: int) -> set[int]:
-        """Return the pids of all descendants."""
         if time.monotonic() - self._read_at > READ_AGAIN_SEC:
             self._children, _ = process_tree.children()
             self._read_at = time.monotonic()

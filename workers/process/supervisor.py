@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 import time
 from pathlib import Path
 
@@ -77,7 +76,7 @@ class ProcessExecution(Execution):
         request = self._request(handler)
         self._oom_kills_before = resources.oom_kills()
         if self._dead_spare is not None and self._spares is not None:
-            self._spares.discard(self._dead_spare)
+            self._dead_spare.close()
             self._spares = self._dead_spare = None
         log_fd = publication.open_log(self._log_path)
         try:
@@ -105,7 +104,7 @@ class ProcessExecution(Execution):
             handle.give(request, log_fd)
         except OSError as error:
             logger.warning("the warm spare could not take %s: %s", self.named, error)
-            self._spares.discard(handle)
+            handle.close()
             return None
         return handle
 
@@ -327,7 +326,7 @@ class ProcessExecution(Execution):
             stack=ended.stack if failed else "",
         )
 
-    def close(self) -> subprocess.Popen[bytes] | None:
-        """Close the pipes; return the guardian, which may still be clearing away and is to be reaped later."""
+    def close(self) -> None:
         with self._lock:
-            return None if self._handle is None else self._handle.close()
+            if self._handle is not None:
+                self._handle.close()
