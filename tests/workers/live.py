@@ -52,6 +52,14 @@ class LiveWorkers:
         self.started.append(process)
         return process
 
+    def running(
+        self, *options: str, task: tuple[str, dict[str, Any]] = ("sleep", {"seconds": 300}), **limits: Any
+    ) -> tuple[subprocess.Popen[bytes], Task]:
+        """Start a worker on a task, by default a long sleep; return both once the task has reported progress."""
+        spawned = spawn_one(*task, **limits)
+        worker = self.start(*options)
+        return worker, with_progress(spawned)
+
     def burst(self, *options: str, timeout_sec: float = 60) -> str:
         """Run a worker until nothing is left to do; return what it logged."""
         worker = self.start("--burst", *options)

@@ -1,15 +1,17 @@
-"""What the worker asks of the database, without a process: admission, delivery, cleanup."""
+"""What the worker asks of the database, without a process: delivery, cleanup, which spare to warm."""
 
 from __future__ import annotations
 
 import os
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from django.db import OperationalError
+from django.db.models import F
 
 from tasks_app.engine import backoff
 from tasks_app.engine.claim import Claim, claim_tasks
@@ -17,7 +19,7 @@ from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import AttemptReport, fail_attempt
 from tasks_app.engine.lease import note_stop, renew_leases, report_progress, start_attempt
 from tasks_app.errors import LostClaim
-from tasks_app.models import Task, TaskStatus, Worker
+from tasks_app.models import Queue, Task, TaskStatus, Worker
 from tests.tasks_app.notes import make_worker
 from tests.workers.live import claim_for, event_types, outcomes, spawn_one
 from workers import cleanup
@@ -25,10 +27,12 @@ from workers.admission import is_exhausted
 from workers.outcome_writer import deliver
 from workers.process import publication, resources
 from workers.process.outcome import Outcome
+from workers.process.prewarmed import IDLE_SEC, Kind, kind_used_last
 from workers.process.protocol import Result
 from workers.process.supervisor import ProcessExecution
 
 pytestmark = pytest.mark.django_db
+
 DONE = Outcome(failure_class=None, result=Result(result={"value": 1}))
 
 
@@ -207,3 +211,44 @@ def test_a_note_that_names_a_place_that_was_never_the_attempts_removes_nothing(w
     note = execution.places.attempt_dir / publication.NOTE
     note.write_text(note.read_text().replace(str(execution.places.published_dir), str(victim)))
     assert cleanup.sweep(tmp_path, old_after_sec=0, kept=0) == []
+
+
+QUEUE = "dsa110-pipeline"
+CASA = Kind(module="pipeline_app.casa.warm", cores=1)
+
+
+def done(task: Task) -> None:
+    (claim,) = claim_for(make_worker(memory_gb=16.0), 1)
+    assert claim.task_id == task.task_id
+    complete_task(claim, {}, AttemptReport())
+
+
+def test_a_fresh_system_and_one_that_runs_other_things_expect_nothing():
+    assert kind_used_last([QUEUE]) is None
+    done(spawn_one("echo"))
+    spawn_one("echo")
+    assert kind_used_last([QUEUE]) is None
+
+
+def test_what_waits_or_runs_or_has_just_ended_is_expected_again(django_assert_max_num_queries):
+    task = spawn_one("casa-trial")
+    assert kind_used_last([QUEUE]) == CASA
+    (claim,) = claim_for(make_worker(memory_gb=16.0), 1)
+    assert kind_used_last([QUEUE]) == CASA
+    complete_task(claim, {}, AttemptReport())
+    with django_assert_max_num_queries(3):
+        assert kind_used_last([QUEUE]) == CASA
+    Task.objects.filter(pk=task.pk).update(completed_at=F("completed_at") - timedelta(seconds=IDLE_SEC + 1))
+    assert kind_used_last([QUEUE]) is None
+
+
+def test_what_another_queue_ran_is_none_of_its_business():
+    Queue.objects.create(name="another")
+    task = spawn_one("casa-trial", queue_name="another")
+    assert kind_used_last([QUEUE]) is None
+    assert kind_used_last([QUEUE, "another"]) == CASA
+    (claim,) = claim_for(make_worker(memory_gb=16.0, queues=["another"]), 1)
+    complete_task(claim, {}, AttemptReport())
+    assert task.task_id == claim.task_id
+    assert kind_used_last([QUEUE]) is None
+    assert kind_used_last([QUEUE, "another"]) == CASA

@@ -1,4 +1,4 @@
-"""What becomes of a task, seen from outside: real worker, real child, real database."""
+"""How tasks and runs end, seen from outside: real worker, real child, real database."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from pathlib import Path
 import pytest
 
 from tasks_app.engine.bindings import Binding
+from tasks_app.engine.options import Join
+from tasks_app.models import Task
+from tasks_app.operations.run_retry import RetryCounts, retry_run
+from tasks_app.operations.runs import start
+from tasks_app.workflows.plan import All, One, RunPlan
+from tasks_app.workflows.state import state_of
 from tests.workers.live import attempts, child_of, finished, outcomes, spawn_one
 
 pytestmark = pytest.mark.chaos
@@ -80,3 +86,55 @@ def test_every_way_to_fail_is_told_apart(workers):
     assert (hung.signal, "in hang_in_c" in hung.log_tail) == ("SIGKILL", True)
     assert hung.wall_sec >= 11.0  # its timeout and the grace of 1 s
     assert hung.ended_at <= hung.stop_due_at
+
+
+def test_a_hang_is_told_from_slow_work(workers):
+    hangs = spawn_one("hang-in-c", {}, idle_timeout_sec=4, max_retries=0)
+    reports = spawn_one("sleep", {"seconds": 8, "steps": 16}, idle_timeout_sec=4)
+    patient = spawn_one("sleep", {"seconds": 8, "steps": 1})
+    workers.burst("--concurrency", "3")
+    for task in (hangs, reports, patient):
+        task.refresh_from_db()
+    assert (hangs.status, hangs.failure_class) == ("failed", "idle_timeout")
+    assert "no progress" in hangs.error
+    assert (outcomes(reports), outcomes(patient)) == (["completed"], ["completed"])
+
+
+@pytest.mark.casa
+def test_a_casa_task_that_logs_severe_and_returns_has_failed(workers):
+    fails = spawn_one("casa-trial", {"severe": "No valid solutions for spw 0"}, max_retries=0)
+    benign = spawn_one("casa-trial", {"severe": "Leap second table TAI_UTC seems out-of-date."})
+    workers.burst(timeout_sec=100)
+    for task in (fails, benign):
+        task.refresh_from_db()
+    assert (fails.status, outcomes(fails)) == ("failed", ["error"])
+    assert "CASA logged SEVERE" in fails.error and "No valid solutions for spw 0" in fails.error
+    assert "\tSEVERE\t" in Path(attempts(fails)[0].log_path).read_text()
+    assert (benign.status, benign.result["version"].startswith("6.7")) == ("completed", True)
+
+
+def test_results_of_parents_reach_their_children_through_real_processes(workers):
+    plan = (
+        RunPlan("mosaic")
+        .stage("observe", "echo", params={"value": "tile"})
+        .stage("image", "echo", fan_out=[{"outputs": {f"{n}.txt": "x"}} for n in range(3)],
+               bindings={"value": One("observe", "value")})
+        .stage("broken", "fail", after=["observe"], max_retries=0)
+        .stage("mosaic", "echo", bindings={"value": All("image", "paths")}, after=["broken"], join=Join(quorum=3))
+    )  # fmt: skip
+    run = start(plan, "user:test")
+    workers.burst("--concurrency", "4")
+    state = state_of(run)
+    assert (state.word, state.completed, state.failed) == ("completed", 5, 1)
+    images = Task.objects.filter(run=run, stage="image").order_by("id")
+    assert [image.result["value"] for image in images] == ["tile"] * 3
+    mosaic = Task.objects.get(run=run, stage="mosaic")
+    assert mosaic.result["value"] == [image.result["paths"] for image in images]
+
+    assert retry_run(run.run_id, actor="user:test", from_stage="image") == RetryCounts(retried=1, respawned=4)
+    workers.burst("--concurrency", "4")
+    state = state_of(run)
+    assert (state.word, state.completed, state.superseded) == ("completed", 5, 4)
+    again = Task.objects.get(run=run, stage="mosaic").result["value"]
+    assert len(again) == 3
+    assert again != mosaic.result["value"]

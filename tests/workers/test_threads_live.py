@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from django_tasks import TaskResultStatus
 
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.models import Attempt, Task, TaskEvent, Worker
 from tasks_app.operations.tasks import cancel
-from tests.workers.live import finished, outcomes, spawn_one, wait_for, with_progress
+from tests.tasks_app.django_tasks_backend import django_functions as functions
+from tests.workers.live import LiveWorkers, finished, outcomes, spawn_one, wait_for, with_progress
 
 pytestmark = pytest.mark.chaos
 
@@ -123,3 +125,18 @@ def test_an_idle_worker_hears_of_new_work_long_before_it_would_look(workers):
 def test_a_worker_told_to_poll_finds_work_without_a_wake_up(workers):
     workers.start(ABSURD_POLL_ONLY="true")
     assert finished(spawn_one("noop")).status == "completed"
+
+
+def test_a_worker_runs_djangos_tasks(workers: LiveWorkers):
+    added, awaited = functions.add.enqueue(1, right=2), functions.add_later.enqueue(3, 4)
+    counted, introduced = functions.count_queues.enqueue(), functions.who_am_i.enqueue("hello")
+    failed, skipped = functions.fail.enqueue("boom"), functions.fail_strangely.enqueue("no_work")
+    workers.burst("--concurrency", "3")
+    for result in (added, awaited, counted, introduced, failed, skipped):
+        result.refresh()
+    assert (added.return_value, awaited.return_value, counted.return_value) == (3, 7, 1)
+    assert introduced.return_value["workers"] == introduced.worker_ids == ["worker-1"]
+    assert (skipped.status, skipped.return_value) == (TaskResultStatus.SUCCESSFUL, None)
+    assert (failed.status, failed.attempts) == (TaskResultStatus.FAILED, 1)
+    assert failed.errors[0].exception_class is functions.Broken
+    assert failed.errors[0].traceback.endswith("django_functions.Broken: boom\n")

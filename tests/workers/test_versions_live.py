@@ -1,8 +1,9 @@
-"""Workers of two versions at once: each claims only the task names that it knows."""
+"""Workers of two versions at once: each claims only the task names that it knows, and a new column stops none."""
 
 from __future__ import annotations
 
 import pytest
+from django.db import connection
 
 from tasks_app.models import Task, Worker
 from tests.tasks_app.django_tasks_backend import django_functions as functions
@@ -24,3 +25,17 @@ def test_a_task_of_the_next_version_waits_for_a_worker_of_it(workers):
     workers.start()
     workers.start(ABSURD_DIAGNOSTICS="true")
     assert (finished(new).status, Task.objects.get(pk=new.pk).claim_epoch) == ("completed", 1)
+
+
+def test_a_running_worker_goes_on_when_a_newer_version_adds_a_column(workers):
+    workers.start()
+    assert finished(spawn_one("noop")).status == "completed"
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE tasks_app_task ADD COLUMN of_the_future text")
+    try:
+        for _ in range(3):
+            assert finished(spawn_one("noop")).status == "completed"
+        assert finished(spawn_one("echo", {"value": 1})).result["value"] == 1
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE tasks_app_task DROP COLUMN of_the_future")
