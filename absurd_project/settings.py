@@ -167,7 +167,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["tasks_app.api.permissions.ScopedAccess"],
     "DEFAULT_THROTTLE_CLASSES": ["tasks_app.api.authentication.CallerThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["tasks_app.api.bodies.JsonObjectParser"],
+    "DEFAULT_PARSER_CLASSES": ["tasks_app.api.requests.JsonObjectParser"],
     "DEFAULT_SCHEMA_CLASS": "tasks_app.api.schema.Schema",
     "EXCEPTION_HANDLER": "tasks_app.api.errors.problem_response",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",

@@ -5,7 +5,8 @@ No Django: the client uses it too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -30,6 +31,13 @@ _WANTED = {
     "uuid_parsing": "a UUID",
     "uuid_type": "a UUID",
 }
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Metadata of a field of text: what is wrong with a value that its length or its pattern refuses."""
+
+    of: Callable[[str], str]
 
 
 class Checked(BaseModel):
@@ -97,6 +105,10 @@ def _message(fault: ErrorDetails, model: type[BaseModel]) -> str:
         return f"unknown field; expected one of {', '.join(holder.model_fields)}"
     if kind == "value_error":
         return str(fault["ctx"]["error"])
+    if field is not None and kind in ("string_too_long", "string_pattern_mismatch"):
+        for each in field.metadata:
+            if isinstance(each, Fault):
+                return each.of(given)
     least, most = (None, None) if field is None else bounds_of(field)
     if kind in ("greater_than_equal", "less_than_equal"):
         wanted = f"at least {least}" if most is None else f"between {least} and {most}"

@@ -66,7 +66,7 @@ class ApiKeyAdmin(APIKeyModelAdmin):
 
     def _announce(self, request: HttpRequest, verb: str, key: ApiKey) -> None:
         detail = {"key": key.prefix, "name": key.name, "scopes": key.scopes, "owner": str(key.owner or "")}
-        announce(Change(event_type=verb, actor=actor_of(request.user, None), detail=detail))
+        announce(Change(event_type=verb, actor=actor_of(request.user), detail=detail))
 
     @admin.display(description="scopes")
     def opens(self, key: ApiKey) -> str:

@@ -81,7 +81,7 @@ class LimitAdmin(OperatingAdmin, ConsoleAdmin):
     def save_model(self, request: HttpRequest, obj: Limit, form: Any, change: bool) -> None:
         """Set the limit with its reason."""
         given = form.cleaned_data
-        actor = actor_of(request.user, None)
+        actor = actor_of(request.user)
         obj.pk = set_limit(obj.scope, obj.name, actor=actor, size=given["size"], reason=given["reason"]).pk
 
     def key_of(self, target: Limit) -> tuple[str, str]:

@@ -202,7 +202,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def _act(
         self, request: HttpRequest, operation: Operation[Any, Any], targets: Sequence[Any], form: OperationForm
     ) -> HttpResponse:
-        params, actor, done, result = form.params(), actor_of(request.user, None), [], None
+        params, actor, done, result = form.params(), actor_of(request.user), [], None
         for target, key in zip(targets or [None], self._keys(targets), strict=True):
             result = operation.act(key, params, actor)
             outcome = operation.outcome(result)
@@ -225,7 +225,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 LogEntry.objects.log_actions(request.user.pk or 0, rows, CHANGE, message)
 
         ids = bulk.ids_of(tasks, children_first=operation.children_first)
-        done = bulk.act_on_many(operation, ids, params, actor_of(request.user, None), on_change=log)
+        done = bulk.act_on_many(operation, ids, params, actor_of(request.user), on_change=log)
         parts = [f"{count} {outcome}" for outcome, count in done.outcomes.items()]
         parts += [f"{count} refused: {why}" for why, count in done.refused.items()]
         level = messages.WARNING if done.refused else messages.SUCCESS

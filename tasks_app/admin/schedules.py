@@ -51,7 +51,7 @@ class ScheduleAdmin(OperatingAdmin, ConsoleAdmin):
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
         """Save the schedule with its reason."""
         values = {name: form.cleaned_data[name] for name in FIELDS}
-        actor = actor_of(request.user, None)
+        actor = actor_of(request.user)
         obj.pk = save(obj.name, values, actor=actor, reason=form.cleaned_data["reason"]).pk
 
     def key_of(self, target: Schedule) -> str:

@@ -1,90 +1,17 @@
-"""Bodies of requests: JSON objects that can be stored; those that spawn one task, several, or a run."""
+"""Bodies that spawn several tasks, or a run."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
-from typing import IO, Any, NoReturn, Self
+from typing import Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
-from rest_framework.exceptions import APIException, ParseError
-from rest_framework.parsers import BaseParser
-from rest_framework.request import Request
 
-from tasks_app.api.requests import idempotency_key_of
 from tasks_app.engine.bindings import Binding, Gather
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import BATCH_MOST
 from tasks_app.validation import CONFIG, Checked
 from tasks_app.workflows.plan import STAGE_NAME_CHARS, TASKS_MOST, All, One, RunPlan, Source, Stage
-
-BODY_BYTES_MOST = 1_000_000
-DEPTH_MOST = 50
-
-
-class BodyTooLarge(APIException):
-    """The body is larger than any task's params may be."""
-
-    status_code = 413
-    default_code = "body_too_large"
-    default_detail = f"the body is larger than {BODY_BYTES_MOST} bytes"
-
-
-class JsonObjectParser(BaseParser):
-    """Parses a JSON object."""
-
-    media_type = "application/json"
-
-    def parse(
-        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Return the object. Raises ParseError, or BodyTooLarge."""
-        raw = stream.read(BODY_BYTES_MOST + 1)
-        if len(raw) > BODY_BYTES_MOST:
-            raise BodyTooLarge
-        try:
-            body = json.loads(raw.decode(), parse_constant=_refuse_constant)
-        except RecursionError:
-            raise ParseError(f"the JSON is nested deeper than {DEPTH_MOST} levels") from None
-        except ValueError as error:
-            raise ParseError(f"the body is not JSON: {error}") from None
-        if not isinstance(body, dict):
-            raise ParseError("the body must be a JSON object")
-        _check_storable(body, 1)
-        return body
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def _check_storable(value: Any, depth: int) -> None:
-    if depth > DEPTH_MOST:
-        raise ParseError(f"the JSON is nested deeper than {DEPTH_MOST} levels")
-    if isinstance(value, str):
-        _check_text(value)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ParseError("a number is too large to be stored")
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            _check_text(name)
-            _check_storable(inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_storable(inner, depth + 1)
-
-
-def _check_text(text: str) -> None:
-    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ParseError("a text contains a NUL character or half a surrogate pair, which cannot be stored")
-
-
-def options_of(request: Request) -> TaskOptions:
-    """Return the options in the body; the header's idempotency key counts where the body has none."""
-    body, key = request.data or {}, idempotency_key_of(request)
-    return TaskOptions.model_validate({"idempotency_key": key, **body} if key and isinstance(body, dict) else body)
 
 
 class Batch(Checked):

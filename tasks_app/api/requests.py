@@ -1,16 +1,20 @@
-"""What views read of a request: the caller, ids, parameters of the query, and what the caller has from before."""
+"""What views read of a request: the body, the caller, ids, the query, and what the caller has from before."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import Any
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import IO, Any, NoReturn
 from uuid import UUID
 
 from django.db.models.expressions import RawSQL
 from django.http import QueryDict
 from django.utils.http import parse_etags
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.parsers import BaseParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,11 +24,14 @@ from tasks_app.auth import keys
 from tasks_app.auth.keys import KeyHolder
 from tasks_app.engine import archive, lookup
 from tasks_app.engine.lookup import VERSION
+from tasks_app.engine.options import TaskOptions
 from tasks_app.errors import TaskNotFound
 from tasks_app.models import ArchivedTask, Task, Worker
 from tasks_app.monitoring.workers import WorkerReport
 from tasks_app.operations.selection import BOOLEANS, unknown_parameters
 
+BODY_BYTES_MOST = 1_000_000
+DEPTH_MOST = 50
 DIGITS_MOST = 18
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -38,14 +45,77 @@ IF_NONE_MATCH = OpenApiParameter(
 _WORKER_VERSION = RawSQL('"tasks_app_worker".xmin::text || "tasks_app_worker".ctid::text', [])
 
 
+class BodyTooLarge(APIException):
+    """The body is larger than any task's params may be."""
+
+    status_code = 413
+    default_code = "body_too_large"
+    default_detail = f"the body is larger than {BODY_BYTES_MOST} bytes"
+
+
+class JsonObjectParser(BaseParser):
+    """Parses a JSON object."""
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return the object. Raises ParseError, or BodyTooLarge."""
+        raw = stream.read(BODY_BYTES_MOST + 1)
+        if len(raw) > BODY_BYTES_MOST:
+            raise BodyTooLarge
+        try:
+            body = json.loads(raw.decode(), parse_constant=_refuse_constant)
+        except RecursionError:
+            raise ParseError(f"the JSON is nested deeper than {DEPTH_MOST} levels") from None
+        except ValueError as error:
+            raise ParseError(f"the body is not JSON: {error}") from None
+        if not isinstance(body, dict):
+            raise ParseError("the body must be a JSON object")
+        _check_storable(body, 1)
+        return body
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _check_storable(value: Any, depth: int) -> None:
+    if depth > DEPTH_MOST:
+        raise ParseError(f"the JSON is nested deeper than {DEPTH_MOST} levels")
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ParseError("a number is too large to be stored")
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            _check_text(name)
+            _check_storable(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_storable(inner, depth + 1)
+
+
+def _check_text(text: str) -> None:
+    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ParseError("a text contains a NUL character or half a surrogate pair, which cannot be stored")
+
+
 def actor_of(request: Request) -> str:
     """Return how events name the caller."""
-    return keys.actor_of(request.user, request.auth if isinstance(request.auth, KeyHolder) else None)
+    return request.auth.actor if isinstance(request.auth, KeyHolder) else keys.actor_of(request.user)
 
 
 def idempotency_key_of(request: Request) -> str | None:
     """Return the key under which a repeated request finds what the first one made."""
     return request.headers.get(IDEMPOTENCY_KEY.name) or None
+
+
+def options_of(request: Request) -> TaskOptions:
+    """Return the options in the body; the header's idempotency key counts where the body has none."""
+    body, key = request.data or {}, idempotency_key_of(request)
+    return TaskOptions.model_validate({"idempotency_key": key, **body} if key and isinstance(body, dict) else body)
 
 
 def task_id_of(text: str) -> UUID:

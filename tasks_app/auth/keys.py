@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal, cast
@@ -42,11 +42,11 @@ class KeyHolder:
     scopes: frozenset[str]
     prefix: str = ""
     """The public part of a key in the database, which no other key has."""
+    actor: str = field(init=False)
+    """How events name the caller."""
 
-    @property
-    def actor(self) -> str:
-        """How events name the caller."""
-        return f"key:{self.name}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "actor", f"key:{self.name}")
 
 
 def holder_of(key: str) -> KeyHolder | None:
@@ -93,10 +93,8 @@ def user_may(user: User | AnonymousUser, permission: str) -> bool:
     return user.is_authenticated and user.is_active and user.has_perm(permission)
 
 
-def actor_of(user: User | AnonymousUser, holder: KeyHolder | None) -> str:
-    """Return how events name the one who acts."""
-    if holder is not None:
-        return holder.actor
+def actor_of(user: User | AnonymousUser) -> str:
+    """Return how events name a person who acts."""
     return f"user:{user.get_username()}"
 
 

@@ -5,24 +5,23 @@ from __future__ import annotations
 import re
 
 QUEUE_CHARS, KEY_CHARS = 100, 200
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]*")
+NAME, KEY = r"[A-Za-z0-9][A-Za-z0-9._-]*", r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]*"
 SHOWN_CHARS = 60
 
 
 def fault_of_name(name: str) -> str:
     """Return what is wrong with the name of a queue; nothing when it may be used."""
     allowed = "letters, digits, dots, hyphens and underscores"
-    return _fault(_NAME, name, QUEUE_CHARS, allowed)
+    return _fault(NAME, name, QUEUE_CHARS, allowed)
 
 
 def fault_of_key(key: str) -> str:
     """Return what is wrong with a limit key; nothing when it may be used."""
-    return _fault(_KEY, key, KEY_CHARS, "letters, digits and . _ : / @ + = -")
+    return _fault(KEY, key, KEY_CHARS, "letters, digits and . _ : / @ + = -")
 
 
-def _fault(allowed: re.Pattern[str], text: str, most: int, words: str) -> str:
-    if len(text) <= most and allowed.fullmatch(text):
+def _fault(allowed: str, text: str, most: int, words: str) -> str:
+    if len(text) <= most and re.fullmatch(allowed, text):
         return ""
     shown = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
     return f"must be 1 to {most} {words}, the first a letter or digit (got {shown!r})"

@@ -15,7 +15,9 @@ from collections.abc import Iterable
 
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.db import Error, connection, transaction
+from django.db import Error, transaction
+
+from tasks_app.postgresql import statements
 
 WORK_CHANNEL = "absurd_work"
 """The channel of NOTIFY; the payload is a queue's name."""
@@ -95,6 +97,9 @@ class Publisher:
 publisher = Publisher()
 
 
+_NOTIFY = "SELECT pg_notify(%(channel)s, name) FROM unnest(%(names)s::text[]) AS name"
+
+
 class WorkNotifier:
     """Tells listening workers of new work, after the commit and seldom: NOTIFY takes a lock of the whole cluster."""
 
@@ -109,8 +114,7 @@ class WorkNotifier:
             return
         self._told_at.update(dict.fromkeys(due, moment))
         try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_notify(%s, name) FROM unnest(%s::text[]) AS name", [WORK_CHANNEL, due])
+            statements.run(_NOTIFY, {"channel": WORK_CHANNEL, "names": due})
         except Error as error:
             logger.warning("workers were not notified, they poll instead: %s", error)
 

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Vali
 
 from tasks_app.engine import names
 from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
-from tasks_app.validation import Checked, shown
+from tasks_app.validation import Checked, Fault, shown
 
 TIMEOUT_MOST_SEC = 7 * 86_400
 WAIT_MOST_SEC = 366 * 86_400
@@ -41,18 +41,6 @@ def _is_near(moment: datetime) -> datetime:
     if moment > datetime.now(UTC) + timedelta(days=AHEAD_MOST_DAYS):
         raise ValueError(f"must be within {AHEAD_MOST_DAYS} days from now (got {moment.isoformat()})")
     return moment
-
-
-def _is_queue_name(name: str) -> str:
-    if fault := names.fault_of_name(name):
-        raise ValueError(fault)
-    return name
-
-
-def _is_key(key: str) -> str:
-    if key and (fault := names.fault_of_key(key)):
-        raise ValueError(fault)
-    return key
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_is_moment), AfterValidator(_is_near)]
@@ -94,10 +82,11 @@ class TaskOptions(Checked):
 
     task_name: str = Field(min_length=1, max_length=100, description="The registered name of what is to be done.")
     params: dict[str, Any] = Field(default_factory=dict, description="Validated by the task name's params model.")
-    queue_name: Annotated[str, AfterValidator(_is_queue_name)] | None = Field(
+    queue_name: Annotated[str | None, Fault(names.fault_of_name)] = Field(
         default=None,
+        max_length=names.QUEUE_CHARS,
+        pattern=f"^{names.NAME}$",
         description="The queue it enters; default: ABSURD_QUEUE_NAME.",
-        json_schema_extra={"maxLength": names.QUEUE_CHARS},
     )
     priority: int = Field(
         default=PRIORITY_DEFAULT,
@@ -135,10 +124,11 @@ class TaskOptions(Checked):
         le=TIMEOUT_MOST_SEC,
         description="An attempt that shows no sign of work for this long is stopped.",
     )
-    concurrency_key: Annotated[str, AfterValidator(_is_key)] = Field(
+    concurrency_key: Annotated[str, Fault(names.fault_of_key)] = Field(
         default="",
+        max_length=names.KEY_CHARS,
+        pattern=f"^({names.KEY})?$",
         description="It shares a limit with all tasks of the same key.",
-        json_schema_extra={"maxLength": names.KEY_CHARS},
     )
     depends_on: tuple[UUID, ...] = Field(default=(), max_length=1000, description="Tasks that must complete first.")
     depends_on_runs: tuple[UUID, ...] = Field(

@@ -8,15 +8,14 @@ refuses them as start-up options, and would keep a setting of the session for th
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
-from django.db import transaction
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base
 from django.db.backends.utils import debug_transaction
 
 from tasks_app.postgresql.pool import Pool
+from tasks_app.postgresql.statements import within_limits
 
 POOL, LIMITS = "pool", "limits"
 
@@ -28,13 +27,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.execute_wrappers.append(self._limited)
-
-    @property
-    def limits(self) -> dict[str, int]:
+        self.limits: dict[str, int] = self.settings_dict["OPTIONS"].setdefault(LIMITS, {})
         """The limits of this process, in ms; a change holds from the next transaction on."""
-        found: dict[str, int] = self.settings_dict["OPTIONS"].setdefault(LIMITS, {})
-        return found
+        self.execute_wrappers.append(self._limited)
 
     @property
     def pool(self) -> Pool | None:
@@ -68,11 +63,5 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.connection.execute(f"BEGIN{limits}")
 
     def _limited(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        with self.within_limits():
+        with within_limits(self):
             return execute(sql, params, many, context)
-
-    def within_limits(self) -> AbstractContextManager[Any]:
-        """Give a statement outside a transaction one of its own, where statements have a limit."""
-        if self.limits.get("statement_timeout") and self.get_autocommit() and not self.in_atomic_block:
-            return transaction.atomic(using=self.alias)
-        return nullcontext()

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from psycopg import sql
 
-from tasks_app.postgresql.base import DatabaseWrapper
+if TYPE_CHECKING:
+    from tasks_app.postgresql.base import DatabaseWrapper
 
 _TOKENS = re.compile(r"(?P<comment>--[^\n]*)|'(?:[^']|'')*'|::|:(?P<name>[a-z_]+)")
 
@@ -50,11 +52,18 @@ def _composed(literal: int | tuple[str, ...]) -> sql.Composable:
 
 def run(statement: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Execute the statement and return its rows; jsonb columns come as text, as Django has them."""
-    wrapper = cast(DatabaseWrapper, connection)
+    wrapper = cast("DatabaseWrapper", connection)
     wrapper.ensure_connection()
     # Anything but None lets statements be prepared; what Django itself sends never is.
     wrapper.connection.prepare_threshold = 1_000_000
-    with wrapper.within_limits(), wrapper.wrap_database_errors, psycopg.Cursor(wrapper.connection) as cursor:
+    with within_limits(wrapper), wrapper.wrap_database_errors, psycopg.Cursor(wrapper.connection) as cursor:
         # A pooler that gives each transaction another connection knows no prepared statements of ours.
         cursor.execute(statement, params, prepare=not settings.ABSURD_POLL_ONLY)
         return [] if cursor.pgresult is None or cursor.pgresult.nfields == 0 else cursor.fetchall()
+
+
+def within_limits(wrapper: DatabaseWrapper) -> AbstractContextManager[Any]:
+    """Give a statement outside a transaction one of its own, where statements have a limit."""
+    if wrapper.limits.get("statement_timeout") and wrapper.get_autocommit() and not wrapper.in_atomic_block:
+        return transaction.atomic(using=wrapper.alias)
+    return nullcontext()

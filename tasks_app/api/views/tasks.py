@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import examples
-from tasks_app.api.bodies import Batch, options_of
+from tasks_app.api.bodies import Batch
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.filters import ArchivedTaskFilter, EventFilter
 from tasks_app.api.lists import KeysetPagination, ListView, WholeList, capped_count
@@ -31,6 +31,7 @@ from tasks_app.api.requests import (
     find_task,
     flag,
     idempotency_key_of,
+    options_of,
     refuse_unknown,
     tag_of,
     tagged,
