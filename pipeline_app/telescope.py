@@ -1,5 +1,7 @@
 """The DSA-110 as numbers: where it stands, how its channels lie, how its dishes see.
 
+astropy and scipy are imported where they are used: every web process and worker loads this module.
+
 Every constant names its source. The array position is one position for the whole project: the same one is written into
 Measurement Sets and into the Observatories table given to CASA, because two positions 36 m apart are 0.9 arcsec of sky.
 """
@@ -162,3 +164,44 @@ def beam_fwhm_deg(freq_hz: float) -> float:
     half_power_x = 1.6163399483
     sine = half_power_x * SPEED_OF_LIGHT_M_S / (np.pi * DISH_DIAMETER_M * freq_hz)
     return 2 * math.degrees(math.asin(sine))
+
+
+ARRAY_SITE = (LATITUDE_DEG, LONGITUDE_DEG, HEIGHT_M)
+"""Latitude and longitude in degrees and height in metres of the DSA-110."""
+
+
+@cache
+def earth_orientation_range_mjd() -> tuple[float, float]:
+    """Return the first and the last day for which the installed IERS table knows the Earth's rotation."""
+    import astropy_iers_data
+    from astropy import units
+    from astropy.utils import iers
+
+    table = iers.IERS_A.open(astropy_iers_data.IERS_A_FILE)
+    known = np.isfinite(np.ma.filled(np.ma.asarray(table["UT1_UTC"].to_value(units.s)), np.nan))
+    days = np.asarray(table["MJD"].value, dtype=float)[known]
+    return float(days[0]), float(days[-1])
+
+
+def meridian_icrs_deg(
+    mid_mjd: float, declination_deg: float, site_deg_m: tuple[float, float, float] = ARRAY_SITE
+) -> tuple[float, float]:
+    """Return the ICRS right ascension and declination in degrees of the meridian at an apparent declination.
+
+    Args:
+        mid_mjd: UTC.
+        declination_deg: apparent (true equator and equinox of date).
+        site_deg_m: latitude and longitude in degrees and height in metres of the array.
+    """
+    from astropy import units
+    from astropy.coordinates import TETE, EarthLocation, SkyCoord
+    from astropy.time import Time
+    from astropy.utils import iers
+
+    latitude_deg, longitude_deg, height_m = site_deg_m
+    location = EarthLocation.from_geodetic(longitude_deg * units.deg, latitude_deg * units.deg, height_m * units.m)
+    time = Time(mid_mjd, format="mjd", scale="utc", location=location)
+    frame = TETE(obstime=time, location=location)
+    with iers.conf.set_temp("auto_download", False), iers.conf.set_temp("auto_max_age", None):
+        direction = SkyCoord(time.sidereal_time("apparent"), declination_deg * units.deg, frame=frame).icrs
+    return float(direction.ra.deg), float(direction.dec.deg)

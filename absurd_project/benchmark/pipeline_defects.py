@@ -18,9 +18,8 @@ from django.utils import timezone
 
 from absurd_project.benchmark.pipeline import Cost, run_requests, run_stage, scratch, stages_of, tile_of
 from pipeline_app.registration import CALIBRATE, CONVERT, IMAGING, PHOTOMETRY, SELF_CALIBRATION, SOLVE
-from pipeline_app.simulation.defect_sets import with_defects
 from pipeline_app.simulation.judgement import judge_fluxes
-from pipeline_app.simulation.presets import SIZES, processing_for, tile_pair
+from pipeline_app.simulation.presets import SIZES, processing_for, tile_pair, with_defects
 from pipeline_app.simulation.spec import TileSpec
 from pipeline_app.simulation.tile import simulate_tile
 from pipeline_app.simulation.truth import TileTruth

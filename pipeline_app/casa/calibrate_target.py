@@ -17,18 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_app.casa import stream_kernels as kernels
-from pipeline_app.casa.calibration_match import Interpolated, Match, interpolate, match_calibration, read_record
 from pipeline_app.casa.measurement_set import open_table
 from pipeline_app.casa.ms_writer import check_measurement_set, describe_array, write_measurement_set
-from pipeline_app.casa.raw_stream import RawSubband, RawTile, open_tile, read_subbands
+from pipeline_app.casa.raw import RawSubband, RawTile, open_tile, read_subbands
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.smearing import Averaging, choose_averaging, sample_as_imaged
-from pipeline_app.casa.solutions import GAINS_NPZ, Solutions
-from pipeline_app.casa.stream_flags import Block, SubbandFlags, judge
+from pipeline_app.casa.solutions import (
+    GAINS_NPZ,
+    Interpolated,
+    Match,
+    Solutions,
+    interpolate,
+    match_calibration,
+    read_record,
+)
+from pipeline_app.casa.stream_flags import Block, SubbandFlags, TileSums, antenna_variances, dead_antennas, judge
 from pipeline_app.casa.stream_report import StreamReport, Tally, reasons_of
 from pipeline_app.casa.subband import mid_time, start_time
 from pipeline_app.casa.threads import in_parts
-from pipeline_app.casa.tile_noise import TileSums, antenna_variances, dead_antennas
 from pipeline_app.naming import tile_name
 from pipeline_app.quality import Assessment, Verdict
 from pipeline_app.stages.calibrate_target import CalibrateTargetParams, CalibrateTargetResult

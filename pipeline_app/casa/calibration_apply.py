@@ -11,13 +11,12 @@ from casatasks import split
 from numpy.typing import NDArray
 
 from pipeline_app.casa import measurement_set, weights
-from pipeline_app.casa.calibration_match import match_calibration, read_record
 from pipeline_app.casa.measurement_set import SECONDS_PER_DAY, MeasurementSetInfo, open_table
 from pipeline_app.casa.pointing import beam_track
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.runtime import checked
 from pipeline_app.casa.smearing import channels_to_average
-from pipeline_app.casa.solutions import GAINS_NPZ, Solutions
+from pipeline_app.casa.solutions import GAINS_NPZ, Solutions, match_calibration, read_record
 from pipeline_app.casa.stream_flags import Block, SubbandFlags, judge
 from pipeline_app.casa.tile_cube import segments
 from pipeline_app.quality import assess

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from pipeline_app.casa import measurement_set
 from pipeline_app.casa.calibration_tables import SolvedGains, write_tables
-from pipeline_app.casa.calibrator_field import ChosenCalibrator, catalogued_sources, choose_calibrator, choose_reference
 from pipeline_app.casa.field_calibration import (
+    ChosenCalibrator,
     FieldCalibration,
     FittedSource,
     FluxScale,
     calibrate_field,
+    catalogued_sources,
+    choose_calibrator,
+    choose_reference,
     compare_fluxes,
     flux_scale_error,
 )

@@ -30,8 +30,8 @@ from pipeline_app.casa.cube_kernels import place
 from pipeline_app.casa.measures import known_observatories
 from pipeline_app.casa.ms_writer import check_measurement_set, describe_array, write_measurement_set
 from pipeline_app.casa.raw import RawHeader, Spectrum, plan_spectrum, read_header
-from pipeline_app.casa.repairs import Repairs
 from pipeline_app.casa.reporting import steadily
+from pipeline_app.casa.stream_report import Repairs
 from pipeline_app.casa.subband import (
     PhaseCentre,
     common_centre,

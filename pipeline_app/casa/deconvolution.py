@@ -1,4 +1,9 @@
-"""Images of one Measurement Set, whichever program makes them: what goes in, and what comes out."""
+"""The interface of the engines that clean, and the default one: ducc0 grids, Radler (WSClean's, as a library) cleans.
+
+Hogbom's CLEAN in WSClean's variant: components are taken anywhere down to `mask_nsigma` times the noise, then only
+where there are some already, down to `nsigma` times the noise (Offringa & Smirnov 2017, MNRAS 471, 301). After every
+major cycle the residual is computed again from the visibilities, through the beam of each time and frequency.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import radler
 from astropy.io import fits
+from astropy.stats import mad_std
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
-from pipeline_app.casa.fits_images import Beam, SkyImage
+from pipeline_app.casa import threads
+from pipeline_app.casa.fits_images import Beam, Grid, SkyImage, fit_beam
 from pipeline_app.casa.forced_fit import BeamShape
+from pipeline_app.casa.gridding import ACCURACY, BeamTerms, Gridder, beam_terms, predict_through_beam
 from pipeline_app.casa.pointing import BeamTrack
-from pipeline_app.casa.sky_grid import Grid
-from pipeline_app.casa.stokes import StokesI
-from pipeline_app.casa.weighting import ImagingWeights
+from pipeline_app.casa.stokes import ImagingWeights, StokesI
 from pipeline_app.stages.imaging import ImagingParams
 
 
@@ -62,3 +69,125 @@ def restore(model: NDArray[np.float32], residual: NDArray[np.float32], beam: Bea
     kernel = BeamShape.of(beam, cell_arcsec).at(x, y)
     data = fftconvolve(model.astype(float), kernel, mode="same") + residual
     return SkyImage(data=data, header=header, wcs=wcs, beam=beam)
+
+
+MAJOR_CYCLES = 12
+MAJOR_GAIN = 0.85
+"""Of the peak above the threshold, the part that one major cycle may take."""
+MINOR_GAIN = 0.1
+TERMS_NSIGMA = 10.0
+"""Components fainter than this many times the noise are predicted with the mean beam: 10 % of them in a sidelobe
+of 10 % is then a tenth of the noise. Weaker terms than the first are left out where they too amount to no more."""
+FAINT_ACCURACY = 2e-3
+"""Of gridding and degridding once little is left: the error stays that of the first cycle or far below the noise."""
+BORDER = 0.02
+"""Fraction of the image at each edge in which no component is sought."""
+DIVERGED = 2.0
+"""Growth of the residual's noise over its least that means divergence."""
+CYCLES_EXPECTED = 5
+
+
+def clean(job: ImagingJob) -> Cleaned:
+    """Clean with beam terms."""
+    gridder = Gridder(job.data, job.weights, job.grid)
+    job.progress(0.0, "gridding the point spread function")
+    psf = gridder.psf()
+    job.progress(0.07, "gridding the dirty image")
+    residual = gridder.image(job.data.values)
+    beam = fit_beam(psf, job.grid.cell_arcsec)
+    header = job.grid.header(job.data.info, job.weights.effective_freq_hz(job.data.info.freqs_hz), beam)
+    terms = beam_terms(
+        WCS(header).celestial,
+        psf.shape,
+        job.data.info,
+        job.track,
+        job.weights,
+        spectral_index=job.params.spectral_index,
+    )
+    loop = _Loop(job, gridder, psf, residual, terms, beam_rad=np.radians(beam.major_arcsec / 3600.0))
+    loop.run()
+    return Cleaned(
+        flat=restore(loop.model, loop.residual, beam, header),
+        model=loop.model,
+        residual=loop.residual,
+        psf=psf,
+        iterations=loop.iterations,
+        major_cycles=loop.cycles,
+        stop_reason=loop.stop_reason,
+        diverged=loop.diverged,
+    )
+
+
+class _Loop:
+    """Minor cycles in Radler, major cycles in ducc0."""
+
+    def __init__(
+        self,
+        job: ImagingJob,
+        gridder: Gridder,
+        psf: NDArray[np.float32],
+        residual: NDArray[np.float32],
+        terms: BeamTerms,
+        *,
+        beam_rad: float,
+    ) -> None:
+        self.job, self.gridder, self.psf, self.residual, self.terms = job, gridder, psf, residual, terms
+        self.model = np.zeros_like(residual)
+        self.iterations = self.cycles = 0
+        self.stop_reason, self.diverged = "no iterations asked for", False
+        self._beam_rad = beam_rad
+        self._least_noise_jy = max(float(mad_std(residual)), 1e-30)
+        self._first_peak_jy = float(np.abs(residual).max())
+
+    def run(self) -> None:
+        """Clean until the threshold or a limit is reached; `residual` and `model` are changed in place."""
+        if not self.job.params.niter:
+            return
+        remaining = self.job.data.values.copy()
+        deconvolver = radler.Radler(_settings(self.job), self.psf, self.residual, self.model, self._beam_rad)
+        going_on = True
+        while going_on and self.cycles < MAJOR_CYCLES:
+            self._report(f"searching components, {self.iterations} so far")
+            before = self.model.copy()
+            going_on = deconvolver.perform(self.cycles)
+            self.iterations = int(deconvolver.iteration_number)
+            self._subtract(remaining, self.model - before)
+            self.cycles += 1
+            if self._diverges():
+                self.stop_reason, self.diverged = "the residual's noise grew", True
+                return
+        limits = (self.iterations >= self.job.params.niter, "iteration limit"), (going_on, "major cycle limit")
+        self.stop_reason = next((reason for reached, reason in limits if reached), "threshold")
+
+    def _subtract(self, remaining: NDArray[np.complex64], components: NDArray[np.float32]) -> None:
+        """Take new components from the visibilities that remain, and image what is left."""
+        self._report("predicting the new components")
+        brightest_jy = float(np.abs(components).max())
+        # what is fainter than the first components need not be predicted to the same fraction of itself
+        accuracy = min(ACCURACY * self._first_peak_jy / max(brightest_jy, 1e-30), FAINT_ACCURACY)
+        terms = self.terms.for_brightness(brightest_jy / (TERMS_NSIGMA * self._least_noise_jy))
+        remaining -= predict_through_beam(self.gridder, components, terms, accuracy=accuracy, progress=self._report)
+        self._report("gridding the residual")
+        self.residual[...] = self.gridder.image(remaining, accuracy=accuracy)
+
+    def _diverges(self) -> bool:
+        noise_jy = float(mad_std(self.residual))
+        self._least_noise_jy = min(self._least_noise_jy, noise_jy)
+        return not noise_jy <= DIVERGED * self._least_noise_jy
+
+    def _report(self, message: str) -> None:
+        fraction = 0.15 + 0.8 * min(self.cycles / CYCLES_EXPECTED, 1.0)
+        self.job.progress(fraction, f"major cycle {self.cycles + 1}: {message}")
+
+
+def _settings(job: ImagingJob) -> radler.Settings:
+    settings = radler.Settings()
+    settings.trimmed_image_width = settings.trimmed_image_height = job.grid.imsize_pix
+    settings.pixel_scale.x = settings.pixel_scale.y = job.grid.cell_rad
+    settings.thread_count = threads.allowed()
+    settings.minor_iteration_count = job.params.niter
+    settings.major_iteration_count = MAJOR_CYCLES
+    settings.minor_loop_gain, settings.major_loop_gain = MINOR_GAIN, MAJOR_GAIN
+    settings.auto_mask_sigma, settings.auto_threshold_sigma = job.params.mask_nsigma, job.params.nsigma
+    settings.border_ratio = BORDER
+    return settings

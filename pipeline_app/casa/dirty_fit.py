@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
+from pipeline_app.casa.fits_images import NYQUIST_MARGIN
 from pipeline_app.casa.forced_fit import BeamShape, Fit, local_rms_jy
-from pipeline_app.casa.sky_grid import NYQUIST_MARGIN
 
 OWN_BEAMS = 1.0
 """Components within this many half-power widths of a position are its source's, whose flux is measured again."""

@@ -17,7 +17,7 @@ import numpy as np
 from casatasks import exportfits, tclean
 from numpy.typing import NDArray
 
-from pipeline_app.casa import ducc_engine, fits_images
+from pipeline_app.casa import deconvolution, fits_images
 from pipeline_app.casa.deconvolution import Cleaned, ImagingJob
 from pipeline_app.casa.runtime import checked
 from tasks_app.engine.handler import InvalidInput
@@ -155,7 +155,7 @@ def _wsclean_command(job: ImagingJob, name: Path) -> list[str]:
 
 
 ENGINES: dict[EngineName, Callable[[ImagingJob], Cleaned]] = {
-    "ducc0": ducc_engine.clean,
+    "ducc0": deconvolution.clean,
     "wsclean": clean_with_wsclean,
     "tclean": clean_with_tclean,
 }

@@ -14,15 +14,14 @@ from pipeline_app import telescope
 from pipeline_app.casa import fits_images, measurement_set
 from pipeline_app.casa.deconvolution import Cleaned, ImagingJob
 from pipeline_app.casa.engines import ENGINES, EngineName, choose_engine
+from pipeline_app.casa.fits_images import Grid, choose_grid, fit_beam
 from pipeline_app.casa.gridding import Gridder
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
 from pipeline_app.casa.plots import Preview, draw_preview, draw_thumbnail
 from pipeline_app.casa.pointing import BeamTrack, beam_track
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.response import effective_response
-from pipeline_app.casa.sky_grid import Grid, choose_grid, fit_beam
-from pipeline_app.casa.stokes import StokesI, read_stokes_i
-from pipeline_app.casa.weighting import ImagingWeights, imaging_weights
+from pipeline_app.casa.stokes import ImagingWeights, StokesI, imaging_weights, read_stokes_i
 from pipeline_app.quality import ImageFigures, judge_image
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult
 from pipeline_app.verdicts import VerdictRecord, inherit, record_of_calibrated

@@ -24,8 +24,7 @@ from pipeline_app.casa.measurement_set import MeasurementSetInfo
 from pipeline_app.casa.model import direction_cosines
 from pipeline_app.casa.pointing import BeamTrack
 from pipeline_app.casa.smearing import Sampling, mean_smearing
-from pipeline_app.casa.stokes import StokesI
-from pipeline_app.casa.weighting import ImagingWeights
+from pipeline_app.casa.stokes import ImagingWeights, StokesI
 
 COARSE_STEP_DEG = 0.05
 """The beam is computed this far apart and interpolated: it changes over degrees."""

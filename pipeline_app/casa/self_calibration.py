@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from pipeline_app.casa import fits_images, imaging, measurement_set
 from pipeline_app.casa.fits_images import SkyImage
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
-from pipeline_app.casa.model import PointSource
+from pipeline_app.casa.model import PointModel, PointSource, bright_sources
 from pipeline_app.casa.phase_solver import Phases, Products, choose_intervals, solve_phases
-from pipeline_app.casa.point_model import PointModel, bright_sources
 from pipeline_app.casa.pointing import beam_track
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.quality import CoherenceFigures, judge_coherence

@@ -18,7 +18,7 @@ from astropy.time import Time
 from numpy.typing import NDArray
 from pyuvdata import UVData
 
-from pipeline_app.casa.raw import RawHeader
+from pipeline_app.ingest.header import RawHeader
 from pipeline_app.telescope import DSA_NAMES
 from tasks_app.engine.handler import InvalidInput
 
@@ -204,7 +204,13 @@ class UvwDisagreement(RuntimeError):
 
 
 def set_differential_uvw(tile: UVData, centre: PhaseCentre) -> None:
-    """Replace the uvw of a tile phased to `centre` by differential ones; the data stay.
+    """Replace the uvw of a tile phased to `centre` by those for which offsets in an image are ICRS offsets.
+
+    An imager takes the delay towards (l, m) for u l + v m + w (n - 1). So u and v are computed as what they mean: the
+    change of a baseline's delay with the ICRS position of the phase centre, by differencing apparent Earth-fixed
+    directions. That has in it what a rotation of apparent coordinates lacks: the scale of annual aberration, 1e-4 or
+    0.4 arcsec at 1.2 degrees, and the exact angle of the axes (pyuvdata takes it over a degree of arc: 0.1 arcsec a
+    degree). The data stay.
 
     Raises:
         UvwDisagreement: they are not nearly the same as those that the tile has.

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from pipeline_app.ingest.datasets import BadRawFile
-from pipeline_app.ingest.header import RawHeader, read_header
+from pipeline_app.ingest.header import BadRawFile, RawHeader, read_header
 from pipeline_app.ingest.tile import badness, differences, same_subband
 from pipeline_app.models import Observation, SubbandFile, SubbandState
 

@@ -5,6 +5,8 @@ What is refused here no stage can use; what passes here every stage can read. No
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,154 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_app.ingest.datasets import BadRawFile, first_number, numbers, text
-from pipeline_app.ingest.header_pointing import read_pointing
-from pipeline_app.pointing import earth_orientation_range_mjd
 from pipeline_app.telescope import (
     CHANNEL_WIDTH_HZ,
     CHANNELS_PER_SUBBAND,
     DSA_NAMES,
     N_SUBBANDS,
+    earth_orientation_range_mjd,
     subband_freqs_hz,
 )
+
+
+class BadRawFile(Exception):
+    """The file cannot be used; the message is the reason, without the name of the file."""
+
+
+def numbers(group: h5py.Group, name: str, count: int | None = None) -> NDArray[np.float64]:
+    """Return a dataset as finite numbers, shape (count,).
+
+    Raises:
+        BadRawFile: there are none, or not `count` of them, or some are no finite numbers.
+    """
+    dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iuf":
+        raise BadRawFile(f"{name} are not numbers")
+    if dataset.size == 0 or (count is not None and dataset.size != count):
+        raise BadRawFile(f"{name} has {dataset.size} values instead of {'some' if count is None else count}")
+    values = np.ravel(dataset[()]).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise BadRawFile(f"{name} holds values that are not finite")
+    return values
+
+
+def first_number(group: h5py.Group, name: str) -> float:
+    """Return the first, as a rule the only, number of a dataset. Raises BadRawFile."""
+    return float(numbers(group, name)[0])
+
+
+def optional_number(group: h5py.Group | None, name: str) -> float | None:
+    """Return the first number of a dataset, None where there is no such dataset. Raises BadRawFile."""
+    return None if group is None or name not in group else first_number(group, name)
+
+
+def text(value: Any) -> str:
+    """Return a dataset or a value of one as text. Raises BadRawFile when it is not UTF-8."""
+    if isinstance(value, h5py.Dataset):
+        value = value[()]
+    if isinstance(value, np.ndarray):
+        value = value.ravel()[0]
+    try:
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        raise BadRawFile(f"the header holds a text that is not UTF-8: {value[:40]!r}") from None
+
+
+DECLINATION_KEYS_TOLERANCE_DEG = 1e-3
+"""How far two declinations of one header may differ: by rounding, not by epoch."""
+HOUR_ANGLE_TOLERANCE_RAD = 1e-6
+_WITH_CATALOG = ("phase_center_app_ra", "phase_center_app_dec", "phase_center_frame_pa", "phase_center_id_array")
+
+
+def read_pointing(header: h5py.Group, *, is_dsa: bool, latitude_deg: float) -> tuple[float, tuple[float, float] | None]:
+    """Return the apparent declination in degrees and, unless the telescope drifts, the ICRS phase centre in degrees.
+
+    A DSA-110 file that drifts must name its declination; other drifting telescopes point to the zenith.
+
+    Raises:
+        BadRawFile: the header has no pointing, or two that differ.
+    """
+    centre_deg = _phase_centre_deg(header)
+    if not is_dsa:
+        return (latitude_deg, None) if centre_deg is None else (centre_deg[1], centre_deg)
+    declination_deg = _dsa_declination_deg(header)
+    if centre_deg is not None:
+        return centre_deg[1] if declination_deg is None else declination_deg, centre_deg
+    if declination_deg is None:
+        raise BadRawFile("the pointing is unknown: the header has no extra_keywords/phase_center_dec")
+    return declination_deg, None
+
+
+def _dsa_declination_deg(header: h5py.Group) -> float | None:
+    """Return the declination that the correlator's keys agree on. Raises BadRawFile when they do not."""
+    extra = header.get("extra_keywords")
+    hour_angle_rad = optional_number(extra, "ha_phase_center")
+    if hour_angle_rad is not None and abs(hour_angle_rad) > HOUR_ANGLE_TOLERANCE_RAD:
+        raise BadRawFile(
+            f"extra_keywords/ha_phase_center is {hour_angle_rad:g} rad: only data stopped at hour angle 0 can be used"
+        )
+    declinations_deg = {
+        name: float(np.degrees(value))
+        for name, value in (
+            ("extra_keywords/phase_center_dec", optional_number(extra, "phase_center_dec")),
+            ("phase_center_app_dec", optional_number(header, "phase_center_app_dec")),
+        )
+        if value is not None
+    }
+    for name, value_deg in declinations_deg.items():
+        if abs(value_deg) > 90:
+            raise BadRawFile(f"{name} is {value_deg:g}°, not within -90° and 90°")
+    if len(declinations_deg) > 1 and np.ptp(list(declinations_deg.values())) > DECLINATION_KEYS_TOLERANCE_DEG:
+        listed = ", ".join(f"{name} is {value_deg:.4f}°" for name, value_deg in declinations_deg.items())
+        raise BadRawFile(f"the header contradicts itself: {listed}")
+    return next(iter(declinations_deg.values()), None)
+
+
+def _phase_centre_deg(header: h5py.Group) -> tuple[float, float] | None:
+    """Return the one fixed direction of the phase centre, None where fringes are not stopped or at the meridian."""
+    catalog = _catalog(header)
+    if catalog is None:
+        if "phase_type" not in header:
+            raise BadRawFile("the header lacks phase_type or phase_center_catalog")
+        if text(header["phase_type"]) != "phased":
+            return None
+        return _degrees(first_number(header, "phase_center_ra"), first_number(header, "phase_center_dec"))
+    missing = [name for name in _WITH_CATALOG if name not in header]
+    if missing:
+        raise BadRawFile(f"the header lacks {', '.join(missing)}")
+    kinds = {entry["cat_type"] for entry in catalog}
+    if kinds == {"unprojected"}:
+        return None
+    if len(catalog) != 1 or kinds != {"sidereal"}:
+        raise BadRawFile("the file has several phase centres, or a moving one")
+    return _degrees(float(catalog[0]["cat_lon"]), float(catalog[0]["cat_lat"]))
+
+
+def _catalog(header: h5py.Group) -> list[Mapping[str, Any]] | None:
+    """Return the entries of the phase centre catalogue, a group or (before UVH5 1.1) JSON; None without one."""
+    found = header.get("phase_center_catalog")
+    if found is None:
+        return None
+    if isinstance(found, h5py.Dataset):
+        entries = list(json.loads(text(found)).values())
+    else:
+        entries = [
+            {"cat_type": text(entry["cat_type"])}
+            | {name: first_number(entry, name) for name in ("cat_lon", "cat_lat") if name in entry}
+            for entry in found.values()
+        ]
+    if not entries or any(
+        entry["cat_type"] == "sidereal" and not {"cat_lon", "cat_lat"} <= set(entry) for entry in entries
+    ):
+        raise BadRawFile("phase_center_catalog is empty or lacks cat_lon and cat_lat")
+    return entries
+
+
+def _degrees(ra_rad: float, dec_rad: float) -> tuple[float, float]:
+    if abs(dec_rad) > np.pi / 2 + 1e-9:
+        raise BadRawFile(f"the declination of the phase centre is {np.degrees(dec_rad):g}°")
+    return float(np.degrees(ra_rad) % 360), float(np.degrees(dec_rad))
+
 
 JD_OF_MJD_0 = 2_400_000.5
 JD_OF_1970 = 2_440_587.5

@@ -1,4 +1,4 @@
-"""Raw files into tiles: read, grouped by first integration and pointing, registered exactly once.
+"""Raw files into tiles: found, read, grouped by first integration and pointing, registered exactly once.
 
 Everything here is safe to run in several processes at the same time, and safe to repeat.
 """
@@ -6,7 +6,9 @@ Everything here is safe to run in several processes at the same time, and safe t
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+import os
+import stat
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,15 +19,62 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from pipeline_app.calibrators import brightest_in_beam
-from pipeline_app.ingest.datasets import BadRawFile
 from pipeline_app.ingest.grouping import Choice, choose
-from pipeline_app.ingest.header import FileBusy, RawHeader, read_header
-from pipeline_app.ingest.scan import FileProblem, scan
+from pipeline_app.ingest.header import BadRawFile, FileBusy, RawHeader, is_hdf5, read_header
 from pipeline_app.models import Observation, ObservationState, SubbandFile, SubbandState
-from pipeline_app.naming import BadName, parse_raw_name, tile_name
-from pipeline_app.pointing import meridian_icrs_deg
-from pipeline_app.telescope import N_SUBBANDS
+from pipeline_app.naming import INCOMPLETE_MARK, RAW_SUFFIXES, BadName, parse_raw_name, tile_name
+from pipeline_app.telescope import N_SUBBANDS, meridian_icrs_deg
 from tasks_app.plain_text import escaped
+
+STILL_WRITTEN = f"still being written: its name has {INCOMPLETE_MARK}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileProblem:
+    """A file that was not used, and why."""
+
+    path: str
+    problem: str
+
+
+def scan(directory: Path) -> Iterator[Path | FileProblem]:
+    """Yield, in order, what lies under a directory and is, or claims to be, raw: by suffix or by content.
+
+    What looks raw and is left out is yielded as a problem: files still being written, symbolic links
+    to folders, and what cannot be read.
+    """
+    unreadable: list[OSError] = []
+    for place, folders, names in os.walk(directory, onerror=unreadable.append):
+        for folder in sorted(folders):
+            if Path(place, folder).is_symlink():
+                yield FileProblem(
+                    path=str(Path(place, folder)), problem="a symbolic link to a folder: not followed; give its target"
+                )
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        for name in sorted(names):
+            found = _candidate(Path(place, name))
+            if found is not None:
+                yield found
+    for error in unreadable:
+        yield FileProblem(path=str(error.filename), problem=f"cannot be listed: {error.strerror}")
+
+
+def _candidate(path: Path) -> Path | FileProblem | None:
+    """Return the path of a file that is to be read, the problem of one that is not, or None for what is no raw file."""
+    if path.name.startswith("."):
+        return None
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            named_raw = path.name.endswith(RAW_SUFFIXES)
+            return FileProblem(path=str(path), problem="not a regular file") if named_raw else None
+        if INCOMPLETE_MARK in path.name:
+            return FileProblem(path=str(path), problem=STILL_WRITTEN)
+        return path.resolve() if path.name.endswith(RAW_SUFFIXES) or is_hdf5(path) else None
+    except FileNotFoundError:
+        return FileProblem(path=str(path), problem="a symbolic link without a target") if path.is_symlink() else None
+    except (OSError, RuntimeError) as error:
+        return FileProblem(path=str(path), problem=f"cannot be read: {error}")
+
 
 FIRST_TIME_TOLERANCE_MS = 1
 """Files of one tile carry the same Julian date, which is good to 40 microseconds; rounding may differ by one."""

@@ -21,8 +21,7 @@ from pipeline_app.calibration_choice import (
 )
 from pipeline_app.catalogs import read_catalog
 from pipeline_app.ingest.header import FileBusy
-from pipeline_app.ingest.register import age_out, register, tile_of
-from pipeline_app.ingest.scan import STILL_WRITTEN, FileProblem, scan
+from pipeline_app.ingest.register import STILL_WRITTEN, FileProblem, age_out, register, scan, tile_of
 from pipeline_app.models import Observation, ObservationState, SubbandFile
 from pipeline_app.workflows import AlreadyStarted, Options, Plan, start
 from tasks_app.engine import registry

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from pipeline_app.simulation.defects import AntennaFault, Burst, Carrier, Defects, LostSamples, RollOff, WeakIntegration
 from pipeline_app.simulation.presets import DEMO, TINY, hour_tiles, tile_pair
-from pipeline_app.simulation.spec import FieldSpec, GainSpec, SmearingSpec, Source, TileSpec
+from pipeline_app.simulation.spec import (
+    AntennaFault,
+    Burst,
+    Carrier,
+    Defects,
+    FieldSpec,
+    GainSpec,
+    LostSamples,
+    RollOff,
+    SmearingSpec,
+    Source,
+    TileSpec,
+    WeakIntegration,
+)
 from pipeline_app.simulation.tile import simulate_tile
 from pipeline_app.simulation.truth import TileTruth
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_app.simulation.defects import POLARIZATIONS, AntennaFault
-from pipeline_app.simulation.spec import GainSpec, TileSpec
+from pipeline_app.simulation.spec import POLARIZATIONS, AntennaFault, GainSpec, TileSpec
 from pipeline_app.telescope import (
     CHANNEL_WIDTH_HZ,
     CHANNELS_PER_SUBBAND,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pipeline_app.casa import measurement_set
-from pipeline_app.simulation.defects import Burst, LostSamples
+from pipeline_app.simulation.spec import Burst, LostSamples
 from pipeline_app.simulation.truth import TileTruth
 from pipeline_app.telescope import subband_freqs_hz
 from tasks_app.engine.handler import Context

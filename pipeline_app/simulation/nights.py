@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from datetime import datetime, timedelta
 
-from pipeline_app.simulation.defects import AntennaFault, Defects
 from pipeline_app.simulation.geometry import pick_stations
 from pipeline_app.simulation.presets import TileSize, hour_tiles
-from pipeline_app.simulation.spec import TileSpec
+from pipeline_app.simulation.spec import AntennaFault, Defects, TileSpec
 from pipeline_app.telescope import SIDEREAL_RATE_DEG_PER_SEC
 
 SIDEREAL_DAY = timedelta(seconds=360.0 / SIDEREAL_RATE_DEG_PER_SEC)

@@ -10,20 +10,22 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pipeline_app.simulation.corruption import scale_of
-from pipeline_app.simulation.defects import (
+from pipeline_app.simulation.geometry import pick_stations
+from pipeline_app.simulation.presets import SIZES, field_of, hour_tiles, moved_to, tile_pair
+from pipeline_app.simulation.spec import (
     POLARIZATIONS,
     AntennaFault,
     Burst,
     Carrier,
     Defects,
+    FieldSpec,
     LostSamples,
     Polarization,
     RollOff,
+    SmearingSpec,
+    TileSpec,
     WeakIntegration,
 )
-from pipeline_app.simulation.geometry import pick_stations
-from pipeline_app.simulation.presets import SIZES, field_of, hour_tiles, moved_to, tile_pair
-from pipeline_app.simulation.spec import FieldSpec, SmearingSpec, TileSpec
 from pipeline_app.simulation.tile import thermal_rms_jy
 
 DEFAULT_FLUX_JY = (0.05, 1.0)

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_app.simulation.defects import Defects
-from pipeline_app.simulation.spec import SmearingSpec, Source
+from pipeline_app.simulation.spec import Defects, SmearingSpec, Source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from absurd_project.benchmark.pipeline import Cost, PipelineReport, StageFailed, run_stage
-from pipeline_app.simulation.defect_sets import DEFECT_SETS, with_defects
-from pipeline_app.simulation.presets import SIZES, tile_pair
+from pipeline_app.simulation.presets import DEFECT_SETS, SIZES, tile_pair, with_defects
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_app import telescope
-from pipeline_app.pointing import meridian_icrs_deg
+from pipeline_app.telescope import meridian_icrs_deg
 
 MID_MJD = 61373.5
 DECLINATION_DEG = 54.6
@@ -109,11 +109,11 @@ def phasors(
 
 def image(data, directory: Path, **params: object):
     """Image data with the default engine; return what it cleaned, and its job."""
-    from pipeline_app.casa import ducc_engine
+    from pipeline_app.casa import deconvolution
     from pipeline_app.casa.deconvolution import ImagingJob
     from pipeline_app.casa.imaging import field_size_deg, grid_for
     from pipeline_app.casa.pointing import beam_track
-    from pipeline_app.casa.weighting import imaging_weights
+    from pipeline_app.casa.stokes import imaging_weights
     from pipeline_app.stages.imaging import ImagingParams
 
     asked = ImagingParams(ms_path="in-memory.ms", **params)
@@ -129,7 +129,7 @@ def image(data, directory: Path, **params: object):
         scratch_dir=directory,
         progress=lambda done, message: None,
     )
-    return ducc_engine.clean(job), job
+    return deconvolution.clean(job), job
 
 
 def write_images(cleaned, job, directory: Path) -> dict[str, str]:

@@ -101,7 +101,7 @@ def test_a_calibrator_too_faint_in_the_beam_completes_with_verdict_fail(reduced:
 def test_without_a_calibrator_in_the_beam_there_is_no_default(
     reduced: Reduced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline_app.casa.calibrator_field.calibrators", lambda: ())
+    monkeypatch.setattr("pipeline_app.casa.field_calibration.calibrators", lambda: ())
     result, _ = solve(reduced.calibrator_ms, tmp_path)
     assert result.verdict == "fail"
     assert result.calibrator is None
@@ -121,7 +121,7 @@ def test_another_known_source_enters_the_model_with_the_flux_it_has_today(
         dataclasses.replace(entry, name="P", ra_deg=present.ra_deg, dec_deg=present.dec_deg, flux_jy=3.0, alpha=-0.7),
         dataclasses.replace(entry, name="Q", ra_deg=main.ra_deg + 0.5, dec_deg=main.dec_deg - 1.6, flux_jy=2.0),
     )
-    monkeypatch.setattr("pipeline_app.casa.calibrator_field.calibrators", lambda: table)
+    monkeypatch.setattr("pipeline_app.casa.field_calibration.calibrators", lambda: table)
     with_source, _ = solve(reduced.calibrator_ms, tmp_path)
     fluxes = {source.name: source.flux_jy for source in with_source.field_sources}
     assert fluxes["P"] == pytest.approx(present.flux_jy, rel=0.03)

@@ -19,11 +19,10 @@ import pytest
 
 from pipeline_app.calibrators import calibrator
 from pipeline_app.simulation import GainSpec, Source, TileSpec, TileTruth, simulate_tile
-from pipeline_app.simulation.defects import Burst, Carrier, Defects, WeakIntegration
 from pipeline_app.simulation.geometry import pointing_icrs_deg, transit_before
 from pipeline_app.simulation.judgement import judge_gains
 from pipeline_app.simulation.presets import scatter
-from pipeline_app.simulation.spec import FieldSpec, SmearingSpec
+from pipeline_app.simulation.spec import Burst, Carrier, Defects, FieldSpec, SmearingSpec, WeakIntegration
 from pipeline_app.stages.calibrate_target import CalibrateTargetParams
 from pipeline_app.stages.calibration_solve import (
     RECORD_NAME,

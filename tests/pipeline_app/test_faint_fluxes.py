@@ -29,7 +29,7 @@ BINS = ((5.0, 10.0), (10.0, 20.0), (20.0, 50.0))
 
 @cache
 def thermal_jy() -> float:
-    from pipeline_app.casa.weighting import imaging_weights
+    from pipeline_app.casa.stokes import imaging_weights
 
     data = observe(geometry(48, n_channels=16, n_times=8), [], sigma_jy=SIGMA_JY)
     return imaging_weights(data, robust=0.5, field_rad=np.radians(FIELD_DEG)).thermal_rms_jy

@@ -14,9 +14,9 @@ pytestmark = pytest.mark.casa
 
 def test_the_gridder_and_the_measurement_equation_agree_beyond_a_degree_with_the_sign_of_w() -> None:
     """All 96 stations: with 28 the sign of w cannot be told (a flux changes by 2e-4); here it turns the phase about."""
+    from pipeline_app.casa.fits_images import Grid
     from pipeline_app.casa.gridding import Gridder
-    from pipeline_app.casa.sky_grid import Grid
-    from pipeline_app.casa.weighting import imaging_weights
+    from pipeline_app.casa.stokes import imaging_weights
 
     data = geometry(96, n_channels=8, n_times=2, step=7)
     assert np.linalg.norm(data.uvw_m, axis=1).max() > 2200.0
@@ -39,9 +39,9 @@ def test_the_gridder_and_the_measurement_equation_agree_beyond_a_degree_with_the
 
 
 def test_weights_are_briggs_and_the_noise_is_that_of_the_image() -> None:
+    from pipeline_app.casa.fits_images import Grid
     from pipeline_app.casa.gridding import Gridder
-    from pipeline_app.casa.sky_grid import Grid
-    from pipeline_app.casa.weighting import imaging_weights
+    from pipeline_app.casa.stokes import imaging_weights
 
     data = observe(geometry(40, n_channels=8, n_times=4), [], sigma_jy=2.0)
     natural = imaging_weights(data, robust=2.0, field_rad=0.03)
@@ -59,7 +59,7 @@ def test_weights_are_briggs_and_the_noise_is_that_of_the_image() -> None:
 
 
 def test_each_weight_is_that_of_briggs_formula_and_flagged_data_have_none() -> None:
-    from pipeline_app.casa.weighting import imaging_weights
+    from pipeline_app.casa.stokes import imaging_weights
 
     data = geometry(12, n_channels=4, n_times=3)
     rng = np.random.default_rng(4)
@@ -114,13 +114,11 @@ def test_beam_terms_predict_what_a_drifting_beam_lets_through() -> None:
     """A whole tile and band: over less, the beam does not change enough to tell the mean from the truth."""
     from astropy.wcs import WCS
 
-    from pipeline_app.casa.beam_terms import BeamTerms, beam_terms, predict_through_beam
-    from pipeline_app.casa.fits_images import Beam
-    from pipeline_app.casa.gridding import Gridder
+    from pipeline_app.casa.fits_images import Beam, Grid
+    from pipeline_app.casa.gridding import BeamTerms, Gridder, beam_terms, predict_through_beam
     from pipeline_app.casa.pointing import beam_track
     from pipeline_app.casa.response import beam_towards
-    from pipeline_app.casa.sky_grid import Grid
-    from pipeline_app.casa.weighting import imaging_weights
+    from pipeline_app.casa.stokes import imaging_weights
 
     empty = geometry(24, n_channels=16, n_times=24)
     info, track = empty.info, beam_track(empty.info)

@@ -76,12 +76,10 @@ def test_the_corrected_image_is_the_flat_one_over_the_response(reduced: Reduced)
 
 def test_the_response_is_what_a_drifting_beam_does_to_a_source(tmp_path: Path) -> None:
     from pipeline_app.casa import convert, measurement_set
-    from pipeline_app.casa.model import PointSource, direction_cosines
-    from pipeline_app.casa.point_model import PointModel
+    from pipeline_app.casa.model import PointModel, PointSource, direction_cosines
     from pipeline_app.casa.pointing import beam_track
     from pipeline_app.casa.response import beam_towards
-    from pipeline_app.casa.stokes import read_stokes_i
-    from pipeline_app.casa.weighting import imaging_weights
+    from pipeline_app.casa.stokes import imaging_weights, read_stokes_i
 
     base = tile_pair(NOW, TINY)[1]
     ra0_deg, dec0_deg = pointing_icrs_deg(base.declination_deg, base.mid_time)
@@ -129,6 +127,6 @@ def test_data_that_are_all_flagged_are_refused(reduced: Reduced, tmp_path: Path)
 
 @pytest.mark.parametrize(("at_least", "size"), [(64, 64), (65, 72), (1001, 1024), (1321, 1350), (7, 8)])
 def test_sizes_are_even_and_quick_to_transform(at_least: int, size: int) -> None:
-    from pipeline_app.casa.sky_grid import fast_size
+    from pipeline_app.casa.fits_images import fast_size
 
     assert fast_size(at_least) == size

@@ -11,8 +11,7 @@ import pytest
 from django.db import connection
 
 from pipeline_app.calibrators import calibrator
-from pipeline_app.ingest.register import age_out, ingest_directory, register, release
-from pipeline_app.ingest.scan import scan
+from pipeline_app.ingest.register import age_out, ingest_directory, register, release, scan
 from pipeline_app.models import Observation, ObservationState, SubbandFile
 from pipeline_app.simulation.geometry import transit_before
 from pipeline_app.telescope import subband_freqs_hz

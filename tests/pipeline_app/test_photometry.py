@@ -249,7 +249,7 @@ def test_a_dirty_image_is_known_between_pixels_up_to_the_fringes_of_the_longest_
     from scipy.ndimage import map_coordinates
 
     from pipeline_app.casa.dirty_fit import between_pixels
-    from pipeline_app.casa.sky_grid import NYQUIST_MARGIN
+    from pipeline_app.casa.fits_images import NYQUIST_MARGIN
 
     rng = np.random.default_rng(8)
     u, v = rng.uniform(-1, 1, (2, 200)) / NYQUIST_MARGIN

@@ -32,8 +32,7 @@ from absurd_project.benchmark.measures import FULL, QUICK, Figures, Progress, Si
 from absurd_project.benchmark.processes import ClientFailed, DoesNotStart, client_pool
 from absurd_project.benchmark.scratch import NoScratchDatabase, Scratch, channel_prefix, scratch_database
 from absurd_project.local import servers
-from pipeline_app.simulation.defect_sets import DEFECT_SETS
-from pipeline_app.simulation.presets import TILES_OF_AN_HOUR
+from pipeline_app.simulation.presets import DEFECT_SETS, TILES_OF_AN_HOUR
 from tasks_app.engine import system_state
 from tasks_app.management.output import PrintingCommand
 from tasks_app.management.printing import SafeConsole
