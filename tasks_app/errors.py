@@ -1,4 +1,7 @@
-"""What can go wrong with the queue, in words for the person who asked."""
+"""What can go wrong with the queue, in words for the person who asked.
+
+The kind of an error decides the HTTP status and the exit code: NotFound, Conflict, Invalid, TryLater.
+"""
 
 from __future__ import annotations
 
@@ -8,99 +11,106 @@ from typing import Any
 
 
 class AbsurdError(Exception):
-    """Base of the queue's errors; `code` is stable, the message is for people."""
+    """Base of the queue's errors; made of the values that its text names."""
 
     code = "error"
+    """Stable; the message is for people."""
+    text = "{}"
     remedy = ""
-    """What to do about it, where the message does not say; the Python client fills it in."""
+    """What to do about it, where the message does not say."""
+
+    def __init__(self, *values: object) -> None:
+        super().__init__(self.text.format(*values))
 
 
-class Disabled(AbsurdError):
-    """The system is disabled: no task is accepted or claimed."""
-
-    code = "disabled"
-
-    def __init__(self, message: str = "Absurd is disabled: run manage.py absurd_enable") -> None:
-        super().__init__(message)
+class NotFound(AbsurdError):
+    """What is named does not exist."""
 
 
-class TaskNotFound(AbsurdError):
+class Conflict(AbsurdError):
+    """The state of things does not allow it."""
+
+
+class Invalid(AbsurdError):
+    """What was sent is wrong."""
+
+
+class TryLater(AbsurdError):
+    """It cannot be done now."""
+
+
+class TaskNotFound(NotFound):
     """No task has that id."""
 
     code = "task_not_found"
-
-    def __init__(self, task_id: object) -> None:
-        super().__init__(f"there is no task {task_id}")
+    text = "there is no task {}"
 
 
-class QueueNotFound(AbsurdError):
+class QueueNotFound(NotFound):
     """No queue has that name."""
 
     code = "queue_not_found"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no queue {name!r}")
+    text = "there is no queue {!r}"
 
 
-class RunNotFound(AbsurdError):
+class RunNotFound(NotFound):
     """No run has that id."""
 
     code = "run_not_found"
-
-    def __init__(self, run_id: object) -> None:
-        super().__init__(f"there is no run {run_id}")
+    text = "there is no run {}"
 
 
-class OperationRefused(AbsurdError):
-    """The state of the target does not allow the operation."""
+class LimitNotFound(NotFound):
+    """No limit has that scope and name."""
+
+    code = "limit_not_found"
+    text = "the {} {!r} has no limit"
+
+
+class ScheduleNotFound(NotFound):
+    """No schedule has that name."""
+
+    code = "schedule_not_found"
+    text = "there is no schedule {!r}"
+
+
+class WorkerNotFound(NotFound):
+    """No worker has that id."""
+
+    code = "worker_not_found"
+    text = "there is no worker {}; see the list of workers for their ids"
+
+
+class OperationRefused(Conflict):
+    """The state of the target does not allow the operation; made of operation, target and reason."""
 
     code = "operation_refused"
-
-    def __init__(self, operation: str, target: str, why: str) -> None:
-        super().__init__(f"cannot {operation} {target}: {why}")
+    text = "cannot {} {}: {}"
 
 
-class UnknownTaskName(AbsurdError):
-    """No handler is registered under that name."""
-
-    code = "unknown_task_name"
-
-    def __init__(self, name: str, near: Sequence[str]) -> None:
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        super().__init__(f"unknown task name {name!r}{hint}")
-
-
-class ParamsInvalid(AbsurdError):
-    """The params or options of a spawn do not fit; `problems` lists each field's path and fault."""
-
-    code = "params_invalid"
-
-    def __init__(self, problems: Sequence[Mapping[str, Any]]) -> None:
-        self.problems = list(problems)
-        super().__init__("; ".join(f"{p['path']}: {p['message']}" for p in self.problems))
-
-
-class IdempotencyConflict(AbsurdError):
-    """The key was used before, for something else."""
-
-    code = "idempotency_conflict"
-
-    def __init__(self, key: str) -> None:
-        super().__init__(f"the idempotency key {key!r} was used before with other content")
-
-
-class InvalidTransition(AbsurdError):
+class InvalidTransition(Conflict):
     """The state machine has no such move."""
 
     code = "invalid_transition"
 
-    def __init__(self, task_id: object, current: str, verb: str, hint: str = "") -> None:
+    def __init__(self, task_id: object, current: str, operation: str, hint: str = "") -> None:
         self.current = current
         self.hint = hint
-        super().__init__(f"cannot {verb} task {task_id}: it is {current}" + (f"; {hint}" if hint else ""))
+        super().__init__(f"cannot {operation} task {task_id}: it is {current}" + (f"; {hint}" if hint else ""))
 
 
-class AlreadyFrozen(AbsurdError):
+class TaskArchived(InvalidTransition):
+    """The task is in the archive and cannot change any more."""
+
+    code = "task_archived"
+    remedy = "Respawn it: spawn a new task with its task_name and params."
+
+    def __init__(self, task_id: object) -> None:
+        self.current, self.hint = "archived", ""
+        AbsurdError.__init__(self, f"task {task_id} is archived and cannot change; respawn it to run it again")
+
+
+class AlreadyFrozen(Conflict):
     """Everything is frozen already."""
 
     code = "already_frozen"
@@ -109,43 +119,22 @@ class AlreadyFrozen(AbsurdError):
         super().__init__(f"everything is already frozen, by {by} since {since:%Y-%m-%d %H:%M:%SZ}: {reason}")
 
 
-class NotFrozen(AbsurdError):
+class NotFrozen(Conflict):
     """There is nothing to thaw."""
 
     code = "not_frozen"
-
-    def __init__(self) -> None:
-        super().__init__("nothing is frozen")
+    text = "nothing is frozen"
 
 
-class LimitNotFound(AbsurdError):
-    """There is no such limit."""
+class IdempotencyConflict(Conflict):
+    """The key was used before, for something else."""
 
-    code = "limit_not_found"
-
-    def __init__(self, scope: str, name: str) -> None:
-        super().__init__(f"the {scope} {name!r} has no limit")
-
-
-class ScheduleNotFound(AbsurdError):
-    """No schedule has that name."""
-
-    code = "schedule_not_found"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no schedule {name!r}")
+    code = "idempotency_conflict"
+    text = "the idempotency key {!r} was used before with other content"
+    remedy = "Send a new Idempotency-Key, or repeat the first request unchanged."
 
 
-class WorkerNotFound(AbsurdError):
-    """No worker has that id."""
-
-    code = "worker_not_found"
-
-    def __init__(self, worker_id: object) -> None:
-        super().__init__(f"there is no worker {worker_id}; see the list of workers for their ids")
-
-
-class SelectionChanged(AbsurdError):
+class SelectionChanged(Conflict):
     """More tasks match than were shown when somebody agreed."""
 
     code = "selection_changed"
@@ -155,13 +144,65 @@ class SelectionChanged(AbsurdError):
         super().__init__(f"the selection has changed: {shown} tasks were shown, {count} match now; repeat the dry run")
 
 
-class ConfirmationRefused(AbsurdError):
+class ConfirmationRefused(Conflict):
     """The token was not issued for this request."""
 
     code = "confirmation_refused"
+    text = "the token {}; repeat the dry run and send its token with the same request"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(f"the token {why}; repeat the dry run and send its token with the same request")
+
+class LostClaim(Conflict):
+    """A worker's write was refused because its claim no longer holds the task; made of the task's id and the write."""
+
+    code = "lost_claim"
+    text = "late {1} of task {0} refused: its claim is no longer valid"
+
+
+class ParamsInvalid(Invalid):
+    """The params or options of a spawn do not fit; `problems` lists each field's path and fault."""
+
+    code = "params_invalid"
+
+    def __init__(self, problems: Sequence[Mapping[str, Any]]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(f"{p['path']}: {p['message']}" for p in self.problems))
+
+
+class UnknownTaskName(Invalid):
+    """No handler is registered under that name."""
+
+    code = "unknown_task_name"
+    remedy = "Use one of the registered task names."
+
+    def __init__(self, name: str, near: Sequence[str]) -> None:
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"unknown task name {name!r}{hint}")
+
+
+class Disabled(TryLater):
+    """The system is disabled: no task is accepted or claimed."""
+
+    code = "disabled"
+    remedy = "Run manage.py absurd_enable on a host of the system."
+
+    def __init__(self, message: str = "Absurd is disabled: run manage.py absurd_enable") -> None:
+        super().__init__(message)
+
+
+class TooSlow(TryLater):
+    """No index serves the query, and reading all rows takes too long."""
+
+    code = "too_slow"
+    text = "the query took longer than {:g} s"
+    remedy = "Select fewer tasks with status, queue_name, run_id or a time of completion."
+
+
+class FilesBusy(TryLater):
+    """A file system does not answer in time, or too many files are being sent."""
+
+    code = "files_busy"
+    text = "files below {} cannot be read now: the file system does not answer, or is in heavy use"
+    remedy = "Try again later; if it persists, check whether the mount answers (ls, dmesg) and remount it."
 
 
 class RangeNotSatisfiable(AbsurdError):
@@ -174,50 +215,11 @@ class RangeNotSatisfiable(AbsurdError):
         super().__init__(f"the file has {size} bytes; the requested range is outside it")
 
 
-class TooSlow(AbsurdError):
-    """No index serves the question, and going through all rows takes too long."""
-
-    code = "too_slow"
-
-    def __init__(self, limit_sec: float) -> None:
-        super().__init__(f"the query took longer than {limit_sec:g} s")
-
-
-class FilesBusy(AbsurdError):
-    """A file system does not answer in time, or too many files are being sent."""
-
-    code = "files_busy"
-
-    def __init__(self, where: str) -> None:
-        super().__init__(f"files below {where} cannot be read now: the file system does not answer, or is in heavy use")
-
-
-class TaskArchived(InvalidTransition):
-    """The task has left the hot tables and can change no more."""
-
-    code = "task_archived"
-
-    def __init__(self, task_id: object) -> None:
-        self.current = "archived"
-        AbsurdError.__init__(self, f"task {task_id} is archived and cannot change; respawn it to run it again")
-
-
-class LostClaim(AbsurdError):
-    """A worker's write was refused because its claim no longer holds the task."""
-
-    code = "lost_claim"
-
-    def __init__(self, task_id: object, verb: str) -> None:
-        super().__init__(f"late {verb} of task {task_id} refused: its claim is no longer valid")
-
-
 class NotClaimable(AbsurdError):
-    """A certain task was to be claimed that nobody may claim now."""
+    """A certain task was to be claimed that cannot be claimed now; made of its id and the reason."""
 
     code = "not_claimable"
-
-    def __init__(self, task_id: object, why: str) -> None:
-        super().__init__(f"task {task_id} cannot be claimed now: {why}")
+    text = "task {} cannot be claimed now: {}"
 
 
 class TaskCancelled(AbsurdError):

@@ -28,37 +28,14 @@ RETRY_AFTER_SEC = "5"
 
 logger = logging.getLogger(__name__)
 
-_STATUS_OF: dict[type[errors.AbsurdError], int] = {
-    errors.TaskNotFound: 404,
-    errors.QueueNotFound: 404,
-    errors.LimitNotFound: 404,
-    errors.ScheduleNotFound: 404,
-    errors.AlreadyFrozen: 409,
-    errors.NotFrozen: 409,
-    errors.RunNotFound: 404,
-    errors.OperationRefused: 409,
-    errors.WorkerNotFound: 404,
-    errors.InvalidTransition: 409,
-    errors.TaskArchived: 409,
-    errors.IdempotencyConflict: 409,
-    errors.LostClaim: 409,
-    errors.SelectionChanged: 409,
-    errors.ConfirmationRefused: 409,
+_STATUS_OF: Mapping[type[errors.AbsurdError], int] = {
+    errors.NotFound: 404,
+    errors.Conflict: 409,
     errors.RangeNotSatisfiable: 416,
-    errors.TooSlow: 503,
-    errors.FilesBusy: 503,
-    errors.ParamsInvalid: 422,
-    errors.UnknownTaskName: 422,
-    errors.Disabled: 503,
+    errors.Invalid: 422,
+    errors.TryLater: 503,
 }
-
 _REMEDY_OF = {
-    "disabled": "Run manage.py absurd_enable on a host of the system.",
-    "files_busy": "Try again later; if it persists, check whether the mount answers (ls, dmesg) and remount it.",
-    "too_slow": "Select fewer tasks with status, queue_name, run_id or a time of completion.",
-    "unknown_task_name": "Use one of the registered task names.",
-    "task_archived": "Respawn it: spawn a new task with its task_name and params.",
-    "idempotency_conflict": "Send a new Idempotency-Key, or repeat the first request unchanged.",
     "not_authenticated": "Send the header X-API-Key, or log in to the console.",
     "bad_api_key": "Ask an administrator for a new key.",
     "throttled": "Wait for the seconds in Retry-After; ABSURD_THROTTLE sets the requests allowed per minute.",
@@ -154,7 +131,7 @@ def database_outage(request: Any, error: BaseException) -> dict[str, Any]:
 
 
 def _describe_ours(error: errors.AbsurdError, request: Request) -> dict[str, Any]:
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"remedy": error.remedy}
     if isinstance(error, errors.InvalidTransition):
         extra["current_status"] = str(error.current)
     if isinstance(error, errors.SelectionChanged):
@@ -163,7 +140,8 @@ def _describe_ours(error: errors.AbsurdError, request: Request) -> dict[str, Any
         extra["errors"] = error.problems
     if isinstance(error, errors.UnknownTaskName):
         extra["errors"] = [{"path": "task_name", "message": str(error)}]
-    return problem(request, _STATUS_OF.get(type(error), 500), error.code, str(error), **extra)
+    status = next((_STATUS_OF[kind] for kind in type(error).__mro__ if kind in _STATUS_OF), 500)
+    return problem(request, status, error.code, str(error), **extra)
 
 
 def _headers_of(error: errors.AbsurdError) -> dict[str, str]:

@@ -21,7 +21,6 @@ from django.db.migrations.executor import MigrationExecutor
 from tasks_app.client.config import AbsurdConfig, without_password
 from tasks_app.client.faults import DatabaseNotReady, RequestRefused, ServerFault, Unavailable
 from tasks_app.engine import notify
-from tasks_app.errors import AbsurdError
 from tasks_app.plain_text import without_passwords
 from tasks_app.postgresql import outages
 from tasks_app.postgresql.base import DatabaseWrapper
@@ -76,15 +75,9 @@ def _stop_health() -> None:
 
 
 def answered(call: Callable[..., Any], *arguments: object) -> Any:
-    """Return what the call returns; its thread keeps no connection, and errors get the client's names and remedies."""
+    """Return what the call returns; its thread keeps no connection, and errors get the client's names."""
     try:
         return call(*arguments)
-    except AbsurdError as fault:
-        if not fault.remedy:
-            from tasks_app.api.errors import problem
-
-            fault.remedy = problem(None, 500, fault.code, str(fault)).get("remedy", "")
-        raise
     except DataError as error:
         raise RequestRefused("a value of the request cannot be stored") from error
     except Error as error:

@@ -22,20 +22,10 @@ from tasks_app.postgresql import outages
 FAILED, USAGE, NOT_FOUND, ILLEGAL_STATE, UNHEALTHY, TRY_LATER = 1, 2, 3, 4, 5, 75
 INTERRUPTED = 130
 _EXIT_OF: dict[type[errors.AbsurdError], int] = {
-    errors.ScheduleNotFound: NOT_FOUND,
-    errors.TaskNotFound: NOT_FOUND,
-    errors.QueueNotFound: NOT_FOUND,
-    errors.LimitNotFound: NOT_FOUND,
-    errors.RunNotFound: NOT_FOUND,
-    errors.WorkerNotFound: NOT_FOUND,
-    errors.AlreadyFrozen: ILLEGAL_STATE,
-    errors.NotFrozen: ILLEGAL_STATE,
-    errors.InvalidTransition: ILLEGAL_STATE,
-    errors.OperationRefused: ILLEGAL_STATE,
-    errors.IdempotencyConflict: ILLEGAL_STATE,
-    errors.ParamsInvalid: USAGE,
-    errors.UnknownTaskName: USAGE,
-    errors.Disabled: TRY_LATER,
+    errors.NotFound: NOT_FOUND,
+    errors.Conflict: ILLEGAL_STATE,
+    errors.Invalid: USAGE,
+    errors.TryLater: TRY_LATER,
 }
 
 
