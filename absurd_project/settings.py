@@ -161,11 +161,11 @@ TEMPLATES = [
 # REST
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "tasks_app.api.authentication.ApiKeyAuthentication",
+        "tasks_app.api.access.ApiKeyAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["tasks_app.api.permissions.ScopedAccess"],
-    "DEFAULT_THROTTLE_CLASSES": ["tasks_app.api.authentication.CallerThrottle"],
+    "DEFAULT_PERMISSION_CLASSES": ["tasks_app.api.access.ScopedAccess"],
+    "DEFAULT_THROTTLE_CLASSES": ["tasks_app.api.access.CallerThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["tasks_app.api.requests.JsonObjectParser"],
     "DEFAULT_SCHEMA_CLASS": "tasks_app.api.schema.Schema",
@@ -177,7 +177,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "The queue of the DSA-110 continuum-imaging pipeline. Errors are application/problem+json.",
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["tasks_app.api.permissions.ScopedAccess"],
+    "SERVE_PERMISSIONS": ["tasks_app.api.access.ScopedAccess"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

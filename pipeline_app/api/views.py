@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import django_filters  # type: ignore[import-untyped]
 from django.db.models import Avg, Case, Count, Exists, F, Max, Min, OuterRef, Q, When
 from django.db.models.functions import ATan2, Cos, Degrees, Radians, Sin
 from django.http import HttpResponse
@@ -22,13 +23,6 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from pipeline_app import downloads
-from pipeline_app.api.filters import (
-    CalibrationFilter,
-    MeasurementFilter,
-    ObservationFilter,
-    ProductFilter,
-    SourceFilter,
-)
 from pipeline_app.api.serializers import (
     CalibrationSerializer,
     LightCurveSerializer,
@@ -39,13 +33,14 @@ from pipeline_app.api.serializers import (
     ProductSerializer,
     SourceSerializer,
 )
-from pipeline_app.models import Calibration, Measurement, Observation, Product, SubbandState
+from pipeline_app.models import Calibration, Measurement, Observation, ObservationState, Product, SubbandState
 from tasks_app.api.errors import AnythingAccepted
 from tasks_app.api.lists import KeysetPagination, ListView, StrictFilterBackend, limit_of, next_address
 from tasks_app.api.requests import refuse_unknown
 from tasks_app.api.serializers import ShownRun
-from tasks_app.auth.requirements import Need
+from tasks_app.auth.keys import Need
 from tasks_app.models import Run
+from tasks_app.operations.selection import StrictFilterSet, between
 from tasks_app.workflows.state import state_of
 
 VIEW_OBSERVATION = Need(scope="read", permission="pipeline_app.view_observation")
@@ -63,6 +58,61 @@ COLUMNS = (
 FAILED = Q(verdict="fail")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With these a spreadsheet takes a text for something to be worked out."""
+
+
+# What the lists can be narrowed by
+
+
+class ObservationFilter(StrictFilterSet):
+    """Conditions on observations."""
+
+    name = django_filters.CharFilter(lookup_expr="startswith", help_text="The beginning of the name, such as a date.")
+    state = django_filters.MultipleChoiceFilter(choices=ObservationState.choices)
+    role = django_filters.CharFilter(help_text="calibrator or target.")
+    telescope_name = django_filters.CharFilter()
+    calibrator = django_filters.CharFilter()
+    run_id = django_filters.UUIDFilter()
+    declination_min, declination_max = between("declination_deg", django_filters.NumberFilter, "lte")
+    mjd_min, mjd_max = between("mid_mjd", django_filters.NumberFilter)
+
+
+class ProductFilter(StrictFilterSet):
+    """Conditions on products."""
+
+    kind = django_filters.CharFilter()
+    verdict = django_filters.CharFilter()
+    task_name = django_filters.CharFilter()
+    task_id = django_filters.UUIDFilter()
+    run_id = django_filters.UUIDFilter()
+    observation_id = django_filters.NumberFilter(field_name="observation_id")
+    created_after, created_before = between("created_at")
+
+
+class CalibrationFilter(StrictFilterSet):
+    """Conditions on calibrations."""
+
+    verdict = django_filters.CharFilter()
+    calibrator = django_filters.CharFilter()
+    observation_id = django_filters.NumberFilter(field_name="observation_id")
+    declination_min, declination_max = between("declination_deg", django_filters.NumberFilter, "lte")
+    mjd_min, mjd_max = between("mid_mjd", django_filters.NumberFilter)
+
+
+class MeasurementFilter(StrictFilterSet):
+    """Conditions on measurements of a source."""
+
+    mjd_min, mjd_max = between("mid_mjd", django_filters.NumberFilter)
+    verdict = django_filters.CharFilter()
+    snr_min = django_filters.NumberFilter(field_name="snr", lookup_expr="gte")
+
+
+class SourceFilter(StrictFilterSet):
+    """Conditions on sources."""
+
+    name = django_filters.CharFilter(lookup_expr="startswith", help_text="The beginning of the name.")
+
+
+# Views
 
 
 def _observations() -> Any:

@@ -9,8 +9,7 @@ from django import forms
 
 from tasks_app.admin.option_fields import ObjectField
 from tasks_app.errors import ParamsInvalid
-from tasks_app.operations.fields import ParamField, fields_of
-from tasks_app.operations.operation import Operation, Params
+from tasks_app.operations.operation import Operation, ParamField, Params, fields_of
 
 Choices = Sequence[tuple[str, str]]
 

@@ -23,7 +23,7 @@ from tasks_app.admin.pages import list_of
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.models import Run
 from tasks_app.operations.operation import Operation
-from tasks_app.operations.run_retry import retry_run, stages_of
+from tasks_app.operations.runs import retry_run, stages_of
 from tasks_app.workflows.graph import RunGraph, graph_of
 from tasks_app.workflows.state import RunState, state_of, states_of
 

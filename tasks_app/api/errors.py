@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app import errors
-from tasks_app.api.authentication import throttled_refusal
+from tasks_app.api.access import throttled_refusal
 from tasks_app.postgresql import outages
 
 MEDIA_TYPE = "application/problem+json"

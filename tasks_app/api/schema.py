@@ -10,7 +10,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSe
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
-from tasks_app.api.authentication import HEADER
+from tasks_app.api.access import HEADER
 from tasks_app.validation import models_in
 
 
@@ -37,7 +37,7 @@ class Schema(AutoSchema):
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """How the schema describes the key."""
 
-    target_class = "tasks_app.api.authentication.ApiKeyAuthentication"
+    target_class = "tasks_app.api.access.ApiKeyAuthentication"
     name = "apiKey"
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:

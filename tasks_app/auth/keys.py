@@ -49,6 +49,18 @@ class KeyHolder:
         object.__setattr__(self, "actor", f"key:{self.name}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """The scope that a key must have, and the Django permission that a person must have."""
+
+    scope: Scope
+    permission: str
+
+
+READ = Need(scope="read", permission="tasks_app.view_task")
+SPAWN = Need(scope="spawn", permission="tasks_app.spawn_task")
+
+
 def holder_of(key: str) -> KeyHolder | None:
     """Return the holder of a key, or None for one that is unknown, revoked or expired."""
     configured = settings.ABSURD_API_KEY

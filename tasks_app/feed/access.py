@@ -26,8 +26,7 @@ from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
 from tasks_app.auth import client_address, rate_limiter
-from tasks_app.auth.keys import holder_of, is_local_reader, user_may
-from tasks_app.auth.requirements import READ
+from tasks_app.auth.keys import READ, holder_of, is_local_reader, user_may
 from tasks_app.models import ApiKey
 from tasks_app.postgresql import outages
 

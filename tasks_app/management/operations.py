@@ -17,8 +17,15 @@ from tasks_app.management.arguments import ago, moment, whole
 from tasks_app.management.printing import bar
 from tasks_app.management.shell import ShellCommand, actor, exit_code_of, refuse
 from tasks_app.operations.catalogue import operations_on
-from tasks_app.operations.fields import ParamField, fields_of
-from tasks_app.operations.operation import Counts, Operation, Pace, PreviewedOperation, TargetKind
+from tasks_app.operations.operation import (
+    Counts,
+    Operation,
+    Pace,
+    ParamField,
+    PreviewedOperation,
+    TargetKind,
+    fields_of,
+)
 
 TYPED_ABOVE = 100
 """Of more tasks than this the number must be typed."""

@@ -9,14 +9,12 @@ from tasks_app.operations.emergency import emergency_recover, emergency_stop
 from tasks_app.operations.limits import remove_limit, set_limit
 from tasks_app.operations.operation import Operation, TargetKind
 from tasks_app.operations.queues import pause, resume
-from tasks_app.operations.retry import retry
-from tasks_app.operations.run_retry import retry_run
-from tasks_app.operations.runs import cancel_run
+from tasks_app.operations.runs import cancel_run, retry_run
 from tasks_app.operations.schedules import delete, run_now
 from tasks_app.operations.schedules import disable as disable_schedule
 from tasks_app.operations.schedules import enable as enable_schedule
 from tasks_app.operations.system import acknowledge, disable, enable, freeze, thaw
-from tasks_app.operations.tasks import TaskOperation, cancel, reprioritize, requeue, respawn
+from tasks_app.operations.tasks import TaskOperation, cancel, reprioritize, requeue, respawn, retry
 from tasks_app.operations.workers import drain_worker, pause_worker, recycle_worker, resume_worker
 
 _ALL: Iterable[Operation[Any, Any]] = (

@@ -23,9 +23,8 @@ from tasks_app.models.querysets import TaskQuerySet
 from tasks_app.monitoring.workers import recent_workers
 from tasks_app.operations.bulk import act_on_many
 from tasks_app.operations.operation import C, Counts, P, Pace, Params, PreviewedOperation, ReasonedParams
-from tasks_app.operations.retry import retry
 from tasks_app.operations.system import current_freeze, freeze, thaw
-from tasks_app.operations.tasks import cancel
+from tasks_app.operations.tasks import cancel, retry
 from tasks_app.operations.workers import WorkerOperation, drain_worker, resume_worker
 
 MARK = "emergency stop: "

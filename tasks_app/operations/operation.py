@@ -16,8 +16,7 @@ from django.db.models import Model, QuerySet
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
-from tasks_app.auth.keys import Scope
-from tasks_app.auth.requirements import Need
+from tasks_app.auth.keys import Need, Scope
 from tasks_app.engine.events import Change
 from tasks_app.errors import AbsurdError
 from tasks_app.validation import Checked
@@ -200,3 +199,43 @@ def key_of(parts: tuple[Any, ...]) -> Any:
     if not parts:
         return None
     return parts[0] if len(parts) == 1 else parts
+
+
+# What params look like, for the console's forms and the shell's options
+
+ParamKind = Literal["text", "number", "flag", "object", "moment"]
+_KINDS: dict[str, ParamKind] = {"string": "text", "integer": "number", "boolean": "flag", "object": "object"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParamField:
+    """One param, as its model describes it."""
+
+    name: str
+    kind: ParamKind
+    required: bool
+    description: str
+    minimum: int | None = None
+    maximum: int | None = None
+    """Of a text, of its length."""
+    choices: tuple[str, ...] = ()
+
+
+def fields_of(model: type[Params]) -> list[ParamField]:
+    """Return the params of a model, the reason last."""
+    schema = model.model_json_schema()
+    found = [_field(name, shape, name in schema.get("required", ())) for name, shape in schema["properties"].items()]
+    return sorted(found, key=lambda field: field.name == "reason")
+
+
+def _field(name: str, shape: Mapping[str, Any], required: bool) -> ParamField:
+    given = next((each for each in shape.get("anyOf", ()) if each.get("type") != "null"), shape)
+    return ParamField(
+        name=name,
+        kind="moment" if given.get("format") == "date-time" else _KINDS[given["type"]],
+        required=required,
+        description=shape.get("description", ""),
+        minimum=given.get("minimum"),
+        maximum=given.get("maximum", given.get("maxLength")),
+        choices=tuple(shape.get("enum", ())),
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks_app.models import Attempt, Task
-from tasks_app.operations.retry import retry
+from tasks_app.operations.tasks import retry
 from workers.gameday import invariants, polling, runner
 from workers.gameday.catalogue import Scenario
 from workers.gameday.report import Report

@@ -12,8 +12,8 @@ from django.urls import URLPattern, get_resolver
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.views import APIView
 
-from tasks_app.api.permissions import ScopedAccess
-from tasks_app.auth.requirements import READ, Need
+from tasks_app.api.access import ScopedAccess
+from tasks_app.auth.keys import READ, Need
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 API = "api/absurd/"

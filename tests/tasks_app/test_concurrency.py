@@ -19,8 +19,7 @@ from tasks_app.errors import AbsurdError
 from tasks_app.maintenance import sweeps
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.operations import bulk
-from tasks_app.operations.retry import retry
-from tasks_app.operations.tasks import TaskOperation, cancel, reprioritize
+from tasks_app.operations.tasks import TaskOperation, cancel, reprioritize, retry
 from tasks_app.postgresql import clock
 from tests.tasks_app import claimers
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note

@@ -12,7 +12,7 @@ from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.models import Hold, Limit, LimitSlot, Task
-from tasks_app.operations.retry import retry
+from tasks_app.operations.tasks import retry
 from tests.tasks_app import claimers
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
 

@@ -31,8 +31,7 @@ from tasks_app.maintenance import sweeps
 from tasks_app.models import Attempt, Limit, LimitSlot, Task, TaskDependency, TaskEvent, Worker
 from tasks_app.models.task import FINISHED, FailureClass
 from tasks_app.monitoring import queues
-from tasks_app.operations.retry import retry
-from tasks_app.operations.tasks import cancel, reprioritize
+from tasks_app.operations.tasks import cancel, reprioritize, retry
 from tests.tasks_app.notes import REPORT, make_worker, spawn_note
 
 LEASE_SEC = 2

@@ -20,12 +20,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.api.authentication import HEADER
+from tasks_app.api.access import HEADER, ScopedAccess
 from tasks_app.api.errors import BadQuery
-from tasks_app.api.permissions import ScopedAccess
 from tasks_app.auth import client_address
-from tasks_app.auth.keys import KeyHolder
-from tasks_app.auth.requirements import READ
+from tasks_app.auth.keys import READ, KeyHolder
 from tasks_app.feed import messages
 from tasks_app.feed.access import TICKET_SEC, Listener, issue_ticket, redeem_ticket
 from tasks_app.feed.messages import MESSAGE_TYPES

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import examples
-from tasks_app.api.permissions import may_read
+from tasks_app.api.access import may_read
 from tasks_app.api.requests import flag, refuse_unknown
 from tasks_app.api.serializers import CheckSerializer, HealthSerializer, MetricsSerializer
 from tasks_app.monitoring import health, metrics

@@ -14,8 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from tasks_app.api.access import check
 from tasks_app.api.lists import OPERATION_SEC, bounded
-from tasks_app.api.permissions import check
 from tasks_app.api.requests import actor_of, refuse_unknown
 from tasks_app.api.serializers import BulkResultSerializer
 from tasks_app.errors import ParamsInvalid
@@ -24,9 +24,9 @@ from tasks_app.operations import bulk
 from tasks_app.operations.catalogue import TASK_OPERATIONS
 from tasks_app.operations.confirmation import check_token, token_of
 from tasks_app.operations.operation import REASON_CHARS, Operation, Pace, Params, PreviewedOperation, key_of
-from tasks_app.operations.retry import retry
 from tasks_app.operations.routes import route_of
 from tasks_app.operations.selection import tasks_matching
+from tasks_app.operations.tasks import retry
 
 SAMPLE_TASKS = 20
 TOKEN_CHARS = 20_000

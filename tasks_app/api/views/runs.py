@@ -30,7 +30,7 @@ from tasks_app.api.serializers import (
     ShownRun,
 )
 from tasks_app.api.views.operations import Answer
-from tasks_app.auth.requirements import SPAWN
+from tasks_app.auth.keys import SPAWN
 from tasks_app.engine.idempotency import once
 from tasks_app.errors import RunNotFound
 from tasks_app.models import Run

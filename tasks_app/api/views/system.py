@@ -35,7 +35,7 @@ from tasks_app.api.serializers import (
     WorkflowSerializer,
 )
 from tasks_app.api.views.operations import Answer, handler_of, nothing, shown_by
-from tasks_app.auth.requirements import Need
+from tasks_app.auth.keys import Need
 from tasks_app.engine import registry
 from tasks_app.engine.cron import upcoming
 from tasks_app.errors import LimitNotFound, QueueNotFound, ScheduleNotFound, UnknownTaskName, WorkerNotFound

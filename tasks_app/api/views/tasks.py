@@ -18,11 +18,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import examples
+from tasks_app.api.access import check
 from tasks_app.api.bodies import Batch
 from tasks_app.api.errors import BadQuery
 from tasks_app.api.filters import ArchivedTaskFilter, EventFilter
 from tasks_app.api.lists import KeysetPagination, ListView, WholeList, capped_count
-from tasks_app.api.permissions import check
 from tasks_app.api.requests import (
     IDEMPOTENCY_KEY,
     IF_NONE_MATCH,
@@ -51,7 +51,7 @@ from tasks_app.api.serializers import (
     TaskSummarySerializer,
 )
 from tasks_app.api.views.operations import Answer, handler_of, shown_by
-from tasks_app.auth.requirements import READ, SPAWN
+from tasks_app.auth.keys import READ, SPAWN
 from tasks_app.engine import archive
 from tasks_app.engine.lookup import find
 from tasks_app.engine.options import TaskOptions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks_app.management.task_operations import TaskCommand
-from tasks_app.operations.retry import retry
+from tasks_app.operations.tasks import retry
 
 
 class Command(TaskCommand):

@@ -23,8 +23,7 @@ from tasks_app.django_tasks_backend.call import NAME, priority_of
 from tasks_app.engine.handler import InvalidInput
 from tasks_app.errors import AttemptFailed, Disabled, ParamsInvalid, TaskCancelled
 from tasks_app.models import Attempt, Task
-from tasks_app.operations.retry import retry
-from tasks_app.operations.tasks import cancel
+from tasks_app.operations.tasks import cancel, retry
 from tasks_app.postgresql import clock
 from tasks_app.testing import drain, frozen_clock, make_task
 from tests.tasks_app.django_tasks_backend import django_functions as functions

@@ -24,7 +24,7 @@ from tasks_app.maintenance import retention
 from tasks_app.maintenance.archiving import RetentionSweep
 from tasks_app.models import ArchivedTask, IdempotencyKey, Queue, Run, Task, TaskDependency, TaskEvent
 from tasks_app.operations.prune import prune
-from tasks_app.operations.retry import retry
+from tasks_app.operations.tasks import retry
 from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, make_key, make_user
 from tests.tasks_app.finished import POLICY, completed, days_ago, failed

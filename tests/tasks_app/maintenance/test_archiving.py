@@ -21,7 +21,7 @@ from tasks_app.maintenance.archiving import RetentionSweep, archive_batch
 from tasks_app.models import ArchivedTask, Attempt, Run, Task, TaskDependency, TaskEvent, Worker
 from tasks_app.monitoring import queues
 from tasks_app.operations.prune import preview, prune
-from tasks_app.operations.retry import retry
+from tasks_app.operations.tasks import retry
 from tests.tasks_app.finished import POLICY, completed, days_ago, failed
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 from tests.tasks_app.test_races import together

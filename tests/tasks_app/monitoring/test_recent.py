@@ -13,8 +13,7 @@ from tasks_app.engine.fail import fail_attempt
 from tasks_app.errors import LostClaim
 from tasks_app.models import Task
 from tasks_app.monitoring import queues, rates
-from tasks_app.operations.retry import retry
-from tasks_app.operations.tasks import cancel
+from tasks_app.operations.tasks import cancel, retry
 from tasks_app.postgresql import clock
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
 

@@ -13,10 +13,8 @@ from tasks_app.engine.spawn import NewTask, spawn_many
 from tasks_app.models import Task
 from tasks_app.operations import bulk
 from tasks_app.operations.operation import Pace, Params
-from tasks_app.operations.retry import retry
-from tasks_app.operations.run_retry import retry_run
-from tasks_app.operations.runs import cancel_run
-from tasks_app.operations.tasks import TaskOperation, cancel, reprioritize, requeue
+from tasks_app.operations.runs import cancel_run, retry_run
+from tasks_app.operations.tasks import TaskOperation, cancel, reprioritize, requeue, retry
 from tests.tasks_app.notes import REPORT, make_worker
 from tests.tasks_app.wire import statements
 from tests.tasks_app.workflows.run_plans import begin, fan

@@ -18,10 +18,8 @@ from tasks_app.errors import AbsurdError
 from tasks_app.maintenance import sweeps
 from tasks_app.models import Task, TaskEvent
 from tasks_app.operations import bulk
-from tasks_app.operations.retry import retry
-from tasks_app.operations.run_retry import retry_run
-from tasks_app.operations.runs import cancel_run
-from tasks_app.operations.tasks import TaskOperation, cancel, reprioritize, requeue
+from tasks_app.operations.runs import cancel_run, retry_run
+from tasks_app.operations.tasks import TaskOperation, cancel, reprioritize, requeue, retry
 from tests.tasks_app.notes import REPORT, event_types, make_worker, spawn_note
 from tests.tasks_app.test_races import together
 from tests.tasks_app.workflows.run_plans import begin, diamond

@@ -8,8 +8,7 @@ from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.lease import renew_leases
 from tasks_app.errors import InvalidTransition, ParamsInvalid, TaskNotFound
 from tasks_app.models import TaskEvent
-from tasks_app.operations.retry import retry
-from tasks_app.operations.tasks import cancel, reprioritize
+from tasks_app.operations.tasks import cancel, reprioritize, retry
 from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
 
 pytestmark = pytest.mark.django_db

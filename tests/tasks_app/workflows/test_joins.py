@@ -17,7 +17,7 @@ from tasks_app.errors import ParamsInvalid
 from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.maintenance.sweeps import fire_joins
 from tasks_app.models import Run, Task
-from tasks_app.operations.retry import retry
+from tasks_app.operations.tasks import retry
 from tasks_app.postgresql import clock
 from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
 

@@ -14,7 +14,7 @@ from tasks_app.engine.options import Join
 from tasks_app.maintenance.sweeps import fire_joins
 from tasks_app.models import Hold, Run, Task, TaskDependency
 from tasks_app.models.task import FINISHED
-from tasks_app.operations.run_retry import retry_run
+from tasks_app.operations.runs import retry_run
 from tasks_app.operations.tasks import cancel
 from tasks_app.workflows.graph import graph_of
 from tasks_app.workflows.plan import RunPlan

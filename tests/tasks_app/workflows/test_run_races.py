@@ -8,8 +8,7 @@ from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.options import Join
 from tasks_app.errors import OperationRefused
 from tasks_app.models import Task
-from tasks_app.operations.run_retry import retry_run
-from tasks_app.operations.runs import cancel_run
+from tasks_app.operations.runs import cancel_run, retry_run
 from tests.tasks_app.notes import event_types, make_worker
 from tests.tasks_app.test_races import together
 from tests.tasks_app.workflows.run_plans import (

@@ -10,8 +10,7 @@ from tasks_app.engine.options import Join
 from tasks_app.errors import OperationRefused, ParamsInvalid, RunNotFound
 from tasks_app.models import Task, TaskEvent
 from tasks_app.operations.operation import Params
-from tasks_app.operations.run_retry import RetryCounts, RunRetryParams, retry_run
-from tasks_app.operations.runs import CancelCounts, cancel_run
+from tasks_app.operations.runs import CancelCounts, RetryCounts, RunRetryParams, cancel_run, retry_run
 from tasks_app.workflows.plan import RunPlan
 from tests.tasks_app.notes import event_types
 from tests.tasks_app.workflows.run_plans import (

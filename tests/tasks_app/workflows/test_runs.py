@@ -11,9 +11,8 @@ from tasks_app.engine.options import Join
 from tasks_app.errors import Disabled, ParamsInvalid
 from tasks_app.maintenance.sweeps import fire_joins
 from tasks_app.models import Run, Task, TaskEvent
-from tasks_app.operations.retry import retry
 from tasks_app.operations.runs import start
-from tasks_app.operations.tasks import cancel
+from tasks_app.operations.tasks import cancel, retry
 from tasks_app.workflows.graph import graph_of
 from tasks_app.workflows.plan import RunPlan
 from tasks_app.workflows.state import states_of

@@ -17,9 +17,8 @@ from tasks_app.models import Queue, Task
 from tasks_app.monitoring.explain.explanation import explain
 from tasks_app.operations.limits import set_limit
 from tasks_app.operations.queues import pause, resume
-from tasks_app.operations.retry import retry
 from tasks_app.operations.system import freeze, thaw
-from tasks_app.operations.tasks import cancel
+from tasks_app.operations.tasks import cancel, retry
 from tasks_app.postgresql import clock
 from tests.tasks_app.monitoring.explain.explained import QUEUE, blocking, codes, finding, pass_time, ready_worker
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note

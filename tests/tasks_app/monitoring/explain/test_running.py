@@ -13,8 +13,7 @@ from tasks_app.errors import TaskNotFound
 from tasks_app.maintenance.sweeps import fail_overdue, fail_past_deadline
 from tasks_app.models import ArchivedTask, Task, Worker
 from tasks_app.monitoring.explain.explanation import explain, explain_id
-from tasks_app.operations.retry import retry
-from tasks_app.operations.tasks import cancel
+from tasks_app.operations.tasks import cancel, retry
 from tasks_app.postgresql import clock
 from tests.tasks_app.monitoring.explain.explained import codes, finding, pass_time, ready_worker
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note

@@ -11,7 +11,7 @@ from tasks_app.engine.fail import fail_attempt
 from tasks_app.maintenance import sweeps
 from tasks_app.models import Acknowledgement, Task, Worker
 from tasks_app.monitoring import health
-from tasks_app.operations.retry import retry
+from tasks_app.operations.tasks import retry
 from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, log_in, make_key
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
