@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipeline_app.api import filters, urls
+from pipeline_app.api import urls, views
 from tests.tasks_app.api.test_docs import TEXT, routes_told
 
 
@@ -16,7 +16,7 @@ def test_every_route_of_the_pipeline_is_in_the_table(route):
 
 @pytest.mark.parametrize(
     "shape",
-    [filters.ObservationFilter, filters.ProductFilter, filters.CalibrationFilter, filters.MeasurementFilter],
+    [views.ObservationFilter, views.ProductFilter, views.CalibrationFilter, views.MeasurementFilter],
     ids=lambda shape: shape.__name__,
 )
 def test_every_condition_is_told(shape):
