@@ -9,8 +9,7 @@ import pytest
 from tasks_app.engine.bindings import Binding
 from tasks_app.engine.options import Join
 from tasks_app.models import Task
-from tasks_app.operations.run_retry import RetryCounts, retry_run
-from tasks_app.operations.runs import start
+from tasks_app.operations.runs import RetryCounts, retry_run, start
 from tasks_app.workflows.plan import All, One, RunPlan
 from tasks_app.workflows.state import state_of
 from tests.workers.live import attempts, child_of, finished, outcomes, spawn_one
