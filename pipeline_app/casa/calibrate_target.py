@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline_app.casa import stream_kernels as kernels
 from pipeline_app.casa.measurement_set import open_table
-from pipeline_app.casa.ms_writer import check_measurement_set, describe_array, write_measurement_set
+from pipeline_app.casa.ms_writer import check_measurement_set, describe_array, set_channels, write_measurement_set
 from pipeline_app.casa.raw import RawSubband, RawTile, open_tile, read_subbands
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.smearing import Averaging, choose_averaging, sample_as_imaged
@@ -266,10 +266,8 @@ def _write(tile: RawTile, averaged: _Averaged, averaging: Averaging, path: Path)
     metadata, spectrum = tile.metadata, tile.spectrum
     describe_array(metadata)
     n_channels = averaged.data.shape[1]
-    metadata.freq_array = spectrum.freqs_hz.reshape(n_channels, averaging.channels).mean(axis=1)
-    metadata.channel_width = np.full(n_channels, spectrum.channel_width_hz * averaging.channels)
-    metadata.flex_spw_id_array = np.full(n_channels, metadata.spw_array[0])
-    metadata.Nfreqs = n_channels
+    freqs_hz = spectrum.freqs_hz.reshape(n_channels, averaging.channels).mean(axis=1)
+    set_channels(metadata, freqs_hz, spectrum.channel_width_hz * averaging.channels)
     metadata.data_array, metadata.nsample_array = averaged.data, averaged.weights
     metadata.flag_array = averaged.weights == 0
     metadata.vis_units = "Jy"

@@ -28,7 +28,7 @@ from pyuvdata.utils.pol import reorder_conj_pols
 
 from pipeline_app.casa.cube_kernels import place
 from pipeline_app.casa.measures import known_observatories
-from pipeline_app.casa.ms_writer import check_measurement_set, describe_array, write_measurement_set
+from pipeline_app.casa.ms_writer import check_measurement_set, describe_array, set_channels, write_measurement_set
 from pipeline_app.casa.raw import RawHeader, Spectrum, plan_spectrum, read_header
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.stream_report import Repairs
@@ -141,10 +141,7 @@ def _begin(subband: UVData, spectrum: Spectrum) -> _Assembly:
         declination_deg = float(np.degrees(np.median(whole.phase_center_app_dec)))
     n_channels = len(spectrum.freqs_hz)
     shape = (whole.Nblts, n_channels, whole.Npols)
-    whole.freq_array = spectrum.freqs_hz
-    whole.channel_width = np.full(n_channels, spectrum.channel_width_hz)
-    whole.flex_spw_id_array = np.full(n_channels, whole.spw_array[0])
-    whole.Nfreqs = n_channels
+    set_channels(whole, spectrum.freqs_hz, spectrum.channel_width_hz)
     whole.data_array = np.zeros(shape, dtype=np.complex64)
     whole.flag_array = np.ones(shape, dtype=bool)
     whole.nsample_array = np.ones(shape, dtype=np.float32)

@@ -36,7 +36,6 @@ class ChosenCalibrator:
 
     @property
     def source(self) -> PointSource:
-        """As a source of the model."""
         return as_source(self.entry)
 
 

@@ -46,12 +46,10 @@ class SkyImage:
 
     @property
     def cell_arcsec(self) -> float:
-        """Side of a pixel."""
         return abs(float(self.wcs.wcs.cdelt[1])) * 3600.0
 
     @property
     def verdict(self) -> VerdictRecord:
-        """The verdict of the stage that made the image."""
         return from_cards(self.header)
 
     @property
@@ -149,7 +147,6 @@ class Grid:
 
     @property
     def cell_rad(self) -> float:
-        """Side of a pixel."""
         return math.radians(self.cell_arcsec / 3600.0)
 
     def w_planes(self, max_w_wavelengths: float) -> int:

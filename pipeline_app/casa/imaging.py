@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.stats import mad_std
@@ -34,33 +36,19 @@ TRIAL_SIZE_PIX = 256
 TRIAL_CELLS_PER_FRINGE = 3.0
 TRIAL_CHANNELS = 32
 """Channels, spread over the band, that stand for all in it: what is fitted is the innermost lobe alone."""
+SUFFIXES = {
+    "image": "image.fits",
+    "flat-image": "flat.fits",
+    "primary-beam": "pb.fits",
+    "model-image": "model.fits",
+    "residual-image": "residual.fits",
+    "point-spread-function": "psf.fits",
+    "preview": "png",
+    "thumbnail": "thumbnail.png",
+}
+"""Of the files, by kind of product."""
 READ, WEIGH, CLEAN, RESPONSE, WRITE, DRAW = 0.02, 0.06, 0.10, 0.88, 0.92, 0.94
 """Progress at the start of each part."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Paths:
-    image: Path
-    flat: Path
-    response: Path
-    model: Path
-    residual: Path
-    psf: Path
-    preview: Path
-    thumbnail: Path
-
-    @classmethod
-    def of(cls, context: Context, name: str) -> _Paths:
-        return cls(
-            image=context.output(f"{name}.image.fits"),
-            flat=context.output(f"{name}.flat.fits"),
-            response=context.output(f"{name}.pb.fits"),
-            model=context.output(f"{name}.model.fits"),
-            residual=context.output(f"{name}.residual.fits"),
-            psf=context.output(f"{name}.psf.fits"),
-            preview=context.output(f"{name}.png"),
-            thumbnail=context.output(f"{name}.thumbnail.png"),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +125,8 @@ def publish(images: Images, context: Context) -> ImagingResult:
     params, figures = images.params, images.figures
     calibrated = record_of_calibrated(params.ms_path, calibrated_elsewhere=params.calibrated_elsewhere)
     verdict = inherit("imaging", judge_image(figures), [calibrated])
-    paths = _Paths.of(context, Path(params.ms_path).name.removesuffix(".ms").removesuffix(".calibrated"))
+    name = Path(params.ms_path).name.removesuffix(".ms").removesuffix(".calibrated")
+    paths = {kind: context.output(f"{name}.{suffix}") for kind, suffix in SUFFIXES.items()}
     context.progress(WRITE, "writing the images")
     _write(images, paths, verdict)
     context.progress(DRAW, "drawing the preview")
@@ -185,7 +174,7 @@ def measure(cleaned: Cleaned, response: np.ndarray, weights: ImagingWeights) -> 
     )
 
 
-def _write(images: Images, paths: _Paths, verdict: VerdictRecord) -> None:
+def _write(images: Images, paths: Mapping[str, Path], verdict: VerdictRecord) -> None:
     cleaned, response, params = images.cleaned, images.response, images.params
     flat, effective_freq_hz = cleaned.flat, images.weights.effective_freq_hz(images.info.freqs_hz)
     corrected = np.where(response >= RESPONSE_CUTOFF, flat.data / np.maximum(response, RESPONSE_CUTOFF), np.nan)
@@ -194,21 +183,27 @@ def _write(images: Images, paths: _Paths, verdict: VerdictRecord) -> None:
     def write(path: Path, data: np.ndarray, freq_hz: float, note: str, unit: str = "Jy/beam") -> None:
         fits_images.write_image(path, flat, data, freq_hz=freq_hz, note=note, unit=unit, verdict=verdict)
 
-    write(paths.flat, flat.data, effective_freq_hz, "apparent Stokes I")
-    write(paths.image, corrected, telescope.REFERENCE_FREQ_HZ, note)
-    write(paths.response, response, telescope.REFERENCE_FREQ_HZ, "flat image over this is Stokes I at 1.405 GHz", "")
+    write(paths["flat-image"], flat.data, effective_freq_hz, "apparent Stokes I")
+    write(paths["image"], corrected, telescope.REFERENCE_FREQ_HZ, note)
+    write(
+        paths["primary-beam"],
+        response,
+        telescope.REFERENCE_FREQ_HZ,
+        "flat image over this is Stokes I at 1.405 GHz",
+        "",
+    )
     note = "apparent Stokes I less the clean components, per dirty beam"
-    write(paths.residual, cleaned.residual, effective_freq_hz, note)
-    write(paths.psf, cleaned.psf, effective_freq_hz, "dirty beam, 1 at its peak", "")
+    write(paths["residual-image"], cleaned.residual, effective_freq_hz, note)
+    write(paths["point-spread-function"], cleaned.psf, effective_freq_hz, "dirty beam, 1 at its peak", "")
     # what a prediction of visibilities needs: Jy/pixel are averages over the tile with these weights and spectrum
     cards = {"ROBUST": params.robust, "ALPHA": params.spectral_index}
     note = "clean components, apparent Stokes I"
     fits_images.write_image(
-        paths.model, flat, cleaned.model, freq_hz=effective_freq_hz, note=note, unit="Jy/pixel", cards=cards
+        paths["model-image"], flat, cleaned.model, freq_hz=effective_freq_hz, note=note, unit="Jy/pixel", cards=cards
     )
 
 
-def _draw(images: Images, paths: _Paths, verdict: VerdictRecord) -> None:
+def _draw(images: Images, paths: Mapping[str, Path], verdict: VerdictRecord) -> None:
     info, figures = images.info, images.figures
     seconds = (info.times_mjd[-1] - info.times_mjd[0]) * 86400.0 + info.integration_sec
     preview = Preview(
@@ -221,21 +216,21 @@ def _draw(images: Images, paths: _Paths, verdict: VerdictRecord) -> None:
             f"rms {figures.rms_jy * 1e3:.2f} mJy/beam, {verdict.verdict}"
         ),
     )
-    draw_preview(preview, paths.preview)
-    draw_thumbnail(preview, paths.thumbnail)
+    draw_preview(preview, paths["preview"])
+    draw_thumbnail(preview, paths["thumbnail"])
 
 
-def _result(context: Context, paths: _Paths, images: Images, verdict: VerdictRecord) -> ImagingResult:
+def _result(context: Context, paths: Mapping[str, Path], images: Images, verdict: VerdictRecord) -> ImagingResult:
     cleaned, figures, grid = images.cleaned, images.figures, images.grid
     beam = cleaned.flat.beam
     return ImagingResult(
-        image_path=context.published(paths.image),
-        flat_image_path=context.published(paths.flat),
-        pb_path=context.published(paths.response),
-        model_path=context.published(paths.model),
-        residual_path=context.published(paths.residual),
-        psf_path=context.published(paths.psf),
-        preview_path=context.published(paths.preview),
+        image_path=context.published(paths["image"]),
+        flat_image_path=context.published(paths["flat-image"]),
+        pb_path=context.published(paths["primary-beam"]),
+        model_path=context.published(paths["model-image"]),
+        residual_path=context.published(paths["residual-image"]),
+        psf_path=context.published(paths["point-spread-function"]),
+        preview_path=context.published(paths["preview"]),
         rms_jy=figures.rms_jy,
         peak_jy=figures.peak_jy,
         dynamic_range=figures.peak_jy / figures.rms_jy if figures.rms_jy > 0 else 0.0,
@@ -256,15 +251,14 @@ def _result(context: Context, paths: _Paths, images: Images, verdict: VerdictRec
     )
 
 
-def _declare(context: Context, paths: _Paths, params: ImagingParams, result: ImagingResult) -> None:
-    inputs = [params.ms_path]
+def _declare(context: Context, paths: Mapping[str, Path], params: ImagingParams, result: ImagingResult) -> None:
     fields = [name for name in type(result).model_fields if not name.endswith("_path")]
     metrics = result.model_dump(include=set(fields) - {"verdict", "reasons"})
-    context.product("image", paths.image, metrics=metrics, verdict=result.verdict, inputs=inputs)
-    context.product("flat-image", paths.flat, metrics={"rms_jy": result.rms_jy}, verdict=result.verdict, inputs=inputs)
-    context.product("primary-beam", paths.response, inputs=inputs)
-    context.product("model-image", paths.model, verdict=result.verdict, inputs=inputs)
-    context.product("residual-image", paths.residual, verdict=result.verdict, inputs=inputs)
-    context.product("point-spread-function", paths.psf, inputs=inputs)
-    context.product("preview", paths.preview, inputs=inputs)
-    context.product("thumbnail", paths.thumbnail, inputs=inputs)
+    details: dict[str, dict[str, Any]] = {
+        "image": {"metrics": metrics, "verdict": result.verdict},
+        "flat-image": {"metrics": {"rms_jy": result.rms_jy}, "verdict": result.verdict},
+        "model-image": {"verdict": result.verdict},
+        "residual-image": {"verdict": result.verdict},
+    }
+    for kind, path in paths.items():
+        context.product(kind, path, inputs=[params.ms_path], **details.get(kind, {}))

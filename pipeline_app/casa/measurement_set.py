@@ -76,7 +76,6 @@ class Rows:
 
     @property
     def cross(self) -> NDArray[np.bool_]:
-        """Which rows are cross-correlations."""
         return self.antenna1 != self.antenna2
 
 

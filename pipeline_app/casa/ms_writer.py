@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from astropy.time import Time
 from casacore import tables
+from numpy.typing import NDArray
 from pyuvdata import UVData
 
 from pipeline_app.casa.subband import PhaseCentre, meridian_icrs
@@ -38,6 +39,14 @@ def write_measurement_set(tile: UVData, path: Path, *, declination_deg: float) -
     with tables.table(f"{path}::ANTENNA", readonly=False, ack=False) as antennas:
         antennas.putcol("MOUNT", ["ALT-AZ"] * antennas.nrows())  # as the Measurement Set definition spells it
     _write_pointing(path, tile, declination_deg if drifts else None)
+
+
+def set_channels(tile: UVData, freqs_hz: NDArray[np.float64], width_hz: float) -> None:
+    """Give a tile these channels, all of one width, in its one spectral window."""
+    tile.freq_array = freqs_hz
+    tile.channel_width = np.full(len(freqs_hz), width_hz)
+    tile.flex_spw_id_array = np.full(len(freqs_hz), tile.spw_array[0])
+    tile.Nfreqs = len(freqs_hz)
 
 
 def describe_array(tile: UVData) -> None:

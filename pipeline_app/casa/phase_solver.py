@@ -28,7 +28,6 @@ class Products:
 
     @classmethod
     def empty(cls, n_times: int, n_hands: int, n_antennas: int) -> Products:
-        """Return zeros."""
         shape = (N_HALVES, n_times, n_hands, n_antennas, n_antennas)
         return cls(cross=np.zeros(shape, np.complex128), power=np.zeros(shape))
 

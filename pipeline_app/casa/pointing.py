@@ -33,12 +33,10 @@ class BeamTrack:
 
     @property
     def mid_ra_deg(self) -> float:
-        """Right ascension at mid-time."""
         return float(self.ra_deg[len(self.ra_deg) // 2])
 
     @property
     def mid_dec_deg(self) -> float:
-        """ICRS declination at mid-time."""
         return float(self.dec_deg[len(self.dec_deg) // 2])
 
     @property

@@ -62,7 +62,6 @@ class SteadyContext:
         return getattr(self._context, name)
 
     def progress(self, fraction: float | None, message: str, **metrics: float) -> None:
-        """Report progress."""
         with self._lock:
             self._last = (fraction, message, metrics)
             self._began_at = self._reported_at = time.monotonic()

@@ -175,7 +175,6 @@ class _Later:
         return getattr(self._context, name)
 
     def progress(self, fraction: float | None, message: str, **metrics: float) -> None:
-        """Report the progress of the second stage."""
         scaled = None if fraction is None else self._start + (1.0 - self._start) * fraction
         self._context.progress(scaled, f"second image: {message}", **metrics)
 

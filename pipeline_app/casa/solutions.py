@@ -109,7 +109,6 @@ class Solutions:
 
     @classmethod
     def load(cls, path: Path) -> Solutions:
-        """Read gains.npz back."""
         with np.load(path, allow_pickle=False) as stored:
             return cls(
                 antenna_names=tuple(str(name) for name in stored["antenna_names"]),

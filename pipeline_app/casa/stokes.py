@@ -31,7 +31,6 @@ class StokesI:
 
     @property
     def flagged_fraction(self) -> float:
-        """Return the fraction of samples without a datum."""
         return 1.0 - float(np.count_nonzero(self.weight)) / self.weight.size
 
 

@@ -296,7 +296,6 @@ class TileSums:
     def empty(
         cls, first: NDArray[np.int64], second: NDArray[np.int64], n_antennas: int, n_times: int, n_hands: int
     ) -> TileSums:
-        """Return zeros."""
         return cls(
             first=first,
             second=second,

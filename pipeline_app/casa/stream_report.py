@@ -93,7 +93,6 @@ class Tally:
     bad_channels: int = 0
 
     def add(self, tile: RawTile, subband: RawSubband, flags: SubbandFlags, *, clipped: int) -> None:
-        """Count a subband."""
         has_level: NDArray[np.bool_] = flags.levels > 0
         self.has_level = has_level | self.has_level if self.has_level.size else has_level
         any_level: NDArray[np.bool_] = np.any(has_level, axis=1)

@@ -21,7 +21,6 @@ class Candidate:
 
     @property
     def is_used(self) -> bool:
-        """Whether it is accepted now."""
         return self.row.state == SubbandState.ACCEPTED
 
 

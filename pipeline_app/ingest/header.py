@@ -225,12 +225,10 @@ class RawHeader:
 
     @property
     def n_polarizations(self) -> int:
-        """How many polarisation products there are."""
         return len(self.polarizations)
 
     @property
     def n_channels(self) -> int:
-        """How many channels there are."""
         return len(self.freqs_hz)
 
     @property

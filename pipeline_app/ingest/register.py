@@ -99,7 +99,6 @@ class Tile:
 
     @property
     def n_subbands(self) -> int:
-        """How many subbands there are."""
         return len(self.paths)
 
 

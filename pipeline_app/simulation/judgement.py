@@ -63,7 +63,6 @@ class _Judgement:
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed."""
         return all(check.passed for check in self.checks)
 
 

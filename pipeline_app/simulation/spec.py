@@ -93,12 +93,10 @@ class Defects:
     roll_off: tuple[RollOff, ...] = ()
 
     def as_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """Return plain values for JSON."""
         return {kind.name: [asdict(defect) for defect in getattr(self, kind.name)] for kind in fields(self)}
 
     @classmethod
     def from_dict(cls, plain: dict[str, list[dict[str, Any]]]) -> Defects:
-        """Read what `as_dict` returned."""
         return cls(**{name: tuple(_CLASSES[name](**defect) for defect in defects) for name, defects in plain.items()})
 
     def check(self, *, n_times: int, subbands: tuple[int, ...], channels_per_subband: int) -> None:
@@ -147,7 +145,6 @@ class Source:
     alpha: float = 0.0
 
     def flux_at(self, freq_hz: float) -> float:
-        """Return the flux density in Jy at a frequency."""
         return self.flux_jy * (freq_hz / REFERENCE_FREQ_HZ) ** self.alpha
 
 
@@ -235,17 +232,14 @@ class TileSpec:
 
     @property
     def name(self) -> str:
-        """Name of the observation."""
         return tile_name(self.start_time)
 
     @property
     def duration_sec(self) -> float:
-        """Length of the tile."""
         return self.n_times * self.integration_time_sec
 
     @property
     def channel_width_hz(self) -> float:
-        """Width of one channel."""
         return CHANNEL_WIDTH_HZ * CHANNELS_PER_SUBBAND / self.channels_per_subband
 
     @property

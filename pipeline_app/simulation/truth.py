@@ -49,7 +49,6 @@ class TileTruth:
     defects: Defects = field(default_factory=Defects)
 
     def save(self, directory: Path) -> None:
-        """Write both files."""
         plain = {k: v for k, v in self.__dict__.items() if k not in _ARRAYS} | {
             "sources": [asdict(s) for s in self.sources],
             "smearing": asdict(self.smearing) if self.smearing else None,
@@ -60,7 +59,6 @@ class TileTruth:
 
     @classmethod
     def load(cls, directory: Path, name: str) -> TileTruth:
-        """Read both files."""
         plain = json.loads((directory / f"{name}_truth.json").read_text())
         with np.load(directory / f"{name}_gains.npz") as arrays:
             plain |= {k: arrays[k] for k in _ARRAYS if k in arrays}
