@@ -71,7 +71,7 @@ def test_neither_stage_writes_into_its_input(reduced: Reduced) -> None:
     assert reduced.digest_before == reduced.digest_after
 
 
-def test_the_calibration_directory_tells_all_of_itself(reduced: Reduced) -> None:
+def test_the_calibration_directory_holds_its_record(reduced: Reduced) -> None:
     directory = Path(reduced.solved.calibration_path)
     record = CalibrationRecord.model_validate_json((directory / RECORD_NAME).read_text())
     assert record.refant == reduced.solved.refant

@@ -86,7 +86,7 @@ def test_casa_leaves_nothing_behind(report):
     assert report["home_left"] == ["config.py"]
 
 
-def test_casa_starts_offline_without_complaint(report):
+def test_casa_starts_offline_without_an_error(report):
     assert report["severe"] == []
 
 
@@ -148,7 +148,7 @@ def test_other_inputs_or_another_quarter_make_other_measures(monkeypatch):
     assert measures.stamp(november) != before
 
 
-def test_measures_lie_in_the_state_directory_unless_told_otherwise(monkeypatch):
+def test_measures_lie_in_the_state_directory_unless_another_is_given(monkeypatch):
     from pipeline_app.casa import measures
 
     monkeypatch.setenv("ABSURD_VAR", "/state")

@@ -180,7 +180,7 @@ def test_it_describes_the_array_as_casa_wants_it(tile, tmp_path):
     assert (table.antennas[:, 0] < table.antennas[:, 1]).all()
 
 
-def test_the_result_tells_what_was_written(tile, tmp_path):
+def test_the_result_describes_what_was_written(tile, tmp_path):
     directory, truth = tile
     result = convert([directory / name for name in truth.files], tmp_path)
     assert result.name == truth.name == Path(result.ms_path).stem
@@ -247,7 +247,7 @@ def test_autocorrelations_are_not_wild_for_being_strong(files, tmp_path):
     assert convert(files[:1], tmp_path / "out").nonfinite_or_wild_flagged == 0
 
 
-def test_a_position_in_the_header_that_is_not_the_surveyed_one_is_told(files, tmp_path):
+def test_a_position_in_the_header_that_is_not_the_surveyed_one_is_a_reason(files, tmp_path):
     with h5py.File(files[0], "r+") as file:
         file["Header/longitude"][()] = -118.28300
     result = convert(files[:1], tmp_path / "out")
@@ -321,7 +321,7 @@ def test_it_refuses_a_missing_file_and_one_that_is_not_hdf5(files, tmp_path):
         convert(files, tmp_path / "out")
 
 
-def test_it_refuses_a_drift_file_that_does_not_tell_its_declination(files, tmp_path):
+def test_it_refuses_a_drift_file_without_its_declination(files, tmp_path):
     with h5py.File(files[0], "r+") as file:
         del file["Header/extra_keywords/phase_center_dec"], file["Header/phase_center_app_dec"]
     with pytest.raises(InvalidInput, match="pointing is unknown"):
@@ -352,7 +352,7 @@ def test_another_telescopes_own_phase_centre_is_honoured(tmp_path):
     assert np.abs(table.data).mean() == pytest.approx(np.abs(read(result.ms_path).data[:, 8:10]).mean(), rel=1e-3)
 
 
-def test_casa_lists_it_without_complaint(tile, tmp_path):
+def test_casa_lists_it_without_an_error(tile, tmp_path):
     directory, truth = tile
     result = convert([directory / name for name in truth.files], tmp_path)
     from casatasks import listobs

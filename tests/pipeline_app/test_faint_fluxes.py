@@ -125,7 +125,7 @@ def test_sources_that_clean_left_do_not_disturb_each_other(tmp_path: Path) -> No
     assert 0.9 < found.std() < 1.1
 
 
-def test_bright_fluxes_scatter_by_what_their_errors_say(tmp_path: Path) -> None:
+def test_bright_fluxes_scatter_by_their_errors(tmp_path: Path) -> None:
     """Five skies of 24 sources from 150 to 600 sigma, with the stage's own error in proportion to the flux.
 
     A median of 120 is known to 0.03 %, and their scatter to 0.06.
@@ -158,7 +158,7 @@ def test_an_empty_sky_has_nothing_above_seven_sigma(tmp_path: Path) -> None:
     assert abs(empty.found[0].snr) < 4.0
 
 
-def test_pairs_one_to_two_beams_apart_are_told_apart(tmp_path: Path) -> None:
+def test_pairs_one_to_two_beams_apart_are_separated(tmp_path: Path) -> None:
     """Six skies of forty pairs of 40 and 20 sigma; the beam is about 60 by 40 arcsec.
 
     The mean of 240 of each is known to 0.07, that of all to 0.05: what one member takes from the other would show from

@@ -52,7 +52,7 @@ def test_the_noise_is_what_the_visibilities_promise(reduced: Reduced) -> None:
     assert reduced.imaged.thermal_rms_jy > 0.98 * reduced.target_truth.thermal_rms_jy
 
 
-def test_the_headers_say_what_the_images_are(reduced: Reduced) -> None:
+def test_the_headers_describe_the_images(reduced: Reduced) -> None:
     header = fits.getheader(reduced.imaged.image_path)
     assert header["BUNIT"] == "Jy/beam"
     assert header["BMAJ"] * 3600 == pytest.approx(reduced.imaged.beam_major_arcsec)

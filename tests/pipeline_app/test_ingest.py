@@ -166,7 +166,7 @@ def test_a_file_whose_data_do_not_fit_its_header_is_refused(files, tmp_path):
     assert "flags" in ingest_directory(tmp_path).problems[0].problem
 
 
-def test_a_mended_file_is_accepted(files):
+def test_a_corrected_file_is_accepted(files):
     content = files[0].read_bytes()
     files[0].write_bytes(content[:1000])
     assert register(files[0]).state == "invalid"

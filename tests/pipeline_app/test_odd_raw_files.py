@@ -98,14 +98,14 @@ REFUSED: list[tuple[str, Callable[[h5py.File], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "complaint"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
-def test_an_odd_header_costs_its_file_only(files, tmp_path, change, complaint):
+@pytest.mark.parametrize(("change", "message"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_an_odd_header_costs_its_file_only(files, tmp_path, change, message):
     with h5py.File(files[7], "r+") as file:
         change(file)
     found = ingest_directory(tmp_path)
     assert [tile.n_subbands for tile in found.tiles] == [15]
     (problem,) = found.problems
-    assert problem.path == str(files[7]) and complaint in problem.problem
+    assert problem.path == str(files[7]) and message in problem.problem
     assert SubbandFile.objects.get(path=str(files[7])).state == "invalid"
 
 
@@ -126,16 +126,16 @@ MISFITS: list[tuple[str, Callable[[h5py.File], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "complaint"), [row[1:] for row in MISFITS], ids=[row[0] for row in MISFITS])
+@pytest.mark.parametrize(("change", "message"), [row[1:] for row in MISFITS], ids=[row[0] for row in MISFITS])
 @pytest.mark.parametrize("which", [0, 9], ids=["the first to come", "a later one"])
-def test_a_file_unlike_the_others_of_its_tile_costs_itself_only(files, tmp_path, change, complaint, which):
+def test_a_file_unlike_the_others_of_its_tile_costs_itself_only(files, tmp_path, change, message, which):
     with h5py.File(files[which], "r+") as file:
         change(file)
     found = ingest_directory(tmp_path)
     assert [tile.n_subbands for tile in found.tiles] == [15]
     (problem,) = found.problems
     assert problem.path == str(files[which])
-    assert complaint in problem.problem and "does not fit the 15 other files" in problem.problem
+    assert message in problem.problem and "does not fit the 15 other files" in problem.problem
     assert found.tiles[0].observation.declination_deg == pytest.approx(16.1)
     assert found.tiles[0].observation.missing_subbands() == [which]
 
@@ -227,7 +227,7 @@ def as_mwa(file: h5py.File) -> None:
 
 
 @pytest.mark.parametrize(("change", "declination_deg"), [(as_hera, 37.23339), (as_mwa, np.degrees(0.28))])
-def test_files_of_other_telescopes_are_let_in_and_converted(files, tmp_path, change, declination_deg):
+def test_files_of_other_telescopes_are_accepted_and_converted(files, tmp_path, change, declination_deg):
     from pipeline_app.casa import convert
     from pipeline_app.stages.convert import ConvertParams
     from tasks_app.testing import LocalContext
@@ -259,7 +259,7 @@ def test_what_passes_the_ingest_is_converted_whichever_key_names_the_declination
     assert result.declination_deg == pytest.approx(16.1)
 
 
-def test_convert_refuses_what_does_not_fit_in_the_same_words(files, tmp_path):
+def test_convert_refuses_what_does_not_fit_with_the_same_message(files, tmp_path):
     from pipeline_app.casa.raw import plan_spectrum, read_header
     from tasks_app.engine.handler import InvalidInput
 
@@ -292,7 +292,7 @@ def lay_traps(directory: Path) -> dict[str, str]:
     }
 
 
-def test_names_and_kinds_that_cannot_be_used_are_told_in_words(files, tmp_path):
+def test_names_and_kinds_that_cannot_be_used_are_reported_with_the_reason(files, tmp_path):
     files[0].rename(tmp_path / "raw" / "good.hdf5")
     expected = lay_traps(tmp_path / "raw")
     found = ingest_directory(tmp_path / "raw")
@@ -310,9 +310,9 @@ def locked(path: Path) -> subprocess.Popen[str]:
     return holder
 
 
-def test_a_locked_file_is_told_of_once_and_read_when_it_is_free(files, tmp_path):
-    said: list[str] = []
-    watch = Watcher(directory=tmp_path / "raw", options=WatchOptions(), report=said.append)
+def test_a_locked_file_is_reported_once_and_read_when_it_is_free(files, tmp_path):
+    lines: list[str] = []
+    watch = Watcher(directory=tmp_path / "raw", options=WatchOptions(), report=lines.append)
     with locked(files[0]) as holder:
         (problem,) = ingest_directory(tmp_path / "raw").problems
         assert problem.path == str(files[0])
@@ -320,26 +320,26 @@ def test_a_locked_file_is_told_of_once_and_read_when_it_is_free(files, tmp_path)
         for _ in range(3):
             watch.scan_once()
         holder.communicate()
-    assert sum("file lock" in line for line in said) == 1
+    assert sum("file lock" in line for line in lines) == 1
     watch.scan_once()
     watch.scan_once()
     assert SubbandFile.objects.get(path=str(files[0])).state == "accepted"
 
 
-def test_the_watcher_says_each_trap_once_and_starts_the_tile(files, tmp_path):
+def test_the_watcher_reports_each_trap_once_and_starts_the_tile(files, tmp_path):
     files[0].rename(tmp_path / "raw" / "good.hdf5")
     expected = lay_traps(tmp_path / "raw")
-    said: list[str] = []
-    watch = Watcher(directory=tmp_path / "raw", options=WatchOptions(), report=said.append)
+    lines: list[str] = []
+    watch = Watcher(directory=tmp_path / "raw", options=WatchOptions(), report=lines.append)
     for _ in range(3):
         watch.scan_once()
     assert Observation.objects.get().state in ("ready", "waiting", "started")
     del expected["x_incomplete.hdf5"]
     for name, word in expected.items():
-        assert sum(name in line and word in line for line in said) == 1, name
+        assert sum(name in line and word in line for line in lines) == 1, name
 
 
-def test_a_file_that_vanishes_while_it_is_looked_at_is_no_more_than_a_problem(files, tmp_path, monkeypatch):
+def test_a_file_that_vanishes_while_it_is_read_is_no_more_than_a_problem(files, tmp_path, monkeypatch):
     real = Path.resolve
 
     def vanish(path: Path, *args: object) -> Path:

@@ -111,7 +111,7 @@ def test_fluxes_without_noise_are_exact(tmp_path: Path) -> None:
     assert second.primary_beam == pytest.approx(float(response_at(640.3, 420.7)), rel=1e-4)
 
 
-def test_errors_mean_what_they_say(tmp_path: Path) -> None:
+def test_errors_are_the_scatter_of_the_fluxes(tmp_path: Path) -> None:
     sky = Sky(tmp_path)
     places = [(x, y) for x in range(200, 801, 60) for y in range(200, 801, 60)]
     rng = np.random.default_rng(4)

@@ -82,7 +82,7 @@ def params_of(stage: str, reduced: Reduced) -> BaseModel:
         ("calibration_apply", APPLY),
     ],
 )
-def test_a_stage_names_its_long_steps_in_order_and_says_them_again_while_they_last(
+def test_a_stage_names_its_long_steps_in_order_and_repeats_them_while_they_last(
     reduced: Reduced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, steps: list[str]
 ) -> None:
     """Reports are due at once here, and any processor time is work, so that the small tile's steps last long enough."""
@@ -108,7 +108,7 @@ def test_every_stage_reports_steadily_and_is_called_with_its_own_params(spec: Ta
     assert model is spec.params_model
 
 
-def test_the_last_report_is_said_again_while_the_stage_works_and_not_while_it_hangs(tmp_path: Path) -> None:
+def test_the_last_report_is_repeated_while_the_stage_works_and_not_while_it_hangs(tmp_path: Path) -> None:
     from pipeline_app.casa.reporting import SteadyContext
 
     context = LocalContext(tmp_path)

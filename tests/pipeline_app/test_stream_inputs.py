@@ -67,7 +67,7 @@ def test_what_was_dropped_is_named_with_its_amount(tmp_path: Path) -> None:
     assert result.verdict == "warn"
 
 
-def test_conversion_names_the_same_in_the_same_words(tmp_path: Path) -> None:
+def test_conversion_names_the_same_with_the_same_message(tmp_path: Path) -> None:
     from pipeline_app.casa import convert
     from pipeline_app.stages.convert import ConvertParams
     from tasks_app.testing import LocalContext

@@ -68,7 +68,7 @@ def test_positions_a_tenth_of_a_degree_off_fail(tmp_path):
     assert abs(result.flux_ratio_median) < 0.2
 
 
-def test_positions_a_third_of_a_beam_off_are_said(tmp_path):
+def test_positions_a_third_of_a_beam_off_are_a_reason(tmp_path):
     sky = sky_of(tmp_path)
     off = [p.model_copy(update={"dec_deg": p.dec_deg + 16 / 3600}) for p in sky.positions]
     result = validate(sky, off)

@@ -77,7 +77,7 @@ def measure(reduced: Reduced, imaged: ImagingResult, directory: Path, **params: 
 
 
 @pytest.mark.casa
-def test_what_was_said_of_the_conversion_reaches_the_calibration_and_what_it_is_applied_to(
+def test_the_verdict_of_the_conversion_reaches_the_calibration_and_what_it_is_applied_to(
     reduced: Reduced, tmp_path: Path
 ) -> None:
     from pipeline_app.casa import calibration_apply, calibration_solve
@@ -123,7 +123,7 @@ def test_uncalibrated_data_give_no_passing_flux(reduced: Reduced, tmp_path: Path
 
 
 @pytest.mark.casa
-def test_what_was_said_of_the_calibration_reaches_the_fluxes(reduced: Reduced, tmp_path: Path) -> None:
+def test_the_verdict_of_the_calibration_reaches_the_fluxes(reduced: Reduced, tmp_path: Path) -> None:
     good = measure(reduced, reduced.imaged, tmp_path / "good")
     assert {m.verdict for m in good.measurements} == {good.verdict} == {reduced.imaged.verdict} == {"pass"}
     doubtful = tmp_path / "doubtful.ms"

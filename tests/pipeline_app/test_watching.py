@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,29 @@ pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
 
 
+BEFORE_TRANSIT = -timedelta(minutes=25)
+
+
 @pytest.fixture(scope="module")
-def bright(tmp_path_factory) -> list[Path]:
+def transit() -> datetime:
     known = calibrator("3C454.3")
-    transit = transit_before(known.ra_deg, known.dec_deg, START)
+    return transit_before(known.ra_deg, known.dec_deg, START)
+
+
+@pytest.fixture(scope="module")
+def bright(tmp_path_factory, transit) -> list[Path]:
     return make_raw_tile(tmp_path_factory.mktemp("bright"), start=transit - timedelta(seconds=155), kind="calibrator")
+
+
+@pytest.fixture
+def calibrated_before(transit) -> str:
+    """The path of a calibration of the strip from some hours before the transit."""
+    path = "/data/before"
+    Calibration.objects.create(
+        task_id=Run().run_id, path=path, telescope_name="OVRO_MMA", mid_mjd=mjd_of(transit) - 0.1,
+        declination_deg=16.1, verdict="pass",
+    )  # fmt: skip
+    return path
 
 
 @pytest.fixture
@@ -38,17 +56,17 @@ def incoming(tmp_path) -> Path:
 
 
 def watcher(directory: Path, **options: object) -> tuple[Watcher, list[str]]:
-    said: list[str] = []
-    return Watcher(directory=directory, options=WatchOptions(**options), report=said.append), said
+    lines: list[str] = []
+    return Watcher(directory=directory, options=WatchOptions(**options), report=lines.append), lines
 
 
 def scan_twice(watch: Watcher) -> int:
-    """A file is read at the second look that finds it unchanged."""
+    """A file is read at the second scan that finds it unchanged."""
     return watch.scan_once() + watch.scan_once()
 
 
 def test_it_starts_a_calibrators_tile_once_it_is_whole(bright, incoming):
-    watch, said = watcher(incoming)
+    watch, lines = watcher(incoming)
     copy_tile(bright[:15], incoming)
     assert scan_twice(watch) == 0 and not Run.objects.exists()
     copy_tile(bright[15:], incoming)
@@ -60,7 +78,7 @@ def test_it_starts_a_calibrators_tile_once_it_is_whole(bright, incoming):
         "calibrator",
         16,
     )
-    assert any("3C454.3 arrives with" in line for line in said)
+    assert any("3C454.3 arrives with" in line for line in lines)
 
 
 def test_it_waits_for_a_file_that_still_grows(bright, incoming):
@@ -87,7 +105,7 @@ def test_it_takes_no_notice_of_unfinished_files(bright, incoming):
 
 
 def test_a_target_waits_visibly_and_starts_when_its_calibrator_comes(bright, incoming):
-    watch, said = watcher(incoming)
+    watch, lines = watcher(incoming)
     copy_tile(bright, incoming / "target", later=HOUR)
     assert scan_twice(watch) == 0
     target = Observation.objects.get()
@@ -99,21 +117,14 @@ def test_a_target_waits_visibly_and_starts_when_its_calibrator_comes(bright, inc
     apply = Task.objects.get(run__run_id=target.run_id, stage="calibrate-target")
     solve = Task.objects.get(stage="calibration-solve")
     assert apply.bindings["calibration_path"]["task_id"] == str(solve.task_id)
-    assert sum("waiting for a calibrator" in line for line in said) == 1
+    assert sum("waiting for a calibrator" in line for line in lines) == 1
 
 
-def test_a_target_waits_for_a_calibrator_that_is_due_but_not_for_ever(bright, incoming):
+def test_a_target_waits_for_a_calibrator_that_is_due_but_not_for_ever(bright, incoming, transit, calibrated_before):
     """The clock of the database is put to the time of the observation: old data wait for nothing."""
-    watch, said = watcher(incoming)
-    known = calibrator("3C454.3")
-    transit = transit_before(known.ra_deg, known.dec_deg, START)
-    earlier = -timedelta(minutes=25)
-    Calibration.objects.create(
-        task_id=Run().run_id, path="/data/before", telescope_name="OVRO_MMA", mid_mjd=mjd_of(transit) - 0.1,
-        declination_deg=16.1, verdict="pass",
-    )  # fmt: skip
-    copy_tile(bright, incoming / "target", later=earlier)
-    with frozen_clock(transit + earlier + timedelta(minutes=5)):
+    watch, lines = watcher(incoming)
+    copy_tile(bright, incoming / "target", later=BEFORE_TRANSIT)
+    with frozen_clock(transit + BEFORE_TRANSIT + timedelta(minutes=5)):
         assert scan_twice(watch) == 0
     target = Observation.objects.get()
     assert target.state == "waiting" and "waiting for the calibrator 3C454.3" in target.reason
@@ -121,32 +132,27 @@ def test_a_target_waits_for_a_calibrator_that_is_due_but_not_for_ever(bright, in
         assert watch.scan_once() == 1
     target.refresh_from_db()
     assert (target.state, target.role) == ("started", "target")
-    assert Task.objects.get(stage="calibrate-target").params["calibration_path"] == "/data/before"
-    assert any("waiting for the calibrator 3C454.3" in line for line in said)
+    assert Task.objects.get(stage="calibrate-target").params["calibration_path"] == calibrated_before
+    assert any("waiting for the calibrator 3C454.3" in line for line in lines)
 
 
-def test_a_target_that_waited_is_interpolated_with_the_calibrator_that_came(bright, incoming):
+def test_a_target_that_waited_is_interpolated_with_the_calibrator_that_came(
+    bright, incoming, transit, calibrated_before
+):
     watch, _ = watcher(incoming)
-    known = calibrator("3C454.3")
-    transit = transit_before(known.ra_deg, known.dec_deg, START)
-    earlier = -timedelta(minutes=25)
-    Calibration.objects.create(
-        task_id=Run().run_id, path="/data/before", telescope_name="OVRO_MMA", mid_mjd=mjd_of(transit) - 0.1,
-        declination_deg=16.1, verdict="pass",
-    )  # fmt: skip
     with frozen_clock(transit + timedelta(minutes=6)):
-        copy_tile(bright, incoming / "target", later=earlier)
+        copy_tile(bright, incoming / "target", later=BEFORE_TRANSIT)
         assert scan_twice(watch) == 0
         copy_tile(bright, incoming / "calibrator")
         assert scan_twice(watch) == 2
     calibrate = Task.objects.get(stage="calibrate-target", run__params__role="target")
     solve = Task.objects.get(stage="calibration-solve")
     assert calibrate.bindings["calibration_path"]["task_id"] == str(solve.task_id)
-    assert calibrate.params["other_calibration_path"] == "/data/before"
+    assert calibrate.params["other_calibration_path"] == calibrated_before
 
 
-def test_a_subband_that_comes_after_the_start_is_told_of(bright, incoming):
-    watch, said = watcher(incoming, quiet_sec=0.0)
+def test_a_subband_that_arrives_after_the_start_is_reported(bright, incoming):
+    watch, lines = watcher(incoming, quiet_sec=0.0)
     copy_tile(bright[:15], incoming)
     scan_twice(watch)
     call_command("absurd_ingest", release=Observation.objects.get().name)
@@ -154,15 +160,15 @@ def test_a_subband_that_comes_after_the_start_is_told_of(bright, incoming):
     copy_tile(bright[15:], incoming)
     assert scan_twice(watch) == 0
     assert Run.objects.count() == 1
-    assert any("after the run of its tile had started" in line for line in said)
+    assert any("after the run of its tile had started" in line for line in lines)
 
 
 def test_an_incomplete_tile_starts_after_its_release(bright, incoming):
-    watch, said = watcher(incoming, quiet_sec=0.0)
+    watch, lines = watcher(incoming, quiet_sec=0.0)
     copy_tile(bright[:12], incoming)
     scan_twice(watch)
     observation = Observation.objects.get()
-    assert observation.state == "incomplete" and any("12 of 16" in line for line in said)
+    assert observation.state == "incomplete" and any("12 of 16" in line for line in lines)
     call_command("absurd_ingest", release=observation.name)
     assert watch.scan_once() == 1
     assert len(Run.objects.get().params["paths"]) == 12
@@ -179,18 +185,18 @@ def test_catalogue_and_params_beside_the_files_are_used(bright, incoming):
     assert Task.objects.get(stage="imaging").params["niter"] == 77
 
 
-def test_a_bad_catalogue_is_complained_of_once_and_the_tile_starts_when_it_is_mended(bright, incoming):
+def test_a_bad_catalogue_is_reported_once_and_the_tile_starts_when_it_is_removed(bright, incoming):
     (incoming / "catalog.csv").write_text("name,ra_deg,dec_deg\nA,400,16.1\n")
     copy_tile(bright, incoming)
-    watch, said = watcher(incoming)
+    watch, lines = watcher(incoming)
     assert scan_twice(watch) + watch.scan_once() == 0
-    assert sum("line 2" in line for line in said) == 1
+    assert sum("line 2" in line for line in lines) == 1
     assert "line 2" in Observation.objects.get().reason
     (incoming / "catalog.csv").unlink()
     assert watch.scan_once() == 1
 
 
-def test_a_tile_from_elsewhere_is_left_to_whoever_registered_it(bright, incoming, tmp_path):
+def test_a_tile_from_elsewhere_is_left_to_the_program_that_registered_it(bright, incoming, tmp_path):
     copy_tile(bright, tmp_path / "incoming-not")
     ingest_directory(tmp_path / "incoming-not")
     watch, _ = watcher(incoming)

@@ -157,7 +157,7 @@ def test_without_a_catalogue_the_calibrators_in_the_beam_are_measured_or_nothing
     assert [position.name for position in positions_for(near, "target", None)] == ["3C454.3"]
 
 
-def test_a_calibrators_tile_far_from_the_catalogue_measures_nothing_but_a_targets_says_so():
+def test_a_calibrators_tile_far_from_the_catalogue_measures_nothing_but_a_targets_verdict_names_it():
     far = Observation(ra_deg=30.0, dec_deg=16.0)
     assert positions_for(far, "calibrator", [SOURCE]) == []
     assert positions_for(far, "target", [SOURCE]) == [SOURCE]
