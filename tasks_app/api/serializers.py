@@ -13,6 +13,8 @@ from uuid import UUID
 from django.db.models import Model
 from rest_framework import serializers
 
+from tasks_app.engine.options import PARTS
+from tasks_app.engine.registry import DEFAULTED
 from tasks_app.models import (
     Acknowledgement,
     Attempt,
@@ -101,10 +103,9 @@ class TaskSerializer(ReadSerializer[Task]):
     class Meta:
         model = Task
         fields = (
-            "task_id", "queue_name", "task_name", "params", "priority", "status", "display_status", "retry_count",
-            "max_retries", "attempt", "timeout_sec", "progress", "progress_message", "progress_metrics", "created_at",
-            "claimed_at", "completed_at", "duration_sec", "runnable_at", "expires_at", "deadline_at",
-            "idle_timeout_sec", "concurrency_key", "join_quorum", "join_deadline_at", "joined_at",
+            "task_id", "queue_name", "task_name", *PARTS, "status", "display_status", "retry_count", "attempt",
+            "progress", "progress_message", "progress_metrics", "created_at", "claimed_at", "completed_at",
+            "duration_sec", "runnable_at", "expires_at", "deadline_at", "join_quorum", "join_deadline_at", "joined_at",
             "cancel_requested_at", "worker_id", "run_id", "stage", "created_by", "failure_class", "quarantined_at",
             "error_summary", "unrunnable_because", "bindings", "result", "error",
         )  # fmt: skip
@@ -317,14 +318,13 @@ class TaskNameSerializer(serializers.Serializer[Any]):
 
     task_name = serializers.CharField(source="name")
     description = serializers.CharField()
-    timeout_sec = serializers.IntegerField(allow_null=True)
-    max_retries = serializers.IntegerField(allow_null=True)
-    idle_timeout_sec = serializers.IntegerField(allow_null=True)
-    total_timeout_sec = serializers.IntegerField(allow_null=True)
     memory_gb = serializers.FloatField()
     cores = serializers.IntegerField()
     disk_gb = serializers.FloatField()
     isolation = serializers.ChoiceField(choices=["process", "thread"])
+
+    def get_fields(self) -> dict[str, Any]:
+        return {**super().get_fields(), **{name: serializers.IntegerField(allow_null=True) for name in DEFAULTED}}
 
 
 class TaskNameDetailSerializer(TaskNameSerializer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -49,11 +49,9 @@ def _parents_in(binding: Mapping[str, Any]) -> list[str]:
     return list(binding["task_ids"]) if "task_ids" in binding else [binding["task_id"]]
 
 
-def results_of(bindings: Mapping[UUID, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+def results_of(bindings: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
     """Return the results of all completed tasks that the bindings name, by task id."""
-    wanted = {
-        parent for of_task in bindings.values() for binding in of_task.values() for parent in _parents_in(binding)
-    }
+    wanted = {parent for of_task in bindings for binding in of_task.values() for parent in _parents_in(binding)}
     if not wanted:
         return {}
     done = Task.objects.filter(task_id__in=wanted, status=TaskStatus.COMPLETED).only("task_id", "result")
@@ -80,4 +78,4 @@ def bind(
 
 def with_bindings(task: Task) -> dict[str, Any]:
     """Return the params that an attempt of the task would get now."""
-    return bind(task.params, task.bindings, results_of({task.task_id: task.bindings}))
+    return bind(task.params, task.bindings, results_of([task.bindings]))

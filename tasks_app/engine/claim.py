@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -91,6 +91,10 @@ class Claim:
         return f"worker:{self.worker_label}"
 
 
+_COLUMNS = tuple(
+    each.name for each in fields(Claim) if each.name not in ("params", "attempt", "timeout_sec", "worker_label")
+)
+"""What a claim takes from its task's row as it is."""
 CLAIM = Path(__file__).parent / "sql" / "claim.sql"
 
 
@@ -135,7 +139,8 @@ def claim_tasks(
 
 def _claim(params: Mapping[str, Any], limit: int, room: Room, worker: Worker) -> tuple[list[Claim], list[int]]:
     """Claim by one statement; return the claims, or the rows of a batch in which anything needs a slot."""
-    rows = statements.run(statements.load(CLAIM, limit=limit), {**params, **room.columns()})
+    statement = statements.load(CLAIM, limit=limit, columns=_COLUMNS)
+    rows = statements.run(statement, {**params, **room.columns()})
     claimed = [row[1:] for row in rows if row[1] is not None]
     if claimed:
         transaction.on_commit(notify.publisher.announce)
@@ -165,23 +170,15 @@ def left_of(room: Room, claims: Iterable[Claim]) -> Room:
 
 
 def _claims_of(rows: Sequence[tuple[Any, ...]], label: str) -> list[Claim]:
-    bindings = {row[0]: cleaning.loads(row[6]) for row in rows if row[6] != "{}"}
-    results = results_of(bindings)
+    bindings = {number: cleaning.loads(row[1]) for number, row in enumerate(rows) if row[1] != "{}"}
+    results = results_of(bindings.values())
     return [
         Claim(
-            task_id=row[0],
-            claim_token=row[1],
+            params=bind(cleaning.loads(row[0]), bindings.get(number, {}), results),
             attempt=row[2],
-            task_name=row[3],
-            queue_name=row[4],
-            params=bind(cleaning.loads(row[5]), bindings.get(row[0], {}), results),
-            timeout_sec=row[7],
-            lease_sec=row[8],
-            memory_gb=row[9],
-            cores=row[10],
-            idle_timeout_sec=row[11],
-            disk_gb=row[12],
+            timeout_sec=row[3],
             worker_label=label,
+            **dict(zip(_COLUMNS, row[4:], strict=True)),
         )
-        for row in rows
+        for number, row in enumerate(rows)
     ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ValidationError
 
+from tasks_app.engine.options import TaskOptions
 from tasks_app.errors import ParamsInvalid, UnknownTaskName
 
 
@@ -38,10 +39,6 @@ class TaskSpec:
     """`thread` is for short pure-Python work: it runs in the worker itself and cannot be killed."""
     warm: str | None = None
     """A module that a spare child imports before there is an attempt; it has a function `hand_over()`, called then."""
-    idle_timeout_sec: int | None = None
-    """An attempt that shows no sign of work for so long is stopped."""
-    total_timeout_sec: int | None = None
-    """How long all attempts together may take, waits between them included, counted from the spawn."""
     retried: frozenset[str] | None = None
     """Failure classes after which the task is retried; None: those of `policies.RETRIED`."""
     backoff_base_sec: float | None = None
@@ -62,6 +59,9 @@ class TaskSpec:
         """The JSON Schema of the params."""
         return self.params_model.model_json_schema()
 
+
+DEFAULTED = tuple(each.name for each in fields(TaskSpec) if each.name in TaskOptions.model_fields)
+"""Options for which a task name has defaults; None where the queue or the settings decide."""
 
 _specs: dict[str, TaskSpec] = {}
 

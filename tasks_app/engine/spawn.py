@@ -159,15 +159,15 @@ def _row_of(new: NewTask) -> dict[str, Any]:
 _ELSEWHERE = frozenset({"params", "depends_on", "depends_on_runs", "join", "idempotency_key"})
 """Options that are no values of the task's own row."""
 _PLAIN = (int, float, str)
-_OF_SPEC = [each.name for each in fields(registry.TaskSpec) if each.name in TaskOptions.model_fields]
-"""Options for which a task name has defaults."""
+_WORKED_OUT = frozenset({"task_name", "queue_name", "params", "expires_at", *registry.DEFAULTED})
+"""Options that the insertion itself needs to know of."""
 
 
 @cache
 def _of_spec(spec: registry.TaskSpec) -> Mapping[str, Any]:
     """Return what a task name decides, as far as its tasks' options do not."""
     needed = {"memory_gb": spec.memory_gb, "cores": spec.cores, "disk_gb": spec.disk_gb}
-    defaults = {name: getattr(spec, name) for name in _OF_SPEC}
+    defaults = {name: getattr(spec, name) for name in registry.DEFAULTED}
     return {**needed, **defaults, "memory_class": backoff.memory_class(spec.memory_gb)}
 
 
@@ -182,7 +182,7 @@ def _insert(rows: Sequence[Mapping[str, Any]], actor: str) -> dict[UUID, Task]:
         "actor": actor,
         "detail": json.dumps(client_address.detail()),
     }
-    statement = statements.load(INSERT, columns=_COLUMNS)
+    statement = statements.load(INSERT, columns=_COLUMNS, kept=_KEPT, definitions=_DEFINITIONS)
     found = statements.run(statement, params)
     if not found:
         if not is_enabled():
@@ -200,6 +200,9 @@ def _insert(rows: Sequence[Mapping[str, Any]], actor: str) -> dict[UUID, Task]:
 
 _FIELDS: Sequence[Any] = Task._meta.concrete_fields
 _ATTRIBUTES, _COLUMNS = [each.attname for each in _FIELDS], tuple(each.column for each in _FIELDS)
+_KEPT = tuple(name for name in TaskOptions.model_fields if name in _COLUMNS and name not in _WORKED_OUT)
+_DEFINITIONS = tuple((name, Task._meta.get_field(name).db_type(connection)) for name in _KEPT)
+"""Options whose columns keep them as they are given."""
 _JSON_PLACES = [_COLUMNS.index(name) for name in ("params", "bindings", "progress_metrics", "unavailable_on")]
 
 

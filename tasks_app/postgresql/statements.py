@@ -24,14 +24,15 @@ from psycopg import sql
 if TYPE_CHECKING:
     from tasks_app.postgresql.base import DatabaseWrapper
 
+Literal = int | tuple[str, ...] | tuple[tuple[str, str], ...]
 _TOKENS = re.compile(r"(?P<comment>--[^\n]*)|'(?:[^']|'')*'|::|:(?P<name>[a-z_]+)")
 
 
 @cache
-def load(path: Path, **literals: int | tuple[str, ...]) -> str:
+def load(path: Path, **literals: Literal) -> str:
     """Return the statement of a file without its comments; variables that `literals` does not name are parameters.
 
-    A number stands in the statement as it is, several names as columns.
+    A number stands in the statement as it is, names as columns, names with types as definitions of columns.
     """
     text, position = path.read_text(), 0
     parts: list[sql.Composable] = []
@@ -46,8 +47,14 @@ def load(path: Path, **literals: int | tuple[str, ...]) -> str:
     return sql.Composed([*parts, sql.SQL(text[position:])]).as_string()
 
 
-def _composed(literal: int | tuple[str, ...]) -> sql.Composable:
-    return sql.SQL(", ").join(map(sql.Identifier, literal)) if isinstance(literal, tuple) else sql.Literal(literal)
+def _composed(literal: Literal) -> sql.Composable:
+    if isinstance(literal, int):
+        return sql.Literal(literal)
+    columns = [
+        sql.Identifier(each) if isinstance(each, str) else sql.SQL("{} " + each[1]).format(sql.Identifier(each[0]))
+        for each in literal
+    ]
+    return sql.SQL(", ").join(columns)
 
 
 def run(statement: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:

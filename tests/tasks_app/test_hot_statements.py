@@ -36,10 +36,9 @@ def test_psql_explains_it_with_the_variables_of_its_heading(path):
 
 @pytest.mark.parametrize("path", [CLAIM, COMPLETE, INSERT], ids=lambda path: path.stem)
 def test_it_is_sent_without_its_comments_and_with_parameters_for_its_variables(path):
-    sent = statements.load(path, limit=4, columns=("id", "task_id"))
+    literals = {"limit": 4, "columns": ("id",), "kept": ("priority",), "definitions": (("priority", "smallint"),)}
+    sent = statements.load(path, **literals)
     assert "--" not in sent
     assert "LIMIT 4" in sent or path != CLAIM
-    assert set(re.findall(r":([a-z_]+)", re.sub(r"--.*|::|'[^']*'", " ", path.read_text()))) - {
-        "limit",
-        "columns",
-    } == set(re.findall(r"%\((\w+)\)s", sent))
+    variables = set(re.findall(r":([a-z_]+)", re.sub(r"--.*|::|'[^']*'", " ", path.read_text())))
+    assert variables - literals.keys() == set(re.findall(r"%\((\w+)\)s", sent))

@@ -3,7 +3,7 @@
 --   psql -v worker="'01890a5d-ac96-774b-bcce-b302099a8057'" -v label="'worker-1'" -v host_id="'host-1'"
 --     -v queues="'{dsa110-pipeline}'" -v task_names="'{note}'" -v memory_classes="'{0,1,2,3}'" -v free_gb=16
 --     -v free_cores=4 -v most_cores=32767 -v host_cores=4 -v free_disk_gb="'Infinity'" -v ids=NULL -v slotted=false
---     -v limit=4 -f claim.sql
+--     -v limit=4 -v columns=task_id,claim_token -f claim.sql
 --
 -- `limit` is a literal: for an unknown one a generic plan would expect a tenth of the table and sort it.
 -- 'pending' and hold = 0 are literals: only so is the partial index task_claimable proved usable.
@@ -65,7 +65,6 @@ WITH candidate AS (
             'claimed_at', to_char(claimed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')))
     )::absurd_event ORDER BY rank, id)) FROM claimed
 )
-SELECT ARRAY(SELECT id FROM limited), task_id, claim_token, claim_epoch, task_name, queue_name, params::text,
-    bindings::text, greatest(1, least(timeout_sec, ceil(extract(epoch FROM deadline_at - absurd_now()))))::integer,
-    lease_sec, memory_gb, cores, idle_timeout_sec, disk_gb
+SELECT ARRAY(SELECT id FROM limited), params::text, bindings::text, claim_epoch,
+    greatest(1, least(timeout_sec, ceil(extract(epoch FROM deadline_at - absurd_now()))))::integer, :columns
 FROM recorded LEFT JOIN claimed ON true ORDER BY rank, id
