@@ -1,16 +1,17 @@
-"""The task, run or worker that an id or its first digits mean, and tasks chosen by conditions."""
+"""Tasks, runs and workers by id or its first digits, and tasks selected by conditions."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.core.management.base import CommandParser
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
-from tasks_app.errors import ParamsInvalid, RunNotFound, TaskNotFound, WorkerNotFound
+from tasks_app.errors import AbsurdError, ParamsInvalid, RunNotFound, TaskNotFound, WorkerNotFound
 from tasks_app.management.arguments import ago, moment, whole
 from tasks_app.models import Run, Task, Worker
 from tasks_app.models.querysets import TaskQuerySet
@@ -20,53 +21,40 @@ from tasks_app.postgresql import clock
 from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
 
 DIGITS_LEAST = 4
+T = TypeVar("T")
 
 
 def find_run(text: str) -> Run:
-    """Return the run of an id or of the first digits of one.
-
-    Raises RunNotFound, or ParamsInvalid when several runs begin so.
-    """
+    """Return the run of an id or of its first digits. Raises RunNotFound, or ParamsInvalid for several runs."""
     try:
         return found_run(UUID(text))
     except ValueError:
-        pass
-    span = _span(text)
-    if span is None:
-        raise RunNotFound(text)
-    found = list(Run.objects.filter(run_id__range=span)[:2])
-    _check_single(len(found), "runs", text)
-    if not found:
-        raise RunNotFound(text)
-    return found[0]
+        span = _span(text)
+    return _single(list(Run.objects.filter(run_id__range=span)[:2]) if span else [], "runs", text, RunNotFound)
 
 
 def find_task_id(text: str) -> UUID:
-    """Return the task id that is meant; a whole one is not looked up. First or last digits find what is not archived.
+    """Return the task id of an id, which is not looked up, or of the first or last digits of an unarchived task's id.
 
-    Raises TaskNotFound, or ParamsInvalid when several tasks begin or end so.
+    Raises TaskNotFound, or ParamsInvalid for several tasks.
     """
     try:
         return UUID(text)
     except ValueError:
-        pass
-    span = _span(text)
+        span = _span(text)
     if span is None:
         raise TaskNotFound(text[:100])
     begins = Task.objects.filter(task_id__range=span).values_list("task_id", flat=True)[:2]
     as_text = Task.objects.alias(text=Cast("task_id", TextField()))
     ends = as_text.filter(text__endswith=text.lower()).values_list("task_id", flat=True)[:2]
     found: list[UUID] = list({*begins, *ends})
-    _check_single(len(found), "tasks", text)
-    if not found:
-        raise TaskNotFound(text)
-    return found[0]
+    return _single(found, "tasks", text, TaskNotFound)
 
 
 def find_worker(text: str) -> Worker:
-    """Return the worker of an id, of the first digits of one, or of a label that only one worker bears which is up.
+    """Return the worker of an id, of its first digits, or of a label that only one running worker has.
 
-    Raises WorkerNotFound, or ParamsInvalid when several are meant.
+    Raises WorkerNotFound, or ParamsInvalid for several workers.
     """
     named = Worker.objects.filter(label=text)
     found: list[Worker] = list(named.filter(stopped_at=None)[:2]) or list(named.order_by("-started_at")[:1])
@@ -76,10 +64,7 @@ def find_worker(text: str) -> Worker:
     span = _span(text)
     if not found and span is not None:
         found = list(Worker.objects.filter(pk__range=span)[:2])
-    _check_single(len(found), "workers", text)
-    if not found:
-        raise WorkerNotFound(text)
-    return found[0]
+    return _single(found, "workers", text, WorkerNotFound)
 
 
 def _span(text: str) -> tuple[UUID, UUID] | None:
@@ -89,29 +74,23 @@ def _span(text: str) -> tuple[UUID, UUID] | None:
     return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
 
 
-def _check_single(count: int, what: str, text: str) -> None:
-    if count > 1:
+def _single(found: Sequence[T], what: str, text: str, missing: Callable[[str], AbsurdError]) -> T:
+    if len(found) > 1:
         raise ParamsInvalid([{"path": "ID", "message": f"several {what} match {text}; write more digits of the id"}])
+    if not found:
+        raise missing(text)
+    return found[0]
 
 
-_PARAMETER_OF = {
-    "status": "status",
-    "queue": "queue_name",
-    "name": "task_name",
-    "run": "run_id",
-    "stage": "stage",
-    "worker": "worker_id",
-    "priority_min": "priority_min",
-    "priority_max": "priority_max",
-    "created_after": "created_after",
-    "created_before": "created_before",
-    "completed_after": "completed_after",
-    "completed_before": "completed_before",
-}
+_RENAMED = {"queue": "queue_name", "name": "task_name", "run": "run_id", "worker": "worker_id"}
+_UNCHANGED = ("status", "stage", "priority_min", "priority_max")
+_MOMENTS = ("created_after", "created_before", "completed_after", "completed_before")
+_PARAMETER_OF = _RENAMED | {name: name for name in (*_UNCHANGED, *_MOMENTS)}
+"""The query parameter of the API for each option."""
 
 
 def add_conditions(parser: CommandParser, *, status_help: str) -> None:
-    """Declare the options that choose tasks."""
+    """Declare the options that select tasks."""
     group = parser.add_argument_group("conditions, all of which must hold")
     add = group.add_argument
     add("--status", action="append", default=[], metavar="STATUS", help=status_help)

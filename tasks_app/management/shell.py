@@ -1,4 +1,4 @@
-"""What the operators' commands share: who acts, exit codes, refusals and usage errors in one line."""
+"""The base of the operators' commands: actor, exit codes, refusals in one line, output as lines or JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import socket
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from django.core.management.base import CommandError
@@ -21,6 +22,7 @@ from tasks_app.postgresql import outages
 
 FAILED, USAGE, NOT_FOUND, ILLEGAL_STATE, UNHEALTHY, TRY_LATER = 1, 2, 3, 4, 5, 75
 INTERRUPTED = 130
+DRY_RUN = " (dry run: nothing was done)"
 _EXIT_OF: dict[type[errors.AbsurdError], int] = {
     errors.NotFound: NOT_FOUND,
     errors.Conflict: ILLEGAL_STATE,
@@ -30,7 +32,7 @@ _EXIT_OF: dict[type[errors.AbsurdError], int] = {
 
 
 def exit_code_of(error: errors.AbsurdError) -> int:
-    """Return the exit code that tells of a refusal."""
+    """Return the exit code of a refusal."""
     return next((_EXIT_OF[kind] for kind in type(error).__mro__ if kind in _EXIT_OF), FAILED)
 
 
@@ -48,12 +50,13 @@ class ShellCommand(PrintingCommand, ABC):
             raise CommandError(str(error), returncode=exit_code_of(error)) from error
         except Error as error:
             if outages.is_outage(error):
-                told = f"{outages.describe(error)}; see manage.py absurd_doctor"
-                raise CommandError(told, returncode=TRY_LATER) from error
+                message = f"{outages.describe(error)}; see manage.py absurd_doctor"
+                raise CommandError(message, returncode=TRY_LATER) from error
             if not isinstance(error, ProgrammingError):
                 raise
-            told = f"the database schema is not that of this version: run manage.py migrate ({_first_line(error)})"
-            raise CommandError(told, returncode=FAILED) from error
+            first = str(error).strip().split("\n", 1)[0]
+            message = f"the database schema is not that of this version: run manage.py migrate ({first})"
+            raise CommandError(message, returncode=FAILED) from error
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
         finally:
@@ -61,10 +64,18 @@ class ShellCommand(PrintingCommand, ABC):
 
     @abstractmethod
     def act(self, options: dict[str, Any]) -> None:
-        """Do what the command is for."""
+        """Carry out the command."""
+
+    def show(self, options: dict[str, Any], content: Any, lines: Iterable[str]) -> None:
+        """Write lines for people, or with --json the content, which may be a function that returns it."""
+        if options["json"]:
+            self.write_json(content() if callable(content) else content)
+        else:
+            for line in lines:
+                self.stdout.write(line)
 
     def write_json(self, content: Any, *, indent: int | None = 2) -> None:
-        """Write one JSON document; what is not printable stands in it as JSON's own escape."""
+        """Write one JSON document; what is not printable is written as JSON's own escape."""
         text = json.dumps(content, indent=indent, ensure_ascii=False, cls=DjangoJSONEncoder)
         self.stdout.write(
             "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
@@ -97,7 +108,3 @@ def actor() -> str:
     except (KeyError, OSError):
         name = "unknown"
     return f"cli:{name}@{socket.gethostname()}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -1,6 +1,6 @@
-"""What cancel, retry, reprioritize and requeue share: tasks by id or by conditions, previewed, then done.
+"""The base of cancel, retry, reprioritize and requeue: tasks by id or by conditions, previewed, then changed.
 
-They change in chunks, each a transaction of its own, so that an interrupted command has done whole tasks and no halves.
+They change in chunks, one transaction each, so that an interrupted command leaves no task half changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tasks_app.formats import count
 from tasks_app.management.operations import TYPED_ABOVE, OperationCommand
 from tasks_app.management.printing import bar, table
 from tasks_app.management.selection import add_conditions, find_task_id, has_conditions, selected
-from tasks_app.management.shell import actor, exit_code_of, refuse
+from tasks_app.management.shell import DRY_RUN, actor, exit_code_of, refuse
 from tasks_app.models import Task
 from tasks_app.models.querysets import TaskQuerySet
 from tasks_app.operations import bulk
@@ -69,62 +69,50 @@ class TaskCommand(OperationCommand):
 
     def act(self, options: dict[str, Any]) -> None:
         """Preview, ask where conditions selected, do it, and write what was done."""
+        params = self.params(options)
         by_conditions = has_conditions(options) or options["all"]
         if options["task_ids"] and by_conditions:
             refuse("give task ids or conditions, not both")
         if not options["task_ids"] and not by_conditions:
-            refuse(f"say which tasks to {self.operation.name}: ids, conditions or --all")
+            refuse(f"name the tasks to {self.operation.name}: ids, conditions or --all")
         if by_conditions:
-            self._by_conditions(options)
+            rows = self.narrow(selected(options), options)
+            ids = list(
+                rows.order_by("-id" if self.operation.children_first else "id").values_list("task_id", flat=True)
+            )
+            if options["dry_run"] or not options["yes"]:
+                self._preview(rows, len(ids), options)
+            if options["dry_run"]:
+                return
+            if ids:
+                typed = str(len(ids)) if len(ids) > TYPED_ABOVE else ""
+                self.confirm(f"{self.operation.label} {count(len(ids), 'task')}?", options, typed=typed)
         else:
             ids = list(dict.fromkeys(find_task_id(text) for text in options["task_ids"]))
-            self._write(ids, self._carry_out(ids, options), options)
-
-    def _by_conditions(self, options: dict[str, Any]) -> None:
-        rows = self.narrow(selected(options), options)
-        order = "-id" if self.operation.children_first else "id"
-        ids = list(rows.order_by(order).values_list("task_id", flat=True))
-        if options["dry_run"] or not options["yes"]:
-            self._preview(rows, len(ids), options)
-        if options["dry_run"]:
-            return
-        if ids:
-            typed = str(len(ids)) if len(ids) > TYPED_ABOVE else ""
-            self.confirm(f"{self.operation.label} {count(len(ids), 'task')}?", options, typed=typed)
-        self._write(ids, self._carry_out(ids, options), options)
+        outcome = self._carry_out(ids, params, options)
+        self.show(options, self._summary(ids, outcome, options), self._lines(ids, outcome, options))
+        self._end(outcome, by_ids=not by_conditions)
 
     def _preview(self, rows: TaskQuerySet, number: int, options: dict[str, Any]) -> None:
         groups = rows.order_by("queue_id", "task_name", "status").values_list("queue_id", "task_name", "status")
         counted = list(groups.annotate(tasks=Count("pk")))
-        name = self.operation.name
-        if options["json"]:
-            if options["dry_run"]:
-                columns = ("queue_name", "task_name", "status", "tasks")
-                by = [dict(zip(columns, row, strict=True)) for row in counted]
-                self.write_json({"operation": name, "dry_run": True, "selected": number, "by": by})
-            return
-        for line in table(("QUEUE", "NAME", "STATUS", "TASKS"), counted, right=("TASKS",)) if counted else ():
-            self.stdout.write(line)
+        if not options["json"]:
+            for line in table(("QUEUE", "NAME", "STATUS", "TASKS"), counted, right=("TASKS",)) if counted else ():
+                self.stdout.write(line)
         if options["dry_run"]:
-            self.stdout.write(f"would {name} {count(number, 'task')} (dry run: nothing was done)")
+            name, columns = self.operation.name, ("queue_name", "task_name", "status", "tasks")
+            by = [dict(zip(columns, row, strict=True)) for row in counted]
+            content = {"operation": name, "dry_run": True, "selected": number, "by": by}
+            self.show(options, content, [f"would {name} {count(number, 'task')}{DRY_RUN}"])
 
-    def _carry_out(self, ids: list[UUID], options: dict[str, Any]) -> Outcome:
+    def _carry_out(self, ids: list[UUID], params: Any, options: dict[str, Any]) -> Outcome:
         outcome = Outcome()
-        params = self.operation.params_model.parse(self.given(options))
         chunks = bulk.Chunks(operation=self.operation, params=params, actor=actor(), dry_run=options["dry_run"])
         with bar(self.operation.name, len(ids)) as advance:
             for chunk in chunks.each(ids):
                 outcome.add(chunk, named=bool(options["task_ids"]))
                 advance(len(chunk))
         return outcome
-
-    def _write(self, ids: list[UUID], outcome: Outcome, options: dict[str, Any]) -> None:
-        if options["json"]:
-            self.write_json(self._summary(ids, outcome, options))
-        else:
-            for line in self._lines(ids, outcome, options):
-                self.stdout.write(line)
-        self._end(outcome, by_ids=bool(options["task_ids"]))
 
     def _summary(self, ids: list[UUID], outcome: Outcome, options: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -144,7 +132,7 @@ class TaskCommand(OperationCommand):
         if outcome.refused and len(ids) > 1:
             parts.append(f"{len(outcome.refused):,} refused")
         if parts or not ids:
-            note = " (dry run: nothing was done)" if options["dry_run"] else ""
+            note = DRY_RUN if options["dry_run"] else ""
             yield (", ".join(parts) or "no matching task") + note
         if len(ids) > 1:
             for _, error in outcome.refused[:REFUSALS_SHOWN]:

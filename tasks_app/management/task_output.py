@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tasks_app import formats
 from tasks_app.engine import archive
 from tasks_app.formats import duration, first_line, moment
 from tasks_app.management.printing import table
@@ -36,7 +35,7 @@ def listed_row(task: Task) -> tuple[object, ...]:
 
 
 def page_of(task: Task, attempts: Sequence[Attempt], events: Sequence[TaskEvent]) -> Iterator[str]:
-    """Yield the lines that tell everything of a task."""
+    """Yield the lines that describe a task with its history."""
     yield f"{task.task_name} {task.task_id}"
     for name, value in _facts(task):
         if value not in (None, ""):
@@ -44,14 +43,11 @@ def page_of(task: Task, attempts: Sequence[Attempt], events: Sequence[TaskEvent]
     if task.error:
         yield from ("", "error", *(f"  {line}" for line in task.error.rstrip().split("\n")))
     if attempts:
-        yield from (
-            "",
-            "attempts",
-            *_indented(table(("N", "OUTCOME", "BEGAN", "TOOK", "WORKER", "ERROR"), _rows(attempts))),
-        )
+        columns = ("N", "OUTCOME", "STARTED", "TOOK", "WORKER", "ERROR")
+        yield from ("", "attempts", *_indented(table(columns, _rows(attempts))))
     if events:
         rows = ((event.created_at, event.event_type, event.actor, event.reason) for event in events)
-        yield from ("", "events", *_indented(table(("WHEN", "WHAT", "WHO", "WHY"), rows)))
+        yield from ("", "events", *_indented(table(("AT", "EVENT", "ACTOR", "REASON"), rows)))
 
 
 def _facts(task: Task) -> Iterator[tuple[str, object]]:
@@ -117,11 +113,12 @@ def histories_of(task: Task, events_most: int) -> tuple[list[Attempt], list[Task
     return list(attempts), list(events)[::-1]
 
 
-def history_shapes(attempts: list[Attempt], events: list[TaskEvent]) -> dict[str, Any]:
-    """Return attempts and events as the API shows them."""
+def shape_with_history(task: Task, attempts: list[Attempt], events: list[TaskEvent]) -> dict[str, Any]:
+    """Return the task, its attempts and events as the API shows them."""
     from tasks_app.api.serializers import AttemptSerializer, EventSerializer
 
     return {
+        "task": detail_of(task),
         "attempts": AttemptSerializer(attempts, many=True).data,
         "events": EventSerializer(events, many=True).data,
     }
@@ -138,7 +135,7 @@ def lines_of(explanation: Explanation) -> list[str]:
     """Return the lines for people."""
     lines = [
         f"{explanation.task_name} {explanation.task_id} in {explanation.queue_name}: {explanation.state} at "
-        f"{formats.moment(explanation.as_of)}",
+        f"{moment(explanation.as_of)}",
         explanation.summary,
     ]
     for number, finding in enumerate(explanation.findings, start=1):

@@ -22,7 +22,7 @@ from tasks_app.api.views.tasks import TaskListView
 from tasks_app.client import NewTask as ClientTask
 from tasks_app.engine.options import Join, TaskOptions
 from tasks_app.errors import ParamsInvalid
-from tasks_app.management.option_arguments import add_options, options_in
+from tasks_app.management.arguments import add_fields, fields_in
 from tasks_app.models import Task
 from tasks_app.priority import PRIORITY_DEFAULT
 from tasks_app.validation import bounds_of, kinds_of
@@ -115,8 +115,8 @@ class Wider(TaskOptions):
 
 def test_an_option_that_is_added_to_the_description_is_everywhere():
     parser = CommandParser()
-    add_options(parser, Wider)
-    given = options_in(vars(parser.parse_args(["--rehearsals", "2"])), Wider)
+    add_fields(parser, Wider, without=("task_name",))
+    given = fields_in(vars(parser.parse_args(["--rehearsals", "2"])), Wider)
     assert Wider(task_name="note", **given).rehearsals == 2
     assert "How often it is rehearsed. (1 to 3)" in " ".join(parser.format_help().split())
     (field,) = form_fields(["rehearsals"], Wider).values()

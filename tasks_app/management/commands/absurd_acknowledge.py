@@ -8,4 +8,3 @@ from tasks_app.operations.system import acknowledge
 
 class Command(SystemCommand):
     operation = acknowledge
-    codes = "Exit codes: 0 ok, 2 usage."

@@ -1,4 +1,4 @@
-"""`manage.py absurd_cancel`: cancel tasks by id or by conditions."""
+"""`manage.py absurd_cancel`."""
 
 from __future__ import annotations
 

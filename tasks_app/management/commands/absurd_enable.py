@@ -8,4 +8,3 @@ from tasks_app.operations.system import enable
 
 class Command(SystemCommand):
     operation = enable
-    codes = "Exit codes: 0 ok, 2 usage."

@@ -14,7 +14,7 @@ from tasks_app.monitoring.explain.explanation import explain_id
 
 class Command(ShellCommand):
     help = (
-        "Say why a task is not running, how it is running, or how it ended, with what to do about each cause, the "
+        "Show why a task is not running, how it is running, or how it ended, with what to do about each cause, the "
         "decisive one first. Exit codes: 0 ok, 2 usage, 3 no such task."
     )
 
@@ -23,9 +23,5 @@ class Command(ShellCommand):
         parser.add_argument("--json", action="store_true", help="write the JSON that the API returns")
 
     def act(self, options: dict[str, Any]) -> None:
-        """Explain it."""
         explanation = explain_id(find_task_id(options["task_id"]))
-        if options["json"]:
-            self.write_json(shape_of(explanation))
-        else:
-            self.stdout.write("\n".join(lines_of(explanation)))
+        self.show(options, lambda: shape_of(explanation), lines_of(explanation))

@@ -8,4 +8,3 @@ from tasks_app.operations.system import freeze
 
 class Command(SystemCommand):
     operation = freeze
-    codes = "Exit codes: 0 ok, 1 not confirmed, 2 usage, 4 frozen already."

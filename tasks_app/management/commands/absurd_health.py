@@ -1,7 +1,8 @@
-"""`manage.py absurd_health`: is the queue well?"""
+"""`manage.py absurd_health`: whether the queue works."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -11,12 +12,11 @@ from django.core.management.base import CommandParser
 from tasks_app.management.shell import UNHEALTHY, ShellCommand
 from tasks_app.monitoring import health
 
-UNWELL = ("unhealthy", "disabled")
-WORDS = {"ok": "ok  ", "warn": "warn", "bad": "BAD "}
+LABELS = {"ok": "ok  ", "warn": "warn", "bad": "BAD "}
 
 
 class Command(ShellCommand):
-    """Looks and changes nothing; starts no server either."""
+    """Reads and changes nothing; starts no server."""
 
     help = (
         "Show whether the queue is healthy, degraded or unhealthy, and why; --full shows every check. Exit codes: 0 "
@@ -29,35 +29,28 @@ class Command(ShellCommand):
         parser.add_argument("--json", action="store_true", help="write the JSON that the API returns")
 
     def act(self, options: dict[str, Any]) -> None:
-        """Look, tell, and say it by the exit code too."""
         found = health.examine(options["queue"])
-        if options["json"]:
-            self.write_json(_shape(found, full=options["full"]))
-        else:
-            self.stdout.write(f"{found.queue}: {found.status}")
-            for line in self._full(found) if options["full"] else _terse(found):
-                self.stdout.write(line)
-        if found.status in UNWELL:
+        content = asdict(found)
+        if not options["full"]:
+            content.pop("checks")
+        self.show(options, content, _lines(found, full=options["full"]))
+        if self.is_unwell(found):
             raise SystemExit(UNHEALTHY)
 
-    def _full(self, found: health.Health) -> list[str]:
-        width = max((len(check.name) for check in found.checks), default=0)
-        return [
-            *_disabled(found),
-            *(f"{WORDS[each.state]}  {each.name:<{width}}  {each.reason}" for each in found.checks),
-        ]
+    def is_unwell(self, found: health.Health) -> bool:
+        """Whether the exit code says that something must be done."""
+        return found.status in ("unhealthy", "disabled")
 
 
-def _terse(found: health.Health) -> list[str]:
-    return [*_disabled(found), *(f"  {reason}" for reason in found.reasons)]
-
-
-def _disabled(found: health.Health) -> list[str]:
-    return [f"  {found.message}"] if found.status == "disabled" else []
-
-
-def _shape(found: health.Health, *, full: bool) -> dict[str, Any]:
-    shape = asdict(found)
+def _lines(found: health.Health, *, full: bool) -> Iterator[str]:
+    yield f"{found.queue}: {found.status}"
+    if found.status == "disabled":
+        yield f"  {found.message}"
     if not full:
-        shape.pop("checks")
-    return shape
+        yield from (f"  {reason}" for reason in found.reasons)
+        return
+    width = max(len(check.name) for check in found.checks)
+    for check in found.checks:
+        yield f"{LABELS[check.state]}  {check.name:<{width}}  {check.message}"
+        if check.remedy:
+            yield f"{'':{width + 8}}{check.remedy}"

@@ -20,17 +20,13 @@ class Command(TargetCommand):
         subparsers.add_parser("list", allow_abbrev=False, help="all limits")
 
     def find(self, text: str) -> Target:
-        """Return the limit's key; it need not be there to be set."""
+        """Return the limit's key; the limit need not exist to be set."""
         scope, name = text.split(" ", 1)
         row = Limit.objects.filter(scope=scope, name=name).first() or Limit(scope=scope, name=name, size=0)
-        return Target(key=(scope, name), label=f"{scope} {name}", identity={"scope": scope, "name": name}, row=row)
+        return Target(key=(scope, name), label=text, identity={"scope": scope, "name": name}, row=row)
 
-    def read(self, options: dict[str, Any]) -> None:
+    def read_list(self, options: dict[str, Any]) -> None:
         """List all limits."""
-        limits = list(Limit.objects.order_by("scope", "name"))
-        if options["json"]:
-            names = ("scope", "name", "size", "explicit")
-            self.write_json([{name: getattr(limit, name) for name in names} for limit in limits])
-            return
-        for line in table(("SCOPE", "NAME", "SIZE"), [(each.scope, each.name, each.size) for each in limits]):
-            self.stdout.write(line)
+        rows = list(Limit.objects.order_by("scope", "name").values("scope", "name", "size", "explicit"))
+        cells = [(row["scope"], row["name"], row["size"]) for row in rows]
+        self.show(options, rows, table(("SCOPE", "NAME", "SIZE"), cells))

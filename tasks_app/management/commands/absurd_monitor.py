@@ -1,8 +1,8 @@
-"""`manage.py absurd_monitor --interval 30`: four lines about the queue, again and again."""
+"""`manage.py absurd_monitor --interval 30`: four lines about the queue, repeated."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 from django.db import DatabaseError, Error, connection
 
-from tasks_app.management.arguments import seconds
+from tasks_app.management.arguments import number
 from tasks_app.management.printing import rounds
 from tasks_app.management.shell import UNHEALTHY, ShellCommand, refuse
 from tasks_app.monitoring import health, queues, rates
@@ -22,10 +22,11 @@ INTERVAL_SEC = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What one look found; what the database did not tell is None."""
+    """One reading of a queue; values are None when the database does not answer."""
 
     at: datetime
-    status: str
+    queue_name: str
+    health: str
     message: str
     tasks_per_sec: float | None = None
     depth: int | None = None
@@ -34,7 +35,7 @@ class Reading:
 
 
 class Command(ShellCommand):
-    """Looks and changes nothing; goes on while the database is down, and starts no server."""
+    """Reads and changes nothing; continues while the database is down, and starts no server."""
 
     help = (
         "Print the queue's health, the tasks completed a second over the last minute, its pending tasks and how "
@@ -46,28 +47,27 @@ class Command(ShellCommand):
         add = parser.add_argument
         add("--queue-name", metavar="NAME", help=f"which queue (default: {settings.ABSURD_QUEUE_NAME})")
         add("--database-url", metavar="URL", help="use this database instead of ABSURD_DATABASE_URL")
-        add("--interval", type=seconds(0.1), default=INTERVAL_SEC, metavar="SEC", help="(default: %(default)g)")
+        add("--interval", type=number(0.1), default=INTERVAL_SEC, metavar="SEC", help="(default: %(default)g)")
         add("--once", action="store_true", help="print one reading and exit")
         add("--json", action="store_true", help="write JSON, one document a line")
 
     def act(self, options: dict[str, Any]) -> None:
-        """Look and print until interrupted."""
         if options["database_url"] not in (None, settings.ABSURD_DATABASE_URL):
             refuse("--database-url only works on the command line, where manage.py reads it first")
         name = options["queue_name"] or settings.ABSURD_QUEUE_NAME
         for _ in rounds(None if options["once"] else options["interval"]):
-            reading = look(name)
+            reading = read(name)
             if options["json"]:
-                self.write_json(_shape(name, reading), indent=None)
+                self.write_json({**asdict(reading), "at": clock.stamp(reading.at)}, indent=None)
             else:
                 for line in _lines(reading):
                     self.stdout.write(line)
             self.stdout.flush()
-            if options["once"] and reading.status == "unhealthy":
+            if options["once"] and reading.health == "unhealthy":
                 raise SystemExit(UNHEALTHY)
 
 
-def look(name: str) -> Reading:
+def read(name: str) -> Reading:
     """Take one reading of a queue, also while the database does not answer."""
     found = health.examine(name)
     try:
@@ -76,7 +76,7 @@ def look(name: str) -> Reading:
         return _measured(name, found)
     except Error:
         connection.close()
-        return Reading(at=datetime.now(UTC), status=found.status, message=found.message)
+        return Reading(at=datetime.now(UTC), queue_name=name, health=found.status, message=found.message)
 
 
 def _measured(name: str, found: health.Health) -> Reading:
@@ -86,7 +86,8 @@ def _measured(name: str, found: health.Health) -> Reading:
     silent_sec = health.threshold("workers_silent_sec")
     return Reading(
         at=clock.now(),
-        status=found.status,
+        queue_name=name,
+        health=found.status,
         message=found.message,
         tasks_per_sec=of_queue["1m"].tasks_per_sec or 0.0,
         depth=queues.queue_stats([name])[0]["pending"],
@@ -98,23 +99,10 @@ def _measured(name: str, found: health.Health) -> Reading:
 def _lines(reading: Reading) -> list[str]:
     stamp = f"[{reading.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}]"
     if reading.depth is None or reading.tasks_per_sec is None:
-        return [f"{stamp} Queue Health: {reading.status} ({reading.message})"]
+        return [f"{stamp} Queue Health: {reading.health} ({reading.message})"]
     return [
-        f"{stamp} Queue Health: {reading.status}",
+        f"{stamp} Queue Health: {reading.health}",
         f"{stamp} Throughput: {reading.tasks_per_sec:.1f} tasks/sec",
         f"{stamp} Queue Depth: {reading.depth} tasks",
         f"{stamp} Workers: {reading.workers_up}/{reading.workers_known} active",
     ]
-
-
-def _shape(name: str, reading: Reading) -> dict[str, Any]:
-    return {
-        "at": clock.stamp(reading.at),
-        "queue_name": name,
-        "health": reading.status,
-        "message": reading.message,
-        "tasks_per_sec": reading.tasks_per_sec,
-        "depth": reading.depth,
-        "workers_up": reading.workers_up,
-        "workers_known": reading.workers_known,
-    }

@@ -12,8 +12,7 @@ class Command(TargetCommand):
     target_kind = "queue"
 
     def find(self, text: str) -> Target:
-        """Return the queue. Raises QueueNotFound."""
         queue = Queue.objects.filter(name=text).first()
         if queue is None:
             raise QueueNotFound(text)
-        return Target(key=queue.name, label=queue.name, identity={"queue_name": queue.name}, row=queue)
+        return Target(key=text, label=text, identity={"queue_name": text}, row=queue)

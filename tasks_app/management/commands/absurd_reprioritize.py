@@ -1,4 +1,4 @@
-"""`manage.py absurd_reprioritize`: reprioritize tasks by id or by conditions."""
+"""`manage.py absurd_reprioritize`."""
 
 from __future__ import annotations
 

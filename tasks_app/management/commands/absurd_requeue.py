@@ -1,4 +1,4 @@
-"""`manage.py absurd_requeue`: give stalled claims back to the queue without waiting for the sweep."""
+"""`manage.py absurd_requeue`: return stalled claims to the queue without waiting for the sweep."""
 
 from __future__ import annotations
 

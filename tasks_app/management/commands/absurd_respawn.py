@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from tasks_app.management.operations import OperationCommand
 from tasks_app.management.selection import find_task_id
-from tasks_app.management.shell import actor
+from tasks_app.management.shell import DRY_RUN, actor
 from tasks_app.operations.tasks import respawn
 
 
@@ -21,13 +21,10 @@ class Command(OperationCommand):
         super().add_arguments(parser)
 
     def act(self, options: dict[str, Any]) -> None:
-        """Spawn the copy and write its id."""
-        key, params = find_task_id(options["task_id"]), respawn.params_model.parse(self.given(options))
+        key, params = find_task_id(options["task_id"]), self.params(options)
         if options["dry_run"]:
-            self.stdout.write(f"would spawn a copy of {key} (dry run: nothing was done)")
+            self.show(options, {"dry_run": True, "copied_from": key}, [f"would spawn a copy of {key}{DRY_RUN}"])
             return
         fresh = respawn.act(key, params, actor())
-        if options["json"]:
-            self.write_json({"task_id": fresh.task_id, "copied_from": key, "queue_name": fresh.queue_id})
-        else:
-            self.stdout.write(str(fresh.task_id))
+        content = {"task_id": fresh.task_id, "copied_from": key, "queue_name": fresh.queue_id}
+        self.show(options, content, [str(fresh.task_id)])

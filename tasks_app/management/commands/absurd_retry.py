@@ -1,4 +1,4 @@
-"""`manage.py absurd_retry`: retry tasks by id or by conditions."""
+"""`manage.py absurd_retry`."""
 
 from __future__ import annotations
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator
 from typing import Any
 
 from tasks_app.management.arguments import whole
 from tasks_app.management.operations import Target, TargetCommand
 from tasks_app.management.selection import find_run
 from tasks_app.models import Run
-from tasks_app.workflows.graph import graph_of
+from tasks_app.workflows.graph import RunGraph, graph_of
 from tasks_app.workflows.state import RunState, state_of, states_of
 
 LISTED, LISTED_MOST = 20, 10_000
@@ -34,64 +34,45 @@ class Command(TargetCommand):
         showing = subparsers.add_parser("show", allow_abbrev=False, help="one run with its tasks")
         showing.add_argument("run_id", metavar="ID", help=self.target_help)
 
-    def read(self, options: dict[str, Any]) -> None:
-        """List runs, or show one."""
-        self._options = options
-        if options["action"] == "list":
-            self._list()
-        else:
-            self._show(find_run(options["run_id"]))
-
     def find(self, text: str) -> Target:
-        """Return the run. Raises RunNotFound, or ParamsInvalid when several are meant."""
         run = find_run(text)
         return Target(key=run.run_id, label=str(run), identity={"run_id": run.run_id}, row=run)
 
-    def _list(self) -> None:
+    def read_list(self, options: dict[str, Any]) -> None:
+        """List the newest runs with their states."""
         rows = Run.objects.order_by("-id")
-        if self._options["workflow"]:
-            rows = rows.filter(workflow=self._options["workflow"])
-        runs = list(rows[: self._options["limit"]])
+        if options["workflow"]:
+            rows = rows.filter(workflow=options["workflow"])
+        runs = list(rows[: options["limit"]])
         states = states_of(runs)
-        if self._options["json"]:
-            self.write_json([_summary(run, states[run.run_id]) for run in runs])
-            return
-        for run in runs:
-            state = states[run.run_id]
-            self.stdout.write(f"{run.run_id}  {_line(state)}  {run}  {state.reason}".rstrip())
-        if not runs:
-            self.stdout.write("there are no runs")
+        found = [(run, states[run.run_id]) for run in runs]
+        lines = [f"{run.run_id}  {_progress(state)}  {run}  {state.reason}".rstrip() for run, state in found]
+        self.show(options, lambda: [_shape(*each) for each in found], lines or ["there are no runs"])
 
-    def _show(self, run: Run) -> None:
+    def read_show(self, options: dict[str, Any]) -> None:
+        """Show one run with its tasks."""
+        run = find_run(options["run_id"])
         state, graph = state_of(run), graph_of(run)
-        if self._options["json"]:
-            nodes = [asdict(node) for node in graph.nodes]
-            edges = [edge._asdict() for edge in graph.edges]
-            self.write_json({**_summary(run, state), "params": run.params, "nodes": nodes, "edges": edges})
-            return
-        self.stdout.write(f"{run}\nrun {run.run_id}, started {run.created_at:%Y-%m-%d %H:%M:%SZ} by {run.created_by}")
-        self.stdout.write(f"{_line(state).strip()}{f': {state.reason}' if state.reason else ''}")
-        for node in graph.nodes:
-            stage = node.stage or node.task_name
-            self.stdout.write(f"  {node.display_status:<11} {stage:<20} {node.task_id}  {node.reason}".rstrip())
-        if graph.truncated:
-            self.stdout.write("  and more")
+        self.show(options, lambda: _shape(run, state, graph), _lines(run, state, graph))
 
 
-def _line(state: RunState) -> str:
+def _progress(state: RunState) -> str:
     return f"{state.word:<9} {state.completed:>3} of {state.total:<3}"
 
 
-def _summary(run: Run, state: RunState) -> dict[str, Any]:
-    own = {
-        "run_id": run.run_id,
-        "workflow": run.workflow,
-        "label": run.label,
-        "created_at": run.created_at,
-        "created_by": run.created_by,
-        "state": state.word,
-        "reason": state.reason,
-        "progress": state.progress,
-        "finished_at": state.finished_at,
-    }
-    return own | {name: value for name, value in asdict(state).items() if name not in own}
+def _lines(run: Run, state: RunState, graph: RunGraph) -> Iterator[str]:
+    yield str(run)
+    yield f"run {run.run_id}, started {run.created_at:%Y-%m-%d %H:%M:%SZ} by {run.created_by}"
+    yield f"{_progress(state).strip()}{f': {state.reason}' if state.reason else ''}"
+    for node in graph.nodes:
+        stage = node.stage or node.task_name
+        yield f"  {node.display_status:<11} {stage:<20} {node.task_id}  {node.reason}".rstrip()
+    if graph.truncated:
+        yield "  and more"
+
+
+def _shape(run: Run, state: RunState, graph: RunGraph | None = None) -> dict[str, Any]:
+    from tasks_app.api.run_serializers import RunGraphSerializer, RunSerializer, ShownRun  # slow to import
+
+    shown = ShownRun(run=run, state=state, graph=graph)
+    return dict((RunSerializer(shown) if graph is None else RunGraphSerializer(shown)).data)

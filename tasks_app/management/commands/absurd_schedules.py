@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks_app.engine import cron
@@ -10,8 +10,6 @@ from tasks_app.errors import ScheduleNotFound
 from tasks_app.management.operations import Target, TargetCommand
 from tasks_app.models import Schedule, Task
 from tasks_app.postgresql import clock
-
-UPCOMING = 5
 
 
 class Command(TargetCommand):
@@ -26,7 +24,6 @@ class Command(TargetCommand):
         subparsers.add_parser("list", allow_abbrev=False, help="every schedule, with its next moments")
 
     def find(self, text: str) -> Target:
-        """Return the schedule. Raises ScheduleNotFound."""
         schedule = Schedule.objects.filter(name=text).first()
         if schedule is None:
             raise ScheduleNotFound(text)
@@ -35,48 +32,29 @@ class Command(TargetCommand):
     def details_of(self, result: Any) -> Mapping[str, Any]:
         if isinstance(result, Task):
             return {"task_id": result.task_id, "queue_name": result.queue_id}
-        return _summary(result) if isinstance(result, Schedule) else {}
+        return _shape(result) if isinstance(result, Schedule) else {}
 
-    def read(self, options: dict[str, Any]) -> None:
+    def read_list(self, options: dict[str, Any]) -> None:
         """List all schedules."""
-        self._list(as_json=options["json"])
-
-    def _list(self, *, as_json: bool) -> None:
         found = list(Schedule.objects.order_by("name"))
-        if as_json:
-            self.write_json([_summary(schedule) for schedule in found])
-            return
-        for schedule in found:
-            self.stdout.write(_line(schedule))
-            if schedule.last_error:
-                self.stdout.write(f"  last refused: {schedule.last_error}")
-        if not found:
-            self.stdout.write("there are no schedules")
+        self.show(options, lambda: [_shape(schedule) for schedule in found], _lines(found))
 
 
-def _line(schedule: Schedule) -> str:
-    following = clock.stamp(schedule.next_run_at) if schedule.next_run_at else "never"
-    last = clock.stamp(schedule.last_run_at) if schedule.last_run_at else "never"
-    state = "enabled " if schedule.enabled else "disabled"
-    when = f"{schedule.cron} {schedule.time_zone}"
-    return f"{state} {schedule.name}  [{when}]  {schedule.task_name}  next {following}  last {last}"
+def _lines(schedules: Sequence[Schedule]) -> Iterator[str]:
+    for each in schedules:
+        state = "enabled " if each.enabled else "disabled"
+        following, last = (clock.stamp(at) if at else "never" for at in (each.next_run_at, each.last_run_at))
+        when = f"{each.cron} {each.time_zone}"
+        yield f"{state} {each.name}  [{when}]  {each.task_name}  next {following}  last {last}"
+        if each.last_error:
+            yield f"  last refused: {each.last_error}"
+    if not schedules:
+        yield "there are no schedules"
 
 
-def _summary(schedule: Schedule) -> dict[str, Any]:
-    return {
-        "name": schedule.name,
-        "enabled": schedule.enabled,
-        "cron": schedule.cron,
-        "time_zone": schedule.time_zone,
-        "task_name": schedule.task_name,
-        "params": schedule.params,
-        "queue_name": schedule.queue_name,
-        "priority": schedule.priority,
-        "catch_up": schedule.catch_up,
-        "jitter_sec": schedule.jitter_sec,
-        "next_run_at": schedule.next_run_at,
-        "upcoming": cron.upcoming(schedule, clock.now(), UPCOMING) if schedule.enabled else [],
-        "last_run_at": schedule.last_run_at,
-        "last_task_id": schedule.last_task_id,
-        "last_error": schedule.last_error,
-    }
+def _shape(schedule: Schedule) -> dict[str, Any]:
+    from tasks_app.api.system_serializers import ScheduleDetailSerializer  # slow to import
+
+    upcoming = cron.upcoming(schedule, clock.now()) if schedule.enabled else []
+    schedule.upcoming = upcoming  # type: ignore[attr-defined]
+    return dict(ScheduleDetailSerializer(schedule).data)

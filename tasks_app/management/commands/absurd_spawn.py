@@ -10,14 +10,16 @@ from django.db import transaction
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.formats import first_line
-from tasks_app.management.arguments import read_params, seconds
-from tasks_app.management.option_arguments import add_options, options_in
-from tasks_app.management.shell import FAILED, TRY_LATER, ShellCommand, actor, refuse
+from tasks_app.management.arguments import add_fields, fields_in, number, read_params
+from tasks_app.management.selection import find_task_id
+from tasks_app.management.shell import DRY_RUN, FAILED, TRY_LATER, ShellCommand, actor, refuse
 from tasks_app.management.task_output import detail_of
 from tasks_app.management.watching import follow, state_line
 from tasks_app.models import Task, TaskStatus
 
 ERROR_CHARS = 300
+OWN = ("task_name", "params")
+"""Options that the command reads in ways of its own."""
 
 
 class Command(ShellCommand):
@@ -37,46 +39,36 @@ class Command(ShellCommand):
             help="a param; parsed as JSON if it is valid JSON; KEY:=JSON must be JSON",
         )
         add("--params", metavar="JSON", help="all params as a JSON object; @FILE reads it from a file, @- from stdin")
-        add_options(parser)
+        add_fields(parser, TaskOptions, without=OWN)
         add("--wait", action="store_true", help="show its progress until it has finished")
-        add("--timeout", type=seconds(0), metavar="SEC", help="with --wait: stop waiting after this long")
+        add("--timeout", type=number(0), metavar="SEC", help="with --wait: stop waiting after this long")
         add("--dry-run", action="store_true", help="check everything and spawn nothing")
         add("--json", action="store_true", help="write the task as the API shows it")
 
     def act(self, options: dict[str, Any]) -> None:
-        """Spawn, tell, and wait."""
         if options["timeout"] is not None and not options["wait"]:
             refuse("--timeout needs --wait; the time of an attempt is --timeout-sec")
         params = read_params(options["task_name"], options["pairs"], options["params"])
-        wanted = TaskOptions(task_name=options["task_name"], params=params, **options_in(options))
+        given = fields_in(options, TaskOptions, without=OWN)
+        if "depends_on" in given:
+            given["depends_on"] = [find_task_id(text) for text in given["depends_on"]]
+        wanted = TaskOptions(task_name=options["task_name"], params=params, **given)
         with transaction.atomic():
             task = spawn(wanted, actor=actor())
             shape = detail_of(task) if options["json"] else {}
             transaction.set_rollback(options["dry_run"])
         if options["dry_run"]:
-            self._tell_dry(task, shape, options)
+            about = f"with priority {task.priority} and params {task.params}"
+            line = f"would spawn {task.task_name} into {task.queue_id} {about}{DRY_RUN}"
+            self.show(options, {**shape, "dry_run": True}, [line])
             return
         if not (options["json"] and options["wait"]):
-            self._tell(task, shape, options=options)
-        if options["wait"]:
-            self._wait(task, options)
-
-    def _tell_dry(self, task: Task, shape: dict[str, Any], options: dict[str, Any]) -> None:
-        if options["json"]:
-            self.write_json({**shape, "dry_run": True})
-        else:
-            self.stdout.write(
-                f"would spawn {task.task_name} into {task.queue_id} with priority {task.priority} and params "
-                f"{task.params} (dry run: nothing was done)"
-            )
-
-    def _tell(self, task: Task, shape: dict[str, Any], *, options: dict[str, Any]) -> None:
-        if options["json"]:
-            self.write_json({**shape, "queue_paused": task.queue_paused})
-        else:
-            self.stdout.write(f"{task.task_id}")
+            self.show(options, {**shape, "queue_paused": task.queue_paused}, [str(task.task_id)])
+        if not options["json"]:
             note = "; the queue is paused" if task.queue_paused else ""
             self.stderr.write(f"spawned {task.task_name} into {task.queue_id}, {state_line(task)}{note}")
+        if options["wait"]:
+            self._wait(task, options)
 
     def _wait(self, task: Task, options: dict[str, Any]) -> None:
         ended = follow(task.task_id, timeout_sec=options["timeout"])
@@ -89,5 +81,5 @@ class Command(ShellCommand):
             raise CommandError(message, returncode=TRY_LATER)
         if ended.status != TaskStatus.COMPLETED:
             why = first_line(ended.error, ERROR_CHARS) or ended.cancel_reason
-            told = f"task {ended.task_id} {ended.status}" + (f" ({ended.failure_class})" if ended.failure_class else "")
-            raise CommandError(f"{told}: {why}" if why else told, returncode=FAILED)
+            end = f"task {ended.task_id} {ended.status}" + (f" ({ended.failure_class})" if ended.failure_class else "")
+            raise CommandError(f"{end}: {why}" if why else end, returncode=FAILED)

@@ -1,7 +1,8 @@
-"""`manage.py absurd_stats [--watch SEC]`: how much there is of what, and how fast it moves."""
+"""`manage.py absurd_stats [--watch SEC]`: counts of tasks and throughput of each queue."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.core.management.base import CommandParser
 
 from tasks_app.errors import QueueNotFound
 from tasks_app.formats import duration, moment
-from tasks_app.management.arguments import seconds
+from tasks_app.management.arguments import number
 from tasks_app.management.printing import rounds, table
 from tasks_app.management.shell import ShellCommand
 from tasks_app.models import TaskStatus
@@ -29,11 +30,10 @@ class Command(ShellCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--queue", metavar="NAME", help="only this queue")
-        parser.add_argument("--watch", type=seconds(0.1), metavar="SEC", help="print again every SEC seconds")
+        parser.add_argument("--watch", type=number(0.1), metavar="SEC", help="print again every SEC seconds")
         parser.add_argument("--json", action="store_true", help="write JSON; with --watch one document a line")
 
     def act(self, options: dict[str, Any]) -> None:
-        """Look once, or until interrupted."""
         for _ in rounds(options["watch"]):
             found = metrics.snapshot(fresh=True)
             queues = [each for each in found.queues if options["queue"] in (None, each.queue_name)]
@@ -42,20 +42,17 @@ class Command(ShellCommand):
             if options["json"]:
                 self.write_json(_shape(found, queues), indent=None if options["watch"] else 2)
             else:
-                self._tell(found, queues, clear=options["watch"] is not None and self.stdout.isatty())
+                if options["watch"] and self.stdout.isatty():
+                    self.stdout.write_raw(CLEAR)
+                self.stdout.write("\n".join(_lines(found, queues)))
             self.stdout.flush()
 
-    def _tell(self, found: Metrics, queues: list[QueueMetrics], *, clear: bool) -> None:
-        frozen = ", everything is frozen" if found.frozen else ""
-        if clear:
-            self.stdout.write_raw(CLEAR)
-        self.stdout.write(f"{moment(found.at)}{frozen}")
-        for line in table(COLUMNS, map(_row, queues), right=COLUMNS[1:-1]):
-            self.stdout.write(line)
-        states = ", ".join(f"{number} {state}" for state, number in found.workers.states.items() if number)
-        self.stdout.write(
-            f"workers: {states or 'none'}; {found.workers.slots_taken} of {found.workers.slots} slots taken"
-        )
+
+def _lines(found: Metrics, queues: list[QueueMetrics]) -> Iterator[str]:
+    yield f"{moment(found.at)}{', everything is frozen' if found.frozen else ''}"
+    yield from table(COLUMNS, map(_row, queues), right=COLUMNS[1:-1])
+    states = ", ".join(f"{n} {state}" for state, n in found.workers.states.items() if n)
+    yield f"workers: {states or 'none'}; {found.workers.slots_taken} of {found.workers.slots} slots taken"
 
 
 def _row(queue: QueueMetrics) -> tuple[object, ...]:

@@ -8,4 +8,3 @@ from tasks_app.operations.system import thaw
 
 class Command(SystemCommand):
     operation = thaw
-    codes = "Exit codes: 0 ok, 2 usage, 4 nothing is frozen."

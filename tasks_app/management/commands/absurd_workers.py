@@ -1,7 +1,8 @@
-"""`manage.py absurd_workers list|show|pause|drain|resume|recycle`: who works, and operations on them."""
+"""`manage.py absurd_workers list|show|pause|drain|resume|recycle`: workers, and operations on them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -15,12 +16,13 @@ from tasks_app.monitoring.workers import WorkerReport, recent_workers, report_on
 from tasks_app.postgresql import clock
 
 COLUMNS = ("WORKER", "STATE", "HOST", "PID", "SLOTS", "QUEUES", "HEARTBEAT", "ID")
+NO_WORKER = "no worker has reported; start one with manage.py runworker"
 
 
 class Command(TargetCommand):
     help = (
         "list: workers that reported within a day. show WORKER: one with its tasks. pause, drain, resume, recycle: "
-        "give workers an order, which they follow within seconds. Exit codes: 0 ok, 1 not confirmed, 2 usage, 3 no "
+        "give workers an order, followed within seconds. Exit codes: 0 ok, 1 not confirmed, 2 usage, 3 no "
         "such worker, 4 its state does not allow it."
     )
     target_kind = "worker"
@@ -38,15 +40,7 @@ class Command(TargetCommand):
         parser.add_argument("--all", action="store_true", help="every worker that is up")
         parser.add_argument("--queue", metavar="NAME", help="every worker that is up and serves this queue")
 
-    def read(self, options: dict[str, Any]) -> None:
-        """List workers, or show one."""
-        if options["action"] == "list":
-            self._list(options)
-        else:
-            self._show(find_worker(options["worker"]), as_json=options["json"])
-
     def find(self, text: str) -> Target:
-        """Return the worker. Raises WorkerNotFound, or ParamsInvalid when several are meant."""
         return _target(find_worker(text))
 
     def selected(self, options: dict[str, Any]) -> list[Target] | None:
@@ -55,29 +49,21 @@ class Command(TargetCommand):
         found = [report.worker for report in recent_workers() if report.state not in ("lost", "stopped")]
         return [_target(each) for each in found if options["queue"] in (None, *each.queues)]
 
-    def _list(self, options: dict[str, Any]) -> None:
+    def read_list(self, options: dict[str, Any]) -> None:
+        """List workers."""
         found = [
             report
             for report in recent_workers()
             if (options["queue"] is None or options["queue"] in report.worker.queues)
             and options["state"] in (None, report.state)
         ]
-        if options["json"]:
-            self.write_json({"workers": _shapes(found)})
-            return
-        if not found:
-            self.stdout.write("no worker has reported; start one with manage.py runworker")
-        for line in table(COLUMNS, map(_row, found), right=("PID",)) if found else ():
-            self.stdout.write(line)
+        lines = table(COLUMNS, map(_row, found), right=("PID",)) if found else [NO_WORKER]
+        self.show(options, lambda: {"workers": _shapes(found)}, lines)
 
-    def _show(self, worker: Worker, *, as_json: bool) -> None:
-        (report,) = report_on([worker], clock.now())
-        if as_json:
-            self.write_json(_shapes([report])[0])
-            return
-        self.stdout.write(f"{worker.label} {worker.pk}: {report.state}")
-        for line in _lines(report):
-            self.stdout.write(f"  {line}")
+    def read_show(self, options: dict[str, Any]) -> None:
+        """Show one worker with its tasks."""
+        (report,) = report_on([find_worker(options["worker"])], clock.now())
+        self.show(options, lambda: _shapes([report])[0], _lines(report))
 
 
 def _target(worker: Worker) -> Target:
@@ -99,18 +85,17 @@ def _row(report: WorkerReport) -> tuple[object, ...]:
     )
 
 
-def _lines(report: WorkerReport) -> list[str]:
+def _lines(report: WorkerReport) -> Iterator[str]:
     worker = report.worker
-    lines = [
-        f"host {worker.host}, pid {worker.pid}, version {worker.version or 'unknown'}",
-        f"serves {', '.join(worker.queues)}; {len(report.tasks)} of {worker.concurrency} slots taken",
-        f"started {moment(worker.started_at)}, last report {duration(report.heartbeat_age_sec)} ago",
-    ]
+    yield f"{worker.label} {worker.pk}: {report.state}"
+    yield f"  host {worker.host}, pid {worker.pid}, version {worker.version or 'unknown'}"
+    yield f"  serves {', '.join(worker.queues)}; {len(report.tasks)} of {worker.concurrency} slots taken"
+    yield f"  started {moment(worker.started_at)}, last report {duration(report.heartbeat_age_sec)} ago"
     if worker.ordered and worker.ordered_at:
         by = f"by {worker.ordered_by} at {moment(worker.ordered_at)}"
-        lines.append(f"ordered to {worker.ordered} {by}: {worker.order_reason or 'no reason given'}")
-    lines += [f"runs {task.task_name} {task.task_id}, attempt {task.claim_epoch}" for task in report.tasks]
-    return lines
+        yield f"  ordered to {worker.ordered} {by}: {worker.order_reason or 'no reason given'}"
+    for task in report.tasks:
+        yield f"  runs {task.task_name} {task.task_id}, attempt {task.claim_epoch}"
 
 
 def _shapes(reports: list[WorkerReport]) -> list[dict[str, Any]]:

@@ -81,5 +81,5 @@ def test_the_command_counts_them_and_its_other_age_is_not_theirs():
     ended("old", 31), ended("young", 29)
     make_worker(label="up")
     assert json_of("absurd_prune", "--dry-run", "--older-than-days", 0)["forgotten"]["workers"] == 1
-    assert "1 workers were forgotten" in says("absurd_prune", "--older-than-days", 0)
+    assert "1 worker were deleted" in says("absurd_prune", "--older-than-days", 0)
     assert labels() == {"young", "up"}

@@ -231,7 +231,7 @@ def test_requeue_chooses_claims_that_are_stalled_or_whose_worker_is_gone(worker)
         (["absurd_tasks", "list", "--stat", "failed"], "--stat"),
         (["absurd_tasks", "list", "--created-after", "yesterday"], "--created-after"),
         (["absurd_reprioritize", "x"], "--priority"),
-        (["absurd_reprioritize", "x", "--priority", "21"], "--priority"),
+        (["absurd_reprioritize", "x", "--priority", "21"], "priority"),
     ],
     ids=["no verb", "limit", "abbreviated", "moment", "no priority", "priority"],
 )

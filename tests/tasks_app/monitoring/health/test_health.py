@@ -443,10 +443,10 @@ def test_the_doctor_prints_a_line_a_check_and_exits_5_when_unhealthy(capsys, set
     (at,) = [n for n, line in enumerate(lines) if "No active workers" in line]
     assert lines[at].startswith("BAD ")
     assert lines[at + 1].strip() == "start one with manage.py runworker --queue-name dsa110-pipeline"
-    assert lines[-1] == "queue dsa110-pipeline is unhealthy"
+    assert lines[0] == "dsa110-pipeline: unhealthy"
     make_worker()
     call_command("absurd_doctor")
-    assert capsys.readouterr().out.splitlines()[-1] == "queue dsa110-pipeline is healthy"
+    assert capsys.readouterr().out.splitlines()[0] == "dsa110-pipeline: healthy"
     settings.ABSURD_ENABLED = False
     call_command("absurd_doctor", "--queue", "dsa110-pipeline", "--json")
     told = json.loads(capsys.readouterr().out)
