@@ -1,4 +1,7 @@
-"""The logs of running attempts as they are written: one tailer a task and process, shared by its clients."""
+"""The logs of attempts on this host: where they are, their last lines, and their text as it is written.
+
+A client of the feed shares one tailer a task and process; a request over HTTP follows the bytes of one log.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,11 @@ import json
 import logging
 import os
 import platform
-import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import BinaryIO, ParamSpec, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -22,19 +24,80 @@ from django.db import connection
 
 from tasks_app.feed.messages import LOG, Message
 from tasks_app.feed.outbox import Outbox
+from tasks_app.files.bounded_calls import in_time, in_time_async
+from tasks_app.files.http_streaming import CHUNK_BYTES, open_regular
 from tasks_app.models import Attempt
 
 MESSAGE_BYTES_MOST = 64 * 1024
 TAIL_BYTES = 16 * 1024
 BEHIND_BYTES_MOST = 1024 * 1024
 """A tailer that is further behind continues from the end."""
-TICK_SEC = 0.25
+POLL_SEC = 0.25
+"""How often a log is read on."""
 LOOK_SEC = 1.0
+"""How often the database is asked for the latest attempt and whether it has ended."""
 WAITING_CHARACTERS_MOST = 4 * 1024 * 1024
+BLOCK_BYTES = 1 << 16
+TAIL_BYTES_MOST = 8 << 20
+FOLLOW_SEC = 600.0
+"""A request that follows a log ends after this time; its client connects again."""
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def root() -> Path:
+    """Return the directory under which workers on this host write the logs."""
+    return (settings.ABSURD_VAR / "log" / "attempts").resolve()
+
+
+def locate(attempt: Attempt) -> Path | None:
+    """Return the resolved path of the attempt's log; None where it is not a file below `root`."""
+    return in_time(Path(attempt.log_path), _resolved, Path(attempt.log_path)) if attempt.log_path else None
+
+
+def _resolved(path: Path) -> Path | None:
+    try:
+        path = path.resolve(strict=True)
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return path if path.is_relative_to(root()) and path.is_file() else None
+
+
+def start_of_tail(file: BinaryIO, lines: int) -> int:
+    """Return where the last n lines begin, TAIL_BYTES_MOST before the end at the earliest."""
+    end = place = file.seek(0, 2)
+    earliest = max(0, end - TAIL_BYTES_MOST)
+    left = lines
+    while place > earliest:
+        begin = max(earliest, place - BLOCK_BYTES)
+        file.seek(begin)
+        block = file.read(place - begin)
+        # The newline that ends the last line begins no other.
+        cut = len(block) - 1 if place == end and block.endswith(b"\n") else len(block)
+        while (cut := block.rfind(b"\n", 0, cut)) >= 0:
+            left -= 1
+            if left == 0:
+                return begin + cut + 1
+        place = begin
+    return earliest
+
+
+async def read_until_end(file: BinaryIO, start: int, has_ended: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
+    """Yield the bytes of a log from a position on, and what is written to it until the attempt has ended."""
+    now = asyncio.get_running_loop().time
+    until, check_at, ended = now() + FOLLOW_SEC, now(), False
+    with file:
+        file.seek(start)
+        while True:
+            if now() >= check_at:
+                ended, check_at = await has_ended(), now() + LOOK_SEC
+            while part := await in_time_async(Path(file.name), file.read, CHUNK_BYTES):
+                yield part
+            if ended or now() >= until:
+                return
+            await asyncio.sleep(POLL_SEC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +111,8 @@ class Source:
 
     @property
     def is_here(self) -> bool:
-        """Whether the log is a file of this host below the state directory's logs."""
-        root = (settings.ABSURD_VAR / "log").resolve()
-        return self.host == platform.node() and Path(self.path).resolve().is_relative_to(root)
+        """Whether the log is a file of this host below `root`."""
+        return self.host == platform.node() and Path(self.path).resolve().is_relative_to(root())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +143,10 @@ def latest(task_id: UUID) -> Source | None:
 
 def read_on(source: Source, offset: int | None, *, to_the_end: bool) -> Piece:
     """Read on in a log from an offset, or its tail; nothing when it cannot be read."""
-    with _opened(source) as (descriptor, size):
+    with _opened(source) as (file, size):
         begin = max(0, size - TAIL_BYTES) if offset is None else min(offset, size)
         skipped = max(0, size - TAIL_BYTES - begin) if size - begin > BEHIND_BYTES_MOST else 0
-        begin, data = _from_a_line_on(descriptor, begin + skipped, cut=offset is None or skipped > 0)
+        begin, data = _from_a_line_on(file, begin + skipped, cut=offset is None or skipped > 0)
         whole = data.rfind(b"\n") + 1
         is_part = begin + len(data) < size or not to_the_end
         if is_part and (whole or len(data) < MESSAGE_BYTES_MOST):
@@ -94,33 +156,28 @@ def read_on(source: Source, offset: int | None, *, to_the_end: bool) -> Piece:
 
 def tail_before(source: Source, offset: int) -> Piece:
     """Read the last lines before an offset."""
-    with _opened(source) as (descriptor, _):
-        begin, data = _from_a_line_on(descriptor, max(0, offset - TAIL_BYTES), cut=True)
+    with _opened(source) as (file, _):
+        begin, data = _from_a_line_on(file, max(0, offset - TAIL_BYTES), cut=True)
         return Piece(offset=begin, data=data[: max(0, offset - begin)])
 
 
 @contextlib.contextmanager
-def _opened(source: Source) -> Iterator[tuple[int, int]]:
-    """Yield a descriptor of a log and its size; of an empty file when there is none here."""
+def _opened(source: Source) -> Iterator[tuple[BinaryIO, int]]:
+    """Yield a log and its size; an empty file when there is none here."""
+    path = Path(source.path)
     try:
-        if not source.is_here:
-            raise FileNotFoundError
         # Neither a link nor a pipe that a task has put in its log's place.
-        descriptor = os.open(source.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise FileNotFoundError
+        file = open_regular(path.parent.resolve() / path.name) if source.is_here else None
     except OSError:
-        descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield descriptor, os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)
+        file = None
+    with file or Path(os.devnull).open("rb") as opened:
+        yield opened, os.fstat(opened.fileno()).st_size
 
 
-def _from_a_line_on(descriptor: int, begin: int, *, cut: bool) -> tuple[int, bytes]:
+def _from_a_line_on(file: BinaryIO, begin: int, *, cut: bool) -> tuple[int, bytes]:
     """Read from a position; in the middle of a log, what is before the first whole line is cut off."""
-    data = os.pread(descriptor, MESSAGE_BYTES_MOST, begin)
+    file.seek(begin)
+    data = file.read(MESSAGE_BYTES_MOST)
     start = data.find(b"\n") + 1 if cut and begin > 0 else 0
     return begin + start, data[start:]
 
@@ -145,7 +202,7 @@ def log_message(task_id: UUID, source: Source, piece: Piece, *, ended: bool = Fa
 
 
 class Tailer:
-    """Follows the log of one task from attempt to attempt for all who want it."""
+    """Follows the log of one task from attempt to attempt for all its clients."""
 
     def __init__(self, task_id: UUID) -> None:
         self._task_id = task_id
@@ -188,7 +245,7 @@ class Tailer:
             except Exception:
                 logger.warning("the log of task %s could not be followed", self._task_id, exc_info=True)
                 await asyncio.sleep(LOOK_SEC)
-            await asyncio.sleep(TICK_SEC)
+            await asyncio.sleep(POLL_SEC)
 
     async def _look(self) -> None:
         """See which attempt is the latest and whether it is over."""

@@ -12,21 +12,31 @@ from uuid import UUID
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from tasks_app.engine import lookup
-from tasks_app.feed.attempt_logs import start_of_tail
+from tasks_app.feed.logs import start_of_tail
 from tasks_app.management.output import write_line
 from tasks_app.management.printing import SafeConsole
 from tasks_app.models import Attempt, Task
 
 POLL_SEC = 0.5
+CHUNK_BYTES = 65_536
 
 
 def follow(task_id: UUID, *, timeout_sec: float | None = None) -> Task:
-    """Return the task once it has finished, or as it is when the time is up; on standard error show how it goes.
+    """Return the task once it has finished, or as it is after the timeout; show its progress on standard error.
 
     On a terminal that is a bar, elsewhere a line for every change. Raises TaskNotFound.
     """
     if not sys.stderr.isatty():
-        return _watch(task_id, timeout_sec, _Lines())
+        last = ""
+
+        def show_line(task: Task) -> None:
+            nonlocal last
+            line = state_line(task)
+            if line != last:
+                last = line
+                write_line(sys.stderr, line)
+
+        return _watch(task_id, timeout_sec, show_line)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=SafeConsole(sys.stderr), transient=True) as bar:
         shown = bar.add_task("", total=1.0)
@@ -38,26 +48,13 @@ def follow(task_id: UUID, *, timeout_sec: float | None = None) -> Task:
 
 
 def state_line(task: Task) -> str:
-    """Say in a line how the task stands."""
-    told = task.display_status
+    """Return the state of the task in one line."""
+    line = task.display_status
     if task.claim_epoch:
-        told += f", attempt {task.claim_epoch}"
+        line += f", attempt {task.claim_epoch}"
     if task.status == "claimed" and task.progress is not None:
-        told += f", {task.progress:.0%}"
-    return f"{told}: {task.progress_message}" if task.status == "claimed" and task.progress_message else told
-
-
-class _Lines:
-    """Writes each state once."""
-
-    def __init__(self) -> None:
-        self._last = ""
-
-    def __call__(self, task: Task) -> None:
-        line = state_line(task)
-        if line != self._last:
-            self._last = line
-            write_line(sys.stderr, line)
+        line += f", {task.progress:.0%}"
+    return f"{line}: {task.progress_message}" if task.status == "claimed" and task.progress_message else line
 
 
 def _watch(task_id: UUID, timeout_sec: float | None, show: Callable[[Task], None]) -> Task:
@@ -68,10 +65,6 @@ def _watch(task_id: UUID, timeout_sec: float | None, show: Callable[[Task], None
         if task.is_finished or (ends is not None and time.monotonic() >= ends):
             return task
         time.sleep(POLL_SEC if ends is None else max(0.0, min(POLL_SEC, ends - time.monotonic())))
-
-
-POLL_SEC = 0.5
-CHUNK_BYTES = 65_536
 
 
 def readable(attempt: Attempt) -> Path | None:

@@ -11,21 +11,20 @@ from django.db import Error
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.exceptions import NotFound, Throttled
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from tasks_app.api.errors import AnythingAccepted, BadQuery
 from tasks_app.api.requests import find_task, flag, refuse_unknown, whole, whole_schema
 from tasks_app.engine import archive
-from tasks_app.feed import attempt_logs
+from tasks_app.feed import logs
 from tasks_app.files.bounded_calls import in_time
 from tasks_app.files.http_streaming import Window, open_file, send_file, send_window, streamed
 from tasks_app.models import Attempt, Task
 
 TYPE = "text/plain; charset=utf-8"
 LINES_MOST = 100_000
-COME_AGAIN_SEC = 30
 SIZE, KEPT, HOST = "X-Absurd-Log-Size", "X-Absurd-Log-Kept", "X-Absurd-Log-Host"
 PARAMETERS = [
     OpenApiParameter("tail", whole_schema(1, LINES_MOST), description="Number of last lines to send."),
@@ -53,9 +52,7 @@ class _LogView(APIView):
         if lines is not None and not 1 <= lines <= LINES_MOST:
             raise BadQuery([{"path": "tail", "message": f"write 1 to {LINES_MOST}"}])
         follow = flag(query, "follow")
-        if follow and attempt_logs.is_full():
-            raise Throttled(COME_AGAIN_SEC, "too many clients follow logs on this server")
-        path = attempt_logs.locate(attempt)
+        path = logs.locate(attempt)
         if path is None:
             return _kept(attempt, lines)
         try:
@@ -66,9 +63,9 @@ class _LogView(APIView):
         headers = {SIZE: str(size), "Cache-Control": "no-cache"}
         start = min(offset or 0, size)
         if lines is not None:
-            start = in_time(path, attempt_logs.start_of_tail, file, lines)
+            start = in_time(path, logs.start_of_tail, file, lines)
         if follow:
-            parts = attempt_logs.follow(file, start, _ended(attempt.task_id, attempt.number))
+            parts = logs.read_until_end(file, start, _ended(attempt.task_id, attempt.number))
             headers["X-Accel-Buffering"] = "no"
             return streamed(parts, file, content_type=TYPE, headers=headers)
         if lines is None and offset is None:

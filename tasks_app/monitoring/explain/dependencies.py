@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from tasks_app import formats
 from tasks_app.engine.dependencies import Join
 from tasks_app.models import Hold
 from tasks_app.models.task import short_id
-from tasks_app.monitoring.explain.findings import SHOWN, Case, Code, Finding, select, stamp
+from tasks_app.monitoring.explain.findings import SHOWN, Case, Code, Finding, blocking, select
 
 ERROR_CHARS = 120
 
@@ -66,40 +67,32 @@ LIMIT 3
 """  # noqa: S608 - constants
 
 
-def waiting(case: Case) -> list[Finding]:
+def waiting(case: Case) -> Iterator[Finding]:
     """Find the dependencies that it waits for."""
     if not case.task.hold & Hold.DEPENDENCY:
-        return []
+        return
     shown = select(_PARENTS, {"task_id": case.task.task_id})
     if not shown:
-        return [_released({"parents": 0})]
+        yield _released({"parents": 0})
+        return
     first = shown[0]
-    join = Join(
-        parents=first["parents"], completed=first["completed"], unfinished=first["unfinished"], gone=first["gone"]
-    )
+    join = Join(**{name: first[name] for name in ("parents", "completed", "unfinished", "gone")})
     shown = [row for row in shown if row["state"] not in ("completed", "gone")]
     detail = {**_counts(case, join, first["fallen"]), "waits_for": [_named(row) for row in shown]}
     if join.is_satisfied(case.task.join_quorum, case.task.join_deadline_at, case.as_of):
-        return [_released(detail)]
+        yield _released(detail)
+        return
     deep = any(row["state"] == "waiting" or row["unrunnable_because"] for row in shown)
     causes = select(_FIRST_CAUSES, {"task_id": case.task.task_id}) if deep else []
-    detail["first_causes"] = [_named(row) for row in causes]
     unreachable = _falls_short(case, join)
-    names = ", ".join(map(_described, shown)) + _more(join, first["fallen"], len(shown))
-    text = f"{_how_many(case, join)}: {names}."
+    more = join.unfinished + first["fallen"] - len(shown)
+    text = f"{_how_many(case, join)}: {', '.join(map(_described, shown))}{f' and {more:,} more' if more > 0 else ''}."
     if unreachable:
         text += " The unfinished ones are not enough, so it waits until an operator acts."
     if causes:
         text += f" They are blocked by {_described(causes[0])}."
-    return [
-        Finding(
-            code=Code.WAITING_ON_FAILURE if unreachable else Code.WAITING,
-            severity="blocking",
-            text=text,
-            remedy=_remedy((causes or shown)[0]),
-            detail=detail,
-        )
-    ]
+    code = Code.WAITING_ON_FAILURE if unreachable else Code.WAITING
+    yield blocking(code, text, _remedy((causes or shown)[0]), **detail, first_causes=[_named(row) for row in causes])
 
 
 def _falls_short(case: Case, join: Join) -> bool:
@@ -117,7 +110,7 @@ def _counts(case: Case, join: Join, fallen: int) -> dict[str, Any]:
         "failed_or_cancelled": fallen,
         "gone": join.gone,
         "quorum": case.task.join_quorum,
-        "deadline_at": stamp(case.task.join_deadline_at),
+        "deadline_at": case.task.join_deadline_at,
     }
 
 
@@ -152,11 +145,6 @@ def _named(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _more(join: Join, fallen: int, shown: int) -> str:
-    left = join.unfinished + fallen - shown
-    return f" and {left:,} more" if left > 0 else ""
-
-
 def _remedy(row: dict[str, Any]) -> str:
     if row["state"] in ("failed", "quarantined", "cancelled"):
         return f"Repair the cause and retry {row['task_name']} {row['task_id']}; this task waits for it."
@@ -165,6 +153,4 @@ def _remedy(row: dict[str, Any]) -> str:
 
 def _released(detail: dict[str, Any]) -> Finding:
     text = "Its dependencies are met; the next sweep of a worker or web process makes it claimable."
-    return Finding(
-        code=Code.DUE, severity="blocking", text=text, remedy="Nothing to do while such a process runs.", detail=detail
-    )
+    return blocking(Code.DUE, text, "Nothing to do while such a process runs.", **detail)

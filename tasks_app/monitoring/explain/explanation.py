@@ -8,7 +8,7 @@ from uuid import UUID
 from tasks_app import formats
 from tasks_app.errors import TaskNotFound
 from tasks_app.models import ArchivedTask, Hold, Task, TaskStatus
-from tasks_app.monitoring.explain import ended, holds, position, running, workers
+from tasks_app.monitoring.explain import ended, pending, running, workers
 from tasks_app.monitoring.explain.dependencies import waiting
 from tasks_app.monitoring.explain.findings import Case, Explanation, Finding, snapshot
 from tasks_app.postgresql import clock
@@ -33,9 +33,9 @@ def explain_id(task_id: UUID) -> Explanation:
         if task.status == TaskStatus.PENDING:
             found = _why_pending(case)
         elif task.status == TaskStatus.CLAIMED:
-            found = running.findings(case)
+            found = list(running.findings(case))
         else:
-            found = ended.findings(case)
+            found = list(ended.findings(case))
     state = _state(case)
     return Explanation(
         task_id=task.task_id,
@@ -52,17 +52,17 @@ def explain_id(task_id: UUID) -> Explanation:
 def _why_pending(case: Case) -> list[Finding]:
     """Return every cause: first what operators have set, then causes in the task, then causes in the workers."""
     held = bool(case.task.hold & (Hold.FUTURE | Hold.DEPENDENCY))
-    found = [*holds.frozen(case), *holds.paused(case), *waiting(case), *holds.future(case)]
+    found = [*pending.frozen(case), *pending.paused(case), *waiting(case), *pending.future(case)]
     if not held:
-        found += holds.limits(case)
+        found += pending.limits(case)
     slots = workers.live_workers(case)
     found += workers.lasting(case, slots)
     if not held:
         # Causes that end with some attempt only matter where no other cause blocks the task.
         if not _blocked(found):
             found += workers.passing(case, slots)
-        found += position.place(case, slots, blocked=_blocked(found))
-    return [*found, *holds.last_attempt(case), *holds.ends(case)]
+        found += pending.position(case, slots, blocked=_blocked(found))
+    return [*found, *pending.last_attempt(case), *pending.ends(case)]
 
 
 def _blocked(found: Sequence[Finding]) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
@@ -80,9 +81,26 @@ class Finding:
     """A complete sentence."""
     remedy: str = ""
     """What to do; empty where nothing needs to be done."""
-    severity: Severity = "info"
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    severity: Severity
+    detail: Mapping[str, Any]
     """The numbers and ids behind the text, as JSON values."""
+
+
+def found(code: Code, text: str, remedy: str = "", *, severity: Severity = "info", **detail: object) -> Finding:
+    """Return a finding; moments and ids in the detail become texts, and seconds are rounded."""
+    values = {name: _json_value(name, value) for name, value in detail.items()}
+    return Finding(code=code, text=text, remedy=remedy, severity=severity, detail=values)
+
+
+blocking = partial(found, severity="blocking")
+
+
+def _json_value(name: str, value: object) -> object:
+    if isinstance(value, datetime):
+        return clock.stamp(value)
+    if isinstance(value, UUID):
+        return str(value)
+    return round(value, 1) if isinstance(value, float) and name.endswith("_sec") else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +134,10 @@ class Case:
         """Seconds that have passed since the moment."""
         return (self.as_of - moment).total_seconds()
 
+    def sec_until(self, moment: datetime) -> float:
+        """Seconds that are left until the moment; negative after it."""
+        return -self.sec_since(moment)
+
     def since(self, moment: datetime | None) -> str:
         """Write a past moment and how long ago it was."""
         if moment is None:
@@ -124,7 +146,7 @@ class Case:
 
     def until(self, moment: datetime) -> str:
         """Write how far away a moment is, and the moment; or how long ago it was."""
-        left_sec = -self.sec_since(moment)
+        left_sec = self.sec_until(moment)
         if left_sec < 0:
             return f"at {self.since(moment)}"
         return f"in {formats.duration(left_sec)}, at {formats.moment(moment)}"
@@ -132,11 +154,6 @@ class Case:
     def error(self, chars: int) -> str:
         """Return the first line of the task's error, without a full stop."""
         return formats.first_line(self.task.error, chars).rstrip(".") or "no message"
-
-
-def stamp(moment: datetime | None) -> str | None:
-    """Write a moment for a detail."""
-    return None if moment is None else clock.stamp(moment)
 
 
 def select(sql: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,8 @@ from tasks_app.engine.claim import class_is_open
 from tasks_app.engine.system_state import is_enabled
 from tasks_app.models import Task, Worker
 from tasks_app.models.worker import LIVE_SQL
-from tasks_app.monitoring.explain.findings import SHOWN, Case, Code, Finding, select, stamp
+from tasks_app.monitoring.explain.findings import SHOWN, Case, Code, Finding, blocking, found, select
+from tasks_app.postgresql import clock
 
 WORKERS_MOST = 500
 
@@ -114,7 +115,7 @@ class LiveWorker:
         return self.has_memory(task) and min(task.cores, self.cores) <= self.free_cores
 
     @property
-    def names(self) -> dict[str, str]:
+    def names(self) -> dict[str, Any]:
         """Its names, for a detail."""
         return {"worker": self.label, "host": self.host}
 
@@ -131,38 +132,44 @@ def free_slots(case: Case, workers: Sequence[LiveWorker]) -> int:
     return sum(worker.free_slots for worker in workers if worker.claims_name and worker.fits(case.task))
 
 
-def lasting(case: Case, workers: Sequence[LiveWorker]) -> list[Finding]:
+def lasting(case: Case, workers: Sequence[LiveWorker]) -> Iterator[Finding]:
     """Find what keeps workers from the task until an operator acts."""
     if not workers:
-        return [_no_worker(case)]
+        yield _no_worker(case)
+        return
     knowing = [worker for worker in workers if worker.knows_name]
     if not knowing:
-        return [_unknown_name(case, workers)]
-    found = []
+        yield _unknown_name(case, workers)
+        return
     if all(worker.draining for worker in workers):
-        found.append(_all_paused(workers))
+        yield _all_paused(workers)
     elif all(worker.draining or worker.disk_is_low for worker in workers):
-        found.append(_disks_full([worker for worker in workers if worker.disk_is_low]))
+        yield _disks_full([worker for worker in workers if worker.disk_is_low])
     elif all(worker.claims_nothing for worker in knowing):
-        found.append(_roots_missing([worker for worker in knowing if worker.missing_roots]))
+        yield _roots_missing([worker for worker in knowing if worker.missing_roots])
     else:
-        found += _unavailable(case, [worker for worker in knowing if worker.claims_name])
-    largest = max(workers, key=lambda worker: worker.memory_gb)
-    if case.task.memory_gb > largest.memory_gb:
-        found.append(_too_big(case, largest))
-    return found
+        yield from _unavailable(case, [worker for worker in knowing if worker.claims_name])
+    largest, needs_gb = max(workers, key=lambda worker: worker.memory_gb), case.task.memory_gb
+    if needs_gb > largest.memory_gb:
+        yield blocking(
+            Code.MEMORY_TOO_BIG,
+            f"It needs {needs_gb:g} GB, and the largest live worker, {largest}, has {largest.memory_gb:.3g} GB.",
+            "Start a worker with a larger --memory-gb, on a host that has the memory.",
+            needs_gb=needs_gb,
+            largest_gb=largest.memory_gb,
+            **largest.names,
+        )
 
 
-def passing(case: Case, workers: Sequence[LiveWorker]) -> list[Finding]:
+def passing(case: Case, workers: Sequence[LiveWorker]) -> Iterator[Finding]:
     """Find what keeps workers from the task until some attempt ends: memory, cores, slots."""
     able = [worker for worker in workers if worker.claims_name]
     fitting = [worker for worker in able if worker.fits(case.task)]
     if able and not fitting:
         without_cores = [worker for worker in able if worker.has_memory(case.task)]
-        return [_cores_busy(case, without_cores) if without_cores else _memory_busy(case, able)]
-    if fitting and not any(worker.free_slots for worker in fitting):
-        return [_slots_busy(case, fitting, some_lack_memory=len(fitting) < len(able))]
-    return []
+        yield _cores_busy(case, without_cores) if without_cores else _memory_busy(case, able)
+    elif fitting and not any(worker.free_slots for worker in fitting):
+        yield _slots_busy(case, fitting, some_lack_memory=len(fitting) < len(able))
 
 
 def _listed(workers: Sequence[LiveWorker]) -> str:
@@ -170,8 +177,9 @@ def _listed(workers: Sequence[LiveWorker]) -> str:
     return ", ".join(map(str, workers[:SHOWN])) + (f" and {more} more" if more > 0 else "")
 
 
-def _blocking(code: Code, text: str, remedy: str, **detail: object) -> Finding:
-    return Finding(code=code, severity="blocking", text=text, remedy=remedy, detail=detail)
+def _named(workers: Sequence[LiveWorker], *fields: str) -> list[dict[str, Any]]:
+    """Return the first workers with some of their values, for a detail."""
+    return [{**worker.names, **{name: getattr(worker, name) for name in fields}} for worker in workers[:SHOWN]]
 
 
 def _no_worker(case: Case) -> Finding:
@@ -186,60 +194,56 @@ def _no_worker(case: Case) -> Finding:
             "worker": last.label,
             "host": last.host,
             "boot_id": str(last.pk),
-            "heartbeat_at": stamp(last.heartbeat_at),
-            "stopped_at": stamp(last.stopped_at),
+            "heartbeat_at": clock.stamp(last.heartbeat_at),
+            "stopped_at": last.stopped_at and clock.stamp(last.stopped_at),
         }
     enable = "" if is_enabled() else "Absurd is disabled: run manage.py absurd_enable first. "
     command = f"manage.py runworker --queue-name {shlex.quote(queue)}"
-    return _blocking(Code.NO_WORKER, text, f"{enable}Start one: {command}", queue=queue, last=named, command=command)
+    return blocking(Code.NO_WORKER, text, f"{enable}Start one: {command}", queue=queue, last=named, command=command)
 
 
 def _unknown_name(case: Case, workers: Sequence[LiveWorker]) -> Finding:
     name, queue = case.task.task_name, case.task.queue_id
-    return _blocking(
+    return blocking(
         Code.UNKNOWN_TASK_NAME,
         f"No live worker of the queue {queue} knows the task name {name}, so none claims it: {_listed(workers)}.",
         "Start workers of a version that has this task name, or cancel the task.",
         task_name=name,
-        workers=[worker.names for worker in workers[:SHOWN]],
+        workers=_named(workers),
     )
 
 
 def _all_paused(workers: Sequence[LiveWorker]) -> Finding:
     one = len(workers) == 1
     subject = "The only live worker of this queue is" if one else f"All {len(workers)} live workers of this queue are"
-    return _blocking(
-        Code.WORKERS_PAUSED,
-        f"{subject} paused or draining: {_listed(workers)}.",
-        "Resume one, or start another.",
-        workers=[worker.names for worker in workers[:SHOWN]],
-    )
+    text = f"{subject} paused or draining: {_listed(workers)}."
+    return blocking(Code.WORKERS_PAUSED, text, "Resume one, or start another.", workers=_named(workers))
 
 
 def _disks_full(workers: Sequence[LiveWorker]) -> Finding:
     least = settings.ABSURD_DISK_FLOOR_GB
     each = ", ".join(f"{worker} has {worker.disk_gb:.3g} GB" for worker in workers[:SHOWN])
-    return _blocking(
+    return blocking(
         Code.DISK_LOW,
         f"The live workers of this queue claim nothing, because less than {least:g} GB of disk is free: {each}.",
         "Free space on their disks; the output of failed attempts is in .attempts of the first data root.",
         floor_gb=least,
-        workers=[{"worker": worker.label, "disk_gb": worker.disk_gb} for worker in workers[:SHOWN]],
+        workers=_named(workers, "disk_gb"),
     )
 
 
 def _roots_missing(workers: Sequence[LiveWorker]) -> Finding:
     each = ", ".join(f"{worker} lacks {', '.join(worker.missing_roots)}" for worker in workers[:SHOWN])
-    return _blocking(
+    return blocking(
         Code.ROOTS_MISSING,
         f"The live workers of this queue claim nothing, because data roots are not mounted on their hosts: {each}.",
         "Mount them there; if a root is new, mark it with manage.py absurd_setup --mark-roots. The workers then claim "
         "again without a restart.",
-        workers=[{**worker.names, "missing": worker.missing_roots} for worker in workers[:SHOWN]],
+        workers=_named(workers, "missing_roots"),
     )
 
 
-def _unavailable(case: Case, workers: Sequence[LiveWorker]) -> list[Finding]:
+def _unavailable(case: Case, workers: Sequence[LiveWorker]) -> Iterator[Finding]:
     """Find that every host that could run the task has lately lacked something that it needs."""
     on: dict[str, dict[str, Any]] = case.task.unavailable_on
     until = {
@@ -248,31 +252,16 @@ def _unavailable(case: Case, workers: Sequence[LiveWorker]) -> list[Finding]:
         if worker.host_id in on
     }
     until = {host_id: moment for host_id, moment in until.items() if moment > case.as_of}
-    if not until or any(worker.host_id not in until for worker in workers):
-        return []
-    hosts = [on[host_id] for host_id in list(until)[:SHOWN]]
-    reasons = "; ".join(f"{entry['host']}: {entry['reason']}" for entry in hosts)
-    return [
-        _blocking(
+    if until and all(worker.host_id in until for worker in workers):
+        hosts = [on[host_id] for host_id in list(until)[:SHOWN]]
+        reasons = "; ".join(f"{entry['host']}: {entry['reason']}" for entry in hosts)
+        yield blocking(
             Code.UNAVAILABLE,
             f"Every live host has lately lacked what it needs ({reasons}); "
             f"the first host tries again {case.until(min(until.values()))}.",
             "Repair what is missing there, or start a worker on a host that has it; no retries are used up.",
             hosts=hosts,
         )
-    ]
-
-
-def _too_big(case: Case, largest: LiveWorker) -> Finding:
-    needs_gb = case.task.memory_gb
-    return _blocking(
-        Code.MEMORY_TOO_BIG,
-        f"It needs {needs_gb:g} GB, and the largest live worker, {largest}, has {largest.memory_gb:.3g} GB.",
-        "Start a worker with a larger --memory-gb, on a host that has the memory.",
-        needs_gb=needs_gb,
-        largest_gb=largest.memory_gb,
-        **largest.names,
-    )
 
 
 def _memory_busy(case: Case, able: Sequence[LiveWorker]) -> Finding:
@@ -280,14 +269,14 @@ def _memory_busy(case: Case, able: Sequence[LiveWorker]) -> Finding:
     needs = f"It needs {task.memory_gb:g} GB"
     if task.memory_gb <= best.free_gb:
         needs += f", which is claimed on an idle host or when {2**task.memory_class} GB are free"
-    return _blocking(
+    return blocking(
         Code.MEMORY_BUSY,
         f"{needs}, and no live worker has enough free: {best} has {best.free_gb:.3g} of {best.memory_gb:.3g} GB, the "
         f"rest is {_reserved(best)}.",
         "Nothing to do: it fits when those have ended. To run more at once, add hosts or memory.",
         needs_gb=task.memory_gb,
         class_gb=2**task.memory_class,
-        workers=[{**worker.names, "free_gb": worker.free_gb, "memory_gb": worker.memory_gb} for worker in able[:SHOWN]],
+        workers=_named(able, "free_gb", "memory_gb"),
     )
 
 
@@ -298,13 +287,13 @@ def _reserved(worker: LiveWorker) -> str:
 
 def _cores_busy(case: Case, able: Sequence[LiveWorker]) -> Finding:
     best = max(able, key=lambda worker: worker.free_cores)
-    return _blocking(
+    return blocking(
         Code.CORES_BUSY,
         f"It needs {formats.count(case.task.cores, 'core')}, and no live worker with enough memory has enough cores "
         f"free: {best} has {max(0, best.free_cores)} of {best.cores}, the rest is {_reserved(best)}.",
         "Nothing to do: it fits when those have ended. To run more at once, add hosts or raise --cores.",
         needs_cores=case.task.cores,
-        workers=[{**worker.names, "free_cores": worker.free_cores, "cores": worker.cores} for worker in able[:SHOWN]],
+        workers=_named(able, "free_cores", "cores"),
     )
 
 
@@ -313,10 +302,13 @@ def _slots_busy(case: Case, fitting: Sequence[LiveWorker], *, some_lack_memory: 
     oldest = min((each.oldest for each in fitting if each.oldest is not None), default=None)
     whose = formats.count(len(fitting), "live worker") + (" with enough memory" if some_lack_memory else "")
     since = f"; the longest-running attempt started {case.since(oldest)}" if oldest else ""
-    return Finding(
-        code=Code.SLOTS_BUSY,
+    return found(
+        Code.SLOTS_BUSY,
+        f"All slots are busy, {min(running, slots)} of {slots} of {whose}{since}.",
+        "Nothing to do: a free slot takes it. To run more at once, add workers or raise --concurrency.",
         severity="delaying",
-        text=f"All slots are busy, {min(running, slots)} of {slots} of {whose}{since}.",
-        remedy="Nothing to do: a free slot takes it. To run more at once, add workers or raise --concurrency.",
-        detail={"slots": slots, "busy": running, "workers": len(fitting), "oldest_since": stamp(oldest)},
+        slots=slots,
+        busy=running,
+        workers=len(fitting),
+        oldest_since=oldest,
     )

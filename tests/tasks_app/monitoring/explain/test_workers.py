@@ -14,7 +14,7 @@ from tasks_app.engine.complete import complete_task
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import NewTask, spawn, spawn_many
 from tasks_app.models import Attempt, Reservation, Task, Worker
-from tasks_app.monitoring.explain import position
+from tasks_app.monitoring.explain import pending
 from tasks_app.monitoring.explain.explanation import explain
 from tasks_app.postgresql import clock
 from tests.tasks_app.monitoring.explain.explained import QUEUE, blocking, codes, finding, pass_time, ready_worker
@@ -273,7 +273,7 @@ def test_100000_tasks_before_it_are_not_read_to_explain_the_last():
     assert finding(task, "behind").text.startswith("It is behind more than 1,000 tasks, more than ")
     # Of each of twelve memory classes at most so many entries of the index as are counted; of the table nothing whole.
     assert returned("tasks_app_task") - before[0] == 0
-    assert returned("task_claimable") - before[1] <= 12 * (position.COUNTED_MOST + 1)
+    assert returned("task_claimable") - before[1] <= 12 * (pending.COUNTED_MOST + 1)
 
 
 def test_a_task_name_that_no_live_worker_knows_blocks_until_one_does():
