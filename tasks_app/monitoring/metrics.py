@@ -80,14 +80,6 @@ class TaskNameMetrics:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowMetrics:
-    """What a window covers: the last day, or less where it has more rows than are read."""
-
-    rows: int
-    over_sec: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class WorkerMetrics:
     """Workers by state, and the slots of the live ones."""
 
@@ -127,9 +119,9 @@ class Metrics:
     frozen: bool
     queues: list[QueueMetrics]
     task_names: list[TaskNameMetrics]
-    finished: WindowMetrics
-    attempts: WindowMetrics
-    refused_writes: WindowMetrics
+    finished: Window[Finished]
+    attempts: Window[Attempts]
+    refused_writes: Window[None]
     workers: WorkerMetrics
     feed: FeedMetrics
     database: DatabaseMetrics
@@ -142,9 +134,9 @@ def _measure() -> Metrics:
         frozen=Freeze.objects.exists(),
         queues=_queues(finished, attempts),
         task_names=_task_names(finished, attempts),
-        finished=WindowMetrics(rows=finished.rows, over_sec=finished.over_sec),
-        attempts=WindowMetrics(rows=attempts.rows, over_sec=attempts.over_sec),
-        refused_writes=WindowMetrics(rows=refused.rows, over_sec=refused.over_sec),
+        finished=finished,
+        attempts=attempts,
+        refused_writes=refused,
         workers=_workers(),
         feed=_feed(),
         database=_database(),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from functools import partial
+from typing import Literal, cast
 
 from django.conf import settings
 
@@ -65,32 +66,30 @@ def ok(message: str, value: float | None = None, threshold: float | None = None)
     return Check(state="ok", message=message, value=value, threshold=threshold)
 
 
-def warn(message: str, remedy: str, value: float | None = None, threshold: float | None = None) -> Check:
-    """Return the result of a check whose fault makes the queue degraded."""
-    return Check(state="warn", message=message, remedy=remedy, value=value, threshold=threshold)
+def fault(state: State, message: str, remedy: str, value: float | None = None, threshold: float | None = None) -> Check:
+    """Return the result of a check that found a fault, whose message is written as a sentence begins."""
+    message = message[:1].upper() + message[1:]
+    return Check(state=state, message=message, remedy=remedy, value=value, threshold=threshold)
 
 
-def bad(message: str, remedy: str, value: float | None = None, threshold: float | None = None) -> Check:
-    """Return the result of a check whose fault makes the queue unhealthy."""
-    return Check(state="bad", message=message, remedy=remedy, value=value, threshold=threshold)
+warn = partial(fault, "warn")
+"""For a fault that makes the queue degraded."""
+bad = partial(fault, "bad")
+"""For a fault that makes the queue unhealthy."""
 
 
-def above(value: float, message: str, remedy: str, *, warn_at: str, bad_at: str | None = None) -> Check:
-    """Return the result for a value that should be no higher than the named thresholds."""
-    if bad_at is not None and value > threshold(bad_at):
-        return bad(message, remedy, value, threshold(bad_at))
-    if value > threshold(warn_at):
-        return warn(message, remedy, value, threshold(warn_at))
+def within(value: float, message: str, remedy: str, *, warn_at: str, bad_at: str = "", least: bool = False) -> Check:
+    """Return the result for a value that should not exceed the named thresholds, or with `least` not fall below."""
+    for state, name in (("bad", bad_at), ("warn", warn_at)):
+        if name and (value < threshold(name) if least else value > threshold(name)):
+            return fault(cast(State, state), message, remedy, value, threshold(name))
     return ok(message, value, threshold(warn_at))
 
 
-def below(value: float, message: str, remedy: str, *, warn_at: str, bad_at: str) -> Check:
-    """Return the result for a value that should be no lower than the named thresholds."""
-    if value < threshold(bad_at):
-        return bad(message, remedy, value, threshold(bad_at))
-    if value < threshold(warn_at):
-        return warn(message, remedy, value, threshold(warn_at))
-    return ok(message, value, threshold(warn_at))
+def listed(names: Sequence[object], shown: int = 5, separator: str = ", ") -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - shown
+    return separator.join(map(str, names[:shown])) + (f" and {more} more" if more > 0 else "")
 
 
 def health_of(queue: str, checks: Sequence[Check], *, disabled: str) -> Health:

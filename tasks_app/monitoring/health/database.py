@@ -13,7 +13,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from tasks_app import feed, formats
 from tasks_app.monitoring import database as server
 from tasks_app.monitoring import queues
-from tasks_app.monitoring.health.checks import Check, above, bad, ok, threshold, warn
+from tasks_app.monitoring.health.checks import Check, bad, fault, ok, threshold, warn, within
 from tasks_app.plain_text import without_passwords
 from tasks_app.postgresql import clock
 
@@ -51,7 +51,7 @@ def unreachable(error: Exception) -> Check:
 
 def latency(took_ms: float) -> Check:
     """Check how quickly the database answers."""
-    return above(
+    return within(
         round(took_ms, 2),
         f"The database answers in {took_ms:.1f} ms",
         "find out what else its host and disk are doing",
@@ -131,8 +131,8 @@ def indexes() -> Check:
         return ok(f"All {len(expected)} indexes exist and are valid", 0, 0)
     unique = [name for name in missing if isinstance(expected[name][1], models.UniqueConstraint)]
     first = (unique or missing)[0]
-    fault = bad if unique else warn
     return fault(
+        "bad" if unique else "warn",
         f"Indexes are missing or invalid: {', '.join(missing)}",
         f"{f'DROP INDEX CONCURRENTLY {first}; ' if first in valid else ''}{_create(*expected[first])}",
         len(missing),
@@ -164,7 +164,7 @@ def folding() -> Check:
     """Check that sweeps fold the changes of task counts."""
     limit = int(threshold("unfolded_warn"))
     found = queues.unfolded_changes(limit + 1)
-    return above(
+    return within(
         found,
         f"Count changes not folded yet: {'more than ' if found > limit else ''}{min(found, limit):,}",
         "sweeps of web processes and workers fold them: check that one runs, and read its log",
@@ -205,7 +205,7 @@ def events() -> Check:
         )
     behind = [position for position in feed.positions() if position < state.readable]
     lag_sec = max((server.event_age_sec(position) or 0.0 for position in behind), default=0.0)
-    return above(
+    return within(
         round(lag_sec, 1),
         f"The live feed is {formats.duration(lag_sec)} behind" if lag_sec else "The live feed is up to date",
         "read the web process's log; restart it if the lag grows",
@@ -216,11 +216,11 @@ def events() -> Check:
 def old_transactions() -> Check:
     """Check for anything that keeps vacuum from removing dead rows."""
     holders = server.xmin_holders()
-    for fault, name in ((bad, "transaction_bad_sec"), (warn, "transaction_warn_sec")):
+    for report, name in ((bad, "transaction_bad_sec"), (warn, "transaction_warn_sec")):
         limit = threshold(name)
         for holder in holders:
             if holder.age_sec is not None and holder.age_sec > limit:
-                return fault(*_delays_vacuum(holder), round(holder.age_sec, 1), limit)
+                return report(*_delays_vacuum(holder), round(holder.age_sec, 1), limit)
     limit = threshold("transaction_warn_xids")
     for holder in holders:
         if holder.xids > limit:
@@ -247,7 +247,7 @@ def clock_skew() -> Check:
     theirs = clock.now().timestamp()
     after = time.time()
     skew_sec = max(before - theirs, theirs - after, 0.0)
-    return above(
+    return within(
         round(skew_sec, 3),
         f"This host's clock and the database's differ by {skew_sec:.1f} s",
         "synchronise both (chronyc tracking); the queue uses the database's clock",

@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import psycopg
 from django.conf import settings
@@ -19,8 +18,6 @@ from tasks_app.monitoring.health import database, faults, host
 from tasks_app.monitoring.health import queue as of_queue
 from tasks_app.monitoring.health.background import Bounded, Latest, wait
 from tasks_app.monitoring.health.checks import Check, Health, bad, health_of, threshold
-
-T = TypeVar("T")
 
 OF_QUEUE: dict[str, Callable[[str], Check]] = {
     "workers": of_queue.workers,
@@ -89,30 +86,26 @@ def examine(queue: str | None = None) -> Health:
     deadline = time.monotonic() + threshold("limit_sec")
     redis = _redis.start(host.redis_server, deadline)
     own = None if connection.in_atomic_block else _database.start(partial(_through_an_own_connection, name), deadline)
-    disks = _start_disks(deadline)
+    disks = {path: _disk(path).start(partial(_check_disk, path), deadline) for path in host.watched_roots()}
     roots = _roots.start(host.roots, deadline)
-    if own is None:
-        checks, disabled = _through_the_callers_connection(name)
-    else:
-        checks, disabled = _settle(own, deadline, _unreachable)
+    try:
+        checks, disabled = _run_all(name) if own is None else wait(own, deadline)
+    except (DatabaseError, psycopg.Error, TimeoutError) as error:
+        checks, disabled = [replace(database.unreachable(error), name="database")], ""
     checks += _settle_disks(disks, deadline)
-    checks.append(replace(_settle(roots, deadline, host.roots_without_answer), name="data roots"))
-    checks.append(replace(_settle(redis, deadline, host.redis_without_answer), name="redis"))
+    for title, future, otherwise in (
+        ("data roots", roots, host.roots_without_answer),
+        ("redis", redis, host.redis_without_answer),
+    ):
+        try:
+            found = wait(future, deadline)
+        except TimeoutError as error:
+            found = otherwise(error)
+        checks.append(replace(found, name=title))
     return health_of(name, checks, disabled=disabled)
 
 
 _latest = Latest(examine, _overdue)
-
-
-def _settle(future: Future[T], deadline: float, otherwise: Callable[[Exception], T]) -> T:
-    try:
-        return wait(future, deadline)
-    except (DatabaseError, psycopg.Error, TimeoutError) as error:
-        return otherwise(error)
-
-
-def _unreachable(error: Exception) -> tuple[list[Check], str]:
-    return [replace(database.unreachable(error), name="database")], ""
 
 
 def _through_an_own_connection(name: str) -> tuple[list[Check], str]:
@@ -120,13 +113,6 @@ def _through_an_own_connection(name: str) -> tuple[list[Check], str]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{threshold('limit_sec'):.3f}s"])
         return _run_all(name)
-
-
-def _through_the_callers_connection(name: str) -> tuple[list[Check], str]:
-    try:
-        return _run_all(name)
-    except DatabaseError as error:
-        return _unreachable(error)
 
 
 def _run_all(queue: str) -> tuple[list[Check], str]:
@@ -155,9 +141,8 @@ def _isolated(title: str, work: Callable[[], Check]) -> Check:
         )
 
 
-def _start_disks(deadline: float) -> dict[Path, Future[tuple[int, Check] | None]]:
-    bounded = {path: _disks.setdefault(path, Bounded(str(path))) for path in host.watched_roots()}
-    return {path: each.start(partial(_check_disk, path), deadline) for path, each in bounded.items()}
+def _disk(path: Path) -> Bounded:
+    return _disks.setdefault(path, Bounded(str(path)))
 
 
 def _check_disk(path: Path) -> tuple[int, Check] | None:

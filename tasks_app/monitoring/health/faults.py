@@ -14,7 +14,7 @@ from django.db import connection
 
 from tasks_app import formats, supervised
 from tasks_app.models import Acknowledgement, Attempt, Run, Task, TaskStatus, Worker
-from tasks_app.monitoring.health.checks import Check, ok, threshold, warn
+from tasks_app.monitoring.health.checks import Check, listed, ok, threshold, warn
 from tasks_app.postgresql import clock
 from tasks_app.workflows.state import states_of
 
@@ -141,10 +141,8 @@ def _check(
         if acknowledged_at > EPOCH:
             no_fault += f"; faults until {clock.stamp(acknowledged_at.replace(microsecond=0))} are acknowledged"
         return ok(no_fault, value, threshold)
-    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    message = "; ".join(found[:NAMED]) + more
     acknowledge = f"manage.py absurd_acknowledge {name.replace(' ', '-')} hides the faults reported until now"
-    return warn(message[:1].upper() + message[1:], f"{remedy}; {acknowledge}", value, threshold)
+    return warn(listed(found, NAMED, "; "), f"{remedy}; {acknowledge}", value, threshold)
 
 
 def _acknowledged(finding: str) -> datetime:

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from tasks_app.files import root_marker
 from tasks_app.monitoring import data_roots
-from tasks_app.monitoring.health.checks import Check, bad, below, ok, threshold, warn
+from tasks_app.monitoring.health.checks import Check, bad, ok, threshold, warn, within
 
 
 def watched_roots() -> list[Path]:
@@ -35,12 +35,13 @@ def disk(path: Path) -> Check:
         free.append(state.f_favail / state.f_files)
     gigabytes = state.f_bavail * state.f_frsize / 1e9
     kind = "of its files" if min(free) < free[0] else f"({gigabytes:.0f} GB)"
-    return below(
+    return within(
         round(min(free), 4),
         f"{path} has {min(free):.0%} free {kind}",
         "delete files that are no longer needed there, or enlarge the disk",
         warn_at="disk_free_warn_fraction",
         bad_at="disk_free_bad_fraction",
+        least=True,
     )
 
 

@@ -9,13 +9,12 @@ from tasks_app import formats
 from tasks_app.engine.claim import MEMORY_CLASSES
 from tasks_app.models import Freeze, Queue, Task, Worker
 from tasks_app.monitoring import queues
-from tasks_app.monitoring.health.checks import Check, above, bad, ok, threshold, warn
+from tasks_app.monitoring.health.checks import Check, State, bad, fault, listed, ok, threshold, warn, within
 from tasks_app.postgresql import clock, statements
 
 STALLED_MOST = 1000
 FIRST_TASKS = 1000
 """How many claimable tasks at the front of each memory class are read: a task that nobody claims gets there in time."""
-SHOWN = 5
 
 _FIRST_TASKS = """
 unnest(%(memory_classes)s::smallint[]) AS class(n)
@@ -38,8 +37,8 @@ def workers(name: str) -> Check:
     live = Worker.objects.live().serving(name).count()
     if live:
         return ok(f"{formats.count(live, 'live worker')}", live, 1)
-    fault = bad if _depth(name) else warn
-    return fault("No active workers", f"start one with {_runworker(name)}", 0, 1)
+    state: State = "bad" if _depth(name) else "warn"
+    return fault(state, "No active workers", f"start one with {_runworker(name)}", 0, 1)
 
 
 def _runworker(queue: str) -> str:
@@ -56,7 +55,7 @@ def unserved(name: str) -> Check:
     alone = [queue for queue in pending if Worker.objects.serving(queue).exists()]
     if not alone:
         return ok("Every other queue with pending tasks that had a worker has a live one", 0)
-    return warn(f"No worker serves {_listed(alone)}", f"start one with {_runworker(alone[0])}", len(alone), 0)
+    return warn(f"No worker serves {listed(alone)}", f"start one with {_runworker(alone[0])}", len(alone), 0)
 
 
 def task_names(queue: str) -> Check:
@@ -70,7 +69,7 @@ def task_names(queue: str) -> Check:
     if not unknown:
         return ok("Live workers know the name of every claimable task", 0)
     return warn(
-        f"No live worker knows the task names {_listed(unknown)}: their tasks stay pending",
+        f"No live worker knows the task names {listed(unknown)}: their tasks stay pending",
         "start workers of a version that has these names, or cancel the tasks",
         len(unknown),
         0,
@@ -82,7 +81,7 @@ def data_roots(queue: str) -> Check:
     without = [worker for worker in Worker.objects.live().serving(queue) if worker.missing_roots]
     if not without:
         return ok("All data roots are mounted on the hosts of live workers", 0)
-    each = "; ".join(f"{worker} lacks {', '.join(worker.missing_roots)}" for worker in without[:SHOWN])
+    each = listed([f"{worker} lacks {', '.join(worker.missing_roots)}" for worker in without], separator="; ")
     return warn(
         f"No tasks are claimed by workers whose data roots are not mounted: {each}",
         "mount the roots there; if a root is new, mark it with manage.py absurd_setup --mark-roots",
@@ -112,7 +111,7 @@ def depth(name: str) -> Check:
     """Check the number of unfinished tasks."""
     found, limit = _depth(name), threshold("depth_warn")
     message = f"Queue depth is {found}" + (f", more than {limit:g}" if found > limit else "")
-    return above(found, message, "add workers", warn_at="depth_warn", bad_at="depth_bad")
+    return within(found, message, "add workers", warn_at="depth_warn", bad_at="depth_bad")
 
 
 def oldest_pending(name: str) -> Check:
@@ -120,7 +119,7 @@ def oldest_pending(name: str) -> Check:
     waited_sec = queues.oldest_pending_sec(name)
     if waited_sec is None:
         return ok("There is no claimable task")
-    return above(
+    return within(
         round(waited_sec, 1),
         f"Oldest pending task has waited {formats.duration(waited_sec)}",
         "add workers; if workers are idle, find out why with manage.py absurd_explain",
@@ -185,8 +184,3 @@ def stops(name: str) -> Check:
 def _depth(name: str) -> int:
     found = queues.queue_stats([name])[0]
     return found["pending"] + found["claimed"]
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
