@@ -59,7 +59,9 @@ def send(product: Product, path: Path, asked: Mapping[str, str]) -> HttpResponse
     kind = _content_type(product, path)
     shown = kind == "image/png"
     disposition = content_disposition_header(as_attachment=not shown, filename=path.name) or "attachment"
-    return send_file(open_file(path), content_type=kind, headers={"Content-Disposition": disposition}, asked=asked)
+    return send_file(
+        open_file(path), content_type=kind, headers={"Content-Disposition": disposition}, request_headers=asked
+    )
 
 
 def _content_type(product: Product, path: Path) -> str:

@@ -8,8 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from tasks_app.engine.bindings import Binding, Gather
-from tasks_app.engine.options import TaskOptions
-from tasks_app.engine.spawn import BATCH_MOST
+from tasks_app.engine.options import BATCH_MOST, TaskOptions
 from tasks_app.validation import CONFIG, Checked
 from tasks_app.workflows.plan import STAGE_NAME_CHARS, TASKS_MOST, All, One, RunPlan, Source, Stage
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tasks_app.client.client import AbsurdClient
-from tasks_app.client.config import AbsurdConfig
 from tasks_app.client.faults import (
     DatabaseNotReady,
     NotAuthenticated,
@@ -16,8 +15,7 @@ from tasks_app.client.faults import (
     WaitTimedOut,
     WrongAddress,
 )
-from tasks_app.client.new_task import NewTask
-from tasks_app.client.results import FeedEvent, Health, QueueStats, TaskInfo
+from tasks_app.client.values import AbsurdConfig, FeedEvent, Health, NewTask, QueueStats, TaskInfo
 from tasks_app.errors import (
     AbsurdError,
     Disabled,

@@ -1,4 +1,4 @@
-"""AbsurdClient: one object, two ways to the queue."""
+"""AbsurdClient: the queue through a server or through its database."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from typing import Any, Self, TypeVar
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from uuid import UUID
 
-from tasks_app.client.config import AbsurdConfig
 from tasks_app.client.database import DatabaseTransport
 from tasks_app.client.faults import WaitTimedOut
-from tasks_app.client.new_task import NewTask
-from tasks_app.client.results import FINISHED, FeedEvent, Health, QueueStats, TaskInfo
 from tasks_app.client.server import ServerTransport
 from tasks_app.client.transport import Choice, Request, Transport, batches, repeat
+from tasks_app.client.values import FINISHED, AbsurdConfig, FeedEvent, Health, NewTask, QueueStats, TaskInfo
 from tasks_app.errors import AbsurdError, InvalidTransition
 from tasks_app.operations.routes import route_of
 
@@ -44,7 +42,7 @@ class AbsurdClient:
         )
 
     async def connect(self) -> Self:
-        """Get ready. Raises Unavailable, or DatabaseNotReady saying what to run."""
+        """Connect. Raises Unavailable, or DatabaseNotReady with the command to run."""
         try:
             await self._repeat(self._transport.open)
         except BaseException:
@@ -53,7 +51,7 @@ class AbsurdClient:
         return self
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         await self._transport.close()
 
     async def __aenter__(self) -> Self:
@@ -65,7 +63,7 @@ class AbsurdClient:
         await self.close()
 
     async def health(self, queue_name: str | None = None) -> Health:
-        """Return whether the queue is well."""
+        """Return whether the queue works."""
         name = queue_name or self.config.queue_name
         query = f"?{urlencode({'queue': name})}" if name else ""
         return Health.model_validate(await self._call("GET", f"health{query}"))
@@ -80,7 +78,7 @@ class AbsurdClient:
         return QueueStats.model_validate(await self._call("GET", f"queues/{_quoted(queue_name)}/stats"))
 
     async def spawn(self, task_name: str, params: dict[str, Any] | None = None, **options: Any) -> TaskInfo:
-        """Spawn a task with options of NewTask; repeated over a bad line it never becomes two.
+        """Spawn a task with options of NewTask; a repeated request never spawns a second one.
 
         Raises UnknownTaskName, ParamsInvalid, IdempotencyConflict, Disabled.
         """
@@ -108,16 +106,16 @@ class AbsurdClient:
         Raises TaskNotFound, or InvalidTransition when it has finished.
         """
         request = Request(method="DELETE", path=f"tasks/{_quoted(task_id)}", body={"reason": reason})
-        asked = 0
+        requests = 0
 
         async def once() -> Any:
-            nonlocal asked
-            asked += 1
+            nonlocal requests
+            requests += 1
             try:
                 return await self._transport.call(request)
             except InvalidTransition as refusal:
                 # An earlier request whose answer was lost has done it.
-                if asked == 1 or refusal.current != "cancelled":
+                if requests == 1 or refusal.current != "cancelled":
                     raise
                 return await self.get(task_id)
 
@@ -125,7 +123,7 @@ class AbsurdClient:
         return found if isinstance(found, TaskInfo) else _task(found)
 
     async def retry(self, task_id: TaskId, reason: str = "") -> TaskInfo:
-        """Retry a failed or cancelled task. Not repeated when the answer is lost: look before you do."""
+        """Retry a failed or cancelled task. Not repeated when the answer is lost."""
         return _task(await self.operate("task", "retry", task_id, reason=reason))
 
     async def reprioritize(self, task_id: TaskId, priority: int, reason: str = "") -> TaskInfo:
@@ -147,8 +145,8 @@ class AbsurdClient:
     async def wait(self, task_id: TaskId, timeout_sec: float | None = None) -> TaskInfo:
         """Return the task once it has finished, however it ended.
 
-        The feed tells at once; where there is none the task is looked at every two seconds. Raises TaskNotFound, or
-        WaitTimedOut, after which the task goes on.
+        The feed wakes it at once; without a feed it polls every two seconds. Raises TaskNotFound, or
+        WaitTimedOut, after which the task continues.
         """
         try:
             async with asyncio.timeout(timeout_sec):
@@ -166,8 +164,7 @@ class AbsurdClient:
     ) -> AsyncGenerator[FeedEvent, None]:
         """Yield what happens from now on, or after an event's number, for ever: each once, in order, over reconnects.
 
-        `queue_stats_update` carries no number and may be said again. A `resync` says that events before its number are
-        no longer to be had.
+        `queue_stats_update` has no number and may be repeated. After a `resync`, events before its number are missing.
         """
         choice = Choice(queues=queues, task_ids=[str(each) for each in task_ids], runs=[str(each) for each in runs])
         async with contextlib.aclosing(self._transport.messages(choice, since)) as messages:
@@ -208,7 +205,7 @@ class AbsurdClient:
             await asyncio.gather(listener, return_exceptions=True)
 
     async def _listen(self, task_id: str, woken: asyncio.Event) -> None:
-        """Wake the waiter when the feed begins, tells of the task's end, or has lost something."""
+        """Wake the waiter when the feed starts, reports the task's end, or has lost events."""
         with contextlib.suppress(AbsurdError):
             async with contextlib.aclosing(self._transport.messages(Choice(task_ids=[task_id]), None)) as messages:
                 async for message in messages:

@@ -1,4 +1,4 @@
-"""The way by the database: Django is set up when the client connects, and requests are answered in threads."""
+"""The client on a database: Django is set up when it connects, and requests are answered in threads."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from tasks_app.client.config import AbsurdConfig
 from tasks_app.client.faults import NotConnected, Unavailable
 from tasks_app.client.transport import Choice, Document, Request
+from tasks_app.client.values import AbsurdConfig
 
 THREADS = 4
 FEED_POLL_SEC = 0.25
@@ -43,7 +43,7 @@ class DatabaseTransport:
             await asyncio.to_thread(threads.shutdown)
         if self._prepared:
             self._prepared = False
-            await asyncio.to_thread(_module("database_setup").let_go)
+            await asyncio.to_thread(_module("database_setup").disconnect)
 
     async def call(self, request: Request) -> Any:
         return await self._call(_module("database_requests").answer, request)

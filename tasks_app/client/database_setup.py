@@ -1,4 +1,4 @@
-"""Django for a program that has none, and a look at the database before anything is asked of it."""
+"""Sets Django up for a program without it, and checks the database before its first use."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from django.core.management import call_command
 from django.db import DataError, Error, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from tasks_app.client.config import AbsurdConfig, without_password
 from tasks_app.client.faults import DatabaseNotReady, RequestRefused, ServerFault, Unavailable
+from tasks_app.client.values import AbsurdConfig
 from tasks_app.engine import notify
 from tasks_app.plain_text import without_passwords
 from tasks_app.postgresql import outages
@@ -35,7 +35,7 @@ _open_clients = 0
 
 
 def prepare(config: AbsurdConfig) -> None:
-    """Set Django up, reach the database and see that it is ours; an empty one gets its tables.
+    """Set Django up, connect to the database and check it; create the tables of an empty one.
 
     Raises Unavailable and DatabaseNotReady.
     """
@@ -49,14 +49,14 @@ def prepare(config: AbsurdConfig) -> None:
     try:
         _check_schema()
     except BaseException:
-        let_go()
+        disconnect()
         raise
     finally:
         connection.close()
 
 
-def let_go() -> None:
-    """Close the connections when the last client of this process goes, if it was a client that set Django up."""
+def disconnect() -> None:
+    """Close the connections with the last client of this process, if a client has set Django up."""
     global _open_clients
     with _lock:
         _open_clients -= 1
@@ -89,11 +89,11 @@ def answered(call: Callable[..., Any], *arguments: object) -> Any:
 
 
 def _reach(config: AbsurdConfig) -> None:
-    """See whether anybody answers there: Django's pool would go on trying for half a minute."""
+    """Check that the server answers: Django's pool would retry for half a minute."""
     try:
         psycopg.connect(config.url, connect_timeout=max(2, round(config.timeout_sec))).close()
     except psycopg.Error as error:
-        fault = Unavailable(f"{without_password(config.url)} cannot be reached: {_first_line(error)}")
+        fault = Unavailable(f"{without_passwords(config.url)} cannot be reached: {_first_line(error)}")
         fault.never_sent = True
         fault.remedy = "start PostgreSQL, correct the address, or create the database with createdb"
         raise fault from error
@@ -134,7 +134,7 @@ def _check_same_database(url: str) -> None:
     same_host = (mine["HOST"] or "") == host or not host
     same_port = str(mine["PORT"] or "5432") == str(asked.get("port") or "5432")
     if not (same_host and same_port and mine["NAME"] == (asked.get("dbname") or mine["NAME"])):
-        message = f"Django is set up here for the database {mine['NAME']!r}, not for {without_password(url)}"
+        message = f"Django is set up here for the database {mine['NAME']!r}, not for {without_passwords(url)}"
         raise DatabaseNotReady(message, "use one database in one process, or a server's address")
 
 

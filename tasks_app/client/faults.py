@@ -1,7 +1,6 @@
-"""What can go wrong, by the same names whichever way the queue is reached.
+"""The errors of the client, the same through a server and through a database.
 
-What the queue itself refuses is raised as in `tasks_app.errors`; here is what only a client meets. Each has a
-`remedy`.
+Refusals of the queue are those of `tasks_app.errors`; here are those of the client. Each has a `remedy`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from tasks_app.errors import AbsurdError
 
 
 class Unavailable(AbsurdError):
-    """Nobody answers, or not now. What may be repeated without harm has been."""
+    """There is no answer. Calls that may be repeated have been."""
 
     code = "unavailable"
     remedy = "check that it runs and that the address is right, and try again"
@@ -24,7 +23,7 @@ class Unavailable(AbsurdError):
 
 
 class TooManyRequests(Unavailable):
-    """The caller has asked too often."""
+    """The caller has sent too many requests."""
 
     code = "throttled"
     remedy = "send fewer requests; subscribe to the feed instead of polling"
@@ -32,14 +31,14 @@ class TooManyRequests(Unavailable):
 
 
 class WaitTimedOut(AbsurdError, TimeoutError):
-    """The task has not finished within the time that was given; it goes on."""
+    """The task has not finished within the time that was given; it continues."""
 
     code = "wait_timed_out"
     remedy = "wait again, or call explain() to see what it waits for"
 
 
 class NotAuthenticated(AbsurdError):
-    """The server does not know who asks."""
+    """The server does not know the caller."""
 
     code = "not_authenticated"
     remedy = "give api_key=…, or set ABSURD_API_KEY"
@@ -59,14 +58,14 @@ class RequestRefused(AbsurdError):
 
 
 class ServerFault(AbsurdError):
-    """The server failed over the request, or is none of ours."""
+    """The server failed, or is not an Absurd server."""
 
     code = "server_fault"
     remedy = "report it to the administrator of the server; its log has the cause"
 
 
 class DatabaseNotReady(AbsurdError):
-    """The database is not one that this version can work on."""
+    """This version cannot use the database."""
 
     code = "database_not_ready"
 
@@ -104,7 +103,7 @@ def _all_kinds(kind: type[AbsurdError]) -> Iterator[type[AbsurdError]]:
 
 
 def from_problem(status: int, problem: Mapping[str, Any]) -> AbsurdError:
-    """Return the error that a problem document tells of, as if it had been raised here."""
+    """Return the error that a problem document describes, as if it had been raised here."""
     code = str(problem.get("code") or "")
     kinds = {each.code: each for each in _all_kinds(AbsurdError)} | _KINDS_OF_CODES
     kind = kinds.get(code) or _kind_of_status(status)

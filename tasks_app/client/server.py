@@ -1,4 +1,4 @@
-"""The way by a server: HTTP for requests, a socket for the feed."""
+"""The client of a server: HTTP for requests, a WebSocket for the feed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from tasks_app.client.config import AbsurdConfig
 from tasks_app.client.faults import (
     NotAuthenticated,
     NotConnected,
@@ -24,6 +23,7 @@ from tasks_app.client.faults import (
     from_problem,
 )
 from tasks_app.client.transport import API_ROOT, Choice, Document, Request, pause_sec, renumbered
+from tasks_app.client.values import AbsurdConfig
 from tasks_app.errors import ParamsInvalid
 
 REFUSALS = {

@@ -1,4 +1,4 @@
-"""The interface of the two ways to the queue, which both carry requests of the API, and what they share."""
+"""The interface of the two transports, which both carry requests of the API, and what they share."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from tasks_app.client.faults import RequestRefused, Unavailable
+from tasks_app.engine.options import BATCH_MOST
 from tasks_app.errors import ParamsInvalid
 
 T = TypeVar("T")
 Document = dict[str, Any]
 API_ROOT = "/api/absurd"
 PAUSE_FIRST_SEC, PAUSE_MOST_SEC = 0.2, 5.0
-BATCH_TASKS_MOST, BATCH_BYTES_MOST = 500, 900_000
+BATCH_BYTES_MOST = 900_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class Choice:
 
 
 class Transport(Protocol):
-    """A way to the queue. Each request is made once; errors are those of `faults` and `tasks_app.errors`."""
+    """Carries each request once; errors are those of `faults` and `tasks_app.errors`."""
 
     async def open(self) -> None:
         """Connect. Raises Unavailable, or DatabaseNotReady."""
@@ -91,7 +92,7 @@ def batches(bodies: Sequence[Document]) -> Iterator[list[Document]]:
     size = 0
     for body in bodies:
         own = len(json.dumps(body))
-        if batch and (len(batch) == BATCH_TASKS_MOST or size + own > BATCH_BYTES_MOST):
+        if batch and (len(batch) == BATCH_MOST or size + own > BATCH_BYTES_MOST):
             yield batch
             batch, size = [], 0
         batch.append(body)

@@ -22,6 +22,8 @@ WAIT_MOST_SEC = 366 * 86_400
 AHEAD_MOST_DAYS = 3_660
 """How far ahead a task may be meant to run or expire; what is added to it stays a moment that can be written."""
 KEY_CHARS = 200
+BATCH_MOST = 500
+"""How many tasks one request spawns."""
 
 
 def _is_moment(given: Any) -> Any:

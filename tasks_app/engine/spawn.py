@@ -26,7 +26,6 @@ from tasks_app.models import Hold, Queue, Run, Task, TaskDependency, TaskStatus
 from tasks_app.models.task import new_task_id
 from tasks_app.postgresql import statements
 
-BATCH_MOST = 500
 INSERT = Path(__file__).parent / "sql" / "insert.sql"
 _NUMBER_CHARS = 10
 

@@ -1,4 +1,4 @@
-"""Who may read the feed, at the start of a connection and while it lasts; short-lived tickets for browsers.
+"""The permission to read the feed, when a connection starts and while it lasts; tickets for browsers.
 
 Browsers can send no header with a socket or an event stream. A ticket stands for the key or the login that it was
 issued to and opens one connection within a minute. What it stands for is kept in the session table, so that it works in
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """How a client has shown who it is: by a key, a key's mark, a login, or by being on this machine."""
+    """The credentials of a client: a key, a key's mark, a login, or a loopback address."""
 
     key: str = field(default="", repr=False)
     mark: str = ""
@@ -52,7 +52,7 @@ class Listener:
     host: str = ""
 
     def refusal(self) -> int | None:
-        """Return the close code for one who may not listen, or None for one who may."""
+        """Return the close code for a client that may not read the feed, or None."""
         if self.key:
             holder = holder_of(self.key)
             return _verdict(None if holder is None else READ.scope in holder.scopes)
@@ -68,7 +68,7 @@ class Listener:
 
 
 def listener_of(scope: Any) -> Listener:
-    """Return who is calling, by the headers and the session of a connection."""
+    """Return the credentials in the headers and the session of a connection."""
     headers = {name.lower(): value.decode("latin1") for name, value in scope["headers"]}
     return Listener(
         key=headers.get(b"x-api-key", ""),
@@ -79,13 +79,13 @@ def listener_of(scope: Any) -> Listener:
 
 
 async def wait_for_refusal(listener: Listener) -> int:
-    """Return, with the close code, once the listener has logged out, or the key is revoked or has expired."""
+    """Return the close code once the listener has logged out, or the key is revoked or has expired."""
     while True:
         await asyncio.sleep(RECHECK_SEC)
         try:
             code = await refusal(listener)
         except Error as error:
-            # What cannot be asked now is asked again: the recheck must not end before the listener's right does.
+            # Checked again later: the recheck must not end before the permission does.
             logger.warning("the permission to read the feed could not be checked: %s", outages.describe(error))
             await _drop_connection()
             continue
@@ -99,13 +99,13 @@ def _drop_connection() -> None:
 
 
 async def refusal(listener: Listener) -> int | None:
-    """Return the close code for one who may not listen, or None for one who may."""
+    """Return the close code for a client that may not read the feed, or None."""
     found: int | None = await database_sync_to_async(listener.refusal)()
     return found
 
 
 def mark_of(key: str) -> str:
-    """Return what stands for a key where the key itself must not be kept."""
+    """Return a text that identifies a key where the key itself must not be stored."""
     if settings.ABSURD_API_KEY and hmac.compare_digest(key.encode(), settings.ABSURD_API_KEY.encode()):
         return _mark_of_configured()
     return f"key:{key.partition('.')[0]}"

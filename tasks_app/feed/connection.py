@@ -1,7 +1,7 @@
-"""What the feed has to know of the web server's side of a connection.
+"""The web server's side of a connection of the feed.
 
 ASGI has no back-pressure: daphne buffers without bound what a client does not read. Its `send` carries the protocol,
-and that the transport, whose buffer can be looked at. Of another server nothing is known, and nothing is waited for.
+and that the transport, whose buffer can be measured. With another server nothing is waited for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SCOPE_KEY = "absurd.connection"
 
 
 class Stalled(Exception):
-    """The client has read nothing for a long time although there is something to read."""
+    """The client has read nothing for a long time although messages wait."""
 
 
 class Connection:
@@ -48,7 +48,7 @@ class Connection:
                 raise Stalled
 
     def abort(self) -> None:
-        """Cut the connection and forget what it was still to be sent."""
+        """Close the connection without sending what is buffered."""
         transport = self._transport()
         if transport is not None:
             transport.abortConnection()
@@ -68,7 +68,7 @@ class Connection:
 
 
 class WithConnection:
-    """Gives the application inside the server's side of each connection, in the scope."""
+    """Adds a Connection to the scope of the application inside."""
 
     def __init__(self, application: Any) -> None:
         self._application = application

@@ -40,7 +40,7 @@ class StatusConsumer(AsyncWebsocketConsumer):
     tasks: list[asyncio.Task[None]]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one connection, and let go of the feed however it ends."""
+        """Serve one connection, and leave the feed however it ends."""
         self.tasks = []
         try:
             await super().__call__(scope, receive, send)

@@ -33,7 +33,7 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class EventMessage:
-    """An event and its message, written once for all sockets; None for events that the feed is silent about."""
+    """An event and its message, written once for all sockets; None for events that have no message."""
 
     event: TaskEvent
     message: Message | None
@@ -41,7 +41,7 @@ class EventMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What a client asked for; an empty set asks for all."""
+    """What a client has selected; an empty set selects all."""
 
     queues: frozenset[str] = frozenset()
     task_ids: frozenset[UUID] = frozenset()
@@ -88,12 +88,12 @@ def merged(earlier: EventMessage, later: EventMessage) -> EventMessage:
 
 
 def hello(event_id: int) -> Message:
-    """Say after which event this client's messages begin."""
+    """Return the message with the event after which this client's messages begin."""
     return _numbered("hello", event_id)
 
 
 def resync(event_id: int) -> Message:
-    """Say that messages up to `event_id` were left out: the client must fetch the state and go on from there."""
+    """Return the message that events up to `event_id` were left out: the client must fetch the state again."""
     return _numbered("resync", event_id)
 
 
@@ -103,7 +103,7 @@ def pong(event_id: int) -> Message:
 
 
 def queue_stats_update(queue_name: str) -> Message:
-    """Say that a queue's counts have changed."""
+    """Return the message that a queue's counts have changed."""
     text = json.dumps({"type": STATS, "queue_name": queue_name})
     return Message(type=STATS, text=text, replaces=(STATS, queue_name))
 

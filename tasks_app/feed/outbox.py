@@ -38,7 +38,7 @@ IN_A_ROW_MOST = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Events after a position, in order; `position` is where the next batch goes on."""
+    """Events after a position, in order; `position` is where the next batch starts."""
 
     events: list[EventMessage]
     position: int

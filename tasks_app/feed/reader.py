@@ -1,6 +1,6 @@
 """Committed events in order to every client of this process: one reader, a bounded outbox for each client.
 
-The reader is woken over the channel layer and looks once a second anyway. All state here belongs to one event loop, so
+The reader is woken over the channel layer and polls once a second anyway. All state here belongs to one event loop, so
 that a client which has caught up with the reader joins it between two batches: nothing is lost and nothing doubled.
 """
 
@@ -45,7 +45,7 @@ def read_after(position: int, up_to: int | None = None) -> Batch:
     if end <= position:
         return Batch(events=[], position=position, withheld=limit < last_value)
     page = list(TaskEvent.objects.filter(id__gt=position, id__lte=end).order_by("id")[:PAGE_EVENTS])
-    # FeedQuery after the page was read, so that what was archived meanwhile is not passed over in silence.
+    # Read after the page, so that events archived meanwhile are not skipped silently.
     if archived_limit() > position:
         return Batch(events=[], position=limit, restarted=True)
     more = len(page) == PAGE_EVENTS
@@ -68,7 +68,7 @@ class Feed:
 
     @property
     def position(self) -> int | None:
-        """The last event that was handed to the clients; None while there are no clients."""
+        """The last event that was delivered to the clients; None while there are no clients."""
         return self._position if self._tasks else None
 
     async def latest(self) -> tuple[int, int, int]:
@@ -128,7 +128,7 @@ class Feed:
         self._woken.clear()
 
     async def _let_outboxes_drain(self) -> None:
-        """Between two pages give the clients a moment; one that hangs must not hold up the others for long."""
+        """Give the clients time between two pages; one that hangs must not delay the others for long."""
         deadline = asyncio.get_running_loop().time() + DRAIN_SEC
         await asyncio.sleep(0)
         while asyncio.get_running_loop().time() < deadline and any(
@@ -169,7 +169,7 @@ class Feed:
             logger.warning("the feed lost its connection to %s and retries: %s", what, error or type(error).__name__)
 
     async def _call_until_answered(self, work: Callable[..., T], *args: object) -> T:
-        """Ask for one client, who waits while the database has an outage."""
+        """Call for one client, which waits during an outage of the database."""
         while True:
             try:
                 return await self._call(self._replayers, work, *args)
@@ -197,7 +197,7 @@ def _limits() -> tuple[int, int, int]:
 
 
 def _close_connection() -> None:
-    connection.close()  # looked up here, because each thread has its own
+    connection.close()  # of this thread: each has its own
 
 
 def _and_close(work: Callable[P, T]) -> Callable[P, T]:
@@ -224,5 +224,5 @@ def feed() -> Feed:
 
 
 def positions() -> list[int]:
-    """Return up to which event each reader of this process has handed out; only feeds with clients read."""
+    """Return up to which event each reader of this process has delivered; only feeds with clients read."""
     return [each.position for each in list(_feeds.values()) if each.position is not None]

@@ -1,7 +1,7 @@
 """The feed as server-sent events, for clients that cannot open a socket.
 
-Django answers first who the caller is and what is asked, as for every path of the API; once it has agreed, its threads
-and database connections are free again and the stream goes on in the event loop alone.
+Django first authenticates the caller and checks the query, as for every path of the API; then its threads and database
+connections are free again and the stream continues in the event loop alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """What the view has agreed to: it leaves it in the scope."""
+    """What the view has permitted, stored in the scope."""
 
     query: FeedQuery
     listener: Listener

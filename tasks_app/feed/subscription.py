@@ -1,4 +1,4 @@
-"""What a client asks for in the address of the feed, and the messages that it is sent."""
+"""The query of a client of the feed, and the messages that it is sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOGS_MOST = 5
 
 @dataclass(frozen=True, kw_only=True)
 class FeedQuery:
-    """From which event on, what of, whose logs, and with which ticket."""
+    """The first event, the selection, the tasks whose logs are sent, and a ticket."""
 
     since: int | None = None
     selection: Selection = field(default_factory=Selection)
@@ -27,7 +27,7 @@ class FeedQuery:
 
 
 def read_query(query_string: bytes) -> FeedQuery:
-    """Return what the address asks for. Raises ValueError with the parameter's name, and never with its value."""
+    """Return the parsed query. Raises ValueError with the parameter's name, and never with its value."""
     query = parse_qs(query_string.decode("latin1"), keep_blank_values=True)
     unknown = set(query) - set(NAMES)
     if unknown:
@@ -77,7 +77,7 @@ class Subscription:
         self._outbox: Outbox | None = None
 
     def ping(self) -> None:
-        """Have the client sent a pong after what already waits."""
+        """Queue a pong after the waiting messages."""
         if self._outbox is not None:
             self._outbox.ping()
 
@@ -101,7 +101,7 @@ class Subscription:
             yield await outbox.next()
 
     async def close(self) -> None:
-        """Let go of the feed."""
+        """Leave the feed."""
         if self._outbox is not None:
             logs.unfollow(self._outbox)
             await feed().leave(self._outbox)

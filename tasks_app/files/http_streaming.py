@@ -35,9 +35,9 @@ class Window:
 
 
 def window_of(header: str | None, size: int) -> Window | None:
-    """Return what a Range header asks for of a file of `size` bytes; None where the whole is to be sent.
+    """Return the window that a Range header requests of a file of `size` bytes; None for the whole file.
 
-    Several ranges, other units and nonsense count as no range, as HTTP has it. Raises RangeNotSatisfiable.
+    Several ranges, other units and invalid headers count as no range, as in HTTP. Raises RangeNotSatisfiable.
     """
     match = _RANGE.fullmatch(header or "")
     if match is None or not any(match.groups()):
@@ -66,7 +66,7 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Do the same in the caller's own thread, which may hang with a file system."""
+    """Open a regular file in the caller's thread, which may hang with a file system."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -80,25 +80,25 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def send_file(
-    file: BinaryIO, *, content_type: str, headers: Mapping[str, str], asked: Mapping[str, str]
+    file: BinaryIO, *, content_type: str, headers: Mapping[str, str], request_headers: Mapping[str, str]
 ) -> HttpResponseBase:
-    """Return the response with the file, or with the range of it that the request's headers ask for.
+    """Return the response with the file, or with the range that the request's headers name.
 
     The response closes the file. Raises RangeNotSatisfiable.
     """
     status = in_time(Path(file.name), os.fstat, file.fileno())
     size, tag = status.st_size, f'"{status.st_size:x}-{status.st_mtime_ns:x}"'  # which changes with every write
-    meant = asked.get("If-Range", tag) == tag
+    applies = request_headers.get("If-Range", tag) == tag
     try:
-        window = window_of(asked.get("Range"), size) if meant else None
+        window = window_of(request_headers.get("Range"), size) if applies else None
     except RangeNotSatisfiable:
         file.close()
         raise
     sent = window or Window(start=0, length=size)
-    told = {**headers, "Accept-Ranges": "bytes", "ETag": tag, "Content-Length": str(sent.length)}
+    sent_headers = {**headers, "Accept-Ranges": "bytes", "ETag": tag, "Content-Length": str(sent.length)}
     if window is not None:
-        told["Content-Range"] = f"bytes {sent.start}-{sent.start + sent.length - 1}/{size}"
-    return send_window(file, sent, content_type=content_type, headers=told, status=206 if window else 200)
+        sent_headers["Content-Range"] = f"bytes {sent.start}-{sent.start + sent.length - 1}/{size}"
+    return send_window(file, sent, content_type=content_type, headers=sent_headers, status=206 if window else 200)
 
 
 def send_window(

@@ -1,4 +1,4 @@
-"""Sizes and checksums of what an attempt made, and its way onto the disk. Runs in the child; no Django."""
+"""Sizes, checksums and fsync of the products of an attempt. Runs in the child; no Django."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Directories that hold what is not for everybody on the host. No Django here."""
+"""Directories that other users of the host cannot enter. No Django."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def make_private(directory: Path) -> None:
     directory.mkdir(mode=0o750, parents=True, exist_ok=True)
     mode = directory.stat().st_mode
     if mode & OTHERS:
-        with contextlib.suppress(PermissionError):  # it belongs to somebody else, who has to do it
+        with contextlib.suppress(PermissionError):  # it belongs to another user
             directory.chmod(mode & ~OTHERS & 0o7777)

@@ -1,4 +1,4 @@
-"""The file by which a data root is known to be there: an empty mount point has none. No Django: the child uses it."""
+"""The file that proves that a data root is mounted: an empty mount point has none. No Django: the child uses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands write: text from outside escaped, a closed pipe no fault, usage errors in one line."""
+"""Output of commands: text from outside is escaped, a closed pipe is no error, usage errors are one line."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ LINES = "\n\t"
 
 
 def write_line(stream: TextIO, line: str) -> None:
-    """Write a line, escaped, and flush it; a reader that is gone is no reason to stop."""
+    """Write a line, escaped, and flush it; a closed pipe is ignored."""
     write_text(stream, f"{escaped(line, keep=LINES)}\n")
     flush(stream)
 
 
 def write_text(stream: TextIO, text: str) -> None:
-    """Write text as it is, with escapes for what the stream's encoding lacks; quietly nothing without a reader."""
+    """Write text as it is, with escapes for characters that the stream's encoding lacks; a closed pipe is ignored."""
     try:
         stream.write(text)
     except UnicodeEncodeError:
         encoding = getattr(stream, "encoding", None) or "ascii"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     except BrokenPipeError:
-        forget_reader(stream)
+        discard_output(stream)
 
 
 def flush(stream: TextIO) -> None:
-    """Flush a stream; quietly nothing without a reader."""
+    """Flush a stream; a closed pipe is ignored."""
     try:
         stream.flush()
     except BrokenPipeError:
-        forget_reader(stream)
+        discard_output(stream)
 
 
-def forget_reader(stream: TextIO) -> None:
-    """Send what is still written to a stream nowhere, so that it fails neither now nor at the interpreter's end."""
+def discard_output(stream: TextIO) -> None:
+    """Redirect a stream to the null device, so that writing fails neither now nor at the interpreter's end."""
     with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_device, stream.fileno())
+        os.close(null_device)
 
 
 class SafeOutput(OutputWrapper):
     """A command's output: what is not printable is escaped, save line breaks and tabs."""
 
-    def __init__(self, out: TextIO, *, stops_without_reader: bool = False) -> None:
+    def __init__(self, out: TextIO, *, stops_at_closed_pipe: bool = False) -> None:
         super().__init__(out)
         self._stream = out
-        self._stops = stops_without_reader
+        self._stops = stops_at_closed_pipe
 
     def write(self, msg: str = "", style_func: Any = None, ending: str | None = None) -> None:  # type: ignore[override]
         """Write a text, escaped, with a line break behind it unless it has one. Raises SystemExit, see the command."""
@@ -85,7 +85,7 @@ class SafeOutput(OutputWrapper):
             self._stop()
 
     def _stop(self) -> None:
-        forget_reader(self._stream)
+        discard_output(self._stream)
         if self._stops:
             raise SystemExit(PIPE_CLOSED)
 
@@ -93,8 +93,8 @@ class SafeOutput(OutputWrapper):
 class PrintingCommand(BaseCommand):
     """A command whose output is safe and whose usage errors are one line and exit code 2."""
 
-    stops_without_reader: ClassVar[bool] = False
-    """Whether a closed pipe (`| head`) ends it: what only shows something need not go on."""
+    stops_at_closed_pipe: ClassVar[bool] = False
+    """Whether a closed pipe (`| head`) ends it: for commands that only show something."""
 
     def __init__(self, stdout: TextIO | None = None, stderr: TextIO | None = None, **options: Any) -> None:
         super().__init__(stdout, stderr, **options)
@@ -128,7 +128,7 @@ class PrintingCommand(BaseCommand):
     def _safe(self, stream: TextIO) -> SafeOutput:
         if isinstance(stream, OutputWrapper):
             stream = stream._out
-        return SafeOutput(stream, stops_without_reader=self.stops_without_reader)
+        return SafeOutput(stream, stops_at_closed_pipe=self.stops_at_closed_pipe)
 
 
 def _subparsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:

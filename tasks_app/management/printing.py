@@ -15,7 +15,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from tasks_app import formats
-from tasks_app.management.output import LINES, forget_reader
+from tasks_app.management.output import LINES, discard_output
 from tasks_app.plain_text import escaped
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class SafeConsole(Console):
         super().__init__(file=file, width=width, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return a plain text, escaped, so that it is measured as it will be shown."""
+        """Return a plain text, escaped, so that its width is that of what is shown."""
         return super().render_str(escaped(text, keep=LINES), **{**options, "markup": False, "emoji": False})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -43,13 +43,13 @@ class SafeConsole(Console):
             yield segment if segment.control else Segment(escaped(segment.text, keep=LINES), segment.style)
 
     def on_broken_pipe(self) -> None:
-        """Go on without a reader."""
+        """Continue without a reader."""
         self.quiet = True
-        forget_reader(cast(TextIO, self.file))
+        discard_output(cast(TextIO, self.file))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, right: Collection[str] = ()) -> list[str]:
-    """Return lines of columns under their headings; what is None is shown as a dash. Lines are never cut."""
+    """Return lines of columns under their headings; None is shown as a dash. Lines are never cut."""
     cells = [list(header), *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(line[n]) for line in cells) for n in range(len(header))]
     return [
@@ -71,7 +71,7 @@ def _cell(value: object) -> str:
 
 @contextmanager
 def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yield a function that is told of every step done, and shows it where standard error is a terminal."""
+    """Yield a function that advances a bar, which is shown where standard error is a terminal."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=SafeConsole(sys.stderr), transient=True, disable=not sys.stderr.isatty()) as shown:
         task = shown.add_task(label, total=total)
@@ -80,19 +80,19 @@ def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def tracked(items: Collection[T], label: str) -> Iterator[T]:
     """Yield the items, with a bar that shows how many are done."""
-    with bar(label, len(items)) as tell:
+    with bar(label, len(items)) as advance:
         for item in items:
             yield item
-            tell(1)
+            advance(1)
 
 
 def rounds(interval_sec: float | None) -> Iterator[int]:
     """Yield 0, 1, 2, … every `interval_sec`, counted from the start so that no round drifts; None: once."""
-    began = time.monotonic()
+    started_at = time.monotonic()
     number = 0
     while True:
         yield number
         if interval_sec is None:
             return
-        number = max(number + 1, int((time.monotonic() - began) / interval_sec))
-        time.sleep(max(0.0, began + number * interval_sec - time.monotonic()))
+        number = max(number + 1, int((time.monotonic() - started_at) / interval_sec))
+        time.sleep(max(0.0, started_at + number * interval_sec - time.monotonic()))

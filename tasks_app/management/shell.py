@@ -39,9 +39,9 @@ def exit_code_of(error: errors.AbsurdError) -> int:
 class ShellCommand(PrintingCommand, ABC):
     """A command whose refusals are one line and an exit code."""
 
-    # All checks would load the console and the API, and say nothing of what an operator wants to know.
+    # The checks would load the console and the API for nothing.
     requires_system_checks = ()
-    stops_without_reader = True
+    stops_at_closed_pipe = True
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -82,7 +82,7 @@ class ShellCommand(PrintingCommand, ABC):
         )
 
     def confirm(self, question: str, options: dict[str, Any], *, typed: str = "") -> None:
-        """Ask before going on, unless --yes was given; `typed` is a word that must be typed for a yes."""
+        """Ask for confirmation, unless --yes was given; with `typed` this word must be typed."""
         if options["yes"]:
             return
         if not sys.stdin.isatty():
@@ -102,7 +102,7 @@ def refuse(message: str) -> NoReturn:
 
 
 def actor() -> str:
-    """Return how events name the user of the command."""
+    """Return the name of the command's user in events."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):

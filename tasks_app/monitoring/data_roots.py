@@ -35,7 +35,7 @@ def required() -> list[Path]:
 
 
 def mark_own() -> None:
-    """Mark the roots that need nobody to vouch for them, each once: one that loses its marker later is missing."""
+    """Mark the roots that need no operator, each once: one that loses its marker later is missing."""
     before = _marked_before()
     now = set(before)
     for root in settings.ABSURD_DATA_ROOTS:
@@ -56,7 +56,7 @@ def mark_own() -> None:
 
 
 def mark_all() -> dict[str, str]:
-    """Mark every data root that exists; return for each root what came of it: `marked`, or why it is not."""
+    """Mark every data root that exists; return `marked` for each, or why it is not."""
     results: dict[str, str] = {}
     for root in settings.ABSURD_DATA_ROOTS:
         try:

@@ -1,4 +1,4 @@
-"""How the database itself is: dead rows, old transactions, held-up events, connections, size."""
+"""The state of the database: dead rows, old transactions, withheld events, connections, size."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class XminHolder:
     kind: str
     who: str
     age_sec: float | None
-    """None where the server does not say since when."""
+    """None where the server does not record the start."""
     xids: int
     """How many transactions have started since."""
     ends: str
@@ -126,7 +126,7 @@ ORDER BY activity.xact_start LIMIT 1
 
 
 def feed_state() -> FeedState:
-    """Return how far events may be read, and whom the others wait for."""
+    """Return how far events may be read, and which session withholds the others."""
     readable, last = event_window.readable_limit()
     waiting = _rows(_WITHHOLDING) if readable < last else []
     withheld_sec, who = waiting[0] if waiting else (0.0, "")
@@ -149,7 +149,7 @@ def size_bytes() -> int:
 
 
 def connections() -> tuple[int, int]:
-    """Return how many clients are connected to the server, and how many it lets in."""
+    """Return how many clients are connected to the server, and how many it accepts."""
     sql = """
         SELECT count(*) FILTER (WHERE backend_type = 'client backend'),
             current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int

@@ -1,4 +1,4 @@
-"""What the last day's rows say: rates and percentiles over a window that is bounded in time and in rows."""
+"""Rates and percentiles over the last day, or over fewer rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Percentiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Throughput:
-    """Tasks completed in a second, over the seconds that were looked at: fewer than asked for when rows ran out."""
+    """Tasks completed per second, over the window or, when it has too many rows, over a part of it."""
 
     tasks_per_sec: float | None
     over_sec: float
@@ -52,12 +52,12 @@ class Finished:
         return self.failed / ended if ended else None
 
     def throughput(self, over_sec: float) -> dict[str, Throughput]:
-        """Return how many were completed in a second, by the length of the look back; `over_sec` is the window's."""
+        """Return how many were completed in a second, by window; `over_sec` is the length of the rows read."""
         found = {}
         for (label, wanted_sec), done in zip(THROUGHPUT_SEC.items(), self.completed_within, strict=True):
-            looked_at_sec = min(wanted_sec, over_sec)
-            per_sec = done / looked_at_sec if looked_at_sec > 0 else None
-            found[label] = Throughput(tasks_per_sec=per_sec, over_sec=looked_at_sec)
+            covered_sec = min(wanted_sec, over_sec)
+            per_sec = done / covered_sec if covered_sec > 0 else None
+            found[label] = Throughput(tasks_per_sec=per_sec, over_sec=covered_sec)
         return found
 
 
@@ -69,17 +69,17 @@ class Attempts:
     retried: int = 0
     """Those that failed and were, or will be, followed by another."""
     run_sec: Percentiles = Percentiles()
-    """Of those that completed, from start to end."""
+    """Of completed attempts, from start to end."""
 
     @property
     def retry_rate(self) -> float | None:
-        """The share of the attempts that had to be tried again."""
+        """The share of attempts that were retried."""
         return self.retried / self.ended if self.ended else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window(Generic[T]):
-    """What a window held, by task name and by queue, and how far back it went."""
+    """The rows of a window by task name and by queue, and how far back they reach."""
 
     rows: int
     over_sec: float
@@ -159,7 +159,7 @@ FROM (
 
 
 def finished() -> Window[Finished]:
-    """Return what became of the tasks that ended lately, and how long they had waited."""
+    """Return how the recent tasks ended, and how long they had waited."""
     return _window(
         _FINISHED,
         lambda completed, failed, cancelled, wait_sec, completed_within: Finished(
@@ -173,7 +173,7 @@ def finished() -> Window[Finished]:
 
 
 def attempts() -> Window[Attempts]:
-    """Return how the attempts went that ended lately, and how long they ran."""
+    """Return how the recent attempts ended, and how long they ran."""
     return _window(
         _ATTEMPTS,
         lambda ended, retried, run_sec: Attempts(ended=ended, retried=retried, run_sec=_percentiles(run_sec)),
@@ -181,7 +181,7 @@ def attempts() -> Window[Attempts]:
 
 
 def refused() -> Window[None]:
-    """Return how many late writes of workers were refused lately."""
+    """Return how many recent writes of workers were refused because the claim was lost."""
     ((rows, over_sec),) = _read(_REFUSED)
     return Window(rows=rows, over_sec=over_sec)
 

@@ -1,4 +1,4 @@
-"""From which values on something is worth a word, or wrong. Each may be set in ABSURD_HEALTH. Pure."""
+"""The default thresholds of the health checks; each may be set in ABSURD_HEALTH. No Django."""
 
 from __future__ import annotations
 

@@ -87,7 +87,11 @@ def test_so_many_files_are_sent_at_once_and_no_more(tmp_path):
     path = tmp_path / "large"
     with path.open("wb") as file:
         file.truncate(http_streaming.CHUNK_BYTES + 1)
-    send = lambda: http_streaming.send_file(http_streaming.open_file(path), content_type="a/b", headers={}, asked={})  # noqa: E731
+
+    def send():
+        file = http_streaming.open_file(path)
+        return http_streaming.send_file(file, content_type="a/b", headers={}, request_headers={})
+
     sent = [send() for _ in range(http_streaming.SENT_MOST)]
     try:
         with pytest.raises(FilesBusy):

@@ -69,7 +69,7 @@ class _LogView(APIView):
             headers["X-Accel-Buffering"] = "no"
             return streamed(parts, file, content_type=TYPE, headers=headers)
         if lines is None and offset is None:
-            return send_file(file, content_type=TYPE, headers=headers, asked=request.headers)
+            return send_file(file, content_type=TYPE, headers=headers, request_headers=request.headers)
         return send_window(file, Window(start=start, length=size - start), content_type=TYPE, headers=headers)
 
 

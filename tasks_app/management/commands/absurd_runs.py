@@ -72,7 +72,7 @@ def _lines(run: Run, state: RunState, graph: RunGraph) -> Iterator[str]:
 
 
 def _shape(run: Run, state: RunState, graph: RunGraph | None = None) -> dict[str, Any]:
-    from tasks_app.api.run_serializers import RunGraphSerializer, RunSerializer, ShownRun  # slow to import
+    from tasks_app.api.serializers import RunGraphSerializer, RunSerializer, ShownRun  # slow to import
 
     shown = ShownRun(run=run, state=state, graph=graph)
     return dict((RunSerializer(shown) if graph is None else RunGraphSerializer(shown)).data)

@@ -53,7 +53,7 @@ def _lines(schedules: Sequence[Schedule]) -> Iterator[str]:
 
 
 def _shape(schedule: Schedule) -> dict[str, Any]:
-    from tasks_app.api.system_serializers import ScheduleDetailSerializer  # slow to import
+    from tasks_app.api.serializers import ScheduleDetailSerializer  # slow to import
 
     upcoming = cron.upcoming(schedule, clock.now()) if schedule.enabled else []
     schedule.upcoming = upcoming  # type: ignore[attr-defined]

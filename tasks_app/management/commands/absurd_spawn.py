@@ -1,4 +1,4 @@
-"""`manage.py absurd_spawn NAME key=value …`: put a task into the queue, and wait for it if asked."""
+"""`manage.py absurd_spawn NAME key=value …`: put a task into the queue, and with --wait wait for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks_app.models import Task, TaskStatus
 
 ERROR_CHARS = 300
 OWN = ("task_name", "params")
-"""Options that the command reads in ways of its own."""
+"""Options that are arguments of their own."""
 
 
 class Command(ShellCommand):

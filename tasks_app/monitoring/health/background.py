@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 INTERVAL_SEC = 1.0
 IDLE_SEC = 30.0
-"""The thread ends when nobody has asked for this long."""
+"""The thread ends after this time without a call."""
 
 
 class Bounded:
@@ -63,7 +63,7 @@ def wait(future: Future[T], deadline: float) -> T:
 
 
 class Latest:
-    """Repeats the checks once a second in one background thread while somebody asks; all callers get the last result.
+    """Repeats the checks once a second in one background thread while there are calls; all get the last result.
 
     A caller only waits after a pause in the calls, or while the checks take long.
     """

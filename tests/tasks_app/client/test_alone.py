@@ -129,8 +129,8 @@ def test_clients_that_connect_at_once_make_the_tables_together(empty_database: s
         for _ in range(3)
     ]
     for process in started:
-        _, told = process.communicate(timeout=180)
-        assert process.returncode == 0, told
+        _, output = process.communicate(timeout=180)
+        assert process.returncode == 0, output
 
 
 CONNECT = """
@@ -153,7 +153,7 @@ def refusal(url: str, environment: dict[str, str]) -> list[str]:
     return json.loads(done.stdout)
 
 
-def test_a_role_that_may_make_no_tables_is_told_what_to_run(empty_database: str, bare):
+def test_a_role_that_may_make_no_tables_is_shown_what_to_run(empty_database: str, bare):
     role = f"reader_{uuid4().hex[:12]}"
     with psycopg.connect(empty_database, autocommit=True) as database:
         database.execute(f'CREATE ROLE "{role}" LOGIN')
@@ -180,7 +180,7 @@ def test_a_database_of_others_or_of_another_version_is_left_alone(empty_database
         assert "lacks" in refusal(empty_database, bare)[1]
 
 
-def test_a_program_whose_django_serves_another_database_is_told_so(live_environment, bare):
+def test_a_program_whose_django_serves_another_database_is_refused(live_environment, bare):
     code = "import django; django.setup()\n" + CONNECT
     own = {**live_environment, "DJANGO_SETTINGS_MODULE": "absurd_project.settings"}
     name = settings.DATABASES["default"]["NAME"]

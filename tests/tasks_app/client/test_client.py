@@ -142,7 +142,7 @@ async def test_one_bad_task_among_many_is_named_and_none_is_spawned(config: Absu
 
 
 async def test_by_a_server_many_tasks_take_few_requests_and_faults_are_numbered_over_all(environment, monkeypatch):
-    monkeypatch.setattr("tasks_app.client.transport.BATCH_TASKS_MOST", 40)
+    monkeypatch.setattr("tasks_app.client.transport.BATCH_MOST", 40)
     with serving(environment) as port:
         async with AbsurdClient(f"http://127.0.0.1:{port}", api_key=KEY) as client:
             wanted = [NewTask(task_name="echo", params={"value": n}) for n in range(100)]
@@ -180,10 +180,10 @@ async def test_events_come_in_order_and_can_be_had_again(config: AbsurdConfig):
         first = await client.spawn("echo", {"value": 1})
         other = await client.spawn("echo", {"value": 2}, queue_name="other")
         await client.cancel(first.task_id)
-        told = await updates(client.events(since=0), 3)
-        assert [each.task_id for each in told] == [first.task_id, other.task_id, first.task_id]
-        assert [each.update["status"] for each in told] == ["pending", "pending", "cancelled"]
-        numbers = [each.event_id for each in told]
+        output = await updates(client.events(since=0), 3)
+        assert [each.task_id for each in output] == [first.task_id, other.task_id, first.task_id]
+        assert [each.update["status"] for each in output] == ["pending", "pending", "cancelled"]
+        numbers = [each.event_id for each in output]
         assert numbers == sorted(numbers)
         again = await updates(client.events(since=numbers[0], task_ids=[first.task_id]), 1)
         assert [each.event_id for each in again] == numbers[2:]
@@ -209,7 +209,7 @@ async def status_of(client: AbsurdClient, status: str) -> Health:
     return found
 
 
-async def test_health_is_told_also_when_it_is_bad(config: AbsurdConfig):
+async def test_health_is_reported_also_when_it_is_bad(config: AbsurdConfig):
     async with AbsurdClient(config) as client:
         await in_thread(make_worker)()
         await status_of(client, "healthy")
@@ -218,7 +218,7 @@ async def test_health_is_told_also_when_it_is_bad(config: AbsurdConfig):
         assert "disk is full" in ill.reasons[0]
 
 
-async def test_what_is_closed_says_so(config: AbsurdConfig):
+async def test_what_is_closed_reports_it(config: AbsurdConfig):
     client = AbsurdClient(config)
     await fails_with(NotConnected, client.get_queues())
     await client.connect()
@@ -262,7 +262,7 @@ async def test_nobody_there_is_said_after_some_tries(scheme):
     assert "cannot be reached" in str(fault) and fault.remedy
 
 
-async def test_keys_that_do_not_fit_are_told_apart(environment: dict[str, str]):
+async def test_keys_that_do_not_fit_are_distinguished(environment: dict[str, str]):
     _, narrow = await in_thread(ApiKey.objects.create_key)(name="narrow", scopes=["read"])
     with serving(environment) as port:
         url = f"http://127.0.0.1:{port}"

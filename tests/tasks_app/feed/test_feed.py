@@ -48,14 +48,14 @@ async def test_spawn_claim_and_completion_arrive_in_the_guides_shape():
     assert spawned["event_id"] < claimed["event_id"] < completed["event_id"]
 
 
-async def test_a_change_of_counts_is_told_for_its_queue():
+async def test_a_change_of_counts_is_reported_for_its_queue():
     async with listening() as listener:
         await in_thread(spawn_note)(queue_name="other")
         assert (await listener.next())["type"] == "task_update"
         assert await listener.next() == {"type": "queue_stats_update", "queue_name": "other"}
 
 
-async def test_cancelling_tells_first_the_request_and_then_the_end():
+async def test_cancelling_shows_first_the_request_and_then_the_end():
     def story() -> None:
         claim = claim_one(make_worker())
         cancel(claim.task_id, actor="user:olga")
@@ -77,9 +77,9 @@ async def test_progress_is_a_message_of_its_own_and_no_change_of_status():
     await in_thread(spawn_note)()
     async with listening() as listener:
         await in_thread(progress)()
-        while (told := await listener.next())["type"] != "progress":
-            assert told["type"] != "task_update" or told["update"]["status"] == "claimed"
-        assert {name: told[name] for name in ("progress", "progress_message", "progress_metrics")} == {
+        while (output := await listener.next())["type"] != "progress":
+            assert output["type"] != "task_update" or output["update"]["status"] == "claimed"
+        assert {name: output[name] for name in ("progress", "progress_message", "progress_metrics")} == {
             "progress": 0.5,
             "progress_message": "gridding",
             "progress_metrics": {},
@@ -97,7 +97,7 @@ async def test_a_refused_write_is_no_update_of_the_task():
     await in_thread(spawn_note)()
     async with listening() as listener:
         await in_thread(refused)()
-        statuses = [told["update"]["status"] for told in await listener.updates(3)]
+        statuses = [output["update"]["status"] for output in await listener.updates(3)]
     assert statuses == ["claimed", "completed", "pending"]
 
 
@@ -107,16 +107,16 @@ async def test_since_replays_exactly_what_was_missed():
     ids = await in_thread(event_ids)()
     async with listening(f"since={ids[0]}") as listener:
         await in_thread(spawn_note)()
-        told = await listener.updates(3)
-    assert [each["event_id"] for each in told][:2] == ids[1:]
+        output = await listener.updates(3)
+    assert [each["event_id"] for each in output][:2] == ids[1:]
 
 
 async def test_since_zero_replays_more_than_one_page():
     many = [TaskOptions(task_name="note", params={"text": "a"}) for _ in range(1203)]
     await in_thread(spawn_many)(many, actor="user:test")
     async with listening("since=0") as listener:
-        told = await listener.updates(1203, timeout=20)
-    assert [each["event_id"] for each in told] == sorted({each["event_id"] for each in told})
+        output = await listener.updates(1203, timeout=20)
+    assert [each["event_id"] for each in output] == sorted({each["event_id"] for each in output})
 
 
 async def test_a_number_that_was_never_drawn_asks_for_a_new_start():
@@ -140,8 +140,8 @@ async def test_the_filters_pick_queue_task_and_run():
     await in_thread(spawn_note)(queue_name="last")
     for query, count in ((f"task_id={task.task_id}", 1), (f"run={run.run_id}", 1), ("queue=other&queue=last", 2)):
         async with listening(f"since=0&{query}") as listener:
-            told = await listener.updates(count)
-            assert len({each["task_id"] for each in told}) == count
+            output = await listener.updates(count)
+            assert len({each["task_id"] for each in output}) == count
     async with listening(f"since=0&task_id={uuid4()}") as listener:
         assert await listener.communicator.receive_nothing(0.3, 0.02)
 
@@ -159,8 +159,8 @@ async def test_after_the_last_listener_left_a_new_one_hears_again():
         await listener.updates(1)
     async with listening() as listener:
         task = await in_thread(spawn_note)()
-        (told,) = await listener.updates(1)
-    assert told["task_id"] == str(task.task_id)
+        (output,) = await listener.updates(1)
+    assert output["task_id"] == str(task.task_id)
 
 
 async def test_numbers_beyond_32_bits_work():
@@ -171,22 +171,22 @@ async def test_numbers_beyond_32_bits_work():
     await in_thread(jump)()
     async with listening() as listener:
         task = await in_thread(spawn_note)()
-        (told,) = await listener.updates(1)
-    assert told["event_id"] == 2**33 + 6
+        (output,) = await listener.updates(1)
+    assert output["event_id"] == 2**33 + 6
     async with listening(f"since={2**33}") as listener:
         assert (await listener.updates(1))[0]["task_id"] == str(task.task_id)
 
 
-def told(event_id: int) -> EventMessage:
+def output(event_id: int) -> EventMessage:
     event = TaskEvent(id=event_id, task_id=uuid4(), queue_name="q", event_type="spawned", to_status="pending")
     return EventMessage(event=event, message=Message(type="task_update", text=str(event_id), event_id=event_id))
 
 
-async def test_a_socket_that_does_not_keep_up_is_told_to_start_again():
+async def test_a_socket_that_does_not_keep_up_has_to_start_again():
     socket = Outbox(Selection(), position=0)
     for page in range(25):
         ids = range(page * 500 + 1, page * 500 + 501)
-        socket.offer(Batch(events=[told(n) for n in ids], position=ids[-1]))
+        socket.offer(Batch(events=[output(n) for n in ids], position=ids[-1]))
         assert len(socket) <= MESSAGES_MOST + 1
     messages = [(await asyncio.wait_for(socket.next(), 1)).text for _ in range(len(socket))]
     assert '"resync"' in messages[0]
@@ -196,7 +196,7 @@ async def test_a_socket_that_does_not_keep_up_is_told_to_start_again():
 
 async def test_a_client_with_much_to_be_sent_lets_others_have_a_turn():
     outbox, turns = Outbox(Selection(), position=0), 0
-    outbox.offer(Batch(events=[told(n) for n in range(1, 3_001)], position=3_000))
+    outbox.offer(Batch(events=[output(n) for n in range(1, 3_001)], position=3_000))
 
     async def send() -> None:
         while len(outbox):
@@ -211,7 +211,7 @@ async def test_a_client_with_much_to_be_sent_lets_others_have_a_turn():
 
 async def test_a_socket_ahead_of_its_reader_gets_nothing_twice():
     socket = Outbox(Selection(), position=7)
-    socket.offer(Batch(events=[told(n) for n in range(5, 10)], position=9))
+    socket.offer(Batch(events=[output(n) for n in range(5, 10)], position=9))
     assert [(await socket.next()).text for _ in range(2)] == ["8", "9"]
 
 

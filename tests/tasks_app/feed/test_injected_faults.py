@@ -1,4 +1,4 @@
-"""Each error class of PostgreSQL at each statement of the feed: every event is told once, in order, to all clients."""
+"""Each error class of PostgreSQL at each statement of the feed: every event is sent once, in order, to all."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def injector(request, quick) -> Iterator[Injector]:
 
 
 async def outlive(injector: Injector) -> None:
-    """Commit events until each statement has met each fault; then see what a client was told."""
-    told: list[int] = []
+    """Commit events until each statement has met each fault; then check what a client was sent."""
+    output: list[int] = []
     async with listening() as listener:
         for _ in range(FAULTS_MOST):
             await in_thread(spawn_note)()
-            told += [update["event_id"] for update in await listener.updates(1, timeout=60)]
+            output += [update["event_id"] for update in await listener.updates(1, timeout=60)]
             if injector.injected and not injector.outstanding:
                 break
         assert injector.outstanding == 0, injector.left
     # Not `async for`: that leaves the connection open in the thread which asgiref keeps for it.
-    assert told == await in_thread(list)(TaskEvent.objects.order_by("id").values_list("id", flat=True))
+    assert output == await in_thread(list)(TaskEvent.objects.order_by("id").values_list("id", flat=True))
 
 
 @pytest.mark.parametrize("injector", [FEW], indirect=True)

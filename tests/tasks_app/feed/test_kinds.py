@@ -33,21 +33,25 @@ def announced(event_type: str, **worker: object) -> None:
         announce(Change(event_type=event_type, actor="worker:w1", detail={"worker": worker}))
 
 
-async def test_what_happens_to_workers_is_told(live_environment):
+async def test_what_happens_to_workers_is_reported(live_environment):
     with serving(live_environment) as port:
         async with socket(port) as client:
             await client.next()
             worker = await in_thread(make_worker)()
             await in_thread(pause_worker)(worker.pk, actor="user:olga", reason="noisy disk")
-            told = await client.next()
-            assert (told["type"], told["event_type"], told["actor"]) == ("worker_update", "worker_ordered", "user:olga")
-            assert told["reason"] == "noisy disk"
-            assert told["worker"]["boot_id"] == str(worker.pk)
-            assert told["event_id"] == await in_thread(lambda: TaskEvent.objects.latest("id").pk)()
+            output = await client.next()
+            assert (output["type"], output["event_type"], output["actor"]) == (
+                "worker_update",
+                "worker_ordered",
+                "user:olga",
+            )
+            assert output["reason"] == "noisy disk"
+            assert output["worker"]["boot_id"] == str(worker.pk)
+            assert output["event_id"] == await in_thread(lambda: TaskEvent.objects.latest("id").pk)()
             await in_thread(announced)("worker_stopped", worker_id="w1", queues=["night"])
             stopped = await client.next()
             assert (stopped["event_type"], stopped["worker"]["worker_id"]) == ("worker_stopped", "w1")
-        async with socket(port, f"since={told['event_id']}") as client:
+        async with socket(port, f"since={output['event_id']}") as client:
             await client.next()
             assert await client.next() == stopped
 
@@ -69,7 +73,7 @@ async def test_a_worker_is_of_the_queues_that_it_serves_and_of_no_task_or_run():
                 assert await listener.communicator.receive_nothing(0.2, 0.02)
 
 
-async def test_other_events_of_no_task_are_not_told():
+async def test_other_events_of_no_task_are_not_reported():
     def story() -> None:
         pause(queue.queue_id, actor="user:olga", reason="wind")
         spawn_note()
@@ -97,8 +101,8 @@ async def test_the_kinds_can_be_chosen(live_environment):
             await some.next()
             await counts.next()
             await in_thread(story)()
-            told = await some.next()
-            assert (told["type"], told["progress"], told["progress_message"]) == ("progress", 0.5, "at 0.5")
+            output = await some.next()
+            assert (output["type"], output["progress"], output["progress_message"]) == ("progress", 0.5, "at 0.5")
             assert await some.silence(0.5)
             assert (await counts.next())["type"] == "queue_stats_update"
         async with socket(port, "types=task_update,gossip") as client:
@@ -109,8 +113,8 @@ async def test_of_past_progress_only_the_latest_is_replayed():
     await in_thread(spawn_note)()
     await in_thread(claim_and_progress)(0.1, 0.2, 0.9)
     async with listening("since=0&types=progress,task_update") as listener:
-        told = [await listener.next() for _ in range(3)]
-        assert [(each["type"], each.get("progress")) for each in told] == [
+        output = [await listener.next() for _ in range(3)]
+        assert [(each["type"], each.get("progress")) for each in output] == [
             ("task_update", None),
             ("task_update", None),
             ("progress", 0.9),
@@ -118,7 +122,7 @@ async def test_of_past_progress_only_the_latest_is_replayed():
         assert await listener.communicator.receive_nothing(0.2, 0.02)
 
 
-async def test_a_task_is_told_of_ten_times_a_second_and_what_is_merged_is_not_lost(live_environment):
+async def test_a_task_is_reported_of_ten_times_a_second_and_what_is_merged_is_not_lost(live_environment):
     def loop(task_id: UUID) -> tuple[str, float]:
         for turn in range(150):
             reprioritize(task_id, priority=1 + turn % 20, actor="user:test")
@@ -160,7 +164,7 @@ async def test_a_task_with_many_updates_does_not_hold_up_the_messages_of_another
     assert of_noisy[-1]["update"] == {"status": "pending", "priority": 1 + 149 % 20}
 
 
-async def test_changes_of_status_are_all_told_however_many_there_are(live_environment):
+async def test_changes_of_status_are_all_reported_however_many_there_are(live_environment):
     def loop() -> None:
         worker = make_worker()
         for _ in range(8):
@@ -176,7 +180,7 @@ async def test_changes_of_status_are_all_told_however_many_there_are(live_enviro
     assert task.task_id
 
 
-async def test_counts_are_told_of_at_once_and_then_four_times_a_second():
+async def test_counts_are_reported_of_at_once_and_then_four_times_a_second():
     async with listening("types=queue_stats_update") as listener:
         started = time.monotonic()
         for _ in range(20):
@@ -186,7 +190,7 @@ async def test_counts_are_told_of_at_once_and_then_four_times_a_second():
         while not await listener.communicator.receive_nothing(0.4, 0.02):
             assert (await listener.next())["type"] == "queue_stats_update"
             heard += 1
-        # What was read at once is told of once.
+        # Changes read at once are reported once.
         assert 1 <= heard <= 2 + took_sec / 0.25
 
 

@@ -86,8 +86,8 @@ async def test_an_event_waits_for_an_open_transaction_with_a_lower_number():
         await in_thread(spawn_note)(priority=2)
         assert await listener.communicator.receive_nothing(0.5, 0.02)
         may_commit.set()
-        told = await listener.updates(2)
-        assert [each["update"]["priority"] for each in told] == [1, 2]
+        output = await listener.updates(2)
+        assert [each["update"]["priority"] for each in output] == [1, 2]
         writer.join()
 
 
@@ -98,8 +98,8 @@ async def test_a_lock_in_another_database_of_the_cluster_holds_nothing_back():
         stranger.execute("SELECT pg_advisory_lock_shared(%s)", [NAMESPACE << 48])
         async with listening() as listener:
             task = await in_thread(spawn_note)()
-            (told,) = await listener.updates(1, timeout=60)
-    assert told["task_id"] == str(task.task_id)
+            (output,) = await listener.updates(1, timeout=60)
+    assert output["task_id"] == str(task.task_id)
 
 
 @pytest.fixture

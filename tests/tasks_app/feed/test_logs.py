@@ -44,10 +44,10 @@ def write(log: Path, text: str) -> None:
 
 async def text_until(client: Any, end: str) -> tuple[str, list[dict[str, Any]]]:
     """Collect what is logged until it ends with something."""
-    told: list[dict[str, Any]] = []
-    while not "".join(each["text"] for each in told).endswith(end):
-        told.append(await client.first("log"))
-    return "".join(each["text"] for each in told), told
+    output: list[dict[str, Any]] = []
+    while not "".join(each["text"] for each in output).endswith(end):
+        output.append(await client.first("log"))
+    return "".join(each["text"] for each in output), output
 
 
 async def test_lines_arrive_as_they_are_written_by_socket_and_stream(live_environment):
@@ -59,15 +59,15 @@ async def test_lines_arrive_as_they_are_written_by_socket_and_stream(live_enviro
             assert (await one.first("log"))["text"] == "first line\n"
             assert (await other.first("log"))["text"] == "first line\n"
             write(log, "second line\nthird")
-            told = await one.first("log")
-            assert {name: told[name] for name in ("task_id", "attempt", "host", "offset", "text")} == {
+            output = await one.first("log")
+            assert {name: output[name] for name in ("task_id", "attempt", "host", "offset", "text")} == {
                 "task_id": str(task.task_id),
                 "attempt": claim.attempt,
                 "host": platform.node(),
                 "offset": len("first line\n"),
                 "text": "second line\n",
             }
-            assert await other.first("log") == told
+            assert await other.first("log") == output
             write(log, " line, unfinished")
             async with socket(port, f"log={task.task_id}") as late:
                 assert (await late.first("log"))["text"] == "first line\nsecond line\n"
@@ -88,8 +88,8 @@ async def test_the_next_attempt_is_followed_from_its_beginning(live_environment)
             await in_thread(fail_attempt)(claim, "drained", "the worker stops", REPORT)
             assert (await client.first("log")).get("ended")
             second, _ = await in_thread(start)(var)
-            told = await client.first("log")
-            assert (told["attempt"], told["offset"], told["text"]) == (second.attempt, 0, "first line\n")
+            output = await client.first("log")
+            assert (output["attempt"], output["offset"], output["text"]) == (second.attempt, 0, "first line\n")
 
 
 async def test_a_torrent_is_cut_into_messages_and_what_is_left_out_is_said(live_environment):
@@ -101,9 +101,9 @@ async def test_a_torrent_is_cut_into_messages_and_what_is_left_out_is_said(live_
             await client.first("log")
             lines = [f"{number:06} {'x' * 92}\n" for number in range(3_000)]
             write(log, "".join(lines))
-            text, told = await text_until(client, lines[-1])
+            text, output = await text_until(client, lines[-1])
             assert text == "".join(lines)
-            assert all(len(each["text"]) <= logs.MESSAGE_BYTES_MOST for each in told)
+            assert all(len(each["text"]) <= logs.MESSAGE_BYTES_MOST for each in output)
             write(log, "".join(lines) * 8)
             while True:
                 last = await client.first("log")
@@ -120,10 +120,10 @@ async def test_only_the_tail_of_what_is_there_already_is_sent(live_environment):
     write(log, "".join(f"{number:06} {'y' * 92}\n" for number in range(1_000)))
     with serving(live_environment) as port:
         async with socket(port, f"log={task.task_id}") as client:
-            told = await client.first("log")
-            assert told["text"].endswith("y\n") and len(told["text"]) <= logs.TAIL_BYTES
-            assert told["offset"] == log.stat().st_size - len(told["text"])
-            assert told["text"].splitlines()[0].endswith("y" * 92)
+            output = await client.first("log")
+            assert output["text"].endswith("y\n") and len(output["text"]) <= logs.TAIL_BYTES
+            assert output["offset"] == log.stat().st_size - len(output["text"])
+            assert output["text"].splitlines()[0].endswith("y" * 92)
 
 
 async def test_a_log_on_another_host_or_outside_the_state_directory_is_not_read(tmp_path):
@@ -141,8 +141,8 @@ async def test_a_log_on_another_host_or_outside_the_state_directory_is_not_read(
         assert claim.task_id == task.task_id
         for _ in range(2):
             async with listening(f"types=log&log={task.task_id}") as listener:
-                told = understood(await listener.communicator.receive_from(5))
-                assert told["elsewhere"] and told["text"] == "" and told["host"] == (host or platform.node())
+                output = understood(await listener.communicator.receive_from(5))
+                assert output["elsewhere"] and output["text"] == "" and output["host"] == (host or platform.node())
                 assert await listener.communicator.receive_nothing(0.4, 0.05)
 
 
@@ -161,8 +161,8 @@ async def test_what_a_task_has_put_in_its_logs_place_is_not_read(tmp_path, kind)
         log.mkdir()
     async with listening(f"types=log&log={task.task_id}") as listener:
         await in_thread(complete_task)(claim, {}, REPORT)
-        told = understood(await listener.communicator.receive_from(5))
-        assert told["text"] == "" and ("ended" in told or "elsewhere" in told)
+        output = understood(await listener.communicator.receive_from(5))
+        assert output["text"] == "" and ("ended" in output or "elsewhere" in output)
 
 
 async def test_a_task_is_followed_once_for_all_its_clients_and_not_after_the_last():

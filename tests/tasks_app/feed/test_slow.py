@@ -1,4 +1,4 @@
-"""A client that does not read is told to start again, costs a bounded amount of memory, and is cut off in the end."""
+"""A client that does not read must start again, costs a bounded amount of memory, and is cut off in the end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def until(true: Callable[[], bool], patience_sec: float) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_one_that_reads_late_is_told_to_start_again_and_has_cost_little_memory(live_environment):
+async def test_one_that_reads_late_has_to_start_again_and_has_cost_little_memory(live_environment):
     with serving(live_environment) as port:
         daphne = server_on(port)
         async with socket(port) as eager:

@@ -31,26 +31,26 @@ def spawn_and_complete() -> None:
     complete_task(claim_one(make_worker()), {"ok": True}, REPORT)
 
 
-async def test_it_says_what_the_socket_says(live_environment):
+async def test_it_shows_what_the_socket_shows(live_environment):
     with serving(live_environment) as port:
         async with socket(port, "types=task_update") as one, stream(port, "types=task_update") as other:
             assert await one.next() == await other.next()
             await in_thread(spawn_and_complete)()
-            told = [await other.next() for _ in range(3)]
-            assert told == [await one.next() for _ in range(3)]
-            assert [each["update"]["status"] for each in told] == ["pending", "claimed", "completed"]
-            assert other.last_id == told[-1]["event_id"]
+            output = [await other.next() for _ in range(3)]
+            assert output == [await one.next() for _ in range(3)]
+            assert [each["update"]["status"] for each in output] == ["pending", "claimed", "completed"]
+            assert other.last_id == output[-1]["event_id"]
 
 
 async def test_a_browser_goes_on_where_it_was_cut_off(live_environment):
     await in_thread(spawn_and_complete)()
     with serving(live_environment) as port:
         async with stream(port, "since=0&types=task_update") as client:
-            told = [await client.next() for _ in range(3)]
+            output = [await client.next() for _ in range(3)]
             last = client.last_id
         async with stream(port, "types=task_update&since=0", Last_Event_ID=str(last)) as client:
             await client.next()
-            assert (await client.next())["event_id"] == told[-1]["event_id"] + 1
+            assert (await client.next())["event_id"] == output[-1]["event_id"] + 1
         async with stream(port, f"since={10**17}") as client:
             await client.next()
             assert (await client.next())["type"] == "resync"
@@ -107,7 +107,7 @@ async def test_what_it_does_not_serve_is_a_problem(live_environment):
             assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
-def test_outside_asgi_it_says_nothing():
+def test_outside_asgi_it_shows_nothing():
     answer = Caller(make_key("read")).get("feed")
     assert (answer.status_code, answer["Content-Type"], answer.content) == (
         200,

@@ -14,7 +14,7 @@ from tasks_app.models import Attempt, Worker
 from tasks_app.operations.prune import preview, prune
 from tasks_app.postgresql import clock
 from tests.tasks_app.finished import POLICY, days_ago
-from tests.tasks_app.management.commands import json_of, says
+from tests.tasks_app.management.commands import json_of, output_of
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 
 pytestmark = pytest.mark.django_db
@@ -81,5 +81,5 @@ def test_the_command_counts_them_and_its_other_age_is_not_theirs():
     ended("old", 31), ended("young", 29)
     make_worker(label="up")
     assert json_of("absurd_prune", "--dry-run", "--older-than-days", 0)["forgotten"]["workers"] == 1
-    assert "1 worker were deleted" in says("absurd_prune", "--older-than-days", 0)
+    assert "1 worker were deleted" in output_of("absurd_prune", "--older-than-days", 0)
     assert labels() == {"young", "up"}

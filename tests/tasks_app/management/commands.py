@@ -15,19 +15,19 @@ from django.core.management import CommandError, call_command
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def says(*arguments: object) -> str:
-    told = io.StringIO()
-    call_command(*map(str, arguments), stdout=told)
-    return told.getvalue()
+def output_of(*arguments: object) -> str:
+    output = io.StringIO()
+    call_command(*map(str, arguments), stdout=output)
+    return output.getvalue()
 
 
 def json_of(*arguments: object) -> Any:
-    return json.loads(says(*arguments, "--json"))
+    return json.loads(output_of(*arguments, "--json"))
 
 
 def refused(*arguments: object) -> tuple[int, str]:
     with pytest.raises(CommandError) as caught:
-        says(*arguments)
+        output_of(*arguments)
     return caught.value.returncode, str(caught.value)
 
 

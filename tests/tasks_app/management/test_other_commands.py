@@ -18,7 +18,7 @@ from tasks_app.models import Freeze, Task, TaskEvent, Worker
 from tasks_app.operations.system import current_freeze
 from tasks_app.postgresql import clock
 from tasks_app.testing import make_task, make_worker
-from tests.tasks_app.management.commands import ROOT, json_of, refused, run, says
+from tests.tasks_app.management.commands import ROOT, json_of, output_of, refused, run
 from tests.tasks_app.management.test_task_commands import failed_note, types
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
 
@@ -27,13 +27,13 @@ pytestmark = pytest.mark.django_db
 
 def ends_with(code: int, *arguments: object) -> None:
     with pytest.raises(SystemExit) as caught:
-        says(*arguments)
+        output_of(*arguments)
     assert caught.value.code == code
 
 
 def test_health_is_terse_full_or_json(worker):
-    assert says("absurd_health") == "dsa110-pipeline: healthy\n"
-    assert "ok    workers" in says("absurd_health", "--full")
+    assert output_of("absurd_health") == "dsa110-pipeline: healthy\n"
+    assert "ok    workers" in output_of("absurd_health", "--full")
     found = json_of("absurd_health")
     assert found.pop("checked_at")
     assert found == {
@@ -55,7 +55,7 @@ def test_health_exits_with_5_when_nobody_serves_tasks_or_absurd_is_disabled(sett
 
 def test_stats_count_by_status_and_watch_goes_on(worker, live_environment):
     spawn_note(), failed_note(), spawn_note(queue_name="other")
-    heading, *rows = says("absurd_stats").splitlines()[1:-1]
+    heading, *rows = output_of("absurd_stats").splitlines()[1:-1]
     assert heading.split()[:3] == ["QUEUE", "PENDING", "CLAIMED"]
     assert [row.split()[:2] for row in rows] == [["dsa110-pipeline", "1"], ["other", "1"]]
     (queue,) = json_of("absurd_stats", "--queue", "other")["queues"]
@@ -68,13 +68,13 @@ def test_the_monitor_writes_the_guides_four_lines(worker):
     claim_one(worker)
     make_worker(label="silent", heartbeat_at=clock.now() - timedelta(seconds=60))
     stamp = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\]"
-    told = says("absurd_monitor", "--queue-name", "dsa110-pipeline", "--interval", 30, "--once")
+    output = output_of("absurd_monitor", "--queue-name", "dsa110-pipeline", "--interval", 30, "--once")
     assert re.fullmatch(
         rf"{stamp} Queue Health: degraded\n"
         rf"{stamp} Throughput: \d+\.\d tasks/sec\n"
         rf"{stamp} Queue Depth: 1 tasks\n"
         rf"{stamp} Workers: 1/2 active\n",
-        told,
+        output,
     )
     reading = json_of("absurd_monitor", "--once")
     assert (reading["depth"], reading["workers_up"], reading["workers_known"]) == (1, 1, 2)
@@ -91,7 +91,7 @@ def test_the_monitor_goes_on_while_the_database_is_down(live_environment, tmp_pa
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_a_database_a_command_says_so_in_a_line_and_exits_with_75(live_environment, tmp_path):
+def test_without_a_database_a_command_reports_it_in_a_line_and_exits_with_75(live_environment, tmp_path):
     nobody = {**live_environment, "ABSURD_DATABASE_URL": f"postgresql://postgres@:5432/absurd?host={tmp_path}"}
     for arguments in (["absurd_tasks", "list", "--created-after", "2h"], ["absurd_stats"]):
         done = run(nobody, *arguments)
@@ -100,12 +100,12 @@ def test_without_a_database_a_command_says_so_in_a_line_and_exits_with_75(live_e
     assert run(nobody, "absurd_health").returncode == 5
 
 
-def test_workers_are_listed_shown_and_told_what_to_do():
+def test_workers_are_listed_shown_and_shown_what_to_do():
     first, second = make_worker(label="worker-1"), make_worker(label="worker-2", queues=["other"])
     make_worker(label="old", stopped_at=clock.now())
     spawn_note()
     task = claim_one(first)
-    assert [line.split()[:2] for line in says("absurd_workers", "list").splitlines()[1:]] == [
+    assert [line.split()[:2] for line in output_of("absurd_workers", "list").splitlines()[1:]] == [
         ["worker-1", "active"],
         ["worker-2", "idle"],
         ["old", "stopped"],
@@ -113,11 +113,11 @@ def test_workers_are_listed_shown_and_told_what_to_do():
     assert [each["worker_id"] for each in json_of("absurd_workers", "list", "--queue", "other")["workers"]] == [
         "worker-2"
     ]
-    assert f"runs note {task.task_id}" in says("absurd_workers", "show", "worker-1")
-    assert "ordered to pause" in says("absurd_workers", "pause", "worker-1", "--reason", "disk is slow")
+    assert f"runs note {task.task_id}" in output_of("absurd_workers", "show", "worker-1")
+    assert "ordered to pause" in output_of("absurd_workers", "pause", "worker-1", "--reason", "disk is slow")
     first.refresh_from_db()
     assert (first.ordered, first.order_reason) == ("pause", "disk is slow")
-    assert "disk is slow" in says("absurd_workers", "show", str(first.pk)[:8])
+    assert "disk is slow" in output_of("absurd_workers", "show", str(first.pk)[:8])
     assert json_of("absurd_workers", "resume", "--all", "--yes")["refused"] == []
     first.refresh_from_db()
     assert first.ordered == ""
@@ -137,7 +137,7 @@ def test_what_workers_cannot_do_has_an_exit_code():
 
 
 def test_spawn_reads_values_as_what_the_params_take():
-    says("absurd_spawn", "note", "text=42", "copies=3", "--priority", 15, "--queue", "other")
+    output_of("absurd_spawn", "note", "text=42", "copies=3", "--priority", 15, "--queue", "other")
     task = Task.objects.get()
     assert (task.params, task.priority, task.queue_id) == ({"text": "42", "copies": 3}, 15, "other")
     assert task.created_by.startswith("cli:")
@@ -157,7 +157,7 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_texts_are_stored_as_they_are_written(name):
-    says("absurd_spawn", "note", f"text={ODD[name]}")
+    output_of("absurd_spawn", "note", f"text={ODD[name]}")
     assert Task.objects.get().params == {"text": ODD[name]}
 
 
@@ -195,19 +195,19 @@ def test_params_that_do_not_fit_are_exit_code_2(arguments):
 
 
 def test_spawn_can_be_tried_without_spawning():
-    told = json_of("absurd_spawn", "note", "text=a", "--dry-run", "--depends-on", spawn_note().task_id)
-    assert (told["dry_run"], told["display_status"], Task.objects.count()) == (True, "waiting", 1)
+    output = json_of("absurd_spawn", "note", "text=a", "--dry-run", "--depends-on", spawn_note().task_id)
+    assert (output["dry_run"], output["display_status"], Task.objects.count()) == (True, "waiting", 1)
     assert refused("absurd_spawn", "note", "--dry-run")[0] == 2
 
 
-def test_spawn_is_told_to_try_later_while_absurd_is_disabled(settings):
+def test_spawn_has_to_try_later_while_absurd_is_disabled(settings):
     settings.ABSURD_ENABLED = False
     assert refused("absurd_spawn", "note", "text=a")[0] == 75
 
 
 def test_an_idempotency_key_finds_the_first_task_and_refuses_other_content():
-    first = says("absurd_spawn", "note", "text=a", "--idempotency-key", "tile-7")
-    assert says("absurd_spawn", "note", "text=a", "--idempotency-key", "tile-7") == first
+    first = output_of("absurd_spawn", "note", "text=a", "--idempotency-key", "tile-7")
+    assert output_of("absurd_spawn", "note", "text=a", "--idempotency-key", "tile-7") == first
     assert refused("absurd_spawn", "note", "text=b", "--idempotency-key", "tile-7")[0] == 4
 
 
@@ -217,10 +217,10 @@ def test_waiting_no_longer_than_asked_leaves_the_task_alone():
     assert Task.objects.get().status == "pending"
 
 
-def test_the_emergency_stop_says_what_it_will_do_and_does_no_more(worker, monkeypatch):
+def test_the_emergency_stop_shows_what_it_will_do_and_does_no_more(worker, monkeypatch):
     spawn_note(), spawn_note(priority=20)
     claim_one(worker)
-    plan = says("absurd_emergency_stop", "--reason", "disk is full", "--dry-run")
+    plan = output_of("absurd_emergency_stop", "--reason", "disk is full", "--dry-run")
     for part in ("1. FREEZE", "2. LET 1 running task finish", "3. KEEP 1 pending task", "4. LEAVE 1 worker running"):
         assert part in plan, part
     assert current_freeze() is None
@@ -228,7 +228,7 @@ def test_the_emergency_stop_says_what_it_will_do_and_does_no_more(worker, monkey
     assert refused("absurd_emergency_stop", "--reason", "disk is full") == (1, "nothing was done")
     assert "Type STOP" in asked[0] and current_freeze() is None
     types(monkeypatch, "STOP")
-    assert says("absurd_emergency_stop", "--reason", "disk is full").endswith("everything is frozen\n")
+    assert output_of("absurd_emergency_stop", "--reason", "disk is full").endswith("everything is frozen\n")
     assert (current_freeze().reason, Task.objects.filter(status="cancelled").count()) == ("disk is full", 0)
     assert claim_tasks(worker, limit=1) == []
     event = TaskEvent.objects.get(event_type="emergency_stop")
@@ -239,7 +239,7 @@ def test_pressed_again_it_stops_more_and_the_recovery_brings_back_what_it_took(w
     earlier = make_task("note", {"text": "cancelled before"}, status="cancelled")
     waiting, running = spawn_note(), spawn_note(priority=20)
     claim = claim_one(worker)
-    says("absurd_emergency_stop", "--reason", "disk is full", "--yes")
+    output_of("absurd_emergency_stop", "--reason", "disk is full", "--yes")
     done = json_of(
         "absurd_emergency_stop", "--reason", "still", "--stop-running", "--cancel-pending", "--drain-workers", "--yes"
     )["counts"]
@@ -248,10 +248,10 @@ def test_pressed_again_it_stops_more_and_the_recovery_brings_back_what_it_took(w
     fail_attempt(claim, "cancelled", "stopped", REPORT)
     running.refresh_from_db()
     assert running.status == "cancelled"
-    plan = says("absurd_emergency_recover", "--retry-cancelled", "--dry-run")
+    plan = output_of("absurd_emergency_recover", "--retry-cancelled", "--dry-run")
     assert "RETRY 2 tasks that the emergency stop cancelled" in plan and "disk is full" in plan
-    told = json_of("absurd_emergency_recover", "--retry-cancelled", "--yes", "--reason", "disk replaced")["counts"]
-    assert (told["cancelled"], told["thawed"], told["refused"]) == (2, True, 0)
+    output = json_of("absurd_emergency_recover", "--retry-cancelled", "--yes", "--reason", "disk replaced")["counts"]
+    assert (output["cancelled"], output["thawed"], output["refused"]) == (2, True, 0)
     for task, status in ((waiting, "pending"), (running, "pending"), (earlier, "cancelled")):
         task.refresh_from_db()
         assert task.status == status
@@ -261,10 +261,10 @@ def test_pressed_again_it_stops_more_and_the_recovery_brings_back_what_it_took(w
 
 def test_the_recovery_retries_failed_tasks_by_condition_and_resumes_paused_workers():
     worker = make_worker()
-    says("absurd_workers", "pause", worker.label, "--reason", "stop")
+    output_of("absurd_workers", "pause", worker.label, "--reason", "stop")
     mine, other = failed_note(), failed_note(queue_name="other")
-    told = json_of("absurd_emergency_recover", "--retry-failed", "--queue", "other", "--yes")["counts"]
-    assert (told["failed"], told["workers"], told["thawed"]) == (1, 1, False)
+    output = json_of("absurd_emergency_recover", "--retry-failed", "--queue", "other", "--yes")["counts"]
+    assert (output["failed"], output["workers"], output["thawed"]) == (1, 1, False)
     other.refresh_from_db(), mine.refresh_from_db(), worker.refresh_from_db()
     assert (other.status, other.retry_count, mine.status, worker.ordered) == ("pending", 0, "failed", "")
 

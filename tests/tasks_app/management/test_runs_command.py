@@ -12,7 +12,7 @@ from tests.tasks_app.workflows.run_plans import begin, break_, claim_all, finish
 pytestmark = pytest.mark.django_db
 
 
-def told(*arguments: str) -> str:
+def output(*arguments: str) -> str:
     out = io.StringIO()
     call_command("absurd_runs", *arguments, stdout=out)
     return out.getvalue()
@@ -20,46 +20,46 @@ def told(*arguments: str) -> str:
 
 def refused(*arguments: str) -> tuple[int, str]:
     with pytest.raises(CommandError) as caught:
-        told(*arguments)
+        output(*arguments)
     return caught.value.returncode, str(caught.value)
 
 
 def test_list_shows_state_progress_and_reason_of_each_run(worker):
-    assert told("list") == "there are no runs\n"
+    assert output("list") == "there are no runs\n"
     done = begin(linear())
     finish_all(worker)
     broken = begin(linear())
     break_(claim_all(worker)["convert"], "invalid", "no such file")
-    first, second = told("list").splitlines()
+    first, second = output("list").splitlines()
     assert (
         first
         == f"{broken.run_id}  failed      0 of 3    linear tile  convert failed (invalid): no such file; 2 more failed"
     )
     assert second == f"{done.run_id}  completed   3 of 3    linear tile"
-    assert told("list", "--workflow", "mosaic") == "there are no runs\n"
-    assert [run["state"] for run in json.loads(told("list", "--json", "--limit", "1"))] == ["failed"]
+    assert output("list", "--workflow", "mosaic") == "there are no runs\n"
+    assert [run["state"] for run in json.loads(output("list", "--json", "--limit", "1"))] == ["failed"]
 
 
-def test_show_tells_each_task_and_why_it_waits(worker):
+def test_show_shows_each_task_and_why_it_waits(worker):
     run = begin(linear())
-    text = told("show", str(run.run_id)[:8])
+    text = output("show", str(run.run_id)[:8])
     assert "waiting     image" in text
     assert "waits for 1 of 1: convert (pending)" in text
-    body = json.loads(told("show", str(run.run_id), "--json"))
+    body = json.loads(output("show", str(run.run_id), "--json"))
     assert (len(body["nodes"]), len(body["edges"]), body["state"]) == (3, 2, "waiting")
 
 
-def test_cancel_and_retry_do_what_the_dry_run_says(worker):
+def test_cancel_and_retry_do_what_the_dry_run_shows(worker):
     run = begin(linear())
-    assert told("cancel", str(run.run_id), "--dry-run") == "linear tile: 3 cancelled (dry run: nothing was done)\n"
+    assert output("cancel", str(run.run_id), "--dry-run") == "linear tile: 3 cancelled (dry run: nothing was done)\n"
     assert state(run).cancelled == 0
-    assert told("cancel", str(run.run_id), "--yes", "--reason", "wrong field") == "linear tile: 3 cancelled\n"
+    assert output("cancel", str(run.run_id), "--yes", "--reason", "wrong field") == "linear tile: 3 cancelled\n"
     event = TaskEvent.objects.get(event_type="run_cancelled")
     assert event.actor.startswith("cli:")
     assert event.reason == "wrong field"
-    assert json.loads(told("retry", str(run.run_id), "--yes", "--json"))["done"][0]["counts"]["retried"] == 3
+    assert json.loads(output("retry", str(run.run_id), "--yes", "--json"))["done"][0]["counts"]["retried"] == 3
     finish_all(worker)
-    assert "2 respawned" in told("retry", str(run.run_id), "--from-stage", "image", "--yes")
+    assert "2 respawned" in output("retry", str(run.run_id), "--from-stage", "image", "--yes")
 
 
 def test_without_a_terminal_it_wants_yes(worker, monkeypatch):
@@ -86,6 +86,6 @@ def test_exit_codes_tell_what_was_wrong(worker):
 @pytest.mark.parametrize("arguments", [["destroy"], ["list", "--limit", "0"]], ids=["action", "limit"])
 def test_a_usage_error_is_one_line(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
-        told(*arguments)
+        output(*arguments)
     assert caught.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

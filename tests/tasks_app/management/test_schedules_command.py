@@ -15,10 +15,10 @@ pytestmark = pytest.mark.django_db
 NIGHTLY = {"cron": "0 3 * * *", "task_name": "note", "params": {"text": "a"}}
 
 
-def says(*arguments: str) -> str:
-    told = io.StringIO()
-    call_command("absurd_schedules", *arguments, stdout=told)
-    return told.getvalue()
+def output_of(*arguments: str) -> str:
+    output = io.StringIO()
+    call_command("absurd_schedules", *arguments, stdout=output)
+    return output.getvalue()
 
 
 @pytest.fixture(autouse=True)
@@ -28,22 +28,22 @@ def nightly(db) -> Schedule:
 
 def test_list_shows_when_each_runs_next_and_why_it_was_refused(nightly):
     Schedule.objects.update(last_error="unknown task name 'gone'")
-    text = says("list")
+    text = output_of("list")
     assert "nightly" in text and "0 3 * * * UTC" in text and "unknown task name 'gone'" in text
-    (summary,) = json.loads(says("list", "--json"))
+    (summary,) = json.loads(output_of("list", "--json"))
     assert (summary["name"], summary["enabled"], len(summary["upcoming"])) == ("nightly", True, 5)
     assert summary["next_run_at"] == summary["upcoming"][0]
 
 
-def test_list_of_nothing_says_so():
+def test_list_of_nothing_reports_it():
     Schedule.objects.all().delete()
-    assert says("list") == "there are no schedules\n"
-    assert json.loads(says("list", "--json")) == []
+    assert output_of("list") == "there are no schedules\n"
+    assert json.loads(output_of("list", "--json")) == []
 
 
-def test_run_spawns_now_and_says_what(nightly):
-    (told,) = json.loads(says("run", "nightly", "--reason", "after repair", "--json"))["done"]
-    assert told["task_id"] == str(Task.objects.get().task_id)
+def test_run_spawns_now_and_shows_what(nightly):
+    (output,) = json.loads(output_of("run", "nightly", "--reason", "after repair", "--json"))["done"]
+    assert output["task_id"] == str(Task.objects.get().task_id)
     event = TaskEvent.objects.get(event_type="schedule_run")
     assert event.reason == "after repair" and event.actor.startswith("cli:")
     nightly.refresh_from_db()
@@ -51,10 +51,10 @@ def test_run_spawns_now_and_says_what(nightly):
 
 
 def test_disable_and_enable_switch_it():
-    assert says("disable", "nightly") == "nightly: disabled\n"
+    assert output_of("disable", "nightly") == "nightly: disabled\n"
     assert not Schedule.objects.get().enabled
-    assert json.loads(says("list", "--json"))[0]["upcoming"] == []
-    assert json.loads(says("enable", "nightly", "--json"))["done"][0]["enabled"] is True
+    assert json.loads(output_of("list", "--json"))[0]["upcoming"] == []
+    assert json.loads(output_of("enable", "nightly", "--json"))["done"][0]["enabled"] is True
     assert Schedule.objects.get().next_run_at is not None
 
 
@@ -65,7 +65,7 @@ def test_disable_and_enable_switch_it():
 )
 def test_what_cannot_be_done_has_an_exit_code(arguments, code):
     with pytest.raises(CommandError) as caught:
-        says(*arguments)
+        output_of(*arguments)
     assert caught.value.returncode == code
 
 
@@ -76,8 +76,8 @@ def test_a_usage_error_is_one_line(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_it_is_told_to_try_later_while_absurd_is_disabled(settings):
+def test_it_has_to_try_later_while_absurd_is_disabled(settings):
     settings.ABSURD_ENABLED = False
     with pytest.raises(CommandError) as caught:
-        says("run", "nightly")
+        output_of("run", "nightly")
     assert caught.value.returncode == 75

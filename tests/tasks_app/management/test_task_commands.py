@@ -1,4 +1,4 @@
-"""Tasks from the shell: list, show, logs, explain, and the verbs that change them."""
+"""Tasks from the shell: list, show, logs, explain, and the operations that change them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks_app.engine.lease import start_attempt
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.postgresql import clock
 from tasks_app.testing import make_task, make_worker
-from tests.tasks_app.management.commands import json_of, refused, run, says
+from tests.tasks_app.management.commands import json_of, output_of, refused, run
 from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +40,7 @@ def failed_note(**options: object) -> Task:
 
 def test_list_has_a_line_a_task_newest_first():
     first, second = spawn_note(priority=7), failed_note(error="no such file\nmore")
-    heading, newest, oldest = says("absurd_tasks", "list").splitlines()
+    heading, newest, oldest = output_of("absurd_tasks", "list").splitlines()
     assert heading.split()[:4] == ["TASK", "STATUS", "NAME", "QUEUE"]
     assert newest.startswith(f"{second.task_id}  failed") and newest.endswith("no such file")
     assert oldest.startswith(f"{first.task_id}  pending") and "Z" in oldest
@@ -63,16 +63,16 @@ def test_list_takes_the_apis_conditions_and_refuses_by_the_options_name(worker):
     assert ids("--created-before", "1h") == 0
     assert ids("--completed-after", "2025-11-18T10:30") == 1
     assert json_of("absurd_tasks", "list", "--limit", "2")["more"] is True
-    assert says("absurd_tasks", "list", "--name", "imaging") == "no matching task\n"
+    assert output_of("absurd_tasks", "list", "--name", "imaging") == "no matching task\n"
     code, message = refused("absurd_tasks", "list", "--status", "running")
     assert (code, "--status" in message) == (2, True)
     assert refused("absurd_tasks", "list", "--run", "00000000")[0] == 3
 
 
-def test_show_tells_facts_attempts_and_events(worker):
+def test_show_shows_facts_attempts_and_events(worker):
     task = spawn_note()
     fail_attempt(claim_one(worker), "error", "first try\nat line 3", REPORT)
-    text = says("absurd_tasks", "show", str(task.task_id)[-8:])
+    text = output_of("absurd_tasks", "show", str(task.task_id)[-8:])
     assert text.startswith(f"note {task.task_id}\n")
     for part in ("status      retrying", '{"text": "hello"}', "1  error", "worker-1@test", "spawned", "user:test"):
         assert part in text, part
@@ -83,22 +83,22 @@ def test_show_tells_facts_attempts_and_events(worker):
 
 def test_control_characters_of_an_error_do_not_reach_the_terminal():
     failed_note(error="\x1b[31mred")
-    assert "\x1b" not in says("absurd_tasks", "list")
+    assert "\x1b" not in output_of("absurd_tasks", "list")
 
 
-def test_explain_says_the_same_as_absurd_explain():
+def test_explain_shows_the_same_as_absurd_explain():
     task = spawn_note()
     assert (
-        says("absurd_tasks", "explain", task.task_id).splitlines()[1:]
-        == (says("absurd_explain", str(task.task_id)[:12]).splitlines()[1:])
+        output_of("absurd_tasks", "explain", task.task_id).splitlines()[1:]
+        == (output_of("absurd_explain", str(task.task_id)[:12]).splitlines()[1:])
     )
     assert json_of("absurd_tasks", "explain", task.task_id)["task_id"] == str(task.task_id)
 
 
-def test_a_task_that_never_was_is_exit_code_3_for_every_verb():
-    for verb in ("show", "logs", "explain"):
-        assert refused("absurd_tasks", verb, uuid4())[0] == 3
-        assert refused("absurd_tasks", verb, "nonsense")[0] == 3
+def test_a_task_that_never_was_is_exit_code_3_for_every_action():
+    for action in ("show", "logs", "explain"):
+        assert refused("absurd_tasks", action, uuid4())[0] == 3
+        assert refused("absurd_tasks", action, "nonsense")[0] == 3
     for command in ("absurd_cancel", "absurd_retry", "absurd_requeue"):
         assert refused(command, uuid4())[0] == 3
 
@@ -109,9 +109,9 @@ def test_logs_come_from_the_file_or_else_from_the_database(worker, tmp_path, cap
     log = tmp_path / "1.log"
     log.write_text("".join(f"line {n}\n" for n in range(1, 1001)))
     start_attempt(claim, directory="", log_path=str(log))
-    assert says("absurd_tasks", "logs", task.task_id, "--lines", 2) == "line 999\nline 1000\n"
+    assert output_of("absurd_tasks", "logs", task.task_id, "--lines", 2) == "line 999\nline 1000\n"
     Attempt.objects.update(log_path="/nowhere/1.log", log_tail="the tail")
-    assert says("absurd_tasks", "logs", task.task_id) == "the tail\n"
+    assert output_of("absurd_tasks", "logs", task.task_id) == "the tail\n"
     assert refused("absurd_tasks", "logs", task.task_id, "--attempt", 2)[0] == 3
     assert refused("absurd_tasks", "logs", spawn_note().task_id)[0] == 3
 
@@ -122,10 +122,10 @@ def test_first_digits_that_several_tasks_share_are_refused():
     assert refused("absurd_tasks", "show", "aaaab")[0] == 2
 
 
-def test_cancel_by_id_is_done_at_once_and_says_who_and_why(worker):
+def test_cancel_by_id_is_done_at_once_and_shows_who_and_why(worker):
     waiting, running = spawn_note(), spawn_note(priority=20)
     claim_one(worker)
-    assert says("absurd_cancel", waiting.task_id, running.task_id, "--reason", "wrong field") == (
+    assert output_of("absurd_cancel", waiting.task_id, running.task_id, "--reason", "wrong field") == (
         "1 cancelled, 1 asked to stop\n"
     )
     event = TaskEvent.objects.get(event_type="cancelled")
@@ -144,7 +144,9 @@ def test_an_id_whose_status_forbids_it_is_exit_code_4_and_the_others_are_done():
 def test_a_dry_run_by_id_checks_all_and_changes_nothing():
     task, done = failed_note(), make_task("note", {"text": "a"}, status="completed")
     events = TaskEvent.objects.count()
-    assert says("absurd_retry", task.task_id, "--dry-run") == ("1 returned to the queue (dry run: nothing was done)\n")
+    assert output_of("absurd_retry", task.task_id, "--dry-run") == (
+        "1 returned to the queue (dry run: nothing was done)\n"
+    )
     assert refused("absurd_retry", done.task_id, "--dry-run")[0] == 4
     task.refresh_from_db()
     assert (task.status, TaskEvent.objects.count()) == ("failed", events)
@@ -158,7 +160,7 @@ def test_by_conditions_it_previews_asks_and_does(monkeypatch):
     assert refused("absurd_cancel", "--queue", "dsa110-pipeline") == (1, "nothing was done")
     assert asked == ["Cancel 2 tasks? [y/N] "]
     types(monkeypatch, "y")
-    assert says("absurd_cancel", "--queue", "dsa110-pipeline").endswith("2 cancelled\n")
+    assert output_of("absurd_cancel", "--queue", "dsa110-pipeline").endswith("2 cancelled\n")
     assert Task.objects.filter(status="pending").count() == 1
 
 
@@ -169,15 +171,15 @@ def test_above_a_hundred_the_number_must_be_typed(monkeypatch):
     assert refused("absurd_cancel", "--all")[0] == 1
     assert asked == ["Cancel 101 tasks? Type 101 to continue: "]
     types(monkeypatch, "101")
-    assert "101 cancelled" in says("absurd_cancel", "--all")
+    assert "101 cancelled" in output_of("absurd_cancel", "--all")
 
 
 def test_without_a_terminal_conditions_need_yes(monkeypatch):
     spawn_note()
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     assert refused("absurd_cancel", "--all")[0] == 2
-    assert says("absurd_cancel", "--all", "--yes") == "1 cancelled\n"
-    assert says("absurd_cancel", "--all", "--yes") == "no matching task\n"
+    assert output_of("absurd_cancel", "--all", "--yes") == "1 cancelled\n"
+    assert output_of("absurd_cancel", "--all", "--yes") == "no matching task\n"
 
 
 def test_ids_and_conditions_exclude_each_other_and_one_is_needed():
@@ -186,7 +188,7 @@ def test_ids_and_conditions_exclude_each_other_and_one_is_needed():
     assert refused("absurd_cancel", task.task_id, "--queue", "other")[0] == 2
 
 
-def test_retry_chooses_failed_tasks_and_cancelled_ones_only_when_told():
+def test_retry_chooses_failed_tasks_and_cancelled_ones_only_when_named():
     failed, cancelled = failed_note(), make_task("note", {"text": "a"}, status="cancelled")
     assert json_of("absurd_retry", "--all", "--yes")["done"] == 1
     failed.refresh_from_db()
@@ -198,7 +200,7 @@ def test_retry_chooses_failed_tasks_and_cancelled_ones_only_when_told():
 
 def test_reprioritize_gives_each_its_new_priority():
     task = spawn_note()
-    assert says("absurd_reprioritize", task.task_id, "--priority", 15) == "1 given priority 15\n"
+    assert output_of("absurd_reprioritize", task.task_id, "--priority", 15) == "1 given priority 15\n"
     assert json_of("absurd_reprioritize", "--priority-min", 15, "--priority", 3, "--yes")["counts"] == {
         "given priority 3": 1
     }
@@ -217,7 +219,7 @@ def test_requeue_chooses_claims_that_are_stalled_or_whose_worker_is_gone(worker)
     gone.save()
     assert json_of("absurd_requeue", "--all", "--dry-run")["selected"] == 2
     assert refused("absurd_requeue", healthy.task_id)[0] == 4
-    assert says("absurd_requeue", "--all", "--yes") == "2 returned to the queue\n"
+    assert output_of("absurd_requeue", "--all", "--yes") == "2 returned to the queue\n"
     healthy.refresh_from_db()
     assert healthy.status == "claimed"
     assert json_of("absurd_requeue", "--all", "--force", "--yes", "--reason", "hung")["done"] == 1
@@ -233,7 +235,7 @@ def test_requeue_chooses_claims_that_are_stalled_or_whose_worker_is_gone(worker)
         (["absurd_reprioritize", "x"], "--priority"),
         (["absurd_reprioritize", "x", "--priority", "21"], "priority"),
     ],
-    ids=["no verb", "limit", "abbreviated", "moment", "no priority", "priority"],
+    ids=["no action", "limit", "abbreviated", "moment", "no priority", "priority"],
 )
 def test_a_usage_error_is_one_line_and_exit_code_2(arguments, named, live_environment):
     done = run(live_environment, *arguments)

@@ -50,7 +50,7 @@ def test_folding_changes_no_count_and_leaves_nothing_to_fold(worker):
 
 
 @pytest.mark.django_db
-def test_a_fold_takes_no_more_than_it_is_told_to():
+def test_a_fold_takes_no_more_than_its_limit():
     for _ in range(5):
         spawn_note()
     assert [queues.fold_counts(limit=2) for _ in range(4)] == [2, 2, 1, 0]
@@ -150,8 +150,8 @@ def test_counts_equal_a_recount_under_random_work_by_several_connections_with_fo
     assert counted() == folded() == recount() != {}
     assert not CountDelta.objects.exists()
     rows = queues.queue_stats(QUEUES)
-    told = {(row["queue_name"], status): row[status] for row in rows for status in TaskStatus.values}
-    assert {pair: n for pair, n in told.items() if n} == recount()
+    output = {(row["queue_name"], status): row[status] for row in rows for status in TaskStatus.values}
+    assert {pair: n for pair, n in output.items() if n} == recount()
     assert sum(row["total"] for row in rows) == Task.objects.count()
 
 

@@ -91,7 +91,7 @@ def test_waiting_counts_from_when_only_the_queue_kept_the_task(noon, worker):
     assert rates.finished().by_task_name["note"].wait_sec.p50 == 4.0
 
 
-def test_failures_retries_and_cancellations_are_told_apart(noon, worker):
+def test_failures_retries_and_cancellations_are_distinguished(noon, worker):
     for _ in range(3):
         spawn_note(max_retries=0)
         complete_task(claim_one(worker), {}, REPORT)

@@ -22,7 +22,7 @@ from tasks_app.operations.routes import route_of
 from tasks_app.operations.system import disable, freeze
 from tasks_app.testing import make_task, make_worker
 from tests.tasks_app.callers import Caller, make_key, make_user
-from tests.tasks_app.management.commands import refused, says
+from tests.tasks_app.management.commands import output_of, refused
 from tests.tasks_app.notes import claim_one, spawn_note
 from tests.tasks_app.workflows.run_plans import begin, break_, claim_all, linear
 
@@ -208,7 +208,7 @@ def test_the_shell_carries_it_out_with_the_reason_that_it_needs(operation):
     if operation.params_model.needs_reason():
         assert refused(*words, "--reason", " ", "--yes")[0] == 2
         assert events(operation) == []
-    says(*words, "--reason", REASON, "--yes")
+    output_of(*words, "--reason", REASON, "--yes")
     assert {actor.partition(":")[0] for actor in events(operation)} == {"cli"}
 
 

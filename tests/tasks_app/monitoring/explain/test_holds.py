@@ -51,7 +51,7 @@ def test_nothing_holds_a_task_that_a_worker_may_take_at_once(worker):
     )
 
 
-def test_an_emergency_stop_tells_who_when_and_why(worker):
+def test_an_emergency_stop_shows_who_when_and_why(worker):
     task = spawn_note()
     freeze(actor="user:olga", reason="cooling failed")
     pass_time(90)
@@ -65,7 +65,7 @@ def test_an_emergency_stop_tells_who_when_and_why(worker):
     assert codes(task) == ["claimable"]
 
 
-def test_a_paused_queue_tells_who_when_and_why_and_how_to_resume_it(worker):
+def test_a_paused_queue_shows_who_when_and_why_and_how_to_resume_it(worker):
     task = spawn_note(queue_name="night-shift")
     pause("night-shift", actor="user:olga", reason="disk full")
     pass_time(60)
@@ -78,7 +78,7 @@ def test_a_paused_queue_tells_who_when_and_why_and_how_to_resume_it(worker):
     assert "queue_paused" not in codes(task)
 
 
-def test_a_scheduled_task_tells_when_it_may_start(worker):
+def test_a_scheduled_task_shows_when_it_may_start(worker):
     start = clock.now() + timedelta(minutes=4)
     pass_time(0)
     task = spawn_note(scheduled_at=start)
@@ -102,7 +102,7 @@ def test_a_start_that_no_sweep_has_noticed_is_said_so(worker):
     assert codes(task) == ["claimable"]
 
 
-def test_a_retry_tells_what_failed_and_when_the_next_try_is(worker):
+def test_a_retry_shows_what_failed_and_when_the_next_try_is(worker):
     task = spawn_note()
     fail_attempt(claim_one(worker), "error", "ValueError: no sky\nTraceback", REPORT)
     found = finding(task, "retrying")
@@ -119,7 +119,7 @@ def test_a_retry_tells_what_failed_and_when_the_next_try_is(worker):
     )
 
 
-def test_a_drained_attempt_is_told_as_free_of_charge(worker):
+def test_a_drained_attempt_is_shown_as_free_of_charge(worker):
     task = spawn_note()
     fail_attempt(claim_one(worker), "drained", "worker stopped", REPORT)
     assert finding(task, "last_attempt").text == "Attempt 1 was returned without using up a retry: worker stopped."
@@ -170,7 +170,7 @@ def test_a_cancelled_parent_is_a_cause_too(worker):
     assert f"note {short(parent)} (cancelled)" in finding(child, "waiting_on_failure").text
 
 
-def test_a_quorum_is_told_with_its_deadline(worker):
+def test_a_quorum_is_reported_with_its_deadline(worker):
     parents = [spawn_note(priority=20) for _ in range(3)]
     child = spawn_note(depends_on=[each.task_id for each in parents], join=Join(quorum=3, deadline_sec=360))
     complete_task(claim_one(worker), {}, REPORT)
@@ -213,7 +213,7 @@ def test_many_parents_are_counted_and_few_are_named(worker):
     assert len(found.detail["waits_for"]) == 5
 
 
-def test_a_full_limit_of_a_queue_tells_who_holds_it(worker):
+def test_a_full_limit_of_a_queue_shows_who_holds_it(worker):
     limit_to(1)
     holder = spawn_note(priority=20)
     claim_one(worker)
@@ -226,7 +226,7 @@ def test_a_full_limit_of_a_queue_tells_who_holds_it(worker):
     assert blocking(task) == ["limit_full"]
 
 
-def test_each_full_limit_that_a_task_stands_under_is_told(worker):
+def test_each_full_limit_that_a_task_stands_under_is_reported(worker):
     limit_to(1)
     spawn_note(concurrency_key="disk-a", priority=20)
     claim_one(worker)
@@ -236,7 +236,7 @@ def test_each_full_limit_that_a_task_stands_under_is_told(worker):
     assert "The concurrency limit of key disk-a is full, 1 of 1, held by" in of_key.text
 
 
-def test_a_limit_set_after_the_spawn_is_told_before_any_claim_has_parked_the_task(worker):
+def test_a_limit_set_after_the_spawn_is_reported_before_any_claim_has_parked_the_task(worker):
     spawn_note(priority=20), spawn_note(priority=20)
     task = spawn_note()
     claim_tasks(worker, limit=2)
@@ -264,7 +264,7 @@ def test_a_parked_task_whose_limit_has_room_waits_for_those_before_it(worker):
     assert blocking(last) == ["limit_turn"]
 
 
-def test_ends_of_patience_are_told(worker):
+def test_timeouts_are_reported(worker):
     before = clock.now()
     task = spawn_note(queue_timeout_sec=600, total_timeout_sec=7200)
     assert codes(task) == ["claimable", "expires", "deadline"]

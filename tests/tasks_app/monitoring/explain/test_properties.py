@@ -219,8 +219,8 @@ def test_exactly_what_no_claim_returns_is_called_blocked_and_all_else_gets_its_t
             pause(paused, actor="user:olga", reason="test")
         if frozen:
             freeze(actor="user:olga", reason="test")
-        told = {task.task_id: explain(task) for task in Task.objects.filter(status="pending")}
-        for task_id, found in told.items():
+        output = {task.task_id: explain(task) for task in Task.objects.filter(status="pending")}
+        for task_id, found in output.items():
             would, blocks = (
                 world.would_take(task_id),
                 {each.code for each in found.findings if each.severity == "blocking"},
@@ -229,13 +229,13 @@ def test_exactly_what_no_claim_returns_is_called_blocked_and_all_else_gets_its_t
             if blocks != {Code.LIMIT_TURN}:
                 assert would != bool(blocks), (would, found.summary)
 
-        ready = {task_id for task_id, found in told.items() if not found.is_blocked}
+        ready = {task_id for task_id, found in output.items() if not found.is_blocked}
         for _ in range(ROUNDS):
             if not ready:
                 break
             ready -= world.take()
             world.finish_what_the_living_hold()
             Sweeper().sweep()
-        left = {task_id: [each.code.value for each in told[task_id].findings] for task_id in ready}
+        left = {task_id: [each.code.value for each in output[task_id].findings] for task_id in ready}
         assert left == {}
         transaction.set_rollback(True)

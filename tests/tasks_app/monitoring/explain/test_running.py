@@ -32,7 +32,7 @@ def running_note(worker: Worker, **options) -> tuple[Task, Claim]:
     return task, claim_one(worker)
 
 
-def test_a_running_task_tells_who_runs_it_since_when_and_how_far_it_is(worker):
+def test_a_running_task_shows_who_runs_it_since_when_and_how_far_it_is(worker):
     task, claim = running_note(worker, timeout_sec=600, total_timeout_sec=7200, idle_timeout_sec=300)
     pass_time(90)
     report_progress(claim, fraction=0.42, message="major cycle 3 of 8")
@@ -55,7 +55,7 @@ def test_a_running_task_tells_who_runs_it_since_when_and_how_far_it_is(worker):
     assert not explain(task).is_blocked
 
 
-def test_a_second_attempt_is_told_as_the_retry_it_is_and_begins_in_silence(worker):
+def test_a_second_attempt_is_shown_as_the_retry_it_is_and_begins_in_silence(worker):
     task, claim = running_note(worker)
     report_progress(claim, fraction=0.5, message="half")
     fail_attempt(claim, "error", "boom", REPORT)
@@ -67,7 +67,7 @@ def test_a_second_attempt_is_told_as_the_retry_it_is_and_begins_in_silence(worke
     assert finding(task, "idle").detail["idle_sec"] == 20.0
 
 
-def test_a_cancel_counts_down_and_then_says_that_it_is_late(worker):
+def test_a_cancel_counts_down_and_then_shows_that_it_is_late(worker):
     task, _ = running_note(worker)
     cancel(task.task_id, actor="user:olga", reason="wrong field")
     pass_time(4)
@@ -83,7 +83,7 @@ def test_a_cancel_counts_down_and_then_says_that_it_is_late(worker):
     assert "The attempt should have ended 2.0 s ago." in finding(task, "cancelling").text
 
 
-def test_a_lease_that_ran_out_tells_what_becomes_of_the_task(worker):
+def test_a_lease_that_ran_out_shows_what_becomes_of_the_task(worker):
     task, _ = running_note(worker)
     pass_time(settings.ABSURD_LEASE_SEC + 15, heard_of=False)
     found = finding(task, "stalled")
@@ -120,7 +120,7 @@ def test_an_attempt_past_its_timeout_is_said_to_be_late(worker):
     assert finding(task, "timeout").detail["left_sec"] == -10.0
 
 
-def test_a_completed_task_tells_when_and_after_how_many_attempts(worker):
+def test_a_completed_task_shows_when_and_after_how_many_attempts(worker):
     task, claim = running_note(worker)
     fail_attempt(claim, "error", "boom", REPORT)
     Task.objects.filter(pk=task.pk).update(hold=0)
@@ -132,14 +132,14 @@ def test_a_completed_task_tells_when_and_after_how_many_attempts(worker):
     assert finding(task, "attempts").text == "It had 2 attempts (1 completed, 1 error) and used 1 of 3 retries."
 
 
-def test_a_task_with_nothing_to_do_says_so(worker):
+def test_a_task_with_nothing_to_do_reports_it(worker):
     task, claim = running_note(worker)
     fail_attempt(claim, "no_work", "no files older than 30 d", REPORT)
     assert "found nothing to do" in finding(task, "no_work").text
     assert finding(task, "no_work").text.endswith(": no files older than 30 d.")
 
 
-def test_a_failed_task_tells_why_and_what_waits_for_it(worker):
+def test_a_failed_task_shows_why_and_what_waits_for_it(worker):
     task, claim = running_note(worker, max_retries=1)
     child = spawn_note(depends_on=[task.task_id])
     fail_attempt(claim, "error", "one", REPORT)
@@ -161,7 +161,7 @@ def test_invalid_input_has_another_remedy(worker):
     assert "never retried automatically" in finding(task, "failed").remedy
 
 
-def test_quarantine_says_what_lifts_it(worker):
+def test_quarantine_shows_what_lifts_it(worker):
     task = spawn_note(max_retries=9)
     for _ in range(3):
         fail_attempt(claim_one(worker), "killed", "SIGSEGV", REPORT)
@@ -200,7 +200,7 @@ def test_a_first_cause_that_has_gone_cannot_be_retried(worker):
     assert f"because it depends on the task {root.task_id}." in finding(child, "unrunnable").text
 
 
-def test_expiry_and_the_end_of_the_budget_are_told_apart_from_a_timeout(worker):
+def test_expiry_and_the_end_of_the_budget_are_distinguished_from_a_timeout(worker):
     waited = spawn_note(queue_timeout_sec=60)
     spent = spawn_note(total_timeout_sec=120)
     pass_time(121)
@@ -209,7 +209,7 @@ def test_expiry_and_the_end_of_the_budget_are_told_apart_from_a_timeout(worker):
     assert "its total timeout ended" in finding(spent, "expired").text
 
 
-def test_a_cancelled_task_tells_who_asked_and_who_stopped_it(worker):
+def test_a_cancelled_task_shows_who_asked_and_who_stopped_it(worker):
     pending = spawn_note()
     cancel(pending.task_id, actor="user:olga", reason="wrong field")
     assert "It was cancelled by user:olga at 2" in finding(pending, "cancelled").text

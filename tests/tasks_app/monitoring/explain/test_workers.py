@@ -39,7 +39,7 @@ def spawn_notes(n: int, **options) -> list[Task]:
     return spawn_many([NewTask.of(task_name="note", params={"text": "a"}, **options) for _ in range(n)], actor="test")
 
 
-def test_a_queue_that_no_worker_ever_served_says_how_to_start_one():
+def test_a_queue_that_no_worker_ever_served_shows_how_to_start_one():
     task = spawn_note(queue_name="night-shift")
     ready_worker(queues=["other"])
     found = finding(task, "no_worker")
@@ -72,7 +72,7 @@ def test_where_absurd_is_disabled_the_remedy_begins_with_that(monkeypatch):
     )
 
 
-def test_workers_that_are_told_to_claim_nothing_are_listed():
+def test_workers_that_have_to_claim_nothing_are_listed():
     ready_worker(draining=True)
     task = spawn_note()
     assert finding(task, "workers_paused").text == (
@@ -122,7 +122,7 @@ def test_workers_with_full_disks_claim_nothing_and_that_is_said(settings):
     assert blocking(task) == []
 
 
-def test_a_task_that_needs_more_cores_than_are_free_says_so(monkeypatch):
+def test_a_task_that_needs_more_cores_than_are_free_reports_it(monkeypatch):
     worker = ready_worker(cores=4)
     monkeypatch.setitem(registry._specs, "wide", replace(NOTE, name="wide", cores=3))
     wide = [spawn(TaskOptions(task_name="wide", params={"text": "a"}), actor="user:test") for _ in range(2)]
@@ -244,7 +244,7 @@ def test_what_is_held_does_not_stand_in_the_line():
     assert finding(spawn_note(), "behind").detail["ahead"] == 1
 
 
-def test_a_blocked_task_tells_its_place_but_no_time():
+def test_a_blocked_task_shows_its_place_but_no_time():
     spawn_note()
     task = spawn_note()
     assert codes(task) == ["no_worker", "behind"]

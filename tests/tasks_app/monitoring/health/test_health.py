@@ -165,7 +165,7 @@ def test_a_paused_queue_and_a_freeze_say_who_and_why(worker):
 
 
 @pytest.mark.django_db
-def test_another_queue_is_looked_at_by_name(worker):
+def test_another_queue_is_checked_by_name(worker):
     Queue.objects.create(name="mosaic")
     found = health.examine("mosaic")
     assert (found.queue, found.status) == ("mosaic", "degraded")
@@ -406,9 +406,9 @@ def test_thresholds_are_set_in_the_environment_and_bad_ones_refused_by_name(monk
     monkeypatch.setenv("ABSURD_HEALTH", "depth_warn=800, disk_free_bad_fraction=0.01")
     found = env.numbers("ABSURD_HEALTH", thresholds.DEFAULTS)
     assert (found["depth_warn"], found["disk_free_bad_fraction"], found["depth_bad"]) == (800, 0.01, 1000)
-    for value, told in (("dept_warn=1", "depth_warn"), ("depth_warn=many", "number"), ("depth_warn=-1", "below 0")):
+    for value, output in (("dept_warn=1", "depth_warn"), ("depth_warn=many", "number"), ("depth_warn=-1", "below 0")):
         monkeypatch.setenv("ABSURD_HEALTH", value)
-        with pytest.raises(env.BadSetting, match=f"ABSURD_HEALTH.*{told}"):
+        with pytest.raises(env.BadSetting, match=f"ABSURD_HEALTH.*{output}"):
             env.numbers("ABSURD_HEALTH", thresholds.DEFAULTS)
 
 
@@ -449,12 +449,12 @@ def test_the_doctor_prints_a_line_a_check_and_exits_5_when_unhealthy(capsys, set
     assert capsys.readouterr().out.splitlines()[0] == "dsa110-pipeline: healthy"
     settings.ABSURD_ENABLED = False
     call_command("absurd_doctor", "--queue", "dsa110-pipeline", "--json")
-    told = json.loads(capsys.readouterr().out)
-    assert (told["status"], {check["state"] for check in told["checks"]}) == ("disabled", {"ok"})
+    output = json.loads(capsys.readouterr().out)
+    assert (output["status"], {check["state"] for check in output["checks"]}) == ("disabled", {"ok"})
 
 
 @pytest.mark.django_db
-def test_tasks_of_names_that_no_live_worker_knows_are_told():
+def test_tasks_of_names_that_no_live_worker_knows_are_reported():
     spawn_note()
     old = make_worker(task_names=["echo"])
     found = look("task names")
@@ -471,7 +471,7 @@ def test_tasks_of_names_that_no_live_worker_knows_are_told():
 
 
 @pytest.mark.django_db
-def test_tasks_that_a_host_could_not_do_are_told_with_the_reason(worker):
+def test_tasks_that_a_host_could_not_do_are_reported_with_the_reason(worker):
     spawn_note()
     fail_attempt(claim_one(worker), "unavailable", "data root /data is not mounted", REPORT)
     found = look("hosts")

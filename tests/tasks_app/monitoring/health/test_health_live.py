@@ -104,7 +104,7 @@ def test_health_answers_while_the_database_hangs_or_is_down(private_servers, env
     }  # fmt: skip
 
 
-def test_the_doctor_starts_no_server_and_says_what_to_do(tmp_path, environment):
+def test_the_doctor_starts_no_server_and_shows_what_to_do(tmp_path, environment):
     alone = {
         name: value for name, value in environment.items() if name not in ("ABSURD_DATABASE_URL", "ABSURD_REDIS_URL")
     }

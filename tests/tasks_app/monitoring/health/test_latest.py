@@ -40,7 +40,7 @@ def overdue(waited_sec: float) -> Health:
     return made("unhealthy", f"nothing for {waited_sec} s")
 
 
-def test_all_who_ask_at_once_share_one_look():
+def test_all_who_ask_at_once_share_one_check():
     look = Look()
     latest = Latest(look, overdue)
     with ThreadPoolExecutor(CROWD) as crowd:
@@ -50,7 +50,7 @@ def test_all_who_ask_at_once_share_one_look():
     assert answers <= {"1", "2"}, "two, where the second look ended while some had not yet asked"
 
 
-def test_who_asks_while_a_look_hangs_hears_that_and_nothing_else():
+def test_who_asks_while_a_check_hangs_gets_that_and_nothing_else():
     look = Look()
     latest = Latest(look, overdue)
     assert latest.get(wait_sec=0.1).message == "nothing for 0.1 s"
@@ -58,7 +58,7 @@ def test_who_asks_while_a_look_hangs_hears_that_and_nothing_else():
     assert latest.get(wait_sec=20.0).status == "healthy"
 
 
-def test_a_look_that_raises_does_not_end_the_looking():
+def test_a_check_that_raises_does_not_end_the_checks():
     looks = iter([RuntimeError("broken check"), made("healthy", "second")])
 
     def look() -> Health:
@@ -79,7 +79,7 @@ def test_a_forgotten_result_is_not_given_again():
     assert int(latest.get(wait_sec=20.0).message) > int(first.message)
 
 
-def test_a_crowd_is_answered_from_few_looks_and_never_with_a_wrong_reason(live_environment):
+def test_a_crowd_is_answered_from_few_checks_and_never_with_a_wrong_reason(live_environment):
     """Each look connects to the database once; the crowd's answers say when the look was."""
     make_worker(heartbeat_at=clock.now(), heartbeat_sec=3600)
     key = make_key("read")

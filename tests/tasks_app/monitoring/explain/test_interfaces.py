@@ -117,10 +117,10 @@ def test_the_command_writes_each_cause_with_its_remedy(paused_task):
 
 
 def test_the_command_writes_what_the_api_answers(paused_task):
-    told = json.loads(run(str(paused_task.task_id), "--json"))
+    output = json.loads(run(str(paused_task.task_id), "--json"))
     answered = Caller(make_key("read")).get(f"tasks/{paused_task.task_id}/explain").body
-    assert set(told) == set(answered)
-    assert [finding["code"] for finding in told["findings"]] == [each["code"] for each in answered["findings"]]
+    assert set(output) == set(answered)
+    assert [finding["code"] for finding in output["findings"]] == [each["code"] for each in answered["findings"]]
 
 
 def test_the_command_exits_with_3_for_an_unknown_task_and_2_for_bad_usage(capsys):
