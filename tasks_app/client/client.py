@@ -51,7 +51,6 @@ class AbsurdClient:
         return self
 
     async def close(self) -> None:
-        """Close all connections."""
         await self._transport.close()
 
     async def __aenter__(self) -> Self:

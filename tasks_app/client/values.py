@@ -50,7 +50,6 @@ class AbsurdConfig:
 
     @property
     def is_server(self) -> bool:
-        """Whether the address is a server's."""
         return urlsplit(self.url).scheme in SERVER_SCHEMES
 
 
@@ -140,7 +139,6 @@ class TaskInfo(Result):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the status is a final one."""
         return self.status in FINISHED
 
 

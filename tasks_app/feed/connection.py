@@ -74,5 +74,4 @@ class WithConnection:
         self._application = application
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one connection."""
         await self._application({**scope, SCOPE_KEY: Connection(send)}, receive, send)

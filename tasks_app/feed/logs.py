@@ -125,7 +125,6 @@ class Piece:
 
     @property
     def end(self) -> int:
-        """Where the next piece begins."""
         return self.offset + len(self.data)
 
 
@@ -228,7 +227,6 @@ class Tailer:
             self._task = asyncio.create_task(self._run())
 
     def remove(self, outbox: Outbox) -> None:
-        """Send nothing more to a client."""
         self._outboxes.discard(outbox)
         if not self._outboxes and self._task is not None:
             self._task.cancel()

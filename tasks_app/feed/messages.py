@@ -57,7 +57,6 @@ class Selection:
         )
 
     def has_type(self, message_type: str) -> bool:
-        """Whether messages of this type are selected."""
         return not self.types or message_type in self.types
 
     def _queue_of(self, event: TaskEvent) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 from tasks_app.feed.messages import (
@@ -50,14 +50,6 @@ class Batch:
     """Whether events after the position are missing: archived, or numbered again as after a restored backup."""
 
 
-@dataclass
-class _Counts:
-    """When the last message about the counts of each queue was queued, and which are due once the gap is over."""
-
-    sent_at: dict[str, float] = field(default_factory=dict)
-    due: set[str] = field(default_factory=set)
-
-
 class Pace:
     """At most PER_SEC messages a second about one task: when the last ones were sent."""
 
@@ -77,7 +69,6 @@ class Pace:
         return sum(sent_at > since for sent_at in self._sent.get(task_id, ()))
 
     def note(self, task_id: UUID | None) -> None:
-        """Remember that a message about the task is being sent."""
         if task_id is None:
             return
         if len(self._sent) > REMEMBERED_MOST:
@@ -102,7 +93,8 @@ class Outbox:
         self._number = 0
         self._latest: dict[tuple[str, str], int] = {}
         self._mergeable: dict[UUID, tuple[int, EventMessage]] = {}
-        self._counts = _Counts()
+        self._counts_sent_at: dict[str, float] = {}
+        self._counts_due: set[str] = set()
         self.paced = False
         """Set once the client has had the past events, which are sent as fast as it takes them."""
         self._pace = Pace()
@@ -127,7 +119,6 @@ class Outbox:
         self._check_size(batch.position)
 
     def ping(self) -> None:
-        """Queue a pong."""
         self.add(pong(self.position))
 
     def add(self, message: Message) -> None:
@@ -192,19 +183,19 @@ class Outbox:
 
     def _queue_counts(self, name: str) -> None:
         """Queue a message that a queue's counts have changed: at once, then not again before the gap is over."""
-        if name in self._counts.due:
+        if name in self._counts_due:
             return
         loop = asyncio.get_running_loop()
-        wait_sec = self._counts.sent_at.get(name, float("-inf")) + STATS_GAP_SEC - loop.time()
+        wait_sec = self._counts_sent_at.get(name, float("-inf")) + STATS_GAP_SEC - loop.time()
         if wait_sec > 0:
-            self._counts.due.add(name)
+            self._counts_due.add(name)
             loop.call_later(wait_sec, self._add_counts, name)
         else:
             self._add_counts(name)
 
     def _add_counts(self, name: str) -> None:
-        self._counts.due.discard(name)
-        self._counts.sent_at[name] = asyncio.get_running_loop().time()
+        self._counts_due.discard(name)
+        self._counts_sent_at[name] = asyncio.get_running_loop().time()
         self.add(queue_stats_update(name))
 
     def _remove(self, number: int | None) -> None:

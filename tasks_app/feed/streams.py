@@ -41,7 +41,6 @@ class EventStreams:
         self._application = application
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request."""
         if scope["path"].rstrip("/") != PATH:
             await self._application(scope, receive, send)
             return

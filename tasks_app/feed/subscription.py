@@ -77,7 +77,6 @@ class Subscription:
         self._outbox: Outbox | None = None
 
     def ping(self) -> None:
-        """Queue a pong after the waiting messages."""
         if self._outbox is not None:
             self._outbox.ping()
 
@@ -101,7 +100,6 @@ class Subscription:
             yield await outbox.next()
 
     async def close(self) -> None:
-        """Leave the feed."""
         if self._outbox is not None:
             logs.unfollow(self._outbox)
             await feed().leave(self._outbox)

@@ -44,7 +44,7 @@ def in_time(place: Path, work: Callable[P, T], *arguments: P.args, **named: P.kw
     root = _root_of(place)
     if _hanging[root] or not _places.acquire(timeout=LIMIT_SEC):
         raise FilesBusy(root)
-    future = _begin(lambda: work(*arguments, **named))
+    future = in_daemon_thread(lambda: work(*arguments, **named), _places.release, "file call")
     try:
         return future.result(LIMIT_SEC)
     except NoAnswer:
@@ -61,7 +61,7 @@ async def in_time_async(place: Path, work: Callable[P, T], *arguments: P.args, *
         if time.monotonic() > until:
             raise FilesBusy(root)
         await asyncio.sleep(PAUSE_SEC)
-    future = _begin(lambda: work(*arguments, **named))
+    future = in_daemon_thread(lambda: work(*arguments, **named), _places.release, "file call")
     done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=LIMIT_SEC)
     if not done:
         _hangs(root, future)
@@ -69,19 +69,21 @@ async def in_time_async(place: Path, work: Callable[P, T], *arguments: P.args, *
     return done.pop().result()
 
 
-def _begin(work: Callable[[], T]) -> Future[T]:
+def in_daemon_thread(work: Callable[[], T], at_end: Callable[[], None], name: str) -> Future[T]:
+    """Run the work in a daemon thread, so that the process can end while it hangs; then `at_end`, then the result."""
     future: Future[T] = Future()
 
     def run() -> None:
         try:
-            future.set_result(work())
+            found = work()
         except BaseException as error:  # the caller of the future gets it
+            at_end()
             future.set_exception(error)
-        finally:
-            _places.release()
+        else:
+            at_end()
+            future.set_result(found)
 
-    # A daemon: the process must be able to end while a file system hangs.
-    threading.Thread(target=run, name="file call", daemon=True).start()
+    threading.Thread(target=run, name=name, daemon=True).start()
     return future
 
 

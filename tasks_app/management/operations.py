@@ -46,11 +46,9 @@ class OperationCommand(ShellCommand):
         parser.add_argument("--json", action="store_true", help="write JSON")
 
     def given(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Return the params that were given as options."""
         return fields_in(options, self.operation.params_model, without=self.without, counted=ago)
 
     def params(self, options: dict[str, Any]) -> Any:
-        """Return the params of the operation. Raises ParamsInvalid."""
         return self.operation.params_model.parse(self.given(options))
 
 

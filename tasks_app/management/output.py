@@ -78,7 +78,6 @@ class SafeOutput(OutputWrapper):
             self._stop()
 
     def flush(self) -> None:
-        """Flush. Raises SystemExit, see the command."""
         try:
             super().flush()
         except BrokenPipeError:

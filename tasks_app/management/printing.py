@@ -43,7 +43,6 @@ class SafeConsole(Console):
             yield segment if segment.control else Segment(escaped(segment.text, keep=LINES), segment.style)
 
     def on_broken_pipe(self) -> None:
-        """Continue without a reader."""
         self.quiet = True
         discard_output(cast(TextIO, self.file))
 

@@ -46,7 +46,6 @@ class CachedValue(Generic[T]):
             return value
 
     def forget(self) -> None:
-        """Drop the cached value."""
         with self._lock:
             self._cached = None
 

@@ -12,6 +12,10 @@ from tasks_app.models import TaskStatus
 from tasks_app.monitoring.metrics import Metrics
 
 QUANTILES = {"0.5": "p50", "0.95": "p95", "0.99": "p99"}
+RATES = {
+    "failure_rate": "Share of failed tasks among the completed and failed ones of the window.",
+    "retry_rate": "Share of the attempts of the window that were followed by a retry.",
+}
 Sample = tuple[list[str], float | None]
 
 
@@ -39,42 +43,27 @@ def _gauge(name: str, text: str, labels: list[str], samples: Iterable[Sample]) -
     family = GaugeMetricFamily(f"absurd_{name}", text, labels=labels)
     for values, value in samples:
         if value is not None:
-            family.add_metric(values, value)
+            family.add_metric(values, float(value))
     return family
 
 
 def _of_queues(metrics: Metrics) -> Iterator[Metric]:
     queues = metrics.queues
-    yield _gauge(
-        "tasks",
-        "Tasks by stored status.",
-        ["queue", "status"],
-        (
-            ([q.queue_name, status], q.tasks[status])  # type: ignore[literal-required]
-            for q in queues
-            for status in TaskStatus.values
-        ),
+    counts = (
+        ([q.queue_name, status], q.tasks[status])  # type: ignore[literal-required]
+        for q in queues
+        for status in TaskStatus.values
     )
-    yield _gauge(
-        "oldest_pending_seconds",
-        "Seconds for which the oldest claimable task has been runnable.",
-        ["queue"],
-        (([q.queue_name], q.oldest_pending_sec) for q in queues),
-    )
-    yield _gauge(
-        "queue_paused", "1 while the queue is paused.", ["queue"], (([q.queue_name], float(q.paused)) for q in queues)
-    )
-    yield _gauge(
-        "throughput_tasks_per_second",
-        "Tasks completed per second over the window.",
-        ["queue", "window"],
-        (([q.queue_name, label], rate.tasks_per_sec) for q in queues for label, rate in q.throughput.items()),
-    )
-    for name, text in (
-        ("failure_rate", "Share of failed tasks among the completed and failed ones of the window."),
-        ("retry_rate", "Share of the attempts of the window that were followed by a retry."),
+    yield _gauge("tasks", "Tasks by stored status.", ["queue", "status"], counts)
+    throughput = (([q.queue_name, label], rate.tasks_per_sec) for q in queues for label, rate in q.throughput.items())
+    text = "Tasks completed per second over the window."
+    yield _gauge("throughput_tasks_per_second", text, ["queue", "window"], throughput)
+    for field, name, text in (
+        ("oldest_pending_sec", "oldest_pending_seconds", "Seconds for which the oldest claimable task was runnable."),
+        ("paused", "queue_paused", "1 while the queue is paused."),
+        *((field, f"queue_{field}", text) for field, text in RATES.items()),
     ):
-        yield _gauge(f"queue_{name}", text, ["queue"], (([q.queue_name], getattr(q, name)) for q in queues))
+        yield _gauge(name, text, ["queue"], (([q.queue_name], getattr(q, field)) for q in queues))
 
 
 def _of_task_names(metrics: Metrics) -> Iterator[Metric]:
@@ -83,31 +72,24 @@ def _of_task_names(metrics: Metrics) -> Iterator[Metric]:
         ("wait_sec", "wait_seconds", "Seconds between a task becoming claimable and its claim."),
         ("run_sec", "run_seconds", "Duration of the attempts that completed, in seconds."),
     ):
-        yield _gauge(
-            name,
-            f"{text} Percentiles over the window.",
-            ["task_name", "quantile"],
-            (
-                ([each.task_name, quantile], getattr(getattr(each, field), key))
-                for each in names
-                for quantile, key in QUANTILES.items()
-            ),
+        percentiles = (
+            ([each.task_name, quantile], getattr(getattr(each, field), key))
+            for each in names
+            for quantile, key in QUANTILES.items()
         )
-    for name, text in (
-        ("failure_rate", "Share of failed tasks among the completed and failed ones of the window."),
-        ("retry_rate", "Share of the attempts of the window that were followed by a retry."),
-    ):
+        yield _gauge(name, f"{text} Percentiles over the window.", ["task_name", "quantile"], percentiles)
+    for name, text in RATES.items():
         yield _gauge(name, text, ["task_name"], (([each.task_name], getattr(each, name)) for each in names))
 
 
 def _of_the_system(metrics: Metrics) -> Iterator[Metric]:
     workers, feed, database = metrics.workers, metrics.feed, metrics.database
-    states = (([state], float(n)) for state, n in workers.states.items())
-    dead = (([table], float(n)) for table, n in database.dead_rows.items())
+    states = (([state], n) for state, n in workers.states.items())
+    dead = (([table], n) for table, n in database.dead_rows.items())
     yield _gauge("workers", "Workers that reported within the last day, by state.", ["state"], states)
     yield _gauge("database_dead_rows", "Dead rows not removed by vacuum yet.", ["table"], dead)
     for name, text, value in (
-        ("frozen", "1 while everything is frozen.", float(metrics.frozen)),
+        ("frozen", "1 while everything is frozen.", metrics.frozen),
         ("worker_slots", "Slots of the live workers.", workers.slots),
         ("worker_slots_taken", "Slots with a running attempt.", workers.slots_taken),
         (

@@ -47,7 +47,6 @@ class Finished:
 
     @property
     def failure_rate(self) -> float | None:
-        """The share of those that failed, of the completed and failed."""
         ended = self.completed + self.failed
         return self.failed / ended if ended else None
 

@@ -33,7 +33,6 @@ class Command(EmergencyCommand):
         return {**super().given(options), "filter": conditions_in({**options, "status": []})}
 
     def plan(self, params: RecoverParams, counts: RecoverCounts) -> Iterator[str]:
-        """Yield what is retried, resumed and thawed."""
         if params.retry_failed:
             yield f"RETRY {count(counts.failed, 'failed task')}, with retries counted from 0."
         else:

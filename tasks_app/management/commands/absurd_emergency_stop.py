@@ -22,7 +22,6 @@ class Command(EmergencyCommand):
         return WORD
 
     def plan(self, params: StopParams, counts: StopCounts) -> Iterator[str]:
-        """Yield what is stopped and what is left, with the option that would change it."""
         frozen = current_freeze()
         if frozen is None:
             yield "FREEZE: from now on no task of any queue starts; new tasks are stored and stay pending."

@@ -26,7 +26,6 @@ class Command(TargetCommand):
         return Target(key=(scope, name), label=text, identity={"scope": scope, "name": name}, row=row)
 
     def read_list(self, options: dict[str, Any]) -> None:
-        """List all limits."""
         rows = list(Limit.objects.order_by("scope", "name").values("scope", "name", "size", "explicit"))
         cells = [(row["scope"], row["name"], row["size"]) for row in rows]
         self.show(options, rows, table(("SCOPE", "NAME", "SIZE"), cells))

@@ -39,7 +39,6 @@ class Command(TargetCommand):
         return Target(key=run.run_id, label=str(run), identity={"run_id": run.run_id}, row=run)
 
     def read_list(self, options: dict[str, Any]) -> None:
-        """List the newest runs with their states."""
         rows = Run.objects.order_by("-id")
         if options["workflow"]:
             rows = rows.filter(workflow=options["workflow"])
@@ -50,7 +49,6 @@ class Command(TargetCommand):
         self.show(options, lambda: [_shape(*each) for each in found], lines or ["there are no runs"])
 
     def read_show(self, options: dict[str, Any]) -> None:
-        """Show one run with its tasks."""
         run = find_run(options["run_id"])
         state, graph = state_of(run), graph_of(run)
         self.show(options, lambda: _shape(run, state, graph), _lines(run, state, graph))

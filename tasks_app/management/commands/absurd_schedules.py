@@ -35,7 +35,6 @@ class Command(TargetCommand):
         return _shape(result) if isinstance(result, Schedule) else {}
 
     def read_list(self, options: dict[str, Any]) -> None:
-        """List all schedules."""
         found = list(Schedule.objects.order_by("name"))
         self.show(options, lambda: [_shape(schedule) for schedule in found], _lines(found))
 

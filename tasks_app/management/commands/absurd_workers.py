@@ -50,7 +50,6 @@ class Command(TargetCommand):
         return [_target(each) for each in found if options["queue"] in (None, *each.queues)]
 
     def read_list(self, options: dict[str, Any]) -> None:
-        """List workers."""
         found = [
             report
             for report in recent_workers()
@@ -61,7 +60,6 @@ class Command(TargetCommand):
         self.show(options, lambda: {"workers": _shapes(found)}, lines)
 
     def read_show(self, options: dict[str, Any]) -> None:
-        """Show one worker with its tasks."""
         (report,) = report_on([find_worker(options["worker"])], clock.now())
         self.show(options, lambda: _shapes([report])[0], _lines(report))
 

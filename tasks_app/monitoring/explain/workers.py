@@ -88,7 +88,6 @@ class LiveWorker:
 
     @property
     def free_slots(self) -> int:
-        """How many more attempts it would run."""
         return max(0, self.concurrency - self.running)
 
     @property
@@ -98,7 +97,6 @@ class LiveWorker:
 
     @property
     def claims_nothing(self) -> bool:
-        """Whether it claims no task at all."""
         return self.draining or self.disk_is_low or bool(self.missing_roots)
 
     @property
@@ -111,7 +109,6 @@ class LiveWorker:
         return task.memory_gb <= self.free_gb and class_is_open(task.memory_class, self.free_gb, self.memory_gb)
 
     def fits(self, task: Task) -> bool:
-        """Whether memory and cores are free for the task."""
         return self.has_memory(task) and min(task.cores, self.cores) <= self.free_cores
 
     @property

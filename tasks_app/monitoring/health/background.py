@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from django.db import connections
 
+from tasks_app.files.bounded_calls import in_daemon_thread
 from tasks_app.monitoring.health.checks import Health
 
 T = TypeVar("T")
@@ -32,22 +33,11 @@ class Bounded:
 
     def start(self, work: Callable[[], T], deadline: float) -> Future[T]:
         """Start the work; the future raises TimeoutError when by the deadline all threads still hang."""
+        if self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            return in_daemon_thread(work, self._end, f"health-{self._name}")
         future: Future[T] = Future()
-        if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            future.set_exception(TimeoutError(f"earlier checks of {self._name} still hang"))
-            return future
-        threading.Thread(target=self._run, args=(work, future), name=f"health-{self._name}", daemon=True).start()
+        future.set_exception(TimeoutError(f"earlier checks of {self._name} still hang"))
         return future
-
-    def _run(self, work: Callable[[], T], future: Future[T]) -> None:
-        try:
-            found = work()
-        except BaseException as error:
-            self._end()
-            future.set_exception(error)
-        else:
-            self._end()
-            future.set_result(found)
 
     def _end(self) -> None:
         connections.close_all()

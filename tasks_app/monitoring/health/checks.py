@@ -28,7 +28,6 @@ class Check:
 
     @property
     def reason(self) -> str:
-        """Message and remedy in one line."""
         return f"{self.message}: {self.remedy}" if self.remedy else self.message
 
 
@@ -46,12 +45,10 @@ class Health:
 
     @property
     def age_sec(self) -> float:
-        """Seconds since the checks ended."""
         return (datetime.now(UTC) - self.checked_at).total_seconds()
 
     @property
     def database_answers(self) -> bool:
-        """Whether the database answered."""
         return not any(check.name == "database" and check.state == "bad" for check in self.checks)
 
 

@@ -34,7 +34,7 @@ def finding(task: Task, code: str) -> Finding:
 
 
 def pass_time(seconds: float, *, heard_of: bool = True) -> None:
-    """Advance the database's clock of this session; workers continue to report unless they are named."""
+    """Advance the database's clock of this session; with heard_of the workers have reported then too."""
     moment = clock.now() + timedelta(seconds=seconds)
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('absurd.now', %s, true)", [str(moment)])
