@@ -16,7 +16,7 @@ from tasks_app.engine.notify import publisher
 from tasks_app.models import Freeze, Queue
 from tasks_app.monitoring import database, queues, rates
 from tasks_app.monitoring.queues import QueueStats
-from tasks_app.monitoring.rates import Attempts, Finished, Percentiles, Throughput, Window
+from tasks_app.monitoring.rates import Attempts, Finished, Percentiles, Span, Throughput, Window
 from tasks_app.monitoring.workers import LIVE_STATES, STATES, recent_workers
 from tasks_app.postgresql import clock
 
@@ -118,9 +118,9 @@ class Metrics:
     frozen: bool
     queues: list[QueueMetrics]
     task_names: list[TaskNameMetrics]
-    finished: Window[Finished]
-    attempts: Window[Attempts]
-    refused_writes: Window[None]
+    finished: Span
+    attempts: Span
+    refused_writes: Span
     workers: WorkerMetrics
     feed: FeedMetrics
     database: DatabaseMetrics

@@ -77,11 +77,17 @@ class Attempts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window(Generic[T]):
-    """The rows of a window by task name and by queue, and how far back they reach."""
+class Span:
+    """How many rows a window has, and how far back they reach."""
 
     rows: int
     over_sec: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window(Span, Generic[T]):
+    """The rows of a window by task name and by queue."""
+
     by_task_name: dict[str, T] = field(default_factory=dict)
     by_queue: dict[str, T] = field(default_factory=dict)
 
@@ -179,10 +185,10 @@ def attempts() -> Window[Attempts]:
     )
 
 
-def refused() -> Window[None]:
+def refused() -> Span:
     """Return how many recent writes of workers were refused because the claim was lost."""
     ((rows, over_sec),) = _read(_REFUSED)
-    return Window(rows=rows, over_sec=over_sec)
+    return Span(rows=rows, over_sec=over_sec)
 
 
 def _window(sql: str, make: Callable[..., T]) -> Window[T]:

@@ -54,8 +54,7 @@ from tasks_app.api.views.operations import Answer, handler_of, shown_by
 from tasks_app.auth.keys import READ, SPAWN
 from tasks_app.engine import archive
 from tasks_app.engine.lookup import find
-from tasks_app.engine.options import TaskOptions
-from tasks_app.engine.options import BATCH_MOST
+from tasks_app.engine.options import BATCH_MOST, TaskOptions
 from tasks_app.engine.spawn import spawn, spawn_batch
 from tasks_app.models import ArchivedTask, Attempt, Queue, Task, TaskDependency, TaskEvent, TaskStatus
 from tasks_app.monitoring.explain.explanation import explain_id
