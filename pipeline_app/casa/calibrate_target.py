@@ -36,7 +36,6 @@ from pipeline_app.casa.stream_report import StreamReport, Tally, reasons_of
 from pipeline_app.casa.subband import mid_time, start_time
 from pipeline_app.casa.threads import in_parts
 from pipeline_app.naming import tile_name
-from pipeline_app.quality import Assessment, Verdict
 from pipeline_app.stages.calibrate_target import CalibrateTargetParams, CalibrateTargetResult
 from pipeline_app.telescope import DISH_DIAMETER_M
 from pipeline_app.verdicts import VerdictRecord, inherit, write_record
@@ -90,13 +89,9 @@ def run(params: CalibrateTargetParams, context: Context) -> CalibrateTargetResul
     _write(tile, averaged, averaging, ms_path)
     context.progress(_CHECKING_STARTS, "checking what was written")
     check_measurement_set(ms_path, tile.metadata, tile.centre)
-    report = reasons_of(tile, averaged.tally, averaged.weights, dead, applied.solutions)
+    report = reasons_of(tile, averaged.tally, averaged.weights, dead, applied.solutions, warnings=applied.left_out)
     records = [match.record.as_verdict() for match in applied.matches]
-    own = report.assessment
-    if applied.left_out:
-        worse: Verdict = "fail" if own.verdict == "fail" else "warn"
-        own = Assessment(verdict=worse, reasons=(*own.reasons, *applied.left_out))
-    verdict = inherit("calibrate-target", own, records)
+    verdict = inherit("calibrate-target", report.assessment, records)
     write_record(ms_path, verdict)
     result = _result(
         params, tile, applied, averaging, averaged, report, verdict, name=name, ms_path=context.published(ms_path)

@@ -180,11 +180,8 @@ def _row_keys(tile: UVData, like: UVData) -> NDArray[np.int64]:
     step_days = float(np.median(like.integration_time)) / 86400
     time = np.round((tile.time_array - like.time_array.min()) / step_days * 4).astype(np.int64)
     antennas = int(max(like.telescope.antenna_numbers.max(), tile.telescope.antenna_numbers.max())) + 1
-    return (time * antennas + np.minimum(*_ends(tile))) * antennas + np.maximum(*_ends(tile))
-
-
-def _ends(tile: UVData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return tile.ant_1_array, tile.ant_2_array
+    first, second = tile.ant_1_array, tile.ant_2_array
+    return (time * antennas + np.minimum(first, second)) * antennas + np.maximum(first, second)
 
 
 def _insert(subband: UVData, header: RawHeader, slot: slice, assembly: _Assembly) -> None:

@@ -14,6 +14,7 @@ from astropy.time import Time
 from astropy.wcs import WCS, FITSFixedWarning
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.fft import next_fast_len
 
 from pipeline_app.casa.measurement_set import MeasurementSetInfo
 from pipeline_app.verdicts import VerdictRecord, from_cards, to_cards
@@ -55,10 +56,14 @@ class SkyImage:
     @property
     def freq_hz(self) -> float | None:
         """Frequency of the image, None when its header has none."""
-        for axis in range(1, self.header.get("NAXIS", 0) + 1):
-            if str(self.header.get(f"CTYPE{axis}", "")).startswith("FREQ"):
-                return float(self.header[f"CRVAL{axis}"])
-        return None
+        axis = _freq_axis(self.header)
+        return float(self.header[f"CRVAL{axis}"]) if axis else None
+
+
+def _freq_axis(header: fits.Header) -> int | None:
+    """Return the number of the frequency axis, from 1."""
+    axes = range(1, header.get("NAXIS", 0) + 1)
+    return next((axis for axis in axes if str(header.get(f"CTYPE{axis}", "")).startswith("FREQ")), None)
 
 
 def read_image(path: str | Path) -> SkyImage:
@@ -111,10 +116,9 @@ def write_image(
     """
     header = like.header.copy()
     header.update(cards or {})
-    for axis in range(1, header.get("NAXIS", 0) + 1):
-        if str(header.get(f"CTYPE{axis}", "")).startswith("FREQ"):
-            header[f"CRVAL{axis}"] = freq_hz
-            header[f"CRPIX{axis}"] = 1.0
+    if axis := _freq_axis(header):
+        header[f"CRVAL{axis}"] = freq_hz
+        header[f"CRPIX{axis}"] = 1.0
     header["BUNIT"] = unit
     header["RESTFRQ"] = freq_hz
     header["COMMENT"] = note
@@ -201,15 +205,10 @@ def choose_grid(
 
 def fast_size(at_least: int) -> int:
     """Return the next even size whose only prime factors are 2, 3 and 5: quick to transform."""
-    size = at_least + at_least % 2
-    while True:
-        rest = size
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 2
+    size = next_fast_len(at_least, real=True)
+    while size % 2:
+        size = next_fast_len(size + 1, real=True)
+    return int(size)
 
 
 def fit_beam(psf: NDArray[np.floating], cell_arcsec: float) -> Beam:

@@ -11,14 +11,13 @@ import socket
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
+
 _MODULE = "casatools.logsink"
 """The log is the first tool that is made, and starts the services."""
-_LISTENING = "0A"
-"""The state of a listening socket in /proc/net/tcp."""
 
 
 def close_on_import() -> None:
@@ -29,13 +28,7 @@ def close_on_import() -> None:
 
 def listening() -> list[int]:
     """Return the descriptors of this process on which it listens for TCP connections."""
-    inodes = {
-        fields[9]
-        for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6")
-        for line in _lines(table)
-        if (fields := line.split())[3] == _LISTENING
-    }
-    return [fd for fd, target in _descriptors() if target.startswith("socket:[") and target[8:-1] in inodes]
+    return [each.fd for each in psutil.Process().net_connections("tcp") if each.status == psutil.CONN_LISTEN]
 
 
 def close(fds: Sequence[int]) -> None:
@@ -74,20 +67,3 @@ def _close_after_making(tool: Any) -> None:
         close([fd for fd in listening() if fd not in before])
 
     tool.__init__ = __init__
-
-
-def _lines(table: str) -> list[str]:
-    try:
-        return Path(table).read_text().splitlines()[1:]
-    except OSError:  # a kernel without IPv6
-        return []
-
-
-def _descriptors() -> list[tuple[int, str]]:
-    found = []
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names are enough
-        try:
-            found.append((int(name), os.readlink(f"/proc/self/fd/{name}")))  # noqa: PTH115
-        except OSError:
-            continue
-    return found

@@ -129,6 +129,8 @@ def reasons_of(
     weights: NDArray[np.float32],
     dead: NDArray[np.bool_],
     solutions: Solutions,
+    *,
+    warnings: Sequence[str] = (),
 ) -> StreamReport:
     """Judge a tile by what is left of it.
 
@@ -138,6 +140,7 @@ def reasons_of(
         weights: (n_rows, n_averaged, n_hands), 0 where flagged.
         dead: (n_antennas, n_times, n_hands).
         solutions: gains on the tile's antennas.
+        warnings: of the stage itself, to be listed last.
     """
     with_data = tally.with_data
     unsolved: NDArray[np.bool_] = np.asarray(solutions.flags.all(axis=2))
@@ -159,14 +162,14 @@ def reasons_of(
         n_bad_channels=tally.bad_channels,
     )
     unsolved_names = [_name(tile, index, bad) for index, bad in enumerate(unsolved) if bad.any()]
-    warnings = _antenna_reasons(dead_names, unsolved_names, without_data)
-    warnings += _data_reasons(tile, tally, counts)
+    doubts = _antenna_reasons(dead_names, unsolved_names, without_data)
+    doubts += _data_reasons(tile, tally, counts)
     failures: list[str] = []
-    level = failures if flagged_fraction > FAIL_FLAGGED else warnings
+    level = failures if flagged_fraction > FAIL_FLAGGED else doubts
     if flagged_fraction > WARN_FLAGGED:
         level.append(f"{flagged_fraction:.0%} of the data are flagged (limit {WARN_FLAGGED:.0%})")
     return StreamReport(
-        assessment=assess(failures, warnings),
+        assessment=assess(failures, [*doubts, *warnings]),
         flagged_fraction=flagged_fraction,
         flag_counts=counts,
         dead_antennas=dead_names,
