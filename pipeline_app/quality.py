@@ -81,7 +81,7 @@ class CalibrationFigures:
     n_antennas: int
     n_antennas_solved: int = 0
     flagged_solutions: float = 1.0
-    flagged_data: float
+    flagged_fraction: float
     snr_median: float | None = None
     phase_rms_deg: float | None = None
     amplitude_ratio: float | None = None
@@ -100,7 +100,7 @@ def judge_calibration(figures: CalibrationFigures) -> Assessment:
     text = "{value:.0%} of the solutions are flagged (limit {limit:.0%})"
     found.above(figures.flagged_solutions, FLAGGED_SOLUTIONS, text)
     found.above(
-        figures.flagged_data, FLAGGED_CALIBRATOR_DATA, "{value:.0%} of the data are flagged (limit {limit:.0%})"
+        figures.flagged_fraction, FLAGGED_CALIBRATOR_DATA, "{value:.0%} of the data are flagged (limit {limit:.0%})"
     )
     if figures.snr_median is None:
         found.failures.append("the signal to noise of the solutions could not be measured")

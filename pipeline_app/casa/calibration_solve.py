@@ -176,6 +176,7 @@ def _record(info: MeasurementSetInfo, track: BeamTrack, outcome: _Outcome) -> Ca
     chosen, cube, field, scale = outcome.chosen, outcome.cube, outcome.field, outcome.scale
     fitted = field.fitted if field else ()
     return CalibrationRecord(
+        **dataclasses.asdict(figures),
         verdict=verdict.verdict,
         reasons=verdict.all_reasons,
         calibrator=chosen.entry.name if chosen else None,
@@ -183,21 +184,11 @@ def _record(info: MeasurementSetInfo, track: BeamTrack, outcome: _Outcome) -> Ca
         calibrator_apparent_flux_jy=chosen.apparent_flux_jy if chosen else None,
         n_field_sources=len(fitted),
         field_sources=[_fitted(one) for one in fitted],
-        flux_ratio_median=scale.ratio_median,
-        flux_ratio_error=scale.ratio_error,
         flux_scale_error=flux_scale_error(scale, figures.amplitude_ratio),
-        n_flux_references=scale.n_references,
         refant=outcome.refant,
-        n_antennas=figures.n_antennas,
         antennas_without_data=[] if cube is None else _names(info, ~_with_data(cube)),
         antennas_without_solution=_without_solution(info, outcome),
-        n_antennas_solved=figures.n_antennas_solved,
-        flagged_solutions=figures.flagged_solutions,
-        flagged_fraction=figures.flagged_data,
         flagged_by=dict(cube.flagged) if cube else {},
-        snr_median=figures.snr_median,
-        phase_rms_deg=figures.phase_rms_deg,
-        amplitude_ratio=figures.amplitude_ratio,
         phase_drift_deg=field.phase_drift_deg if field else 0.0,
         smoothing_channels=float(np.median(2 * field.smoothed.half_widths + 1)) if field else 1.0,
         mid_time_mjd=info.mid_time_mjd,
@@ -242,15 +233,15 @@ def _figures(outcome: _Outcome) -> CalibrationFigures:
     """Measure what the verdict depends on; antennas without data count in no fraction."""
     cube, solutions, field, scale = outcome.cube, outcome.solutions, outcome.field, outcome.scale
     n_antennas = int(_with_data(cube).sum()) if cube else 0
-    flagged_data = cube.flagged_fraction if cube else 1.0
+    flagged_fraction = cube.flagged_fraction if cube else 1.0
     if cube is None or solutions is None or field is None:
-        return CalibrationFigures(n_antennas=n_antennas, flagged_data=flagged_data)
+        return CalibrationFigures(n_antennas=n_antennas, flagged_fraction=flagged_fraction)
     snr = solutions.gain_snr[solutions.gain_snr > 0]
     return CalibrationFigures(
         n_antennas=n_antennas,
         n_antennas_solved=solutions.antennas_solved,
         flagged_solutions=float(solutions.flags[_with_data(cube)].mean()),
-        flagged_data=flagged_data,
+        flagged_fraction=flagged_fraction,
         snr_median=float(np.median(snr)) if len(snr) else None,
         phase_rms_deg=field.agreement.phase_rms_deg,
         amplitude_ratio=field.agreement.amplitude_ratio,

@@ -18,7 +18,7 @@ GOOD_CALIBRATION = CalibrationFigures(
     n_antennas=96,
     n_antennas_solved=95,
     flagged_solutions=0.03,
-    flagged_data=0.05,
+    flagged_fraction=0.05,
     snr_median=200.0,
     phase_rms_deg=1.0,
     amplitude_ratio=1.001,
@@ -41,8 +41,8 @@ def test_good_figures_pass_without_a_reason() -> None:
         ({"n_antennas_solved": 3}, "fail", "3 of 96 antennas"),
         ({"flagged_solutions": 0.3}, "warn", "30% of the solutions"),
         ({"flagged_solutions": 0.6}, "fail", "limit 50%"),
-        ({"flagged_data": 0.6}, "warn", "60% of the data"),
-        ({"flagged_data": 0.9}, "fail", "90% of the data"),
+        ({"flagged_fraction": 0.6}, "warn", "60% of the data"),
+        ({"flagged_fraction": 0.9}, "fail", "90% of the data"),
         ({"snr_median": 10.0}, "warn", "signal to noise of the solutions 10.0"),
         ({"snr_median": 4.0}, "fail", "limit 5"),
         ({"snr_median": None}, "fail", "could not be measured"),
@@ -100,7 +100,7 @@ def test_two_bright_sources_do_not_judge_a_flux_scale() -> None:
 
 
 def test_a_failure_comes_before_the_warnings() -> None:
-    figures = dataclasses.replace(GOOD_CALIBRATION, flagged_data=0.6, phase_rms_deg=90.0)
+    figures = dataclasses.replace(GOOD_CALIBRATION, flagged_fraction=0.6, phase_rms_deg=90.0)
     assessment = judge_calibration(figures)
     assert assessment.verdict == "fail"
     assert "scatter" in assessment.reasons[0]
