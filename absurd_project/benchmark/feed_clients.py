@@ -1,8 +1,8 @@
 """Many WebSocket clients in one process, which does nothing but note what arrives when.
 
 `python -m absurd_project.benchmark.feed_clients PORT CLIENTS MESSAGES SECONDS` prints `ready` once all are connected
-and, in the end, what each has heard, as JSON. It reads frames itself: a full WebSocket library would take more of the
-machine than the server that is measured.
+and, in the end, what each has received, as JSON. It reads frames itself: a full WebSocket library would take more of
+the machine than the server that is measured.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _HANDSHAKE = (
 
 
 @dataclass(kw_only=True)
-class Heard:
-    """The numbers of the events that one client was told of, and when, by the machine's monotonic clock."""
+class Received:
+    """The numbers of the events that one client received, and when, by the machine's monotonic clock."""
 
     numbers: list[int] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)
     left_out: bool = False
-    """Whether it was told to start again."""
+    """Whether a resync came, which says that events are missing."""
 
 
 class Client(asyncio.Protocol):
     """One client."""
 
     def __init__(self, port: int, messages: int) -> None:
-        self.heard = Heard()
+        self.received = Received()
         self.greeted = asyncio.Event()
         self.done = asyncio.Event()
         self._port = port
@@ -76,10 +76,10 @@ class Client(asyncio.Protocol):
         if not self.greeted.is_set():
             self.greeted.set()
             return
-        self.heard.left_out |= text.startswith(b'{"type": "resync"')
-        self.heard.numbers.append(int(text.rpartition(_NUMBER)[2].rstrip(b"}")))
-        self.heard.moments.append(moment)
-        if len(self.heard.numbers) >= self._wanted:
+        self.received.left_out |= text.startswith(b'{"type": "resync"')
+        self.received.numbers.append(int(text.rpartition(_NUMBER)[2].rstrip(b"}")))
+        self.received.moments.append(moment)
+        if len(self.received.numbers) >= self._wanted:
             self.done.set()
 
 
@@ -99,25 +99,25 @@ def _frame(data: bytes, position: int) -> tuple[int, int, int] | None:
     return (data[position] & 15, begin, end) if begin <= end <= len(data) else None
 
 
-async def listen(port: int, clients: int, messages: int, seconds: float) -> list[Heard]:
-    """Connect the clients, say so, and return what they heard until all have heard enough or the time is over."""
+async def listen(port: int, clients: int, messages: int, seconds: float) -> list[Received]:
+    """Connect the clients, say so, and return what they received until all have received enough or the time is over."""
     loop = asyncio.get_running_loop()
-    audience = [Client(port, messages) for _ in range(clients)]
-    for client in audience:
+    connected = [Client(port, messages) for _ in range(clients)]
+    for client in connected:
         await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
-    await asyncio.gather(*(client.greeted.wait() for client in audience))
+    await asyncio.gather(*(client.greeted.wait() for client in connected))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     try:
         async with asyncio.timeout(seconds):
-            await asyncio.gather(*(client.done.wait() for client in audience))
+            await asyncio.gather(*(client.done.wait() for client in connected))
     except TimeoutError:
         pass
-    return [client.heard for client in audience]
+    return [client.received for client in connected]
 
 
 if __name__ == "__main__":
     port, clients, messages, seconds = (int(text) for text in sys.argv[1:5])
     sys.stdout.write(
-        json.dumps([asdict(heard) for heard in asyncio.run(listen(port, clients, messages, seconds))]) + "\n"
+        json.dumps([asdict(each) for each in asyncio.run(listen(port, clients, messages, seconds))]) + "\n"
     )

@@ -129,14 +129,14 @@ class PipelineReport:
         }
 
 
-def measure(size: str, say: Callable[[str], None]) -> PipelineReport:
+def measure(size: str, show: Callable[[str], None]) -> PipelineReport:
     """Simulate a pair, run its stages one by one, judge the products, and remove everything.
 
     Raises StageFailed.
     """
     report = PipelineReport(size=size)
     with scratch() as directory:
-        say(f"simulating two tiles of size {size}")
+        show(f"simulating two tiles of size {size}")
         began = time.monotonic()
         specs = tile_pair(timezone.now(), SIZES[size])
         truths = [simulate_tile(directory / spec.kind, spec) for spec in specs]
@@ -146,10 +146,10 @@ def measure(size: str, say: Callable[[str], None]) -> PipelineReport:
         plans = (plan, Plan(tile=target, role="target", solve_task_id=plan.solve_task_id))
         params = processing_for(SIZES[size])
         requests = (one for p, truth in zip(plans, truths, strict=True) for one in stages_of(p, truth, params))
-        results = run_requests(requests, directory, report.costs, say, {})
+        results = run_requests(requests, directory, report.costs, show, {})
         _judge(truths, results, report)
         raw = {"calibrator": list(calibrator.paths), "target": list(target.paths)}
-        _measure_bare(raw, results, directory, report, say)
+        _measure_bare(raw, results, directory, report, show)
     return report
 
 
@@ -169,7 +169,7 @@ def run_requests(
     requests: Iterable[tuple[str, NewTask]],
     directory: Path,
     costs: list[Cost],
-    say: Callable[[str], None],
+    show: Callable[[str], None],
     by_task: dict[UUID, dict[str, Any]],
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Run stages as the workflow wires them; return their results by tile and stage.
@@ -183,13 +183,13 @@ def run_requests(
         for name, binding in request.bindings.items():
             if isinstance(binding, Binding):
                 params[name] = by_task[binding.task_id][binding.field]
-        say(f"{kind}: {request.stage}")
+        show(f"{kind}: {request.stage}")
         place = directory / f"{kind}-{request.stage}"
         measured = run_stage(spec.handler, params, place, cores=spec.cores)
         result = measured.pop("result")
         cost = Cost(tile=kind, stage=request.stage, verdict=result.get("verdict") or "", **measured)
         costs.append(cost)
-        say(f"    {cost.wall_sec:.1f} s wall, {cost.cpu_sec:.1f} s CPU, {cost.peak_rss_bytes / 1e9:.2f} GB")
+        show(f"    {cost.wall_sec:.1f} s wall, {cost.cpu_sec:.1f} s CPU, {cost.peak_rss_bytes / 1e9:.2f} GB")
         results[kind, request.stage] = result
         if request.task_id is not None:
             by_task[request.task_id] = result
@@ -286,7 +286,7 @@ def _measure_bare(
     results: dict[tuple[str, str], dict[str, Any]],
     directory: Path,
     report: PipelineReport,
-    say: Callable[[str], None],
+    show: Callable[[str], None],
 ) -> None:
     """Measure plain calls of the libraries on the same files."""
     calls: list[tuple[str, list[str]]] = [
@@ -298,7 +298,7 @@ def _measure_bare(
     else:
         report.notes.append("wsclean is not on PATH: imaging is not compared with it")
     for name, command in calls:
-        say(f"plain call: {name}")
+        show(f"plain call: {name}")
         try:
             report.bare.append(_timed(name, command, directory))
         except StageFailed as fault:

@@ -1,4 +1,4 @@
-"""The figures for people: rates side by side with their ratios, where the time goes, targets met and missed."""
+"""The results for people: rates with their ratios, where the time goes, targets met and missed, stages and accuracy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from absurd_project.benchmark import defects, hour, pipeline, stage
 from absurd_project.benchmark.measures import PEERS, Figures, percentile, verdicts
+from absurd_project.benchmark.pipeline import TILE_SEC
 from absurd_project.benchmark.queue import BATCHES, PROCESSES, drain_name
-from absurd_project.benchmark.real_workers import CONCURRENCY, rate_name
-from absurd_project.benchmark.stage import WARM, Cost
+from absurd_project.benchmark.workers import CONCURRENCY, WORKERS, rate_name
 
 
 def print_conditions(console: Console) -> None:
@@ -24,9 +25,9 @@ def print_conditions(console: Console) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in settings))
         version, *values = cursor.fetchone()
-    told = ", ".join(f"{name} {value}" for name, value in zip(settings[1:], values, strict=True))
+    values_line = ", ".join(f"{name} {value}" for name, value in zip(settings[1:], values, strict=True))
     load = os.getloadavg()[0]
-    console.print(f"PostgreSQL {version}, {told}; {os.cpu_count()} processors, load {load:.1f}", highlight=False)
+    console.print(f"PostgreSQL {version}, {values_line}; {os.cpu_count()} processors, load {load:.1f}", highlight=False)
 
 
 def print_throughput(figures: Figures, console: Console) -> None:
@@ -66,11 +67,11 @@ def print_profile(name: str, answer: dict[str, Any], console: Console) -> None:
 def print_workers(figures: Figures, console: Console) -> None:
     """Print what real workers do, ours and the peers'."""
     table = Table(
-        "tasks/s", "spawn one", "spawn many", *(f"{n} worker{'s' if n > 1 else ''}" for n in PROCESSES), "MB a worker",
+        "tasks/s", "spawn one", "spawn many", *(f"{n} worker{'s' if n > 1 else ''}" for n in WORKERS), "MB a worker",
         box=box.SIMPLE, title=f"Real workers at concurrency {CONCURRENCY}, tasks that do nothing",
     )  # fmt: skip
     for who in ("ours", *PEERS):
-        rates = [figures.rate(rate_name(who, processes)) for processes in PROCESSES]
+        rates = [figures.rate(rate_name(who, count)) for count in WORKERS]
         if any(rates):
             spawned = [figures.rate(f"spawn_{how}_{who}") for how in ("one", "many")]
             memory = _number(figures.others.get(f"worker_pss_mb_{who}"))
@@ -78,7 +79,7 @@ def print_workers(figures: Figures, console: Console) -> None:
     console.print(table)
 
 
-def print_stage(costs: Mapping[str, Cost], console: Console) -> None:
+def print_stage(costs: Mapping[str, stage.Cost], console: Console) -> None:
     """Print what a CASA stage takes by itself and in the hands of a worker."""
     table = Table(
         "seconds", "wall, median", "wall, least and most", "stage's processor", "worker's", "guardians' and spares'",
@@ -91,7 +92,7 @@ def print_stage(costs: Mapping[str, Cost], console: Console) -> None:
             f"{cost.wall_sec:.2f}",
             f"{min(cost.walls_sec):.2f} – {max(cost.walls_sec):.2f}",
             *(f"{each:.2f}" for each in (cost.stage_cpu_sec, cost.worker_cpu_sec, cost.guardians_cpu_sec)),
-            f"{overhead:.1%}" if name != WARM else "",  # spares were imported that nobody used
+            f"{overhead:.1%}" if name != stage.WARM else "",  # spares were imported that nobody used
         )
     console.print(table)
 
@@ -122,3 +123,82 @@ def _number(value: float | None) -> str:
 
 def _cost(seconds: float, calls: int, total_sec: float) -> tuple[str, str]:
     return f"{1000 * seconds / calls:.2f}", f"{seconds / total_sec:.0%}"
+
+
+def print_pipeline(report: pipeline.PipelineReport, console: Console) -> None:
+    """Print a table of stages, plain calls, ratios and accuracy."""
+    table = Table("tile", "stage", "wall, s", "CPU, s", "memory, GB", "silent, s", "verdict", box=box.SIMPLE)
+    table.title = f"One tile of each kind alone, size {report.size}"
+    for cost in report.costs:
+        table.add_row(*_row(cost), f"{cost.longest_silence_sec:.1f}", cost.verdict)
+    for tile in ("calibrator", "target"):
+        table.add_row(tile, "all stages and imports", f"{report.total_sec(tile):.1f}", "", "", "", "")
+    for cost in report.bare:
+        table.add_row(*_row(cost), "", "plain call")
+    console.print(table)
+    of_cpu = report.ratios(of_cpu=True)
+    for name, ratio in report.ratios().items():
+        console.print(f"{name}: {ratio:.2f} of wall, {of_cpu[name]:.2f} of CPU time", highlight=False)
+    for name, value in report.accuracy.items():
+        console.print(f"{name}: {_decimals(value)}", highlight=False)
+    share = report.total_sec("target") / TILE_SEC
+    console.print(f"the target's tile takes {share:.0%} of the {TILE_SEC:.0f} s that the sky takes", highlight=False)
+    for note in report.notes:
+        console.print(note, highlight=False)
+
+
+def _decimals(value: float | None) -> str:
+    if value is None or isinstance(value, int):
+        return "none" if value is None else str(value)
+    return f"{value:.4f}"
+
+
+def print_defects(report: defects.DefectReport, console: Console) -> None:
+    """Print a table of figures, a column a set of defects, and what was not noticed."""
+    table = Table("", *(result.name for result in report.results), box=box.SIMPLE)
+    table.title = f"A target's tile with defects, size {report.size}"
+    for figure in report.results[0].accuracy:
+        values = [result.accuracy[figure] for result in report.results]
+        table.add_row(figure, *("" if value is None else f"{value:.4f}" for value in values))
+    table.add_row("verdict of the fluxes", *(result.verdict for result in report.results))
+    for name, cost in (("CPU, s", "cpu_sec"), ("wall, s", "wall_sec")):
+        sums = [sum(getattr(c, cost) for c in report.costs if c.tile == result.name) for result in report.results]
+        table.add_row(f"{name}, all stages", *(f"{value:.0f}" for value in sums))
+    console.print(table)
+    for result in report.results:
+        lines = [f"not named: {', '.join(result.missed_antennas)}"] if result.missed_antennas else []
+        if result.wrongly_named_antennas:
+            lines.append(f"named without a fault: {', '.join(result.wrongly_named_antennas)}")
+        for line in (*lines, *result.reasons):
+            console.print(f"{result.name}: {line}", highlight=False, soft_wrap=True)
+
+
+def _row(cost: pipeline.Cost) -> tuple[str, str, str, str, str]:
+    memory = f"{cost.peak_rss_bytes / 1e9:.2f}"
+    return cost.tile, cost.stage, f"{cost.wall_sec:.1f}", f"{cost.cpu_sec:.1f}", memory
+
+
+def print_hour(result: hour.HourResult, console: Console) -> None:
+    """Print a table of stages, the real-time factor, accuracy and what was left over."""
+    table = Table("tile", "stage", "n", "wall, s (median)", "longest", "CPU, s", "memory, GB", box=box.SIMPLE)
+    table.title = f"{result.n_tiles} tiles through ingest, queue and workers"
+    for each in result.stages:
+        table.add_row(
+            each.tile, each.stage, str(each.n), f"{each.wall_sec_median:.1f}", f"{each.wall_sec_max:.1f}",
+            "" if each.cpu_sec_median is None else f"{each.cpu_sec_median:.1f}",
+            "" if each.peak_rss_bytes_max is None else f"{each.peak_rss_bytes_max / 1e9:.2f}",
+        )  # fmt: skip
+    console.print(table)
+    lines = [
+        f"{result.n_tiles} tiles in {result.wall_sec:.0f} s: {result.sec_per_tile:.1f} s a tile, "
+        f"{result.real_time_factor:.2f} times real time",
+        f"simulated beforehand in {result.simulate_sec:.0f} s; {result.n_batches} of at most 2 deliveries",
+        f"{result.n_tasks} tasks, {result.n_failed_tasks} not completed; verdicts of the targets' fluxes: "
+        + ", ".join(f"{count} {verdict}" for verdict, count in sorted(result.verdicts.items())),
+        "median flux ratio by target: " + ", ".join(f"{ratio:.4f}" for ratio in result.flux_ratio_medians),
+        f"left over: {len(result.left_attempts)} attempt directories, {len(result.left_products)} products without "
+        f"a record, {len(result.left_processes)} processes",
+        *result.left_attempts, *result.left_products, *result.left_processes,
+    ]  # fmt: skip
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)

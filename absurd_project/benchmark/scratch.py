@@ -1,4 +1,4 @@
-"""A database of its own for the benchmark, made beside the connected one and gone afterwards."""
+"""A database of its own for the benchmark, with workers and a web process on it, gone afterwards."""
 
 from __future__ import annotations
 
@@ -6,20 +6,29 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import psycopg
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 from psycopg import sql
 
+from workers.gameday.processes import DoesNotStart, Processes, own_environment
+
+__all__ = ["DoesNotStart", "Scratch", "memory_mb", "processes", "scratch_database", "second_database", "web", "workers"]
+
 PREFIX = "absurd_benchmark_"
+SETTLE_SEC = 1.0
+"""A process that has just started still has things to load and connections to make."""
 
 
 class NoScratchDatabase(Exception):
@@ -46,27 +55,22 @@ class Scratch:
         try:
             yield
         finally:
-            with _undisturbed():
+            with _signals_ignored():
                 _point_to(before)
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment of a process of ours that works on the scratch database."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ABSURD_")}
-        return inherited | {
-            "DJANGO_SETTINGS_MODULE": "absurd_project.settings",
-            "PYTHONUNBUFFERED": "1",
-            "SECRET_KEY": settings.SECRET_KEY,
-            "ABSURD_MODE": "local",
-            "ABSURD_ENABLED": "true",
-            "ABSURD_DIAGNOSTICS": "true",
-            "ABSURD_LOG_LEVEL": "WARNING",
-            "ABSURD_VAR": str(self.directory),
-            "ABSURD_DATA_ROOTS": str(self.directory / "data"),
-            "ABSURD_DATABASE_URL": self.url,
-            "ABSURD_REDIS_URL": settings.ABSURD_REDIS_URL,
-            "ABSURD_CHANNEL_PREFIX": channel_prefix(),
-        }
+        return own_environment(
+            self.directory,
+            DJANGO_SETTINGS_MODULE="absurd_project.settings",
+            SECRET_KEY=settings.SECRET_KEY,
+            ABSURD_DIAGNOSTICS="true",
+            ABSURD_LOG_LEVEL="WARNING",
+            ABSURD_DATABASE_URL=self.url,
+            ABSURD_REDIS_URL=settings.ABSURD_REDIS_URL,
+            ABSURD_CHANNEL_PREFIX=channel_prefix(),
+        )
 
 
 def channel_prefix() -> str:
@@ -105,7 +109,7 @@ def _database(scratch: Scratch) -> Iterator[Scratch]:
             call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
             yield scratch
     finally:
-        with _undisturbed():
+        with _signals_ignored():
             _drop(home, scratch.name)
 
 
@@ -146,7 +150,7 @@ def _point_to(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
+def _signals_ignored() -> Iterator[None]:
     """Let no second Ctrl-C interrupt the clearing away."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -154,3 +158,47 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def processes(
+    scratch: Scratch, queue_name: str = "", environment: Mapping[str, str] | None = None
+) -> Iterator[Processes]:
+    """Yield what starts processes on the scratch database; all of them end with the block."""
+    started = Processes(environment or scratch.environment, scratch.directory, queue_name, ready_line="")
+    try:
+        yield started
+    finally:
+        started.end()
+
+
+@contextlib.contextmanager
+def web(scratch: Scratch) -> Iterator[int]:
+    """Yield the port of 127.0.0.1 on which a web process serves the scratch database. Raises DoesNotStart."""
+    with processes(scratch) as started:
+        port = started.start_web()
+        time.sleep(SETTLE_SEC)
+        yield port
+
+
+@contextlib.contextmanager
+def workers(
+    scratch: Scratch, queue_name: str, *, count: int, concurrency: int, options: Sequence[str] = ()
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Run workers of a queue; yield them when all have registered. Raises DoesNotStart."""
+    with processes(scratch, queue_name) as started:
+        ready = started.start_all_ready(count, "--concurrency", str(concurrency), *options)
+        time.sleep(SETTLE_SEC)
+        yield [worker.popen for worker in ready]
+
+
+def memory_mb(started: Sequence[subprocess.Popen[bytes]]) -> float:
+    """Return the memory of the largest process with all it has started, shared pages counted in proportion, in MB.
+
+    Raises DoesNotStart when one of them has ended.
+    """
+    try:
+        trees = [(root := psutil.Process(each.pid), *root.children(recursive=True)) for each in started]
+        return max(sum(process.memory_full_info().pss for process in tree) for tree in trees) / 2**20
+    except psutil.NoSuchProcess:
+        raise DoesNotStart("a worker has ended while tasks were left") from None

@@ -19,11 +19,10 @@ from typing import Any
 import psutil
 from django.conf import settings
 
-from absurd_project.benchmark import noop
+from absurd_project.benchmark import load
 from absurd_project.benchmark.measures import Figures, Progress, Sizes
-from absurd_project.benchmark.processes import DoesNotStart, workers
-from absurd_project.benchmark.scratch import Scratch
-from absurd_project.local.processes import CHECKOUT
+from absurd_project.benchmark.scratch import DoesNotStart, Scratch, workers
+from absurd_project.local.locations import CHECKOUT
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.models import Attempt, Task
@@ -133,7 +132,7 @@ def _by_worker(paths: list[str], scratch: Scratch, runs: int, step: Any, options
         for _ in range(runs):
             if not options:
                 time.sleep(WARM_SEC)
-            task = spawn(TaskOptions(task_name=TASK_NAME, params={"paths": paths}, queue_name=QUEUE), actor=noop.ACTOR)
+            task = spawn(TaskOptions(task_name=TASK_NAME, params={"paths": paths}, queue_name=QUEUE), actor=load.ACTOR)
             _wait_for(task)
             done.append(task)
             step()

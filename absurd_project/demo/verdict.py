@@ -1,18 +1,30 @@
-"""What the pipeline found against what was injected: every figure is computed from the products."""
+"""The result of the pipeline against what was injected: every number is computed from the products."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TextIO
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
 from absurd_project.demo.tiles import DemoTile
 from pipeline_app.models import Measurement as MeasurementRow
 from pipeline_app.registration import IMAGING, PHOTOMETRY, SELF_CALIBRATION, SOLVE
-from pipeline_app.simulation.judgement import FluxJudgement, GainJudgement, judge_fluxes, judge_gains
+from pipeline_app.simulation.judgement import FluxJudgement, judge_fluxes, judge_gains
 from pipeline_app.stages.photometry import Measurement
+from tasks_app.management.printing import SafeConsole
 from tasks_app.models import Task
+
+OF_FLUXES = ("n_bright", "fraction_within", "ratio_median", "offset_median_arcsec", "offset_max_arcsec")
+OF_GAINS = ("amplitude_rms", "amplitude_median", "phase_rms_deg", "flagged_fraction", "n_antennas")
+OF_IMAGE = (
+    "image_path", "preview_path", "rms_jy", "thermal_rms_jy", "peak_jy", "dynamic_range",
+    "beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg", "imsize_pix", "cell_arcsec",
+)  # fmt: skip
 
 
 class NothingToJudge(Exception):
@@ -25,38 +37,28 @@ def judge(calibrator: DemoTile, target: DemoTile, tasks: Sequence[Task]) -> dict
     Raises NothingToJudge.
     """
     imaging = image_of(tasks, target)
-    fluxes = judge_fluxes(
-        measurements_of(tasks, target), target.truth.sources, beam_minor_arcsec=imaging["beam_minor_arcsec"]
-    )
+    fluxes = judge_tile(tasks, target)
     gains = judge_gains(_result(tasks, calibrator, SOLVE)["calibration_path"], calibrator.truth)
     checks = [*fluxes.checks, *gains.checks]
     return {
         "passed": all(check.passed for check in checks),
         "checks": [_plain(asdict(check)) for check in checks],
-        "sources": _sources(fluxes),
-        "fluxes": _figures(fluxes),
-        "image": {
-            name: imaging[name]
-            for name in (
-                "image_path", "preview_path", "rms_jy", "thermal_rms_jy", "peak_jy", "dynamic_range",
-                "beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg", "imsize_pix", "cell_arcsec",
-            )
-        },
-        "gains": _gains(gains),
-    }  # fmt: skip
+        "sources": [_plain(asdict(source) | {"bright": source.bright}) for source in fluxes.sources],
+        "fluxes": _plain({name: getattr(fluxes, name) for name in OF_FLUXES}),
+        "image": {name: imaging[name] for name in OF_IMAGE},
+        "gains": _plain({name: getattr(gains, name) for name in OF_GAINS}),
+    }
 
 
-def _task(tasks: Sequence[Task], tile: DemoTile, stage: str) -> Task:
-    found = next((t for t in tasks if t.run is not None and t.run.label == tile.name and t.stage == stage), None)
-    if found is None or found.status != "completed":
-        state = "was not spawned" if found is None else f"is {found.status}: {found.error or ''}"
-        raise NothingToJudge(f"{stage} of {tile.name} {state}".strip())
-    return found
-
-
-def _result(tasks: Sequence[Task], tile: DemoTile, stage: str) -> dict[str, Any]:
-    result: dict[str, Any] = _task(tasks, tile, stage).result or {}
-    return result
+def judge_tile(tasks: Sequence[Task], tile: DemoTile) -> FluxJudgement:
+    """Compare the fluxes of a tile, as recorded in the database, with the injected ones. Raises NothingToJudge."""
+    names = [name for name in Measurement.model_fields if name != "verdict"]
+    measured = [
+        Measurement(**{name: getattr(row, name) for name in names}, verdict=row.verdict or None)
+        for row in MeasurementRow.objects.filter(task_id=_task(tasks, tile, PHOTOMETRY).task_id)
+    ]
+    beam_arcsec = image_of(tasks, tile)["beam_minor_arcsec"]
+    return judge_fluxes(measured, tile.truth.sources, beam_minor_arcsec=beam_arcsec)
 
 
 def image_of(tasks: Sequence[Task], tile: DemoTile) -> dict[str, Any]:
@@ -68,30 +70,57 @@ def image_of(tasks: Sequence[Task], tile: DemoTile) -> dict[str, Any]:
     return image
 
 
-def measurements_of(tasks: Sequence[Task], tile: DemoTile) -> list[Measurement]:
-    """Return the fluxes of a tile as recorded in the database. Raises NothingToJudge."""
-    rows = MeasurementRow.objects.filter(task_id=_task(tasks, tile, PHOTOMETRY).task_id)
-    names = [name for name in Measurement.model_fields if name != "verdict"]
-    return [Measurement(**{name: getattr(row, name) for name in names}, verdict=row.verdict or None) for row in rows]
+def _task(tasks: Sequence[Task], tile: DemoTile, stage: str) -> Task:
+    found = next((t for t in tasks if t.run is not None and t.run.label == tile.name and t.stage == stage), None)
+    if found is None or found.status != "completed":
+        state = "was not spawned" if found is None else f"is {found.status}: {found.error or ''}"
+        raise NothingToJudge(f"{stage} of {tile.name} {state}".strip())
+    return found
 
 
-def _sources(fluxes: FluxJudgement) -> list[dict[str, Any]]:
-    return [_plain(asdict(source) | {"bright": source.bright}) for source in fluxes.sources]
+def _result(tasks: Sequence[Task], tile: DemoTile, stage: str) -> dict[str, Any]:
+    return dict(_task(tasks, tile, stage).result or {})
 
 
-def _figures(fluxes: FluxJudgement) -> dict[str, Any]:
-    names = ("n_bright", "fraction_within", "ratio_median", "offset_median_arcsec", "offset_max_arcsec")
-    return _plain({name: getattr(fluxes, name) for name in names})
-
-
-def _gains(gains: GainJudgement) -> dict[str, Any]:
-    names = ("amplitude_rms", "amplitude_median", "phase_rms_deg", "flagged_fraction", "n_antennas")
-    return _plain({name: getattr(gains, name) for name in names})
-
-
-def _plain(figures: dict[str, Any]) -> dict[str, Any]:
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """Replace what JSON cannot hold."""
     return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in figures.items()
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
     }
+
+
+def print_judgement(judgement: dict[str, Any], stream: TextIO) -> None:
+    """Print sources, image, gains and checks."""
+    console = SafeConsole(stream)
+    columns = ("source", "injected, mJy", "measured, mJy", "±", "ratio", "offset, ″", "")
+    table = Table(*columns, box=box.SIMPLE, title="Target tile")
+    for row in judgement["sources"]:
+        measured = row["measured_jy"] is not None
+        table.add_row(
+            row["name"],
+            f"{row['injected_jy'] * 1e3:.2f}",
+            f"{row['measured_jy'] * 1e3:.2f}" if measured else "not measured",
+            f"{row['error_jy'] * 1e3:.2f}" if measured else "",
+            f"{row['ratio']:.3f}" if measured else "",
+            "" if row["offset_arcsec"] is None else f"{row['offset_arcsec']:.2f}",
+            _mark(row["within"]),
+        )
+    console.print(table)
+    image, gains = judgement["image"], judgement["gains"]
+    console.print(
+        f"image    rms {image['rms_jy'] * 1e3:.2f} mJy, expected of the noise {image['thermal_rms_jy'] * 1e3:.2f} mJy; "
+        f"peak {image['peak_jy'] * 1e3:.0f} mJy; beam {image['beam_major_arcsec']:.1f}″ × "
+        f"{image['beam_minor_arcsec']:.1f}″",
+    )
+    console.print(
+        f"gains    {gains['n_antennas']} antennas: amplitudes {gains['amplitude_rms']:.2%} rms and phases "
+        f"{gains['phase_rms_deg']:.2f}° rms off the injected",
+    )
+    for check in judgement["checks"]:
+        value = check["value"]
+        shown = "none" if value is None else f"{value:.2%}" if "%" in check["limit"] else f"{value:.3f}"
+        console.print(_mark(check["passed"]), f"{check['name']}: {shown} ({check['limit']})")
+
+
+def _mark(good: bool) -> Text:
+    return Text("✓", "green") if good else Text("✗", "red")

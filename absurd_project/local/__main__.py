@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 from absurd_project.local import servers
-from absurd_project.local.down import NotAStateDirectory, check_permitted, check_removable, purge, take_down
 from absurd_project.local.liveness import NotPermitted
 from absurd_project.local.locations import state_directory
-from absurd_project.local.pid_file import running
+from absurd_project.local.state import NotAStateDirectory, check_permitted, check_removable, purge, running, take_down
 
 
 def main() -> int:

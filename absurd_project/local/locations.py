@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from absurd_project import env
-from absurd_project.local.errors import EmbeddedServerError
 from tasks_app.files.private_directories import make_private
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -19,6 +18,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 # A Unix socket's path holds 107 bytes; the longest name below the socket directory takes 27 of them.
 LONGEST_SOCKET_DIRECTORY = 80
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
+
+
+class EmbeddedServerError(RuntimeError):
+    """A private server cannot be started, reached or stopped; the message says what to do."""
 
 
 def state_directory() -> Path:
@@ -120,3 +123,12 @@ def prepare(places: Locations) -> None:
         raise EmbeddedServerError(
             f"{places.sockets} is not a directory that this user owns alone: remove it or set another ABSURD_VAR"
         )
+
+
+def tail(log: Path, lines: int = 12) -> str:
+    """Return the last lines of a log, or an empty string when there is none."""
+    try:
+        text = log.read_text(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])

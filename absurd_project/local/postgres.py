@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 from absurd_project.local import liveness, unprivileged
-from absurd_project.local.errors import EmbeddedServerError, tail
-from absurd_project.local.locations import Locations
+from absurd_project.local.locations import EmbeddedServerError, Locations, tail
 from absurd_project.local.unprivileged import Standing
 
 DATABASE = "absurd"

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from absurd_project.local import postgres, unprivileged, valkey
-from absurd_project.local.errors import EmbeddedServerError
-from absurd_project.local.locations import Locations, prepare, state_directory
+from absurd_project.local.locations import EmbeddedServerError, Locations, prepare, state_directory
 
 __all__ = [
     "EmbeddedServerError",

@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 
 from absurd_project.local import liveness
-from absurd_project.local.errors import EmbeddedServerError, tail
-from absurd_project.local.locations import Locations
+from absurd_project.local.locations import EmbeddedServerError, Locations, tail
 from absurd_project.local.unprivileged import launcher, owner_options
 
 START_SEC = 10.0

@@ -1,4 +1,4 @@
-"""Progress of several tiles through their stages: a table that is redrawn on a terminal, plain lines elsewhere."""
+"""Progress of tiles through their stages: read from the committed events, shown as a table or as plain lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 from uuid import UUID
 
 from rich import box
@@ -19,11 +19,11 @@ from rich.text import Text
 from tasks_app.engine.event_window import readable_limit
 from tasks_app.management.output import write_line
 from tasks_app.management.printing import SafeConsole
-from tasks_app.models import TaskEvent
+from tasks_app.models import Task, TaskEvent
+from tasks_app.models.task import FINISHED
 
 QUIET_SEC = 5.0
-"""A running stage writes a plain line this often at most."""
-FINISHED = ("completed", "failed", "cancelled")
+"""A running stage writes at most one plain line in this time."""
 STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "claimed": "cyan"}
 SHORT = {
     "convert-uvh5-to-ms": "convert",
@@ -33,9 +33,39 @@ SHORT = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One change of one task."""
+
+    task_id: UUID
+    status: str
+    update: dict[str, Any] = field(default_factory=dict)
+
+
+class Follower:
+    """Reads the changes of the tasks of some runs in the order of the feed, from the moment it was made."""
+
+    def __init__(self) -> None:
+        self._position = readable_limit()[0]
+
+    def poll(self, run_ids: Collection[UUID]) -> list[Change]:
+        """Return what was committed since the last call."""
+        limit, _ = readable_limit()
+        if limit <= self._position:
+            return []
+        events = TaskEvent.objects.filter(id__gt=self._position, id__lte=limit, run_id__in=run_ids).order_by("id")
+        changes = [
+            Change(task_id=event.task_id, status=event.to_status, update=event.detail.get("update", {}))
+            for event in events
+            if event.to_status and event.task_id
+        ]
+        self._position = limit
+        return changes
+
+
 @dataclass(kw_only=True)
 class Step:
-    """One stage of one tile, and how far it is."""
+    """One stage of one tile and its progress."""
 
     task_id: UUID
     tile: str
@@ -47,7 +77,12 @@ class Step:
     took_sec: float | None = None
     worker: str = ""
 
-    def take(self, change: Change) -> None:
+    @classmethod
+    def of(cls, task: Task) -> Step:
+        """Return the step of a task of a run."""
+        return cls(task_id=task.task_id, tile=task.run.label if task.run else "", stage=task.stage)
+
+    def apply(self, change: Change) -> None:
         """Follow one change."""
         update = change.update
         if change.status == "claimed" and "claimed_at" in update:
@@ -60,7 +95,7 @@ class Step:
         if change.status == "pending" and self.status == "claimed":
             self.message = f"retried after {update.get('failure_class', 'a failure')}"
         if change.status == "failed":
-            self.message = f"{update.get('failure_class', '')}: {_first_line(update.get('error', ''))}"
+            self.message = f"{update.get('failure_class', '')}: {first_line(update.get('error', ''))}"
         self.status = change.status
 
     def cell(self) -> Text:
@@ -72,21 +107,15 @@ class Step:
             return Text("running" if self.fraction is None else f"{self.fraction:4.0%}", style)
         return Text(self.status if self.status != "pending" else "·", style)
 
-
-class Display(Protocol):
-    """Where progress goes."""
-
-    def begin(self, steps: Sequence[Step]) -> None:
-        """Say what there will be to show."""
-
-    def take(self, changes: Sequence[Change]) -> None:
-        """Show changes."""
-
-    def say(self, line: str) -> None:
-        """Show a line of text."""
-
-    def end(self) -> None:
-        """Leave the screen in order."""
+    def sentence(self) -> str:
+        """Return in words what the step is doing or how it ended."""
+        if self.status == "completed":
+            return f"completed in {self.took_sec:.1f} s" if self.took_sec is not None else "completed"
+        if self.status == "claimed" and not self.message:
+            return f"claimed by {self.worker}"
+        if self.status == "claimed":
+            return f"{'' if self.fraction is None else f'{self.fraction:.0%} '}{self.message}"
+        return f"{self.status} {self.message}".strip()
 
 
 class PlainDisplay:
@@ -95,62 +124,58 @@ class PlainDisplay:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._steps: dict[UUID, Step] = {}
-        self._told_at: dict[UUID, float] = {}
+        self._written_at: dict[UUID, float] = {}
 
-    def begin(self, steps: Sequence[Step]) -> None:
+    def start(self, steps: Sequence[Step]) -> None:
+        """Show these steps from now on."""
         self._steps = {step.task_id: step for step in steps}
 
-    def take(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Show changes; those of other tasks are left out."""
         for change in changes:
             step = self._steps.get(change.task_id)
             if step is not None:
                 before = (step.status, step.message)
-                step.take(change)
-                line = self._line(step, before)
-                if line:
-                    self.say(f"{step.tile}  {step.stage:<18}  {line}")
+                step.apply(change)
+                self._show(step, *before)
 
-    def _line(self, step: Step, before: tuple[str, str]) -> str:
-        if step.status != before[0]:
-            self._told_at[step.task_id] = time.monotonic()
-            return sentence(step)
-        if step.status != "claimed" or step.message == before[1]:
-            return ""
+    def _show(self, step: Step, status: str, message: str) -> None:
+        """Write a line if the status differs, or a running stage's message does and was not written just now."""
         now = time.monotonic()
-        if now - self._told_at.get(step.task_id, 0.0) < QUIET_SEC:
-            return ""
-        self._told_at[step.task_id] = now
-        return sentence(step)
+        if step.status == status:
+            quiet = now - self._written_at.get(step.task_id, 0.0) < QUIET_SEC
+            if step.status != "claimed" or step.message == message or quiet:
+                return
+        self._written_at[step.task_id] = now
+        self.print(f"{step.tile}  {step.stage:<18}  {step.sentence()}")
 
-    def say(self, line: str) -> None:
+    def print(self, line: str) -> None:
+        """Show a line of text."""
         write_line(self._stream, f"{datetime.now():%H:%M:%S}  {line}")
 
-    def end(self) -> None:
-        return
+    def stop(self) -> None:
+        """Leave the screen in order."""
 
 
-class LiveDisplay:
+class LiveDisplay(PlainDisplay):
     """A table of tiles and stages, redrawn in place; lines scroll above it."""
 
     def __init__(self, console: Console) -> None:
+        super().__init__(sys.stdout)
         self._console = console
-        self._steps: dict[UUID, Step] = {}
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=False)
 
-    def begin(self, steps: Sequence[Step]) -> None:
-        self._steps = {step.task_id: step for step in steps}
+    def start(self, steps: Sequence[Step]) -> None:
+        super().start(steps)
         self._live.start()
 
-    def take(self, changes: Sequence[Change]) -> None:
-        for change in changes:
-            step = self._steps.get(change.task_id)
-            if step is not None:
-                step.take(change)
+    def _show(self, step: Step, status: str, message: str) -> None:
+        return  # the table is redrawn from the steps
 
-    def say(self, line: str) -> None:
+    def print(self, line: str) -> None:
         self._console.print(line)
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self._live.stop()
 
     def _table(self) -> Group:
@@ -162,72 +187,19 @@ class LiveDisplay:
             steps = {step.stage: step for step in self._steps.values() if step.tile == tile}
             table.add_row(tile, *(steps[s].cell() if s in steps else "" for s in stages))
         busy = [step for step in self._steps.values() if step.status in ("claimed", "failed") and step.message]
-        lines = [
-            Text(
-                f"  {step.tile} {SHORT.get(step.stage, step.stage)}: {step.message}", overflow="ellipsis", no_wrap=True
-            )
-            for step in busy
-        ]
-        return Group(table, *lines)
+        texts = [f"  {step.tile} {SHORT.get(step.stage, step.stage)}: {step.message}" for step in busy]
+        return Group(table, *(Text(text, overflow="ellipsis", no_wrap=True) for text in texts))
 
 
-def sentence(step: Step) -> str:
-    """Say in words what a step is doing or how it ended."""
-    if step.status == "completed":
-        return f"completed in {step.took_sec:.1f} s" if step.took_sec is not None else "completed"
-    if step.status == "claimed" and not step.message:
-        return f"claimed by {step.worker}"
-    if step.status == "claimed":
-        return f"{'' if step.fraction is None else f'{step.fraction:.0%} '}{step.message}"
-    return f"{step.status} {step.message}".strip()
-
-
-def display_for(stream: TextIO | None = None) -> Display:
-    """Return the display that suits the stream, by default standard output."""
-    stream = stream or sys.stdout
-    if stream.isatty():
-        return LiveDisplay(SafeConsole(stream))
-    return PlainDisplay(stream)
+def display_for(stream: TextIO) -> PlainDisplay:
+    """Return the display that suits the stream."""
+    return LiveDisplay(SafeConsole(stream)) if stream.isatty() else PlainDisplay(stream)
 
 
 def _seconds(stamp: str) -> float:
     return datetime.fromisoformat(stamp).timestamp()
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """Return the first line of an error, cut to what fits a line of progress."""
     return text.split("\n", 1)[0][:200]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """One change of one task, as the feed tells it."""
-
-    task_id: UUID
-    status: str
-    update: dict[str, Any] = field(default_factory=dict)
-
-
-class Follower:
-    """Hands out the changes of the tasks of some runs since it was made."""
-
-    def __init__(self) -> None:
-        self._position = readable_limit()[0]
-        self._runs: Collection[UUID] = ()
-
-    def follow(self, run_ids: Collection[UUID]) -> None:
-        """Say whose changes are wanted."""
-        self._runs = list(run_ids)
-
-    def poll(self) -> list[Change]:
-        """Return what was committed since the last call."""
-        limit, _ = readable_limit()
-        if limit <= self._position:
-            return []
-        events = TaskEvent.objects.filter(id__gt=self._position, id__lte=limit, run_id__in=self._runs).order_by("id")
-        changes = [
-            Change(task_id=event.task_id, status=event.to_status, update=event.detail.get("update", {}))
-            for event in events
-            if event.to_status and event.task_id
-        ]
-        self._position = limit
-        return changes

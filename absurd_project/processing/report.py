@@ -1,4 +1,4 @@
-"""What came of the runs, as one JSON document read back from the database."""
+"""The result of some runs: one JSON document read back from the database, and the same as tables."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from uuid import UUID
+
+from django.core.management.base import OutputWrapper
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
 from pipeline_app.ingest.register import Ingested, Tile
 from pipeline_app.models import Measurement, Product, SubbandFile
+from tasks_app.management.printing import SafeConsole
 from tasks_app.models import Attempt, Run, Task, TaskStatus
 from tasks_app.postgresql import clock
 
 FORMAT = 2
+VERDICT_STYLES = {"pass": "green", "warn": "yellow", "fail": "red", "completed": "green", "failed": "red"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +71,8 @@ def build(runs: Sequence[Run], found: Ingested, *, directory: Path, ok: bool, tr
         "trouble": trouble,
         "observations": observations,
         "tasks": [_task(task) for task in tasks],
-        "products": products_of(labels),
-        "measurements": measurements_of(labels),
+        "products": _products(labels),
+        "measurements": _fluxes(labels),
         "verdicts": [
             {"observation": labels[t.task_id], "task_name": t.task_name, "verdict": v, "reasons": _reasons(t)}
             for t in tasks
@@ -132,7 +139,7 @@ def _reasons(task: Task) -> list[str]:
     return list(task.result.get("reasons", [])) if isinstance(task.result, dict) else []
 
 
-def products_of(labels: dict[UUID, str]) -> list[dict[str, Any]]:
+def _products(labels: dict[UUID, str]) -> list[dict[str, Any]]:
     """Return the products of tasks; the metrics, such as rms_jy, stand beside kind and path."""
     return [
         {
@@ -153,25 +160,98 @@ def products_of(labels: dict[UUID, str]) -> list[dict[str, Any]]:
     ]
 
 
-MEASURED = ("name", "ra_deg", "dec_deg", "flux_jy", "flux_err_jy", "snr", "offset_arcsec", "catalog_flux_jy")
-MEASURED_TOO = ("local_rms_jy", "primary_beam", "freq_hz", "mid_mjd", "image_path", "verdict")
+MEASURED = (
+    "name", "ra_deg", "dec_deg", "flux_jy", "flux_err_jy", "snr", "offset_arcsec", "catalog_flux_jy",
+    "local_rms_jy", "primary_beam", "freq_hz", "mid_mjd", "image_path", "verdict",
+)  # fmt: skip
 
 
-def measurements_of(labels: dict[UUID, str]) -> list[dict[str, Any]]:
+def _fluxes(labels: dict[UUID, str]) -> list[dict[str, Any]]:
     """Return the fluxes that tasks measured."""
     return [
-        {name: getattr(row, name) for name in (*MEASURED, *MEASURED_TOO)} | {"observation": labels[row.task_id]}
+        {name: getattr(row, name) for name in MEASURED} | {"observation": labels[row.task_id]}
         for row in Measurement.objects.filter(task_id__in=labels).order_by("id")
     ]
 
 
-def empty(directory: Path, found: Ingested | None, trouble: str) -> dict[str, Any]:
-    """Return the report of a call that spawned nothing."""
-    return build([], found or Ingested(), directory=directory, ok=False, trouble=trouble)
+def write_json(document: dict[str, Any], place: Path | None, stdout: OutputWrapper) -> None:
+    """Write a document to a file, of which a reader never sees half, or to standard output where the place is `-`."""
+    if place is None:
+        return
+    text = json.dumps(document, indent=1)
+    if str(place) == "-":
+        stdout.write(text)
+        return
+    partial = place.with_name(f".{place.name}.{os.getpid()}")
+    partial.write_text(f"{text}\n", encoding="utf-8")
+    partial.replace(place)
 
 
-def write(path: Path, report: dict[str, Any]) -> None:
-    """Write the report; a reader never sees half of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+def is_writable(place: Path | None) -> bool:
+    """Whether `write_json` can write to the place."""
+    return place is None or str(place) == "-" or (not place.is_dir() and os.access(place.parent, os.W_OK))
+
+
+def print_report(report: dict[str, Any], stream: TextIO) -> None:
+    """Print tables of tiles, tasks, fluxes and products."""
+    console = SafeConsole(stream)
+    console.print(_tasks(report))
+    if report["measurements"]:
+        console.print(_measurements(report))
+    for product in report["products"]:
+        rms = f"  rms {product['rms_jy'] * 1e3:.2f} mJy" if product.get("rms_jy") is not None else ""
+        console.print(f"{product['kind']:<14} {product['path']}{rms}", soft_wrap=True)
+    for problem in report["problems"]:
+        console.print(Text("not as expected", "yellow"), f"{problem['path']}: {problem['problem']}")
+    for line in report["failed_verdicts"]:
+        console.print(Text("failed", "red"), line, soft_wrap=True)
+    done = sum(task["status"] == "completed" for task in report["tasks"])
+    style = "red"
+    if not report["tasks_ok"]:
+        verdict = report["trouble"] or "not all completed"
+    elif report["science_ok"]:
+        verdict, style = "all tasks completed", "green"
+    else:
+        verdict = "all tasks completed, but a verdict is fail: do not use these fluxes"
+    console.print(Text(verdict, style), f"({done} of {len(report['tasks'])})")
+
+
+def _tasks(report: dict[str, Any]) -> Table:
+    table = Table("tile", "role", "stage", "status", "verdict", "time", "memory", "why", box=box.SIMPLE, title="Tasks")
+    roles = {observation["name"]: observation["role"] for observation in report["observations"]}
+    for task in report["tasks"]:
+        why = task["error"] if task["status"] != "completed" else "; ".join(task["reasons"])
+        table.add_row(
+            task["observation"],
+            roles.get(task["observation"], ""),
+            task["task_name"],
+            _coloured(task["status"]),
+            _coloured(task["verdict"] or ""),
+            "" if task["duration_sec"] is None else f"{task['duration_sec']:.1f} s",
+            "" if task["peak_rss_bytes"] is None else f"{task['peak_rss_bytes'] / 2**20:.0f} MiB",
+            (why or "").split("\n", 1)[0],
+        )
+    return table
+
+
+def _measurements(report: dict[str, Any]) -> Table:
+    columns = ["source", "tile", "ra", "dec", "flux, mJy", "±", "S/N", "catalogue, mJy", "offset, ″", "verdict"]
+    table = Table(*columns, box=box.SIMPLE, title="Stokes I at 1.405 GHz, corrected for the primary beam")
+    for row in report["measurements"]:
+        table.add_row(
+            row["name"],
+            row["observation"],
+            f"{row['ra_deg']:.5f}",
+            f"{row['dec_deg']:+.5f}",
+            f"{row['flux_jy'] * 1e3:.2f}",
+            f"{row['flux_err_jy'] * 1e3:.2f}",
+            f"{row['snr']:.1f}",
+            "" if row["catalog_flux_jy"] is None else f"{row['catalog_flux_jy'] * 1e3:.2f}",
+            "" if row["offset_arcsec"] is None else f"{row['offset_arcsec']:.2f}",
+            _coloured(row["verdict"]),
+        )
+    return table
+
+
+def _coloured(word: str) -> Text:
+    return Text(word, VERDICT_STYLES.get(word, ""))

@@ -80,7 +80,7 @@ def traces_of(pid: int) -> list[object]:
 def test_it_measures_everything_and_leaves_nothing_behind(live_environment, tmp_path):
     report = tmp_path / "figures.json"
     run = begin(live_environment, "--json", str(report))
-    told, complaint = run.communicate(timeout=540)
+    output, complaint = run.communicate(timeout=540)
     assert run.returncode == 0, complaint
     figures = json.loads(report.read_text())
     assert figures.keys() == {"rates", "ratios", "latency_ms"}
@@ -91,12 +91,12 @@ def test_it_measures_everything_and_leaves_nothing_behind(live_environment, tmp_
     assert figures["latency_ms"].keys() == LATENCIES
     assert all(value > 0 for group in figures.values() for value in group.values())
     for title in ("Throughput", "Where the time goes", "Real workers", "Latencies", "Targets"):
-        assert title in told
+        assert title in output
     assert traces_of(run.pid) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_clears_away_and_says_so(live_environment, number):
+def test_interrupted_it_clears_away_and_reports_it(live_environment, number):
     run = begin(live_environment)
     deadline = time.monotonic() + 60
     while f"{PREFIX}{run.pid}" not in scratch_databases() or len(psutil.Process(run.pid).children()) < 4:
@@ -109,7 +109,7 @@ def test_interrupted_it_clears_away_and_says_so(live_environment, number):
     assert traces_of(run.pid) == []
 
 
-def test_a_role_that_may_create_no_database_is_told_what_to_do(live_environment):
+def test_a_role_that_may_create_no_database_gets_a_message_with_what_to_do(live_environment):
     name = f"plain_{os.getpid()}"
     database = settings.DATABASES["default"]
     with psycopg.connect(host=database["HOST"], user="postgres", dbname=database["NAME"], autocommit=True) as server:
@@ -125,7 +125,7 @@ def test_a_role_that_may_create_no_database_is_told_what_to_do(live_environment)
     assert complaint.count("\n") == 1
 
 
-def test_what_is_missing_for_a_peer_is_said_and_costs_no_other_figure(live_environment, tmp_path):
+def test_what_is_missing_for_a_peer_is_printed_and_costs_no_other_figure(live_environment, tmp_path):
     """An interpreter that has none of the peers: this one, isolated from what is installed."""
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
@@ -133,10 +133,10 @@ def test_what_is_missing_for_a_peer_is_said_and_costs_no_other_figure(live_envir
     only_workers = SHORT.replace(
         "from django.core",
         "import django; django.setup()\n"
-        "from absurd_project.management.commands import absurd_benchmark as command\n"
-        "for part in (command.pickup, command.feed, command.large, command.churn): part.measure = lambda *_: None\n"
-        "command.queue.measure_draining = command.queue.measure_spawning = lambda *_: None\n"
-        "command.queue.profile_calls = lambda *_: {}\n"
+        "from absurd_project.management.commands.absurd_benchmark import Command\n"
+        "from absurd_project.benchmark import feed, workers\n"
+        "Command._measure_calls = lambda *_: None\n"
+        "feed.measure_one_client = feed.measure_many_clients = workers.measure_pickup = lambda *_: None\n"
         "from django.core",
     )
     run = subprocess.run(
@@ -160,6 +160,6 @@ def test_what_is_missing_for_a_peer_is_said_and_costs_no_other_figure(live_envir
 )
 def test_a_usage_error_is_one_line_and_exit_code_2(live_environment, arguments, complaint):
     run = begin(live_environment, *arguments)
-    _, told = run.communicate(timeout=60)
+    _, output = run.communicate(timeout=60)
     assert run.returncode == 2
-    assert complaint in told and told.count("\n") == 1
+    assert complaint in output and output.count("\n") == 1

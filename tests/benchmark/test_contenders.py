@@ -9,14 +9,13 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
-from absurd_project.benchmark import noop, tables
-from absurd_project.benchmark.contenders import Contender, bare
-from absurd_project.benchmark.contenders.bare import Bare
-from absurd_project.benchmark.contenders.ours import Ours
-from absurd_project.benchmark.contenders.raw import Raw
+from absurd_project.benchmark import load, queue
+from absurd_project.benchmark.load import Contender, Ours
 from absurd_project.benchmark.sql_cost import of_one_claim, touched
 from tasks_app.engine import registry
 from tasks_app.models import Attempt, CountDelta, Queue, Task, TaskEvent, Worker
+from tests.benchmark import contenders
+from tests.benchmark.contenders import Bare, Raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,39 +25,39 @@ OWN = {"id", "task_id", "claim_token", "rank"}
 
 @pytest.fixture
 def worker() -> Iterator[Worker]:
-    noop.register()
-    Queue.objects.create(name=noop.QUEUE)
+    load.register()
+    Queue.objects.create(name=load.QUEUE)
     yield Worker.objects.create(
-        label=noop.worker_label(0), host="test", host_id="test", pid=1, queues=[noop.QUEUE], concurrency=10
+        label=load.worker_label(0), host="test", host_id="test", pid=1, queues=[load.QUEUE], concurrency=10
     )
-    registry._specs.pop(noop.NAME)
+    registry._specs.pop(load.NAME)
 
 
 @pytest.fixture
 def raw(worker: Worker, live_environment: dict[str, str]) -> Iterator[Raw]:
-    contender = Raw(live_environment["ABSURD_DATABASE_URL"], worker_id=worker.pk, label=worker.label)
+    contender = Raw(live_environment["ABSURD_DATABASE_URL"], worker)
     yield contender
     contender._database.close()
 
 
 @pytest.fixture
-def bare_table(live_environment: dict[str, str]) -> Iterator[Bare]:
-    tables.prepare()
-    contender = Bare(live_environment["ABSURD_DATABASE_URL"])
+def bare_table(live_environment: dict[str, str], worker: Worker) -> Iterator[Bare]:
+    contenders.prepare()
+    contender = Bare(live_environment["ABSURD_DATABASE_URL"], worker)
     yield contender
     contender._database.close()
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE {bare.TABLE}")
+        cursor.execute(f"DROP TABLE {contenders.TABLE}")
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:
     """A row with whether there is a value in place of what differs from task to task."""
-    told = {name: (value is not None if name in MOMENTS | OWN else value) for name, value in row.items()}
-    if isinstance(told.get("detail"), dict):
-        told["detail"] = {"update": {**told["detail"]["update"]}}
-        for moment in MOMENTS & told["detail"]["update"].keys():
-            told["detail"]["update"][moment] = len(told["detail"]["update"][moment])
-    return told
+    shown = {name: (value is not None if name in MOMENTS | OWN else value) for name, value in row.items()}
+    if isinstance(shown.get("detail"), dict):
+        shown["detail"] = {"update": {**shown["detail"]["update"]}}
+        for moment in MOMENTS & shown["detail"]["update"].keys():
+            shown["detail"]["update"][moment] = len(shown["detail"]["update"][moment])
+    return shown
 
 
 def written_by(contender: Contender) -> list[Any]:
@@ -99,22 +98,23 @@ def test_each_contender_moves_every_task_once(worker: Worker, raw: Raw, bare_tab
 
 
 def test_the_tables_are_filled_with_whole_histories_and_topped_up(worker: Worker, bare_table: Bare):
-    tables.fill(20)
+    load.fill(20)
+    contenders.fill(20)
     finished = Task.objects.filter(status="completed")
-    assert finished.count() == tables.HISTORY
+    assert finished.count() == load.HISTORY
     ids = set(finished.values_list("task_id", flat=True))
     assert set(Attempt.objects.filter(outcome="completed").values_list("task_id", flat=True)) == ids
     assert TaskEvent.objects.filter(task_id__in=list(ids)[:10]).count() == 30
     contender = Ours(worker)
     contender.complete(contender.claim(15))
     bare_table.complete(bare_table.claim(5))
-    tables.top_up(20)
+    queue._top_up(20)
     assert Task.objects.filter(status="pending").count() == 20
     assert len(bare_table.claim(100)) == 20
 
 
 def test_a_claim_is_explained_and_undone(worker: Worker):
-    tables.add_pending(50)
+    load.add_pending(50)
     contender = Ours(worker)
     assert of_one_claim(lambda: contender.claim(1)) > 10
     assert not Task.objects.exclude(status="pending").exists()

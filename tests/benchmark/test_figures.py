@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from absurd_project.benchmark.measures import Figures, percentile, verdicts
-from absurd_project.benchmark.real_workers import slope
 from absurd_project.benchmark.sql_cost import brief
+from absurd_project.benchmark.workers import slope
 from tests.benchmark.peers.rounds import _slope
 
 

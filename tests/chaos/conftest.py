@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from workers.gameday.scenario_run import Terms
+from workers.gameday.drill import Options
 
 
 @pytest.fixture
-def terms() -> Terms:
+def options() -> Options:
     """Short leases; CHAOS_FULL=1 makes outages as long as what is promised of them."""
-    return Terms(full=os.environ.get("CHAOS_FULL") == "1")
+    return Options(full=os.environ.get("CHAOS_FULL") == "1")

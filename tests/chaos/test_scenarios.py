@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from workers.gameday import private, runner
-from workers.gameday.catalogue import catalogue
+from workers.gameday import own_servers, runner
+from workers.gameday.drill import Options
 from workers.gameday.report import Report
-from workers.gameday.scenario_run import Terms
+from workers.gameday.scenarios import SCENARIOS
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 
 # The long ones first, so that no process is left with one of them at the end.
-EVERY = sorted(catalogue().values(), key=lambda scenario: not scenario.endurance)
+EVERY = sorted(SCENARIOS.values(), key=lambda scenario: not scenario.endurance)
 ON_ANY_SERVERS = [scenario.name for scenario in EVERY if not scenario.servers]
 ON_ITS_OWN = [scenario.name for scenario in EVERY if scenario.servers]
 
@@ -26,10 +26,10 @@ def judge(report: Report) -> None:
 
 
 @pytest.mark.parametrize("name", ON_ANY_SERVERS)
-def test_every_task_ends_once_and_all_is_well_again_in_time(name: str, terms: Terms, transactional_db: None) -> None:
-    judge(runner.play(catalogue()[name], terms))
+def test_every_task_ends_once_and_recovery_is_in_time(name: str, options: Options, transactional_db: None) -> None:
+    judge(runner.run(SCENARIOS[name], options))
 
 
 @pytest.mark.parametrize("name", ON_ITS_OWN)
-def test_every_task_ends_once_whatever_becomes_of_the_servers(name: str, terms: Terms) -> None:
-    judge(private.play(catalogue()[name], terms))
+def test_every_task_ends_once_whatever_becomes_of_the_servers(name: str, options: Options) -> None:
+    judge(own_servers.run(SCENARIOS[name], options))

@@ -30,21 +30,21 @@ COURSE = [
 
 
 @pytest.mark.parametrize("course", [COURSE, COURSE[:1] + COURSE[2:]])
-def test_plain_lines_tell_of_claim_and_end_with_the_time_it_took(course):
+def test_plain_lines_show_claim_and_end_with_the_time_it_took(course):
     screen = io.StringIO()
     display = PlainDisplay(screen)
-    display.begin(steps())
-    display.take(course)
+    display.start(steps())
+    display.apply(course)
     lines = screen.getvalue().splitlines()
     assert "2026-10-01T06:00:00  imaging             claimed by worker-1" in lines[0]
     assert lines[-1].endswith("completed in 12.5 s")
 
 
-def test_plain_lines_tell_of_failures_and_new_tries():
+def test_plain_lines_show_failures_and_new_tries():
     screen = io.StringIO()
     display = PlainDisplay(screen)
-    display.begin(steps())
-    display.take(
+    display.start(steps())
+    display.apply(
         [
             COURSE[0],
             change("pending", error="out of memory", failure_class="memory"),
@@ -60,25 +60,25 @@ def test_plain_lines_tell_of_failures_and_new_tries():
 def test_a_running_stage_does_not_flood_plain_lines():
     screen = io.StringIO()
     display = PlainDisplay(screen)
-    display.begin(steps())
-    display.take([COURSE[0], *(change("claimed", progress=n / 100, progress_message=f"{n}") for n in range(100))])
+    display.start(steps())
+    display.apply([COURSE[0], *(change("claimed", progress=n / 100, progress_message=f"{n}") for n in range(100))])
     assert len(screen.getvalue().splitlines()) == 1
 
 
 def test_changes_of_other_tasks_are_not_shown():
     screen = io.StringIO()
     display = PlainDisplay(screen)
-    display.begin(steps())
-    display.take([change("claimed", uuid4())])
+    display.start(steps())
+    display.apply([change("claimed", uuid4())])
     assert screen.getvalue() == ""
 
 
 def test_a_terminal_gets_a_table_of_tiles_and_stages():
     screen = io.StringIO()
     display = LiveDisplay(Console(file=screen, force_terminal=True, width=120))
-    display.begin(steps())
-    display.take([*COURSE[:2], change("failed", SOLVE, error="refused", failure_class="invalid")])
-    display.end()
+    display.start(steps())
+    display.apply([*COURSE[:2], change("failed", SOLVE, error="refused", failure_class="invalid")])
+    display.stop()
     text = screen.getvalue()
     for part in ("2026-10-01T06:00:00", "solve", "imaging", "40%", "failed"):
         assert part in text

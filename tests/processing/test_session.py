@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from absurd_project.processing import report, tables
+from absurd_project.processing import report
 from absurd_project.processing.progress import PlainDisplay
 from absurd_project.processing.serving import Serving
 from absurd_project.processing.session import Session
@@ -49,7 +49,7 @@ def session(screen) -> Session:
 
 def wait(session: Session, tmp_path, *, interrupted=lambda: False, timeout_sec: float | None = 30.0) -> None:
     serving = Serving("dsa110-pipeline", var=tmp_path)
-    session.wait(serving, interrupted=interrupted, timeout_sec=timeout_sec)
+    session.wait(serving.poll, interrupted=interrupted, timeout_sec=timeout_sec)
     assert not serving.is_own
 
 
@@ -76,7 +76,7 @@ def test_fluxes_with_the_verdict_fail_are_no_success_unless_only_tasks_count(ses
     made = report.build(session.runs, session.found, directory=tmp_path, ok=False)
     assert (made["tasks_ok"], made["science_ok"]) == (True, False)
     assert made["failed_verdicts"] == ["bright photometry: imaging: uncalibrated"]
-    tables.print_report(made, screen)
+    report.print_report(made, screen)
     assert "a verdict is fail" in screen.getvalue() and "photometry: imaging: uncalibrated" in screen.getvalue()
 
 

@@ -6,13 +6,20 @@ import io
 from typing import Any
 
 from absurd_project.processing.progress import PlainDisplay, Step
-from absurd_project.processing.tables import print_report
+from absurd_project.processing.report import print_report
 
 TRAP = "S[/b]\x1b]0;PWN\x07\u202e"
 
 
 def a_report() -> dict[str, Any]:
-    task = {"observation": TRAP, "task_name": TRAP, "status": "failed", "verdict": None, "duration_sec": 1.0}
+    task = {
+        "observation": TRAP,
+        "task_name": TRAP,
+        "status": "failed",
+        "verdict": None,
+        "duration_sec": 1.0,
+        "peak_rss_bytes": 1,
+    }
     measured = dict.fromkeys(("ra_deg", "dec_deg", "flux_jy", "flux_err_jy", "snr"), 1.0)
     return {
         "ok": False,
@@ -21,7 +28,7 @@ def a_report() -> dict[str, Any]:
         "trouble": TRAP,
         "failed_verdicts": [TRAP],
         "observations": [{"name": TRAP, "role": "target"}],
-        "tasks": [task | {"error": TRAP, "reasons": []}],
+        "tasks": [task | {"error": TRAP, "reasons": [], "peak_rss_bytes": 1}],
         "measurements": [
             measured
             | {"name": TRAP, "observation": TRAP, "catalog_flux_jy": None, "offset_arcsec": None, "verdict": TRAP}
@@ -49,6 +56,6 @@ class NobodyReads(io.StringIO):
 
 def test_a_screen_that_is_gone_stops_neither_progress_nor_the_report():
     display = PlainDisplay(NobodyReads())
-    display.begin([Step(task_id=None, tile="t", stage="s")])  # type: ignore[arg-type]
-    display.say("a line")
+    display.start([Step(task_id=None, tile="t", stage="s")])  # type: ignore[arg-type]
+    display.print("a line")
     print_report(a_report(), NobodyReads())

@@ -15,7 +15,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pydantic import Field
 
-from absurd_project.local.processes import CHECKOUT
+from absurd_project.local.locations import CHECKOUT
 from tasks_app.admin.option_fields import form_fields
 from tasks_app.api.bodies import Batch, RunStage
 from tasks_app.api.views.tasks import TaskListView

@@ -1,4 +1,4 @@
-"""Look at tasks, attempts and processes until something is so."""
+"""Wait for tasks, attempts and processes of a drill until a condition holds."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from tasks_app.models.task import FINISHED
 from tasks_app.postgresql import clock, outages
 
 T = TypeVar("T")
-LOOK_EVERY_SEC = 0.02
-PATIENCE_SEC = 60.0
+POLL_SEC = 0.02
+TIMEOUT_SEC = 60.0
 
 
-class NothingCame(Exception):
-    """Something that had to happen did not, within the patience there was."""
+class TimedOut(Exception):
+    """Something that had to happen did not happen in time."""
 
 
-def wait_for(what: str, look: Callable[[], T | None], timeout_sec: float = PATIENCE_SEC) -> T:
-    """Return what `look` finds as soon as it finds something; an outage of the database is only a reason to look again.
+def wait_for(what: str, find: Callable[[], T | None], timeout_sec: float = TIMEOUT_SEC) -> T:
+    """Return what `find` returns as soon as that is something; an outage of the database is a reason to ask again.
 
-    Raises NothingCame.
+    Raises TimedOut.
     """
     deadline = time.monotonic() + timeout_sec
     while True:
         try:
-            found = look()
+            found = find()
         except Error as error:
             if not outages.is_outage(error):
                 raise
@@ -43,58 +43,47 @@ def wait_for(what: str, look: Callable[[], T | None], timeout_sec: float = PATIE
         if found:
             return found
         if time.monotonic() > deadline:
-            raise NothingCame(f"{what}: not within {timeout_sec:g} s")
-        time.sleep(LOOK_EVERY_SEC)
+            raise TimedOut(f"{what}: not within {timeout_sec:g} s")
+        time.sleep(POLL_SEC)
 
 
 def fresh(task: Task) -> Task:
-    """Return the task as it stands now."""
+    """Return the task as it is stored now."""
     return Task.objects.get(pk=task.pk)
 
 
-def finished(task: Task, timeout_sec: float = PATIENCE_SEC) -> Task:
+def finished(task: Task, timeout_sec: float = TIMEOUT_SEC) -> Task:
     """Return the task as soon as it has reached a terminal status."""
-
-    def look() -> Task | None:
-        found = fresh(task)
-        return found if found.is_finished else None
-
-    return wait_for(f"the end of {task}", look, timeout_sec)
+    stored = Task.objects.filter(pk=task.pk, status__in=FINISHED)
+    found: Task = wait_for(f"the end of {task}", stored.first, timeout_sec)
+    return found
 
 
-def all_finished(task_ids: Collection[UUID], timeout_sec: float = PATIENCE_SEC) -> None:
+def all_finished(task_ids: Collection[UUID], timeout_sec: float = TIMEOUT_SEC) -> None:
     """Wait until every one of the tasks has ended."""
-
-    def look() -> bool:
-        return not Task.objects.filter(task_id__in=task_ids).exclude(status__in=FINISHED).exists()
-
-    wait_for(f"the end of {len(task_ids)} tasks", look, timeout_sec)
+    unfinished = Task.objects.filter(task_id__in=task_ids).exclude(status__in=FINISHED)
+    wait_for(f"the end of {len(task_ids)} tasks", lambda: not unfinished.exists(), timeout_sec)
 
 
 def with_progress(task: Task, message: str = "") -> Task:
     """Return the task as soon as its attempt has reported progress, with the given text in the message."""
 
-    def look() -> Task | None:
-        found = fresh(task)
-        if found.is_finished:
-            raise NothingCame(f"progress {message!r} of {task}: it is {found.status} already")
-        return found if found.progress_message and message in found.progress_message else None
+    def find() -> Task | None:
+        stored = fresh(task)
+        if stored.is_finished:
+            raise TimedOut(f"progress {message!r} of {task}: it is {stored.status} already")
+        return stored if stored.progress_message and message in stored.progress_message else None
 
-    return wait_for(f"progress {message!r} of {task}", look)
+    return wait_for(f"progress {message!r} of {task}", find)
 
 
-def event(task: Task, event_type: str, *, nth: int = 1, timeout_sec: float = PATIENCE_SEC) -> TaskEvent:
+def event(task: Task, event_type: str, *, nth: int = 1, timeout_sec: float = TIMEOUT_SEC) -> TaskEvent:
     """Return the task's n-th event of that event_type as soon as there is one."""
-
-    def look() -> TaskEvent | None:
-        return (
-            TaskEvent.objects.filter(task_id=task.task_id, event_type=event_type).order_by("id")[nth - 1 : nth].first()
-        )
-
+    events = TaskEvent.objects.filter(task_id=task.task_id, event_type=event_type).order_by("id")
     try:
-        return wait_for(f"event {event_type} of {task}", look, timeout_sec)
-    except NothingCame as error:
-        raise NothingCame(f"{error}; its events are {', '.join(event_types(task))}") from None
+        return wait_for(f"event {event_type} of {task}", lambda: events[nth - 1 : nth].first(), timeout_sec)
+    except TimedOut as error:
+        raise TimedOut(f"{error}; its events are {', '.join(event_types(task))}") from None
 
 
 def event_types(task: Task) -> list[str]:
@@ -114,12 +103,9 @@ def outcomes(task: Task) -> list[str]:
 
 
 def last_attempt(task: Task) -> Attempt:
-    """Return the latest attempt as soon as it knows its directory, which is when its process is about to start."""
-
-    def look() -> Attempt | None:
-        return Attempt.objects.filter(task_id=task.task_id).exclude(directory="").order_by("number").last()
-
-    return wait_for(f"an attempt of {task}", look)
+    """Return the latest attempt as soon as it has its directory, which is when its process is about to start."""
+    with_directory = Attempt.objects.filter(task_id=task.task_id).exclude(directory="").order_by("number")
+    return wait_for(f"an attempt of {task}", with_directory.last)
 
 
 def processes_of(attempt: Attempt) -> list[psutil.Process]:
@@ -132,33 +118,32 @@ def processes_of(attempt: Attempt) -> list[psutil.Process]:
     return found
 
 
+def is_child(process: psutil.Process) -> bool:
+    """Whether this is the process in which an attempt runs."""
+    with contextlib.suppress(psutil.Error):
+        return "workers.process.child" in process.cmdline()
+    return False
+
+
 def child_of(task: Task) -> psutil.Process:
     """Return the process in which the task's present attempt runs."""
     attempt = last_attempt(task)
-
-    def look() -> psutil.Process | None:
-        for process in processes_of(attempt):
-            with contextlib.suppress(psutil.Error):
-                if "workers.process.child" in process.cmdline():
-                    return process
-        return None
-
-    return wait_for(f"the child of {task}", look)
+    return wait_for(f"the child of {task}", lambda: next(filter(is_child, processes_of(attempt)), None))
 
 
 def seconds_until_gone(attempt_list: Collection[Attempt], timeout_sec: float = 30.0) -> float:
     """Wait until no process of the attempts lives any more; return how long it took."""
-    began = time.monotonic()
+    start = time.monotonic()
     wait_for("the end of all processes", lambda: not any(map(processes_of, attempt_list)), timeout_sec)
-    return time.monotonic() - began
+    return time.monotonic() - start
 
 
 def last_renewal(task: Task) -> datetime:
-    """Return when the lease of a claimed task was last renewed, by the database's clock."""
-    found = fresh(task)
-    if found.lease_until is None:
-        raise NothingCame(f"{task} is {found.status}, it has no lease")
-    return found.lease_until - timedelta(seconds=found.lease_sec)
+    """Return when the lease of a claimed task was last renewed, by the database's clock. Raises TimedOut."""
+    stored = fresh(task)
+    if stored.lease_until is None:
+        raise TimedOut(f"{task} is {stored.status}, it has no lease")
+    return stored.lease_until - timedelta(seconds=stored.lease_sec)
 
 
 def since(moment: datetime) -> float:
@@ -166,6 +151,6 @@ def since(moment: datetime) -> float:
     return (clock.now() - moment).total_seconds()
 
 
-def leftovers_below(directory: Path, token: UUID) -> list[Path]:
+def published_by(directory: Path, token: UUID) -> list[Path]:
     """Return what an attempt has published below a data root."""
     return list(directory.glob(f"*/*.{str(token)[:8]}"))

@@ -1,4 +1,4 @@
-"""The game's own processes: workers, and a web process that sweeps. No other process is ever touched."""
+"""Processes of a drill or a benchmark: workers and a web process, which end with the program that started them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -22,14 +23,19 @@ from workers.gameday.polling import wait_for
 from workers.process.environment import CHECKOUT
 
 START_SEC = 60.0
+STOP_SEC = 10.0
 SWEEPS = "sweeps have started"
-"""What web processes and workers log once they watch over the leases of all tasks claimed from now on."""
+"""What web processes and workers log once they sweep the leases of all tasks claimed from now on."""
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None)
 
 
-class Hand:
+class DoesNotStart(Exception):
+    """A process ended or was not ready in time; the message has the last line of its log."""
+
+
+class WorkerProcess:
     """One worker process of ours."""
 
     def __init__(self, label: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -47,10 +53,6 @@ class Hand:
         """Its row in the database."""
         return Worker.objects.get(label=self.label)
 
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        self.popen.send_signal(number)
-
     def kill(self) -> datetime:
         """Kill it with SIGKILL and return when, by the database's clock."""
         moment = clock.now()
@@ -58,121 +60,132 @@ class Hand:
         self.popen.wait()
         return moment
 
-    def wait(self, timeout_sec: float) -> int:
-        """Wait until it ends; return its exit code."""
-        return self.popen.wait(timeout_sec)
 
+class Processes:
+    """Starts processes that share an environment and a directory of logs, and ends whatever is left of them."""
 
-class Crew:
-    """Starts processes of the game and ends whatever is left of them."""
-
-    def __init__(self, environment: Mapping[str, str], directory: Path, queue_name: str) -> None:
-        self.environment = dict(environment)
+    def __init__(
+        self, environment: Mapping[str, str], directory: Path, queue_name: str = "", *, ready_line: str = SWEEPS
+    ) -> None:
+        self._ready_line = ready_line
+        """What the log of a ready process has; empty where the logging level leaves it out."""
+        self._environment = dict(environment)
         self._directory = directory
         self._queue_name = queue_name
-        self._web: subprocess.Popen[bytes] | None = None
-        self.hands: list[Hand] = []
+        self._running: list[subprocess.Popen[bytes]] = []
+        self.workers: list[WorkerProcess] = []
 
     @property
     def label_prefix(self) -> str:
-        """What the labels of all workers of this crew begin with."""
+        """What the labels of all these workers start with."""
         return f"{self._directory.name}-"
 
-    def start(self, *options: str, environment: Mapping[str, str] | None = None) -> Hand:
+    def start(self, *options: str, environment: Mapping[str, str] | None = None) -> WorkerProcess:
         """Start a worker without waiting for it."""
-        label = f"{self.label_prefix}{len(self.hands) + 1}"
+        label = f"{self.label_prefix}{len(self.workers) + 1}"
         argv = ["manage.py", "runworker", "--queue-name", self._queue_name, "--worker-id", label, *options]
         log = self._directory / f"{label}.log"
-        hand = Hand(label, self._launch(argv, log, environment or {}), log)
-        self.hands.append(hand)
-        return hand
+        worker = WorkerProcess(label, self.launch([sys.executable, *argv], log, environment), log)
+        self.workers.append(worker)
+        return worker
 
-    def start_ready(self, *options: str, environment: Mapping[str, str] | None = None) -> Hand:
-        """Start a worker and wait until it is ready."""
-        hand = self.start(*options, environment=environment)
-        self.wait_ready(hand)
-        return hand
+    def start_ready(self, *options: str, environment: Mapping[str, str] | None = None) -> WorkerProcess:
+        """Start a worker and wait until it is ready. Raises DoesNotStart."""
+        (worker,) = self.start_all_ready(1, *options, environment=environment)
+        return worker
 
-    def wait_ready(self, hand: Hand) -> None:
-        """Wait until the worker is registered and sweeps. Raises NothingCame with its last words."""
+    def start_all_ready(
+        self, count: int, *options: str, environment: Mapping[str, str] | None = None
+    ) -> list[WorkerProcess]:
+        """Start workers and wait until all are registered and sweep. Raises DoesNotStart."""
+        started = [self.start(*options, environment=environment) for _ in range(count)]
+        for worker in started:
+            registered = Worker.objects.filter(label=worker.label)
+            self._wait_ready(worker.popen, worker.log, registered.exists)
+        return started
 
-        def look() -> bool:
-            if not hand.alive:
-                raise RuntimeError(f"worker {hand.label} ended: {hand.log.read_text()[-500:]}")
-            return SWEEPS in hand.log.read_text() and Worker.objects.filter(label=hand.label).exists()
+    def start_web(self) -> int:
+        """Start a web process, which sweeps too; return its port of 127.0.0.1. Raises DoesNotStart."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
 
-        wait_for(f"worker {hand.label}", look, START_SEC)
+        def listens() -> bool:
+            with socket.socket() as line:
+                return line.connect_ex(("127.0.0.1", port)) == 0
 
-    def start_web(self) -> None:
-        """Start a web process, whose sweeper returns the tasks of dead workers; it listens on a socket of its own."""
-        path = self._directory / "web.sock"
-        argv = ["-m", "daphne", "-v", "0", "-u", str(path), settings.ASGI_APPLICATION.replace("asgi.", "asgi:")]
-        log = self._directory / "web.log"
-        self._web = web = self._launch(argv, log, {})
+        log, application = self._directory / "web.log", settings.ASGI_APPLICATION.replace("asgi.", "asgi:")
+        daphne = [sys.executable, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), application]
+        self._wait_ready(self.launch(daphne, log), log, listens)
+        return port
 
-        def look() -> bool:
-            if web.poll() is not None:
-                raise RuntimeError(f"the web process ended: {log.read_text()[-500:]}")
-            return path.exists() and SWEEPS in log.read_text()
+    def _wait_ready(self, process: subprocess.Popen[bytes], log: Path, is_up: Callable[[], bool]) -> None:
+        def ready() -> bool:
+            if process.poll() is not None:
+                raise DoesNotStart(f"a process ended with code {process.returncode}: {last_line(log)}")
+            return self._ready_line in log.read_text() and is_up()
 
-        wait_for("the web process", look, START_SEC)
+        wait_for(log.stem, ready, START_SEC)
 
-    def _launch(self, argv: list[str], log: Path, more: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def launch(
+        self, argv: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a program that writes to a log, ends with this process, and is ended by `end`."""
         with log.open("ab") as output:
-            return subprocess.Popen(
-                [sys.executable, *argv],
+            process = subprocess.Popen(
+                argv,
                 cwd=CHECKOUT,
-                env={**self.environment, **more},
+                env={**self._environment, **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=die_with_the_game,
+                preexec_fn=end_with_parent,
             )
-
-    def logs(self) -> str:
-        """Return what all of them have written."""
-        return "".join(path.read_text(errors="replace") for path in sorted(self._directory.glob("*.log")))
+        self._running.append(process)
+        return process
 
     def end(self) -> None:
-        """Kill whatever still runs, and wait for the guardians to have ended everything."""
-        processes = [hand.popen for hand in self.hands] + ([self._web] if self._web else [])
+        """Kill whatever still runs, and wait for the guardians to have ended everything that it started."""
         trees: list[psutil.Process] = []
-        for process in processes:
+        for process in self._running:
             if process.poll() is None:
                 with contextlib.suppress(psutil.Error):
                     trees += psutil.Process(process.pid).children(recursive=True)
                 process.kill()
                 process.wait()
-        psutil.wait_procs(trees, timeout=10)
+        _, left = psutil.wait_procs(trees, timeout=STOP_SEC)
+        for orphan in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                orphan.kill()
 
-    def sign_off(self) -> None:
-        """Mark the rows of our dead workers as stopped, so that no operator wonders where they are."""
+    def mark_stopped(self) -> None:
+        """Mark the rows of our dead workers as stopped, so that operators are not warned of them."""
         rows = Worker.objects.filter(label__startswith=self.label_prefix, stopped_at=None)
-        rows.filter(pid__in=[hand.popen.pid for hand in self.hands]).update(stopped_at=Now())
+        rows.filter(pid__in=[worker.popen.pid for worker in self.workers]).update(stopped_at=Now())
 
 
-def die_with_the_game(number: int = signal.SIGKILL) -> None:
-    """Let nothing outlive a game that is killed; the guardians then end what the workers had started."""
+def last_line(log: Path) -> str:
+    """Return the last line of a log."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "its log is empty"
+
+
+def end_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have the kernel signal this process when its parent dies; guardians then end what a worker started."""
     _libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
-def own_environment(directory: Path, urls: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the game's processes: nothing of the caller's ABSURD_ settings, all state in a
-    directory of its own."""
-    for name in ("var", "data"):
-        (directory / name).mkdir(exist_ok=True)
+def own_environment(var: Path, **more: str) -> dict[str, str]:
+    """Return the environment of processes whose state is below `var`: none of the caller's ABSURD_ settings."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("ABSURD_", "PYTEST_", "DJANGO_"))
     }
     return inherited | {
-        "PGAPPNAME": directory.name,
         "PYTHONUNBUFFERED": "1",
         "ABSURD_MODE": "local",
         "ABSURD_ENABLED": "true",
-        "ABSURD_DIAGNOSTICS": "true",
-        "ABSURD_VAR": str(directory / "var"),
-        "ABSURD_DATA_ROOTS": str(directory / "data"),
-        **urls,
+        "ABSURD_VAR": str(var),
+        "ABSURD_DATA_ROOTS": str(var / "data"),
         **more,
     }

@@ -18,8 +18,8 @@ from django.conf import settings
 from django.db import connection
 
 from tasks_app.postgresql import clock
+from workers.gameday.drill import Skipped
 from workers.gameday.polling import wait_for
-from workers.gameday.scenario_run import Skipped
 from workers.process.environment import CHECKOUT
 
 
@@ -75,7 +75,7 @@ def bring_up() -> datetime:
 
 
 def terminate_backends(application: str) -> int:
-    """End the sessions of the game's own processes, known by their application name; return how many."""
+    """End the sessions of the drill's own processes, known by their application name; return how many."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -86,7 +86,7 @@ def terminate_backends(application: str) -> int:
 
 
 def exhaust_connections(application: str, seconds: float) -> int:
-    """For a while take every connection that the server has left and end the game's own again and again, so that its
+    """For a while take every connection that the server has left and end the drill's own again and again, so that its
     processes find none; return how many were taken. They are all given back."""
     postmaster()
     settings_dict = connection.settings_dict

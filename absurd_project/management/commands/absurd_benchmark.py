@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import json
-import os
 import signal
 import sys
 from collections.abc import Collection
@@ -15,27 +14,22 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
-from absurd_project.benchmark import (
-    churn,
-    fanout,
-    feed,
-    large,
-    noop,
-    pickup,
-    queue,
-    real_workers,
-    report,
-    stage,
-    tables,
-)
+from absurd_project.benchmark import defects, feed, hour, large, load, pipeline, queue, report, stage, workers
 from absurd_project.benchmark.measures import FULL, QUICK, Figures, Progress, Sizes
-from absurd_project.benchmark.processes import ClientFailed, DoesNotStart, client_pool
-from absurd_project.benchmark.scratch import NoScratchDatabase, Scratch, channel_prefix, scratch_database
+from absurd_project.benchmark.scratch import (
+    DoesNotStart,
+    NoScratchDatabase,
+    Scratch,
+    channel_prefix,
+    scratch_database,
+)
 from absurd_project.local import servers
-from pipeline_app.simulation.presets import DEFECT_SETS, TILES_OF_AN_HOUR
+from absurd_project.processing.report import is_writable, write_json
+from pipeline_app.simulation.presets import DEFECT_SETS, SIZES, TILES_OF_AN_HOUR
 from tasks_app.engine import system_state
 from tasks_app.management.output import PrintingCommand
 from tasks_app.management.printing import SafeConsole
+from workers.gameday.polling import TimedOut
 
 if TYPE_CHECKING:
     from tests.benchmark.peers.session import Session
@@ -92,88 +86,77 @@ class Command(PrintingCommand):
         parser.add_argument(
             "--size", choices=("tiny", "demo", "full"), default="full", help="of the tiles; default: %(default)s"
         )
+        parser.add_argument("--in-place", type=Path, help=argparse.SUPPRESS)  # what --hour gives the process it starts
         parser.add_argument("--json", type=Path, metavar="PATH", help="write the results here; - is standard output")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        path: Path | None = options["json"]
-        if path is not None and str(path) != "-" and (path.is_dir() or not os.access(path.parent, os.W_OK)):
-            raise CommandError(f"{path} cannot be written", returncode=USAGE)
-        self.console = SafeConsole(sys.stderr if str(path) == "-" else sys.stdout)
-        if options["tiles"] is not None and not (options["hour"] and 1 <= options["tiles"] <= TILES_OF_AN_HOUR):
-            raise CommandError(f"--tiles is a number from 1 to {TILES_OF_AN_HOUR}, with --hour", returncode=USAGE)
-        if options["pipeline"] and options["hour"]:
-            raise CommandError("give either --pipeline or --hour", returncode=USAGE)
-        if options["defects"] and not options["pipeline"]:
-            raise CommandError("--defects goes with --pipeline", returncode=USAGE)
-        if options["pipeline"] or options["hour"]:
-            self._measure_tiles(options, path)
-            return
+        place: Path | None = options["json"]
+        self.console = SafeConsole(sys.stderr if str(place) == "-" else sys.stdout)
+        _check(options)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        of_tiles = options["pipeline"] or options["hour"]
+        try:
+            document = self._measure_tiles(options) if of_tiles else self._measure_queue(options)
+        except FAULTS as fault:
+            raise CommandError(str(fault), returncode=FAILED) from None
+        except KeyboardInterrupt:
+            what = "its data are removed" if of_tiles else "the scratch database is gone"
+            raise CommandError(f"interrupted; {what}", returncode=FAILED) from None
+        finally:
+            connection.close()
+            servers.stop_started(settings.ABSURD_VAR)
+        write_json(document, place, self.stdout)
+        if place is not None and str(place) != "-":
+            self.console.print(f"results in {place}", soft_wrap=True)
+
+    def _measure_tiles(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Measure the stages of a pair alone, a target's tile with defects, or an hour."""
+        size, chosen = options["size"], list(dict.fromkeys(options["defects"]))
+        n_targets = options["tiles"] or TILES_OF_AN_HOUR
+        if options["in_place"]:
+            hour.process_hour(SIZES[size], n_targets, options["in_place"], self._show)
+            return {}
+        if options["hour"]:
+            of_hour = hour.measure(size, n_targets, self._show)
+            report.print_hour(of_hour, self.console)
+            return of_hour.as_dict()
+        if chosen:
+            with_defects = defects.measure(size, chosen, self._show)
+            report.print_defects(with_defects, self.console)
+            return with_defects.as_dict()
+        of_pair = pipeline.measure(size, self._show)
+        report.print_pipeline(of_pair, self.console)
+        return of_pair.as_dict()
+
+    def _show(self, line: str) -> None:
+        self.console.print(line)
+
+    def _measure_queue(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Measure the queue, the feed and the workers on a scratch database."""
         self.figures = Figures()
         self.peers_python: str = options["peers_python"] or (sys.executable if options["peers"] else "")
         self.churn_sec = SOAK_SEC if options["soak"] else None
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
-        try:
-            with scratch_database() as scratch:
-                self._measure(scratch, QUICK if options["quick"] else FULL, options["only"] or PARTS)
-        except (NoScratchDatabase, ClientFailed, DoesNotStart, TimeoutError) as fault:
-            raise CommandError(str(fault), returncode=FAILED) from None
-        except KeyboardInterrupt:
-            raise CommandError("interrupted; the scratch database is gone", returncode=FAILED) from None
-        finally:
-            connection.close()
-            servers.stop_started(settings.ABSURD_VAR)
-        self._write(path)
+        with scratch_database() as scratch:
+            self._measure(scratch, QUICK if options["quick"] else FULL, options["only"] or PARTS)
         report.print_latencies(self.figures, self.console)
         report.print_targets(self.figures, self.console)
-        if path is not None and str(path) != "-":
-            self.console.print(f"results in {path}", soft_wrap=True)
-
-    def _measure_tiles(self, options: dict[str, Any], path: Path | None) -> None:
-        """Measure the stages of a pair alone, a target's tile with defects, or an hour."""
-        from absurd_project.benchmark import hour, pipeline, pipeline_defects, pipeline_report
-
-        def say(line: str) -> None:
-            self.console.print(line, highlight=False)
-
-        size, defects = options["size"], list(dict.fromkeys(options["defects"]))
-        made: pipeline.PipelineReport | pipeline_defects.DefectReport | hour.HourResult
-        try:
-            if options["hour"]:
-                made = hour.measure(size, options["tiles"] or TILES_OF_AN_HOUR, say)
-            elif defects:
-                made = pipeline_defects.measure(size, defects, say)
-            else:
-                made = pipeline.measure(size, say)
-        except (pipeline.StageFailed, hour.HourFailed) as fault:
-            raise CommandError(str(fault), returncode=FAILED) from None
-        except KeyboardInterrupt:
-            raise CommandError("interrupted; its data are removed", returncode=FAILED) from None
-        finally:
-            connection.close()
-            servers.stop_started(settings.ABSURD_VAR)
-        if isinstance(made, hour.HourResult):
-            pipeline_report.print_hour(made, self.console)
-        elif isinstance(made, pipeline_defects.DefectReport):
-            pipeline_report.print_defects(made, self.console)
-        else:
-            pipeline_report.print_report(made, self.console)
-        self._write_json(path, made.as_dict())
+        return self.figures.report()
 
     def _measure(self, scratch: Scratch, sizes: Sizes, parts: Collection[str]) -> None:
         system_state.initialise(enabled=True)
         layer: dict[str, Any] = settings.CHANNEL_LAYERS["default"]
         layer["CONFIG"]["prefix"] = channel_prefix()
-        noop.register()
-        tables.prepare()
+        load.register()
+        queue.prepare()
         report.print_conditions(self.console)
         progress, figures = Progress(self.console), self.figures
         if not {"throughput", "large", "churn"}.isdisjoint(parts):
             self._measure_calls(scratch, sizes, parts, progress)
         if "pickup" in parts:
-            pickup.measure(scratch, sizes, figures, progress)
+            workers.measure_pickup(scratch, sizes, figures, progress)
         if "feed" in parts:
-            feed.measure(scratch, sizes, figures, progress)
-            fanout.measure(scratch, sizes, figures, progress)
+            feed.measure_one_client(scratch, sizes, figures, progress)
+            feed.measure_many_clients(scratch, sizes, figures, progress)
         if "workers" in parts:
             self._measure_workers(scratch, sizes, progress)
             report.print_workers(figures, self.console)
@@ -183,7 +166,7 @@ class Command(PrintingCommand):
     def _measure_calls(self, scratch: Scratch, sizes: Sizes, parts: Collection[str], progress: Progress) -> None:
         """Measure what needs processes that call the queue's functions."""
         figures = self.figures
-        with client_pool(scratch) as clients:
+        with queue.client_pool(scratch) as clients:
             if "throughput" in parts:
                 queue.measure_spawning(clients, sizes, figures, progress)
                 queue.measure_draining(clients, sizes, figures, progress)
@@ -194,13 +177,13 @@ class Command(PrintingCommand):
             if "large" in parts:
                 large.measure(clients, scratch, sizes, figures, progress)
             if "churn" in parts:
-                churn.measure(clients, self.churn_sec or sizes.churn_sec, figures, progress)
+                queue.measure_churn(clients, self.churn_sec or sizes.churn_sec, figures, progress)
 
     def _measure_workers(self, scratch: Scratch, sizes: Sizes, progress: Progress) -> None:
         """Measure our real workers and the peers' in turn, round after round."""
         with self._peers(scratch, sizes, progress) as peers:
             for _ in range(sizes.rounds):
-                real_workers.measure_round(scratch, sizes, self.figures, progress)
+                workers.measure_round(scratch, sizes, self.figures, progress)
                 if peers is not None:
                     peers.measure_round()
             if peers is not None:
@@ -218,14 +201,21 @@ class Command(PrintingCommand):
             raise CommandError(message, returncode=USAGE) from None
         return session(self.peers_python, scratch, sizes, self.figures, progress)
 
-    def _write(self, path: Path | None) -> None:
-        self._write_json(path, self.figures.report())
 
-    def _write_json(self, path: Path | None, document: dict[str, Any]) -> None:
-        if path is None:
-            return
-        text = json.dumps(document, indent=1)
-        if str(path) == "-":
-            self.stdout.write(text)
-            return
-        path.write_text(text + "\n")
+FAULTS = (
+    NoScratchDatabase, DoesNotStart, queue.ClientFailed, pipeline.StageFailed, hour.HourFailed, TimedOut, TimeoutError,
+)  # fmt: skip
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Raise CommandError for options that do not fit together."""
+    n_tiles = options["tiles"]
+    if not is_writable(options["json"]):
+        raise CommandError(f"{options['json']} cannot be written", returncode=USAGE)
+    if n_tiles is not None and not (options["hour"] and 1 <= n_tiles <= TILES_OF_AN_HOUR):
+        message = f"--tiles is a number from 1 to {TILES_OF_AN_HOUR}, with --hour (got {n_tiles})"
+        raise CommandError(message, returncode=USAGE)
+    if options["pipeline"] and options["hour"]:
+        raise CommandError("give either --pipeline or --hour", returncode=USAGE)
+    if options["defects"] and not options["pipeline"]:
+        raise CommandError("--defects goes with --pipeline", returncode=USAGE)

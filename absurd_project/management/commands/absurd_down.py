@@ -8,8 +8,8 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from absurd_project.local import servers
-from absurd_project.local.down import take_down
 from absurd_project.local.liveness import NotPermitted
+from absurd_project.local.state import take_down
 from tasks_app.management.output import PrintingCommand
 
 

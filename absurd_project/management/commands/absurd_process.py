@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,9 +18,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
 from absurd_project.local import servers
-from absurd_project.processing import report, tables
+from absurd_project.processing import report
 from absurd_project.processing.progress import display_for
-from absurd_project.processing.serving import NotReady, Serving, WorkersDoNotStart, make_ready
+from absurd_project.processing.serving import NotServed, Serving, make_ready
 from absurd_project.processing.session import Session
 from pipeline_app.catalogs import read_catalog
 from pipeline_app.ingest.register import Ingested, ingest_directory
@@ -79,9 +80,8 @@ class Command(PrintingCommand):
             raise CommandError(f"{self.directory} is not a directory", returncode=USAGE)
         if not os.access(self.directory, os.R_OK | os.X_OK):
             raise CommandError(f"{self.directory} cannot be read", returncode=USAGE)
-        path = self.json_path
-        if path is not None and str(path) != "-" and (path.is_dir() or not os.access(path.parent, os.W_OK)):
-            raise CommandError(f"{path} cannot be written", returncode=USAGE)
+        if not report.is_writable(self.json_path):
+            raise CommandError(f"{self.json_path} cannot be written", returncode=USAGE)
 
     def _read_options(self, options: dict[str, Any]) -> Options:
         try:
@@ -94,14 +94,14 @@ class Command(PrintingCommand):
     def _process(self, chosen: Options, timeout_sec: float | None) -> None:
         try:
             make_ready(self.stdout)
-        except NotReady as fault:
+        except NotServed as fault:
             raise CommandError(str(fault), returncode=FAILED) from fault
         found = ingest_directory(self.directory)
         if not found.tiles:
             self._give_up(found, f"no usable UVH5 file under {self.directory}{_why(found)}", USAGE)
         session = Session(found=found, display=display_for(self.to_screen), actor=_actor())
         for tile in found.tiles:
-            session.display.say(f"{tile.observation.name}: {tile.n_subbands} subbands")
+            session.display.print(f"{tile.observation.name}: {tile.n_subbands} subbands")
         try:
             session.spawn(chosen)
         except ParamsInvalid as fault:
@@ -112,25 +112,25 @@ class Command(PrintingCommand):
         self._conclude(session)
 
     def _follow(self, session: Session, queue_name: str, timeout_sec: float | None) -> None:
-        asked_to_stop: list[int] = []
+        stop_requested = threading.Event()
         before = {
-            number: signal.signal(number, lambda got, _: asked_to_stop.append(got))
-            for number in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, lambda *_: stop_requested.set()) for number in (signal.SIGINT, signal.SIGTERM)
         }
         try:
             with Serving(queue_name, var=settings.ABSURD_VAR) as serving:
                 if serving.is_own:
-                    session.display.say(f"no worker serves {queue_name}: started one, log in {serving.log}")
-                session.wait(serving, interrupted=lambda: bool(asked_to_stop), timeout_sec=timeout_sec)
-        except WorkersDoNotStart as fault:
+                    session.display.print(f"no worker serves {queue_name}: started one, log in {serving.log}")
+                session.warn_of_pause(queue_name)
+                session.wait(serving.poll, interrupted=stop_requested.is_set, timeout_sec=timeout_sec)
+        except NotServed as fault:
             session.trouble = str(fault)
-            session.cancel_unfinished(session.trouble)
+            session.cancel_unfinished()
         # What has been measured until then is reported all the same.
         except Exception as fault:
             log.exception("could not follow the runs")
             session.trouble = f"could not follow the runs: {type(fault).__name__}: {fault}"
         finally:
-            session.display.end()
+            session.display.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -141,25 +141,16 @@ class Command(PrintingCommand):
         )
         # The report first: whatever the screen makes of the tables, an hour's work is written down.
         self._write(made)
-        tables.print_report(made, self.to_screen)
-        self._say_where()
+        report.print_report(made, self.to_screen)
         if not ok:
             sys.exit(FAILED)
 
     def _give_up(self, found: Ingested, trouble: str, code: int) -> NoReturn:
-        self._write(report.empty(self.directory.resolve(), found, trouble))
-        self._say_where()
+        self._write(report.build([], found, directory=self.directory.resolve(), ok=False, trouble=trouble))
         raise CommandError(trouble, returncode=code)
 
     def _write(self, made: dict[str, Any]) -> None:
-        if self.json_path is None:
-            return
-        if str(self.json_path) == "-":
-            self.stdout.write(json.dumps(made, indent=1))
-            return
-        report.write(self.json_path, made)
-
-    def _say_where(self) -> None:
+        report.write_json(made, self.json_path, self.stdout)
         if self.json_path is not None and str(self.json_path) != "-":
             write_line(self.to_screen, f"report in {self.json_path}")
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from absurd_project.local import servers
 from absurd_project.processing.progress import display_for
-from absurd_project.processing.serving import NotReady, Serving, WorkersDoNotStart, make_ready
+from absurd_project.processing.serving import NotServed, Serving, make_ready
 from absurd_project.processing.session import Session
 from pipeline_app.ingest.register import ingest_directory
 from pipeline_app.stages.photometry import Position
@@ -53,13 +53,13 @@ class Command(PrintingCommand):
             raise CommandError(f"--nights must be between 1 and 30 (got {nights})", returncode=USAGE)
         if directory.exists() and any(directory.iterdir()):
             raise CommandError(f"{directory} is not empty: choose another directory", returncode=USAGE)
-        self.asked_to_stop = threading.Event()
+        self.stop_requested = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: self.asked_to_stop.set())
+            signal.signal(number, lambda *_: self.stop_requested.set())
         try:
             make_ready(self.stdout)
             self._process(directory, nights, size)
-        except (NotReady, WorkersDoNotStart) as fault:
+        except NotServed as fault:
             raise CommandError(str(fault), returncode=FAILED) from fault
         finally:
             connection.close()
@@ -83,13 +83,13 @@ class Command(PrintingCommand):
         queue_name = settings.ABSURD_QUEUE_NAME
         with Serving(queue_name, var=settings.ABSURD_VAR) as serving:
             for index, tiles in enumerate(made):
-                if self.asked_to_stop.is_set():
+                if self.stop_requested.is_set():
                     raise CommandError("interrupted", returncode=FAILED)
                 place = directory / f"night-{index + 1}"
                 for tile in tiles:
                     simulate_tile(place, tile)
                 session = Session(found=ingest_directory(place), display=display_for(sys.stdout), actor="cli:simulated")
                 session.spawn(chosen)
-                session.wait(serving, interrupted=self.asked_to_stop.is_set, timeout_sec=None)
-                session.display.end()
+                session.wait(serving.poll, interrupted=self.stop_requested.is_set, timeout_sec=None)
+                session.display.stop()
         self.stdout.write(f"{n_nights} nights in {time.monotonic() - started:.0f} s")

@@ -18,12 +18,9 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 
 from absurd_project import accounts
 from absurd_project.local import liveness, servers
-from absurd_project.local.down import STACK_SEC
 from absurd_project.local.output import LogFiles, PrefixedLines
-from absurd_project.local.pid_file import AlreadyRunning, running, stop_running
-from absurd_project.local.ports import PortBusy, check_port, is_open
-from absurd_project.local.processes import CHECKOUT, default_processes
-from absurd_project.local.supervisor import POLL_SEC, Stack
+from absurd_project.local.state import STACK_SEC, AlreadyRunning, running, stop_running
+from absurd_project.local.supervisor import CHECKOUT, POLL_SEC, PortBusy, Stack, check_port, default_processes, is_open
 from absurd_project.local.unprivileged import launcher
 from tasks_app.management.arguments import whole
 from tasks_app.management.output import PrintingCommand

@@ -21,7 +21,7 @@ from django.core.management import call_command
 from absurd_project import accounts
 from absurd_project.local import liveness
 from absurd_project.local import servers as embedded
-from absurd_project.local.pid_file import running
+from absurd_project.local.state import running
 from tasks_app.models import ApiKey
 
 CHECKOUT = Path(__file__).resolve().parents[3]

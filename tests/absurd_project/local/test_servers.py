@@ -10,9 +10,8 @@ import time
 import pytest
 
 from absurd_project.local import servers
-from absurd_project.local.down import NotAStateDirectory, check_removable, purge, take_down
-from absurd_project.local.processes import Process
-from absurd_project.local.supervisor import Stack
+from absurd_project.local.state import NotAStateDirectory, check_removable, purge, take_down
+from absurd_project.local.supervisor import Process, Stack
 
 
 @pytest.mark.chaos

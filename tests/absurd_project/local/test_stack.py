@@ -17,11 +17,10 @@ from pathlib import Path
 import pytest
 
 from absurd_project.local import liveness
-from absurd_project.local import supervised_process as child_module
+from absurd_project.local import supervisor as child_module
 from absurd_project.local.output import LogFiles, PrefixedLines
-from absurd_project.local.pid_file import AlreadyRunning, running, stop_running
-from absurd_project.local.processes import Process
-from absurd_project.local.supervisor import Stack
+from absurd_project.local.state import AlreadyRunning, running, stop_running
+from absurd_project.local.supervisor import Process, Stack
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SLEEPER = "import time; time.sleep(300)"
@@ -156,7 +155,7 @@ def supervise_elsewhere(var: Path) -> subprocess.Popen[str]:
     code = f"""
 import sys, threading
 from pathlib import Path
-from absurd_project.local.processes import Process
+from absurd_project.local.supervisor import Process
 from absurd_project.local.supervisor import Stack
 stack = Stack([Process(name="child", argv=(sys.executable, "-c", {SLEEPER!r}))], var=Path({str(var)!r}))
 stack.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from absurd_project.benchmark import queue, real_workers
+from absurd_project.benchmark import queue, workers
 from absurd_project.benchmark.measures import Figures
 
 
@@ -10,7 +10,7 @@ def compare(figures: Figures) -> None:
     """Add the ratios to peers that were measured."""
     claims = figures.lower_ratio(
         [
-            (queue.drain_name(10, processes, "ours"), real_workers.rate_name("procrastinate", processes))
+            (queue.drain_name(10, processes, "ours"), workers.rate_name("procrastinate", processes))
             for processes in queue.PROCESSES
         ]
     )
@@ -19,8 +19,8 @@ def compare(figures: Figures) -> None:
     for peer in ("procrastinate", "celery"):
         ratio = figures.lower_ratio(
             [
-                (real_workers.rate_name("ours", processes), real_workers.rate_name(peer, processes))
-                for processes in real_workers.PROCESSES
+                (workers.rate_name("ours", processes), workers.rate_name(peer, processes))
+                for processes in workers.WORKERS
             ]
         )
         if ratio is not None:

@@ -1,6 +1,6 @@
 """What every peer is asked: orders on standard input, one JSON object a line, an answer for each.
 
-`python -m absurd_project.benchmark.peers.NAME` takes orders, `… NAME worker CONCURRENCY` is the peer's own worker.
+`python -m tests.benchmark.peers.NAME` takes orders, `… NAME worker CONCURRENCY` is the peer's own worker.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Peer(ABC):
 
     version: str
     many = 3_000
-    """So many tasks are made ready for a worker: enough for several seconds."""
+    """Number of tasks that are made ready for a worker: enough for several seconds."""
 
     @abstractmethod
     def set_up(self) -> None:
@@ -75,12 +75,12 @@ def run(peer: Peer) -> None:
     print(json.dumps({"version": peer.version, "many": peer.many}), flush=True)
     try:
         for line in sys.stdin:
-            print(json.dumps(_obey(peer, **json.loads(line))), flush=True)
+            print(json.dumps(_answer(peer, **json.loads(line))), flush=True)
     finally:
         peer.reset()
 
 
-def _obey(peer: Peer, do: str, **order: Any) -> dict[str, Any]:
+def _answer(peer: Peer, do: str, **order: Any) -> dict[str, Any]:
     if do == "left":
         return {"left": peer.left()}
     if do == "reset":

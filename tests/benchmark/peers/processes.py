@@ -13,10 +13,10 @@ from typing import Any
 
 from django.conf import settings
 
-from absurd_project.benchmark.processes import last_words
 from absurd_project.benchmark.scratch import Scratch, channel_prefix
-from absurd_project.local.processes import CHECKOUT
+from absurd_project.local.locations import CHECKOUT
 from tests.benchmark.peers import peer_program
+from workers.gameday.processes import last_line
 
 CLEARING_SEC = 15.0
 
@@ -81,9 +81,9 @@ def peer(name: str, python: str, scratch: Scratch) -> Iterator[Peer]:
             start_new_session=True,
         )
         try:
-            said = _read(process, Path(log.name))
+            greeting = _read(process, Path(log.name))
             yield Peer(
-                name=name, version=said["version"], many=said["many"], process=process, python=python,
+                name=name, version=greeting["version"], many=greeting["many"], process=process, python=python,
                 environment=environment, pickups=pickups, log=Path(log.name),
             )  # fmt: skip
         finally:
@@ -113,14 +113,15 @@ def _read(process: subprocess.Popen[str], log: Path) -> dict[str, Any]:
     line = process.stdout.readline()
     if not line:
         process.wait()
-        raise PeerMissing(last_words(log))
+        last = last_line(log)
+        raise PeerMissing(f"{last}: pip install absurd-dsa110[bench]" if "ModuleNotFoundError" in last else last)
     answer: dict[str, Any] = json.loads(line)
     return answer
 
 
-def read_pickups(peer: Peer, wanted: int, patience_sec: float) -> list[float]:
+def read_pickups(peer: Peer, wanted: int, timeout_sec: float) -> list[float]:
     """Return the delays that the peer's tasks have noted, waiting a little for the last of them."""
-    deadline = time.monotonic() + patience_sec
+    deadline = time.monotonic() + timeout_sec
     while True:
         found = [float(line) for line in peer.pickups.read_text().split()] if peer.pickups.exists() else []
         if len(found) >= wanted or time.monotonic() > deadline:

@@ -6,8 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from absurd_project.benchmark.measures import PEERS, Figures, Progress, Sizes
-from absurd_project.benchmark.processes import DoesNotStart
-from absurd_project.benchmark.scratch import Scratch
+from absurd_project.benchmark.scratch import DoesNotStart, Scratch
 from tests.benchmark.peers import comparison, rounds
 from tests.benchmark.peers.processes import Peer, PeerMissing, peer
 

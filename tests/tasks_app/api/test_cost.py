@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
 from absurd_project.local import servers
-from absurd_project.local.processes import CHECKOUT
+from absurd_project.local.locations import CHECKOUT
 from absurd_project.routing import make_application
 from tasks_app.auth import keys
 from tasks_app.engine import lookup

@@ -1,1 +1,7 @@
-"""The faults themselves. Each function prepares, disturbs, waits and judges; the runner does the accounts."""
+"""The scenarios. Each function prepares, causes a fault, waits and checks; the runner checks what holds for all."""
+
+from workers.gameday.drill import SCENARIOS
+
+from workers.gameday.scenarios import killing, native, operators, outages, endurance  # isort: skip # in this order
+
+__all__ = ["SCENARIOS", "endurance", "killing", "native", "operators", "outages"]

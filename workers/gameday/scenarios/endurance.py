@@ -12,10 +12,9 @@ import psutil
 from tasks_app.models import Attempt, Task
 from tasks_app.postgresql import clock
 from workers.gameday import polling
-from workers.gameday.catalogue import scenario
-from workers.gameday.processes import Hand
-from workers.gameday.scenario_run import Game, pause
-from workers.gameday.targets import MEMORY_KEPT
+from workers.gameday.drill import Drill, scenario
+from workers.gameday.processes import WorkerProcess
+from workers.gameday.report import MEMORY_KEPT
 
 TASKS, KILLING_SEC = 5000, 120
 """Tasks, and seconds in which they arrive and something is killed each second."""
@@ -29,64 +28,58 @@ LONG_SEC = 300.0
 
 
 @scenario("random-kills", endurance=True)
-def random_kills(game: Game) -> None:
+def random_kills(drill: Drill) -> None:
     """Short tasks while a worker or a child is killed every second."""
     seed = random.randrange(10**6)  # noqa: S311 - chance, not a secret
-    game.report.notes.append(f"{TASKS} tasks in {KILLING_SEC} s, seed {seed}")
+    drill.report.notes.append(f"{TASKS} tasks in {KILLING_SEC} s, seed {seed}")
     chance = random.Random(seed)  # noqa: S311
-    game.crew.start_web()
-    hands = [game.crew.start("--concurrency", "8") for _ in range(WORKERS)]
-    for hand in hands:
-        game.crew.wait_ready(hand)
+    drill.processes.start_web()
+    workers = drill.processes.start_all_ready(WORKERS, "--concurrency", "8")
     killed: dict[str, datetime] = {}
     children = 0
     for tick in range(KILLING_SEC):
         began = time.monotonic()
-        _spawn_some(game, TASKS * (tick + 1) // KILLING_SEC - TASKS * tick // KILLING_SEC)
+        _spawn_some(drill, TASKS * (tick + 1) // KILLING_SEC - TASKS * tick // KILLING_SEC)
         if chance.random() < 0.5:
             victim = chance.randrange(WORKERS)
-            if hands[victim].alive:
-                killed[hands[victim].label] = hands[victim].kill()
-                hands[victim] = game.crew.start("--concurrency", "8")
+            if workers[victim].alive:
+                killed[workers[victim].label] = workers[victim].kill()
+                workers[victim] = drill.processes.start("--concurrency", "8")
         else:
-            children += _kill_a_child(hands, chance)
-        pause(1.0 - (time.monotonic() - began))
-    game.report.notes.append(f"{len(killed)} workers and {children} children were killed")
-    polling.all_finished(game.task_ids, LONG_SEC)
-    slowest = _slowest_recovery(game, killed)
-    game.report.recovered(
-        "every lost task was returned to the queue after its worker's death", slowest, game.recovery_bound_sec
+            children += _kill_a_child(workers, chance)
+        time.sleep(1.0 - (time.monotonic() - began))
+    drill.report.notes.append(f"{len(killed)} workers and {children} children were killed")
+    polling.all_finished(drill.task_ids, LONG_SEC)
+    slowest = _slowest_recovery(drill, killed)
+    drill.report.recovered(
+        "every lost task was returned to the queue after its worker's death", slowest, drill.recovery_bound_sec
     )
-    quarantined = Task.objects.filter(task_id__in=game.task_ids).exclude(quarantined_at=None).count()
-    game.report.notes.append(f"{quarantined} tasks met three kills and are quarantined")
-    game.expect("something was killed", bool(killed) and children > 0, (len(killed), children))
+    quarantined = Task.objects.filter(task_id__in=drill.task_ids).exclude(quarantined_at=None).count()
+    drill.report.notes.append(f"{quarantined} tasks met three kills and are quarantined")
+    drill.expect("workers and children were killed", bool(killed) and children > 0, (len(killed), children))
 
 
-def _spawn_some(game: Game, count: int) -> None:
+def _spawn_some(drill: Drill, count: int) -> None:
     processes = count // ONE_IN
-    game.spawn_many("echo", [{"outputs": {"a.fits": "x"}, "then_sleep_sec": 0.2}] * processes)
-    game.spawn_many("thread-sleep", [{"seconds": 0.1, "steps": 1}] * (count - processes))
+    drill.spawn_many("echo", [{"outputs": {"a.fits": "x"}, "then_sleep_sec": 0.2}] * processes)
+    drill.spawn_many("thread-sleep", [{"seconds": 0.1, "steps": 1}] * (count - processes))
 
 
-def _kill_a_child(hands: list[Hand], chance: random.Random) -> int:
-    """Kill one of the children that run now; return how many that were."""
-    children = []
-    for hand in hands:
+def _kill_a_child(workers: list[WorkerProcess], chance: random.Random) -> int:
+    """Kill one of the children that run now; return the number killed."""
+    children: list[psutil.Process] = []
+    for worker in workers:
         with contextlib.suppress(psutil.Error):
-            for process in psutil.Process(hand.popen.pid).children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    if "workers.process.child" in process.cmdline():
-                        children.append(process)
-    if not children:
-        return 0
-    with contextlib.suppress(psutil.Error):
-        chance.choice(children).kill()
-        return 1
+            children += filter(polling.is_child, psutil.Process(worker.popen.pid).children(recursive=True))
+    if children:
+        with contextlib.suppress(psutil.Error):
+            chance.choice(children).kill()
+            return 1
     return 0
 
 
-def _slowest_recovery(game: Game, killed: dict[str, datetime]) -> float:
-    lost = Attempt.objects.filter(task_id__in=game.task_ids, outcome="lost", worker__label__in=killed)
+def _slowest_recovery(drill: Drill, killed: dict[str, datetime]) -> float:
+    lost = Attempt.objects.filter(task_id__in=drill.task_ids, outcome="lost", worker__label__in=killed)
     waits = [
         (ended_at - killed[label]).total_seconds()
         for label, ended_at in lost.values_list("worker__label", "ended_at")
@@ -96,18 +89,18 @@ def _slowest_recovery(game: Game, killed: dict[str, datetime]) -> float:
 
 
 @scenario("bookkeeping", endurance=True)
-def bookkeeping(game: Game) -> None:
+def bookkeeping(drill: Drill) -> None:
     """A worker's memory after thousands of tasks in its threads."""
-    worker = game.crew.start_ready()
+    worker = drill.processes.start_ready()
     process = psutil.Process(worker.popen.pid)
     weights = []
     began = clock.now()
     for count in (WEIGHED, (MORE - 1) * WEIGHED):
-        game.spawn_many("noop", [{}] * count)
-        polling.all_finished(game.task_ids, LONG_SEC)
+        drill.spawn_many("noop", [{}] * count)
+        polling.all_finished(drill.task_ids, LONG_SEC)
         weights.append(process.memory_info().rss)
     rate = MORE * WEIGHED / polling.since(began)
     before, after = weights
-    game.report.notes.append(f"{MORE * WEIGHED} tasks, {rate:.0f} a second, {after / 1e6:.1f} MB")
+    drill.report.notes.append(f"{MORE * WEIGHED} tasks, {rate:.0f} a second, {after / 1e6:.1f} MB")
     what = f"after {MORE * WEIGHED} tasks at most {MEMORY_KEPT - 1:.0%} more memory than after {WEIGHED}"
-    game.expect(what, after <= MEMORY_KEPT * before, f"{before / 1e6:.1f} MB, then {after / 1e6:.1f} MB")
+    drill.expect(what, after <= MEMORY_KEPT * before, f"{before / 1e6:.1f} MB, then {after / 1e6:.1f} MB")

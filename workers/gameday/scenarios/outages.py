@@ -3,153 +3,137 @@
 from __future__ import annotations
 
 import signal
+import time
 
 from tasks_app.postgresql import clock
 from workers.gameday import polling, servers
-from workers.gameday.catalogue import scenario
-from workers.gameday.scenario_run import Game, pause
-from workers.gameday.stream import LASTS_SEC, Stream
-from workers.gameday.targets import OUTAGE_SEC
+from workers.gameday.drill import Drill, scenario
+from workers.gameday.report import OUTAGE_SEC
+from workers.gameday.stream import LASTS_SEC, start_stream
 
 AWAY_SEC = 2.0
 EXHAUSTED_SEC = 4.0
 
 
-def under_stream(game: Game, lasts_sec: float = LASTS_SEC) -> Stream:
-    """Start two workers and a stream of tasks, and measure how it goes."""
-    for hand in (game.crew.start(), game.crew.start()):
-        game.crew.wait_ready(hand)
-    stream = Stream(game, lasts_sec=lasts_sec)
-    stream.watch_before()
-    return stream
-
-
-def expect_workers_to_live(game: Game) -> None:
-    """No outage ends a worker."""
-    dead = [hand.label for hand in game.crew.hands if not hand.alive]
-    game.expect("every worker lives", not dead, dead)
-
-
-def restart(game: Game, number: signal.Signals) -> None:
+def restart(drill: Drill, number: signal.Signals) -> None:
     """Stop the server by a signal, leave it away for a moment, and bring it back."""
-    stream = under_stream(game)
+    stream = start_stream(drill)
     servers.stop_postgres(number)
-    pause(AWAY_SEC)
+    time.sleep(AWAY_SEC)
     back_at = servers.bring_up()
     seconds = (stream.all_at_work_after(back_at) - back_at).total_seconds()
-    game.report.recovered(
-        "every worker completes tasks again after the database answers", seconds, game.recovery_bound_sec
+    drill.report.recovered(
+        "every worker completes tasks again after the database answers", seconds, drill.recovery_bound_sec
     )
-    stream.watch_after()
-    expect_workers_to_live(game)
-    stream.end()
+    stream.measure_after()
+    drill.expect_workers_alive()
+    drill.cancel_open_tasks()
 
 
 @scenario("postgres-restart", servers=True)
-def postgres_restart(game: Game) -> None:
+def postgres_restart(drill: Drill) -> None:
     """Fast restart of PostgreSQL under a stream of tasks."""
-    restart(game, signal.SIGINT)
+    restart(drill, signal.SIGINT)
 
 
 @scenario("postgres-crash", servers=True)
-def postgres_crash(game: Game) -> None:
+def postgres_crash(drill: Drill) -> None:
     """Immediate stop of PostgreSQL under a stream of tasks, and its recovery."""
-    restart(game, signal.SIGQUIT)
+    restart(drill, signal.SIGQUIT)
 
 
 @scenario("postgres-frozen", servers=True)
-def postgres_frozen(game: Game) -> None:
+def postgres_frozen(drill: Drill) -> None:
     """PostgreSQL hangs for longer than a lease and goes on: no attempt is lost, nothing is done twice."""
-    for hand in (game.crew.start(), game.crew.start()):
-        game.crew.wait_ready(hand)
-    tasks = game.spawn_many("sleep", [{"seconds": 12}] * 4)
+    drill.processes.start_all_ready(2)
+    tasks = drill.spawn_many("sleep", [{"seconds": 12}] * 4)
     for task in tasks:
         polling.with_progress(task)
-    pause(game.terms.lease_sec)
-    servers.freeze_postgres(game.terms.lease_sec + 3)
+    time.sleep(drill.options.lease_sec)
+    servers.freeze_postgres(drill.options.lease_sec + 3)
     moment = clock.now()
-    done = polling.finished(game.spawn("noop", priority=20))
+    done = polling.finished(drill.spawn("noop", priority=20))
     if done.completed_at is not None:
         seconds = (done.completed_at - moment).total_seconds()
-        game.report.recovered("a new task completes", seconds, game.recovery_bound_sec)
+        drill.report.recovered("a new task completes", seconds, drill.recovery_bound_sec)
     for task in tasks:
         polling.finished(task)
-        game.expect_outcomes(task, ["completed"])
-        game.expect_verbs(task, ["spawned", "claimed", "completed"])
-    expect_workers_to_live(game)
+        drill.expect_course(task, "completed")
+    drill.expect_workers_alive()
 
 
 @scenario("postgres-away", servers=True, endurance=True)
-def postgres_away(game: Game) -> None:
+def postgres_away(drill: Drill) -> None:
     """PostgreSQL away for longer than a lease: no attempt is lost, nothing is done twice."""
-    away_sec = OUTAGE_SEC if game.terms.full else game.terms.lease_sec + 3
-    game.report.notes.append(f"away for {away_sec:g} s")
-    game.crew.start_ready()
-    ends_meanwhile, goes_on = game.spawn("sleep", {"seconds": 6}), game.spawn("sleep", {"seconds": away_sec + 10})
-    with_product = game.spawn("echo", {"outputs": {"image.fits": "pixels"}, "then_sleep_sec": 6})
+    away_sec = OUTAGE_SEC if drill.options.full else drill.options.lease_sec + 3
+    drill.report.notes.append(f"away for {away_sec:g} s")
+    drill.processes.start_ready()
+    ends_meanwhile, goes_on = drill.spawn("sleep", {"seconds": 6}), drill.spawn("sleep", {"seconds": away_sec + 10})
+    with_product = drill.spawn("echo", {"outputs": {"image.fits": "pixels"}, "then_sleep_sec": 6})
     polling.child_of(ends_meanwhile), polling.child_of(with_product)
     child = polling.child_of(goes_on)
     servers.stop_postgres(signal.SIGINT)
-    pause(away_sec)
-    game.expect("the child of the longest attempt lives on", child.is_running())
+    time.sleep(away_sec)
+    drill.expect("the child of the longest attempt lives on", child.is_running())
     back_at = servers.bring_up()
     done = polling.finished(ends_meanwhile)
     if done.completed_at is not None:
         seconds = (done.completed_at - back_at).total_seconds()
-        game.report.recovered("what ended meanwhile is delivered", seconds, game.recovery_bound_sec)
+        drill.report.recovered("what ended meanwhile is delivered", seconds, drill.recovery_bound_sec)
     for task in (ends_meanwhile, with_product, goes_on):
         polling.finished(task)
-        game.expect_outcomes(task, ["completed"])
-        game.expect_verbs(task, ["spawned", "claimed", "completed"])
-    expect_workers_to_live(game)
+        drill.expect_course(task, "completed")
+    drill.expect_workers_alive()
 
 
 @scenario("backends-terminated")
-def backends_terminated(game: Game) -> None:
+def backends_terminated(drill: Drill) -> None:
     """The workers' sessions ended by pg_terminate_backend, three times."""
-    stream = under_stream(game)
+    stream = start_stream(drill)
     for _ in range(3):
-        ended = servers.terminate_backends(game.directory.name)
-        game.expect("sessions were ended", ended > 0, ended)
+        ended = servers.terminate_backends(drill.directory.name)
+        drill.expect("sessions were ended", ended > 0, ended)
         moment = clock.now()
-        pause(1.0)
+        time.sleep(1.0)
     seconds = (stream.all_at_work_after(moment) - moment).total_seconds()
-    game.report.recovered("every worker completes tasks again", seconds, game.recovery_bound_sec)
-    stream.watch_after()
-    expect_workers_to_live(game)
-    stream.end()
+    drill.report.recovered("every worker completes tasks again", seconds, drill.recovery_bound_sec)
+    stream.measure_after()
+    drill.expect_workers_alive()
+    drill.cancel_open_tasks()
 
 
 @scenario("connections-exhausted", servers=True)
-def connections_exhausted(game: Game) -> None:
+def connections_exhausted(drill: Drill) -> None:
     """No connection left and the workers' own ones ended, for four seconds."""
-    stream = under_stream(game)
-    taken = servers.exhaust_connections(game.directory.name, EXHAUSTED_SEC)
-    game.expect("connections were taken", taken > 50, taken)
-    lost = [hand.label for hand in game.crew.hands if "lost, attempts continue" not in hand.log.read_text()]
-    game.expect("the workers found none", not lost, lost)
+    stream = start_stream(drill)
+    taken = servers.exhaust_connections(drill.directory.name, EXHAUSTED_SEC)
+    drill.expect("connections were taken", taken > 50, taken)
+    lost = [
+        worker.label for worker in drill.processes.workers if "lost, attempts continue" not in worker.log.read_text()
+    ]
+    drill.expect("the workers found none", not lost, lost)
     moment = clock.now()
     seconds = (stream.all_at_work_after(moment) - moment).total_seconds()
-    game.report.recovered("every worker completes tasks again", seconds, game.recovery_bound_sec)
-    stream.watch_after()
-    expect_workers_to_live(game)
-    stream.end()
+    drill.report.recovered("every worker completes tasks again", seconds, drill.recovery_bound_sec)
+    stream.measure_after()
+    drill.expect_workers_alive()
+    drill.cancel_open_tasks()
 
 
 @scenario("valkey-stopped", servers=True, endurance=True)
-def valkey_stopped(game: Game) -> None:
+def valkey_stopped(drill: Drill) -> None:
     """Valkey stopped, and started again: work goes on, only live messages are late."""
-    away_sec = OUTAGE_SEC if game.terms.full else 0.0
-    game.crew.start_web()
-    stream = under_stream(game, lasts_sec=LASTS_SEC + away_sec)
+    away_sec = OUTAGE_SEC if drill.options.full else 0.0
+    drill.processes.start_web()
+    stream = start_stream(drill, lasts_sec=LASTS_SEC + away_sec)
     servers.stop_valkey()
-    pause(away_sec)
+    time.sleep(away_sec)
     moment = clock.now()
     seconds = (stream.all_at_work_after(moment) - moment).total_seconds()
-    game.report.recovered("every worker completes tasks without it", seconds, game.recovery_bound_sec)
-    stream.watch_after()
+    drill.report.recovered("every worker completes tasks without it", seconds, drill.recovery_bound_sec)
+    stream.measure_after()
     servers.bring_up()
-    following = polling.finished(game.spawn("echo", priority=20))
-    game.expect("work continues when it is back", following.status == "completed", following.status)
-    expect_workers_to_live(game)
-    stream.end()
+    following = polling.finished(drill.spawn("echo", priority=20))
+    drill.expect("work continues when it is back", following.status == "completed", following.status)
+    drill.expect_workers_alive()
+    drill.cancel_open_tasks()

@@ -61,26 +61,26 @@ class DefectReport:
         return asdict(self)
 
 
-def measure(size: str, names: Sequence[str], say: Callable[[str], None]) -> DefectReport:
+def measure(size: str, names: Sequence[str], show: Callable[[str], None]) -> DefectReport:
     """Process a target's tile with each of the sets of defects called `names`. Raises StageFailed."""
     report = DefectReport(size=size)
     calibrator_spec, target_spec = tile_pair(timezone.now(), SIZES[size])
     with scratch() as directory:
         by_task: dict[UUID, dict[str, Any]] = {}
-        calibrator, plan = _solve(calibrator_spec, directory, report, say, by_task)
+        calibrator, plan = _solve(calibrator_spec, directory, report, show, by_task)
         for name in names:
-            say(f"simulating a target's tile: {name}")
+            show(f"simulating a target's tile: {name}")
             place = directory / name
             truth = simulate_tile(place / "raw", with_defects(target_spec, name))
             target = Plan(tile=tile_of(truth, place / "raw"), role="target", solve_task_id=plan.solve_task_id)
             requests = ((name, one) for _, one in stages_of(target, truth, processing_for(SIZES[size])))
             results = {
-                stage: found for (_, stage), found in run_requests(requests, place, report.costs, say, by_task).items()
+                stage: found for (_, stage), found in run_requests(requests, place, report.costs, show, by_task).items()
             }
             found = _judge(name, calibrator, truth, results, place)
             report.results.append(found)
             figures = (f"{figure} {value:.4f}" for figure, value in found.accuracy.items() if value is not None)
-            say(f"{name}: {found.verdict}; {', '.join(figures)}")
+            show(f"{name}: {found.verdict}; {', '.join(figures)}")
             shutil.rmtree(place)
     return report
 
@@ -89,16 +89,16 @@ def _solve(
     spec: TileSpec,
     directory: Path,
     report: DefectReport,
-    say: Callable[[str], None],
+    show: Callable[[str], None],
     by_task: dict[UUID, dict[str, Any]],
 ) -> tuple[TileTruth, Plan]:
     """Solve a calibrator's tile and keep its calibration only."""
-    say(f"simulating the calibrator's tile of size {report.size}")
+    show(f"simulating the calibrator's tile of size {report.size}")
     truth = simulate_tile(directory / "raw", spec)
     plan = Plan.calibrator(tile_of(truth, directory / "raw"))
     stages = stages_of(plan, truth, processing_for(SIZES[report.size]))
     needed = [(kind, one) for kind, one in stages if one.stage in (CONVERT, SOLVE)]
-    run_requests(needed, directory, report.costs, say, by_task)
+    run_requests(needed, directory, report.costs, show, by_task)
     for name in ("raw", f"{truth.kind}-{CONVERT}"):
         shutil.rmtree(directory / name)
     return truth, plan
