@@ -30,7 +30,7 @@ def _mark(request: HttpRequest) -> str:
     given = request.headers.get(REQUEST_ID, "")
     found = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
     request.request_id = found  # type: ignore[attr-defined]
-    client_address.forget_what_is_not_believed(request.META)
+    client_address.drop_untrusted_headers(request.META)
     return found
 
 

@@ -1,8 +1,8 @@
 """Text and JSON that come from handlers, files, exceptions and queries, made fit to be stored, sent and shown.
 
 PostgreSQL stores no NUL, UTF-8 has no lone surrogates, JSON has no NaN, Python reads no integer of more than 4,300
-digits, and an exception may have no text at all. Nothing here raises but `json_value`, which says what a handler's
-result may not hold. No Django: the child uses it.
+digits, and an exception may have no text at all. Only `json_value` raises, for what a handler's result must not
+contain. No Django: the child uses it.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def _escape(match: re.Match[str]) -> str:
 
 def words(error: BaseException) -> str:
     """Return an exception's class and text."""
-    name, said = text(type(error).__name__, NAME_CHARS_MOST), text(error)
-    return f"{name}: {said}" if said else name
+    name, message = text(type(error).__name__, NAME_CHARS_MOST), text(error)
+    return f"{name}: {message}" if message else name
 
 
 def traceback_of(error: BaseException) -> str:

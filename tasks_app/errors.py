@@ -1,4 +1,4 @@
-"""What can go wrong with the queue, in words for the person who asked.
+"""The queue's errors.
 
 The kind of an error decides the HTTP status and the exit code: NotFound, Conflict, Invalid, TryLater.
 """

@@ -19,7 +19,7 @@ KEPT = 100
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """One process that ended though nobody had asked it to."""
+    """One process that ended without having been stopped."""
 
     name: str
     at: float

@@ -72,7 +72,7 @@ def _address(request: Request) -> str:
 
 
 class ScopedAccess(BasePermission):
-    """Checks a view's `needs`, by method; reading is the need of GET where nothing else is said, others are refused."""
+    """Checks a view's `needs`, by method; by default GET needs READ, and other methods are refused."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         needs: dict[str, Need] = getattr(view, "needs", {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
 from tasks_app.api.access import HEADER
+from tasks_app.operations.catalogue import operations_on
+from tasks_app.operations.operation import TargetKind
 from tasks_app.validation import models_in
 
 
@@ -133,11 +135,11 @@ class Link:
     body: Mapping[str, Any] | None = None
 
 
-_TASK_ACTIONS = ("cancel_task", "reprioritize_task", "retry_task", "requeue_task", "respawn_task")
+_KINDS: Sequence[TargetKind] = ("task", "run", "schedule", "worker")
+_TASK_ACTIONS, _RUN_ACTIONS, _SCHEDULE_ACTIONS, _WORKER_ACTIONS = (
+    tuple(f"{operation.name}_{kind}" for operation in operations_on(kind)) for kind in _KINDS
+)
 _TASK_READS = ("get_task", "task_events", "task_attempts", "explain_task", "task_log")
-_RUN_ACTIONS = ("cancel_run", "retry_run")
-_SCHEDULE_ACTIONS = ("change_schedule", "enable_schedule", "disable_schedule", "run_schedule", "delete_schedule")
-_WORKER_ACTIONS = ("pause_worker", "resume_worker", "drain_worker", "recycle_worker")
 _CONFIRMED = {"dry_run": False, "token": "$response.body#/token", "reason": "$request.body#/reason"}
 
 LINKS = (
@@ -156,10 +158,14 @@ LINKS = (
     Link(_RUN_ACTIONS, ("get_run", *_RUN_ACTIONS), {"run_id": "$response.body#/run/run_id"}),
     Link(("list_runs",), ("get_run", *_RUN_ACTIONS), {"run_id": "$response.body#/runs/0/run_id"}),
     Link(("get_run", "get_run_graph"), ("get_task",), {"task_id": "$response.body#/nodes/0/task_id"}),
-    Link(("list_schedules",), ("get_schedule", *_SCHEDULE_ACTIONS), {"name": "$response.body#/schedules/0/name"}),
+    Link(
+        ("list_schedules",),
+        ("get_schedule", "change_schedule", *_SCHEDULE_ACTIONS),
+        {"name": "$response.body#/schedules/0/name"},
+    ),
     Link(
         ("save_schedule", "get_schedule", "change_schedule", "enable_schedule", "disable_schedule"),
-        ("get_schedule", "save_schedule", *_SCHEDULE_ACTIONS),
+        ("get_schedule", "save_schedule", "change_schedule", *_SCHEDULE_ACTIONS),
         {"name": "$response.body#/name"},
     ),
     Link(("delete_schedule",), ("get_schedule", "save_schedule"), {"name": "$request.path.name"}),

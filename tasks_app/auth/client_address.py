@@ -1,4 +1,4 @@
-"""From where a request comes: its address, as far as it may be believed, for events, throttles and lockouts."""
+"""The client's address of a request, as far as it can be trusted, for events, throttles and lockouts."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _current: ContextVar[str] = ContextVar("absurd_peer", default="")
 def address_of(meta: Mapping[str, Any]) -> str:
     """Return the address of the client of a request, by its headers and connection; empty when there is none.
 
-    That is the other end of the connection. Only where that is one of ABSURD_PROXIES is X-Forwarded-For believed,
+    That is the other end of the connection. Only where that is one of ABSURD_PROXIES is X-Forwarded-For trusted,
     from its end on, up to the first address that is not one of them as well.
     """
     peer = str(meta.get("REMOTE_ADDR") or "")
     if not _is_proxy(peer):
         return peer
     for part in reversed(str(meta.get("HTTP_X_FORWARDED_FOR", "")).split(",")):
-        told = part.strip()
-        if not _is_address(told):
+        given = part.strip()
+        if not _is_address(given):
             break
-        peer = told
-        if not _is_proxy(told):
+        peer = given
+        if not _is_proxy(given):
             break
     return peer
 
 
 def address_of_scope(scope: Mapping[str, Any]) -> str:
     """Return the address of the client of a connection, by its ASGI scope."""
-    told = [value.decode("latin1") for name, value in scope["headers"] if name.lower() == b"x-forwarded-for"]
+    given = [value.decode("latin1") for name, value in scope["headers"] if name.lower() == b"x-forwarded-for"]
     peer = (scope.get("client") or ("",))[0]
-    return address_of({"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": ",".join(told)})
+    return address_of({"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": ",".join(given)})
 
 
 def client_address(request: HttpRequest) -> str | None:
@@ -50,8 +50,8 @@ def client_address(request: HttpRequest) -> str | None:
     return found if _is_address(found) else None
 
 
-def forget_what_is_not_believed(meta: dict[str, Any]) -> None:
-    """Take out of a request's headers what only a proxy may say: that the client came over HTTPS."""
+def drop_untrusted_headers(meta: dict[str, Any]) -> None:
+    """Remove from a request's headers what only a proxy may set: that the client came over HTTPS."""
     if not _is_proxy(str(meta.get("REMOTE_ADDR") or "")):
         meta.pop("HTTP_X_FORWARDED_PROTO", None)
 
@@ -63,7 +63,7 @@ def is_forwarded(meta: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def noted(meta: Mapping[str, Any]) -> Iterator[None]:
-    """Have all events of the block say from where they were caused."""
+    """Have all events of the block record the client's address."""
     token = _current.set(address_of(meta))
     try:
         yield
@@ -72,7 +72,7 @@ def noted(meta: Mapping[str, Any]) -> Iterator[None]:
 
 
 def detail() -> dict[str, str]:
-    """Return what events say of where they were caused; nothing outside a request."""
+    """Return the client's address as events record it; nothing outside a request."""
     address = _current.get()
     return {"address": address} if address else {}
 

@@ -82,7 +82,7 @@ def is_local_reader(address: str | None, host: str) -> bool:
     """Whether a caller without key or login may read: on this machine, in local mode, under a local name.
 
     The name is checked so that a web page elsewhere cannot have its own name resolve to this machine and read.
-    `address` is the peer of the connection; a forwarded address is never believed.
+    `address` is the peer of the connection; a forwarded address is never trusted.
     """
     if settings.ABSURD_MODE != "local" or not address or _without_port(host).lower() not in LOCAL_HOSTS:
         return False

@@ -12,7 +12,7 @@ from django.apps import apps as installed
 from django.contrib.auth.management import create_permissions
 from django.db import connections
 
-OPERATOR_VERBS = (
+OPERATOR_PERMISSIONS = (
     "spawn_task",
     "cancel_task",
     "retry_task",
@@ -52,7 +52,7 @@ def make_groups(*, using: str, **_: Any) -> None:
     view = ours.filter(codename__startswith="view_").exclude(codename="view_apikey")
     grants = {
         "Viewer": view,
-        "Operator": view | ours.filter(codename__in=OPERATOR_VERBS),
+        "Operator": view | ours.filter(codename__in=OPERATOR_PERMISSIONS),
         "Administrator": everything,
     }
     known = _known.pop(using, None)

@@ -219,7 +219,7 @@ def _cancelled(params: RecoverParams) -> list[UUID]:
     frozen = current_freeze()
     since = params.since or (frozen.frozen_at if frozen else None)
     if since is None:
-        raise ParamsInvalid([{"path": "since", "message": "nothing is frozen: say when the emergency stop was"}])
+        raise ParamsInvalid([{"path": "since", "message": "nothing is frozen: give the time of the emergency stop"}])
     ended = Task.objects.filter(status=TaskStatus.CANCELLED, completed_at__gte=since)
     ids = list(ended.order_by("id").values_list("task_id", flat=True))
     events = TaskEvent.objects.filter(event_type__in=cancel.event_types, reason__startswith=MARK, created_at__gte=since)
@@ -239,7 +239,7 @@ def _paused() -> list[Worker]:
     return [worker for worker in _up() if worker.ordered == WorkerOrder.PAUSE and not worker.draining]
 
 
-def _refused_by(operation: WorkerOperation[Any], workers: Sequence[Worker], params: Params, actor: str) -> int:
+def _refused_by(operation: WorkerOperation, workers: Sequence[Worker], params: Params, actor: str) -> int:
     """Give an order to each worker; return how many refused."""
     refused = 0
     for worker in workers:

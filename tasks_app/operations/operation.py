@@ -127,6 +127,10 @@ class Operation(ABC, Generic[P, R]):
     """Django's templates call what they can."""
     params_model: type[P]
 
+    def __init__(self, **attributes: Any) -> None:
+        """Describe one of several operations that differ in their attributes only."""
+        vars(self).update(attributes)
+
     @property
     def need(self) -> Need:
         """What a caller must have."""

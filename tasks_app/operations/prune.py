@@ -1,4 +1,4 @@
-"""Move what is old to the archive and forget what is older still, now instead of little by little."""
+"""Move old tasks to the archive and delete older ones from it, at once instead of by the sweeps."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ def preview(policy: Policy) -> Pruned:
     return Pruned(moved=archiving.count_due(policy), forgotten=retention.count_due(policy))
 
 
-def prune(policy: Policy, *, actor: str, batch: int = BATCH, tell: Callable[[int], object] | None = None) -> Pruned:
-    """Archive everything that is due and forget what may be, in small transactions; `tell` hears of each.
+def prune(
+    policy: Policy, *, actor: str, batch: int = BATCH, on_progress: Callable[[int], object] | None = None
+) -> Pruned:
+    """Archive everything that is due and forget what may be, in small transactions, each followed by `on_progress`.
 
     Safe to interrupt, and to run twice at once. Raises QueueNotFound.
     """
@@ -42,8 +44,8 @@ def prune(policy: Policy, *, actor: str, batch: int = BATCH, tell: Callable[[int
     step = archiving.archive_batch(policy, limit=batch)
     while True:
         moved += step.moved
-        if tell:
-            tell(step.moved.total())
+        if on_progress:
+            on_progress(step.moved.total())
         if step.place is None:
             break
         step = archiving.archive_batch(policy, after=step.place, limit=batch)

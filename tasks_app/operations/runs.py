@@ -169,7 +169,7 @@ class RetryRun(PreviewedOperation[RunRetryParams, RetryCounts]):
     counts_model = RetryCounts
 
     def refusal(self, target: Run) -> str:
-        # From a stage on there is nearly always something to do; the preview says when there is not.
+        # From a stage on there is nearly always something to do; the preview shows when there is not.
         return "" if Task.objects.filter(run=target).exists() else "it has no tasks in the queue"
 
     def affected(self, counts: RetryCounts, params: RunRetryParams) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from django.db import connection, transaction
 from pydantic import AfterValidator, Field
@@ -140,7 +140,7 @@ class RunSchedule(ScheduleOperation[Task]):
 class SwitchSchedule(ScheduleOperation[Schedule]):
     """Changes whether a schedule spawns."""
 
-    enabled: ClassVar[bool]
+    enabled: bool
 
     def refusal(self, target: Schedule) -> str:
         return f"it is {self.done} already" if target.enabled == self.enabled else ""
@@ -154,28 +154,6 @@ class SwitchSchedule(ScheduleOperation[Schedule]):
         schedule.save(update_fields=["enabled", "next_run_at"])
         announce_change(schedule, self.event_types[0], actor, params.reason)
         return schedule
-
-
-class EnableSchedule(SwitchSchedule):
-    """Lets a schedule spawn from now on."""
-
-    name = "enable"
-    label = "Enable"
-    effect = "It spawns again from its next moment on; missed moments are not caught up."
-    done = "enabled"
-    event_types = ("schedule_enabled",)
-    enabled = True
-
-
-class DisableSchedule(SwitchSchedule):
-    """Lets a schedule spawn no longer."""
-
-    name = "disable"
-    label = "Disable"
-    effect = "It spawns nothing until it is enabled."
-    done = "disabled"
-    event_types = ("schedule_disabled",)
-    enabled = False
 
 
 class DeleteSchedule(ScheduleOperation[None]):
@@ -198,4 +176,20 @@ class DeleteSchedule(ScheduleOperation[None]):
         schedule.delete()
 
 
-run_now, enable, disable, delete = RunSchedule(), EnableSchedule(), DisableSchedule(), DeleteSchedule()
+run_now, delete = RunSchedule(), DeleteSchedule()
+enable = SwitchSchedule(
+    name="enable",
+    label="Enable",
+    effect="It spawns again from its next moment on; missed moments are not caught up.",
+    done="enabled",
+    event_types=("schedule_enabled",),
+    enabled=True,
+)
+disable = SwitchSchedule(
+    name="disable",
+    label="Disable",
+    effect="It spawns nothing until it is enabled.",
+    done="disabled",
+    event_types=("schedule_disabled",),
+    enabled=False,
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
@@ -12,17 +11,17 @@ from tasks_app.engine.events import announce
 from tasks_app.errors import OperationRefused, WorkerNotFound
 from tasks_app.models import Worker, WorkerOrder
 from tasks_app.monitoring.workers import event_detail, state_of
-from tasks_app.operations.operation import Operation, P, Params, ReasonedParams, row_of
+from tasks_app.operations.operation import Operation, Params, ReasonedParams, row_of
 from tasks_app.postgresql import clock
 
 
-class WorkerOperation(Operation[P, Worker]):
+class WorkerOperation(Operation[Params, Worker]):
     """Repeating the last order changes nothing."""
 
     target_kind = "worker"
     permission = "tasks_app.order_worker"
     event_types = ("worker_ordered",)
-    order: ClassVar[str]
+    order: str
     """What stands in the worker's row; empty to take back the last order."""
 
     def refusal(self, target: Worker) -> str:
@@ -39,7 +38,7 @@ class WorkerOperation(Operation[P, Worker]):
         return ""
 
     @transaction.atomic
-    def act(self, key: UUID | str, params: P, actor: str) -> Worker:
+    def act(self, key: UUID | str, params: Params, actor: str) -> Worker:
         """Set the order. Raises WorkerNotFound, and OperationRefused for a worker that is stopped, lost or draining."""
         missing = WorkerNotFound(key)
         try:
@@ -57,50 +56,36 @@ class WorkerOperation(Operation[P, Worker]):
         return worker
 
 
-class PauseWorker(WorkerOperation[ReasonedParams]):
-    """Has a worker claim nothing until it is resumed."""
-
-    name = "pause"
-    label = "Pause"
-    effect = "It finishes what it runs and claims nothing until it is resumed."
-    done = "ordered to pause"
-    params_model = ReasonedParams
-    order = WorkerOrder.PAUSE
-
-
-class DrainWorker(WorkerOperation[ReasonedParams]):
-    """Has a worker end after what it runs."""
-
-    name = "drain"
-    label = "Drain"
-    effect = "It finishes what it runs, claims nothing, and ends. It has to be started again on its host."
-    done = "ordered to drain"
-    params_model = ReasonedParams
-    dangerous = True
-    order = WorkerOrder.DRAIN
-
-
-class ResumeWorker(WorkerOperation[Params]):
-    """Takes the last order back."""
-
-    name = "resume"
-    label = "Resume"
-    effect = "The last order is taken back: it claims tasks again."
-    done = "ordered to resume"
-    params_model = Params
-    order = ""
-
-
-class RecycleWorker(WorkerOperation[Params]):
-    """Has a worker start again after what it runs."""
-
-    name = "recycle"
-    label = "Recycle"
-    effect = "It finishes what it runs, claiming nothing meanwhile, and continues as a fresh process."
-    done = "ordered to recycle"
-    params_model = Params
-    order = WorkerOrder.RECYCLE
-
-
-pause_worker, drain_worker = PauseWorker(), DrainWorker()
-resume_worker, recycle_worker = ResumeWorker(), RecycleWorker()
+pause_worker = WorkerOperation(
+    name="pause",
+    label="Pause",
+    effect="It finishes what it runs and claims nothing until it is resumed.",
+    done="ordered to pause",
+    params_model=ReasonedParams,
+    order=WorkerOrder.PAUSE,
+)
+drain_worker = WorkerOperation(
+    name="drain",
+    label="Drain",
+    effect="It finishes what it runs, claims nothing, and ends. It has to be started again on its host.",
+    done="ordered to drain",
+    params_model=ReasonedParams,
+    order=WorkerOrder.DRAIN,
+    dangerous=True,
+)
+resume_worker = WorkerOperation(
+    name="resume",
+    label="Resume",
+    effect="The last order is taken back: it claims tasks again.",
+    done="ordered to resume",
+    params_model=Params,
+    order="",
+)
+recycle_worker = WorkerOperation(
+    name="recycle",
+    label="Recycle",
+    effect="It finishes what it runs, claiming nothing meanwhile, and continues as a fresh process.",
+    done="ordered to recycle",
+    params_model=Params,
+    order=WorkerOrder.RECYCLE,
+)

@@ -17,8 +17,8 @@ SPAWN = {"task_name": "note", "params": {"text": "a"}}
 LIE = {"X-Forwarded-For": "203.0.113.5"}
 
 
-def address_of(verb: str) -> str | None:
-    return TaskEvent.objects.filter(event_type=verb).latest("id").detail.get("address")
+def address_of(event_type: str) -> str | None:
+    return TaskEvent.objects.filter(event_type=event_type).latest("id").detail.get("address")
 
 
 @pytest.mark.django_db
@@ -28,8 +28,8 @@ def test_every_kind_of_event_says_from_where_it_was_caused():
     api.post(f"tasks/{task_id}/priority", {"priority": 9, "reason": "now"}, **LIE)
     api.delete(f"tasks/{task_id}", {"reason": "a slip"}, **LIE)
     api.post("queues/dsa110-pipeline/pause", {"reason": "mending"}, **LIE)
-    for verb in ("spawned", "reprioritized", "cancelled", "paused"):
-        assert address_of(verb) == ELSEWHERE, verb
+    for event_type in ("spawned", "reprioritized", "cancelled", "paused"):
+        assert address_of(event_type) == ELSEWHERE, event_type
     told = TaskEvent.objects.get(event_type="cancelled")
     assert (told.actor, told.reason) == ("key:ingest", "a slip")
 

@@ -1,1 +1,1 @@
-"""One view a path; the verbs themselves are in tasks_app.operations."""
+"""The views by subject; what people do to tasks, runs and the system is in tasks_app.operations."""

@@ -1,4 +1,4 @@
-"""Runs: list, look at, spawn."""
+"""Runs: list, read, spawn."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Command(ShellCommand):
         found = preview(policy)
         if not options["dry_run"]:
             with bar("archiving", found.moved.total()) as advance:
-                found = prune(policy, actor=actor(), batch=options["batch"], tell=advance)
+                found = prune(policy, actor=actor(), batch=options["batch"], on_progress=advance)
         took_sec = round(time.monotonic() - started_at, 3)
         content = {"dry_run": options["dry_run"], **_summary(policy, found), "took_sec": took_sec}
         lines = _lines(policy, found, "would be" if options["dry_run"] else "were", took_sec)

@@ -147,6 +147,6 @@ def test_what_is_not_reached_in_time_is_left_and_keeps_all_frozen(api, monkeypat
 
 def test_it_is_for_administrators():
     for caller in (Caller(make_key("read", "spawn", "operate")), log_in("olga", "Operator")):
-        assert {caller.post(f"emergency/{verb}", WHY).status_code for verb in ("stop", "recover")} == {403}
+        assert {caller.post(f"emergency/{operation}", WHY).status_code for operation in ("stop", "recover")} == {403}
     assert log_in("ada", "Administrator").post("emergency/stop", WHY).status_code == 200
     assert Caller().post("emergency/stop", WHY).status_code == 401

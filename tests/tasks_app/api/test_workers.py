@@ -46,10 +46,10 @@ def test_a_worker_is_paused_resumed_drained_and_recycled_with_reasons(api, worke
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", ["pause", "drain"])
-def test_stopping_a_worker_needs_a_reason(api, worker, verb):
+@pytest.mark.parametrize("operation", ["pause", "drain"])
+def test_stopping_a_worker_needs_a_reason(api, worker, operation):
     for body in ({}, {"reason": ""}, {"reason": "  "}):
-        assert api.post(f"workers/{worker.pk}/{verb}", body).status_code == 422
+        assert api.post(f"workers/{worker.pk}/{operation}", body).status_code == 422
     assert Worker.objects.get().ordered == ""
 
 

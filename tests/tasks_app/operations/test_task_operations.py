@@ -61,10 +61,10 @@ def test_a_failed_task_is_retried_with_fresh_retries(worker):
     assert claim_one(worker).attempt == 2
 
 
-@pytest.mark.parametrize("verb", [cancel, retry])
-def test_an_unknown_task_is_named(verb, db):
+@pytest.mark.parametrize("operation", [cancel, retry])
+def test_an_unknown_task_is_named(operation, db):
     with pytest.raises(TaskNotFound, match="00000000"):
-        verb("00000000-0000-0000-0000-000000000000", **ALICE)
+        operation("00000000-0000-0000-0000-000000000000", **ALICE)
 
 
 def test_a_new_priority_changes_who_goes_first(worker):
