@@ -46,22 +46,15 @@ _REMEDY_OF = {
 }
 
 
-class UnprocessableContent(exceptions.APIException):
-    """The body was understood and its fields are wrong; `problems` gives the path and fault of each."""
+class BadQuery(exceptions.APIException):
+    """The query string has an unknown name or a wrong value; `problems` gives the path and fault of each."""
 
-    status_code = 422
-    default_code = "fields_invalid"
+    status_code = 400
+    default_code = "bad_query"
 
     def __init__(self, problems: Sequence[Mapping[str, str]]) -> None:
         self.problems = list(problems)
         super().__init__("; ".join(f"{p['path']}: {p['message']}" for p in self.problems))
-
-
-class BadQuery(UnprocessableContent):
-    """The query string has an unknown name or a wrong value."""
-
-    status_code = 400
-    default_code = "bad_query"
 
 
 class AnythingAccepted(DefaultContentNegotiation):
@@ -156,26 +149,10 @@ def _describe_framework(error: exceptions.APIException, request: Request) -> tup
         headers["WWW-Authenticate"] = scheme
     if wait_sec := getattr(error, "wait", None):
         headers["Retry-After"] = str(math.ceil(wait_sec))
-    if isinstance(error, exceptions.ValidationError):
-        raised: UnprocessableContent = UnprocessableContent(list(flatten(error.detail)))
-        return problem(request, 422, raised.default_code, str(raised.detail), errors=raised.problems), headers
     codes = error.get_codes()
     code = codes if isinstance(codes, str) else error.default_code
-    extra = {"errors": error.problems} if isinstance(error, UnprocessableContent) else {}
+    extra = {"errors": error.problems} if isinstance(error, BadQuery) else {}
     return problem(request, error.status_code, code, str(error.detail), **extra), headers
-
-
-def flatten(detail: Any, path: str = "") -> list[dict[str, str]]:
-    """Return each fault of a nested validation error with the dotted path of its field."""
-    if isinstance(detail, Mapping):
-        parts = [(f"{path}.{name}" if path else str(name), inner) for name, inner in detail.items()]
-        return [fault for inner_path, inner in parts for fault in flatten(inner, inner_path)]
-    if isinstance(detail, list):
-        if any(isinstance(inner, Mapping) for inner in detail):
-            return flatten({str(number): inner for number, inner in enumerate(detail)}, path)
-        return [fault for inner in detail for fault in flatten(inner, path)]
-    own = path.removesuffix("non_field_errors").rstrip(".")
-    return [{"path": own or "body", "message": str(detail)}]
 
 
 def django_error(request: HttpRequest, status: int, detail: str) -> JsonResponse:

@@ -19,9 +19,9 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import transaction
 from django.urls import resolve
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import APIException
 
-from tasks_app.api.errors import UnprocessableContent, flatten
+from tasks_app.api.errors import BadQuery
 from tasks_app.auth.keys import KeyHolder
 from tasks_app.client.faults import RequestRefused
 from tasks_app.client.transport import API_ROOT, Choice, Document, Request, renumbered
@@ -57,9 +57,8 @@ def answer(request: Request) -> Any:
     call = view.cls.as_view(get_exception_handler=lambda: _raise, throttle_classes=[])
     try:
         response = call(django_request, **arguments)
-    except (ValidationError, UnprocessableContent) as error:
-        problems = error.problems if isinstance(error, UnprocessableContent) else list(flatten(error.detail))
-        raise ParamsInvalid(problems) from None
+    except BadQuery as error:
+        raise ParamsInvalid(error.problems) from None
     except APIException as error:
         raise RequestRefused(str(error.detail)) from None
     return json.loads(response.render().content or b"{}")

@@ -90,7 +90,6 @@ class WrongAddress(AbsurdError, ValueError):
 
 _KINDS_OF_CODES: dict[str, type[AbsurdError]] = {
     "bad_api_key": NotAuthenticated,
-    "fields_invalid": errors.ParamsInvalid,
     "bad_query": errors.ParamsInvalid,
     "throttled": TooManyRequests,
 }

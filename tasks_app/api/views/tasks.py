@@ -69,29 +69,28 @@ FIELDS = OpenApiParameter(
 )
 
 
-def with_parents(task: Task) -> Task:
-    """Return a stored task with the ids of those it depends on."""
-    parents = TaskDependency.objects.filter(child_task_id=task.task_id).order_by("id")
-    task.depends_on = list(parents.values_list("parent_task_id", flat=True))
-    return task
+def with_parents(tasks: Sequence[Task]) -> Sequence[Task]:
+    """Return stored tasks with the ids of those they depend on."""
+    parents: defaultdict[UUID, list[UUID]] = defaultdict(list)
+    edges = TaskDependency.objects.filter(child_task_id__in=[task.task_id for task in tasks]).order_by("id")
+    for child, parent in edges.values_list("child_task_id", "parent_task_id"):
+        parents[child].append(parent)
+    for task in tasks:
+        task.depends_on = parents[task.task_id]
+    return tasks
 
 
 def detail_of(task: Task) -> dict[str, Any]:
     """Return the full representation of a task."""
-    return dict(TaskDetailSerializer(with_parents(task)).data)
+    return dict(TaskDetailSerializer(with_parents([task])[0]).data)
 
 
 def as_spawned(tasks: Sequence[Task]) -> Sequence[Task]:
-    """Return the tasks of a spawn with what is shown of them; those that were there before are looked up."""
-    old = {task.task_id: task for task in tasks if not task.is_new}
-    if old:
-        parents: defaultdict[UUID, list[UUID]] = defaultdict(list)
-        edges = TaskDependency.objects.filter(child_task_id__in=old).order_by("id")
-        for child, parent in edges.values_list("child_task_id", "parent_task_id"):
-            parents[child].append(parent)
+    """Return the tasks of a spawn with what is shown of them; those that existed before are looked up."""
+    if old := [task for task in tasks if not task.is_new]:
         paused = set(Queue.objects.exclude(paused_at=None).values_list("name", flat=True))
-        for task_id, task in old.items():
-            task.depends_on, task.queue_paused = parents[task_id], task.queue_id in paused
+        for task in with_parents(old):
+            task.queue_paused = task.queue_id in paused
     return tasks
 
 
@@ -112,7 +111,7 @@ def _check_respawn(request: Request, key: UUID) -> None:
     check(request, READ)  # the copy that is shown holds what the old task was given
 
 
-SHOWN = shown_by(TaskDetailSerializer, lambda key, _: with_parents(find(key)), key=task_id_of)
+SHOWN = shown_by(TaskDetailSerializer, lambda key, _: with_parents([find(key)])[0], key=task_id_of)
 REPRIORITIZED = replace(SHOWN, schema={"examples": examples.OF_PRIORITY})
 CANCELLED = Answer(
     key=task_id_of,
