@@ -47,6 +47,10 @@ class Observation(models.Model):
     class Meta:
         ordering = ["-start_mjd"]
         permissions = [("release_observation", "Can start an incomplete observation")]
+        indexes = [
+            models.Index(fields=["start_mjd"], name="observation_start"),
+            models.Index(fields=["mid_mjd"], name="observation_mid"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["telescope_name", "first_time_ms", "declination_cdeg"], name="observation_once"
@@ -168,6 +172,7 @@ class Calibration(models.Model):
 
     class Meta:
         ordering = ["-mid_mjd"]
+        permissions = [("refuse_calibration", "Can refuse a calibration by hand")]
         indexes = [models.Index(fields=["mid_mjd"], name="calibration_time")]
 
     def __str__(self) -> str:
@@ -201,7 +206,10 @@ class Measurement(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["name", "mid_mjd"], name="measurement_light_curve")]
+        indexes = [
+            models.Index(fields=["name", "mid_mjd"], name="measurement_light_curve"),
+            models.Index(fields=["dec_deg"], name="measurement_declination"),
+        ]
         constraints = [models.UniqueConstraint(fields=["task_id", "name"], name="measured_once_a_task")]
 
     def __str__(self) -> str:

@@ -1,12 +1,22 @@
-"""The pipeline's tables in the console; releasing an incomplete tile."""
+"""The pipeline in the console: observations, images, calibrations, sources, storage."""
 
 from __future__ import annotations
 
-from pipeline_app.admin import product_files
+from pipeline_app.admin import images, product_files, sources, storage
+from pipeline_app.admin.calibration_pages import CalibrationAdmin
 from pipeline_app.admin.observations import ObservationAdmin, SubbandFileAdmin
-from pipeline_app.admin.products import CalibrationAdmin, MeasurementAdmin, ProductAdmin
+from pipeline_app.admin.products import MeasurementAdmin, ProductAdmin
 from tasks_app.admin import panels
 
 panels.add(product_files.PANEL)
 
-__all__ = ["CalibrationAdmin", "MeasurementAdmin", "ObservationAdmin", "ProductAdmin", "SubbandFileAdmin"]
+__all__ = [
+    "CalibrationAdmin",
+    "MeasurementAdmin",
+    "ObservationAdmin",
+    "ProductAdmin",
+    "SubbandFileAdmin",
+    "images",
+    "sources",
+    "storage",
+]

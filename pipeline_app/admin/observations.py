@@ -2,84 +2,122 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+from uuid import UUID
+
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from pipeline_app.admin import product_files
+from pipeline_app.admin import tiles
 from pipeline_app.models import Observation, SubbandFile, SubbandState
+from pipeline_app.sky_text import moment_of
+from tasks_app.admin import display, pages
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.models import Task
 
 
-class SubbandFileInline(admin.TabularInline):
-    """The raw files of a tile."""
+class ObservationList(ChangeList):
+    """A page of observations with the tasks of their last runs, asked for together."""
 
-    model = SubbandFile
-    fields = ["subband", "path", "state", "problem", "size_bytes", "seen_at"]
-    readonly_fields = ["subband", "path", "state", "problem", "size_bytes", "seen_at"]
-    extra = 0
-    can_delete = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Observation | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Observation | None = None) -> bool:
-        return False
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list: Any = list(self.result_list)
+        runs = [each.run_id for each in self.result_list if each.run_id]
+        counts: dict[UUID, Counter[str]] = {run_id: Counter() for run_id in runs}
+        tasks = Task.objects.filter(run__run_id__in=runs).select_related("run").defer("params", "result", "error")
+        for task in tasks:
+            counts[task.run.run_id][task.display_status] += 1  # type: ignore[union-attr]
+        for each in self.result_list:
+            each.task_counts = counts.get(each.run_id, Counter())
 
 
 @admin.register(Observation)
 class ObservationAdmin(ReadOnlyAdmin):
     """Tiles, how far each has come, and the release of incomplete ones."""
 
-    list_display = ["name", "state", "reason", "role", "subbands", "declination", "brightest_calibrator", "tasks"]
+    list_display = [
+        "name",
+        "stands",
+        "role",
+        "start",
+        "declination",
+        "subbands",
+        "brightest_calibrator",
+        "tasks",
+        "why",
+    ]
     list_filter = ["state", "role", "telescope_name"]
     search_fields = ["name", "calibrator", "run_id"]
-    inlines = [SubbandFileInline]
-    readonly_fields = ["pictures"]
-    fields = [
-        "name", "telescope_name", "state", "reason", "role", "run_id", "pictures", "calibrator",
-        "calibrator_apparent_flux_jy", "declination_deg", "ra_deg", "dec_deg", "start_mjd", "mid_mjd", "duration_sec",
-        "expected_subbands", "directory", "last_file_at",
-    ]  # fmt: skip
+    search_help_text = "Search by the start time in UTC (2026-10-01T06), the calibrator or the run id."
     ordering = ("-start_mjd",)
-    sortable_by = ("name", "state", "subbands", "declination", "brightest_calibrator")
     actions = ["release_incomplete"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Observation]:
         accepted = Count("files", filter=Q(files__state=SubbandState.ACCEPTED))
         return super().get_queryset(request).annotate(n_files=accepted)
 
-    @admin.display(ordering="n_files")
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ObservationList
+
+    @admin.display(description="state")
+    def stands(self, observation: Observation) -> SafeString:
+        """The state's pill."""
+        return display.pill(observation.state)
+
+    @admin.display(description="start, UTC")
+    def start(self, observation: Observation) -> SafeString | str:
+        """When the first integration began."""
+        return display.utc(moment_of(observation.start_mjd))
+
+    @admin.display
     def subbands(self, observation: Observation) -> str:
         """How many files of how many."""
         return f"{observation.n_files} of {observation.expected_subbands or '?'}"  # type: ignore[attr-defined]
 
-    @admin.display(ordering="declination_deg")
+    @admin.display(description="strip")
     def declination(self, observation: Observation) -> str:
         """The strip."""
         return f"{observation.declination_deg:+.2f}°"
 
-    @admin.display(ordering="calibrator_apparent_flux_jy", description="calibrator in the beam")
+    @admin.display(description="calibrator in the beam")
     def brightest_calibrator(self, observation: Observation) -> str:
         """The calibrator and what arrives of it."""
         if observation.calibrator_apparent_flux_jy is None:
             return "none"
         return f"{observation.calibrator}, {observation.calibrator_apparent_flux_jy:.2f} Jy"
 
-    @admin.display(description="pictures of the last run")
-    def pictures(self, observation: Observation) -> SafeString | str:
-        """The plots and images that the last run has made."""
-        return product_files.gallery(observation.products.filter(run_id=observation.run_id).order_by("id"))
-
     @admin.display(description="tasks of the last run")
-    def tasks(self, observation: Observation) -> str:
+    def tasks(self, observation: Observation) -> SafeString | str:
         """Counts by status."""
-        if observation.run_id is None:
-            return "none yet"
-        statuses = [task.display_status for task in Task.objects.filter(run__run_id=observation.run_id)]
-        return ", ".join(f"{statuses.count(status)} {status}" for status in sorted(set(statuses)))
+        counts: Counter[str] = observation.task_counts  # type: ignore[attr-defined]
+        pills = [(number, display.pill(status)) for status, number in sorted(counts.items())]
+        return format_html_join(" ", "{} {}", pills) or "none yet"
+
+    @admin.display(description="why")
+    def why(self, observation: Observation) -> str:
+        """What is missing or awaited."""
+        return display.first_line(observation.reason)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page of a tile; there is nothing on it to submit but its release."""
+        observation = self.get_object(request, object_id)
+        if not self.has_view_permission(request, observation):
+            raise PermissionDenied
+        if observation is None:
+            raise Http404(f"there is no observation {object_id}")
+        context = tiles.page_of(observation) | {
+            "may_release": observation.state == "incomplete" and self.has_release_permission(request)
+        }
+        back, title = pages.list_of(Observation), f"Observation {observation}"
+        return pages.render(request, "admin/pipeline/tile.html", title=title, back=back, context=context)
 
     @admin.action(description="Start incomplete observations with the subbands that they have", permissions=["release"])
     def release_incomplete(self, request: HttpRequest, observations: QuerySet[Observation]) -> None:
@@ -102,7 +140,26 @@ class ObservationAdmin(ReadOnlyAdmin):
 class SubbandFileAdmin(ReadOnlyAdmin):
     """Raw files, the unusable ones too."""
 
-    list_display = ["path", "observation", "subband", "state", "problem", "seen_at"]
+    list_display = ["path", "observation", "subband", "stands", "problem", "size", "seen"]
+    list_display_links = None
     list_filter = ["state"]
     list_select_related = ["observation"]
     search_fields = ["path"]
+
+    @admin.display(description="state")
+    def stands(self, file: SubbandFile) -> SafeString:
+        """The state's pill."""
+        return display.pill(file.state)
+
+    @admin.display
+    def size(self, file: SubbandFile) -> str:
+        """Its size."""
+        return display.size(file.size_bytes)
+
+    @admin.display(description="seen")
+    def seen(self, file: SubbandFile) -> SafeString | str:
+        """When it was read."""
+        return display.utc(file.seen_at)
+
+
+pages.add_list(Observation, order=32)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from pipeline_app import downloads
+from pipeline_app.fits_stamp import NoStamp, StampRequest, stamp
 from pipeline_app.models import Product
 from tasks_app.admin import display
 from tasks_app.admin.panels import Panel, Table
 from tasks_app.errors import FilesBusy
+from tasks_app.files.bounded_calls import in_time
 from tasks_app.models import Task
+
+STAMP_MOST_ARCMIN = 60.0
 
 
 def send(request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -35,6 +39,36 @@ def send(request: HttpRequest, pk: int) -> HttpResponseBase:
     if path is None:
         raise Http404(f"{product.path} is a directory, or is not on this host below ABSURD_DATA_ROOTS")
     return downloads.send(product, path, request.headers)
+
+
+def send_stamp(request: HttpRequest, pk: int) -> HttpResponse:
+    """Send a small picture of an image around a position: ?ra= and dec= in degrees, arcmin=, low= and high= in Jy."""
+    if not request.user.has_perm("pipeline_app.view_product"):
+        raise PermissionDenied
+    product = get_object_or_404(Product, pk=pk, kind="image")
+    try:
+        values = {name: float(request.GET[name]) for name in ("ra", "dec", "arcmin", "low", "high")}
+    except (KeyError, ValueError):
+        raise BadRequest("a stamp needs the numbers ra, dec, arcmin, low and high") from None
+    if not (all(map(math.isfinite, values.values())) and 0 < values["arcmin"] <= STAMP_MOST_ARCMIN):
+        raise BadRequest(f"arcmin must be above 0 and at most {STAMP_MOST_ARCMIN:g} (got {values['arcmin']:g})")
+    asked = StampRequest(
+        ra_deg=values["ra"],
+        dec_deg=values["dec"],
+        size_arcmin=values["arcmin"],
+        low_jy=values["low"],
+        high_jy=values["high"],
+    )
+    try:
+        path = downloads.file_path(product)
+        if path is None:
+            raise Http404(f"{product.path} is not on this host below ABSURD_DATA_ROOTS")
+        picture = in_time(path, stamp, path, asked)
+    except FilesBusy as error:
+        return HttpResponse(f"{error}\n", status=503, content_type="text/plain", headers={"Retry-After": "30"})
+    except (NoStamp, OSError) as error:
+        raise Http404(str(error)) from None
+    return HttpResponse(picture, content_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 
 
 def address(product: Product) -> str:
@@ -62,12 +96,6 @@ def picture(product: Product) -> SafeString | str:
     if path is None:
         return "–"
     return format_html('<a href="{0}"><img class="preview" src="{0}" alt="{1}"></a>', address(product), product)
-
-
-def gallery(products: Iterable[Product]) -> SafeString | str:
-    """Return all pictures among the products side by side, or a dash when there is none."""
-    shown = [(picture(product),) for product in products if product.kind in downloads.PICTURES]
-    return format_html_join(" ", "{}", shown) or "–"
 
 
 def _place(product: Product) -> SafeString:

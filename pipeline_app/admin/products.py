@@ -1,73 +1,136 @@
-"""Products, calibrations and fluxes in the console."""
+"""Products and fluxes in the console."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from pipeline_app.admin import product_files
-from pipeline_app.admin.reading import task_link
-from pipeline_app.models import Calibration, Measurement, Product
+from pipeline_app.admin.figures import figures_of
+from pipeline_app.admin.sources import address_of
+from pipeline_app.models import Measurement, Product
+from pipeline_app.sky_text import flux_density
+from tasks_app.admin import display, pages
 from tasks_app.admin.reading import ReadOnlyAdmin
 
 
-class FromTaskAdmin(ReadOnlyAdmin):
-    """Rows that a task wrote."""
-
-    @admin.display(description="task")
-    def task(self, row: Product | Calibration | Measurement) -> SafeString:
-        """The task that made it."""
-        return task_link(row.task_id)
-
-
 @admin.register(Product)
-class ProductAdmin(FromTaskAdmin):
+class ProductAdmin(ReadOnlyAdmin):
     """What was made, from what, by which software."""
 
-    list_display = ["kind", "path", "observation", "verdict", "size_bytes", "created_at"]
+    list_display = ["kind", "place", "observation", "judged", "size", "made"]
     list_filter = ["kind", "verdict", "task_name"]
     list_select_related = ["observation"]
     search_fields = ["path", "task_id", "observation__name"]
-    readonly_fields = ["task", "picture", "file"]
+    search_help_text = "Search by a part of the path, the task id or the observation."
 
     def get_urls(self) -> list[URLPattern]:
-        send = self.admin_site.admin_view(product_files.send)
-        return [path("<int:pk>/file/", send, name="pipeline_app_product_file"), *super().get_urls()]
+        wrap = self.admin_site.admin_view
+        return [
+            path("<int:pk>/file/", wrap(product_files.send), name="pipeline_app_product_file"),
+            path("<int:pk>/stamp/", wrap(product_files.send_stamp), name="pipeline_app_product_stamp"),
+            *super().get_urls(),
+        ]
 
-    @admin.display(description="picture")
-    def picture(self, product: Product) -> SafeString | str:
-        """The picture itself."""
-        return product_files.picture(product)
+    @admin.display(description="path")
+    def place(self, product: Product) -> SafeString:
+        """The end of the path, which tells products apart."""
+        return format_html('<code title="{}">{}</code>', product.path, "/".join(product.path.split("/")[-2:]))
 
-    @admin.display(description="file")
-    def file(self, product: Product) -> SafeString:
-        """The path, to be fetched from."""
-        return product_files.link(product)
+    @admin.display(description="verdict")
+    def judged(self, product: Product) -> SafeString | str:
+        """The verdict's pill."""
+        return display.pill(product.verdict) if product.verdict else display.NOTHING
 
+    @admin.display
+    def size(self, product: Product) -> str:
+        """Its size."""
+        return display.size(product.size_bytes)
 
-@admin.register(Calibration)
-class CalibrationAdmin(FromTaskAdmin):
-    """Solutions and their verdicts."""
+    @admin.display(description="made")
+    def made(self, product: Product) -> SafeString | str:
+        """When it was published."""
+        return display.utc(product.created_at)
 
-    list_display = ["observation", "calibrator", "verdict", "reasons", "snr_median", "refant", "created_at"]
-    list_filter = ["verdict", "calibrator"]
-    list_select_related = ["observation"]
-    search_fields = ["path", "task_id", "observation__name", "calibrator"]
-    readonly_fields = ["task"]
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page of a product."""
+        product = self.get_object(request, object_id)
+        if not self.has_view_permission(request, product):
+            raise PermissionDenied
+        if product is None:
+            raise Http404(f"there is no product {object_id}")
+        known = dict(Product.objects.filter(path__in=product.inputs[:100]).values_list("path", "pk"))
+        context = {
+            "product": product,
+            "figures": figures_of(product.kind, product.metrics),
+            "file": product_files.link(product),
+            "picture": product_files.picture(product),
+            "inputs": [(each, known.get(each)) for each in product.inputs],
+        }
+        title, back = f"{product.kind} of {product.observation or product.task_name}", pages.list_of(Product)
+        return pages.render(request, "admin/pipeline/product.html", title=title, back=back, context=context)
 
 
 @admin.register(Measurement)
-class MeasurementAdmin(FromTaskAdmin):
-    """Fluxes."""
+class MeasurementAdmin(ReadOnlyAdmin):
+    """Fluxes, the last measured first."""
 
-    list_display = ["name", "observation", "flux", "snr", "verdict", "catalog_flux_jy", "offset_arcsec", "created_at"]
+    list_display = ["source", "observation", "flux", "ratio", "significance", "apart", "judged", "measured"]
+    list_display_links = None
     list_filter = ["verdict"]
     list_select_related = ["observation"]
     search_fields = ["name", "observation__name", "task_id"]
-    readonly_fields = ["task"]
 
-    @admin.display(ordering="flux_jy", description="flux, mJy")
+    @admin.display(description="source")
+    def source(self, row: Measurement) -> SafeString:
+        """The name, with the source's page."""
+        return format_html('<a href="{}">{}</a>', address_of(row.name), row.name)
+
+    @admin.display(description="flux density")
     def flux(self, row: Measurement) -> str:
         """Flux and error."""
-        return f"{row.flux_jy * 1e3:.2f} ± {row.flux_err_jy * 1e3:.2f}"
+        return flux_density(row.flux_jy, row.flux_err_jy)
+
+    @admin.display(description="over catalogue")
+    def ratio(self, row: Measurement) -> str:
+        """Measured over catalogue flux."""
+        return f"{row.flux_jy / row.catalog_flux_jy:.2f}" if row.catalog_flux_jy else display.NOTHING
+
+    @admin.display(description="signal to noise")
+    def significance(self, row: Measurement) -> str:
+        """Flux over the noise part of its error."""
+        return f"{row.snr:.1f}"
+
+    @admin.display(description="off position")
+    def apart(self, row: Measurement) -> str:
+        """Distance from the catalogue position."""
+        return display.NOTHING if row.offset_arcsec is None else f"{row.offset_arcsec:.1f}″"
+
+    @admin.display(description="verdict")
+    def judged(self, row: Measurement) -> SafeString | str:
+        """The verdict's pill."""
+        return display.pill(row.verdict) if row.verdict else display.NOTHING
+
+    @admin.display(description="measured")
+    def measured(self, row: Measurement) -> SafeString | str:
+        """When it was measured."""
+        return display.utc(row.created_at)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """A flux has no page of its own: that of its source shows it."""
+        row = self.get_object(request, object_id)
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        if row is None:
+            raise Http404(f"there is no measurement {object_id}")
+        return HttpResponseRedirect(address_of(row.name))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import django_filters  # type: ignore[import-untyped]
-from django.db.models import Avg, Case, Count, Exists, F, Max, Min, OuterRef, Q, When
+from django.db.models import Avg, Case, Count, F, Max, Min, Q, When
 from django.db.models.functions import ATan2, Cos, Degrees, Radians, Sin
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
@@ -33,6 +33,7 @@ from pipeline_app.api.serializers import (
     ProductSerializer,
     SourceSerializer,
 )
+from pipeline_app.light_curves import FAILED, epochs
 from pipeline_app.models import Calibration, Measurement, Observation, ObservationState, Product, SubbandState
 from tasks_app.api.errors import AnythingAccepted
 from tasks_app.api.lists import KeysetPagination, ListView, StrictFilterBackend, limit_of, next_address
@@ -55,7 +56,6 @@ COLUMNS = (
     "catalog_flux_jy", "observation__name", "observation_id", "task_id", "image_path",
     "verdict",
 )  # fmt: skip
-FAILED = Q(verdict="fail")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With these a spreadsheet takes a text for something to be worked out."""
 
@@ -261,17 +261,11 @@ class SourceListView(ListView):
     list_name = "sources"
 
 
-def _epochs(rows: Any) -> Any:
-    """Leave out what was measured again, at the same frequency in the same observation: the latest counts."""
-    same = {name: OuterRef(name) for name in ("name", "observation", "freq_hz")}
-    return rows.exclude(Exists(Measurement.objects.filter(**same, id__gt=OuterRef("id"))))
-
-
 def _sources(rows: Any) -> Any:
     """Return a summary of each source; the right ascension is a mean over the circle, from 0 to 360."""
     angle = Radians("ra_deg")
     return (
-        _epochs(rows)
+        epochs(rows)
         .values("name")
         .annotate(
             measurements=Count("pk"),
@@ -317,7 +311,7 @@ class _LightCurveView(GenericAPIView[Any]):
 
     def points(self) -> tuple[list[dict[str, Any]], bool]:
         """Return the measurements that the query selects, in order of time, and whether there are more of them."""
-        rows = self.filter_queryset(_epochs(_measured(self.kwargs["name"]))).order_by("mid_mjd", "id").values(*COLUMNS)
+        rows = self.filter_queryset(epochs(_measured(self.kwargs["name"]))).order_by("mid_mjd", "id").values(*COLUMNS)
         found = list(rows[: POINTS_MOST + 1])
         return found[:POINTS_MOST], len(found) > POINTS_MOST
 

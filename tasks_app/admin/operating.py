@@ -72,9 +72,13 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise Http404
         return found
 
+    def operations(self) -> Sequence[Operation[Any, Any]]:
+        """Return the operations on this kind of target; an application's own are not in the queue's catalogue."""
+        return operations_on(self.target_kind)
+
     def permitted(self, request: HttpRequest) -> list[Operation[Any, Any]]:
         """Return the operations that the person may carry out."""
-        return [each for each in operations_on(self.target_kind) if request.user.has_perm(each.permission)]
+        return [each for each in self.operations() if request.user.has_perm(each.permission)]
 
     def buttons(self, request: HttpRequest, target: Any) -> list[Button]:
         """Return the buttons of a target's page."""
@@ -92,7 +96,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         view = self.admin_site.admin_view(self.operation_view)
         own = [
             path(f"<path:object_id>/{each.name}/", view, {"operation": each}, name=f"{label}_{each.name}")
-            for each in operations_on(self.target_kind)
+            for each in self.operations()
         ]
         return [*own, *super().get_urls()]
 

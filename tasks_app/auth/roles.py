@@ -27,6 +27,7 @@ OPERATOR_PERMISSIONS = (
     "run_schedule",
     "add_acknowledgement",
     "release_observation",
+    "refuse_calibration",
 )
 
 _known: dict[str, set[int]] = {}

@@ -25,8 +25,8 @@ from pipeline_app.workflows import Options
 from tasks_app.management.output import PrintingCommand
 
 FAILED, USAGE = 1, 2
-IMAGING = {"field_deg": 2.2, "cell_arcsec": 6.0}
-"""Most of the injected sources lie within a degree of the pointing."""
+IMAGING = {"field_deg": 3.2, "cell_arcsec": 8.0}
+"""The injected sources lie within 1.6 degrees of the pointing."""
 
 
 class Command(PrintingCommand):

@@ -1,0 +1,243 @@
+"""Sources: found by name or position, their light curves, and which of them vary."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from pipeline_app.light_curves import ETA_LIMIT, V_LIMIT, Flux, Variability, epoch_factors, epochs, variability
+from pipeline_app.models import Measurement, Product
+from pipeline_app.sky_text import Cone, moment_of, read_cone
+from pipeline_app.telescope import angular_separation_deg
+from tasks_app.admin import pages
+from tasks_app.admin.charts import Axis, Series, Threshold, XYChart
+
+SOURCES_MOST = 300
+RECENT_ROWS = 3000
+"""Without a search the sources of this many last measurements are shown."""
+ROWS_MOST = 20_000
+EPOCHS_MOST = 1000
+STAMPS_MOST = 24
+STAMP_ARCMIN = 8.0
+FLOOR = 1e-3
+"""A logarithmic axis shows no zero: smaller values are drawn here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A source and how it varies; `separation_arcmin` is from the place that was searched for."""
+
+    name: str
+    ra_deg: float
+    dec_deg: float
+    varies: Variability | None
+    """None where every measurement has the verdict fail."""
+    catalog_flux_jy: float | None
+    n_failed: int
+    separation_arcmin: float | None = None
+
+    @property
+    def address(self) -> str:
+        """Its page."""
+        return address_of(self.name)
+
+
+def address_of(name: str) -> str:
+    """Return the address of a source's page."""
+    return f"{reverse('admin:page_source')}?{urlencode({'name': name})}"
+
+
+def _names(text: str, cone: Cone | None) -> list[str]:
+    """Return the names that a search finds; without one those measured last."""
+    if cone is not None:
+        rows = _near(cone)
+    elif text:
+        rows = Measurement.objects.filter(name__istartswith=text)
+    else:
+        last = Measurement.objects.order_by("-id").values_list("name", flat=True)[:RECENT_ROWS]
+        return sorted(set(last))[: SOURCES_MOST + 1]
+    return list(rows.order_by("name").values_list("name", flat=True).distinct()[: SOURCES_MOST + 1])
+
+
+def _near(cone: Cone) -> QuerySet[Measurement]:
+    """Return the measurements in a box around the cone."""
+    radius_deg = cone.radius_arcmin / 60
+    rows = Measurement.objects.filter(dec_deg__range=(cone.dec_deg - radius_deg, cone.dec_deg + radius_deg))
+    half_deg = radius_deg / max(math.cos(math.radians(min(abs(cone.dec_deg) + radius_deg, 89.9))), 1e-3)
+    low, high = cone.ra_deg - half_deg, cone.ra_deg + half_deg
+    if half_deg >= 180:
+        return rows
+    if low < 0 or high >= 360:
+        return rows.exclude(ra_deg__gt=high % 360, ra_deg__lt=low % 360)
+    return rows.filter(ra_deg__range=(low, high))
+
+
+def find(text: str) -> list[Source]:
+    """Return the sources that a name or a position finds, at most one more than SOURCES_MOST."""
+    cone = read_cone(text)
+    rows = epochs(Measurement.objects.filter(name__in=_names(text, cone))).order_by("name", "mid_mjd")
+    grouped: dict[str, list[Measurement]] = defaultdict(list)
+    for row in rows.only("name", "ra_deg", "dec_deg", "flux_jy", "flux_err_jy", "verdict", "catalog_flux_jy")[
+        :ROWS_MOST
+    ]:
+        grouped[row.name].append(row)
+    found = [_source(name, points, cone) for name, points in grouped.items()]
+    if cone is not None:
+        found = [source for source in found if (source.separation_arcmin or 0.0) <= cone.radius_arcmin]
+        return sorted(found, key=lambda source: source.separation_arcmin or 0.0)
+    return sorted(found, key=lambda source: -((source.varies and source.varies.eta) or 0.0))
+
+
+def _source(name: str, rows: list[Measurement], cone: Cone | None) -> Source:
+    usable = [Flux(value_jy=row.flux_jy, error_jy=row.flux_err_jy) for row in rows if row.verdict != "fail"]
+    last = rows[-1]
+    apart = None
+    if cone is not None:
+        apart = 60 * float(angular_separation_deg(last.ra_deg, last.dec_deg, cone.ra_deg, cone.dec_deg))
+    return Source(
+        name=name,
+        ra_deg=last.ra_deg,
+        dec_deg=last.dec_deg,
+        varies=variability(usable) if usable else None,
+        catalog_flux_jy=last.catalog_flux_jy,
+        n_failed=len(rows) - len(usable),
+        separation_arcmin=apart,
+    )
+
+
+def variability_plane(sources: list[Source]) -> XYChart:
+    """Draw eta against V of the sources with two epochs or more, with the limits of a candidate."""
+    groups: dict[bool, list[tuple[Source, Variability]]] = {True: [], False: []}
+    for source in sources:
+        if source.varies and source.varies.eta is not None and source.varies.v is not None:
+            groups[source.varies.is_candidate].append((source, source.varies))
+    return XYChart(
+        name="plane",
+        title="How much sources vary",
+        x=Axis(label="V: standard deviation over mean", kind="log"),
+        y=Axis(label="η: reduced χ² of a constant flux", kind="log"),
+        series=[
+            Series(
+                name=name,
+                mark="point",
+                tone=tone,  # type: ignore[arg-type]
+                points=[(max(v.v or 0.0, FLOOR), max(v.eta or 0.0, FLOOR)) for _, v in groups[is_candidate]],
+                labels=[source.name for source, _ in groups[is_candidate]],
+                links=[source.address for source, _ in groups[is_candidate]],
+            )
+            for name, tone, is_candidate in (("varies", "bad", True), ("steady", "busy", False))
+        ],
+        thresholds=[
+            Threshold(axis="x", value=V_LIMIT, label=f"V {V_LIMIT:g}"),
+            Threshold(axis="y", value=ETA_LIMIT, label=f"η {ETA_LIMIT:g}"),
+        ],
+        size="large",
+    )
+
+
+def sources_page(request: HttpRequest) -> HttpResponseBase:
+    """The search, the variability plane, and the sources found."""
+    text = request.GET.get("q", "").strip()
+    panel = pages.read_panels({"sources": lambda: find(text)})["sources"]
+    found = panel.value or []
+    shown = found[:SOURCES_MOST]
+    context = {
+        "query": text,
+        "panel": panel,
+        "sources": shown,
+        "is_cut": len(found) > SOURCES_MOST,
+        "plane": variability_plane(shown),
+    }
+    return pages.render(request, "admin/pipeline/sources.html", title="Sources", context=context)
+
+
+def source_page(request: HttpRequest) -> HttpResponseBase:
+    """The light curve of one source, as measured and normalised, with a stamp of each epoch."""
+    name = request.GET.get("name", "")
+    rows = epochs(Measurement.objects.filter(name=name)).select_related("observation").order_by("-mid_mjd", "-id")
+    points = list(rows[:EPOCHS_MOST])[::-1]
+    if not points:
+        raise Http404(f"no source called {name[:200]!r} has been measured")
+    factors = _factors(name, points)
+    images = Product.objects.filter(path__in=[point.image_path for point in points]).values_list("path", "pk")
+    keys = dict(images)
+    high_jy = max(point.flux_jy for point in points)
+    stamps = [(point, keys.get(point.image_path), _stamp(point, high_jy)) for point in points[::-1]]
+    context = {
+        "source": _source(name, points, None),
+        "curve": light_curve(points, factors),
+        "rows": [(point, factors.get(point.observation_id or 0), key) for point, key, _ in stamps],
+        "stamps": stamps[:STAMPS_MOST],
+        "is_cut": len(points) == EPOCHS_MOST,
+        "limits": {"eta": ETA_LIMIT, "v": V_LIMIT},
+    }
+    back = pages.Link(label="Sources", address=reverse("admin:page_sources"))
+    return pages.render(request, "admin/pipeline/source.html", title=f"Source {name}", back=back, context=context)
+
+
+def _stamp(point: Measurement, high_jy: float) -> str:
+    asked: dict[str, str] = {
+        "ra": f"{point.ra_deg:.6f}",
+        "dec": f"{point.dec_deg:.6f}",
+        "arcmin": f"{STAMP_ARCMIN:g}",
+        "low": f"{-3 * point.local_rms_jy:.3g}",
+        "high": f"{max(high_jy, 5 * point.local_rms_jy):.4g}",
+    }
+    return urlencode(asked)
+
+
+def _factors(name: str, points: list[Measurement]) -> dict[int, float]:
+    """Return the common error of the epochs, from all other sources in the same observations."""
+    observations = {point.observation_id for point in points if point.observation_id}
+    rows = epochs(Measurement.objects.filter(observation__in=observations).exclude(verdict="fail"))
+    found = rows.values_list("observation_id", "name", "flux_jy")[:ROWS_MOST]
+    return epoch_factors([(key, other, flux) for key, other, flux in found if key is not None], without=name)
+
+
+def light_curve(points: list[Measurement], factors: dict[int, float]) -> XYChart:
+    """Draw fluxes with their errors by verdict, and the same without each epoch's common factor."""
+    timed = [point for point in points if point.mid_mjd is not None]
+    groups = (("pass", "ok"), ("warn", "warn"), ("fail", "bad"), ("", "calm"))
+    normalised = [
+        (_iso(p), p.flux_jy * 1e3 / factors[p.observation_id])
+        for p in timed
+        if p.observation_id in factors and factors[p.observation_id] > 0 and p.verdict != "fail"
+    ]
+    series = [Series(name="normalised by the other sources", mark="line", tone="busy", points=normalised)]
+    for verdict, tone in groups:
+        chosen = [point for point in timed if point.verdict == verdict]
+        if chosen:
+            series.append(
+                Series(
+                    name=verdict or "no verdict",
+                    mark="point",
+                    tone=tone,  # type: ignore[arg-type]
+                    points=[(_iso(p), p.flux_jy * 1e3, p.flux_err_jy * 1e3) for p in chosen],
+                    labels=[str(p.observation) for p in chosen],
+                )
+            )
+    return XYChart(
+        name="curve",
+        title="Light curve",
+        x=Axis(label="UTC", kind="time"),
+        y=Axis(label="flux density", unit="mJy"),
+        series=series,
+    )
+
+
+def _iso(point: Measurement) -> str:
+    return moment_of(point.mid_mjd or 0.0).isoformat()
+
+
+PERMISSION = "pipeline_app.view_measurement"
+pages.add(
+    pages.Page(route="sources/", name="sources", view=sources_page, permission=PERMISSION, label="Sources", order=38)
+)
+pages.add(pages.Page(route="sources/one/", name="source", view=source_page, permission=PERMISSION))

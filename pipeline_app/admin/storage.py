@@ -1,0 +1,264 @@
+"""Storage: what lies where, how fast it grows, how long the space lasts, and what a retention would free."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.core.cache import cache
+from django.db.models import Count, Min, Sum
+from django.db.models.functions import TruncDate
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from pipeline_app.models import Product
+from tasks_app.admin import pages
+from tasks_app.admin.charts import Axis, Series, XYChart
+from tasks_app.errors import FilesBusy
+from tasks_app.files.bounded_calls import in_time
+from tasks_app.postgresql import clock
+
+CACHE_SEC = 300
+"""Sums over all products are kept this long; the page gives their age."""
+GROWTH_DAYS = 30
+RECENT_DAYS = 7
+"""Growth is the mean of this many days."""
+REMADE = {
+    "ms": "from the raw files",
+    "calibrated-ms": "from the raw files and the calibration",
+    "self-calibrated-ms": "from the calibrated data",
+    "point-spread-function": "by imaging again",
+    "model-image": "by imaging again",
+    "residual-image": "by imaging again",
+    "flat-image": "by imaging again",
+}
+"""Kinds that the pipeline can make again, and how; all others are results."""
+DEFAULT_DAYS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """All products of a kind."""
+
+    name: str
+    number: int
+    n_bytes: int
+    oldest: datetime | None
+    remade: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tier:
+    """A data root: the space of its file system, and what products take of it."""
+
+    path: str
+    problem: str = ""
+    total_bytes: int = 0
+    free_bytes: int = 0
+    product_bytes: int = 0
+    growth_bytes_per_day: float = 0.0
+
+    @property
+    def used_percent(self) -> int:
+        """How full the file system is."""
+        return round(100 * (1 - self.free_bytes / self.total_bytes)) if self.total_bytes else 0
+
+    @property
+    def days_left(self) -> float | None:
+        """How long the free space lasts at the present growth; None without growth."""
+        return self.free_bytes / self.growth_bytes_per_day if self.growth_bytes_per_day > 0 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sums:
+    """Sums over all products, at one moment."""
+
+    counted_at: datetime
+    kinds: list[Kind]
+    daily: dict[date, dict[str, int]]
+    """Bytes by day and kind."""
+    by_root: dict[str, tuple[int, int]]
+    """Bytes of all, and of the last days, by data root."""
+
+
+class RetentionForm(forms.Form):
+    """A retention to be tried: what is older than this, of the kinds that can be made again."""
+
+    older_than_days = forms.IntegerField(min_value=1, max_value=3650, label="older than, days")
+    kinds = forms.MultipleChoiceField(
+        choices=[(name, f"{name} (made again {how})") for name, how in REMADE.items()],
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+
+def sums() -> Sums:
+    """Return the sums, from the last minutes where they have been made."""
+    found = cache.get("pipeline-storage") or _sum()
+    cache.add("pipeline-storage", found, CACHE_SEC)
+    return found  # type: ignore[no-any-return]
+
+
+def _sum() -> Sums:
+    now = clock.now()
+    kinds = (
+        Product.objects.order_by().values("kind").annotate(n=Count("pk"), size=Sum("size_bytes"), old=Min("created_at"))
+    )
+    days = (
+        Product.objects.order_by()
+        .filter(created_at__gte=now - timedelta(days=GROWTH_DAYS))
+        .values("kind", day=TruncDate("created_at"))
+        .annotate(size=Sum("size_bytes"))
+    )
+    daily: dict[date, dict[str, int]] = defaultdict(dict)
+    for row in days:
+        daily[row["day"]][row["kind"]] = row["size"] or 0
+    return Sums(
+        counted_at=now,
+        kinds=sorted(
+            (
+                Kind(
+                    name=row["kind"],
+                    number=row["n"],
+                    n_bytes=row["size"] or 0,
+                    oldest=row["old"],
+                    remade=REMADE.get(row["kind"], ""),
+                )
+                for row in kinds
+            ),
+            key=lambda kind: -kind.n_bytes,
+        ),
+        daily=dict(daily),
+        by_root={str(root): _of_root(root, now) for root in settings.ABSURD_DATA_ROOTS},
+    )
+
+
+def _of_root(root: Path, now: datetime) -> tuple[int, int]:
+    rows = Product.objects.order_by().filter(path__startswith=f"{root}/")
+    recent = rows.filter(created_at__gte=now - timedelta(days=RECENT_DAYS))
+    return tuple(each.aggregate(size=Sum("size_bytes"))["size"] or 0 for each in (rows, recent))  # type: ignore[return-value]
+
+
+def tiers(found: Sums) -> list[Tier]:
+    """Return the data roots that are there, with the space left; a file system that does not answer is named."""
+    shown = []
+    for root in settings.ABSURD_DATA_ROOTS:
+        path = str(root)
+        total, recent = found.by_root.get(path, (0, 0))
+        try:
+            space = in_time(root, _space, root)
+        except FilesBusy as error:
+            shown.append(Tier(path=path, problem=str(error), product_bytes=total))
+            continue
+        if space is None:
+            if total:
+                shown.append(Tier(path=path, problem="not on this host", product_bytes=total))
+            continue
+        shown.append(
+            Tier(
+                path=path,
+                total_bytes=space[0],
+                free_bytes=space[1],
+                product_bytes=total,
+                growth_bytes_per_day=recent / _days_of(found),
+            )
+        )
+    return shown
+
+
+def _space(root: Path) -> tuple[int, int] | None:
+    try:
+        usage = shutil.disk_usage(root)
+    except OSError:
+        return None
+    return usage.total, usage.free
+
+
+def _days_of(found: Sums) -> float:
+    """Return over how many days the recent growth is a mean: fewer than a week where there is less."""
+    first = min(found.daily, default=found.counted_at.date())
+    return float(min(RECENT_DAYS, max(1, (found.counted_at.date() - first).days + 1)))
+
+
+def growth_chart(found: Sums) -> XYChart:
+    """Draw what was made each day, by kind."""
+    largest = [kind.name for kind in found.kinds[:6]]
+    days = sorted(found.daily)
+    series = [
+        Series(
+            name=name,
+            mark="bar",
+            stack="kind",
+            points=[(day.isoformat(), round(found.daily[day].get(name, 0) / 1e9, 3)) for day in days],
+        )
+        for name in largest
+    ]
+    return XYChart(
+        name="growth",
+        title="Made each day",
+        x=Axis(label="UTC day", kind="time"),
+        y=Axis(label="size", unit="GB"),
+        series=series,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What a retention would remove."""
+
+    number: int
+    n_bytes: int
+    cutoff: datetime
+    kinds: list[tuple[str, int, int]]
+
+
+def dry_run(kinds: list[str], older_than_days: int) -> DryRun:
+    """Count what a retention would remove; nothing is removed."""
+    cutoff = clock.now() - timedelta(days=older_than_days)
+    rows = Product.objects.order_by().filter(kind__in=kinds, created_at__lt=cutoff)
+    found = [
+        (row["kind"], row["n"], row["size"] or 0)
+        for row in rows.values("kind").annotate(n=Count("pk"), size=Sum("size_bytes")).order_by("kind")
+    ]
+    return DryRun(
+        number=sum(n for _, n, _ in found), n_bytes=sum(size for *_, size in found), cutoff=cutoff, kinds=found
+    )
+
+
+def storage_page(request: HttpRequest) -> HttpResponseBase:
+    """Space by tier and kind, growth, and a retention tried without removing anything."""
+    asked = "older_than_days" in request.GET
+    form = RetentionForm(
+        request.GET if asked else None, initial={"older_than_days": DEFAULT_DAYS, "kinds": list(REMADE)}
+    )
+    readers: dict[str, Any] = {"sums": sums}
+    if asked and form.is_valid():
+        chosen = form.cleaned_data
+        readers["dry_run"] = lambda: dry_run(chosen["kinds"], chosen["older_than_days"])
+    panels = pages.read_panels(readers)
+    found: Sums | None = panels["sums"].value
+    context = {
+        "panels": panels,
+        "form": form,
+        "tiers": tiers(found) if found else [],
+        "growth": growth_chart(found) if found else None,
+        "recent_days": RECENT_DAYS,
+    }
+    return pages.render(request, "admin/pipeline/storage.html", title="Storage", context=context)
+
+
+pages.add(
+    pages.Page(
+        route="storage/",
+        name="storage",
+        view=storage_page,
+        permission="pipeline_app.view_product",
+        label="Storage",
+        order=60,
+    )
+)

@@ -1,0 +1,83 @@
+"""Light curves: one epoch an observation, and how much a source varies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from pipeline_app.models import Measurement
+
+FAILED = Q(verdict="fail")
+ETA_LIMIT = 3.0
+V_LIMIT = 0.10
+"""A source beyond both varies: more than its errors explain, and by a tenth of its mean. A choice for finding
+candidates in weeks of data, not a significance."""
+
+
+def epochs(rows: QuerySet[Measurement]) -> QuerySet[Measurement]:
+    """Leave out what was measured again, at the same frequency in the same observation: the latest counts."""
+    same = {name: OuterRef(name) for name in ("name", "observation", "freq_hz")}
+    again: Any = Measurement.objects.filter(**same, id__gt=OuterRef("id"))
+    return rows.exclude(Exists(again))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flux:
+    """One epoch of a source, in Jy."""
+
+    value_jy: float
+    error_jy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variability:
+    """How a source varies over its epochs; the two figures are None with fewer than two."""
+
+    n_epochs: int
+    mean_jy: float
+    eta: float | None
+    """Reduced chi-square of a constant flux: sum of ((f - weighted mean) / error)^2 over n - 1."""
+    v: float | None
+    """Modulation: standard deviation (n - 1) over the mean. Both as in Swinbank et al. 2015 (the LOFAR TraP)."""
+
+    @property
+    def is_candidate(self) -> bool:
+        """Whether it lies beyond both limits."""
+        return self.eta is not None and self.v is not None and self.eta > ETA_LIMIT and self.v > V_LIMIT
+
+
+def variability(points: Sequence[Flux]) -> Variability:
+    """Measure how a source varies. Raises statistics.StatisticsError without any point."""
+    mean_jy = mean(point.value_jy for point in points)
+    if len(points) < 2:
+        return Variability(n_epochs=len(points), mean_jy=mean_jy, eta=None, v=None)
+    weights = [1.0 / max(point.error_jy, 1e-12) ** 2 for point in points]
+    weighted_jy = sum(w * p.value_jy for w, p in zip(weights, points, strict=True)) / sum(weights)
+    chi2 = sum(w * (p.value_jy - weighted_jy) ** 2 for w, p in zip(weights, points, strict=True))
+    variance = sum((p.value_jy - mean_jy) ** 2 for p in points) / (len(points) - 1)
+    v = math.sqrt(variance) / abs(mean_jy) if mean_jy else None
+    return Variability(n_epochs=len(points), mean_jy=mean_jy, eta=chi2 / (len(points) - 1), v=v)
+
+
+def epoch_factors(rows: Iterable[tuple[int, str, float]], *, without: str) -> dict[int, float]:
+    """Return by observation the median over sources of flux over the source's own mean flux.
+
+    Args:
+        rows: observation, source and flux in Jy of each measurement.
+        without: the source that is to be divided by the factors, which has no part in them.
+    """
+    found = [row for row in rows if row[1] != without]
+    fluxes: dict[str, list[float]] = {}
+    for _, name, flux_jy in found:
+        fluxes.setdefault(name, []).append(flux_jy)
+    means = {name: mean(values) for name, values in fluxes.items() if len(values) > 1}
+    ratios: dict[int, list[float]] = {}
+    for observation, name, flux_jy in found:
+        if means.get(name, 0.0) > 0:
+            ratios.setdefault(observation, []).append(flux_jy / means[name])
+    return {observation: median(values) for observation, values in ratios.items()}

@@ -1,0 +1,58 @@
+"""Template filters for positions, fluxes and products."""
+
+from __future__ import annotations
+
+from django import template
+
+from pipeline_app import sky_text
+from pipeline_app.admin import product_files
+from pipeline_app.models import Measurement, Observation
+from tasks_app.admin import display
+
+register = template.Library()
+register.filter("hms", sky_text.hms)
+register.filter("dms", sky_text.dms)
+register.filter("file_address", product_files.address)
+register.filter("size", display.size)
+
+
+@register.filter
+def degrees(value: float | None, digits: int = 4) -> str:
+    """Write an angle in degrees."""
+    return sky_text.NOTHING if value is None else f"{value:.{digits}f}°"
+
+
+@register.filter
+def jansky(value: float | str | None, unit: str = "") -> str:
+    """Write a flux density with its unit; Django gives an empty text for what an object lacks."""
+    return sky_text.flux_density(None if isinstance(value, str) else value, unit=unit)
+
+
+@register.filter
+def mjd_utc(value: float | None) -> str:
+    """Write a modified Julian date as a moment in UTC."""
+    return sky_text.NOTHING if value is None else f"{sky_text.moment_of(value):%Y-%m-%d %H:%M:%S}Z"
+
+
+@register.filter
+def strip(value: float | None) -> str:
+    """Write the declination of a strip."""
+    return sky_text.NOTHING if value is None else f"{value:+.1f}°"
+
+
+@register.filter
+def flux(row: Measurement) -> str:
+    """Write a measured flux with its error."""
+    return sky_text.flux_density(row.flux_jy, row.flux_err_jy)
+
+
+@register.filter
+def ratio(row: Measurement) -> str:
+    """Write a measured flux over its catalogue flux."""
+    return f"{row.flux_jy / row.catalog_flux_jy:.2f}" if row.catalog_flux_jy else sky_text.NOTHING
+
+
+@register.filter
+def galactic(observation: Observation) -> str:
+    """Write where an observation points in Galactic coordinates."""
+    return sky_text.galactic(observation.ra_deg, observation.dec_deg)

@@ -1,0 +1,288 @@
+"""The pages of observations, images, calibrations, sources and storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from pipeline_app.models import Calibration, Measurement, Product
+from tasks_app.models import TaskEvent
+from tests.pipeline_app.console_rows import DEC_DEG, NAMES, RA_DEG, Night, make_nights
+from tests.tasks_app.callers import make_user, queries_of_health
+
+pytestmark = pytest.mark.django_db
+QUERIES_MOST = 15
+
+
+@pytest.fixture
+def nights(tmp_path: Path, settings) -> list[Night]:
+    cache.clear()
+    settings.ABSURD_DATA_ROOTS = [tmp_path]
+    return make_nights(tmp_path)
+
+
+def log_in(group: str = "Viewer") -> Client:
+    client = Client()
+    client.force_login(make_user(group.lower(), group))
+    return client
+
+
+@pytest.fixture
+def viewer() -> Client:
+    return log_in()
+
+
+def addresses(night: Night) -> dict[str, str]:
+    image, calibration = night.image.pk, night.calibration.pk
+    flux = Measurement.objects.first()
+    assert flux is not None
+    return {
+        "observations": reverse("admin:pipeline_app_observation_changelist"),
+        "tile": reverse("admin:pipeline_app_observation_change", args=[night.observation.pk]),
+        "images": reverse("admin:page_images"),
+        "image": reverse("admin:page_image", args=[image]),
+        "viewer": reverse("admin:page_viewer", args=[image]),
+        "calibrations": reverse("admin:pipeline_app_calibration_changelist"),
+        "calibration": reverse("admin:pipeline_app_calibration_change", args=[calibration]),
+        "sources": reverse("admin:page_sources"),
+        "source": f"{reverse('admin:page_source')}?name=S01",
+        "storage": reverse("admin:page_storage"),
+        "products": reverse("admin:pipeline_app_product_changelist"),
+        "product": reverse("admin:pipeline_app_product_change", args=[image]),
+        "fluxes": reverse("admin:pipeline_app_measurement_changelist"),
+    }
+
+
+PAGES = (
+    "observations", "tile", "images", "image", "viewer", "calibrations", "calibration", "sources", "source", "storage",
+    "products", "product", "fluxes",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_viewer_sees_every_page_with_few_queries_and_nothing_to_save(nights, viewer, page):
+    address = addresses(nights[1])[page]
+    of_health = queries_of_health()
+    with CaptureQueriesContext(connection) as queries:
+        response = viewer.get(address)
+    text = response.content.decode()
+    assert response.status_code == 200
+    assert len(queries) - of_health <= QUERIES_MOST, [each["sql"][:120] for each in queries]
+    assert 'name="_save"' not in text and "/refuse/" not in text
+    assert text.count("<h1") == 1 and ("Control room" in text)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("page_images", "absurd_simulate_nights"),
+        ("page_sources", "absurd_simulate_nights"),
+        ("pipeline_app_calibration_changelist", "absurd_simulate_nights"),
+        ("page_storage", "ABSURD_DATA_ROOTS"),
+    ],
+)
+def test_a_page_without_rows_says_what_to_do(viewer, settings, name, words, tmp_path):
+    cache.clear()
+    settings.ABSURD_DATA_ROOTS = [tmp_path / "nowhere"]
+    assert words in viewer.get(reverse(f"admin:{name}")).content.decode()
+
+
+def test_nobody_without_the_permission_sees_a_page(nights):
+    client = Client()
+    client.force_login(make_user("nemo"))
+    for page, address in addresses(nights[0]).items():
+        assert client.get(address).status_code == 403, page
+
+
+def test_the_page_of_a_tile_has_its_stages_files_figures_and_fluxes(nights, viewer):
+    text = viewer.get(addresses(nights[1])["tile"]).content.decode()
+    for part in ("imaging", "12.5 %", "1.000 mJy/beam, 1.25 times the thermal noise", "S01", "subband-missing", "3C48"):
+        assert part in text, part
+    assert text.count("subband-accepted") == 0  # its files have no subband number
+    assert f'rel="prev" href="{addresses(nights[0])["tile"]}"' in text
+
+
+def test_the_gallery_is_narrowed_by_strip_night_and_verdict(nights, viewer):
+    def shown(query: str) -> set[int]:
+        return {card.image.pk for card in viewer.get(f"{reverse('admin:page_images')}?{query}").context["cards"]}
+
+    old, new = (night.image.pk for night in nights)
+    assert shown("") == {old, new}
+    assert shown("verdict=warn") == {new}
+    assert shown("strip=16.1") == {old, new}
+    nights_shown = [shown(f"night=2026-10-0{day}") for day in (1, 2, 3)]
+    assert nights_shown == [{old}, {new}, set()]
+    assert shown(f"before={new}") == {old}
+
+
+@pytest.mark.parametrize("query", ["verdict=good", "night=tomorrow", "strip=77.7", "before=x"])
+def test_a_filter_that_does_not_exist_is_refused(nights, viewer, query):
+    response = viewer.get(f"{reverse('admin:page_images')}?{query}")
+    assert response.status_code == 400
+    assert response.context["cards"] == []
+    assert "errorlist" in response.content.decode() or "before" in query
+
+
+def test_an_image_without_files_still_has_a_page(nights, viewer):
+    Product.objects.exclude(kind="image").delete()
+    Path(nights[0].image.path).unlink()
+    response = viewer.get(addresses(nights[0])["image"])
+    assert "no preview was made" in response.content.decode()
+    stamp = reverse("admin:pipeline_app_product_stamp", args=[nights[0].image.pk])
+    assert viewer.get(f"{stamp}?ra=10&dec=16.1&arcmin=4&low=0&high=1").status_code == 404
+
+
+def test_a_stamp_shows_the_source_in_its_middle_and_refuses_bad_places(nights, viewer):
+    from pipeline_app.fits_stamp import PNG_MAGIC
+
+    stamp = reverse("admin:pipeline_app_product_stamp", args=[nights[0].image.pk])
+    answer = viewer.get(f"{stamp}?ra={RA_DEG}&dec={DEC_DEG}&arcmin=4&low=-0.003&high=0.3")
+    assert (answer.status_code, answer["Content-Type"], answer.content[:8]) == (200, "image/png", PNG_MAGIC)
+    assert viewer.get(f"{stamp}?ra=200&dec=-40&arcmin=4&low=0&high=1").status_code == 404
+    for bad in ("", "ra=x&dec=1&arcmin=4", "ra=10&dec=16&arcmin=900", "ra=nan&dec=16&arcmin=4"):
+        assert viewer.get(f"{stamp}?{bad}&low=0&high=1").status_code == 400, bad
+    other = reverse("admin:pipeline_app_product_stamp", args=[Product.objects.filter(kind="preview").first().pk])
+    assert viewer.get(f"{other}?ra=10&dec=16.1&arcmin=4&low=0&high=1").status_code == 404
+
+
+def test_a_calibration_marks_antennas_without_data_and_compares_two(nights, viewer):
+    page = addresses(nights[1])["calibration"]
+    panels = viewer.get(page).context["panels"]
+    assert [(panel.name, panel.mark) for panel in panels] == [("9", "no data"), ("5", "reference"), ("7", "")]
+    assert panels[2].delays == "+3.2 / -4.5 ns"
+    compared = viewer.get(f"{page}?with={nights[0].calibration.pk}").context["panels"]
+    assert compared[2].change == "× 1.000, 0.0°"
+    assert sum(trace.is_other for trace in compared[2].traces) == 2
+    assert f">{nights[1].observation}</a>" in viewer.get(page).content.decode()
+
+
+def test_solutions_that_are_gone_leave_the_page_with_the_reason(nights, viewer, settings, tmp_path):
+    settings.ABSURD_DATA_ROOTS = [tmp_path / "elsewhere"]
+    text = viewer.get(addresses(nights[1])["calibration"]).content.decode()
+    assert "is not on this host below ABSURD_DATA_ROOTS" in text and "3C48" in text
+
+
+def test_an_operator_refuses_a_calibration_with_a_reason_and_it_is_recorded(nights):
+    calibration = nights[1].calibration
+    address = reverse("admin:pipeline_app_calibration_refuse", args=[calibration.pk])
+    assert log_in("Viewer").post(address, {"confirmed": "yes", "reason": "no"}).status_code == 403
+    operator = log_in("Operator")
+    operator.post(address, {"confirmed": "yes", "reason": ""})
+    calibration.refresh_from_db()
+    assert calibration.verdict == "pass"
+    operator.post(address, {"confirmed": "yes", "reason": "snow on the dishes"})
+    calibration.refresh_from_db()
+    assert (calibration.verdict, calibration.reasons) == ("fail", ["refused by user:operator: snow on the dishes"])
+    event = TaskEvent.objects.get(event_type="calibration_refused")
+    assert (event.actor, event.reason) == ("user:operator", "snow on the dishes")
+    assert event.detail["calibration_id"] == calibration.pk
+    again = operator.post(address, {"confirmed": "yes", "reason": "again"}, follow=True)
+    assert "its verdict is fail already" in again.content.decode()
+    assert TaskEvent.objects.filter(event_type="calibration_refused").count() == 1
+
+
+def test_a_refused_calibration_is_given_to_no_target(nights):
+    from pipeline_app.calibration_choice import plan_single
+    from pipeline_app.operations import refuse_calibration
+    from tests.pipeline_app.test_workflows import make_tile
+
+    tile = make_tile("new", mid_mjd=nights[1].observation.mid_mjd + 0.01)
+    assert plan_single(tile).calibration_path == nights[1].calibration.path
+    refuse_calibration(nights[1].calibration.pk, actor="user:ann", reason="bad")
+    assert plan_single(tile) is None or plan_single(tile).calibration_path != nights[1].calibration.path
+
+
+def test_the_timeline_has_a_lane_a_strip_and_a_bar_a_calibration(nights, viewer):
+    other = Calibration.objects.create(
+        task_id=uuid4(), path="/data/other", mid_mjd=61314.0, declination_deg=54.6, verdict="fail"
+    )
+    timeline = viewer.get(addresses(nights[0])["calibrations"]).context["timeline"].value
+    assert set(timeline.lanes) == {"+16.1°", "+54.6°"}
+    assert len(timeline.intervals) == 3
+    assert [each.tone for each in timeline.intervals if each.link.endswith(f"/{other.pk}/change/")] == ["bad"]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", set(NAMES)),
+        ("S0", set(NAMES)),
+        ("s02", {"S02"}),
+        ("00:40:00 +16:06:00", {"S02"}),
+        ("10.0 16.1 r=30", set(NAMES)),
+        ("nothing", set()),
+    ],
+)
+def test_sources_are_found_by_name_and_position(nights, viewer, query, names):
+    response = viewer.get(reverse("admin:page_sources"), {"q": query})
+    assert {source.name for source in response.context["sources"]} == names
+
+
+def test_a_source_across_ra_zero_is_found(nights, viewer):
+    Measurement.objects.filter(name="S01").update(ra_deg=359.99)
+    Measurement.objects.filter(name="S02").update(ra_deg=0.01)
+    response = viewer.get(reverse("admin:page_sources"), {"q": "0.0 16.1 r=30"})
+    assert {source.name for source in response.context["sources"]} == {"S01", "S02"}
+
+
+def test_the_variable_source_stands_out_and_the_others_set_the_scale_of_an_epoch(nights, viewer):
+    sources = {each.name: each for each in viewer.get(reverse("admin:page_sources")).context["sources"]}
+    assert [name for name, each in sources.items() if each.varies.is_candidate] == ["S01"]
+    assert sources["S01"].varies.eta == pytest.approx(((0.5 - 0.75) / 2e-3) ** 2 * 2)
+    # The second night is a tenth too bright for all: the factor shows it, and the variable has no part in it.
+    for row in Measurement.objects.filter(observation=nights[1].observation).exclude(name="S01"):
+        Measurement.objects.filter(pk=row.pk).update(flux_jy=row.flux_jy * 1.1)
+    rows = viewer.get(addresses(nights[0])["source"]).context["rows"]
+    first, second = sorted((point.mid_mjd, factor) for point, factor, _ in rows)
+    assert second[1] / first[1] == pytest.approx(1.1, rel=0.005)
+
+
+def test_a_failed_epoch_is_shown_and_counts_in_no_figure(nights, viewer):
+    Measurement.objects.filter(observation=nights[1].observation).update(verdict="fail")
+    source = viewer.get(addresses(nights[0])["source"]).context["source"]
+    assert (source.varies.n_epochs, source.n_failed, source.varies.eta) == (1, 1, None)
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a/b?c&d=e", "\u202egnp", "two\nlines"])
+def test_a_source_with_an_odd_name_has_a_page(nights, viewer, name):
+    Measurement.objects.filter(name="S01").update(name=name)
+    page = viewer.get(reverse("admin:page_sources"))
+    address = next(source.address for source in page.context["sources"] if source.name == name)
+    text = viewer.get(address).content.decode()
+    assert "<script>alert" not in text and viewer.get(address).context["source"].name == name
+
+
+def test_an_unknown_source_is_not_found(nights, viewer):
+    assert viewer.get(reverse("admin:page_source"), {"name": "nobody"}).status_code == 404
+
+
+def test_storage_counts_by_tier_and_kind_and_tries_a_retention(nights, viewer, tmp_path):
+    context = viewer.get(reverse("admin:page_storage")).context
+    (tier,) = context["tiers"]
+    assert (tier.path, tier.product_bytes) == (str(tmp_path), 2 * (4_000_000 + 60_480))
+    assert tier.days_left == pytest.approx(tier.free_bytes / tier.growth_bytes_per_day)
+    kinds = {kind.name: (kind.number, kind.n_bytes) for kind in context["panels"]["sums"].value.kinds}
+    assert kinds["calibrated-ms"] == (2, 8_000_000)
+    Product.objects.filter(kind="calibrated-ms", observation=nights[0].observation).update(
+        created_at="2020-01-01T00:00:00Z"
+    )
+    asked = {"older_than_days": "30", "kinds": ["calibrated-ms", "ms"]}
+    run = viewer.get(reverse("admin:page_storage"), asked)
+    found = run.context["panels"]["dry_run"].value
+    assert (found.number, found.n_bytes, found.kinds) == (1, 4_000_000, [("calibrated-ms", 1, 4_000_000)])
+    assert Product.objects.filter(kind="calibrated-ms").count() == 2
+    wrong = viewer.get(reverse("admin:page_storage"), {"older_than_days": "0", "kinds": "image"})
+    assert "dry_run" not in wrong.context["panels"] and "errorlist" in wrong.content.decode()
+
+
+def test_a_measurement_leads_to_its_source(nights, viewer):
+    row = Measurement.objects.get(name="S03", observation=nights[0].observation)
+    answer = viewer.get(reverse("admin:pipeline_app_measurement_change", args=[row.pk]))
+    assert answer["Location"] == f"{reverse('admin:page_source')}?name=S03"
