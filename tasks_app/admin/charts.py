@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 POINTS_MOST = 5000
-"""A chart holds no more points; a query that could return more is bounded by whoever makes the chart."""
+"""A chart holds no more points; a query that could return more must be bounded by its caller."""
 
 Tone = Literal["", "ok", "busy", "warn", "bad", "calm"]
 """The meaning of a colour; without one, series get different colours."""
