@@ -44,14 +44,7 @@ class Products:
     ) -> None:
         """Add cross-correlations of one hand.
 
-        Args:
-            values: (n_rows, n_channels), Jy.
-            weight: inverse variance of each part, 0 where flagged, same shape.
-            model: same shape.
-            hand: which.
-            time_index: (n_rows,).
-            antenna1: (n_rows,).
-            antenna2: (n_rows,).
+        `values` and `model` are (n_rows, n_channels), Jy, `weight` the inverse variance of each part, 0 where flagged.
         """
         cross = np.where(weight > 0, weight * values * model.conj(), 0)
         power = weight * (model.real**2 + model.imag**2)

@@ -38,11 +38,7 @@ def read_stokes_i(info: MeasurementSetInfo, progress: Callable[[float, str], Non
     """Read DATA as Stokes I of an unpolarised sky: the mean of the parallel hands, or the one that is there.
 
     Weights are those of WEIGHT_SPECTRUM where the Measurement Set has it, else of WEIGHT. Values that are not finite
-    count as flagged.
-
-    Args:
-        info: of the Measurement Set.
-        progress: called with the fraction read and a message.
+    count as flagged. `progress` is called with the fraction read and a message.
 
     Raises:
         InvalidInput: all data are flagged.

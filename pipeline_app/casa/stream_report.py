@@ -135,8 +135,6 @@ def reasons_of(
     """Judge a tile by what is left of it.
 
     Args:
-        tile: the tile.
-        tally: counts of all subbands.
         weights: (n_rows, n_averaged, n_hands), 0 where flagged.
         dead: (n_antennas, n_times, n_hands).
         solutions: gains on the tile's antennas.

@@ -46,7 +46,6 @@ def judge_detections(
         flat_path: FITS of apparent brightness, its noise the same everywhere, Jy/beam.
         response_path: FITS that turns it into Stokes I.
         injected: all sources of the tile.
-        rms_jy: noise of the image.
     """
     with fits.open(flat_path) as stored:
         header, flat = stored[0].header, np.squeeze(stored[0].data).astype(float)

@@ -69,14 +69,12 @@ def write_subband(
     """Write one file and return its path.
 
     Args:
-        directory: where to write.
-        header: of the tile.
         subband: 0..15, for the name only.
         host_time: the writing host's clock.
         freqs_hz: descending, shape (n_channels,).
         channel_width_hz: positive.
         visibilities: shape (n_times, n_baselines, n_channels, 2).
-        lost_times: integrations of which `nsamples` says that nothing was received.
+        lost_times: integrations of which nothing was received, by `nsamples`.
     """
     final = directory / str(RawName(host_time=host_time, subband=subband))
     partial = directory / str(RawName(host_time=host_time, subband=subband, incomplete=True))
