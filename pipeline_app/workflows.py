@@ -16,7 +16,7 @@ from django.db import transaction
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_app.calibrators import calibrators
-from pipeline_app.ingest.register import Tile
+from pipeline_app.ingest.register import Tile, tile_of
 from pipeline_app.models import Observation, ObservationState
 from pipeline_app.registration import CALIBRATE, CONVERT, IMAGING, PHOTOMETRY, SELF_CALIBRATION, SOLVE, VALIDATION
 from pipeline_app.stages.calibration_solve import MAX_FIELD_SOURCES, FieldSource
@@ -34,7 +34,6 @@ WORKFLOW = "standard-pipeline"
 PRIORITY_CALIBRATOR = 10
 """Every target of the strip waits for it."""
 PRIORITY_TARGET = 5
-IMAGES = IMAGE_FIELDS
 MIN_RESPONSE = 0.1
 """Calibrators seen with less of the primary beam than this are not measured."""
 CATALOG_KEPT_WHOLE = 2000
@@ -141,13 +140,13 @@ def requests_of(plan: Plan, run: Run, options: Options) -> list[NewTask]:
     chain.append((CALIBRATE, calibrate, raw | chosen, solved))
     calibrated = {"ms_path": Binding(task_id=calibrate, field="ms_path")}
     chain.append((IMAGING, imaging, {}, calibrated))
-    images = {name: Binding(task_id=imaging, field=name) for name in IMAGES}
+    images = {name: Binding(task_id=imaging, field=name) for name in IMAGE_FIELDS}
     records: dict[str, Binding] = {}
     if plan.role == "target":
         again = new_task_id()
         first_imaging = {"imaging": dict(options.stage_params.get(IMAGING, {}))}
         chain.append((SELF_CALIBRATION, again, first_imaging, calibrated | images))
-        images = {name: Binding(task_id=again, field=name) for name in IMAGES}
+        images = {name: Binding(task_id=again, field=name) for name in IMAGE_FIELDS}
         records = {"self_calibration_path": Binding(task_id=again, field="record_path")}
     positions = positions_for(plan.tile.observation, plan.role, options.catalog)
     if positions:
@@ -218,9 +217,6 @@ def _calibrators_in_beam(observation: Observation) -> list[Position]:
     ]
 
 
-NAME = "standard-pipeline"
-
-
 class StandardPipelineParams(BaseModel):
     """Which observation, and what is to be different."""
 
@@ -232,17 +228,14 @@ class StandardPipelineParams(BaseModel):
     queue_name: str | None = Field(None, description="Default: ABSURD_QUEUE_NAME")
 
 
-def begin(params: StandardPipelineParams, actor: str) -> Run:
-    """Begin a run of one observation, also of one that has had a run before.
+def start_observation(params: StandardPipelineParams, actor: str) -> Run:
+    """Start a run of one observation, also of one that has had a run before.
 
     Raises ParamsInvalid, also when no calibrator is to be had for it.
     """
-    # Here, because every process registers the workflow, and planning loads astropy.
+    # Here, because these modules make plans of this one.
     from pipeline_app.calibration_choice import plan_single
-    from pipeline_app.ingest.register import tile_of
     from pipeline_app.ingest.watch import check_stage_params
-    from pipeline_app.models import Observation
-    from pipeline_app.workflows import Options, start
 
     observation = Observation.objects.filter(pk=params.observation_id).first()
     if observation is None:
@@ -269,9 +262,9 @@ def register_workflow() -> None:
     """Make the workflow known."""
     register(
         WorkflowSpec(
-            name=NAME,
+            name=WORKFLOW,
             params_model=StandardPipelineParams,
-            start=begin,
+            start=start_observation,
             description="From the raw files of one observation to calibrated images and fluxes",
         )
     )

@@ -8,8 +8,8 @@ from pipeline_app.calibration_choice import MIN_APPARENT_FLUX_JY, due_calibrator
 from pipeline_app.calibrators import calibrator
 from pipeline_app.ingest.register import Tile
 from pipeline_app.models import Calibration, Observation, ObservationState, SubbandFile
-from pipeline_app.stages.photometry import Position
-from pipeline_app.workflows import IMAGES, AlreadyStarted, Options, Plan, positions_for, start
+from pipeline_app.stages.photometry import IMAGE_FIELDS, Position
+from pipeline_app.workflows import AlreadyStarted, Options, Plan, positions_for, start
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.errors import ParamsInvalid
@@ -79,9 +79,9 @@ def test_the_calibrators_tile_is_solved_and_its_solution_bound_to_both():
     assert parents_of(tied[1]) == [("calibrate-target", "target")]
     assert set(tied[1].bindings) == {"ms_path"}
     again, validation, photometry = tied[2:]
-    assert set(again.bindings) == {"ms_path", *IMAGES}
-    assert set(validation.bindings) == {"self_calibration_path", *IMAGES}
-    assert set(photometry.bindings) == {"validation_path", *IMAGES}
+    assert set(again.bindings) == {"ms_path", *IMAGE_FIELDS}
+    assert set(validation.bindings) == {"self_calibration_path", *IMAGE_FIELDS}
+    assert set(photometry.bindings) == {"validation_path", *IMAGE_FIELDS}
     assert all(task.bindings["image_path"]["task_id"] == str(again.task_id) for task in (validation, photometry))
     assert photometry.bindings["validation_path"] == {"task_id": str(validation.task_id), "field": "record_path"}
     assert validation.params["positions"] == photometry.params["positions"] == [SOURCE.model_dump()]
