@@ -54,7 +54,7 @@ def is_simple(execution: Execution) -> bool:
     if outcome is None or outcome.result is None or outcome.result.products or execution.delivery_tries:
         return False
     spec = registry.find(execution.claim.task_name)
-    return spec is not None and spec.on_complete is None and not execution.places.products_dir.exists()
+    return spec is not None and spec.on_complete is None and not publication.has_outputs(execution.places)
 
 
 def complete_simple(executions: Sequence[Execution]) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.options import ShowFacets
 from django.core.paginator import Paginator
-from django.db.models import Model, Q, QuerySet, TextField
-from django.db.models.functions import Cast
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+
+from tasks_app.models.querysets import id_ends_with
 
 M = TypeVar("M", bound=Model)
 
@@ -72,6 +73,4 @@ def with_id(rows: QuerySet[M], term: str) -> QuerySet[M] | None:
     ids = id_range(term)
     if ids is None:
         return None
-    begins = Q(task_id__gte=ids[0], task_id__lte=ids[1])
-    rows = cast(QuerySet[M], rows.alias(id_text=Cast("task_id", TextField())))
-    return rows.filter(begins | Q(id_text__endswith=term.strip().lower()))
+    return rows.filter(Q(task_id__range=ids) | id_ends_with(term.strip().lower()))

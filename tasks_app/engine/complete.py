@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -108,19 +108,6 @@ def complete_tasks(completions: Sequence[Completion]) -> set[UUID]:
     for claim in lost:
         refuse(claim, "completion")
     return {claim.task_id for claim in lost}
-
-
-def complete_and_claim(
-    completions: Sequence[Completion], claim: Callable[[], Sequence[Claim]]
-) -> tuple[set[UUID], Sequence[Claim]]:
-    """Complete tasks as `complete_tasks` does and claim the next ones in one transaction, and so with one commit.
-
-    `claim` is called after the completions, whose slots and room it finds free. What it raises takes the completions
-    back. Returns the ids of those whose claim was lost, and the claims.
-    """
-    with transaction.atomic():
-        lost = complete_tasks(completions)
-        return lost, claim()
 
 
 def complete_task(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -77,9 +78,9 @@ class EmergencyCommand(OperationCommand):
     operation: ClassVar[PreviewedOperation[Any, Any]]
     heading: ClassVar[str]
 
+    @abstractmethod
     def plan(self, params: Any, counts: Any) -> Iterator[str]:
         """Yield what will be done, line by line."""
-        raise NotImplementedError
 
     def typed(self, affected: int) -> str:
         """Return the word that must be typed; empty: yes is enough."""
@@ -143,9 +144,9 @@ class TargetCommand(ShellCommand):
     def add_selection(self, parser: CommandParser) -> None:
         """Declare options that select several targets."""
 
+    @abstractmethod
     def find(self, text: str) -> Target:
         """Return the named target. Raises AbsurdError."""
-        raise NotImplementedError
 
     def selected(self, options: dict[str, Any]) -> list[Target] | None:
         """Return the targets that options select, or None where they select none."""

@@ -8,13 +8,11 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.core.management.base import CommandParser
-from django.db.models import TextField
-from django.db.models.functions import Cast
 
 from tasks_app.errors import AbsurdError, ParamsInvalid, RunNotFound, TaskNotFound, WorkerNotFound
 from tasks_app.management.arguments import ago, moment, whole
 from tasks_app.models import Run, Task, Worker
-from tasks_app.models.querysets import TaskQuerySet
+from tasks_app.models.querysets import TaskQuerySet, id_ends_with
 from tasks_app.monitoring.workers import state_of
 from tasks_app.operations.runs import found_run
 from tasks_app.postgresql import clock
@@ -45,8 +43,7 @@ def find_task_id(text: str) -> UUID:
     if span is None:
         raise TaskNotFound(text[:100])
     begins = Task.objects.filter(task_id__range=span).values_list("task_id", flat=True)[:2]
-    as_text = Task.objects.alias(text=Cast("task_id", TextField()))
-    ends = as_text.filter(text__endswith=text.lower()).values_list("task_id", flat=True)[:2]
+    ends = Task.objects.filter(id_ends_with(text.lower())).values_list("task_id", flat=True)[:2]
     found: list[UUID] = list({*begins, *ends})
     return _single(found, "tasks", text, TaskNotFound)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models.functions import Now
 
+from tasks_app.models.querysets import ID_END
 from tasks_app.models.task import short_id
 
 
@@ -37,6 +38,7 @@ class ArchivedTask(models.Model):
             models.Index(fields=["completed_at"], name="archive_completed"),
             models.Index(fields=["status", "-id"], name="archive_status"),
             models.Index(fields=["queue_name", "-id"], name="archive_queue"),
+            models.Index(ID_END, name="archive_id_end"),
         ]
 
     def __str__(self) -> str:

@@ -6,11 +6,24 @@ from datetime import datetime
 from typing import Any, Self
 
 from django.db import models
+from django.db.models.functions import Cast, Collate, Reverse, Right
+from django.db.models.lookups import EndsWith, StartsWith
 
 from tasks_app.postgresql.clock import DatabaseNow
 
 FUTURES, WAITINGS = (1, 3, 5, 7), (2, 3, 6, 7)
 """Values of `Task.hold` with the bit for the future, and with that for dependencies, as partial indexes have them."""
+
+
+ID_END_CHARS = 12
+ID_END = Collate(Reverse(Right(Cast("task_id", models.TextField()), ID_END_CHARS)), "C")
+"""The last digits of a task's id from back to front: an index finds what begins with what an id ends with."""
+
+
+def id_ends_with(text: str) -> models.Q:
+    """Return the condition that a task id ends as written, in lower case; by the index over its end."""
+    ends = models.Q(StartsWith(ID_END, text[-ID_END_CHARS:][::-1]))
+    return ends if len(text) <= ID_END_CHARS else ends & models.Q(EndsWith(Cast("task_id", models.TextField()), text))
 
 
 class TaskQuerySet(models.QuerySet[Any]):

@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.functional import cached_property
 
-from tasks_app.models.querysets import FUTURES, WAITINGS, TaskQuerySet
+from tasks_app.models.querysets import FUTURES, ID_END, WAITINGS, TaskQuerySet
 from tasks_app.models.queue import Queue
 from tasks_app.models.run import Run
 from tasks_app.models.worker import Worker
@@ -231,6 +231,7 @@ class Task(models.Model):
             ),
             models.Index(fields=["queue", "status", "id"], name="task_queue_status"),
             models.Index(fields=["status", "id"], name="task_status"),
+            models.Index(ID_END, name="task_id_end"),
         ]
         constraints = [
             models.CheckConstraint(name="task_status_known", condition=models.Q(status__in=TaskStatus.values)),

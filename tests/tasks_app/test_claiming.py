@@ -5,10 +5,9 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from django.db import OperationalError, connection
 
 from tasks_app.engine.claim import Claim, claim_tasks
-from tasks_app.engine.complete import Completion, complete_and_claim, complete_task
+from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import AttemptReport, fail_attempt
 from tasks_app.engine.lease import renew_leases, report_progress, start_attempt
 from tasks_app.errors import LostClaim
@@ -167,24 +166,3 @@ def test_a_name_that_is_not_registered_is_left_for_others_however_urgent(worker,
     assert (unknown.status, unknown.retry_count, unknown.claim_epoch) == ("pending", 0, 0)
     with registered(replace(NOTE, name="of-tomorrow")):
         assert claim_one(worker).task_id == unknown.task_id
-
-
-@pytest.mark.django_db(transaction=True)
-def test_completing_and_claiming_the_next_is_one_commit():
-    worker = make_worker()
-    first, second = spawn_note(), spawn_note()
-    claim = claim_one(worker)
-    done = [Completion(claim=claim, result={})]
-    lost, claims = complete_and_claim(done, lambda: claim_tasks(worker, limit=1))
-    assert (lost, [each.task_id for each in claims]) == (set(), [second.task_id])
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(DISTINCT xmin::text) FROM tasks_app_task")
-        assert cursor.fetchone() == (1,)
-
-    def fails() -> list[Claim]:
-        raise OperationalError("the connection broke")
-
-    with pytest.raises(OperationalError):
-        complete_and_claim([Completion(claim=claims[0], result={})], fails)
-    assert Task.objects.get(task_id=second.task_id).status == "claimed"
-    assert Task.objects.get(task_id=first.task_id).status == "completed"

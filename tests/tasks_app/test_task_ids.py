@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import time
 
+import pytest
+from django.db import connection
+
+from tasks_app.models import ArchivedTask, Task
+from tasks_app.models.querysets import id_ends_with
 from tasks_app.models.task import new_task_id, short_id
+from tests.tasks_app.notes import spawn_note
 
 
 def test_ids_are_of_version_7_and_stand_in_the_order_of_their_making():
@@ -17,3 +23,19 @@ def test_ids_are_of_version_7_and_stand_in_the_order_of_their_making():
 
 def test_short_forms_of_ids_made_together_differ():
     assert len({short_id(new_task_id()) for _ in range(1000)}) == 1000
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("chars", [4, 8, 12, 20])
+@pytest.mark.parametrize("model", [Task, ArchivedTask])
+def test_an_id_is_found_by_its_end_through_an_index(model, chars):
+    """With sequential scans forbidden the plan shows whether an index can serve at all."""
+    wanted = spawn_note().task_id
+    spawn_note()
+    found = model.objects.filter(id_ends_with(str(wanted)[-chars:])).values_list("task_id", flat=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = found.explain()
+    assert ("archive_id_end" if model is ArchivedTask else "task_id_end") in plan
+    assert "Index Cond" in plan, "the index is read whole"
+    assert list(found) == ([] if model is ArchivedTask else [wanted])

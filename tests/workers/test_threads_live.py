@@ -55,13 +55,14 @@ def traced(workers) -> Iterator[None]:
         cursor.execute(UNTRACE)
 
 
-def test_completions_share_their_transaction_with_the_next_claim(workers, traced):
-    spawn_many([TaskOptions(task_name="noop") for _ in range(20)], actor="user:test")
-    workers.burst("--concurrency", "2")
-    assert Task.objects.filter(status="completed", claim_epoch=1).count() == 20
+@pytest.mark.parametrize(("name", "params", "tasks", "least"), [("noop", {}, 20, 5), ("echo", {"value": 1}, 4, 2)])
+def test_completions_share_their_transaction_with_the_next_claim(workers, traced, name, params, tasks, least):
+    spawn_many([TaskOptions(task_name=name, params=params) for _ in range(tasks)], actor="user:test")
+    workers.burst("--concurrency", "1")
+    assert Task.objects.filter(status="completed", claim_epoch=1).count() == tasks
     with connection.cursor() as cursor:
         cursor.execute(SHARED)
-        assert cursor.fetchone()[0] >= 5
+        assert cursor.fetchone()[0] >= least
 
 
 def test_where_the_next_claim_fails_completions_are_stored_all_the_same(workers, traced):

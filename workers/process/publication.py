@@ -86,9 +86,14 @@ def prepare(claim: Claim, places: Places) -> None:
     (places.attempt_dir / NOTE).write_text(json.dumps(note))
 
 
+def has_outputs(places: Places) -> bool:
+    """Return whether there are outputs that are not published."""
+    return places.products_dir.is_dir() and any(places.products_dir.iterdir())
+
+
 def publish(places: Places) -> None:
     """Rename the outputs to their published place, durably; nothing happens without outputs, or a second time."""
-    if not places.products_dir.is_dir() or not any(places.products_dir.iterdir()):
+    if not has_outputs(places):
         return
     parent = places.published_dir.parent
     is_new = not parent.is_dir()
@@ -105,7 +110,7 @@ def withdraw(places: Places) -> None:
 
 def tidy(places: Places, *, keep_products: bool) -> None:
     """Remove the attempt directory; outputs of a failed attempt stay for inspection, until the sweep finds them old."""
-    if keep_products and places.products_dir.is_dir() and any(places.products_dir.iterdir()):
+    if keep_products and has_outputs(places):
         return
     shutil.rmtree(places.attempt_dir, ignore_errors=True)
 
