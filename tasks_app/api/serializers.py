@@ -148,7 +148,7 @@ class SpawnedSerializer(TaskDetailSerializer):
 
 
 class EventSerializer(ReadSerializer[TaskEvent]):
-    """One thing that happened to a task."""
+    """One event of a task."""
 
     event_id = serializers.IntegerField(source="id")
     detail = serializers.DictField()
@@ -220,7 +220,7 @@ class HealthSerializer(serializers.Serializer[Any]):
 
 
 class AcknowledgementSerializer(ReadSerializer[Acknowledgement]):
-    """A finding that has been seen: what it reported until then no longer counts."""
+    """A finding that an operator has seen; what it reported until then no longer counts."""
 
     class Meta:
         model = Acknowledgement

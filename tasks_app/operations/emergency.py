@@ -42,11 +42,11 @@ class EmergencyOperation(PreviewedOperation[P, C]):
 
 
 class StopParams(ReasonedParams):
-    """What is to be stopped beyond the freeze of everything, and why."""
+    """What is stopped beside the freeze of everything, and the reason."""
 
     stop_running: bool = Field(default=False, description="Cancel claimed tasks: their processes are ended.")
     cancel_pending: bool = Field(default=False, description="Cancel all pending tasks of all queues.")
-    drain_workers: bool = Field(default=False, description="Have the workers end after what they run.")
+    drain_workers: bool = Field(default=False, description="Order the workers to exit when their running tasks end.")
 
 
 class StopCounts(Counts):
@@ -117,29 +117,29 @@ def _moment(given: Any) -> Any:
     try:
         read = datetime.fromisoformat(given)
     except ValueError:
-        raise PydanticCustomError("moment", "write a moment such as 2025-11-18T10:30:00Z") from None
+        raise PydanticCustomError("moment", "must be a time such as 2025-11-18T10:30:00Z") from None
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
 class RecoverParams(Params):
-    """What is to be retried before paused workers resume and everything is thawed, and what has been repaired."""
+    """What is retried before paused workers resume and everything is thawed, and what has been repaired."""
 
     retry_failed: bool = Field(default=False, description="Retry failed tasks: all, or those that match the filter.")
     filter: dict[str, Any] = Field(
-        default_factory=dict, description="With retry_failed: names and values of the query of the list of tasks."
+        default_factory=dict, description="With retry_failed: names and values as in the query of the list of tasks."
     )
     retry_cancelled: bool = Field(default=False, description="Retry what emergency stops have cancelled.")
     since: Annotated[datetime | None, BeforeValidator(_moment)] = Field(
-        default=None, description="With retry_cancelled: of stops from then on; absent: from the freeze on."
+        default=None, description="With retry_cancelled: by stops since this time; default: since the freeze."
     )
 
     @field_validator("filter")
     @classmethod
     def _filter_of_failed_tasks(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if value and not info.data.get("retry_failed"):
-            raise PydanticCustomError("filter", "a filter selects failed tasks: it needs retry_failed")
+            raise PydanticCustomError("filter", "needs retry_failed, because it selects failed tasks")
         if "status" in value:
-            raise PydanticCustomError("filter", "a filter selects failed tasks: leave status out")
+            raise PydanticCustomError("filter", "must not contain status: it selects failed tasks")
         return value
 
 

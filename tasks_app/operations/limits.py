@@ -18,7 +18,7 @@ SIZE_MOST = 1000
 
 
 class SizeParams(Params):
-    """How many, and why."""
+    """The number of slots, and the reason."""
 
     size: int = Field(ge=1, le=SIZE_MOST, description="Tasks claimed at once; to stop everything, pause the queue.")
 

@@ -27,23 +27,23 @@ REASON_CHARS = 2000
 
 def _not_blank(text: str) -> str:
     if not text.strip():
-        raise PydanticCustomError("reason_missing", "write why: it is shown to those who find this stopped")
+        raise PydanticCustomError("reason_missing", "must not be blank: it is shown to those who find this stopped")
     return text
 
 
 RequiredReason = Annotated[
     str,
     AfterValidator(_not_blank),
-    Field(max_length=REASON_CHARS, description="Why; recorded and shown.", json_schema_extra={"pattern": r"\S"}),
+    Field(max_length=REASON_CHARS, description="The reason; recorded and shown.", json_schema_extra={"pattern": r"\S"}),
 ]
 
 
 class Params(Checked):
-    """What an operation takes; this one only the reason."""
+    """The reason of an operation."""
 
     model_config = ConfigDict(strict=True)
 
-    reason: str = Field(default="", max_length=REASON_CHARS, description="Why; recorded with the event.")
+    reason: str = Field(default="", max_length=REASON_CHARS, description="The reason; recorded with the event.")
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Self:
@@ -61,7 +61,7 @@ class Params(Checked):
 
 
 class ReasonedParams(Params):
-    """What an operation takes that stops the work of others: always a reason."""
+    """The required reason of an operation that stops the work of others."""
 
     reason: RequiredReason
 

@@ -146,15 +146,15 @@ class RetryCounts(Counts):
 
 
 class RunRetryParams(Params):
-    """From where on, and why."""
+    """The stage to start from, and the reason."""
 
     from_stage: str | None = Field(
-        default=None, max_length=100, description="Also run this stage and everything behind it again."
+        default=None, max_length=100, description="Also run this stage and all that depend on it again."
     )
 
 
 class RetryRun(PreviewedOperation[RunRetryParams, RetryCounts]):
-    """Retries what failed or was cancelled; with `from_stage` also runs that stage and everything behind it again."""
+    """Retries what failed or was cancelled; with `from_stage` also runs that stage and all that depend on it again."""
 
     target_kind = "run"
     name = "retry"

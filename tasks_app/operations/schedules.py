@@ -38,7 +38,7 @@ def _storable(params: dict[str, Any]) -> dict[str, Any]:
 
 
 class SaveScheduleParams(Params):
-    """All that a schedule is, and why it is made or changed."""
+    """A schedule, and the reason why it is created or changed."""
 
     cron: str = Field(max_length=100, description="Minute, hour, day of month, month, day of week.")
     task_name: str = Field(max_length=100)
@@ -55,7 +55,7 @@ class SaveScheduleParams(Params):
 
 FIELDS = tuple(name for name in SaveScheduleParams.model_fields if name != "reason")
 ChangeScheduleParams = partial_params(
-    "ChangeScheduleParams", "What is changed of a schedule, and why.", SaveScheduleParams, FIELDS
+    "ChangeScheduleParams", "What is changed of a schedule, and the reason.", SaveScheduleParams, FIELDS
 )
 
 

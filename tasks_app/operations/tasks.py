@@ -198,7 +198,7 @@ def _let_go(tasks: Sequence[Task]) -> None:
 
 
 class PriorityParams(Params):
-    """A new priority, and why."""
+    """A new priority, and the reason."""
 
     priority: int = Field(
         ge=PRIORITY_LEAST,
@@ -240,11 +240,11 @@ class Reprioritize(TaskOperation[PriorityParams]):
 
 
 class RequeueParams(Params):
-    """Why, and whether a worker that is still there may lose its work."""
+    """Whether a live worker may lose its work, and the reason."""
 
     force: bool = Field(
         default=False,
-        description="Also where the lease still holds: the worker may be at work, and its outcome will be refused.",
+        description="Also while the lease is valid: the worker may be running it, and its outcome will be refused.",
     )
 
 
@@ -292,7 +292,7 @@ def claim_holds(task: Task, moment: datetime) -> bool:
     return task.lease_until is not None and task.lease_until > moment and not gone
 
 
-RespawnParams = partial_params("RespawnParams", "What is different in the copy, and why.", TaskOptions, PARTS)
+RespawnParams = partial_params("RespawnParams", "What is different in the copy, and the reason.", TaskOptions, PARTS)
 
 
 class Respawn(Operation[Params, Task]):

@@ -50,7 +50,7 @@ class _LogView(APIView):
         refuse_unknown(query, {"tail", "offset", "follow"})
         lines, offset = whole(query, "tail", None), whole(query, "offset", None)
         if lines is not None and not 1 <= lines <= LINES_MOST:
-            raise BadQuery([{"path": "tail", "message": f"write 1 to {LINES_MOST}"}])
+            raise BadQuery([{"path": "tail", "message": f"must be between 1 and {LINES_MOST} (got {lines})"}])
         follow = flag(query, "follow")
         path = logs.locate(attempt)
         if path is None:

@@ -149,6 +149,11 @@ def _require(wanted: Any, *names: str) -> None:
         raise ParamsInvalid([{"path": name, "message": "required unless dry_run"} for name in missing])
 
 
+def _decisive(wanted: Params) -> dict[str, Any]:
+    """Return the params that must be the same in the dry run and in the request with its token."""
+    return wanted.model_dump(mode="json", exclude={"reason", "dry_run", "token"})
+
+
 def _preview_shape(operation: PreviewedOperation[Any, Any], beside: Mapping[str, Any]) -> Any:
     """Return the serializer of counts with what is shown beside them."""
     name = _component(operation)
@@ -172,23 +177,21 @@ def _preview_shape(operation: PreviewedOperation[Any, Any], beside: Mapping[str,
 def _preview_or_act(
     operation: PreviewedOperation[Any, Any], answer: Answer, key: Any, wanted: Any, actor: str
 ) -> Response:
-    given = wanted.model_fields_set - {"dry_run", "token"}
-    params = operation.params_model.parse({name: value for name, value in wanted if name in given})
     acting = not wanted.dry_run
     if operation.token_required:
         _require(wanted, "token", "reason")
-    agreed = {"operation": operation_id(operation), "target": str(key), **params.without_reason(), "caller": actor}
+    agreed = {"operation": operation_id(operation), "target": str(key), **_decisive(wanted), "caller": actor}
     counts: Any = None
     if not acting or wanted.token:
         with bounded():
-            counts = operation.preview(key, params)
+            counts = operation.preview(key, wanted)
     body: dict[str, Any] = {"dry_run": wanted.dry_run}
     if not acting:
-        body["token"] = token_of(agreed, operation.affected(counts, params))
+        body["token"] = token_of(agreed, operation.affected(counts, wanted))
     else:
         if wanted.token:
-            check_token(wanted.token, agreed, operation.affected(counts, params))
-        counts = operation.carry_out(key, params, actor, Pace(limit_sec=OPERATION_SEC))
+            check_token(wanted.token, agreed, operation.affected(counts, wanted))
+        counts = operation.carry_out(key, wanted, actor, Pace(limit_sec=OPERATION_SEC))
     shown = answer.response(key, counts if acting else None)
     return Response({**body, "counts": counts.model_dump(), **shown.data}, status=shown.status_code)
 
@@ -208,7 +211,6 @@ def _bulk_model(name: str, model: type[Params]) -> type[Params]:
 
 
 _BULK_MODELS = {name: _bulk_model(name, operation.params_model) for name, operation in TASK_OPERATIONS.items()}
-_OWN = ("operation", "filter", "dry_run", "token")
 
 
 class BulkView(APIView):
@@ -236,14 +238,13 @@ class BulkView(APIView):
             raise ParamsInvalid([{"path": "operation", "message": f"must be one of {', '.join(TASK_OPERATIONS)}"}])
         check(request, operation.need)
         wanted: Any = _BULK_MODELS[operation.name].parse(given)
-        params = operation.params_model.parse(wanted.model_dump(include=wanted.model_fields_set - set(_OWN)))
         _require(wanted, "token", "reason")
         tasks, actor = tasks_matching(wanted.filter), actor_of(request)
         with bounded():
             by_status = tasks.order_by().values_list("status").annotate(n=Count("pk"))
             statuses: dict[str, int] = dict(sorted(by_status))
         count = sum(statuses.values())
-        agreed = {"operation": operation.name, "filter": wanted.filter, **params.without_reason(), "caller": actor}
+        agreed = {**_decisive(wanted), "caller": actor}
         body = {"dry_run": wanted.dry_run, "operation": operation.name, "count": count, "statuses": statuses}
         if wanted.dry_run:
             found = list(tasks.order_by("id").defer("params", "result", "error", "bindings")[:SAMPLE_TASKS])
@@ -252,7 +253,7 @@ class BulkView(APIView):
         else:
             check_token(wanted.token, agreed, count)
             ids = bulk.ids_of(tasks, children_first=operation.children_first)
-            body |= vars(bulk.act_on_many(operation, ids, params, actor, pace=Pace(limit_sec=OPERATION_SEC)))
+            body |= vars(bulk.act_on_many(operation, ids, wanted, actor, pace=Pace(limit_sec=OPERATION_SEC)))
         return Response(BulkResultSerializer(body).data)
 
 
