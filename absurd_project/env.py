@@ -97,29 +97,24 @@ def archive_days(name: str, default: int, *, key_days: int) -> int:
 
 def seconds(name: str, default: float, *, least: float = 0.0) -> float:
     """Return a duration in seconds."""
-    value = os.environ.get(name)
-    if not value:
-        return default
-    try:
-        number = float(value)
-    except ValueError:
-        raise BadSetting(name, value, "write a number of seconds") from None
-    if not least <= number < float("inf"):
-        raise BadSetting(name, value, f"write a number of seconds not below {least:g}")
-    return number
+    return _number(name, default, least, "seconds")
 
 
 def gigabytes(name: str, default: float) -> float:
     """Return a size in GB."""
+    return _number(name, default, 0.0, "gigabytes")
+
+
+def _number(name: str, default: float, least: float, unit: str) -> float:
     value = os.environ.get(name)
     if not value:
         return default
     try:
         number = float(value)
     except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise BadSetting(name, value, "write a number of gigabytes not below 0")
+        raise BadSetting(name, value, f"write a number of {unit}") from None
+    if not least <= number < float("inf"):
+        raise BadSetting(name, value, f"write a number of {unit} not below {least:g}")
     return number
 
 

@@ -50,7 +50,7 @@ ABSURD_LOG_DAYS = env.days("ABSURD_LOG_DAYS", 30, least=1)
 ABSURD_HEALTH = env.numbers("ABSURD_HEALTH", thresholds.DEFAULTS)
 ABSURD_PORT = env.integer("ABSURD_PORT", 8000, least=1, most=65535)
 
-# Django's tasks go into the queue; its queue "default" is the one that workers serve unless told otherwise.
+# Django's tasks go into the queue; its queue "default" is the one that workers serve by default.
 ABSURD_DJANGO_TASK_MODULES = env.names("ABSURD_DJANGO_TASK_MODULES")
 TASKS = {
     "default": {
@@ -256,7 +256,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "tasks_app.log_writer.BackgroundHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("ABSURD_LOG_LEVEL", "INFO").upper()},
     "loggers": {
-        # Without Redis it writes a traceback a second; the feed says once that it polls.
+        # Without Redis it writes a traceback a second; the feed logs once that it polls.
         "channels_redis.pubsub": {"level": "CRITICAL"},
         # It tells of every request.
         "httpx": {"level": "WARNING"},

@@ -40,7 +40,7 @@ def _sweep_on() -> None:
             if time.monotonic() >= next_cleaning:
                 next_cleaning = time.monotonic() + CLEANING_SEC
                 login_protection.clean_up()
-        except Exception as error:  # sweeping must outlive any outage; each kind of trouble is told once
+        except Exception as error:  # sweeping must outlive any outage; each kind of failure is logged once
             if not failing:
                 logger.warning("sweeps failed and are retried: %s", error)
             failing = True

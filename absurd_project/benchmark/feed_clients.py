@@ -100,7 +100,7 @@ def _frame(data: bytes, position: int) -> tuple[int, int, int] | None:
 
 
 async def listen(port: int, clients: int, messages: int, seconds: float) -> list[Received]:
-    """Connect the clients, say so, and return what they received until all have received enough or the time is over."""
+    """Connect the clients, print `ready`, and return what they received until all have enough or the time is over."""
     loop = asyncio.get_running_loop()
     connected = [Client(port, messages) for _ in range(clients)]
     for client in connected:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 import statistics
 import time
 from collections import defaultdict
@@ -17,7 +18,7 @@ from rich.progress import Progress as Bars
 
 
 class Figures:
-    """Collects the rounds of every figure and what has to be said about them."""
+    """Collects the rounds of every measurement, and notes on them."""
 
     def __init__(self) -> None:
         self._rates: dict[str, list[float]] = defaultdict(list)
@@ -155,48 +156,37 @@ class Verdict:
     met: bool
 
 
-RATIOS_AT_LEAST = {
-    "spawn_many_vs_raw": 0.5,
-    "claim_complete_b10_vs_raw": 0.6,
-    "claim_complete_b10_vs_procrastinate": 5.0,
+TARGETS = {
+    "spawn_many_vs_raw": "≥ 0.5",
+    "claim_complete_b10_vs_raw": "≥ 0.6",
+    "claim_complete_b10_vs_procrastinate": "≥ 5",
+    "claim_full_vs_small": "≤ 1.5",
+    "api_list_large_vs_small": "≤ 1.3",
+    "pickup_p50": "< 10 ms",
+    "pickup_p99": "< 50 ms",
+    "stats": "< 20 ms",
+    "feed_fanout_p50": "< 25 ms",
+    "feed_fanout_p99": "< 100 ms",
+    "api_detail_p99": "< 50 ms",
+    "api_list_p99": "< 120 ms",
+    "churn_last_vs_first": "≥ 0.7",
+    "worker_vs_procrastinate": "≥ 5",
+    "worker_vs_celery": "≥ 1",
+    "feed_flood_complete": "≥ 1",
+    "worker_pss_mb_ours": "≤ 120",
+    "stage_overhead_cpu": "≤ 0.02",
 }
-OTHERS_AT_LEAST = {
-    "churn_last_vs_first": 0.7,
-    "worker_vs_procrastinate": 5.0,
-    "worker_vs_celery": 1.0,
-    "feed_flood_complete": 1.0,
-}
-OTHERS_AT_MOST = {"worker_pss_mb_ours": 120.0, "stage_overhead_cpu": 0.02}
-RATIOS_AT_MOST = {"claim_full_vs_small": 1.5, "api_list_large_vs_small": 1.3}
-LATENCIES_BELOW_MS = {
-    "pickup_p50": 10.0,
-    "pickup_p99": 50.0,
-    "stats": 20.0,
-    "feed_fanout_p50": 25.0,
-    "feed_fanout_p99": 100.0,
-    "api_detail_p99": 50.0,
-    "api_list_p99": 120.0,
-}
+COMPARE: dict[str, Callable[[float, float], bool]] = {"≥": operator.ge, "≤": operator.le, "<": operator.lt}
 
 
 def verdicts(figures: Figures) -> Iterator[Verdict]:
-    """Judge what was measured; a target whose figure is missing is left out."""
-    for name, least in RATIOS_AT_LEAST.items():
-        if (value := figures.ratios.get(name)) is not None:
-            yield Verdict(name=name, wanted=f"≥ {least:g}", measured=f"{value:.2f}", met=value >= least)
-    for name, most in RATIOS_AT_MOST.items():
-        if (value := figures.ratios.get(name)) is not None:
-            yield Verdict(name=name, wanted=f"≤ {most:g}", measured=f"{value:.2f}", met=value <= most)
-    latencies_ms = figures.latencies_ms()
-    for name, limit in LATENCIES_BELOW_MS.items():
-        if (value := latencies_ms.get(name)) is not None:
-            yield Verdict(name=name, wanted=f"< {limit:g} ms", measured=f"{value:.1f} ms", met=value < limit)
-    for name, least in OTHERS_AT_LEAST.items():
-        if (value := figures.others.get(name)) is not None:
-            yield Verdict(name=name, wanted=f"≥ {least:g}", measured=f"{value:.2f}", met=value >= least)
-    for name, most in OTHERS_AT_MOST.items():
-        if (value := figures.others.get(name)) is not None:
-            yield Verdict(name=name, wanted=f"≤ {most:g}", measured=f"{value:.3g}", met=value <= most)
+    """Compare what was measured with the targets; one whose value is missing is left out."""
+    values = figures.ratios | figures.latencies_ms() | figures.others
+    for name, wanted in TARGETS.items():
+        if (value := values.get(name)) is not None:
+            sign, limit, *unit = wanted.split()
+            measured = " ".join([f"{value:.1f}" if unit else f"{value:.3g}", *unit])
+            yield Verdict(name=name, wanted=wanted, measured=measured, met=COMPARE[sign](value, float(limit)))
 
 
 # Often enough to be seen moving; each drawing takes time from what is measured.

@@ -92,7 +92,7 @@ def print_stage(costs: Mapping[str, stage.Cost], console: Console) -> None:
             f"{cost.wall_sec:.2f}",
             f"{min(cost.walls_sec):.2f} – {max(cost.walls_sec):.2f}",
             *(f"{each:.2f}" for each in (cost.stage_cpu_sec, cost.worker_cpu_sec, cost.guardians_cpu_sec)),
-            f"{overhead:.1%}" if name != stage.WARM else "",  # spares were imported that nobody used
+            f"{overhead:.1%}" if name != stage.WARM else "",  # spares were imported and not used
         )
     console.print(table)
 

@@ -1,4 +1,4 @@
-"""How many pages PostgreSQL looks at for one claim, whatever statement the claim is made of."""
+"""What statements cost: the pages that one claim touches, and the time of each statement of a call."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def of_one_claim(claim: Callable[[], object]) -> int:
 def touched(plan: dict[str, Any]) -> int:
     """Return the pages of a whole plan.
 
-    A node's figure covers all below it, also clauses of WITH that it reads. Clauses that nobody reads, such as one that
+    A node's figure covers all below it, also clauses of WITH that it reads. Clauses that are not read, such as one that
     inserts events, run after the top node and are added.
     """
     read = {node["CTE Name"] for node in _nodes(plan) if "CTE Name" in node}

@@ -38,7 +38,7 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 def alive(pid: int) -> bool:
-    """Return whether a process still runs; a zombie that nobody has reaped does not."""
+    """Return whether a process still runs; a zombie does not."""
     found = state(pid)
     return found is not None and found not in "ZX"
 

@@ -30,7 +30,7 @@ class Output(Protocol):
     def attach(self, name: str, process: subprocess.Popen[bytes]) -> None:
         """Take over what a started process writes."""
 
-    def say(self, name: str, line: str) -> None:
+    def write_line(self, name: str, line: str) -> None:
         """Add a line of the supervisor's own about one process."""
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class PrefixedLines:
     def attach(self, name: str, process: subprocess.Popen[bytes]) -> None:
         threading.Thread(target=self._pump, args=(name, process), name=f"lines-of-{name}", daemon=True).start()
 
-    def say(self, name: str, line: str) -> None:
+    def write_line(self, name: str, line: str) -> None:
         self._keep(name, f"{line}\n".encode())
         self._show(name, line)
 
@@ -118,7 +118,7 @@ class LogFiles:
     def attach(self, name: str, process: subprocess.Popen[bytes]) -> None:
         return
 
-    def say(self, name: str, line: str) -> None:
+    def write_line(self, name: str, line: str) -> None:
         with self.path(name).open("a") as log:
             log.write(f"{line}\n")
 

@@ -75,11 +75,14 @@ def start(places: Locations) -> None:
     _check_version(standing)
     (standing.data / "absurd.conf").write_text(CONFIGURATION)
     _end_unreachable(places)
+    argv = [str(standing.binaries / "postgres"), "-D", str(standing.data), "-k", str(standing.sockets)]
     deadline = time.monotonic() + LEFTOVERS_SEC
     while True:
         _forget_dead_postmaster(standing)
         offset = places.postgres_log.stat().st_size if places.postgres_log.exists() else 0
-        pid = postmaster(places) or _launch(standing, places.postgres_log)
+        pid = postmaster(places) or unprivileged.start_detached(
+            argv, places.postgres_log, standing.options, cwd=Path("/"), env=_environment()
+        )
         if _wait_until_ready(standing.data, pid):
             return
         words = _since(places.postgres_log, offset)
@@ -158,10 +161,10 @@ def _make_cluster(standing: Standing) -> None:
 
 def _check_version(standing: Standing) -> None:
     kept = (standing.data / "PG_VERSION").read_text().strip()
-    said = subprocess.run(
+    printed = subprocess.run(
         [str(standing.binaries / "postgres"), "--version"], capture_output=True, text=True, check=True
     )
-    major = said.stdout.split()[-1].split(".")[0]
+    major = printed.stdout.split()[-1].split(".")[0]
     if kept != major:
         raise EmbeddedServerError(
             f"{standing.data} was made by PostgreSQL {kept}, the installed one is {major}: dump it with the old one, "
@@ -169,24 +172,8 @@ def _check_version(standing: Standing) -> None:
         )
 
 
-def _launch(standing: Standing, log: Path) -> int:
-    argv = [str(standing.binaries / "postgres"), "-D", str(standing.data), "-k", str(standing.sockets)]
-    started = subprocess.run(
-        [*unprivileged.launcher(*standing.options, "--detach", str(log)), *argv],
-        cwd="/",
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if started.returncode:
-        raise EmbeddedServerError(f"PostgreSQL could not be launched: {started.stderr}")
-    return int(started.stdout)
-
-
 def _listens(places: Locations) -> bool:
-    """Return whether somebody listens on the socket; a full line of callers is a listener too."""
+    """Return whether a server listens on the socket; a full line of callers is a listener too."""
     with socket.socket(socket.AF_UNIX) as line:
         line.setblocking(False)
         try:
@@ -199,7 +186,7 @@ def _listens(places: Locations) -> bool:
 
 
 def _end_unreachable(places: Locations) -> None:
-    """Stop postmasters of this data directory that nobody can reach: their socket or their pid file was removed."""
+    """Stop unreachable postmasters of this data directory: their socket or their pid file was removed."""
     data = places.postgres_data
 
     def is_ours(pid: int) -> bool:

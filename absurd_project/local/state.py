@@ -36,7 +36,7 @@ def path(var: Path) -> Path:
 def hold(var: Path) -> TextIO:
     """Claim the state directory for a stack of this process; close the returned file to let it go.
 
-    Raises AlreadyRunning. Somebody who only asks holds the lock for a moment, hence the patience.
+    Raises AlreadyRunning. `running` holds the lock for a moment, hence the wait.
     """
     var.mkdir(parents=True, exist_ok=True)
     file = path(var).open("a+")
@@ -122,16 +122,16 @@ def take_down(var: Path) -> list[str]:
     Raises TimeoutError or EmbeddedServerError when something does not stop, NotPermitted when it is another user's.
     """
     check_permitted(var)
-    said = []
+    stopped = []
     pid = stop_running(var, STACK_SEC)
     if pid is not None:
-        said.append(f"stopped the stack (process {pid})")
+        stopped.append(f"stopped the stack (process {pid})")
     before = servers.stop(var)
     if before.postgres_pid is not None:
-        said.append(f"stopped PostgreSQL (process {before.postgres_pid})")
+        stopped.append(f"stopped PostgreSQL (process {before.postgres_pid})")
     if before.valkey_pid is not None:
-        said.append(f"stopped Valkey (process {before.valkey_pid})")
-    return said
+        stopped.append(f"stopped Valkey (process {before.valkey_pid})")
+    return stopped
 
 
 def check_removable(var: Path) -> None:

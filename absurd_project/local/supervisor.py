@@ -144,7 +144,7 @@ class Child:
             code = self._bury()
             if code == 0 and self.process.may_end:
                 self._done = True
-                self._output.say(self.process.name, "[stack] ended as requested")
+                self._output.write_line(self.process.name, "[stack] ended as requested")
                 return
             if now - self._started_at > WELL_AFTER_SEC:
                 self._delay_sec = FIRST_DELAY_SEC
@@ -153,7 +153,7 @@ class Child:
                 # A full disk keeps health from knowing, not the process from being started again.
                 with contextlib.suppress(OSError):
                     self._on_end(self.process.name, _in_words(code))
-            self._output.say(
+            self._output.write_line(
                 self.process.name, f"[stack] ended with {_in_words(code)}; restart in {self._delay_sec:.0f} s"
             )
             self._delay_sec = min(2 * self._delay_sec, LONGEST_DELAY_SEC)
@@ -172,7 +172,7 @@ class Child:
             self._bury()
 
     def _bury(self) -> int:
-        # The group is killed before its leader is reaped: until then nobody else can be given its number.
+        # The group is killed before its leader is reaped: until then no other process can get its number.
         process, self._running = self._running, None
         if process is None:
             return 0
@@ -191,7 +191,7 @@ def _in_words(code: int) -> str:
 
 
 class Stack:
-    """A set of processes kept running on one state directory. Quiet log files unless told otherwise.
+    """A set of processes kept running on one state directory. Their lines go to log files by default.
 
     The caller polls: that is when the dead are restarted. Start and poll it from a thread that lives as long as
     the stack, because the kernel ends the children with the thread that started them.
@@ -265,8 +265,8 @@ class Stack:
     def _look_after_servers(self) -> None:
         if servers.healthy(self.var):
             return
-        self.output.say("stack", "a private server has ended; starting it again")
+        self.output.write_line("stack", "a private server has ended; starting it again")
         try:
             servers.ensure(self.var)
         except servers.EmbeddedServerError as error:
-            self.output.say("stack", str(error))
+            self.output.write_line("stack", str(error))

@@ -1,4 +1,4 @@
-"""As whom PostgreSQL runs. It refuses root, so root needs another name for it; nobody else does.
+"""The user that PostgreSQL runs as. It refuses root, so root needs another name for it; other users do not.
 
 In order: the owner of a data directory that is not root's; `nobody` in a user namespace, where nothing on the
 disk changes; and, where the kernel or the container forbids namespaces, a real unprivileged user with the data
@@ -13,10 +13,11 @@ import pwd
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from absurd_project.local.locations import Locations
+from absurd_project.local.locations import EmbeddedServerError, Locations
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 log = logging.getLogger(__name__)
@@ -35,6 +36,25 @@ class Standing:
 def launcher(*options: str) -> list[str]:
     """Return the argv prefix that runs a command through the launcher."""
     return [sys.executable, "-I", "-S", str(LAUNCHER), *options, "--"]
+
+
+def start_detached(argv: Sequence[str], log: Path, options: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
+    """Start a server in a session of its own, writing to a log; return its pid.
+
+    Raises EmbeddedServerError.
+    """
+    started = subprocess.run(
+        [*launcher(*options, "--detach", str(log)), *argv],
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if started.returncode:
+        raise EmbeddedServerError(f"{Path(argv[0]).name} could not be started: {started.stderr}")
+    return int(started.stdout)
 
 
 def namespaces_work() -> bool:

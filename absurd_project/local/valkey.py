@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import signal
 import socket
-import subprocess
 import time
 from pathlib import Path
 
 from absurd_project.local import liveness
 from absurd_project.local.locations import EmbeddedServerError, Locations, tail
-from absurd_project.local.unprivileged import launcher, owner_options
+from absurd_project.local.unprivileged import owner_options, start_detached
 
 START_SEC = 10.0
 ANSWER_SEC = 2.0
@@ -50,17 +50,8 @@ def start(places: Locations) -> None:
     _end_lost(places)
     argv = [str(_binary()), "--port", "0", "--unixsocket", str(places.valkey_socket), "--unixsocketperm", "700"]
     argv += ["--save", "", "--appendonly", "no", "--daemonize", "no", "--pidfile", str(places.valkey_pid)]
-    launched = subprocess.run(
-        [*launcher("--detach", str(places.valkey_log), *owner_options(places)), *argv],
-        cwd=places.sockets,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if launched.returncode:
-        raise EmbeddedServerError(f"Valkey could not be launched: {launched.stderr}")
-    pid, deadline = int(launched.stdout), time.monotonic() + START_SEC
+    pid = start_detached(argv, places.valkey_log, owner_options(places), cwd=places.sockets, env=os.environ)
+    deadline = time.monotonic() + START_SEC
     while not answers(places):
         if not liveness.alive(pid) or time.monotonic() > deadline:
             raise EmbeddedServerError(f"Valkey did not start:\n{tail(places.valkey_log)}")

@@ -71,30 +71,30 @@ class Command(PrintingCommand):
         names = [*(process.name for process in processes), "stack"]
         output = PrefixedLines(names, sys.stdout, logs=LogFiles(var / "log"))
         stack = Stack(processes, var=var, output=output)
-        asked_to_stop = threading.Event()
+        stop_requested = threading.Event()
 
         def on_signal(_number: int, _frame: object) -> None:
-            if asked_to_stop.is_set():
+            if stop_requested.is_set():
                 stack.kill()
-            asked_to_stop.set()
+            stop_requested.set()
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, on_signal)
         try:
             with stack:
-                self._greet_when_open(stack, port, var, asked_to_stop)
-                stack.run(asked_to_stop)
-                output.say("stack", "stopping")
+                self._greet_when_open(stack, port, var, stop_requested)
+                stack.run(stop_requested)
+                output.write_line("stack", "stopping")
         except AlreadyRunning as refusal:
             raise CommandError(str(refusal), returncode=USAGE) from refusal
 
-    def _greet_when_open(self, stack: Stack, port: int, var: Path, asked_to_stop: threading.Event) -> None:
+    def _greet_when_open(self, stack: Stack, port: int, var: Path, stop_requested: threading.Event) -> None:
         while not is_open(port):
-            if asked_to_stop.wait(POLL_SEC):
+            if stop_requested.wait(POLL_SEC):
                 return
             stack.poll()
         for line in self._greeting(port, var):
-            stack.output.say("stack", line)
+            stack.output.write_line("stack", line)
 
     def _greeting(self, port: int, var: Path) -> list[str]:
         return [
@@ -109,8 +109,8 @@ class Command(PrintingCommand):
         log.parent.mkdir(parents=True, exist_ok=True)
         supervise = [sys.executable, str(CHECKOUT / "manage.py"), "absurd_up", "--port", str(port)]
         argv = [*launcher("--detach", str(log)), *supervise]
-        told = subprocess.run(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, check=True)
-        pid, deadline = int(told.stdout), time.monotonic() + DETACHED_START_SEC
+        started = subprocess.run(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, check=True)
+        pid, deadline = int(started.stdout), time.monotonic() + DETACHED_START_SEC
         while not is_open(port):
             if time.monotonic() > deadline or not liveness.alive(pid):
                 stop_running(var, STACK_SEC)

@@ -232,7 +232,7 @@ def test_lines_that_are_shown_are_kept_in_a_log_for_each_process_too(tmp_path):
         [script("web", "print('ready \\x1b[31m')\nimport time; time.sleep(300)")], var=tmp_path, output=output
     ) as stack:
         poll_until(stack, lambda: "ready" in screen.getvalue())
-        output.say("stack", "a line of its own")
+        output.write_line("stack", "a line of its own")
     assert (tmp_path / "log" / "web.log").read_text() == "ready \x1b[31m\n"
     assert (tmp_path / "log" / "stack.log").read_text() == "a line of its own\n"
     assert "\x1b" not in screen.getvalue() and "\\u001b[31m" in screen.getvalue()
