@@ -83,6 +83,11 @@ def within(value: float, message: str, remedy: str, *, warn_at: str, bad_at: str
     return ok(message, value, threshold(warn_at))
 
 
+def counted(n: int, no_fault: str, message: str, remedy: str, state: State = "warn") -> Check:
+    """Return the result for a number of faults, of which there should be none."""
+    return fault(state, message, remedy, n, 0) if n else ok(no_fault, 0, 0)
+
+
 def listed(names: Sequence[object], shown: int = 5, separator: str = ", ") -> str:
     """Return the first names, and how many more there are."""
     more = len(names) - shown

@@ -13,7 +13,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from tasks_app import feed, formats
 from tasks_app.monitoring import database as server
 from tasks_app.monitoring import queues
-from tasks_app.monitoring.health.checks import Check, bad, fault, ok, threshold, warn, within
+from tasks_app.monitoring.health.checks import Check, bad, counted, fault, ok, threshold, warn, within
 from tasks_app.plain_text import without_passwords
 from tasks_app.postgresql import clock
 
@@ -81,14 +81,13 @@ def migrations() -> Check:
     installed = {config.label for config in apps.get_app_configs()}
     unknown = sorted(key for key in applied - set(on_disk) if key[0] in installed)
     unknown = [key for key in unknown if not any(key in old for old in on_disk.values())]
-    if unknown:
-        return warn(
-            f"The database has migrations that this version does not know, such as {'.'.join(unknown[-1])}",
-            "install the version on this host that the other hosts run",
-            len(unknown),
-            0,
-        )
-    return ok("All migrations are applied", 0, 0)
+    newest = ".".join(unknown[-1]) if unknown else ""
+    return counted(
+        len(unknown),
+        "All migrations are applied",
+        f"The database has migrations that this version does not know, such as {newest}",
+        "install the version on this host that the other hosts run",
+    )
 
 
 def writes() -> Check:
@@ -150,13 +149,12 @@ def _create(model: type[models.Model], index: models.Index | models.UniqueConstr
 def triggers() -> Check:
     """Check that the triggers exist that keep the counts of tasks."""
     missing = queues.missing_triggers()
-    if not missing:
-        return ok("Task counts are up to date", 0, 0)
-    return bad(
+    return counted(
+        len(missing),
+        "Task counts are up to date",
         f"Task counts are wrong: the triggers {', '.join(missing)} are missing or disabled",
         "run manage.py absurd_setup: it creates them again and counts all tasks",
-        len(missing),
-        0,
+        "bad",
     )
 
 

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from tasks_app.files import root_marker
 from tasks_app.monitoring import data_roots
-from tasks_app.monitoring.health.checks import Check, bad, ok, threshold, warn, within
+from tasks_app.monitoring.health.checks import Check, bad, counted, ok, threshold, warn, within
 
 
 def watched_roots() -> list[Path]:
@@ -78,13 +78,11 @@ def redis_without_answer(error: Exception) -> Check:
 def roots() -> Check:
     """Check that the data roots are mounted on this host. May hang on a dead mount."""
     missing = data_roots.missing()
-    if not missing:
-        return ok("All data roots of this host are mounted", 0)
-    return warn(
+    return counted(
+        len(missing),
+        "All data roots of this host are mounted",
         f"Data roots are not mounted on this host: {', '.join(missing)} (no file {root_marker.NAME} in them)",
         "mount them; if a root is new, mark it with manage.py absurd_setup --mark-roots",
-        len(missing),
-        0,
     )
 
 

@@ -9,7 +9,7 @@ from tasks_app import formats
 from tasks_app.engine.claim import MEMORY_CLASSES
 from tasks_app.models import Freeze, Queue, Task, Worker
 from tasks_app.monitoring import queues
-from tasks_app.monitoring.health.checks import Check, State, bad, fault, listed, ok, threshold, warn, within
+from tasks_app.monitoring.health.checks import Check, State, bad, counted, fault, listed, ok, threshold, warn, within
 from tasks_app.postgresql import clock, statements
 
 STALLED_MOST = 1000
@@ -66,40 +66,34 @@ def task_names(queue: str) -> Check:
     if known_by and all(known_by):
         known = {name for names in known_by for name in names}
         unknown = sorted({name for (name,) in statements.run(_NAMES, _first_tasks(queue))} - known)
-    if not unknown:
-        return ok("Live workers know the name of every claimable task", 0)
-    return warn(
+    return counted(
+        len(unknown),
+        "Live workers know the name of every claimable task",
         f"No live worker knows the task names {listed(unknown)}: their tasks stay pending",
         "start workers of a version that has these names, or cancel the tasks",
-        len(unknown),
-        0,
     )
 
 
 def data_roots(queue: str) -> Check:
     """Check that the data roots are mounted on the hosts of the live workers."""
     without = [worker for worker in Worker.objects.live().serving(queue) if worker.missing_roots]
-    if not without:
-        return ok("All data roots are mounted on the hosts of live workers", 0)
     each = listed([f"{worker} lacks {', '.join(worker.missing_roots)}" for worker in without], separator="; ")
-    return warn(
+    return counted(
+        len(without),
+        "All data roots are mounted on the hosts of live workers",
         f"No tasks are claimed by workers whose data roots are not mounted: {each}",
         "mount the roots there; if a root is new, mark it with manage.py absurd_setup --mark-roots",
-        len(without),
-        0,
     )
 
 
 def unavailable(queue: str) -> Check:
     """Check for tasks that were returned because a host lacked what they need."""
     count, host, reason = statements.run(_UNAVAILABLE, _first_tasks(queue))[0]
-    if not count:
-        return ok("No host lacked what a task needs", 0)
-    return warn(
+    return counted(
+        count,
+        "No host lacked what a task needs",
         f"{formats.count(count, 'task')} could not run on a host, for example on {host}: {reason}",
         "repair that host, or start workers on a host that has what they need; no retries are used up",
-        count,
-        0,
     )
 
 
@@ -154,13 +148,11 @@ def progress(name: str) -> Check:
 def stalled(name: str) -> Check:
     """Check for claims whose lease has expired."""
     found = len(Task.objects.expired_leases().in_queue(name).values_list("pk")[:STALLED_MOST])
-    if not found:
-        return ok("No lease has expired", 0, 0)
-    return warn(
+    return counted(
+        found,
+        "No lease has expired",
         f"The leases of {formats.count(found, 'claimed task')} have expired",
         "nothing to do while a web process or a worker runs: they return the tasks to the queue",
-        found,
-        0,
     )
 
 

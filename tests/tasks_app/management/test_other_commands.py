@@ -33,7 +33,9 @@ def ends_with(code: int, *arguments: object) -> None:
 
 def test_health_is_terse_full_or_json(worker):
     assert output_of("absurd_health") == "dsa110-pipeline: healthy\n"
-    assert "ok    workers" in output_of("absurd_health", "--full")
+    for command in (["absurd_health", "--full"], ["absurd_doctor"]):
+        assert output_of(*command).startswith("dsa110-pipeline: healthy\n")
+        assert "ok    workers" in output_of(*command)
     found = json_of("absurd_health")
     assert found.pop("checked_at")
     assert found == {
