@@ -53,17 +53,17 @@ class Command(ShellCommand):
         self.show(options, content, lines)
 
 
-def _lines(policy: Policy, found: Pruned, verb: str, took_sec: float) -> Iterator[str]:
+def _lines(policy: Policy, found: Pruned, were: str, took_sec: float) -> Iterator[str]:
     if found.moved:
         rows = [(*key, f"{tasks:,}") for key, tasks in sorted(found.moved.items())]
         yield from table(("QUEUE", "STATUS", "TASKS"), rows, right=("TASKS",))
     failures = "" if policy.failed_days == policy.task_days else f", failures {policy.failed_days} d"
     age = f"{policy.task_days} d{failures}"
-    yield f"{found.moved.total():,} tasks {verb} archived (finished more than {age} ago), in {took_sec:.1f} s"
+    yield f"{found.moved.total():,} tasks {were} archived (finished more than {age} ago), in {took_sec:.1f} s"
     gone = found.forgotten
     if gone.keys or gone.tasks or gone.workers:
         counts = f"{count(gone.keys, 'idempotency key')}, {count(gone.tasks, 'archived task')} and "
-        yield f"{counts}{count(gone.workers, 'worker')} {verb} deleted"
+        yield f"{counts}{count(gone.workers, 'worker')} {were} deleted"
 
 
 def _summary(policy: Policy, found: Pruned) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Follower:
                 self.heard.append(message["event_id"])
 
     async def hears_on(self, more: int = 20) -> None:
-        """Wait until so many more events have been heard."""
+        """Wait until a number of further events have been received."""
         wanted = len(self.heard) + more
         await until(lambda: len(self.heard) >= wanted)
 
@@ -115,7 +115,7 @@ def committed() -> list[int]:
 
 
 async def many_more_are_committed(more: int = 100) -> None:
-    """Wait until so many more events have been committed."""
+    """Wait until a number of further events have been committed."""
     count = in_thread(TaskEvent.objects.exclude(to_status="").count)
     wanted = await count() + more
     async with asyncio.timeout(PATIENCE_SEC):

@@ -27,7 +27,7 @@ def set_clock(moment) -> None:
 
 @pytest.fixture
 def noon():
-    """Freeze the queue's clock; the value returned moves it on by so many seconds."""
+    """Freeze the queue's clock; the value returned moves it on by a number of seconds."""
     start = clock.now().replace(microsecond=0)
 
     def at(sec: float):

@@ -271,7 +271,7 @@ def test_100000_tasks_before_it_are_not_read_to_explain_the_last():
         cursor.execute("ANALYZE tasks_app_task")
     before = returned("tasks_app_task"), returned("task_claimable")
     assert finding(task, "behind").text.startswith("It is behind more than 1,000 tasks, more than ")
-    # Of each of twelve memory classes at most so many entries of the index as are counted; of the table nothing whole.
+    # Of each of twelve memory classes no more index entries are read than are counted, and the table is not read whole.
     assert returned("tasks_app_task") - before[0] == 0
     assert returned("task_claimable") - before[1] <= 12 * (pending.COUNTED_MOST + 1)
 

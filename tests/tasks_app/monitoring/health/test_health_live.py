@@ -62,7 +62,7 @@ def ask(port: int, **headers: str) -> tuple[int, dict]:
 
 
 def until(port: int, status: str) -> None:
-    """Wait for the look that finds this status; one that is under way may have begun before the change."""
+    """Wait for the check that finds this status; one that runs may have started before the change."""
     while ask(port)[1]["status"] != status:
         time.sleep(0.1)
 
