@@ -14,7 +14,7 @@ from django.utils.functional import SimpleLazyObject
 from absurd_project import login_protection
 from tasks_app.monitoring import health
 from tasks_app.operations.catalogue import operations_on
-from tasks_app.operations.system import acknowledge, current_freeze
+from tasks_app.operations.system import current_freeze
 
 
 class ConsoleSite(AdminSite):
@@ -57,6 +57,8 @@ class ConsoleSite(AdminSite):
         if request.user.has_perm("tasks_app.view_task"):
             from tasks_app.admin.control_room import snapshot
 
-            context |= snapshot(may_acknowledge=request.user.has_perm(acknowledge.permission))
+            latest = health.check()
+            # The light in the header is that of the list below it.
+            context |= {"console_health": latest, **snapshot(request, latest)}
         context["may_operate_system"] = any(request.user.has_perm(each.permission) for each in operations_on("system"))
         return super().index(request, context)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pipeline_app.admin import images, product_files, sources, storage
+from pipeline_app.admin import images, product_files, sources, storage, tonight
 from pipeline_app.admin.calibration_pages import CalibrationAdmin
 from pipeline_app.admin.observations import ObservationAdmin, SubbandFileAdmin
 from pipeline_app.admin.products import MeasurementAdmin, ProductAdmin
 from tasks_app.admin import panels
 
 panels.add(product_files.PANEL)
+tonight.register()
 
 __all__ = [
     "CalibrationAdmin",

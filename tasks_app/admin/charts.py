@@ -23,6 +23,8 @@ class Axis:
     categories: Sequence[str] = ()
     low: float | None = None
     high: float | None = None
+    whole: bool = False
+    """Whether only whole numbers occur."""
 
 
 @dataclass(frozen=True, kw_only=True)

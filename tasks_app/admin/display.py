@@ -44,6 +44,7 @@ ICONS = {
     "pass": "✓",
     "warn": "⚠",
     "fail": "✕",
+    "unrunnable": "–",
 }
 BANDS = ((15, "critical"), (10, "high"), (5, "normal"), (1, "low"))
 DIGEST_CHARS = 60
@@ -106,6 +107,11 @@ def size(n_bytes: int | None) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def bounded(count: int, most: int) -> str:
+    """Write a number that was counted no further than `most`."""
+    return f"{count:,}" if count < most else f"{most:,}+"
 
 
 def digest(params: Mapping[str, Any]) -> str:

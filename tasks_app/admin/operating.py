@@ -16,6 +16,7 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from tasks_app.admin.operation_form import Choices, OperationForm
 from tasks_app.admin.pages import Link
@@ -159,7 +160,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         form, confirmed = self._form(request, operation, _alike(tasks))
         if confirmed and form.is_valid() and _still_meant(request, count):
             self._act_on_tasks(request, operation, tasks, form)
-            return HttpResponseRedirect(back)
+            return HttpResponseRedirect(_next_page(request) or back)
         rows = [(task, operation.refusal(task)) for task in tasks.select_related("worker")[:LISTED_TASKS]]
         context = {
             "form": form,
@@ -177,6 +178,8 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         across = request.POST.get("select_across") == "1"
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
         hidden = [(name, request.POST[name]) for name in ("action", "select_across", "index") if name in request.POST]
+        if came_from := _next_page(request):
+            hidden.append(("next", came_from))
         shown = {
             "title": title,
             "opts": self.opts,
@@ -215,7 +218,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             counted = f": {outcome}" if isinstance(operation, PreviewedOperation) else ""
             self.log_change(request, logged, f"{operation.label}{counted}. Reason: {params.reason}")
         messages.success(request, "; ".join(done))
-        return HttpResponseRedirect(self.address_after(operation, targets, result))
+        return HttpResponseRedirect(_next_page(request) or self.address_after(operation, targets, result))
 
     def _act_on_tasks(
         self, request: HttpRequest, operation: TaskOperation[Any], tasks: QuerySet[Task], form: OperationForm
@@ -280,6 +283,12 @@ class _Preview:
         except (ConfirmationRefused, SelectionChanged):
             agreed = False
         return cls(counts=counts, refusal="", token=token_of(request_now, count), agreed=agreed)
+
+
+def _next_page(request: HttpRequest) -> str:
+    """Return the page of ours that the operation was asked for from, to go back to."""
+    given = request.POST.get("next") or request.GET.get("next") or ""
+    return given if given.startswith("/") and url_has_allowed_host_and_scheme(given, None) else ""
 
 
 def _outcome(result: bulk.TaskResult) -> str:

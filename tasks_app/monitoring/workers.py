@@ -83,9 +83,14 @@ def sorted_reports(reports: Iterable[WorkerReport]) -> list[WorkerReport]:
 def report_on(workers: Iterable[Worker], moment: datetime) -> list[WorkerReport]:
     """Return a report of each worker."""
     workers = list(workers)
-    held: dict[object, list[Task]] = {}
     claimed = Task.objects.filter(status=TaskStatus.CLAIMED, worker__in=workers).defer("result", "params")
-    for task in claimed.order_by("id"):
+    return report_on_claims(workers, claimed.order_by("id"), moment)
+
+
+def report_on_claims(workers: Iterable[Worker], claimed: Iterable[Task], moment: datetime) -> list[WorkerReport]:
+    """Return a report of each worker with those of the claimed tasks that it holds."""
+    held: dict[object, list[Task]] = {}
+    for task in claimed:
         held.setdefault(task.worker_id, []).append(task)
     return [
         WorkerReport(

@@ -12,11 +12,9 @@ from tasks_app.engine import notify
 from tasks_app.engine.events import announce
 from tasks_app.errors import AlreadyFrozen, NotFrozen
 from tasks_app.models import Acknowledgement, Freeze, Queue, SystemState
-from tasks_app.monitoring.health.faults import CHECKS
+from tasks_app.monitoring.health.faults import findings
 from tasks_app.operations.operation import Operation, P, Params, R, ReasonedParams, row_of
 from tasks_app.postgresql import clock
-
-FINDINGS = tuple(name.replace(" ", "-") for name in CHECKS)
 
 
 def current_freeze() -> Freeze | None:
@@ -140,9 +138,9 @@ class Disable(EnablingOperation[ReasonedParams]):
 
 
 def _known_finding(text: str) -> str:
-    if text not in FINDINGS:
+    if text not in findings():
         raise PydanticCustomError(
-            "finding", "must be one of {known} (got {finding})", {"known": ", ".join(FINDINGS), "finding": repr(text)}
+            "finding", "must be one of {known} (got {finding})", {"known": ", ".join(findings()), "finding": repr(text)}
         )
     return text
 
@@ -151,7 +149,7 @@ class AcknowledgeParams(Params):
     """Which finding of health has been seen, and why it needs no further attention."""
 
     finding: Annotated[str, AfterValidator(_known_finding)] = Field(
-        description="Name of the check.", json_schema_extra={"enum": list(FINDINGS)}
+        description="Name of the check.", json_schema_extra=lambda schema: schema.update({"enum": [*findings()]})
     )
 
 

@@ -9,6 +9,7 @@ from django import template
 from django.urls import reverse
 
 from tasks_app.admin import charts, display
+from tasks_app.task_ids import short_id
 
 register = template.Library()
 register.filter("pill", display.pill)
@@ -21,6 +22,13 @@ register.filter("duration", display.duration)
 register.filter("size", display.size)
 register.filter("digest", display.digest)
 register.filter("first_line", display.first_line)
+register.filter("short_id", short_id)
+
+
+@register.filter
+def icon(state: str) -> str:
+    """Return the sign of a state."""
+    return display.ICONS.get(state, "•")
 
 
 @register.filter

@@ -17,7 +17,7 @@ from tests.tasks_app.callers import make_user
 from tests.tasks_app.notes import GATHER, NOTE
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PASSWORD = "correct horse battery staple"
+PASSWORD = "correct horse battery"  # what make_user sets
 
 
 @pytest.fixture(scope="session")
@@ -61,9 +61,7 @@ def visit(browser: Browser, address: str) -> Iterator[Callable[..., Visitor]]:
 
         def log_in(group: str = "Operator", *, width: int = 1280, theme: str = "light") -> Visitor:
             name = f"{group.lower()}-{len(visitors)}"
-            user = make_user(name, group)
-            user.set_password(PASSWORD)
-            user.save()
+            make_user(name, group)
             visitor = stack.enter_context(Visitor.of(browser, address, width=width, theme=theme))
             visitor.log_in(name, PASSWORD)
             visitors.append(visitor)

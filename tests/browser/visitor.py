@@ -9,9 +9,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Request
+from playwright.sync_api import Browser, Page, Request, expect
 
-SCREENSHOTS = "ABSURD_SCREENSHOTS"
+SCREENSHOTS = "CONSOLE_SCREENSHOTS"
 """A directory in which `Visitor.look` keeps a picture of each page; without it none is taken."""
 SERIOUS = ("serious", "critical")
 
@@ -66,9 +66,7 @@ class Visitor:
 
     def look(self, name: str) -> None:
         """Wait until charts are drawn, and keep a picture of the page where a directory for pictures is given."""
-        self.page.wait_for_function(
-            "[...document.querySelectorAll('.chart-canvas')].every((each) => each.dataset.drawn === 'yes')"
-        )
+        expect(self.page.locator(".chart-canvas:not([data-drawn=yes])")).to_have_count(0, timeout=60_000)
         if directory := os.environ.get(SCREENSHOTS):
             Path(directory).mkdir(parents=True, exist_ok=True)
             self.page.screenshot(path=Path(directory) / f"{name}.png", full_page=True)

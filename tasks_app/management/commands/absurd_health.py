@@ -52,5 +52,5 @@ def _lines(found: health.Health, *, full: bool) -> Iterator[str]:
     width = max(len(check.name) for check in found.checks)
     for check in found.checks:
         yield f"{LABELS[check.state]}  {check.name:<{width}}  {check.message}"
-        if check.remedy:
-            yield f"{'':{width + 8}}{check.remedy}"
+        if check.advice:
+            yield f"{'':{width + 8}}{check.advice}"

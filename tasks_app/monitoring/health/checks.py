@@ -15,6 +15,19 @@ Status = Literal["healthy", "degraded", "unhealthy", "disabled"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A row that a fault is about: a worker, run, task or queue, or what an application adds."""
+
+    kind: str
+    key: str
+    """As the row's page is addressed."""
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """The result of one check: its state, the value measured, the threshold, and what to do."""
 
@@ -25,10 +38,23 @@ class Check:
     remedy: str = ""
     value: float | None = None
     threshold: float | None = None
+    subjects: tuple[Subject, ...] = ()
+    """The rows that have the fault, where it can be said; a few at most."""
+    finding: str = ""
+    """As what its faults can be acknowledged; empty where they cannot."""
+    acknowledged: str = ""
+    """Until when its faults are acknowledged, by whom and why."""
+
+    @property
+    def advice(self) -> str:
+        """The remedy, and the command that acknowledges the fault."""
+        if not self.finding:
+            return self.remedy
+        return f"{self.remedy}; manage.py absurd_acknowledge {self.finding} hides the faults reported until now"
 
     @property
     def reason(self) -> str:
-        return f"{self.message}: {self.remedy}" if self.remedy else self.message
+        return f"{self.message}: {self.advice}" if self.remedy else self.message
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,6 @@ OF_QUEUE: dict[str, Callable[[str], Check]] = {
     "progress": of_queue.progress,
     "stalled claims": of_queue.stalled,
     "stops": of_queue.stops,
-    **faults.CHECKS,
 }
 OF_DATABASE: dict[str, Callable[[], Check]] = {
     "writes": database.writes,
@@ -116,7 +115,7 @@ def _through_an_own_connection(name: str) -> tuple[list[Check], str]:
 
 
 def _run_all(queue: str) -> tuple[list[Check], str]:
-    works = {title: partial(work, queue) for title, work in OF_QUEUE.items()} | OF_DATABASE
+    works = {title: partial(work, queue) for title, work in (OF_QUEUE | faults.CHECKS).items()} | OF_DATABASE
     checks = [replace(database.latency(database.round_trip_ms()), name="database")]
     checks += [replace(_isolated(title, work), name=title) for title, work in works.items()]
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -14,7 +15,7 @@ from django.db import connection
 
 from tasks_app import formats, supervised
 from tasks_app.models import Acknowledgement, Attempt, Run, Task, TaskStatus, Worker
-from tasks_app.monitoring.health.checks import Check, listed, ok, threshold, warn
+from tasks_app.monitoring.health.checks import Check, Subject, listed, ok, threshold, warn
 from tasks_app.postgresql import clock
 from tasks_app.workflows.state import states_of
 
@@ -41,11 +42,11 @@ LIMIT %s
 
 def lost_workers(queue: str) -> Check:
     """Check for workers that stopped reporting without ending and have not come back."""
-    since = _acknowledged("lost workers")
+    since = acknowledged_at("lost workers")
     lost = [worker for worker in _silent(queue) if worker.heartbeat_at > since and not _is_back(worker)]
-    return _check(
+    return report(
         "lost workers",
-        [_lost(worker) for worker in lost],
+        [Subject(kind="worker", key=str(worker.pk), message=_lost(worker)) for worker in lost],
         no_fault="Every worker that has not stopped reports",
         remedy="check its host, read its log, and start it again",
     )
@@ -53,7 +54,7 @@ def lost_workers(queue: str) -> Check:
 
 def crash_loops(queue: str) -> Check:
     """Check for workers, and processes of this host's supervisor, that crash repeatedly."""
-    since = max(_acknowledged("crash loops"), clock.now() - LOOP_WITHIN)
+    since = max(acknowledged_at("crash loops"), clock.now() - LOOP_WITHIN)
     crashes = Counter((w.label if _has_name(w) else "", w.host) for w in _silent(queue) if w.started_at > since)
     loops = [
         f"{label or 'a worker'} on {host} has crashed {count} times within {_LOOP}"
@@ -61,7 +62,7 @@ def crash_loops(queue: str) -> Check:
         if count >= LOOP_CRASHES
     ]
     loops += _supervised_loops(since)
-    return _check("crash loops", loops, no_fault="No process crashes repeatedly", remedy="read its log")
+    return report("crash loops", loops, no_fault="No process crashes repeatedly", remedy="read its log")
 
 
 def _supervised_loops(since: datetime) -> Iterable[str]:
@@ -75,16 +76,16 @@ def _supervised_loops(since: datetime) -> Iterable[str]:
 
 def failures(queue: str) -> Check:
     """Check for failures of the last hour, without quarantined tasks and those that failed because of another task."""
-    since = max(_acknowledged("failures"), clock.now() - timedelta(hours=1))
+    since = max(acknowledged_at("failures"), clock.now() - timedelta(hours=1))
     failed = Task.objects.in_queue(queue).filter(status=TaskStatus.FAILED, completed_at__gt=since)
     causes = failed.filter(unrunnable_because=None, quarantined_at=None).values_list("task_name", "failure_class")
     counted = Counter(causes[:COUNTED_MOST])
     found, most = counted.total(), threshold("failures_warn")
     listed = ", ".join(f"{count} {name} ({kind or 'error'})" for (name, kind), count in counted.most_common(NAMED))
     message = f"{found} tasks failed within the last hour: {listed}"
-    return _check(
+    return report(
         "failures",
-        [message] if found > most else [],
+        [Subject(kind="tasks", key="status=failed&since=1h", message=message)] if found > most else [],
         no_fault=message if found else "No task failed within the last hour",
         remedy="read the errors (manage.py absurd_tasks list --status failed), remove the cause, retry",
         value=found,
@@ -94,29 +95,36 @@ def failures(queue: str) -> Check:
 
 def quarantine(queue: str) -> Check:
     """Check for tasks that are quarantined because their attempts crashed repeatedly."""
-    held = Task.objects.in_queue(queue).filter(status=TaskStatus.FAILED, quarantined_at__gt=_acknowledged("quarantine"))
+    held = Task.objects.in_queue(queue).filter(
+        status=TaskStatus.FAILED, quarantined_at__gt=acknowledged_at("quarantine")
+    )
     tasks = list(held.order_by("quarantined_at").values_list("task_name", "task_id")[:COUNTED_MOST])
-    listed = ", ".join(f"{name} {task_id}" for name, task_id in tasks[:NAMED])
-    return _check(
+    return report(
         "quarantine",
-        [f"{len(tasks)} tasks are quarantined: {listed}"] if tasks else [],
+        [Subject(kind="task", key=str(task_id), message=f"{name} {task_id} is quarantined") for name, task_id in tasks],
         no_fault="No task is quarantined",
         remedy="read the log of the last attempt, remove the cause, retry or cancel",
-        value=len(tasks),
     )
 
 
 def stalled_runs(queue: str) -> Check:
     """Check for runs that wait for tasks that failed or were cancelled."""
     with connection.cursor() as cursor:
-        cursor.execute(_BLOCKED_RUNS, [queue, _acknowledged("stalled runs"), RUNS_MOST])
+        cursor.execute(_BLOCKED_RUNS, [queue, acknowledged_at("stalled runs"), RUNS_MOST])
         keys = [key for (key,) in cursor.fetchall()]
     runs = list(Run.objects.filter(pk__in=keys))
     states = states_of(runs)
     stalled = [run for run in runs if states[run.run_id].word == "stalled"]
-    return _check(
+    return report(
         "stalled runs",
-        [f"run {run.label or run.run_id} is stalled ({states[run.run_id].reason})" for run in stalled],
+        [
+            Subject(
+                kind="run",
+                key=str(run.pk),
+                message=f"run {run.label or run.run_id} is stalled ({states[run.run_id].reason})",
+            )
+            for run in stalled
+        ],
         no_fault="No run is stalled",
         remedy="retry the failed tasks, or cancel the run",
     )
@@ -131,21 +139,42 @@ CHECKS: dict[str, Callable[[str], Check]] = {
 }
 
 
-def _check(
-    name: str, faults: Iterable[str], *, no_fault: str, remedy: str, value: float | None = None, threshold: float = 0
+def add(name: str, check: Callable[[str], Check]) -> None:
+    """Add a check whose faults an operator may acknowledge. It takes the queue, and is named in lower-case words."""
+    CHECKS[name] = check
+
+
+def findings() -> list[str]:
+    """Return what may be acknowledged, as commands and addresses name it."""
+    return [name.replace(" ", "-") for name in CHECKS]
+
+
+def report(
+    name: str,
+    faults: Iterable[str | Subject],
+    *,
+    no_fault: str,
+    remedy: str,
+    value: float | None = None,
+    threshold: float = 0,
 ) -> Check:
+    """Return the result of a check that found these faults, each a sentence or a row that has it."""
     found = list(faults)
     value = len(found) if value is None else value
     if not found:
-        acknowledged_at = _acknowledged(name)
-        if acknowledged_at > EPOCH:
-            no_fault += f"; faults until {clock.stamp(acknowledged_at.replace(microsecond=0))} are acknowledged"
-        return ok(no_fault, value, threshold)
-    acknowledge = f"manage.py absurd_acknowledge {name.replace(' ', '-')} hides the faults reported until now"
-    return warn(listed(found, NAMED, "; "), f"{remedy}; {acknowledge}", value, threshold)
+        seen = Acknowledgement.objects.filter(finding=name).first()
+        if seen is None:
+            return ok(no_fault, value, threshold)
+        until = f"until {clock.stamp(seen.acknowledged_at.replace(microsecond=0))}"
+        by = f"{name} {until} by {seen.acknowledged_by} ({seen.reason})"
+        return replace(ok(f"{no_fault}; faults {until} are acknowledged", value, threshold), acknowledged=by)
+    subjects = tuple(each for each in found[:NAMED] if isinstance(each, Subject))
+    fault = warn(listed(found, NAMED, "; "), remedy, value, threshold)
+    return replace(fault, subjects=subjects, finding=name.replace(" ", "-"))
 
 
-def _acknowledged(finding: str) -> datetime:
+def acknowledged_at(finding: str) -> datetime:
+    """Return until when the faults of a check are acknowledged."""
     found = Acknowledgement.objects.filter(finding=finding).first()
     return EPOCH if found is None else found.acknowledged_at
 

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from datetime import timedelta
 
 from tasks_app import formats
 from tasks_app.engine.claim import MEMORY_CLASSES
 from tasks_app.models import Freeze, Queue, Task, Worker
 from tasks_app.monitoring import queues
-from tasks_app.monitoring.health.checks import Check, State, bad, counted, fault, listed, ok, threshold, warn, within
+from tasks_app.monitoring.health.checks import (
+    Check,
+    State,
+    Subject,
+    bad,
+    counted,
+    fault,
+    listed,
+    ok,
+    threshold,
+    warn,
+    within,
+)
 from tasks_app.postgresql import clock, statements
 
 STALLED_MOST = 1000
@@ -160,16 +173,14 @@ def stops(name: str) -> Check:
     """Check for a freeze and for a pause of the queue."""
     frozen = Freeze.objects.first()
     if frozen is not None:
-        return warn(
-            f"Everything is frozen by {frozen.frozen_by} ({frozen.reason})",
-            "run manage.py absurd_thaw when the reason is gone",
-        )
+        message = f"Everything is frozen by {frozen.frozen_by} ({frozen.reason})"
+        found = warn(message, "run manage.py absurd_thaw when the reason is gone")
+        return replace(found, subjects=(Subject(kind="system", key="", message=message),))
     paused = Queue.objects.filter(name=name, paused_at__isnull=False).first()
     if paused is not None:
-        return warn(
-            f"Queue paused by {paused.paused_by} ({paused.pause_reason or 'no reason given'})",
-            "resume it when the reason is gone",
-        )
+        message = f"Queue paused by {paused.paused_by} ({paused.pause_reason or 'no reason given'})"
+        found = warn(message, "resume it when the reason is gone")
+        return replace(found, subjects=(Subject(kind="queue", key=str(paused.pk), message=message),))
     return ok("Neither paused nor frozen")
 
 

@@ -37,6 +37,7 @@ function axisOption(axis, where) {
     data: axis.kind === "category" ? axis.categories : undefined,
     min: axis.low ?? undefined,
     max: axis.high ?? undefined,
+    minInterval: axis.whole ? 1 : undefined,
     scale: axis.kind === "value" && axis.low === null,
     name,
     nameLocation: "middle",

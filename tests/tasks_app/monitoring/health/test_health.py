@@ -78,7 +78,7 @@ def test_with_a_worker_and_nothing_to_do_all_is_well(worker):
         "database", "workers", "unserved queues", "depth", "oldest pending", "progress", "stalled claims", "stops",
         "writes", "migrations", "indexes", "counting", "folding", "feed", "vacuum", "old transactions", "clock", "disk",
         "redis", "task names", "data roots of workers", "data roots", "hosts",
-        "lost workers", "crash loops", "failures", "quarantine", "stalled runs",
+        "lost workers", "crash loops", "failures", "quarantine", "stalled runs", "verdicts", "incomplete observations",
     } == {check.name for check in found.checks}  # fmt: skip
 
 
