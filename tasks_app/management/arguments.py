@@ -89,8 +89,12 @@ def add_fields(parser: argparse.ArgumentParser, model: type[BaseModel], *, witho
 
 
 def _choices(field: FieldInfo) -> list[str]:
-    extra = field.json_schema_extra
-    found = extra.get("enum") if isinstance(extra, dict) else None
+    shape: dict[str, Any] = {}
+    if callable(extra := field.json_schema_extra):
+        extra(shape)
+    else:
+        shape.update(extra or {})
+    found = shape.get("enum")
     return list(map(str, found)) if isinstance(found, list) else []
 
 

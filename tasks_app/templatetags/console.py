@@ -9,7 +9,7 @@ from django import template
 from django.urls import reverse
 
 from tasks_app.admin import charts, display
-from tasks_app.task_ids import short_id
+from tasks_app.models.task import short_id
 
 register = template.Library()
 register.filter("pill", display.pill)
