@@ -11,7 +11,7 @@ from pathlib import Path
 from django.db import transaction
 
 from tasks_app.engine import registry, reservations
-from tasks_app.engine.claim import MEMORY_CLASSES, Claim, Room, claim_tasks, class_is_open, left_of
+from tasks_app.engine.claim import Claim, Room, claim_tasks, left_of
 from tasks_app.models import Hold, Task, TaskStatus, Worker
 from tasks_app.postgresql import statements
 from workers.file_system import free_gb
@@ -58,7 +58,6 @@ class Admission:
                         worker,
                         limit=1,
                         queues=[kept.queue_name],
-                        memory_classes=[kept.memory_class],
                         room=room,
                         only=kept.task_pk,
                     )
@@ -95,8 +94,7 @@ def _fill(worker: Worker, room: Room, slots: int) -> list[Claim]:
     """Claim round after round: each time only tasks that fit by themselves are looked at."""
     claims: list[Claim] = []
     while len(claims) < slots:
-        open_now = [n for n in MEMORY_CLASSES if class_is_open(n, room.memory_gb, worker.memory_gb)]
-        fresh = claim_tasks(worker, limit=slots - len(claims), memory_classes=open_now, room=room)
+        fresh = claim_tasks(worker, limit=slots - len(claims), room=room)
         claims += fresh
         room = left_of(room, fresh)
         if all(each.memory_gb == each.cores == each.disk_gb == 0 for each in fresh):

@@ -112,7 +112,6 @@ PENDING: Mapping[str, str] = {
     "hold": "0",
     "rank": "(extract(epoch FROM absurd_now()) * 1000)::bigint"
     f" + {(backoff.CRITICAL_FROM - 1 - PRIORITY) * backoff.PRIORITY_STEP_MS}",
-    "memory_class": str(backoff.memory_class(1.0)),
     "runnable_at": "absurd_now()",
     "timeout_sec": str(TIMEOUT_SEC),
     "max_retries": str(MAX_RETRIES),

@@ -95,8 +95,3 @@ def judge(
     if failure_class not in retried or retry_count >= max_retries:
         return Verdict(to="failed", counts_as_crash=crashed)
     return Verdict(to="pending", counts_as_retry=True, counts_as_crash=crashed)
-
-
-def memory_class(memory_gb: float) -> int:
-    """Return the smallest n with 2**n >= memory_gb, from 0."""
-    return max(0, (max(1, -(-int(memory_gb * 1024) // 1024)) - 1).bit_length())

@@ -17,7 +17,6 @@ from tasks_app.engine.bindings import bind, results_of
 from tasks_app.models import Worker
 from tasks_app.postgresql import statements
 
-MEMORY_CLASSES = tuple(range(12))
 CORES_MOST = 32_767
 """More than any host has, and the largest that a task's column holds."""
 
@@ -56,17 +55,6 @@ class Room:
         return memory_gb <= self.memory_gb and min(cores, self.host_cores) <= self.cores and disk_gb <= self.disk_gb
 
 
-def class_is_open(memory_class: int, free_gb: float, total_gb: float) -> bool:
-    """Whether tasks of a memory class, up to 2**n GB, may be claimed now.
-
-    The smallest class is always open, for what needs next to nothing. On an empty host the class that the whole share
-    lies within is open too: it holds tasks that do fit.
-    """
-    if memory_class == 0 or 2**memory_class <= free_gb:
-        return True
-    return free_gb >= total_gb and 2 ** (memory_class - 1) < total_gb
-
-
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """A task in a worker's hands, with all that its attempt needs."""
@@ -103,7 +91,6 @@ def claim_tasks(
     *,
     limit: int,
     queues: Sequence[str] | None = None,
-    memory_classes: Sequence[int] = MEMORY_CLASSES,
     room: Room = Room(),
     only: int | None = None,
 ) -> list[Claim]:
@@ -113,7 +100,6 @@ def claim_tasks(
     """
     params = {
         "queues": list(worker.queues if queues is None else queues),
-        "memory_classes": list(memory_classes),
         "task_names": registry.names(),
         "worker": worker.pk,
         "label": worker.label,

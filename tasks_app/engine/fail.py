@@ -135,8 +135,7 @@ def _next_try(task: Task, failure_class: str, moment: datetime, *, counted: bool
     runnable_at = moment + timedelta(seconds=_backoff_sec(task))
     fields = {"hold": Hold.FUTURE, "runnable_at": runnable_at, "rank": backoff.rank(task.priority, runnable_at)}
     if failure_class == "memory":
-        memory_gb = _more_memory_gb(task)
-        fields.update(memory_gb=memory_gb, memory_class=backoff.memory_class(memory_gb))
+        fields.update(memory_gb=_more_memory_gb(task))
     return fields
 
 

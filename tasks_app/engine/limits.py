@@ -23,7 +23,7 @@ CASE WHEN task.concurrency_key <> '' OR EXISTS (
 """
 """SQL for the hold bit with which a pending row of `task` comes back from another hold."""
 
-# The free slots of each limit, for each queue and memory class less what has come forward already.
+# The free slots of each limit, for each queue less what has come forward already.
 _ADMIT = """
 WITH open AS (
     SELECT lim.id, lim.scope, lim.name, count(*) AS free
@@ -32,17 +32,16 @@ WITH open AS (
     GROUP BY lim.id
 ), in_queue AS (
     SELECT parked.id
-    FROM open CROSS JOIN generate_series(0, 11) AS class(n)
-    CROSS JOIN LATERAL (
+    FROM open CROSS JOIN LATERAL (
         SELECT count(*) AS n FROM (
             SELECT FROM tasks_app_task
-            WHERE queue_name = open.name AND memory_class = class.n AND status = 'pending' AND hold = 0
+            WHERE queue_name = open.name AND status = 'pending' AND hold = 0
             LIMIT open.free
         ) AS few
     ) AS forward
     CROSS JOIN LATERAL (
         SELECT id FROM tasks_app_task AS task
-        WHERE queue_name = open.name AND memory_class = class.n AND status = 'pending' AND hold = 4
+        WHERE queue_name = open.name AND status = 'pending' AND hold = 4
             AND (concurrency_key = '' OR EXISTS (
                 SELECT FROM tasks_app_limit AS key JOIN tasks_app_limitslot AS slot ON slot.limit_id = key.id
                 WHERE key.scope = 'key' AND key.name = task.concurrency_key AND slot.task_id IS NULL
@@ -52,18 +51,18 @@ WITH open AS (
     WHERE open.scope = 'queue'
 ), by_key AS (
     SELECT parked.id
-    FROM open CROSS JOIN tasks_app_queue AS queue CROSS JOIN generate_series(0, 11) AS class(n)
+    FROM open CROSS JOIN tasks_app_queue AS queue
     CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE hold = 0) AS n FROM (
             SELECT hold FROM tasks_app_task
-            WHERE concurrency_key = open.name AND queue_name = queue.name AND memory_class = class.n
+            WHERE concurrency_key = open.name AND queue_name = queue.name
                 AND status = 'pending' AND hold = 0 AND concurrency_key <> ''
             LIMIT open.free
         ) AS few
     ) AS forward
     CROSS JOIN LATERAL (
         SELECT id FROM tasks_app_task AS task
-        WHERE concurrency_key = open.name AND queue_name = queue.name AND memory_class = class.n AND status = 'pending'
+        WHERE concurrency_key = open.name AND queue_name = queue.name AND status = 'pending'
             AND hold = 4 AND concurrency_key <> ''
         ORDER BY rank, id LIMIT greatest(0, open.free - forward.n) FOR UPDATE SKIP LOCKED
     ) AS parked

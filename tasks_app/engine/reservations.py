@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from tasks_app.engine import registry
-from tasks_app.engine.claim import MEMORY_CLASSES, Room
+from tasks_app.engine.claim import Room
 from tasks_app.models import Reservation, Worker
 from tasks_app.models.worker import LIVE_SQL
 from tasks_app.postgresql import statements
@@ -24,7 +24,6 @@ class Kept:
     task_pk: int
     task_id: UUID
     queue_name: str
-    memory_class: int
     memory_gb: float
     cores: int
     disk_gb: float
@@ -37,7 +36,7 @@ class Kept:
 
 # A task that became unclaimable, or that no worker of the host may claim any more, keeps nothing.
 WANTED = f"""
-SELECT kept.host_id, task.id, task.task_id, task.queue_name, memory_class, task.memory_gb, task.cores, task.disk_gb
+SELECT kept.host_id, task.id, task.task_id, task.queue_name, task.memory_gb, task.cores, task.disk_gb
 FROM tasks_app_reservation AS kept
 JOIN tasks_app_task AS task ON task.task_id = kept.task_id
 JOIN tasks_app_queue AS queue ON queue.name = task.queue_name
@@ -57,7 +56,7 @@ def look(host_id: str) -> Kept | None:
     if not rows:
         drop(host_id)
         return None
-    names = ("task_pk", "task_id", "queue_name", "memory_class", "memory_gb", "cores", "disk_gb")
+    names = ("task_pk", "task_id", "queue_name", "memory_gb", "cores", "disk_gb")
     return Kept(**dict(zip(names, rows[0][1:], strict=True)))
 
 
@@ -70,10 +69,9 @@ _PASSED_OVER = f"""
 INSERT INTO tasks_app_reservation (host_id, task_id, memory_gb, cores, made_at)
 SELECT %(host_id)s, head.task_id, head.memory_gb, least(head.cores, %(host_cores)s::smallint), absurd_now()
 FROM tasks_app_queue AS queue
-CROSS JOIN unnest(%(memory_classes)s::smallint[]) AS class(n)
 CROSS JOIN LATERAL (
     SELECT task_id, rank, memory_gb, cores, disk_gb, greatest(runnable_at, joined_at) AS since FROM tasks_app_task
-    WHERE queue_name = queue.name AND memory_class = class.n AND status = 'pending' AND hold = 0
+    WHERE queue_name = queue.name AND status = 'pending' AND hold = 0
         AND memory_gb <= %(total_gb)s::float8 AND task_name = ANY(%(task_names)s::text[])
         AND (unavailable_on = '{{}}' OR coalesce(
             (unavailable_on -> %(host_id)s::text ->> 'until')::timestamptz, '-infinity') <= absurd_now())
@@ -93,13 +91,12 @@ RETURNING task_id
 def make(worker: Worker, room: Room, queues: Sequence[str]) -> UUID | None:
     """Reserve room for the most urgent task that has waited long and does not fit now; return its id.
 
-    Only the first task of each queue and memory class is looked at: one further behind comes to the front in time.
+    Only the first task of each queue is considered: one further behind comes to the front in time.
     """
     params = {
         "host_id": worker.host_id,
         "queues": list(queues),
         "task_names": registry.names(),
-        "memory_classes": list(MEMORY_CLASSES),
         "total_gb": worker.memory_gb,
         "free_gb": room.memory_gb,
         "free_cores": room.cores,

@@ -167,7 +167,7 @@ def _of_spec(spec: registry.TaskSpec) -> Mapping[str, Any]:
     """Return what a task name decides, as far as its tasks' options do not."""
     needed = {"memory_gb": spec.memory_gb, "cores": spec.cores, "disk_gb": spec.disk_gb}
     defaults = {name: getattr(spec, name) for name in registry.DEFAULTED}
-    return {**needed, **defaults, "memory_class": backoff.memory_class(spec.memory_gb)}
+    return {**needed, **defaults}
 
 
 def _insert(rows: Sequence[Mapping[str, Any]], actor: str) -> dict[UUID, Task]:

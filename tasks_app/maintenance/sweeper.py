@@ -33,7 +33,7 @@ SELECT
         WHERE status = 'pending' AND deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1) <= moment,
     (SELECT lease_until FROM tasks_app_task WHERE status = 'claimed' ORDER BY lease_until LIMIT 1) < moment,
     (SELECT true FROM tasks_app_task WHERE status = 'pending' AND hold = 4
-        ORDER BY queue_name, memory_class, rank, id LIMIT 1),
+        ORDER BY queue_name, rank, id LIMIT 1),
     (SELECT true FROM tasks_app_countdelta ORDER BY id LIMIT 1),
     current_setting('transaction_read_only')::boolean,
     clock_timestamp()

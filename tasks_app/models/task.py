@@ -90,7 +90,6 @@ class Task(models.Model):
 
     hold = models.PositiveSmallIntegerField(default=0, help_text="Bits that keep a pending task from being claimed.")
     rank = models.BigIntegerField(help_text="Order within the queue: the smallest is claimed first.")
-    memory_class = models.PositiveSmallIntegerField(default=0, help_text="Memory need as a power of two of GB.")
     runnable_at = models.DateTimeField(help_text="The task may be claimed from this moment on.")
 
     timeout_sec = models.PositiveIntegerField(help_text="Longest time one attempt may take.")
@@ -182,7 +181,7 @@ class Task(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["queue", "memory_class", "rank", "id", "cores", "disk_gb"],
+                fields=["queue", "rank", "id", "memory_gb", "cores", "disk_gb"],
                 name="task_claimable",
                 condition=models.Q(status="pending", hold=0),
             ),
@@ -196,17 +195,17 @@ class Task(models.Model):
                 condition=models.Q(status="pending", join_deadline_at__isnull=False),
             ),
             models.Index(
-                fields=["queue", "memory_class", "rank", "id"],
+                fields=["queue", "rank", "id"],
                 name="task_parked",
                 condition=models.Q(status="pending", hold=4),
             ),
             models.Index(
-                fields=["concurrency_key", "queue", "memory_class", "rank", "id"],
+                fields=["concurrency_key", "queue", "rank", "id"],
                 name="task_parked_by_key",
                 condition=models.Q(status="pending", hold=4) & ~models.Q(concurrency_key=""),
             ),
             models.Index(
-                fields=["concurrency_key", "queue", "memory_class"],
+                fields=["concurrency_key", "queue"],
                 name="task_keyed",
                 condition=models.Q(status__in=["pending", "claimed"]) & ~models.Q(concurrency_key=""),
             ),

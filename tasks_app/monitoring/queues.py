@@ -11,7 +11,6 @@ from typing import TypedDict
 from django.db import connection, transaction
 
 from tasks_app.engine.backoff import CRITICAL_BAND_MS, CRITICAL_FROM
-from tasks_app.engine.claim import MEMORY_CLASSES
 from tasks_app.models import Queue, TaskStatus
 from tasks_app.postgresql import COUNT_TRIGGERS, statements
 from tasks_app.priority import PRIORITY_MOST
@@ -142,11 +141,10 @@ _BANDS = [
 _OLDEST = """
 SELECT queue.name, extract(epoch FROM absurd_now() - min(front.runnable_at))::float8
 FROM unnest(%(names)s::text[]) AS queue(name)
-CROSS JOIN unnest(%(memory_classes)s::smallint[]) AS class(n)
 CROSS JOIN unnest(%(begins)s::bigint[], %(ends)s::bigint[]) AS band(begins, ends)
 CROSS JOIN LATERAL (
     SELECT runnable_at FROM tasks_app_task
-    WHERE queue_name = queue.name AND memory_class = class.n AND status = 'pending' AND hold = 0
+    WHERE queue_name = queue.name AND status = 'pending' AND hold = 0
         AND rank >= band.begins AND rank < band.ends
     ORDER BY rank, id LIMIT %(most)s
 ) AS front
@@ -157,7 +155,7 @@ GROUP BY queue.name
 def oldest_pending(names: Iterable[str]) -> dict[str, float]:
     """Return for how many seconds the oldest claimable task of each queue has been runnable; an idle queue is left out.
 
-    Bounded in cost: it reads the first LINE_MOST tasks of each queue, memory class and critical priority. An older task
+    Bounded in cost: it reads the first LINE_MOST tasks of each queue and critical priority. An older task
     of a lower priority can only be further behind; it is older by 13 minutes at most.
     """
     rows = statements.run(_OLDEST, _oldest_params(names))
@@ -168,7 +166,6 @@ def _oldest_params(names: Iterable[str]) -> dict[str, object]:
     begins, ends = zip(*_BANDS, strict=True)
     return {
         "names": list(names),
-        "memory_classes": list(MEMORY_CLASSES),
         "begins": list(begins),
         "ends": list(ends),
         "most": LINE_MOST,

@@ -14,7 +14,6 @@ import psycopg
 from django.db import connection
 
 from absurd_project.benchmark import load
-from tasks_app.engine import backoff
 from tasks_app.models import Worker
 
 TABLE = "absurd_benchmark_bare"
@@ -67,8 +66,7 @@ WITH claimed AS (
         claimed_at = absurd_now(), lease_until = absurd_now() + lease_sec * interval '1 second'
     WHERE id = ANY(ARRAY(
         SELECT id FROM tasks_app_task
-        WHERE queue_name = '{load.QUEUE}' AND memory_class = {backoff.memory_class(1.0)}
-            AND status = 'pending' AND hold = 0
+        WHERE queue_name = '{load.QUEUE}' AND status = 'pending' AND hold = 0
         ORDER BY rank, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ))
     RETURNING task_id, claim_token, claim_epoch, claimed_at, retry_count, params

@@ -19,11 +19,11 @@ pytestmark = pytest.mark.django_db
 BLOCKED = 100_000
 FILL = """
 INSERT INTO tasks_app_task (task_id, queue_name, task_name, params, bindings, priority, status, hold, rank,
-    memory_class, memory_gb, cores, runnable_at, timeout_sec, max_retries, retry_count, crash_count, claim_epoch,
+    memory_gb, cores, runnable_at, timeout_sec, max_retries, retry_count, crash_count, claim_epoch,
     lease_sec, cancel_requested_by, cancel_reason, progress_message, failure_class, stage, created_by, concurrency_key,
     completed_at)
-SELECT gen_random_uuid(), %(queue)s, 'note', '{"text": "a"}', '{}', 5, %(status)s, %(hold)s, -n, %(memory_class)s,
-    1, %(cores)s, %(runnable_at)s::timestamptz, 60, 3, 0, 0, 0, 60, '', '', '', '', '', '', %(key)s,
+SELECT gen_random_uuid(), %(queue)s, 'note', '{"text": "a"}', '{}', 5, %(status)s, %(hold)s, -n,
+    %(memory_gb)s, %(cores)s, %(runnable_at)s::timestamptz, 60, 3, 0, 0, 0, 60, '', '', '', '', '', '', %(key)s,
     %(completed_at)s::timestamptz
 FROM generate_series(1, %(n)s) AS n
 """
@@ -31,7 +31,7 @@ FROM generate_series(1, %(n)s) AS n
 
 def fill(n: int = BLOCKED // 5, **columns: object) -> None:
     """Insert tasks of one kind that all stand before anything else by their rank."""
-    values = {"queue": "dsa110-pipeline", "status": "pending", "hold": 0, "memory_class": 0, "key": "", "cores": 1}
+    values = {"queue": "dsa110-pipeline", "status": "pending", "hold": 0, "memory_gb": 1, "key": "", "cores": 1}
     values |= {"runnable_at": "2000-01-01T00:00Z", "completed_at": None, "n": n, **columns}
     with connection.cursor() as cursor:
         cursor.execute(FILL, values)
@@ -39,7 +39,7 @@ def fill(n: int = BLOCKED // 5, **columns: object) -> None:
 
 def buffers(worker: Worker, *, slotted: bool = False, room: Room = Room(cores=4, host_cores=4)) -> int:  # noqa: B008
     """Return how many pages one claim of a task touches, as PostgreSQL tells it."""
-    params = {"queues": worker.queues, "memory_classes": [0, 1, 2], "worker": worker.pk, "label": "w"}
+    params = {"queues": worker.queues, "worker": worker.pk, "label": "w"}
     params |= {"host_id": worker.host_id, "task_names": registry.names(), "ids": None, "slotted": slotted}
     claim = statements.load(CLAIM, limit=1)
     with connection.cursor() as cursor:
@@ -59,7 +59,6 @@ def test_100000_blocked_tasks_add_nothing_to_what_a_claim_reads(slotted):
     fill(hold=Hold.FUTURE, runnable_at="2100-01-01T00:00Z")
     fill(hold=Hold.DEPENDENCY)
     fill(hold=Hold.LIMIT, key="full")
-    fill(memory_class=9)
     fill(queue="asleep")
     fill(status="completed", completed_at="2026-01-01T00:00Z")
     with connection.cursor() as cursor:
@@ -70,15 +69,16 @@ def test_100000_blocked_tasks_add_nothing_to_what_a_claim_reads(slotted):
     assert after - before < 50
 
 
-def test_20000_tasks_wider_than_what_is_free_are_not_walked_through():
+@pytest.mark.parametrize("needed", [{"cores": 2}, {"memory_gb": 99}], ids=["cores", "memory"])
+def test_20000_tasks_larger_than_what_is_free_are_not_walked_through(needed):
     worker = make_worker()
     spawn_note()
-    fill(cores=2)
+    fill(**needed)
     fill(n=BLOCKED, status="completed", completed_at="2026-01-01T00:00Z")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE tasks_app_task")
     # They are passed over inside the index: its pages are read, and not one of the rows' own.
-    assert [buffers(worker, room=Room(cores=1, host_cores=4)) for _ in range(3)][-1] < 700
+    assert [buffers(worker, room=Room(cores=1, host_cores=4, memory_gb=8.0)) for _ in range(3)][-1] < 700
 
 
 def test_a_usual_round_of_sweeps_reads_no_more_than_what_is_due(django_assert_max_num_queries):

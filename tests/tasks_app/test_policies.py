@@ -26,11 +26,6 @@ def test_a_minute_of_waiting_is_worth_one_step_of_priority(moment, priority):
     assert backoff.rank(priority, moment) == backoff.rank(priority + 1, moment + timedelta(minutes=1))
 
 
-@pytest.mark.parametrize(("memory_gb", "wanted"), [(0.2, 0), (1, 0), (1.5, 1), (2, 1), (4, 2), (6, 3), (8, 3), (9, 4)])
-def test_a_memory_class_is_the_next_power_of_two(memory_gb, wanted):
-    assert backoff.memory_class(memory_gb) == wanted
-
-
 def test_backoff_grows_to_its_cap_and_never_spins():
     ceilings = [backoff.backoff_sec(n, base_sec=5, cap_sec=600, chance=1.0) for n in range(1, 10)]
     assert ceilings == [5, 10, 20, 40, 80, 160, 320, 600, 600]

@@ -13,7 +13,6 @@ import pytest
 from django.db import OperationalError
 from django.db.models import F
 
-from tasks_app.engine import backoff
 from tasks_app.engine.claim import Claim, claim_tasks
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import AttemptReport, fail_attempt
@@ -119,7 +118,7 @@ def test_a_result_that_cannot_be_recorded_fails_the_attempt_with_the_reason(work
 def test_the_workers_of_one_host_share_its_memory(worker):
     for _ in range(8):
         task = spawn_one("echo")
-        Task.objects.filter(pk=task.pk).update(memory_gb=6.0, memory_class=3)
+        Task.objects.filter(pk=task.pk).update(memory_gb=6.0)
     neighbour = make_worker(memory_gb=16.0)
     elsewhere = make_worker(memory_gb=16.0, host_id="another host")
     assert [len(claim_for(each, 4)) for each in (worker, neighbour, elsewhere)] == [2, 0, 2]
@@ -136,9 +135,9 @@ def test_each_attempt_may_take_twice_the_memory_of_the_last_up_to_the_hosts_shar
 
 
 def test_a_small_task_passes_a_big_one_that_does_not_fit_now(worker):
-    for memory_gb, memory_class in ((14.0, 4), (14.0, 4), (0.5, 0)):
+    for memory_gb in (14.0, 14.0, 0.5):
         task = spawn_one("echo")
-        Task.objects.filter(pk=task.pk).update(memory_gb=memory_gb, memory_class=memory_class)
+        Task.objects.filter(pk=task.pk).update(memory_gb=memory_gb)
     assert [claim.memory_gb for claim in claim_for(worker, 3)] == [14.0, 0.5]
 
 
@@ -197,7 +196,7 @@ def test_a_task_too_big_for_the_whole_host_holds_up_no_other(worker):
     sizes = [12.0, 1.0, 9.5]
     tasks = [spawn_one("echo") for _ in sizes]
     for task, size_gb in zip(tasks, sizes, strict=True):
-        Task.objects.filter(pk=task.pk).update(memory_gb=size_gb, memory_class=backoff.memory_class(size_gb))
+        Task.objects.filter(pk=task.pk).update(memory_gb=size_gb)
     (claim,) = claim_for(worker, 5)
     assert claim.task_id == tasks[1].task_id
 

@@ -1,24 +1,23 @@
 -- Claims the most urgent tasks that one worker may have, opens their attempts and writes their events.
 --
 --   psql -v worker="'01890a5d-ac96-774b-bcce-b302099a8057'" -v label="'worker-1'" -v host_id="'host-1'"
---     -v queues="'{dsa110-pipeline}'" -v task_names="'{note}'" -v memory_classes="'{0,1,2,3}'" -v free_gb=16
+--     -v queues="'{dsa110-pipeline}'" -v task_names="'{note}'" -v free_gb=16
 --     -v free_cores=4 -v most_cores=32767 -v host_cores=4 -v free_disk_gb="'Infinity'" -v ids=NULL -v slotted=false
 --     -v limit=4 -v columns=task_id,claim_token -f claim.sql
 --
 -- `limit` is a literal: for an unknown one a generic plan would expect a tenth of the table and sort it.
 -- 'pending' and hold = 0 are literals: only so is the partial index task_claimable proved usable.
--- Its columns queue_name, memory_class, rank, id give the order; cores and disk_gb behind them are compared inside the
+-- Its columns queue_name, rank, id give the order; memory_gb, cores and disk_gb behind them are compared inside the
 -- index, so that what finds no room is passed over without a look at the table. Task names and hosts that lacked
 -- something are not part of it: such tasks in front are read and passed over.
--- One index scan for each queue and memory class that is open, each of `limit` rows at most, merged by rank.
+-- One index scan for each queue, of `limit` rows at most, merged by rank.
 WITH candidate AS (
     SELECT front.*, queue.name AS queue_name
     FROM tasks_app_queue AS queue
-    CROSS JOIN unnest(:memory_classes::smallint[]) AS class(n)
     CROSS JOIN LATERAL (
         SELECT id, rank, memory_gb, least(cores, :host_cores::smallint) AS cores, disk_gb, concurrency_key
         FROM tasks_app_task
-        WHERE queue_name = queue.name AND memory_class = class.n AND status = 'pending' AND hold = 0
+        WHERE queue_name = queue.name AND status = 'pending' AND hold = 0
             AND cores <= :most_cores::smallint AND disk_gb <= :free_disk_gb::float8 AND memory_gb <= :free_gb::float8
             AND task_name = ANY(:task_names::text[])
             AND (unavailable_on = '{}' OR coalesce(

@@ -3,7 +3,7 @@
 --
 --   psql -v rows="'[{\"task_id\": \"01890a5d-ac96-774b-bcce-b302099a8057\", \"task_name\": \"note\",
 --     \"queue_name\": \"dsa110-pipeline\", \"params\": {}, \"bindings\": {}, \"priority\": 5, \"rank_offset_ms\": 540000,
---     \"memory_class\": 0, \"memory_gb\": 1, \"cores\": 1, \"disk_gb\": 0, \"concurrency_key\": \"\",
+--     \"memory_gb\": 1, \"cores\": 1, \"disk_gb\": 0, \"concurrency_key\": \"\",
 --     \"stage\": \"\"}]'" -v enabled=true -v timeout_sec=3600 -v max_retries=3 -v lease_sec=60 -v actor="'me'"
 --     -v detail="'{}'" -v columns=id,task_id,status
 --     -v kept=priority,concurrency_key -v definitions="priority smallint, concurrency_key text" -f insert.sql
@@ -21,7 +21,7 @@ WITH given AS MATERIALIZED (
             SELECT FROM tasks_app_limit WHERE scope = 'queue' AND name = queue.name) AS limited
     FROM ROWS FROM (jsonb_to_recordset(:rows::jsonb) AS (
         task_id uuid, task_name text, queue_name text, params jsonb, bindings jsonb, :definitions,
-        rank_offset_ms bigint, waits boolean, memory_class smallint, memory_gb float8, cores smallint, disk_gb float8,
+        rank_offset_ms bigint, waits boolean, memory_gb float8, cores smallint, disk_gb float8,
         scheduled_at timestamptz, expires_at timestamptz, queue_timeout_sec float8, total_timeout_sec float8,
         timeout_sec integer, max_retries smallint,
         join_quorum integer, join_deadline_sec float8, run_id bigint, stage text
@@ -30,7 +30,7 @@ WITH given AS MATERIALIZED (
 ), fresh AS (
     INSERT INTO tasks_app_task (
         task_id, task_name, queue_name, params, bindings, :kept, hold, rank,
-        runnable_at, memory_class, memory_gb, cores, disk_gb, timeout_sec, max_retries,
+        runnable_at, memory_gb, cores, disk_gb, timeout_sec, max_retries,
         expires_at, deadline_at, join_quorum, join_deadline_at,
         run_id, stage, lease_sec,
         status, retry_count, crash_count, claim_epoch, created_by, created_at, cancel_requested_by, cancel_reason,
@@ -42,7 +42,7 @@ WITH given AS MATERIALIZED (
             THEN (runnable_at > absurd_now())::integer + 2 * coalesce(waits, false)::integer
             WHEN limited THEN 4 ELSE 0 END,
         floor(extract(epoch FROM runnable_at) * 1000)::bigint + rank_offset_ms,
-        runnable_at, memory_class, memory_gb, cores, disk_gb, own_timeout_sec, own_max_retries,
+        runnable_at, memory_gb, cores, disk_gb, own_timeout_sec, own_max_retries,
         coalesce(expires_at, runnable_at + queue_timeout_sec * interval '1 second'),
         runnable_at + total_timeout_sec * interval '1 second',
         join_quorum, absurd_now() + join_deadline_sec * interval '1 second',

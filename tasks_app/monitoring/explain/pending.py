@@ -190,16 +190,11 @@ def ends(case: Case) -> Iterator[Finding]:
 
 # Counted in the order of the index; otherwise the planner reads the table until it has found enough rows.
 _AHEAD = f"""
-SELECT least(sum(few.n), {COUNTED_MOST + 1})::integer AS n
-FROM generate_series(0, 11) AS class(n)
-CROSS JOIN LATERAL (
-    SELECT count(*) AS n FROM (
-        SELECT FROM tasks_app_task
-        WHERE queue_name = %(queue)s AND memory_class = class.n AND status = 'pending' AND hold = 0
-            AND (rank, id) < (%(rank)s, %(id)s)
-        ORDER BY rank, id LIMIT {COUNTED_MOST + 1}
-    ) AS few_rows
-) AS few
+SELECT count(*)::integer AS n FROM (
+    SELECT FROM tasks_app_task
+    WHERE queue_name = %(queue)s AND status = 'pending' AND hold = 0 AND (rank, id) < (%(rank)s, %(id)s)
+    ORDER BY rank, id LIMIT {COUNTED_MOST + 1}
+) AS ahead
 """  # noqa: S608 - constants
 
 # The queue of each attempt is looked up one by one: with a join the planner may read all tasks.

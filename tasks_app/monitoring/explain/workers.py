@@ -14,7 +14,6 @@ from django.conf import settings
 
 from tasks_app import formats
 from tasks_app.engine import reservations
-from tasks_app.engine.claim import class_is_open
 from tasks_app.engine.system_state import is_enabled
 from tasks_app.models import Task, Worker
 from tasks_app.models.worker import LIVE_SQL
@@ -105,8 +104,7 @@ class LiveWorker:
         return self.knows_name and not self.claims_nothing
 
     def has_memory(self, task: Task) -> bool:
-        """Whether it claims tasks of this one's memory class now, and has enough free memory for it."""
-        return task.memory_gb <= self.free_gb and class_is_open(task.memory_class, self.free_gb, self.memory_gb)
+        return task.memory_gb <= self.free_gb
 
     def fits(self, task: Task) -> bool:
         return self.has_memory(task) and min(task.cores, self.cores) <= self.free_cores
@@ -263,16 +261,12 @@ def _unavailable(case: Case, workers: Sequence[LiveWorker]) -> Iterator[Finding]
 
 def _memory_busy(case: Case, able: Sequence[LiveWorker]) -> Finding:
     task, best = case.task, max(able, key=lambda worker: worker.free_gb)
-    needs = f"It needs {task.memory_gb:g} GB"
-    if task.memory_gb <= best.free_gb:
-        needs += f", which is claimed on an idle host or when {2**task.memory_class} GB are free"
     return blocking(
         Code.MEMORY_BUSY,
-        f"{needs}, and no live worker has enough free: {best} has {best.free_gb:.3g} of {best.memory_gb:.3g} GB, the "
-        f"rest is {_reserved(best)}.",
+        f"It needs {task.memory_gb:g} GB, and no live worker has enough free: {best} has {best.free_gb:.3g} of "
+        f"{best.memory_gb:.3g} GB, the rest is {_reserved(best)}.",
         "Nothing to do: it fits when those have ended. To run more at once, add hosts or memory.",
         needs_gb=task.memory_gb,
-        class_gb=2**task.memory_class,
         workers=_named(able, "free_gb", "memory_gb"),
     )
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 from tasks_app import formats
-from tasks_app.engine.claim import MEMORY_CLASSES
 from tasks_app.models import Freeze, Queue, Task, Worker
 from tasks_app.monitoring import queues
 from tasks_app.monitoring.health.checks import (
@@ -27,13 +26,12 @@ from tasks_app.postgresql import clock, statements
 
 STALLED_MOST = 1000
 FIRST_TASKS = 1000
-"""How many claimable tasks at the front of each memory class are read: a task that nobody claims gets there in time."""
+"""How many claimable tasks at the front of the queue are read: a task that nobody claims gets there in time."""
 
 _FIRST_TASKS = """
-unnest(%(memory_classes)s::smallint[]) AS class(n)
-CROSS JOIN LATERAL (
+(
     SELECT id, task_name, unavailable_on FROM tasks_app_task
-    WHERE queue_name = %(queue)s AND memory_class = class.n AND status = 'pending' AND hold = 0
+    WHERE queue_name = %(queue)s AND status = 'pending' AND hold = 0
     ORDER BY rank, id LIMIT %(limit)s
 ) AS task
 """
@@ -111,7 +109,7 @@ def unavailable(queue: str) -> Check:
 
 
 def _first_tasks(queue: str) -> dict[str, object]:
-    return {"memory_classes": list(MEMORY_CLASSES), "queue": queue, "limit": FIRST_TASKS}
+    return {"queue": queue, "limit": FIRST_TASKS}
 
 
 def depth(name: str) -> Check:

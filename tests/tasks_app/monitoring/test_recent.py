@@ -152,7 +152,6 @@ def test_the_oldest_pending_task_is_found_in_each_line(noon):
     spawn_note(priority=17)
     noon(40)
     spawn_note(priority=14)
-    Task.objects.filter(queue_id="other", priority=1).update(memory_class=3)
     noon(100)
     assert queues.oldest_pending(["dsa110-pipeline", "other", "none"]) == {"dsa110-pipeline": 70.0, "other": 100.0}
 
