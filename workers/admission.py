@@ -50,17 +50,11 @@ class Admission:
             statements.run(_TAKE_TURN, {"space": LOCK_SPACE, "host": _lock_key(worker.host_id)})
             first()
             room, reserved = self._room(worker)
-            kept = reservations.look(worker.host_id) if reserved else None
+            kept = reservations.find(worker.host_id) if reserved else None
             claims: list[Claim] = []
             if kept is not None:
-                if room.holds(**kept.need) and kept.queue_name in worker.queues:
-                    claims = claim_tasks(
-                        worker,
-                        limit=1,
-                        queues=[kept.queue_name],
-                        room=room,
-                        only=kept.task_pk,
-                    )
+                if room.holds(**kept.need):
+                    claims = claim_tasks(worker, limit=1, room=room, only=kept.task_pk)
                 if claims:
                     reservations.drop(worker.host_id)
                 room = room.without(**kept.need)
@@ -85,13 +79,13 @@ class Admission:
         if time.monotonic() < self._consider_at:
             return
         self._consider_at = time.monotonic() + CONSIDER_SEC
-        task_id = reservations.make(worker, room, worker.queues)
+        task_id = reservations.make(worker, room)
         if task_id is not None:
             logger.info("reserving memory and cores for task=%s, which has waited long for more than is free", task_id)
 
 
 def _fill(worker: Worker, room: Room, slots: int) -> list[Claim]:
-    """Claim round after round: each time only tasks that fit by themselves are looked at."""
+    """Claim round after round: each time only tasks that fit by themselves are candidates."""
     claims: list[Claim] = []
     while len(claims) < slots:
         fresh = claim_tasks(worker, limit=slots - len(claims), room=room)

@@ -90,16 +90,15 @@ def claim_tasks(
     worker: Worker,
     *,
     limit: int,
-    queues: Sequence[str] | None = None,
     room: Room = Room(),
     only: int | None = None,
 ) -> list[Claim]:
-    """Claim up to `limit` tasks that find room, from the worker's queues or some of them, most urgent first.
+    """Claim up to `limit` tasks that find room, from the worker's queues, most urgent first.
 
     Only task names that are registered in this process are claimed; `only` is the row of the one task that may be.
     """
     params = {
-        "queues": list(worker.queues if queues is None else queues),
+        "queues": list(worker.queues),
         "task_names": registry.names(),
         "worker": worker.pk,
         "label": worker.label,

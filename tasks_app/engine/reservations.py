@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -23,7 +22,6 @@ class Kept:
 
     task_pk: int
     task_id: UUID
-    queue_name: str
     memory_gb: float
     cores: int
     disk_gb: float
@@ -36,7 +34,7 @@ class Kept:
 
 # A task that became unclaimable, or that no worker of the host may claim any more, keeps nothing.
 WANTED = f"""
-SELECT kept.host_id, task.id, task.task_id, task.queue_name, task.memory_gb, task.cores, task.disk_gb
+SELECT kept.host_id, task.id, task.task_id, task.memory_gb, task.cores, task.disk_gb
 FROM tasks_app_reservation AS kept
 JOIN tasks_app_task AS task ON task.task_id = kept.task_id
 JOIN tasks_app_queue AS queue ON queue.name = task.queue_name
@@ -50,13 +48,13 @@ WHERE task.status = 'pending' AND task.hold = 0 AND queue.paused_at IS NULL AND 
 """SQL: the reservations that hold, with what their tasks need."""
 
 
-def look(host_id: str) -> Kept | None:
+def find(host_id: str) -> Kept | None:
     """Return what is kept free on this host, after dropping a reservation that has lost its sense."""
     rows = statements.run(f"{WANTED} AND kept.host_id = %(host_id)s", {"host_id": host_id})
     if not rows:
         drop(host_id)
         return None
-    names = ("task_pk", "task_id", "queue_name", "memory_gb", "cores", "disk_gb")
+    names = ("task_pk", "task_id", "memory_gb", "cores", "disk_gb")
     return Kept(**dict(zip(names, rows[0][1:], strict=True)))
 
 
@@ -88,14 +86,14 @@ RETURNING task_id
 """  # noqa: S608 - a constant
 
 
-def make(worker: Worker, room: Room, queues: Sequence[str]) -> UUID | None:
+def make(worker: Worker, room: Room) -> UUID | None:
     """Reserve room for the most urgent task that has waited long and does not fit now; return its id.
 
     Only the first task of each queue is considered: one further behind comes to the front in time.
     """
     params = {
         "host_id": worker.host_id,
-        "queues": list(queues),
+        "queues": list(worker.queues),
         "task_names": registry.names(),
         "total_gb": worker.memory_gb,
         "free_gb": room.memory_gb,
