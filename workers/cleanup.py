@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 def sweep(root: Path, *, old_after_sec: float = OLD_AFTER_SEC, kept: int = KEPT_FAILURES) -> list[Path]:
     """Start the removal of old directories of ended attempts and return them.
 
-    A directory whose claim token this database does not know belongs to somebody else and is never touched. What an
+    A directory whose claim token this database does not know belongs to another system and is never touched. What an
     attempt had published goes too, unless that attempt is the one that completed its task.
     """
     found = _attempts_below(root)

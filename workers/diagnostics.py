@@ -1,6 +1,6 @@
 """Diagnostic task names: handlers that misbehave on request, for tests, trials and the benchmark.
 
-They are registered when ABSURD_DIAGNOSTICS says so. They run in the child: no Django.
+They are registered when ABSURD_DIAGNOSTICS is true. They run in the child: no Django.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class EchoParams(Params):
 @diagnostic("echo")
 @diagnostic("thread-echo", threaded=True)
 def echo(params: EchoParams, context: Context) -> dict[str, Any]:
-    """Return the value that was given, and the paths of the products that were asked for."""
+    """Return the value that was given, and the paths of the products that were requested."""
     paths = []
     for name, text in params.outputs.items():
         path = context.output(name)
@@ -123,7 +123,7 @@ class FailParams(UntilParams):
 @diagnostic("fail")
 @diagnostic("thread-fail", threaded=True)
 def fail(params: FailParams, context: Context) -> dict[str, float]:
-    """Fail in the way that was asked for."""
+    """Fail in the requested way."""
     if params.succeeds(context):
         return {"attempt": context.attempt}
     if params.failure == "exit":
@@ -154,7 +154,7 @@ def hang_in_c(params: HangParams, context: Context) -> dict[str, float]:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     context.progress(None, "hanging")
     remaining = params.seconds
-    while remaining > 0:  # a signal wakes the C library's sleep, which tells what was left of it
+    while remaining > 0:  # a signal wakes the C library's sleep, which returns what was left of it
         remaining = ctypes.PyDLL(None).sleep(remaining)
     return {}
 

@@ -37,8 +37,8 @@ SPARE_SEC = 1.0
 CLEANUP_SEC = 600.0
 START_REFUSALS_MOST = 10
 """An answering database may refuse what is stored at a start this often before that is the attempt's fault."""
-LOOK_AGAIN_SEC = 0.03
-"""After a wake-up the queue is looked into once more, because notifications of the next moments are left out."""
+POLL_AGAIN_SEC = 0.03
+"""After a wake-up the queue is polled once more, because notifications of the next moments are left out."""
 
 
 class Dispatcher(WorkerThread):
@@ -55,7 +55,7 @@ class Dispatcher(WorkerThread):
         self._listener = db_connection.Listener(options.queue_names)
         self._gathering = outcome_writer.Gathering()
         self._reporter = Reporter(self.faults)
-        self._look_again_at: float | None = None
+        self._poll_again_at: float | None = None
         self._answer_lost = False
         """Whether a claim was sent whose answer never came."""
         self._spare_foreseen = not options.warm or options.burst
@@ -63,18 +63,18 @@ class Dispatcher(WorkerThread):
         self._listens = Timer(HEARTBEAT_SEC)
         self._sweeps = Timer(SWEEP_SEC, jitter=0.1)
         self._reports = Timer(REPORT_SEC)
-        self._spare_looks = Timer(SPARE_SEC)
+        self._spare_checks = Timer(SPARE_SEC)
         self._cleanups = Timer(CLEANUP_SEC, jitter=0.3)
 
     def wait_sec(self) -> float:
         if not self._link.up:
-            return min(self._link.wait_sec, self._spare_looks.wait_sec)
+            return min(self._link.wait_sec, self._spare_checks.wait_sec)
         if self._state.unstarted:
             return 0.0
-        timers = (self._claims, self._listens, self._sweeps, self._reports, self._spare_looks)
+        timers = (self._claims, self._listens, self._sweeps, self._reports, self._spare_checks)
         waits = [timer.wait_sec for timer in timers]
-        if self._look_again_at is not None:
-            waits.append(max(0.0, self._look_again_at - time.monotonic()))
+        if self._poll_again_at is not None:
+            waits.append(max(0.0, self._poll_again_at - time.monotonic()))
         gathering_sec = self._gathering.wait_sec(self._state.undelivered)
         if gathering_sec is not None:
             waits.append(gathering_sec)
@@ -82,7 +82,7 @@ class Dispatcher(WorkerThread):
 
     def turn(self) -> None:
         self._state.claims_ended = self._state.draining
-        if self._spare_looks.due():
+        if self._spare_checks.due():
             self._step("replacing the warm spare", lambda: self._spares.maintain(wanted=not self._state.draining))
         if self._link.worth_trying:
             with self._link.guarded():
@@ -139,7 +139,7 @@ class Dispatcher(WorkerThread):
                 if not execution.delivered and outcome_writer.deliver(execution):
                     self._release(execution)
             except Exception as error:
-                # A row that somebody else has locked holds up its own outcome only.
+                # A row that another session has locked holds up its own outcome only.
                 if outages.is_disconnect(error) or outages.refuses_writes(error):
                     raise
                 outage = error
@@ -185,14 +185,14 @@ class Dispatcher(WorkerThread):
         fd = self._listener.fd
         if self._listener.has_work():
             self._claims.hurry()
-            self._look_again_at = time.monotonic() + LOOK_AGAIN_SEC
+            self._poll_again_at = time.monotonic() + POLL_AGAIN_SEC
         if self._listener.fd is None and fd is not None:
             self.selector.unregister(fd)
 
     def _claim(self) -> None:
         state, options = self._state, self._state.options
-        if self._look_again_at is not None and time.monotonic() >= self._look_again_at:
-            self._look_again_at = None
+        if self._poll_again_at is not None and time.monotonic() >= self._poll_again_at:
+            self._poll_again_at = None
             self._claims.hurry()
         if not self._claims.due():
             return

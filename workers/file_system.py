@@ -1,6 +1,6 @@
 """What the worker knows of the file system, from two threads that may hang on a dead mount without holding up others.
 
-One looks once a second at free space and at the logs of attempts, the other at the data roots.
+One checks free space and the logs of attempts once a second, the other the data roots.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from workers.worker_thread import Timer, Wakeup, WorkerThread
 if TYPE_CHECKING:
     from workers.shared_state import SharedState
 
-LOOK_SEC = 1.0
+CHECK_SEC = 1.0
 SETTLE_SEC = 5.0
 """After a stopped attempt has gone, its scratch directory takes a while to remove."""
-ROOTS_LOOK_SEC = 5.0
+ROOTS_CHECK_SEC = 5.0
 ROOTS_HANG_SEC = 30.0
-"""A look at the data roots that takes longer hangs on a dead mount."""
-ROOTS_FIRST_LOOK_SEC = 10.0
+"""A check of the data roots that takes longer hangs on a dead mount."""
+ROOTS_FIRST_CHECK_SEC = 10.0
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +52,13 @@ class FileSystemThread(WorkerThread):
         super().__init__("file-system", Wakeup())
         self._state = state
         self._disk = DiskFloor(state.root, settings.ABSURD_DISK_FLOOR_GB)
-        self._looks = Timer(LOOK_SEC)
+        self._checks = Timer(CHECK_SEC)
 
     def wait_sec(self) -> float:
-        return self._looks.wait_sec
+        return self._checks.wait_sec
 
     def turn(self) -> None:
-        if not self._looks.due():
+        if not self._checks.due():
             return
         if self._state.roots.changed:
             self._check_publish_root()  # before the change is acknowledged, from which on tasks may be claimed again
@@ -99,7 +99,7 @@ class DiskFloor:
         """Whether there is too little space to claim more."""
 
     def check(self, running: Sequence[Execution]) -> None:
-        """Look at the free space and stop an attempt when there is too little."""
+        """Stop an attempt when there is too little free space."""
         if not self._floor_gb:
             return
         try:
@@ -142,19 +142,19 @@ class DataRootWatch:
 
     def __init__(self) -> None:
         self._found: tuple[str, ...] = ()
-        self._looked_at = time.monotonic()
-        self._looked = threading.Event()
+        self._checked_at = time.monotonic()
+        self._checked = threading.Event()
         self._acknowledged: tuple[str, ...] = ()
 
     def start(self) -> None:
-        """Look for the first time, and keep looking."""
+        """Check for the first time, and keep checking."""
         threading.Thread(target=self._watch, name="data-roots", daemon=True).start()
-        self._looked.wait(ROOTS_FIRST_LOOK_SEC)
+        self._checked.wait(ROOTS_FIRST_CHECK_SEC)
 
     @property
     def missing(self) -> tuple[str, ...]:
         """The data roots that this host does not see; all of them while the file system does not answer."""
-        if not self._looked.is_set() or time.monotonic() - self._looked_at > ROOTS_HANG_SEC:
+        if not self._checked.is_set() or time.monotonic() - self._checked_at > ROOTS_HANG_SEC:
             return tuple(map(str, settings.ABSURD_DATA_ROOTS))
         return self._found
 
@@ -184,6 +184,6 @@ class DataRootWatch:
             except OSError as error:
                 logger.warning("the data roots cannot be checked: %s", error)
                 self._found = tuple(map(str, settings.ABSURD_DATA_ROOTS))
-            self._looked_at = time.monotonic()
-            self._looked.set()
-            time.sleep(ROOTS_LOOK_SEC)
+            self._checked_at = time.monotonic()
+            self._checked.set()
+            time.sleep(ROOTS_CHECK_SEC)

@@ -141,17 +141,17 @@ class LeaseThread(WorkerThread):
             self._state.changed()
 
     def _read_requests(self) -> None:
-        """Read what operators asked for, more often than leases need it: it takes effect within a second."""
+        """Read what operators requested, more often than leases need it: it takes effect within a second."""
         self._state.registration.read_order()
         self._follow_order()
         by_token = {execution.claim.claim_token: execution for execution in self._state.running}
         if by_token:
-            asked = Task.objects.filter(claim_token__in=list(by_token), cancel_requested_at__isnull=False)
-            for token in asked.values_list("claim_token", flat=True):
+            cancelled = Task.objects.filter(claim_token__in=list(by_token), cancel_requested_at__isnull=False)
+            for token in cancelled.values_list("claim_token", flat=True):
                 by_token[token].stop(CANCELLED)
 
     def _follow_order(self) -> None:
-        """Recycle when an operator asked for it; pausing and draining are looked up where they matter."""
+        """Recycle when an operator requested it; pausing and draining take effect where tasks are claimed."""
         state = self._state
         ordered = state.registration.ordered
         if ordered == WorkerOrder.RECYCLE and not state.recycle_reason:

@@ -113,7 +113,7 @@ def _store(execution: Execution, outcome: Outcome) -> None:
 
 
 def _was_stored(execution: Execution) -> bool:
-    """Whether an earlier try was committed although its answer was lost, or somebody else has ended the attempt."""
+    """Whether an earlier try was committed although its answer was lost, or another process has ended the attempt."""
     ended = Attempt.objects.filter(claim_token=execution.claim.claim_token, ended_at__isnull=False)
     outcome = ended.values_list("outcome", flat=True).first()
     if outcome is None:

@@ -74,12 +74,12 @@ def new_worker(options: Options) -> Worker:
 
 
 class Registration:
-    """Registers the worker, sends its heartbeats, and reads what operators asked of it."""
+    """Registers the worker, sends its heartbeats, and reads the requests of operators."""
 
     def __init__(self, options: Options, root: Path) -> None:
         self.worker = new_worker(options)
         self.ordered = ""
-        """What an operator asked for last: a value of WorkerOrder, or nothing."""
+        """What an operator requested last: a value of WorkerOrder, or nothing."""
         self.registered = False
         """Whether the row of this worker has been committed."""
         self.disk_gb = free_gb(root)

@@ -64,7 +64,7 @@ class StopSignals:
         return time.monotonic() - self._last_at
 
     def unlogged(self) -> str:
-        """Return, once for each, what was asked for."""
+        """Return what was requested, once for each request."""
         level = min(self._count, 2)
         if level == self._logged:
             return ""

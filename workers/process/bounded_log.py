@@ -2,8 +2,8 @@
 
 Native code writes straight into the file, so nothing may stand between it and the disk that could block or kill it.
 While it runs, the blocks in the middle are given back to the file system (a hole, read as zeros): offsets stay what
-they are and no writer notices. When nobody writes any more the hole is closed. Where a file system cannot make holes,
-it is closed while they write, for which the file is shortened: what is written at that very moment may be lost.
+they are and no writer notices. When the last writer has ended the hole is closed. Where a file system cannot make
+holes, it is closed while they write, for which the file is shortened: what is written at that moment may be lost.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class BoundedLog:
         """Opened again, because what is written to an appending descriptor goes to the end."""
 
     def trim(self) -> bool:
-        """Give back what is in the middle; return whether the log grows so fast that it should be looked at soon."""
+        """Give back what is in the middle; return whether it grows so fast that it should be trimmed again soon."""
         if self._fd is None:
             return False
         size, before = os.fstat(self._fd).st_size, self._size
@@ -47,7 +47,7 @@ class BoundedLog:
         return size - before > self._half // 4
 
     def finish(self) -> None:
-        """Close the hole; for when nobody writes any more."""
+        """Close the hole, when the last writer has ended."""
         if self._fd is None:
             return
         self.trim()

@@ -56,7 +56,7 @@ class Channel:
         self._send(protocol.encode(message))
 
     def reply(self, reply: Reply) -> None:
-        """Send how the attempt ended; a reply that cannot be written becomes a failure that says so."""
+        """Send how the attempt ended; a reply that cannot be written becomes a failure that names the reason."""
         if os.getpid() != self._pid:
             os._exit(0)
         try:

@@ -48,7 +48,7 @@ def shared(var: Path) -> tuple[Path, ...]:
 
 
 def make_shared(var: Path) -> None:
-    """Make the directories that all children share; CASA's may be somebody else's."""
+    """Make the directories that all children share; CASA's may belong to another account."""
     for name in ("numba", "matplotlib"):
         (var / "cache" / name).mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(OSError):

@@ -2,7 +2,7 @@
 
 Started by ``COMMAND REQUEST_FD REPLY_FD SCRATCH LOG_BYTES`` in a session of its own, without site-packages, so that it
 is small and soon there. Standard input is a pipe whose other end only the worker holds: a line ``stop SECONDS`` or
-``kill`` is a command, ``adopt JSON`` says where the attempt of a spare is, end of file means that the worker is gone.
+``kill`` is a command, ``adopt JSON`` names log and scratch of a spare's attempt, end of file: the worker is gone.
 Standard output takes JSON lines for the worker, standard error is the attempt's log. As child subreaper the guardian
 inherits every orphan of the attempt, also those that called setsid.
 """
@@ -124,7 +124,7 @@ class Guardian:
             self._reap()
             self._log_is_busy = self._log.trim()
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
-                self.kill_everyone()
+                self.kill_all()
 
     def _wait_sec(self) -> float:
         look_sec = BUSY_LOG_SEC if self._log_is_busy else REAP_EVERY_SEC
@@ -161,18 +161,18 @@ class Guardian:
         self._log = BoundedLog(2, self._log_bytes_most)
 
     def _ask_to_end(self) -> None:
-        """Have the child write the stacks of its threads, then ask everyone to end."""
-        everyone = descendants(os.getpid())
-        self._stacks.request(self.child, everyone)
+        """Have the child write the stacks of its threads, then ask all processes to end."""
+        alive = descendants(os.getpid())
+        self._stacks.request(self.child, alive)
         self._log_stacks()
-        for pid in everyone:
+        for pid in alive:
             send(pid, signal.SIGTERM)
 
     def _log_stacks(self) -> None:
         if text := self._stacks.unlogged():
             log(b"\nstacks of the attempt's threads:\n" + text)
 
-    def kill_everyone(self) -> int:
+    def kill_all(self) -> int:
         """Kill every descendant and return how many there were besides the child.
 
         They are all stopped first, round after round, so that none can fork while the others are being killed.
@@ -228,7 +228,7 @@ class Guardian:
         )
 
     def remove_scratch(self) -> None:
-        """Remove what nobody needs any more; here, because it may take long and the worker must not wait."""
+        """Remove what is needed no longer; here, because it may take long and the worker must not wait."""
         import shutil
 
         os.chdir("/")
@@ -258,5 +258,5 @@ def main() -> None:
     guardian = Guardian(int(request_fd), int(reply_fd), scratch, int(log_bytes_most))
     guardian.start()
     guardian.watch()
-    guardian.report(guardian.kill_everyone())
+    guardian.report(guardian.kill_all())
     guardian.remove_scratch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +14,11 @@ from tasks_app.files.manifest import UNSTABLE
 from workers.process.protocol import Failure, Reply, Result
 
 FILES_MOST = 100_000
-"""Of one input; a larger one is left unwatched, for looking at it would take longer than a second."""
+"""Of one input; a larger one is left unwatched, for reading its files would take longer than a second."""
 NAMED_MOST = 5
 
-Look = tuple[int, int]
-"""Size and time of the last change, which tell what a checksum of gigabytes would."""
+State = tuple[int, int]
+"""Size and time of the last change, which show what a checksum of gigabytes would."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +26,14 @@ class Inputs:
     """What the params name, as it was found."""
 
     paths: tuple[str, ...]
-    files: dict[str, Look] = field(repr=False)
+    files: dict[str, State] = field(repr=False)
     unwatched: tuple[str, ...] = ()
 
     def changed(self) -> list[str]:
-        """Return a few words on each file that is not as it was."""
-        now: dict[str, Look] = {}
+        """Return a phrase for each file that is not as it was."""
+        now: dict[str, State] = {}
         for path in self.paths:
-            now.update(_look(path))
+            now.update(_files(path))
         changes = []
         for path in sorted(self.files.keys() | now.keys()):
             before, after = self.files.get(path), now.get(path)
@@ -42,22 +43,22 @@ class Inputs:
 
 
 def find(params: Mapping[str, Any], attempt_dir: Path) -> Inputs:
-    """Look at everything on the disk that a param names by an absolute path.
+    """Return the files of everything on the disk that a param names by an absolute path.
 
     What holds the attempt's own directory is no input but a place, and changes while the attempt works.
     """
     own = os.path.realpath(attempt_dir)
-    files: dict[str, Look] = {}
+    files: dict[str, State] = {}
     watched, unwatched = [], []
     for path in dict.fromkeys(absolute_paths(params)):
         if _holds(os.path.realpath(path), own) or not os.path.exists(path):  # noqa: PTH110 - takes any string
             continue
-        looks = _look(path)
-        if len(looks) > FILES_MOST:
+        states = _files(path)
+        if len(states) > FILES_MOST:
             unwatched.append(path)
             continue
         watched.append(path)
-        files.update(looks)
+        files.update(states)
     return Inputs(paths=tuple(watched), files=files, unwatched=tuple(unwatched))
 
 
@@ -84,35 +85,30 @@ def _holds(path: str, own: str) -> bool:
     return own == path or own.startswith(path.rstrip("/") + "/")
 
 
-def _look(path: str) -> dict[str, Look]:
-    """Return size and time of each file at or below a path; one more than is watched means that there are too many."""
-    looks: dict[str, Look] = {}
+def _files(path: str) -> dict[str, State]:
+    """Return the state of each file at or below a path; one more than is watched means that there are too many."""
+    states: dict[str, State] = {}
     if not os.path.isdir(path):  # noqa: PTH112 - thousands of files: Path takes three times as long
-        _note(looks, path)
-        return looks
+        _add(states, path)
+        return states
     waiting = [path]
-    while waiting and len(looks) <= FILES_MOST:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    elif entry.name not in UNSTABLE:
-                        _note(looks, entry.path)
-        except OSError:
-            continue
-    return looks
+    while waiting and len(states) <= FILES_MOST:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif entry.name not in UNSTABLE:
+                    _add(states, entry.path)
+    return states
 
 
-def _note(looks: dict[str, Look], path: str) -> None:
-    try:
+def _add(states: dict[str, State], path: str) -> None:
+    with contextlib.suppress(OSError):
         found = os.stat(path)  # noqa: PTH116 - see above
-    except OSError:
-        return
-    looks[path] = (found.st_size, found.st_mtime_ns)
+        states[path] = (found.st_size, found.st_mtime_ns)
 
 
-def _difference(before: Look | None, after: Look | None) -> str:
+def _difference(before: State | None, after: State | None) -> str:
     if before is None:
         return "is new"
     if after is None:

@@ -60,7 +60,7 @@ class Outcome:
     traceback: str = ""
     result: Result | None = None
     final: bool = False
-    """Whether the task is not tried again, whatever the policy says of the class."""
+    """Whether the task is not tried again, whatever the policy of the class."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", cleaning.text(self.message))

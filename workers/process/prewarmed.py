@@ -30,7 +30,7 @@ from workers.process import protocol
 from workers.process.handle import ChildHandle
 
 IDLE_SEC = 600.0
-"""A spare that nobody has needed for so long is ended, until the next attempt shows that there is work again."""
+"""A spare that was not needed for this long is ended, until the next attempt shows that there is work again."""
 FREE_BYTES_LEAST = 2_000_000_000
 TRY_AGAIN_SEC = 60.0
 NEWEST = 1000
@@ -88,7 +88,7 @@ class Spare:
 
 
 class SparePool:
-    """Keeps one spare of the kind that was asked for last."""
+    """Keeps one spare of the kind that was requested last."""
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled

@@ -131,7 +131,7 @@ class Failure(Message):
     message: str
     traceback: str = ""
     final: bool = False
-    """Whether it is not to be tried again, whatever the policy says of its class."""
+    """Whether it is not to be tried again, whatever the policy of its class."""
 
 
 Reply = Result | Failure

@@ -45,7 +45,7 @@ class Command(PrintingCommand):
             ) from error
 
     def _refuse_while_disabled(self) -> None:
-        """Raise CommandError as long as nobody has enabled the system; one that was disabled later is waited for."""
+        """Raise CommandError while the system was never enabled; one that was disabled later is waited for."""
         try:
             system_state.initialise(enabled=settings.ABSURD_ENABLED)
             state = system_state.current()
