@@ -41,9 +41,9 @@ def test_a_check_refuses_channels_where_its_command_would_win(settings):
 def test_a_bad_option_is_one_line_and_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as end:
         Command().create_parser("manage.py", "runworker").parse_args(arguments)
-    told = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert end.value.code == 2
-    assert told.count("\n") == 1 and arguments[0] in told
+    assert output.count("\n") == 1 and arguments[0] in output
 
 
 def test_the_settings_stand_in_for_what_is_not_given(settings):

@@ -1,4 +1,4 @@
-"""A host that loses a data root: it claims nothing, says so, and nothing is charged to a task."""
+"""A host that loses a data root: it claims nothing, reports so, and nothing is charged to a task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that fills: told as such, before it is full where that can be."""
+"""A disk that fills: reported as such, before it is full where that can be."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_version_1_has_a_hierarchy_for_each_controller_and_limits_at_the_job(tmp
     assert host_size.cgroup_limits(root) == host_size.CgroupLimits(memory_bytes=6 * GB, free_bytes=2 * GB, cores=2.0)
 
 
-def test_a_container_of_version_1_is_told_the_path_outside_and_mounts_its_part(tmp_path):
+def test_a_container_of_version_1_sees_the_path_outside_and_mounts_its_part(tmp_path):
     files = {"sys/fs/cgroup/memory/memory.limit_in_bytes": str(3 * GB)}
     root = tree(tmp_path, V1_MOUNTS.format(part="/docker/abc"), "5:memory:/docker/abc\n", **files)
     assert host_size.cgroup_limits(root).memory_bytes == 3 * GB

@@ -66,20 +66,20 @@ def settle(tasks: dict[str, Task]) -> None:
 
 def play(workers: LiveWorkers, account: Path, classes: tuple[str, ...], *, calm: int, rounds: int) -> dict[str, int]:
     worker = start(workers, account, classes, calm)
-    known, told = -1, {"outstanding": 1}
+    known, counted = -1, {"outstanding": 1}
     for _ in range(rounds):
         settle(one_of_each())
         assert worker.poll() is None, workers.logs()[-5000:]
-        told = json.loads(account.read_text()) if account.exists() else told
-        if not told["outstanding"] and len(told["points"]) == known:
+        counted = json.loads(account.read_text()) if account.exists() else counted
+        if not counted["outstanding"] and len(counted["points"]) == known:
             break
-        known = len(told.get("points", ()))
+        known = len(counted.get("points", ()))
     worker.terminate()
     assert worker.wait(120) == 0, workers.logs()[-5000:]
     assert Worker.objects.get().stopped_at is not None
     assert not Attempt.objects.filter(ended_at=None).exists()
     assert not Task.objects.exclude(status__in=["completed", "failed", "cancelled"]).exists()
-    return told
+    return counted
 
 
 @pytest.fixture(autouse=True)
@@ -88,13 +88,13 @@ def leases_outlast_faults(settings):
 
 
 def test_a_worker_outlives_faults_at_its_statements(workers, tmp_path):
-    told = play(workers, tmp_path / "account.json", FEW, calm=40, rounds=2)
-    assert told["injected"] > 20
+    counted = play(workers, tmp_path / "account.json", FEW, calm=40, rounds=2)
+    assert counted["injected"] > 20
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
 def test_a_worker_outlives_each_fault_at_each_statement(workers, tmp_path):
-    told = play(workers, tmp_path / "account.json", CLASSES, calm=40, rounds=ROUNDS_MOST)
-    assert told["injected"] > 20 * len(CLASSES)
-    assert told["outstanding"] == 0, told
+    counted = play(workers, tmp_path / "account.json", CLASSES, calm=40, rounds=ROUNDS_MOST)
+    assert counted["injected"] > 20 * len(CLASSES)
+    assert counted["outstanding"] == 0, counted

@@ -47,7 +47,7 @@ def run(tmp_path: Path, table: Path, **params: str) -> Result | Failure:
 
 
 @pytest.mark.parametrize(
-    ("params", "told"),
+    ("params", "expected"),
     [
         pytest.param({"write": "tile.ms/ANTENNA/table.dat"}, "ANTENNA/table.dat went from 7 to 11 bytes", id="written"),
         pytest.param({"write": "tile.ms/table.f25"}, "table.f25 is new", id="new"),
@@ -57,10 +57,10 @@ def run(tmp_path: Path, table: Path, **params: str) -> Result | Failure:
         ),
     ],
 )
-def test_an_attempt_whose_input_changed_has_failed_whatever_the_handler_says(tmp_path, table, params, told):
+def test_an_attempt_whose_input_changed_has_failed_whatever_the_handler_says(tmp_path, table, params, expected):
     reply = run(tmp_path, table, **params)
     assert isinstance(reply, Failure)
-    assert (reply.failure_class, reply.final, told in reply.message) == ("error", True, True)
+    assert (reply.failure_class, reply.final, expected in reply.message) == ("error", True, True)
     assert str(table) in reply.message
 
 
@@ -71,13 +71,13 @@ def test_casas_lock_file_and_what_is_no_input_may_change(tmp_path, table, name):
     assert isinstance(run(tmp_path, table, write=name), Result)
 
 
-def test_an_input_of_too_many_files_is_left_out_and_told_of(tmp_path, table, monkeypatch, capfd):
+def test_an_input_of_too_many_files_is_left_out_and_reported(tmp_path, table, monkeypatch, capfd):
     monkeypatch.setattr(inputs, "FILES_MOST", 1)
     assert isinstance(run(tmp_path, table, write="tile.ms/table.dat"), Result)
     assert f"input {table} has more than 1 files" in capfd.readouterr().err
 
 
-def test_many_changes_are_told_in_a_few_words(tmp_path):
+def test_of_many_changes_the_first_are_named(tmp_path):
     changed = [f"/data/{number} is gone" for number in range(99)]
     assert "/data/4 is gone; and 94 more" in inputs.refuse(Result(result={}), changed).message
 

@@ -71,8 +71,8 @@ def test_nothing_is_lost_at_the_ends_and_the_missing_bytes_are_counted(tmp_path,
     kept = numbers(text)
     assert kept == sorted(set(kept)) and (kept[0], kept[-1]) == (0, 59_999)
     (left_out,) = LEFT_OUT.findall(text)
-    told = LEFT_OUT.search(text).group().encode()
-    assert int(left_out) + len(text.encode()) - len(told) == written
+    marker = LEFT_OUT.search(text).group().encode()
+    assert int(left_out) + len(text.encode()) - len(marker) == written
 
 
 def test_a_short_log_is_left_alone(tmp_path):

@@ -141,7 +141,7 @@ def test_a_python_that_does_not_start_costs_no_retry(tmp_path, monkeypatch):
     assert Attempt.objects.get(task_id=task.task_id).outcome == "unavailable"
 
 
-def test_no_work_is_said_in_words(tmp_path):
+def test_no_work_keeps_its_reason(tmp_path):
     _, task = run("nul_no_work", "process", tmp_path)
     assert task.failure_class == "no_work" and r"nothing in ob\xffs.ms" in (task.error or "")
 

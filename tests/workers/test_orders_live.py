@@ -1,4 +1,4 @@
-"""Workers that are paused, drained, recycled and resumed from elsewhere, and what they tell of themselves."""
+"""Workers that are paused, drained, recycled and resumed from elsewhere, and what they report of themselves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def order(worker: Worker, name: str) -> Worker:
     return OPERATIONS["worker", name](worker.pk, actor="user:ann", reason="a disk is being changed")
 
 
-def told(event_type: str) -> list[TaskEvent]:
+def events(event_type: str) -> list[TaskEvent]:
     return list(TaskEvent.objects.filter(event_type=event_type).order_by("id"))
 
 
@@ -56,7 +56,7 @@ def test_a_drained_worker_ends_by_itself_after_its_tasks_and_an_order_to_drain_c
     assert process.wait(60) == 0
     worker.refresh_from_db()
     assert worker.stopped_at is not None
-    assert [event.detail["worker"]["boot_id"] for event in told("worker_stopped")] == [str(worker.pk)]
+    assert [event.detail["worker"]["boot_id"] for event in events("worker_stopped")] == [str(worker.pk)]
 
 
 def test_a_recycled_worker_goes_on_as_a_fresh_one_in_the_same_process(workers):
@@ -70,7 +70,7 @@ def test_a_recycled_worker_goes_on_as_a_fresh_one_in_the_same_process(workers):
     assert old.draining and old.stopped_at is not None
     assert (finished(task).status, len(attempts(task))) == ("completed", 1)
     assert finished(spawn_one("echo")).status == "completed"
-    assert len(told("worker_registered")) == 2
+    assert len(events("worker_registered")) == 2
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
 
@@ -82,7 +82,7 @@ def test_a_recycled_worker_goes_on_as_a_fresh_one_in_the_same_process(workers):
 )
 def test_an_old_or_large_worker_starts_anew_after_what_it_runs(workers, option, value, because):
     workers.start(option, value)
-    wait_for(lambda: Worker.objects.filter(stopped_at=None).exists() and len(told("worker_registered")) > 1)
+    wait_for(lambda: Worker.objects.filter(stopped_at=None).exists() and len(events("worker_registered")) > 1)
     assert because in workers.logs()
 
 
@@ -96,25 +96,25 @@ def test_it_reports_its_version_its_clock_its_memory_and_its_disk(workers):
     assert process.memory_info().rss / 3 < worker.rss_bytes < 3 * process.memory_info().rss
 
 
-def test_the_row_says_that_it_is_ending_as_soon_as_it_was_told_to(workers):
+def test_the_row_says_that_it_is_ending_as_soon_as_it_is_signalled(workers):
     process = workers.start()
     task = with_progress(spawn_one("sleep", {"seconds": 8}))
     process.send_signal(signal.SIGTERM)
     worker = wait_for(lambda: Worker.objects.filter(draining=True).first())
     assert worker.stopped_at is None
-    assert len(told("worker_draining")) == 1
+    assert len(events("worker_draining")) == 1
     assert finished(task).status == "completed"
 
 
-def test_systemd_is_told_that_it_is_ready_that_it_turns_and_that_it_ends(workers, tmp_path):
+def test_systemd_is_notified_when_it_is_ready_alive_and_ending(workers, tmp_path):
     address = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(address))
         listener.settimeout(60)
         process = workers.start(NOTIFY_SOCKET=str(address), WATCHDOG_USEC="600000")
-        heard: list[str] = []
-        while not {"READY=1", "WATCHDOG=1"} <= set(heard):
-            heard.append(listener.recv(1024).decode())
+        messages: list[str] = []
+        while not {"READY=1", "WATCHDOG=1"} <= set(messages):
+            messages.append(listener.recv(1024).decode())
         assert Worker.objects.filter(stopped_at=None).exists()
         beats = 0
         while beats < 5:

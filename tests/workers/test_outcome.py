@@ -34,7 +34,7 @@ def stop(failure_class):
         (REFUSED, KILLED, stop("memory"), 0, "memory"),
     ],
 )
-def test_it_tells_how_an_attempt_ended(reply, exit, stopped, oom_kills, expected):
+def test_how_an_attempt_ended_is_decided(reply, exit, stopped, oom_kills, expected):
     assert judge(reply=reply, exit=exit, stop=stopped, memory=Memory(oom_kills=oom_kills)).failure_class == expected
 
 

@@ -17,7 +17,7 @@ from tests.workers.live import attempts, child_of, finished, outcomes, spawn_one
 pytestmark = pytest.mark.chaos
 
 
-def test_it_completes_a_task_publishes_its_products_and_tells_the_child_no_secret(workers):
+def test_it_completes_a_task_publishes_its_products_and_shows_the_child_no_secret(workers):
     asleep = spawn_one("sleep", {"seconds": 60})
     task = spawn_one("echo", {"value": {"flux_jy": 1.5}, "outputs": {"a/table.txt": "fluxes"}})
     database_url = workers.environment["ABSURD_DATABASE_URL"]
@@ -26,9 +26,9 @@ def test_it_completes_a_task_publishes_its_products_and_tells_the_child_no_secre
     workers.start("--database-url", database_url, "--concurrency", "2", **secrets, **wrong)
     child = child_of(asleep)
     for process in (child, child.parent()):
-        told = " ".join([*process.cmdline(), *(f"{name}={value}" for name, value in process.environ().items())])
-        assert "hush" not in told
-        assert "postgres" not in told
+        visible = " ".join([*process.cmdline(), *(f"{name}={value}" for name, value in process.environ().items())])
+        assert "hush" not in visible
+        assert "postgres" not in visible
     assert child.environ()["HOME"].startswith(str(workers.data))
 
     finished(task)
@@ -44,7 +44,7 @@ def test_it_completes_a_task_publishes_its_products_and_tells_the_child_no_secre
     assert f"task={task.task_id} attempt=1 name=echo" in workers.logs()
 
 
-def test_every_way_to_fail_is_told_apart(workers):
+def test_every_way_to_fail_is_distinguished(workers):
     """One worker runs them all; what is retried and what is not shows in the number of attempts."""
     options = {"max_retries": 1}
     parent = spawn_one("echo", {"value": "not a number"})
@@ -87,7 +87,7 @@ def test_every_way_to_fail_is_told_apart(workers):
     assert hung.ended_at <= hung.stop_due_at
 
 
-def test_a_hang_is_told_from_slow_work(workers):
+def test_a_hang_is_distinguished_from_slow_work(workers):
     hangs = spawn_one("hang-in-c", {}, idle_timeout_sec=4, max_retries=0)
     reports = spawn_one("sleep", {"seconds": 8, "steps": 16}, idle_timeout_sec=4)
     patient = spawn_one("sleep", {"seconds": 8, "steps": 1})

@@ -25,10 +25,10 @@ def test_a_flood_of_reports_costs_little_and_the_last_one_is_shown(workers):
     assert (shown.progress, shown.progress_metrics) == (1.0, {"number": 20_000.0})
     assert finished(task).result["reporting_cpu_sec"] < 2.0  # ten thousand a second and more
     assert (task.progress, task.progress_metrics) == (None, {})
-    told = TaskEvent.objects.filter(task_id=task.task_id, event_type="progress")
+    stored = TaskEvent.objects.filter(task_id=task.task_id, event_type="progress")
     (attempt,) = attempts(task)
-    assert told.count() <= 2 + attempt.wall_sec  # one a second
-    assert told.last().detail["update"]["progress_metrics"] == {"number": 20_000.0}
+    assert stored.count() <= 2 + attempt.wall_sec  # one a second
+    assert stored.last().detail["update"]["progress_metrics"] == {"number": 20_000.0}
     assert Path(attempt.log_path).read_text().count("report") <= 2 + attempt.wall_sec / PROGRESS_EVERY_SEC
 
 

@@ -73,8 +73,8 @@ def unkillable() -> Iterator[Callable[[int], Callable[[], None]]]:
         tracer = subprocess.Popen([sys.executable, "-c", TRACER, str(pid)], stdout=subprocess.PIPE)
         tracers.append(tracer)
         assert tracer.stdout is not None
-        with tracer.stdout as told:
-            assert told.readline() == b"traced\n"
+        with tracer.stdout as output:
+            assert output.readline() == b"traced\n"
 
         def release() -> None:
             tracer.kill()

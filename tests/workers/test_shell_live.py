@@ -28,8 +28,8 @@ def test_spawn_waits_and_ends_as_the_task_does(workers: LiveWorkers):
     done = run(workers.environment, "absurd_spawn", "echo", "value=3", "--wait", "--timeout", 60)
     assert done.returncode == 0, done.stderr
     assert "completed, attempt 1" in done.stderr.splitlines()[-1]
-    told = run(workers.environment, "absurd_spawn", "echo", "value=3", "--wait", "--json")
-    assert (json.loads(told.stdout)["status"], told.returncode) == ("completed", 0)
+    printed = run(workers.environment, "absurd_spawn", "echo", "value=3", "--wait", "--json")
+    assert (json.loads(printed.stdout)["status"], printed.returncode) == ("completed", 0)
     failed = run(workers.environment, "absurd_spawn", "fail", "--max-retries", 0, "--wait", "--timeout", 60)
     assert failed.returncode == 1
     assert re.search(r"task \S+ failed \(error\): ", failed.stderr.splitlines()[-1])
@@ -114,7 +114,7 @@ def test_the_monitor_and_the_watch_go_on_until_they_are_interrupted(workers: Liv
             assert [json.loads(line)["queues"][0]["total"] for line in lines] == [0, 0]
 
 
-def test_a_worker_told_to_drain_ends(workers: LiveWorkers):
+def test_a_worker_ordered_to_drain_ends(workers: LiveWorkers):
     process = workers.start()
     wait_for(Worker.objects.filter(label="worker-1").exists)
     done = run(workers.environment, "absurd_workers", "drain", "worker-1", "--reason", "host goes down")
@@ -126,7 +126,7 @@ def test_the_examples_of_the_clients_page_run(workers: LiveWorkers, tmp_path: Pa
     page = (ROOT / "docs" / "client.md").read_text()
     examples = {found["name"]: found["code"] for found in EXAMPLE.finditer(page)}
     environment = {**workers.environment, "ABSURD_API_KEY": KEY, "PYTHONPATH": str(ROOT)}
-    told = {}
+    printed = {}
     workers.start()
     with serving(environment) as port:
         for name, code in examples.items():
@@ -136,15 +136,15 @@ def test_the_examples_of_the_clients_page_run(workers: LiveWorkers, tmp_path: Pa
                 [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=90
             )
             assert done.returncode == 0, f"{name}: {done.stderr}"
-            told[name] = done.stdout.splitlines()
-    assert told["spawn_and_wait.py"] == ["completed 42"]
-    assert told["look_and_act.py"][-1] in ("healthy", "degraded")
-    assert told["look_and_act.py"] == [
+            printed[name] = done.stdout.splitlines()
+    assert printed["spawn_and_wait.py"] == ["completed 42"]
+    assert printed["look_and_act.py"][-1] in ("healthy", "degraded")
+    assert printed["look_and_act.py"] == [
         "3 pending of 3",
         *["invalid_transition cancelled"] * 3,
-        told["look_and_act.py"][-1],
+        printed["look_and_act.py"][-1],
     ]
-    assert told["follow.py"][0] == "pending" and told["follow.py"][-1] == "completed"
+    assert printed["follow.py"][0] == "pending" and printed["follow.py"][-1] == "completed"
 
 
 def test_every_command_for_operators_is_on_the_shells_page():

@@ -128,11 +128,11 @@ def test_an_idle_spare_is_ended_and_one_that_fails_is_not_started_again_at_once(
     pool = prewarmed.SparePool(enabled=True)
     pool.take(prewarmed.Kind(module="no_such_module", cores=1))
 
-    def told() -> bool:
+    def failure_logged() -> bool:
         pool.maintain(wanted=True)
         return "No module named 'no_such_module'" in caplog.text
 
-    wait_for(told, 30)
+    wait_for(failure_logged, 30)
     pool.maintain(wanted=True)
     wait_for(lambda: list(kept.iterdir()) == [])
     pool.close()

@@ -88,7 +88,7 @@ def test_a_worker_killed_after_a_stop_signal_charges_nothing(workers):
     assert charged(task)[1:] in ((0, 0), (0, 1))  # the claim that runs now counts as a crash until it ends otherwise
 
 
-def test_told_once_to_stop_it_drains_and_told_twice_it_returns_tasks_free_of_charge(workers):
+def test_the_first_signal_drains_and_the_second_returns_tasks_free_of_charge(workers):
     worker = workers.start("--concurrency", "2")
     short, long = spawn_one("sleep", {"seconds": 8, "steps": 2}), spawn_one("hang-in-c")
     child = child_of(long)

@@ -123,7 +123,7 @@ def test_an_idle_worker_hears_of_new_work_long_before_it_would_look(workers):
     assert max(waits) < timedelta(seconds=1)
 
 
-def test_a_worker_told_to_poll_finds_work_without_a_wake_up(workers):
+def test_a_worker_that_only_polls_finds_work_without_a_wake_up(workers):
     workers.start(ABSURD_POLL_ONLY="true")
     assert finished(spawn_one("noop")).status == "completed"
 
