@@ -19,6 +19,7 @@ MEGABYTE = 1024 * 1024
 """Slurm counts in these."""
 _MEMORY_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
 _MEMORY_USED = ("memory.current", "memory.usage_in_bytes")
+CONTROLLERS = frozenset({"memory", "cpu", "cpuacct", "cpuset"})
 _RECLAIMABLE = ("inactive_file", "total_inactive_file")
 """Page cache that the kernel gives back before it kills, as memory.stat names it in either version."""
 
@@ -77,50 +78,35 @@ def cgroup_limits(root: Path = Path("/")) -> CgroupLimits:
 def _groups(root: Path) -> Iterator[Path]:
     """Yield the directories of the groups that the process belongs to, each followed by those above it."""
     own = _own_paths(root)
-    for mount in _mounts(root):
-        path = next((path for names, path in own.items() if _is_same(names, mount.controllers)), None)
+    for mount, part, controllers in _mounts(root):
+        path = next((path for names, path in own.items() if names & controllers or names == controllers), None)
         if path is None:
             continue
         # A container may see its own part of the hierarchy only, and may or may not know where that part hangs.
-        inside = Path(path).relative_to(mount.part) if Path(path).is_relative_to(mount.part) else Path()
-        if ".." in inside.parts:
-            inside = Path()
-        group = mount.point / str(inside)
-        yield from (each for each in (group, *group.parents) if each.is_relative_to(mount.point))
-
-
-def _is_same(names: frozenset[str], controllers: frozenset[str]) -> bool:
-    return bool(names & controllers) or (not names and not controllers)
+        inside = Path(path).relative_to(part) if Path(path).is_relative_to(part) else Path()
+        group = mount if ".." in inside.parts else mount / inside
+        yield from (each for each in (group, *group.parents) if each.is_relative_to(mount))
 
 
 def _own_paths(root: Path) -> dict[frozenset[str], str]:
     """Return the path of the process in each hierarchy, by its controllers; version 2 has none by name."""
     paths = {}
     for line in _lines(root / "proc/self/cgroup"):
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
+        _, controllers, path = line.split(":", 2)
         paths[frozenset(filter(None, controllers.split(",")))] = path
     return paths
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Mount:
-    point: Path
-    part: str
-    """Which part of the hierarchy is mounted there."""
-    controllers: frozenset[str]
-
-
-def _mounts(root: Path) -> Iterator[_Mount]:
+def _mounts(root: Path) -> Iterator[tuple[Path, str, frozenset[str]]]:
+    """Yield where each hierarchy is mounted, which part of it, and its controllers; version 2 has none by name."""
     for line in _lines(root / "proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
         fields, kinds = before.split(), after.split()
         if len(fields) < 5 or len(kinds) < 3 or kinds[0] not in ("cgroup", "cgroup2"):
             continue
-        known = {"memory", "cpu", "cpuacct", "cpuset"}
-        controllers = frozenset(kinds[2].split(",")) & known if kinds[0] == "cgroup" else frozenset()
+        controllers = frozenset(kinds[2].split(",")) & CONTROLLERS if kinds[0] == "cgroup" else frozenset()
         if kinds[0] == "cgroup2" or controllers:
-            yield _Mount(point=root / fields[4].lstrip("/"), part=fields[3], controllers=controllers)
+            yield root / fields[4].lstrip("/"), fields[3], controllers
 
 
 def _cores(group: Path) -> float:

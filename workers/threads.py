@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from django.conf import settings
 from django.db import connections
 
+from tasks_app.engine.call_handler import plain_result
 from tasks_app.engine.claim import Claim
 from tasks_app.engine.fail import AttemptReport
 from tasks_app.engine.handler import DirectoryContext
@@ -23,7 +24,7 @@ from workers.execution import Execution
 from workers.process import publication
 from workers.process.outcome import Exit, Stop, judge
 from workers.process.protocol import Progress, Reply, Result
-from workers.process.run_handler import failure_of, plain_result, product_notes, run_handler
+from workers.process.run_handler import failure_of, product_notes, run_handler
 from workers.worker_thread import Wakeup
 
 logger = logging.getLogger(__name__)

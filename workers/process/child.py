@@ -29,7 +29,7 @@ from tasks_app.engine.handler import DirectoryContext
 from workers.process import confine as confinement
 from workers.process import inputs, protocol
 from workers.process.protocol import ChildMessage, Failure, Progress, Ready, Reply, Request, Result, Started
-from workers.process.run_handler import failure_of, plain_result, product_notes, run_handler
+from workers.process.run_handler import failure_of, product_notes, run_handler
 from workers.process.stacks import STACK_FD
 
 DENIED = os.strerror(errno.EACCES)
@@ -260,7 +260,7 @@ def execute(request: Request, context: ChildContext) -> Reply:
         gc.collect()
         if request.check_log is not None:
             call_handler.resolve(request.check_log)(log_path, log_offset)
-        return Result(result=plain_result(outcome), products=product_notes(context))
+        return Result(result=call_handler.plain_result(outcome), products=product_notes(context))
 
     given = inputs.find(request.params if request.watch_inputs else {}, context.attempt_dir)
     for path in given.unwatched:

@@ -10,12 +10,10 @@ from pydantic import ValidationError
 
 from tasks_app import cleaning
 from tasks_app.engine import call_handler
-from tasks_app.engine.call_handler import Raised, plain_result
+from tasks_app.engine.call_handler import Raised
 from tasks_app.engine.handler import Context, DirectoryContext, ProductDraft
 from tasks_app.files import manifest
 from workers.process.protocol import Failure, ProductNote, Reply, Result
-
-__all__ = ["failure_of", "plain_result", "product_notes", "run_handler"]
 
 
 def run_handler(path: str, params: Mapping[str, Any], context: Context, finish: Callable[[object], Result]) -> Reply:
