@@ -147,6 +147,7 @@ def test_an_idle_spare_is_ended_and_one_that_fails_is_not_started_again_at_once(
     idle.maintain(wanted=True)
     assert list(kept.iterdir()) == []
     idle.close()
+    handle.reap(10)
 
 
 def test_a_child_with_casa_listens_on_no_port_while_it_waits_and_while_it_works(workers):
