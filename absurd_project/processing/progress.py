@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from tasks_app.engine.event_window import readable_limit
+from tasks_app.engine.events import readable_limit
 from tasks_app.management.output import write_line
 from tasks_app.management.printing import SafeConsole
 from tasks_app.models import Task, TaskEvent

@@ -25,7 +25,7 @@ from tasks_app.api.errors import BadQuery
 from tasks_app.auth.keys import KeyHolder
 from tasks_app.client.faults import RequestRefused
 from tasks_app.client.transport import API_ROOT, Choice, Document, Request, renumbered
-from tasks_app.engine.event_window import readable_limit
+from tasks_app.engine.events import readable_limit
 from tasks_app.errors import ParamsInvalid
 from tasks_app.feed.messages import Message, Selection, queue_stats_update, resync, selected
 from tasks_app.feed.reader import read_after

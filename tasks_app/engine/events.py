@@ -1,4 +1,9 @@
-"""Events, however many, written in one statement in the transaction of what they tell."""
+"""Events: written in one statement in the transaction of what they record, and how far a reader may read them.
+
+Sequence numbers are drawn before commit, so a higher event can become visible first. Before its first event a
+transaction takes a shared advisory lock whose key carries the sequence's last value: all its events lie above it. A
+reader that stays at or below the lowest such lock, and reads in a later snapshot, never passes an uncommitted event.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from tasks_app import cleaning
 from tasks_app.auth import client_address
@@ -81,3 +86,40 @@ def _write(events: Sequence[Mapping[str, Any]]) -> None:
     if events:
         statements.run(_RECORD, {"events": cleaning.dumps(events)})
         transaction.on_commit(notify.publisher.announce)
+
+
+NAMESPACE = 0x4142
+"""Upper 16 bits of the advisory key that `absurd_record` takes; the lower 48 hold the sequence value."""
+
+_SEQUENCE = "pg_get_serial_sequence('tasks_app_taskevent', 'id')::regclass"
+_LAST_VALUE = f"coalesce(pg_sequence_last_value({_SEQUENCE}), 0)"
+
+_LOWEST_LOCK = f"""
+    SELECT min(((classid::bigint & 65535) << 32) | objid::bigint)
+    FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND (classid::bigint >> 16) = {NAMESPACE}
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""  # noqa: S608
+
+
+_ARCHIVED = "SELECT coalesce(max(last_event_id), 0) FROM tasks_app_archivedtask"
+
+
+def readable_limit() -> tuple[int, int]:
+    """Return (limit, last value): events up to `limit` are complete once read in a statement after this call.
+
+    While the two differ, events between them are being withheld for a transaction that is still open.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {_LAST_VALUE}")
+        last_value: int = cursor.fetchone()[0]
+        cursor.execute(_LOWEST_LOCK)
+        lowest: int | None = cursor.fetchone()[0]
+    return (last_value if lowest is None else min(last_value, lowest)), last_value
+
+
+def archived_limit() -> int:
+    """Return the number up to which events may be in the archive, where the feed does not replay them from."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ARCHIVED)
+        return int(cursor.fetchone()[0])

@@ -8,14 +8,71 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db import connection, models
+
+from tasks_app import cleaning
 from tasks_app.engine import archive, dependencies, limits, notify
-from tasks_app.engine.bulk_update import write
 from tasks_app.engine.events import Change, Record, record_many
-from tasks_app.engine.states import CLAIMED, COMPLETED, FAILED, LEGAL, PENDING
 from tasks_app.errors import InvalidTransition
 from tasks_app.models import Attempt, Hold, Task, TaskStatus
 from tasks_app.models.task import FINISHED, FailureClass
 from tasks_app.postgresql import clock, statements
+
+PENDING, CLAIMED = TaskStatus.PENDING, TaskStatus.CLAIMED
+COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
+
+LEGAL: frozenset[tuple[str, str]] = frozenset(
+    {
+        (PENDING, CLAIMED),
+        (CLAIMED, COMPLETED),
+        (CLAIMED, FAILED),
+        (CLAIMED, CANCELLED),
+        (CLAIMED, PENDING),
+        (PENDING, CANCELLED),
+        (PENDING, FAILED),
+        (FAILED, PENDING),
+        (CANCELLED, PENDING),
+    }
+)
+
+
+_TYPES = {"CharField": "text", "TextField": "text", "JSONField": "jsonb"}
+
+
+def write(sql: str, model: type[models.Model], rows: Sequence[tuple[Any, Mapping[str, Any]]], **params: Any) -> None:
+    """Run an UPDATE over the rows' keys, with CHANGES and GIVEN filled in; all rows must name the same columns.
+
+    A value that all rows share is sent once, not as an array, so that most statements have few texts.
+    """
+    sets, names, arrays = [], ["key"], []
+    for name in rows[0][1]:
+        field: Any = model._meta.get_field(name)
+        kind: str = _TYPES.get(field.get_internal_type()) or field.db_type(connection)
+        values = [_stored(field, kind, changes[name]) for _, changes in rows]
+        shared = all(value == values[0] for value in values)
+        params[name] = values[0] if shared else values
+        sets.append(f"{field.column} = %({name})s::{kind}" if shared else f"{field.column} = given.{name}")
+        if not shared:
+            names.append(name)
+            arrays.append(f"%({name})s::{kind}[]")
+    given = f"unnest({', '.join(['%(keys)s', *arrays])}) AS given({', '.join(names)})"
+    statements.run(
+        sql.replace("CHANGES", ", ".join(sets)).replace("GIVEN", given), {**params, "keys": [key for key, _ in rows]}
+    )
+
+
+def _stored(field: Any, kind: str, value: Any) -> Any:
+    """Return the value as an array of such values may hold it."""
+    if value is None:
+        return None
+    if kind == "jsonb":
+        return cleaning.dumps(value)
+    return (
+        cleaning.text(value, cleaning.TRACEBACK_CHARS_MOST)
+        if kind == "text"
+        else field.get_db_prep_save(value, connection)
+    )
+
 
 RESULT_IN_EVENT_CHARS = 8_000
 """Larger results are left out of the event; a reader fetches the task."""

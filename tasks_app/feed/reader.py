@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from channels.layers import get_channel_layer
 from django.db import connection
 
-from tasks_app.engine.event_window import archived_limit, readable_limit
+from tasks_app.engine.events import archived_limit, readable_limit
 from tasks_app.engine.notify import GROUP
 from tasks_app.feed.messages import messages_of
 from tasks_app.feed.outbox import MESSAGES_MOST, Batch, Outbox

@@ -1,4 +1,4 @@
-"""State of the whole system, and which of its faults an operator has seen."""
+"""The state of the whole system: enabled, frozen, findings acknowledged, and keys of repeated requests."""
 
 from __future__ import annotations
 
@@ -32,3 +32,35 @@ class Acknowledgement(models.Model):
 
     def __str__(self) -> str:
         return f"{self.finding} acknowledged by {self.acknowledged_by}"
+
+
+class Freeze(models.Model):
+    """While its one row exists, no task of any queue is claimed; spawns are accepted and held."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    frozen_at = models.DateTimeField(db_default=Now(), editable=False)
+    frozen_by = models.CharField(max_length=200)
+    reason = models.TextField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="freeze_is_single", condition=models.Q(id=1))]
+        permissions = [("freeze_everything", "Can freeze and thaw everything")]
+
+    def __str__(self) -> str:
+        return f"frozen by {self.frozen_by}: {self.reason}"
+
+
+class IdempotencyKey(models.Model):
+    """A caller's key, the fingerprint of what it asked for, and the task it got."""
+
+    caller = models.CharField(max_length=200, db_default="", help_text="The caller that the key belongs to.")
+    key = models.CharField(max_length=200)
+    fingerprint = models.CharField(max_length=64)
+    task_id = models.UUIDField()
+    created_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["caller", "key"], name="idempotency_key_of_caller")]
+
+    def __str__(self) -> str:
+        return self.key

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection
 
-from tasks_app.engine import event_window
+from tasks_app.engine import events
 
 HOT_TABLES = (
     "tasks_app_task",
@@ -118,7 +118,7 @@ _WITHHOLDING = f"""
 SELECT coalesce(extract(epoch FROM clock_timestamp() - activity.xact_start), 0)::float8,
     concat_ws(', ', 'pid ' || activity.pid, nullif(application_name, ''))
 FROM pg_locks JOIN pg_stat_activity AS activity ON activity.pid = pg_locks.pid
-WHERE locktype = 'advisory' AND objsubid = 1 AND (classid::bigint >> 16) = {event_window.NAMESPACE}
+WHERE locktype = 'advisory' AND objsubid = 1 AND (classid::bigint >> 16) = {events.NAMESPACE}
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND pg_locks.pid <> pg_backend_pid()
 ORDER BY activity.xact_start LIMIT 1
@@ -127,7 +127,7 @@ ORDER BY activity.xact_start LIMIT 1
 
 def feed_state() -> FeedState:
     """Return how far events may be read, and which session withholds the others."""
-    readable, last = event_window.readable_limit()
+    readable, last = events.readable_limit()
     waiting = _rows(_WITHHOLDING) if readable < last else []
     withheld_sec, who = waiting[0] if waiting else (0.0, "")
     return FeedState(readable=readable, last=last, withheld_sec=withheld_sec, who=who)

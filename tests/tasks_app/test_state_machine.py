@@ -23,9 +23,8 @@ from tasks_app.engine.claim import Claim, claim_tasks
 from tasks_app.engine.complete import Completion, complete_task, complete_tasks
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.lease import renew_leases, report_progress
-from tasks_app.engine.move import admit
+from tasks_app.engine.move import LEGAL, admit
 from tasks_app.engine.options import Join
-from tasks_app.engine.states import LEGAL
 from tasks_app.errors import InvalidTransition, LostClaim
 from tasks_app.maintenance import sweeps
 from tasks_app.models import Attempt, Limit, LimitSlot, Task, TaskDependency, TaskEvent, Worker

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from tasks_app.engine.complete import complete_task
-from tasks_app.engine.event_window import NAMESPACE
+from tasks_app.engine.events import NAMESPACE
 from tasks_app.engine.notify import Publisher
 from tasks_app.models import TaskEvent
 from tests.daphne_server import serving
