@@ -1,4 +1,4 @@
-"""The agreement between looking and acting: as many tasks as were shown, and with a token the same request."""
+"""What was agreed to after a dry run: about as many tasks as were shown and, with a token, the same request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPARE_TASKS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionGuard:
-    """How many tasks somebody was shown; a tenth more, or `spare` more, may be changed without another look."""
+    """How many tasks somebody was shown; a tenth more, or `spare` more, may be changed without another dry run."""
 
     shown: int
     spare: int = 0

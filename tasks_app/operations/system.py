@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from django.db import transaction
 from pydantic import AfterValidator, Field
@@ -83,15 +83,21 @@ class Thaw(SystemOperation[Params, Freeze]):
         return f"tasks are claimed again; {since}"
 
 
-class EnablingOperation(SystemOperation[P, SystemState]):
+class SwitchSystem(SystemOperation[Params, SystemState]):
     """Changes whether tasks are accepted and claimed at all; nothing where that is so already."""
 
     permission = "tasks_app.change_systemstate"
     scope = "admin"
-    enabled: ClassVar[bool]
+    enabled: bool
+
+    def refusal(self, target: object) -> str:
+        state = SystemState.objects.first()
+        if state is None or state.enabled != self.enabled:
+            return ""
+        return f"it was {state} by {state.changed_by}" + (f": {state.reason}" if state.reason else "")
 
     @transaction.atomic
-    def act(self, key: None, params: P, actor: str) -> SystemState:
+    def act(self, key: None, params: Params, actor: str) -> SystemState:
         state = SystemState.objects.select_for_update().first()
         if state is None or state.enabled != self.enabled:
             values = {"changed_by": actor, "changed_at": clock.now(), "reason": params.reason}
@@ -106,35 +112,23 @@ class EnablingOperation(SystemOperation[P, SystemState]):
         return f"Absurd is {result} since {clock.stamp(result.changed_at)} by {result.changed_by}{reason}"
 
 
-class Enable(EnablingOperation[Params]):
-    """Has tasks accepted and claimed again."""
-
-    name = "enable"
-    label = "Enable"
-    effect = "Tasks are accepted and claimed again, by all processes and hosts."
-    event_types = ("enabled",)
-    params_model = Params
-    enabled = True
-
-    def refusal(self, target: object) -> str:
-        state = SystemState.objects.first()
-        return "it is enabled already" if state and state.enabled else ""
-
-
-class Disable(EnablingOperation[ReasonedParams]):
-    """Has tasks neither accepted nor claimed."""
-
-    name = "disable"
-    label = "Disable"
-    effect = "New tasks are refused and none is claimed; running attempts continue."
-    event_types = ("disabled",)
-    params_model = ReasonedParams
-    dangerous = True
-    enabled = False
-
-    def refusal(self, target: object) -> str:
-        state = SystemState.objects.first()
-        return f"it was disabled by {state.changed_by}: {state.reason}" if state and not state.enabled else ""
+enable = SwitchSystem(
+    name="enable",
+    label="Enable",
+    effect="Tasks are accepted and claimed again, by all processes and hosts.",
+    event_types=("enabled",),
+    params_model=Params,
+    enabled=True,
+)
+disable = SwitchSystem(
+    name="disable",
+    label="Disable",
+    effect="New tasks are refused and none is claimed; running attempts continue.",
+    event_types=("disabled",),
+    params_model=ReasonedParams,
+    dangerous=True,
+    enabled=False,
+)
 
 
 def _known_finding(text: str) -> str:
@@ -176,4 +170,4 @@ class Acknowledge(SystemOperation[AcknowledgeParams, Acknowledgement]):
         return f"{result.finding}: acknowledged until {clock.stamp(result.acknowledged_at)}"
 
 
-freeze, thaw, enable, disable, acknowledge = FreezeAll(), Thaw(), Enable(), Disable(), Acknowledge()
+freeze, thaw, acknowledge = FreezeAll(), Thaw(), Acknowledge()
