@@ -41,7 +41,7 @@ def buffers(worker: Worker, *, slotted: bool = False, room: Room = Room(cores=4,
     """Return how many pages one claim of a task touches, as PostgreSQL tells it."""
     params = {"queues": worker.queues, "worker": worker.pk, "label": "w"}
     params |= {"host_id": worker.host_id, "task_names": registry.names(), "ids": None, "slotted": slotted}
-    claim = statements.load(CLAIM, limit=1)
+    claim = statements.load(CLAIM, limit=1, columns=("task_id", "claim_token"))
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim}", {**params, **room.columns()})
         found = cursor.fetchone()[0]
