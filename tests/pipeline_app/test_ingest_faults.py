@@ -16,6 +16,7 @@ import pytest
 from pipeline_app.calibrators import calibrator
 from pipeline_app.models import SubbandFile
 from pipeline_app.simulation.geometry import transit_before
+from pipeline_app.telescope import SIDEREAL_RATE_DEG_PER_SEC
 from tasks_app.models import Run
 from tests.fault_injection import CLASSES
 from tests.pipeline_app.tiles import START, copy_tile, make_raw_tile
@@ -25,6 +26,9 @@ OF_A_FILE = ("22021", "23505")
 """A value that the database cannot hold, or holds already: the file is refused by its name, and its tile waits."""
 FEW = ("25006", "40001", "42703", "terminated")
 TILES_MOST = 200
+SIDEREAL_DAY = timedelta(seconds=360.0 / SIDEREAL_RATE_DEG_PER_SEC)
+TARGET_AFTER = timedelta(seconds=472)
+"""The calibrator is at 2 degrees from the pointing by then, too weak to be solved for."""
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +58,9 @@ class FaultyIngest:
         return json.loads(self._account.read_text()) if self._account.exists() else {"outstanding": 1, "injected": 0}
 
     def take(self, tile: list[Path], number: int) -> None:
-        """Deliver a tile, taken on another day, and wait for its run."""
-        files = copy_tile(tile, self.incoming / f"{number}", later=timedelta(days=number))
+        """Deliver a tile and wait for its run: of a calibrator, once a sidereal day, and of a target, by turns."""
+        later = number // 2 * SIDEREAL_DAY + number % 2 * TARGET_AFTER
+        files = copy_tile(tile, self.incoming / f"{number}", later=later)
         while Run.objects.count() < number + 1:
             assert self.process.poll() is None, self.log
             time.sleep(0.05)
