@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from pipeline_app.admin import product_files
-from pipeline_app.admin.figures import figures_of
+from pipeline_app.admin.metrics_text import figures_of
 from pipeline_app.admin.tiles import same_strip
 from pipeline_app.models import Measurement, Observation, Product
 from pipeline_app.sky_text import mjd_of

@@ -12,7 +12,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from pipeline_app.admin import product_files
-from pipeline_app.admin.figures import figures_of
+from pipeline_app.admin.filters import VerdictFilter
+from pipeline_app.admin.metrics_text import figures_of
 from pipeline_app.admin.sources import address_of
 from pipeline_app.models import Measurement, Product
 from pipeline_app.sky_text import flux_density
@@ -25,7 +26,7 @@ class ProductAdmin(ReadOnlyAdmin):
     """What was made, from what, by which software."""
 
     list_display = ["kind", "place", "observation", "judged", "size", "made"]
-    list_filter = ["kind", "verdict", "task_name"]
+    list_filter = [VerdictFilter, "kind", "task_name"]
     list_select_related = ["observation"]
     search_fields = ["path", "task_id", "observation__name"]
     search_help_text = "Search by a part of the path, the task id or the observation."
@@ -85,7 +86,7 @@ class MeasurementAdmin(ReadOnlyAdmin):
 
     list_display = ["source", "observation", "flux", "ratio", "significance", "apart", "judged", "measured"]
     list_display_links = None
-    list_filter = ["verdict"]
+    list_filter = [VerdictFilter]
     list_select_related = ["observation"]
     search_fields = ["name", "observation__name", "task_id"]
 

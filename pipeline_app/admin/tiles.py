@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db.models import F, QuerySet
 
-from pipeline_app.admin.figures import Figure, figures_of
+from pipeline_app.admin.metrics_text import Figure, figures_of
 from pipeline_app.models import Calibration, Measurement, Observation, Product, SubbandFile, SubbandState
 from pipeline_app.registration import STAGES as REGISTERED
 from tasks_app.models import Run, Task

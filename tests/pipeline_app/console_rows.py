@@ -46,12 +46,12 @@ def position_of(name: str) -> tuple[float, float]:
     return RA_DEG + (number - 1) * 0.05, DEC_DEG + (number - 1) * 0.04
 
 
-def write_image(path: Path, sources: dict[str, float]) -> WCS:
+def write_image(path: Path, sources: dict[str, float], seed: int = 1) -> WCS:
     """Write a FITS image of four axes as the imaging stage does, each source in one pixel over noise."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype, wcs.wcs.crval = ["RA---SIN", "DEC--SIN"], [RA_DEG, DEC_DEG]
     wcs.wcs.crpix, wcs.wcs.cdelt = [SIDE / 2 + 1, SIDE / 2 + 1], [-CELL_DEG, CELL_DEG]
-    data = np.random.default_rng(1).standard_normal((SIDE, SIDE)) * NOISE_JY
+    data = np.random.default_rng(seed).standard_normal((SIDE, SIDE)) * NOISE_JY
     for name, flux_jy in sources.items():
         x, y = wcs.all_world2pix(*position_of(name), 0)
         data[round(float(y)), round(float(x))] += flux_jy
@@ -96,7 +96,7 @@ def make_night(place: Path, index: int) -> Night:
         params={"calibration_path": calibration.path},
         metrics={"flagged_fraction": 0.125, "n_subbands": 15, "missing_subbands": [5]},
     )
-    write_image(place / "a.fits", {name: FLUXES_JY[name][index] for name in NAMES})
+    write_image(place / "a.fits", {name: FLUXES_JY[name][index] for name in NAMES}, seed=index)
     image = Product.objects.create(
         **origin, task_id=task_id, task_name="imaging", kind="image", path=str(place / "a.fits"), size_bytes=60_480,
         verdict=("pass", "warn")[index], metrics=IMAGE_METRICS, inputs=[calibrated.path],

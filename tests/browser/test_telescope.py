@@ -1,0 +1,132 @@
+"""The pages of observations, images, calibrations, sources and storage in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from astropy.coordinates import SkyCoord
+from django.urls import reverse
+from playwright.sync_api import expect
+
+from tests.browser.visitor import Visitor
+from tests.pipeline_app.console_rows import CELL_DEG, DEC_DEG, NOISE_JY, RA_DEG, SIDE, Night, make_nights
+from tests.pipeline_app.test_console import PAGES, addresses
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture
+def nights(live_environment: dict[str, str]) -> list[Night]:
+    return make_nights(Path(live_environment["ABSURD_DATA_ROOTS"]) / "nights")
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_every_page_fits_is_accessible_and_draws_its_charts(nights, visit: Visit, width: int, theme: str):
+    visitor = visit("Viewer", width=width, theme=theme)
+    wrong = []
+    for name in PAGES:
+        page = visitor.open(addresses(nights[1])[name])
+        if name == "viewer":
+            page.wait_for_selector("#viewer-canvas[data-ready]")
+        visitor.look(f"{name}-{width}-{theme}")
+        found = (page.locator("h1").count(), visitor.overflow_px(), visitor.serious_faults())
+        if found != (1, 0, []):
+            wrong.append((name, *found))
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def open_viewer(visit: Visit, night: Night, query: str = "") -> Visitor:
+    visitor = visit("Viewer")
+    page = visitor.open(reverse("admin:page_viewer", args=[night.image.pk]) + query)
+    page.wait_for_selector("#viewer-canvas[data-ready=image]")
+    return visitor
+
+
+def read_at(visitor: Visitor, left: float, top: float) -> dict[str, str]:
+    """Return what the viewer says of a place, in parts of the canvas."""
+    page, canvas = visitor.page, visitor.page.locator("#viewer-canvas")
+    canvas.scroll_into_view_if_needed()
+    edge = canvas.bounding_box()
+    assert edge is not None
+    page.mouse.move(edge["x"] + left * edge["width"], edge["y"] + top * edge["height"])
+    names = ("value", "icrs", "degrees", "galactic", "pixel", "source")
+    return {name: page.inner_text(f"#read-{name}") for name in names}
+
+
+def test_the_viewer_reads_values_and_positions_from_the_file(nights, visit: Visit):
+    """The middle of the canvas is half a pixel beside the reference pixel, where the second source is."""
+    visitor = open_viewer(visit, nights[0])
+    found = read_at(visitor, 0.5, 0.5)
+    ra_deg, dec_deg = (float(each) for each in re.findall(r"[\d.]+", found["degrees"]))
+    assert abs(ra_deg - RA_DEG) < 6 / 3600 and abs(dec_deg - DEC_DEG) < 6 / 3600
+    place = SkyCoord(ra_deg, dec_deg, unit="deg")
+    longitude, latitude = (float(each) for each in re.findall(r"-?[\d.]+", found["galactic"]))
+    assert longitude == pytest.approx(place.galactic.l.deg, abs=1e-3)
+    assert latitude == pytest.approx(place.galactic.b.deg, abs=1e-3)
+    assert SkyCoord(*found["icrs"].split(), unit=("hourangle", "deg")).separation(place).arcsec < 0.3
+    assert "S02: 300.00 mJy" in found["source"]
+    value_mjy = float(found["value"].split()[0])
+    assert value_mjy == pytest.approx(300, abs=5) or abs(value_mjy) < 6e3 * NOISE_JY
+    column, row = (int(each) for each in re.findall(r"\d+", found["pixel"])[:2])
+    assert abs(column - SIDE / 2) <= 1 and abs(row - SIDE / 2) <= 1
+
+
+def degrees_at(visitor: Visitor, left: float, top: float) -> list[float]:
+    return [float(each) for each in re.findall(r"[\d.]+", read_at(visitor, left, top)["degrees"])]
+
+
+def test_zoom_and_keys_move_the_image_and_the_place_under_the_cursor_stays(nights, visit: Visit):
+    visitor = open_viewer(visit, nights[0])
+    half_pixel_deg = CELL_DEG / 2
+    before = degrees_at(visitor, 0.55, 0.4)
+    visitor.page.mouse.wheel(0, -300)
+    assert degrees_at(visitor, 0.55, 0.4) == pytest.approx(before, abs=half_pixel_deg)
+    visitor.page.focus("#viewer-canvas")
+    visitor.page.keyboard.press("ArrowRight")
+    moved = degrees_at(visitor, 0.55, 0.4)
+    assert moved[0] < before[0] - CELL_DEG
+    visitor.page.keyboard.press("0")
+    assert degrees_at(visitor, 0.55, 0.4) == pytest.approx(before, abs=half_pixel_deg)
+
+
+def test_two_epochs_blink_on_the_same_pixels(nights, visit: Visit):
+    visitor = open_viewer(visit, nights[0])
+    page, status = visitor.page, visitor.page.locator("#viewer-status")
+    assert page.locator("#viewer-blink").is_disabled()
+    page.select_option("#viewer-epoch", index=1)
+    page.wait_for_selector("#viewer-blink:not([disabled])")
+    picture = "document.getElementById('viewer-canvas').toDataURL()"
+    first = page.evaluate(picture)
+    visitor.click("#viewer-blink")
+    expect(status).to_have_text(re.compile("^second: "))
+    visitor.click("#viewer-blink")
+    expect(status).to_have_text("ready")
+    assert page.evaluate(picture) == first
+    page.evaluate("document.getElementById('viewer-blink').click()")
+    assert page.evaluate(picture) != first
+
+
+def test_a_file_that_is_gone_is_said_and_breaks_nothing(nights, visit: Visit):
+    Path(nights[0].image.path).unlink()
+    visitor = visit("Viewer")
+    page = visitor.open(reverse("admin:page_viewer", args=[nights[0].image.pk]))
+    expect(page.locator("#viewer-status")).to_contain_text("HTTP 404")
+    visitor.complaints.clear()  # the browser's own line about the 404
+
+
+def test_an_operator_finds_the_bad_antenna_and_refuses_the_calibration(nights, visit: Visit):
+    visitor = visit("Operator")
+    page = visitor.open("/admin/")
+    visitor.click("#console-navigation >> text=Calibrations")
+    visitor.click(f"#result_list >> text={nights[1].observation}")
+    expect(page.locator(".antenna-no-data strong")).to_have_text(["9"])
+    visitor.click("text=Refuse…")
+    page.fill("#id_reason", "snow on the dishes")
+    visitor.click("input[name=confirmed]")
+    page.wait_for_selector("h1 .pill-fail")
+    assert "refused by user:" in page.inner_text(".reasons")
+    assert visitor.clicks == 4
