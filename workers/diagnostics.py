@@ -348,6 +348,7 @@ def kill_worker(params: UntilParams, context: Context) -> dict[str, int]:
     worker = int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1])
     if b"runworker" not in Path(f"/proc/{worker}/cmdline").read_bytes():
         raise RuntimeError(f"the guardian's parent, process {worker}, is no worker")
+    print(f"ERROR: killing worker {worker}", flush=True)
     os.kill(worker, signal.SIGKILL)
     time.sleep(60)
     return {"attempt": context.attempt}

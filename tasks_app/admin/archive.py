@@ -16,15 +16,13 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin import display, panels, relatives
+from tasks_app.admin import display, task_page
 from tasks_app.admin.filters import Choices, EventQueueFilter, StatusFilter, TaskNameFilter
 from tasks_app.admin.pages import list_of
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range, with_id
 from tasks_app.engine import archive
 from tasks_app.models import ArchivedTask, TaskStatus
 from tasks_app.models.task import FINISHED, short_id
-
-EVENTS_SHOWN = 200
 
 
 class FinishedFilter(admin.SimpleListFilter):
@@ -104,21 +102,18 @@ class ArchivedTaskAdmin(ReadOnlyAdmin):
 
     def _page(self, request: HttpRequest, row: ArchivedTask) -> dict[str, Any]:
         task = archive.rebuild(row)
-        events = archive.events_of(row.task_id)[::-1]
+        events = [
+            event
+            for event in archive.events_of(row.task_id)[::-1]
+            if event.event_type != "progress" or task_page.wants_progress(request)
+        ]
         return {
             **self.admin_site.each_context(request),
-            "title": str(task),
+            **task_page.context_of(request, task, archive.attempts_of(row.task_id)[::-1], events),
             "back": list_of(ArchivedTask),
             "opts": self.opts,
-            "task": task,
             "archived_at": row.archived_at,
-            "attempts": archive.attempts_of(row.task_id)[::-1],
-            "events": events[:EVENTS_SHOWN],
-            "more_events": len(events) > EVENTS_SHOWN,
-            **relatives.of(task),
             "may_respawn": request.user.has_perm("tasks_app.respawn_task"),
-            "panels": panels.of(task),
-            "api_path": f"/api/absurd/tasks/{row.task_id}",
         }
 
     @admin.display(description="status")

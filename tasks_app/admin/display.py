@@ -62,7 +62,8 @@ def tone(explanation: Explanation) -> str:
     """Return the class of health whose colour suits an explanation."""
     if explanation.state in ("failed", "quarantined", "stalled"):
         return "unhealthy"
-    return "degraded" if explanation.is_blocked or explanation.state == "cancelling" else "healthy"
+    troubled = any(finding.severity != "info" for finding in explanation.findings)
+    return "degraded" if troubled or explanation.is_blocked or explanation.state == "cancelling" else "healthy"
 
 
 def band(priority: int) -> SafeString:

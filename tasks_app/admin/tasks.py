@@ -16,20 +16,18 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin import display, pages, panels, relatives
+from tasks_app.admin import display, pages, task_page
 from tasks_app.admin.archive import archived_page
 from tasks_app.admin.filters import BandFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
 from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.reading import ReadOnlyAdmin, with_id
 from tasks_app.engine.lookup import find
 from tasks_app.errors import TaskNotFound
-from tasks_app.models import Attempt, Task, TaskEvent
+from tasks_app.models import Task
 from tasks_app.models.task import short_id
 from tasks_app.monitoring.explain.explanation import explain
 from tasks_app.operations.operation import Operation
 from tasks_app.operations.tasks import TaskOperation
-
-EVENTS_SHOWN = 200
 
 
 @admin.register(Task)
@@ -161,19 +159,12 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
 
     def _context(self, request: HttpRequest, pk: int) -> dict[str, Any]:
         task = Task.objects.select_related("worker", "run", "queue").get(pk=pk)
-        events = TaskEvent.objects.filter(task_id=task.task_id).order_by("-id")[: EVENTS_SHOWN + 1]
+        attempts, events = task_page.attempts_of(task), task_page.events_of(request, task)
         return {
             **self.admin_site.each_context(request),
-            "title": str(task),
+            **task_page.context_of(request, task, attempts, events),
             "back": pages.list_of(Task),
             "opts": self.opts,
-            "task": task,
             "explanation": explain(task),
-            "attempts": Attempt.objects.filter(task_id=task.task_id).select_related("worker").order_by("-number"),
-            "events": events[:EVENTS_SHOWN],
-            "more_events": len(events) > EVENTS_SHOWN,
-            **relatives.of(task),
-            "panels": panels.of(task),
             "buttons": self.buttons(request, task),
-            "api_path": f"/api/absurd/tasks/{task.task_id}",
         }

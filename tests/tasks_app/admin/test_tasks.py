@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from tasks_app.admin import panels
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import AttemptReport, fail_attempt
-from tasks_app.engine.lease import start_attempt
+from tasks_app.engine.lease import report_progress, start_attempt
 from tasks_app.models import Run, Task, TaskEvent
 from tests.tasks_app.callers import make_user, queries_of_health
 from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
@@ -101,7 +103,14 @@ def test_the_page_of_a_task_tells_its_story(operator, worker):
     report = AttemptReport(traceback="Trace <b>", log_tail="SEVERE no solutions", signal="SIGKILL", exit_code=9)
     fail_attempt(claim, "killed", "killed by SIGKILL", report)
     page = operator.get(reverse("admin:tasks_app_task_change", args=[task.task_id])).content.decode()
-    for part in (str(task.task_id), "/data/a/log", "SEVERE no solutions", "Trace &lt;b&gt;", "SIGKILL", "retrying"):
+    for part in (
+        str(task.task_id),
+        "/data/a/log",
+        f'data-log="/api/absurd/tasks/{task.task_id}"',
+        "Trace &lt;b&gt;",
+        "SIGKILL",
+        "retrying",
+    ):
         assert part in page
     assert page.count("<form") == 1  # to log out; there is nothing to submit about the task
 
@@ -244,3 +253,17 @@ def test_not_even_an_administrator_edits_a_task_by_hand():
     admin.post(reverse("admin:tasks_app_task_change", args=[task.pk]), {"priority": "20", "status": "completed"})
     task.refresh_from_db()
     assert (task.status, task.priority) == ("pending", 5)
+
+
+def test_the_page_of_a_task_asks_few_queries_and_shows_progress_on_demand(operator, worker):
+    task = spawn_note()
+    claim = claim_one(worker)
+    for step in range(5):
+        report_progress(claim, fraction=step / 10, message=f"step {step}")
+    address = reverse("admin:tasks_app_task_change", args=[task.task_id])
+    with CaptureQueriesContext(connection) as found:
+        page = operator.get(address).content.decode()
+    assert len(found) <= 15 + queries_of_health()
+    assert "<td>progress</td>" not in page
+    assert "<td>progress</td>" in operator.get(address, {"progress": "1"}).content.decode()
+    assert "curl -X POST http://testserver/api/absurd/tasks" in page

@@ -1,0 +1,122 @@
+"""What the page of a task shows of it, whether it is in the queue or in the archive."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+
+from tasks_app.admin import panels
+from tasks_app.admin.charts import Interval, Lanes, Tone
+from tasks_app.models import ArchivedTask, Attempt, Task, TaskDependency, TaskEvent
+from tasks_app.postgresql import clock
+
+EVENTS_SHOWN = 200
+LANES_SHOWN = 30
+
+
+def context_of(
+    request: HttpRequest, task: Task, attempts: Sequence[Attempt], events: Sequence[TaskEvent]
+) -> dict[str, Any]:
+    """Return what the page shows; attempts and events come the newest first, one event more than are shown if any."""
+    return {
+        "title": str(task),
+        "task": task,
+        "attempts": attempts,
+        "lanes": lanes(task, attempts),
+        "events": events[:EVENTS_SHOWN],
+        "more_events": len(events) > EVENTS_SHOWN,
+        "with_progress": wants_progress(request),
+        **relatives_of(task),
+        "panels": panels.of(task),
+        "api_path": f"/api/absurd/tasks/{task.task_id}",
+        "commands": spawn_commands(task, f"{request.scheme}://{request.get_host()}"),
+    }
+
+
+def wants_progress(request: HttpRequest) -> bool:
+    """Return whether events of progress are shown too."""
+    return request.GET.get("progress") == "1"
+
+
+def events_of(request: HttpRequest, task: Task) -> list[TaskEvent]:
+    """Return the last events, the newest first, one more than are shown; progress only where it is asked for."""
+    events = TaskEvent.objects.filter(task_id=task.task_id)
+    if not wants_progress(request):
+        events = events.exclude(event_type="progress")
+    return list(events.order_by("-id")[: EVENTS_SHOWN + 1])
+
+
+def attempts_of(task: Task) -> list[Attempt]:
+    """Return the attempts, the newest first."""
+    return list(Attempt.objects.filter(task_id=task.task_id).select_related("worker").order_by("-number"))
+
+
+def lanes(task: Task, attempts: Sequence[Attempt]) -> Lanes:
+    """Return a lane for each of the last attempts: how long it waited before, and how long it ran."""
+    shown = sorted(attempts, key=lambda each: each.number)[-LANES_SHOWN:]
+    intervals = []
+    since = task.created_at if len(shown) == len(attempts) else None
+    for lane, attempt in enumerate(shown):
+        if since is not None:
+            intervals.append(_interval(lane, since, attempt.started_at, "waited", "calm"))
+        outcome = attempt.outcome or "running"
+        intervals.append(_interval(lane, attempt.started_at, attempt.ended_at, outcome, _tone(outcome)))
+        since = attempt.ended_at
+    names = [f"attempt {attempt.number}" for attempt in shown]
+    return Lanes(name="attempts", title="Attempts and the waits before them", lanes=names, intervals=intervals)
+
+
+def _interval(lane: int, start: datetime, end: datetime | None, label: str, tone: Tone) -> Interval:
+    return Interval(lane=lane, start=clock.stamp(start), end=clock.stamp(end or timezone.now()), label=label, tone=tone)
+
+
+def _tone(outcome: str) -> Tone:
+    if outcome in ("running", "completed"):
+        return "busy" if outcome == "running" else "ok"
+    return "warn" if outcome in ("cancelled", "drained", "unavailable", "no_work") else "bad"
+
+
+def relatives_of(task: Task) -> dict[str, list[Any]]:
+    """Return the tasks that it waits for and those that wait for it, wherever they are kept, the earliest first."""
+    edges = TaskDependency.objects.filter(child_task_id=task.task_id).values_list("parent_task_id", "child_task_id")
+    edges = edges.union(
+        TaskDependency.objects.filter(parent_task_id=task.task_id).values_list("parent_task_id", "child_task_id")
+    )
+    pairs = list(edges)
+    ids = {each for pair in pairs for each in pair} - {task.task_id}
+    known: dict[Any, Any] = {}
+    if ids:
+        known = {row.task_id: row for row in Task.objects.filter(task_id__in=ids).defer("result", "params")}
+    if ids - known.keys():
+        for row in ArchivedTask.objects.filter(task_id__in=ids - known.keys()).defer("task", "attempts", "events"):
+            row.display_status = row.status  # type: ignore[attr-defined]
+            known[row.task_id] = row
+    parents = [known[parent] for parent, child in pairs if child == task.task_id and parent in known]
+    children = [known[child] for parent, child in pairs if parent == task.task_id and child in known]
+    return {"parents": sorted(parents, key=_key), "children": sorted(children, key=_key)}
+
+
+def _key(row: Any) -> int:
+    return int(row.pk)
+
+
+def spawn_commands(task: Task, server: str) -> dict[str, str]:
+    """Return how to spawn the same task by curl and by Python."""
+    body = {"task_name": task.task_name, "queue_name": task.queue_id, "params": task.params, "priority": task.priority}
+    text = json.dumps(body, ensure_ascii=False)
+    curl = (
+        f"curl -X POST {shlex.quote(server + '/api/absurd/tasks')} -H 'Content-Type: application/json' "
+        f'-H "X-API-Key: $ABSURD_API_KEY" -d {shlex.quote(text)}'
+    )
+    python = (
+        f'async with AbsurdClient({server!r}, api_key=os.environ["ABSURD_API_KEY"]) as client:\n'
+        f"    await client.spawn({task.task_name!r}, {task.params!r}, queue_name={task.queue_id!r}, "
+        f"priority={task.priority})"
+    )
+    return {"curl": curl, "Python": python}
