@@ -7,11 +7,28 @@ from typing import Any
 
 from django import forms
 
-from tasks_app.admin.option_fields import ObjectField
+from tasks_app import cleaning
 from tasks_app.errors import ParamsInvalid
 from tasks_app.operations.operation import Operation, ParamField, Params, fields_of
 
 Choices = Sequence[tuple[str, str]]
+
+
+class ObjectField(forms.JSONField):
+    """A JSON object."""
+
+    widget = forms.Textarea(attrs={"rows": 12, "cols": 80})
+
+    def clean(self, value: Any) -> Any:
+        found = super().clean(value)
+        if found is not None and not isinstance(found, dict):
+            raise forms.ValidationError("write an object, such as {}")
+        try:
+            if cleaning.json_value(found, "it") != found:
+                raise cleaning.Unstorable("contains a NUL character or half a surrogate pair; remove it")
+        except cleaning.Unstorable as error:
+            raise forms.ValidationError(str(error)) from None
+        return {} if found is None else found
 
 
 class OperationForm(forms.Form):
@@ -28,7 +45,7 @@ class OperationForm(forms.Form):
         super().__init__(data, initial=dict(initial or {}))
         self._operation = operation
         for param in fields_of(operation.params_model):
-            self.fields[param.name] = _form_field(param, (choices or {}).get(param.name))
+            self.fields[param.name] = form_field(param, (choices or {}).get(param.name))
 
     def given(self) -> dict[str, Any]:
         """Return the params that were given, each right by itself; none before anything was sent."""
@@ -61,16 +78,22 @@ class OperationForm(forms.Form):
 
     def add_faults(self, error: ParamsInvalid) -> None:
         """Put each fault beside its field."""
-        for problem in error.problems:
-            field, _, rest = str(problem["path"]).partition(".")
-            message = f"{rest}: {problem['message']}" if rest else problem["message"]
-            if field in self.fields:
-                self.add_error(field, message)
-            else:
-                self.add_error(None, f"{problem['path']}: {problem['message']}")
+        add_faults(self, error)
 
 
-def _form_field(param: ParamField, choices: Choices | None) -> forms.Field:
+def add_faults(form: forms.BaseForm, error: ParamsInvalid) -> None:
+    """Put each fault beside its field."""
+    for problem in error.problems:
+        field, _, rest = str(problem["path"]).partition(".")
+        message = f"{rest}: {problem['message']}" if rest else problem["message"]
+        if field in form.fields:
+            form.add_error(field, message)
+        else:
+            form.add_error(None, f"{problem['path']}: {problem['message']}")
+
+
+def form_field(param: ParamField, choices: Choices | None = None) -> forms.Field:
+    """Return the field of one param; the browser knows its bounds, and its model refuses in the words of the API."""
     about: dict[str, Any] = {"help_text": param.description, "required": param.required}
     if param.name == "reason":
         widget = forms.TextInput(attrs={"size": 60, "autofocus": True})
@@ -80,7 +103,7 @@ def _form_field(param: ParamField, choices: Choices | None) -> forms.Field:
     if param.kind == "flag":
         return forms.BooleanField(**{**about, "required": False})
     if param.kind == "number":
-        return forms.IntegerField(min_value=param.minimum, max_value=param.maximum, **about)
+        return forms.IntegerField(widget=forms.NumberInput({"min": param.minimum, "max": param.maximum}), **about)
     if param.kind == "object":
         return ObjectField(**about)
-    return forms.CharField(max_length=param.maximum, **about)
+    return forms.CharField(widget=forms.TextInput({"maxlength": param.maximum}), **about)

@@ -44,15 +44,13 @@ class ScheduleAdmin(OperatingAdmin, ConsoleAdmin):
         return ("name", *FIXED) if obj else ()
 
     def get_form(self, request: HttpRequest, obj: Schedule | None = None, change: bool = False, **kwargs: Any) -> Any:
-        # The reason is the form's own; Django would look for it on the model.
-        kwargs["fields"] = FIELDS if obj else ("name", *FIELDS)
+        # The other fields are those of the operation's params.
+        kwargs["fields"] = () if obj else ("name",)
         return super().get_form(request, obj, change, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
         """Save the schedule with its reason."""
-        values = {name: form.cleaned_data[name] for name in FIELDS}
-        actor = actor_of(request.user)
-        obj.pk = save(obj.name, values, actor=actor, reason=form.cleaned_data["reason"]).pk
+        obj.pk = save.act(obj.name, form.params, actor_of(request.user)).pk
 
     def key_of(self, target: Schedule) -> str:
         return target.name

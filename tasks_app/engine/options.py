@@ -79,8 +79,8 @@ class Join(Checked):
         return quorum
 
 
-class TaskOptions(Checked):
-    """What may be said of a new task."""
+class ScheduledOptions(Checked):
+    """The options that a schedule has too."""
 
     task_name: str = Field(min_length=1, max_length=100, description="The registered name of what is to be done.")
     params: dict[str, Any] = Field(default_factory=dict, description="Validated by the task name's params model.")
@@ -97,6 +97,11 @@ class TaskOptions(Checked):
         le=PRIORITY_MOST,
         description="15 to 20 go before all others; below, one step is worth one minute of waiting.",
     )
+
+
+class TaskOptions(ScheduledOptions):
+    """What may be said of a new task."""
+
     timeout_sec: int | None = Field(
         default=None, strict=True, ge=1, le=TIMEOUT_MOST_SEC, description="Longest time one attempt may take."
     )

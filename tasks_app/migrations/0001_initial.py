@@ -1,4 +1,3 @@
-import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.comparison
 import django.db.models.functions.datetime
@@ -211,15 +210,15 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(max_length=100, unique=True)),
-                ('cron', models.CharField(help_text='Five fields: minute, hour, day of month, month, day of week.', max_length=100)),
-                ('time_zone', models.CharField(default='UTC', help_text='Such as UTC or America/Los_Angeles.', max_length=50)),
+                ('cron', models.CharField(max_length=100)),
+                ('time_zone', models.CharField(default='UTC', max_length=50)),
                 ('task_name', models.CharField(max_length=100)),
                 ('params', models.JSONField(blank=True, default=dict)),
-                ('queue_name', models.CharField(blank=True, help_text='Empty: the default queue.', max_length=100)),
-                ('priority', models.PositiveSmallIntegerField(default=5, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(20)])),
+                ('queue_name', models.CharField(blank=True, max_length=100)),
+                ('priority', models.PositiveSmallIntegerField(default=5)),
                 ('enabled', models.BooleanField(default=True)),
                 ('catch_up', models.CharField(choices=[('skip', 'Skip'), ('one', 'One'), ('all', 'All')], default='one', max_length=4)),
-                ('jitter_sec', models.PositiveIntegerField(default=0, help_text='Spawned up to this much later, at random.')),
+                ('jitter_sec', models.PositiveIntegerField(default=0)),
                 ('next_run_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('last_run_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('last_task_id', models.UUIDField(blank=True, editable=False, null=True)),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
-from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.priority import PRIORITY_DEFAULT
 
 
 class CatchUp(models.TextChoices):
@@ -18,21 +17,23 @@ class CatchUp(models.TextChoices):
 
 
 class Schedule(models.Model):
-    """A task spawned at each moment of a cron expression in a time zone."""
+    """A task spawned at each moment of a cron expression in a time zone.
 
+    What may be written is described by the params of the operation that saves it.
+    """
+
+    is_new = False
+    """Whether the operation that returns it has created it."""
     name = models.CharField(max_length=100, unique=True)
-    cron = models.CharField(max_length=100, help_text="Five fields: minute, hour, day of month, month, day of week.")
-    time_zone = models.CharField(max_length=50, default="UTC", help_text="Such as UTC or America/Los_Angeles.")
+    cron = models.CharField(max_length=100)
+    time_zone = models.CharField(max_length=50, default="UTC")
     task_name = models.CharField(max_length=100)
     params = models.JSONField(default=dict, blank=True)
-    queue_name = models.CharField(max_length=100, blank=True, help_text="Empty: the default queue.")
-    priority = models.PositiveSmallIntegerField(
-        default=PRIORITY_DEFAULT,
-        validators=[MinValueValidator(PRIORITY_LEAST), MaxValueValidator(PRIORITY_MOST)],
-    )
+    queue_name = models.CharField(max_length=100, blank=True)
+    priority = models.PositiveSmallIntegerField(default=PRIORITY_DEFAULT)
     enabled = models.BooleanField(default=True)
     catch_up = models.CharField(max_length=4, choices=CatchUp, default=CatchUp.ONE)
-    jitter_sec = models.PositiveIntegerField(default=0, help_text="Spawned up to this much later, at random.")
+    jitter_sec = models.PositiveIntegerField(default=0)
     next_run_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_run_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_task_id = models.UUIDField(null=True, blank=True, editable=False)

@@ -16,6 +16,8 @@ TARGETS = {
 }
 _ON_TARGET = {
     ("task", "cancel"): "DELETE",
+    ("schedule", "save"): "PUT",
+    ("schedule", "change"): "PATCH",
     ("schedule", "delete"): "DELETE",
     ("limit", "set"): "PUT",
     ("limit", "remove"): "DELETE",

@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from django.db import connection, transaction
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from tasks_app.engine import cron, names, registry
+from tasks_app.engine.options import ScheduledOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.errors import ParamsInvalid, ScheduleNotFound
 from tasks_app.maintenance.schedules import announce_change, note_run, request_of
 from tasks_app.models import Schedule, Task
 from tasks_app.operations.operation import Operation, Params, R, partial_params, row_of
 from tasks_app.postgresql import clock
-from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.validation import Fault
 
 CREATING = 0x5343
 """First key of the advisory locks under which schedules are created, by name."""
 
 
-def _queue_or_default(name: str) -> str:
-    if name and (fault := names.fault_of_name(name)):
-        raise ValueError(f"{fault}; empty: the default queue")
-    return name
-
-
-def _storable(params: dict[str, Any]) -> dict[str, Any]:
-    try:
-        if "\\u0000" in json.dumps(params, allow_nan=False):
-            raise ValueError("contains a NUL character, which cannot be stored; remove it")
-    except TypeError as error:
-        raise ValueError(f"cannot be stored: {error}") from None
-    return params
-
-
-class SaveScheduleParams(Params):
+class SaveScheduleParams(ScheduledOptions, Params):
     """A schedule, and the reason why it is created or changed."""
 
-    cron: str = Field(max_length=100, description="Minute, hour, day of month, month, day of week.")
-    task_name: str = Field(max_length=100)
-    time_zone: str = Field(default="UTC", max_length=50, description="Such as UTC or America/Los_Angeles.")
-    params: Annotated[dict[str, Any], AfterValidator(_storable)] = Field(default_factory=dict)
-    queue_name: Annotated[str, AfterValidator(_queue_or_default)] = Field(
-        default="", max_length=100, description="Empty: the default queue."
+    queue_name: Annotated[str, Fault(names.fault_of_name)] = Field(
+        default="",
+        max_length=names.QUEUE_CHARS,
+        pattern=f"^({names.NAME})?$",
+        description="The queue that its tasks enter; empty: the default queue.",
     )
-    priority: int = Field(default=PRIORITY_DEFAULT, ge=PRIORITY_LEAST, le=PRIORITY_MOST)
+    cron: str = Field(max_length=100, description="Minute, hour, day of month, month, day of week.")
+    time_zone: str = Field(default="UTC", max_length=50, description="Such as UTC or America/Los_Angeles.")
     enabled: bool = True
     catch_up: Literal["skip", "one", "all"] = Field(default="one", description="What is spawned for missed runs.")
     jitter_sec: int = Field(default=0, ge=0, le=86_400, description="Spawned up to this much later, at random.")
@@ -57,50 +41,6 @@ FIELDS = tuple(name for name in SaveScheduleParams.model_fields if name != "reas
 ChangeScheduleParams = partial_params(
     "ChangeScheduleParams", "What is changed of a schedule, and the reason.", SaveScheduleParams, FIELDS
 )
-
-
-def save(name: str, values: Mapping[str, Any], *, actor: str, reason: str = "") -> Schedule:
-    """Create the schedule or change what is given of it; see `save_or_create`."""
-    return save_or_create(name, values, actor=actor, reason=reason)[0]
-
-
-def save_or_create(
-    name: str, values: Mapping[str, Any], *, actor: str, reason: str = "", create: bool = True
-) -> tuple[Schedule, bool]:
-    """Change what is given of the schedule, or create it; return it and whether it was created.
-
-    Its next moment is worked out again. Raises ParamsInvalid, UnknownTaskName, and ScheduleNotFound where it is neither
-    there nor to be created.
-    """
-    with transaction.atomic():
-        # Two who create the same one at once: the second waits here until the first has committed, and changes it.
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [CREATING, name])
-        schedule = Schedule.objects.select_for_update().filter(name=name).first()
-        created = schedule is None
-        if created and not create:
-            raise ScheduleNotFound(name)
-        event_type = "schedule_made" if created else "schedule_changed"
-        schedule = schedule or Schedule(name=name, created_by=actor)
-        for field in FIELDS:
-            setattr(schedule, field, values.get(field, getattr(schedule, field)))
-        check(schedule)
-        schedule.next_run_at = cron.next_after(schedule, clock.now()) if schedule.enabled else None
-        schedule.last_error = ""
-        schedule.save()
-        announce_change(schedule, event_type, actor, reason, {field: getattr(schedule, field) for field in FIELDS})
-    return schedule, created
-
-
-def check(schedule: Schedule) -> None:
-    """Raise ParamsInvalid or UnknownTaskName for what could never be spawned."""
-    SaveScheduleParams.parse({name: getattr(schedule, name) for name in FIELDS})
-    cron.check_times(schedule.cron, schedule.time_zone)
-    registry.check_params(registry.get(schedule.task_name), dict(schedule.params))
-    name = schedule.name
-    if not 1 <= len(name) <= 100 or not name.isprintable() or "/" in name or name != name.strip():
-        message = f"must be 1 to 100 printable characters without a slash or spaces around it (got {name[:100]!r})"
-        raise ParamsInvalid([{"path": "name", "message": message}])
 
 
 class ScheduleOperation(Operation[Params, R]):
@@ -113,6 +53,44 @@ class ScheduleOperation(Operation[Params, R]):
     def locked(self, name: str) -> Schedule:
         """Return the schedule, locked. Raises ScheduleNotFound."""
         return row_of(Schedule.objects.select_for_update().filter(name=name), ScheduleNotFound(name))
+
+
+class WriteSchedule(ScheduleOperation[Schedule]):
+    """Sets what is given of a schedule, and works out its next moment again."""
+
+    permission = "tasks_app.change_schedule"
+    scope = "admin"
+    event_types = ("schedule_made", "schedule_changed")
+    creates: bool
+
+    @transaction.atomic
+    def act(self, key: str, params: Params, actor: str) -> Schedule:
+        """Write it. Raises ParamsInvalid, UnknownTaskName, and ScheduleNotFound where it is not created."""
+        # Two who create the same one at once: the second waits here until the first has committed, and changes it.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [CREATING, key])
+        found = Schedule.objects.select_for_update().filter(name=key).first() if self.creates else self.locked(key)
+        schedule = found or Schedule(name=key, created_by=actor)
+        for field, value in params.model_dump(exclude={"reason"}, exclude_none=True).items():
+            setattr(schedule, field, value)
+        check(schedule)
+        schedule.next_run_at = cron.next_after(schedule, clock.now()) if schedule.enabled else None
+        schedule.last_error = ""
+        schedule.save()
+        schedule.is_new = found is None
+        detail = {field: getattr(schedule, field) for field in FIELDS}
+        announce_change(schedule, self.event_types[found is not None], actor, params.reason, detail)
+        return schedule
+
+
+def check(schedule: Schedule) -> None:
+    """Raise ParamsInvalid or UnknownTaskName for values, each valid by itself, that could never be spawned."""
+    cron.check_times(schedule.cron, schedule.time_zone)
+    registry.check_params(registry.get(schedule.task_name), dict(schedule.params))
+    name = schedule.name
+    if not 1 <= len(name) <= 100 or not name.isprintable() or "/" in name or name != name.strip():
+        message = f"must be 1 to 100 printable characters without a slash or spaces around it (got {name[:100]!r})"
+        raise ParamsInvalid([{"path": "name", "message": message}])
 
 
 class RunSchedule(ScheduleOperation[Task]):
@@ -176,6 +154,22 @@ class DeleteSchedule(ScheduleOperation[None]):
         schedule.delete()
 
 
+save = WriteSchedule(
+    name="save",
+    label="Save",
+    effect="Creates or replaces the schedule; fields left out get their defaults.",
+    done="saved",
+    params_model=SaveScheduleParams,
+    creates=True,
+)
+change = WriteSchedule(
+    name="change",
+    label="Change",
+    effect="Changes only the given fields.",
+    done="changed",
+    params_model=ChangeScheduleParams,
+    creates=False,
+)
 run_now, delete = RunSchedule(), DeleteSchedule()
 enable = SwitchSchedule(
     name="enable",

@@ -127,7 +127,7 @@ def known(worker: Worker) -> dict[str, str]:
     task = spawn_note()
     claim_one(worker)
     Queue.objects.get_or_create(name="q")
-    schedules.save("daily", {"cron": "0 0 * * *", "task_name": "note", "params": {"text": "x"}}, actor="user:test")
+    schedules.save("daily", cron="0 0 * * *", task_name="note", params={"text": "x"}, actor="user:test")
     limits.set_limit("key", "host", size=2, actor="user:test")
     for name in NASTY_TEXTS:
         if "\x00" not in name and 0 < len(name) <= 200:

@@ -16,14 +16,16 @@ from django.test.utils import CaptureQueriesContext
 from pydantic import Field
 
 from absurd_project.local.locations import CHECKOUT
-from tasks_app.admin.option_fields import form_fields
+from tasks_app.admin.operation_form import form_field
 from tasks_app.api.bodies import Batch, RunStage
 from tasks_app.api.views.tasks import TaskListView
 from tasks_app.client import NewTask as ClientTask
-from tasks_app.engine.options import Join, TaskOptions
+from tasks_app.engine.options import Join, ScheduledOptions, TaskOptions
 from tasks_app.errors import ParamsInvalid
 from tasks_app.management.arguments import add_fields, fields_in
 from tasks_app.models import Task
+from tasks_app.operations.operation import fields_of, partial_params
+from tasks_app.operations.schedules import SaveScheduleParams
 from tasks_app.priority import PRIORITY_DEFAULT
 from tasks_app.validation import bounds_of, kinds_of
 from tests.tasks_app.callers import Caller, make_key
@@ -91,6 +93,13 @@ def test_other_faults_have_their_path_and_say_what_is_wanted(given, path, messag
     assert message in found[path]
 
 
+@pytest.mark.parametrize("given", [{"priority": 21}, {"priority": "5"}, {"queue_name": "a b"}, {"task_name": ""}])
+def test_a_schedule_refuses_an_option_in_the_same_words(given):
+    with pytest.raises(ParamsInvalid) as caught:
+        SaveScheduleParams.parse({"task_name": "note", "cron": "0 3 * * *", **given})
+    assert {each["path"]: each["message"] for each in caught.value.problems} == problems(**given)
+
+
 def test_what_is_left_out_takes_its_default():
     options = TaskOptions(task_name="note")
     assert options.model_dump(exclude_defaults=True) == {"task_name": "note"}
@@ -119,10 +128,12 @@ def test_an_option_that_is_added_to_the_description_is_everywhere():
     given = fields_in(vars(parser.parse_args(["--rehearsals", "2"])), Wider)
     assert Wider(task_name="note", **given).rehearsals == 2
     assert "How often it is rehearsed. (1 to 3)" in " ".join(parser.format_help().split())
-    (field,) = form_fields(["rehearsals"], Wider).values()
-    assert (field.min_value, field.max_value, field.help_text) == (1, 3, "How often it is rehearsed.")  # type: ignore[attr-defined]
+    param, _ = fields_of(partial_params("WiderParams", "", Wider, ["rehearsals"]))
+    field: Any = form_field(param)
+    assert (field.widget.attrs, field.help_text) == ({"min": 1, "max": 3}, "How often it is rehearsed.")
     assert Wider.model_json_schema()["properties"]["rehearsals"]["anyOf"][0]["maximum"] == 3
     assert issubclass(ClientTask, TaskOptions) and issubclass(RunStage, TaskOptions)
+    assert issubclass(SaveScheduleParams, ScheduledOptions) and issubclass(TaskOptions, ScheduledOptions)
     assert TaskOptions in kinds_of(Batch.model_fields["tasks"].annotation)
 
 

@@ -32,7 +32,7 @@ def set_clock(moment: datetime) -> None:
 @pytest.mark.django_db
 def test_it_spawns_at_its_moment_and_not_before():
     set_clock(at("2026-03-01 02:59:00"))
-    schedule = actions.save("nightly", NIGHTLY, **BY)
+    schedule = actions.save("nightly", **NIGHTLY, **BY)
     assert schedule.next_run_at == at("2026-03-01 03:00")
     assert fire_due() == 0
     set_clock(at("2026-03-01 03:00:01"))
@@ -47,7 +47,7 @@ def test_it_spawns_at_its_moment_and_not_before():
 @pytest.mark.parametrize(("catch_up", "spawned"), [("skip", 0), ("one", 1), ("all", 5)], ids=["skip", "one", "all"])
 def test_what_was_missed_is_caught_up_as_the_policy_says(catch_up, spawned):
     set_clock(at("2026-03-01 00:00:00"))
-    actions.save("nightly", NIGHTLY | {"catch_up": catch_up}, **BY)
+    actions.save("nightly", **(NIGHTLY | {"catch_up": catch_up}), **BY)
     set_clock(at("2026-03-05 12:00:00"))
     assert fire_due() == Task.objects.count() == spawned
     assert Schedule.objects.get().next_run_at == at("2026-03-06 03:00")
@@ -59,7 +59,7 @@ def test_what_was_missed_is_caught_up_as_the_policy_says(catch_up, spawned):
 def test_catching_up_all_goes_on_in_the_next_round_where_it_left_off(monkeypatch):
     monkeypatch.setattr(due, "CATCH_UP_MOST", 3)
     set_clock(at("2026-03-01 00:00:00"))
-    actions.save("nightly", NIGHTLY | {"catch_up": "all"}, **BY)
+    actions.save("nightly", **(NIGHTLY | {"catch_up": "all"}), **BY)
     set_clock(at("2026-03-05 12:00:00"))
     assert [fire_due() for _ in range(3)] == [3, 2, 0]
 
@@ -83,7 +83,7 @@ def test_local_times_follow_daylight_saving_both_ways():
 @pytest.mark.django_db
 def test_in_the_hour_that_comes_twice_a_moment_of_its_first_time_is_over():
     set_clock(at("2026-11-01 08:00:00"))
-    actions.save("ovro", NIGHTLY | {"cron": "30 1 * * *", "time_zone": "America/Los_Angeles"}, **BY)
+    actions.save("ovro", **(NIGHTLY | {"cron": "30 1 * * *", "time_zone": "America/Los_Angeles"}), **BY)
     set_clock(at("2026-11-01 09:10:00"))
     assert [fire_due() for _ in range(3)] == [1, 0, 0]
     assert Schedule.objects.get().next_run_at == at("2026-11-02 09:30")
@@ -99,7 +99,7 @@ def test_what_runs_every_hour_runs_in_both_hours_that_have_the_same_name():
 @pytest.mark.django_db
 def test_a_moment_has_a_key_so_that_a_clock_set_back_spawns_nothing_twice():
     set_clock(at("2026-03-01 02:59:00"))
-    schedule = actions.save("nightly", NIGHTLY | {"jitter_sec": 600}, **BY)
+    schedule = actions.save("nightly", **(NIGHTLY | {"jitter_sec": 600}), **BY)
     set_clock(at("2026-03-01 03:00:01"))
     fire_due()
     key = IdempotencyKey.objects.get()
@@ -112,7 +112,7 @@ def test_a_moment_has_a_key_so_that_a_clock_set_back_spawns_nothing_twice():
 @pytest.mark.django_db
 def test_a_process_in_which_absurd_is_disabled_leaves_schedules_to_others(settings):
     set_clock(at("2026-03-01 02:59:00"))
-    actions.save("nightly", NIGHTLY, **BY)
+    actions.save("nightly", **NIGHTLY, **BY)
     settings.ABSURD_ENABLED = False
     set_clock(at("2026-03-01 03:00:30"))
     assert (fire_due(), Schedule.objects.get().last_error) == (0, "")
@@ -132,8 +132,8 @@ def test_a_process_in_which_absurd_is_disabled_leaves_schedules_to_others(settin
 )
 def test_a_schedule_that_means_nothing_any_more_rests_and_hinders_no_other(broken, told):
     set_clock(at("2026-03-01 02:59:00"))
-    actions.save("broken", NIGHTLY, **BY)
-    actions.save("sound", NIGHTLY, **BY)
+    actions.save("broken", **NIGHTLY, **BY)
+    actions.save("sound", **NIGHTLY, **BY)
     Schedule.objects.filter(name="broken").update(**broken)
     set_clock(at("2026-03-01 03:00:00"))
     assert (fire_due(), fire_due()) == (1, 0)
@@ -144,7 +144,7 @@ def test_a_schedule_that_means_nothing_any_more_rests_and_hinders_no_other(broke
 @pytest.mark.django_db
 def test_jitter_delays_the_task_not_the_schedule():
     set_clock(at("2026-03-01 02:59:00"))
-    actions.save("nightly", NIGHTLY | {"jitter_sec": 600}, **BY)
+    actions.save("nightly", **(NIGHTLY | {"jitter_sec": 600}), **BY)
     set_clock(at("2026-03-01 03:00:00"))
     fire_due()
     later = Task.objects.get().runnable_at - clock.now()
@@ -154,8 +154,8 @@ def test_jitter_delays_the_task_not_the_schedule():
 @pytest.mark.django_db
 def test_a_refused_spawn_is_told_once_and_hinders_no_other(settings):
     set_clock(at("2026-03-01 02:59:00"))
-    actions.save("broken", NIGHTLY, **BY)
-    actions.save("sound", NIGHTLY, **BY)
+    actions.save("broken", **NIGHTLY, **BY)
+    actions.save("sound", **NIGHTLY, **BY)
     Schedule.objects.filter(name="broken").update(task_name="gone")
     set_clock(at("2026-03-01 03:00:00"))
     assert (fire_due(), fire_due()) == (1, 0)
@@ -168,7 +168,7 @@ def test_a_refused_spawn_is_told_once_and_hinders_no_other(settings):
 @pytest.mark.django_db
 def test_it_runs_on_demand_is_disabled_and_enabled_without_catching_up():
     set_clock(at("2026-03-01 00:00:00"))
-    actions.save("nightly", NIGHTLY | {"catch_up": "all"}, **BY)
+    actions.save("nightly", **(NIGHTLY | {"catch_up": "all"}), **BY)
     task = actions.run_now("nightly", **BY)
     assert (task.created_by, Schedule.objects.get().next_run_at) == ("user:alice", at("2026-03-01 03:00"))
     actions.disable("nightly", **BY)
@@ -199,18 +199,18 @@ def test_it_runs_on_demand_is_disabled_and_enabled_without_catching_up():
 )
 def test_what_could_never_run_is_refused_when_it_is_written(wrong):
     with pytest.raises(ParamsInvalid, match=next(iter(wrong))):
-        actions.save("nightly", NIGHTLY | wrong, **BY)
+        actions.save("nightly", **(NIGHTLY | wrong), **BY)
     with pytest.raises(UnknownTaskName):
-        actions.save("nightly", NIGHTLY | {"task_name": "notes"}, **BY)
+        actions.save("nightly", **(NIGHTLY | {"task_name": "notes"}), **BY)
     with pytest.raises(ParamsInvalid, match=r"params\.text"):
-        actions.save("nightly", NIGHTLY | {"params": {}}, **BY)
+        actions.save("nightly", **(NIGHTLY | {"params": {}}), **BY)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_four_schedulers_at_once_fire_each_moment_once():
     for round_number in range(1, 11):
         name = f"every minute {round_number}"
-        actions.save(name, NIGHTLY | {"cron": "* * * * *", "catch_up": "all"}, **BY)
+        actions.save(name, **(NIGHTLY | {"cron": "* * * * *", "catch_up": "all"}), **BY)
         earliest = clock.now().replace(second=0, microsecond=0) - timedelta(minutes=4)
         Schedule.objects.filter(name=name).update(next_run_at=earliest)
         Schedule.objects.exclude(name=name).delete()
@@ -223,7 +223,7 @@ def test_four_schedulers_at_once_fire_each_moment_once():
 @pytest.mark.django_db(transaction=True)
 def test_four_schedulers_share_a_backlog_without_spawning_a_moment_twice(monkeypatch):
     monkeypatch.setattr(due, "CATCH_UP_MOST", 10)
-    actions.save("backlog", NIGHTLY | {"cron": "0 * * * *", "catch_up": "all"}, **BY)
+    actions.save("backlog", **(NIGHTLY | {"cron": "0 * * * *", "catch_up": "all"}), **BY)
     hour = clock.now().replace(minute=0, second=0, microsecond=0)
     Schedule.objects.update(next_run_at=hour - timedelta(hours=199))
 

@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 from tasks_app.api import examples
 from tasks_app.api.filters import LimitFilter, ScheduleFilter, WorkerFilter
 from tasks_app.api.lists import ListView, WholeList
-from tasks_app.api.requests import IF_NONE_MATCH, actor_of, tagged, unchanged, worker_tag
+from tasks_app.api.requests import IF_NONE_MATCH, tagged, unchanged, worker_tag
 from tasks_app.api.serializers import (
     AcknowledgementSerializer,
     FreezeSerializer,
@@ -35,7 +35,6 @@ from tasks_app.api.serializers import (
     WorkflowSerializer,
 )
 from tasks_app.api.views.operations import Answer, handler_of, nothing, shown_by
-from tasks_app.auth.keys import Need
 from tasks_app.engine import registry
 from tasks_app.engine.cron import upcoming
 from tasks_app.errors import LimitNotFound, QueueNotFound, ScheduleNotFound, UnknownTaskName, WorkerNotFound
@@ -48,9 +47,6 @@ from tasks_app.operations.operation import row_of
 from tasks_app.operations.system import current_freeze
 from tasks_app.postgresql import clock
 from tasks_app.workflows import registry as workflows
-
-CHANGE_SCHEDULE = Need(scope="admin", permission="tasks_app.change_schedule")
-
 
 # Queues
 
@@ -139,6 +135,12 @@ def _with_upcoming(schedule: Schedule) -> Schedule:
 
 
 SCHEDULE = shown_by(ScheduleDetailSerializer, lambda _, schedule: _with_upcoming(schedule))
+SAVED = Answer(
+    response=lambda _, schedule: Response(
+        ScheduleDetailSerializer(_with_upcoming(schedule)).data, status=201 if schedule.is_new else 200
+    ),
+    shapes={200: ScheduleDetailSerializer, 201: ScheduleDetailSerializer},
+)
 
 
 class ScheduleListView(ListView):
@@ -154,36 +156,15 @@ class ScheduleListView(ListView):
 class ScheduleView(RetrieveAPIView[Any]):
     """One schedule."""
 
-    needs = {"PUT": CHANGE_SCHEDULE, "PATCH": CHANGE_SCHEDULE, "DELETE": schedules.delete.need}
+    needs = {"PUT": schedules.save.need, "PATCH": schedules.change.need, "DELETE": schedules.delete.need}
+    put = handler_of(schedules.save, SAVED)
+    patch = handler_of(schedules.change, SCHEDULE)
     delete = handler_of(schedules.delete, nothing())
     serializer_class = ScheduleDetailSerializer
 
     def get_object(self) -> Schedule:
         name = self.kwargs["name"]
         return _with_upcoming(row_of(Schedule.objects.filter(name=name), ScheduleNotFound(name)))
-
-    @extend_schema(
-        operation_id="save_schedule",
-        request=schedules.SaveScheduleParams,
-        responses={200: ScheduleDetailSerializer, 201: ScheduleDetailSerializer},
-        description="Creates or replaces the schedule; fields left out get their defaults.",
-    )
-    def put(self, request: Request, name: str) -> Response:
-        wanted = schedules.SaveScheduleParams.model_validate(request.data or {}).model_dump()
-        saved, created = schedules.save_or_create(name, wanted, actor=actor_of(request), reason=wanted.pop("reason"))
-        return Response(self.get_serializer(_with_upcoming(saved)).data, status=201 if created else 200)
-
-    @extend_schema(
-        operation_id="change_schedule",
-        request=schedules.ChangeScheduleParams,
-        responses=ScheduleDetailSerializer,
-        description="Changes only the given fields.",
-    )
-    def patch(self, request: Request, name: str) -> Response:
-        wanted = schedules.ChangeScheduleParams.model_validate(request.data or {}).model_dump(exclude_none=True)
-        reason, actor = wanted.pop("reason"), actor_of(request)
-        saved, _ = schedules.save_or_create(name, wanted, actor=actor, reason=reason, create=False)
-        return Response(self.get_serializer(_with_upcoming(saved)).data)
 
 
 # Workers

@@ -29,7 +29,7 @@ FIELDS = {
 
 def make(name: str = "nightly") -> Schedule:
     wanted = {"cron": "0 3 * * *", "task_name": "note", "params": {"text": "a"}}
-    return actions.save(name, wanted, actor="user:alice")
+    return actions.save(name, **wanted, actor="user:alice")
 
 
 def address(schedule: Schedule, page_name: str = "change") -> str:
@@ -67,9 +67,11 @@ def test_an_administrator_makes_changes_and_deletes_a_schedule():
         ({"task_name": "notes"}, "Select a valid choice"),
         ({"priority": "21"}, "between 1 and 20"),
         ({"queue_name": "a/b"}, "letters, digits"),
+        ({"jitter_sec": "90000"}, "between 0 and 86400"),
+        ({"params": '{"text": "a\\u0000"}'}, "a NUL character"),
         ({"reason": ""}, "This field is required"),
     ],
-    ids=["cron", "zone", "params", "task", "priority", "queue", "reason"],
+    ids=["cron", "zone", "params", "task", "priority", "queue", "jitter", "nul", "reason"],
 )
 def test_what_could_never_run_is_told_beside_its_field(wrong, told):
     text = log_in("Administrator").post(f"{LIST}add/", FIELDS | wrong).content.decode()

@@ -23,7 +23,7 @@ def output_of(*arguments: str) -> str:
 
 @pytest.fixture(autouse=True)
 def nightly(db) -> Schedule:
-    return actions.save("nightly", NIGHTLY, actor="user:alice")
+    return actions.save("nightly", **NIGHTLY, actor="user:alice")
 
 
 def test_list_shows_when_each_runs_next_and_why_it_was_refused(nightly):

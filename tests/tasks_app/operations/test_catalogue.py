@@ -75,7 +75,7 @@ def a_queue(name: str) -> tuple[Any, tuple[str, ...]]:
 
 def a_schedule(name: str) -> tuple[Any, tuple[str, ...]]:
     wanted = {"cron": "0 3 * * *", "task_name": "note", "params": {"text": "a"}, "enabled": name != "enable"}
-    schedules.save("nightly", wanted, actor="user:alice")
+    schedules.save("nightly", **wanted, actor="user:alice")
     return Schedule.objects.get().pk, ("nightly",)
 
 
