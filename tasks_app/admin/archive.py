@@ -43,8 +43,7 @@ class FinishedFilter(admin.SimpleListFilter):
 class FinishedStatusFilter(StatusFilter):
     """By the statuses that an archived task can have."""
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        return [(status, status) for status in TaskStatus.values if status in FINISHED]
+    states = tuple(status for status in TaskStatus.values if status in FINISHED)
 
 
 @admin.register(ArchivedTask)

@@ -5,31 +5,53 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks_app.admin.display import BANDS
+from tasks_app.admin.task_states import LATEST_READ, STATES, in_state
 from tasks_app.engine import registry
-from tasks_app.models import Queue, TaskStatus
+from tasks_app.models import Queue, Task
 
 Choices = list[tuple[str, str]]
 
 
 class StatusFilter(admin.SimpleListFilter):
-    """By stored status."""
+    """By stored status, or a finer state."""
 
     title = "status"
     parameter_name = "status"
+    states = STATES
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        return [*((status, status) for status in TaskStatus.values), ("quarantined", "quarantined")]
+        return [(state, state) for state in self.states]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() == "quarantined":
-            return queryset.filter(status=TaskStatus.FAILED, quarantined_at__isnull=False)
-        return queryset.filter(status=self.value()) if self.value() else queryset
+        state = self.value()
+        if not state:
+            return queryset
+        if state not in self.states:
+            messages.warning(request, f"There is no status {state!r}: it is one of {', '.join(self.states)}.")
+            return queryset.none()
+        return in_state(queryset, state)
+
+
+class CreatorFilter(admin.SimpleListFilter):
+    """By who spawned it, of the latest tasks."""
+
+    title = f"spawned by, of the last {LATEST_READ:,}"
+    parameter_name = "created_by"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return [(f"user:{request.user.get_username()}", "me")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        latest = Task.objects.order_by("-id").values("pk")[:LATEST_READ]
+        return queryset.filter(created_by=self.value(), pk__in=latest)
 
 
 class QueueFilter(admin.SimpleListFilter):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -13,21 +15,83 @@ from django.db.models.functions import Left
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from tasks_app.admin import display, pages, task_page
+from tasks_app.admin import display, pages, task_page, task_states
 from tasks_app.admin.archive import archived_page
-from tasks_app.admin.filters import BandFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
+from tasks_app.admin.filters import BandFilter, CreatorFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
 from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.reading import ReadOnlyAdmin, with_id
 from tasks_app.engine.lookup import find
 from tasks_app.errors import TaskNotFound
-from tasks_app.models import Task
+from tasks_app.models import Queue, Task
 from tasks_app.models.task import short_id
 from tasks_app.monitoring.explain.explanation import explain
 from tasks_app.operations.operation import Operation
 from tasks_app.operations.tasks import TaskOperation
+
+ROW_OPERATIONS = ("retry", "cancel")
+TABS = (
+    "pending", "claimable", "scheduled", "waiting", "retrying", "claimed", "stalled", "failed", "quarantined",
+    "completed", "cancelled",
+)  # fmt: skip
+EMPTY = (
+    "No task matches. Clear the filters, or spawn one: manage.py absurd_spawn TASK-NAME, or a whole tile: "
+    "manage.py absurd_process DIRECTORY."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tab:
+    """A state above the list, and how many tasks are in it where nothing but a queue is chosen."""
+
+    label: str
+    address: str
+    is_current: bool
+    count: str = ""
+
+
+def _tabs(request: HttpRequest) -> list[Tab]:
+    """Return the tabs; each keeps the other filters."""
+    query = request.GET.copy()
+    chosen = query.pop("status", [""])[-1]
+    query.pop("p", None)
+    counted: dict[str, str] = {}
+    if not set(query) - {"queue"}:
+        names = [str(query["queue"])] if query.get("queue") else list(Queue.objects.values_list("name", flat=True))
+        counted = task_states.counts(names)
+
+    def address(state: str) -> str:
+        changed = query.copy()
+        if state:
+            changed["status"] = state
+        return f"?{changed.urlencode()}"
+
+    everything = Tab(label="all", address=address(""), is_current=not chosen)
+    return [
+        everything,
+        *(
+            Tab(label=state, address=address(state), is_current=state == chosen, count=counted.get(state, ""))
+            for state in TABS
+        ),
+    ]
+
+
+def _views(request: HttpRequest) -> list[pages.Link]:
+    """Return filters that are often wanted."""
+    me = f"user:{request.user.get_username()}"
+    queries = {
+        "Failed, 24 h": {"status": "failed", "since": "24h"},
+        "Stalled": {"status": "stalled"},
+        "Mine": {"created_by": me},
+        "Critical": {"band": "critical"},
+    }
+    given = {name: value for name, value in request.GET.items() if value}
+    return [
+        pages.Link(label=label, address=f"?{urlencode(query)}", is_current=given == query)
+        for label, query in queries.items()
+    ]
 
 
 @admin.register(Task)
@@ -37,7 +101,7 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
     target_kind = "task"
     list_display = ("state", "what", "place", "tries", "times")
     list_display_links = None
-    list_filter = (StatusFilter, QueueFilter, TaskNameFilter, BandFilter, SinceFilter)
+    list_filter = (StatusFilter, QueueFilter, TaskNameFilter, BandFilter, SinceFilter, CreatorFilter)
     list_select_related = ("worker", "run")
     search_fields = ("task_name",)
     search_help_text = "The beginning of a task id (4 digits or more), or of a task name"
@@ -45,6 +109,29 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         rows: QuerySet[Task] = super().get_queryset(request)
         return rows.defer("result", "error", "bindings").annotate(error_head=Left("error", display.ERROR_CHARS + 40))
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """The columns, with the operations on each row for those who may act."""
+        mine = [each for each in self.permitted(request) if each.name in ROW_OPERATIONS]
+        if not mine:
+            return self.list_display
+
+        @admin.display(description="operation")
+        def row_operations(task: Task) -> SafeString:
+            query = urlencode({"next": request.get_full_path()})
+            links = (
+                (reverse(f"admin:tasks_app_task_{each.name}", args=[task.task_id]), query, each.label)
+                for each in mine
+                if not each.refusal(task)
+            )
+            return format_html_join(" ", '<a href="{}?{}">{}…</a>', links)
+
+        return (*self.list_display, row_operations)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list below tabs for the states and views that are often wanted."""
+        given = {**(extra_context or {}), "tabs": _tabs(request), "views": _views(request), "empty": EMPTY}
+        return super().changelist_view(request, given)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str

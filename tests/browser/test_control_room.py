@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from playwright.sync_api import expect
 
 from pipeline_app.ingest.register import Tile
 from pipeline_app.models import Observation, ObservationState
@@ -51,7 +52,9 @@ def make_night() -> None:
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
-def test_the_control_room_shows_the_night_fits_and_is_accessible(visit: Visit, width: int, theme: str):
+def test_the_control_room_and_the_list_of_tasks_show_the_night_fit_and_are_accessible(
+    visit: Visit, width: int, theme: str
+):
     make_night()
     visitor = visit("Operator", width=width, theme=theme)
     page = visitor.open("/admin/")
@@ -67,3 +70,9 @@ def test_the_control_room_shows_the_night_fits_and_is_accessible(visit: Visit, w
     assert page.locator(".chart-canvas canvas").count() == 2
     assert visitor.overflow_px() == 0
     assert visitor.serious_faults() == []
+    page = visitor.open("/admin/tasks_app/task/")
+    visitor.look(f"tasks-{width}-{theme}")
+    assert visitor.overflow_px() == 0
+    assert visitor.serious_faults() == []
+    page.click(".state-tabs >> text=failed")
+    expect(page.locator("#result_list tbody tr")).to_have_count(8)

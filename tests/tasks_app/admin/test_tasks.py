@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from datetime import timedelta
+from urllib.parse import urlencode
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import connection
@@ -12,7 +15,9 @@ from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import AttemptReport, fail_attempt
 from tasks_app.engine.lease import report_progress, start_attempt
+from tasks_app.engine.spawn import NewTask, spawn
 from tasks_app.models import Run, Task, TaskEvent
+from tasks_app.postgresql import clock
 from tests.tasks_app.callers import make_user, queries_of_health
 from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
 
@@ -63,7 +68,7 @@ def test_the_list_asks_a_fixed_number_of_queries(operator, worker, django_assert
     for _ in range(30):
         spawn_note()
     claim_tasks(worker, limit=30)
-    with django_assert_max_num_queries(25 + queries_of_health()):
+    with django_assert_max_num_queries(15 + queries_of_health()):
         assert operator.get(LIST).content.count(b"data-task=") == 30
 
 
@@ -267,3 +272,50 @@ def test_the_page_of_a_task_asks_few_queries_and_shows_progress_on_demand(operat
     assert "<td>progress</td>" not in page
     assert "<td>progress</td>" in operator.get(address, {"progress": "1"}).content.decode()
     assert "curl -X POST http://testserver/api/absurd/tasks" in page
+
+
+def test_tabs_count_the_states_and_filters_stand_in_the_address(operator, worker):
+    spawn_note(scheduled_at=clock.now() + timedelta(days=1))
+    spawn_note(queue_name="other")
+    spawn_note(priority=20, max_retries=0)
+    fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
+    page = operator.get(LIST).content.decode()
+    for state, count in (("scheduled", 1), ("claimable", 1), ("pending", 2), ("failed", 1), ("stalled", 0)):
+        assert f'href="?status={state}">{state} <span class="quiet">{count}</span>' in page, state
+    narrowed = operator.get(LIST, {"queue": "other", "status": "claimable"}).content.decode()
+    assert narrowed.count("data-task=") == 1
+    assert 'href="?queue=other&amp;status=scheduled">scheduled <span class="quiet">0</span>' in narrowed
+
+
+def test_a_status_that_there_is_not_is_refused_and_not_taken_for_an_empty_list(operator):
+    spawn_note()
+    page = operator.get(LIST, {"status": "stuck"}).content.decode()
+    assert "There is no status &#x27;stuck&#x27;" in page
+    assert "data-task=" not in page
+
+
+def test_mine_are_those_that_i_spawned(operator):
+    spawn_note()
+    mine = spawn(NewTask.of(task_name="note", params={"text": "x"}), actor="user:operator")
+    page = operator.get(LIST, {"created_by": "user:operator"}).content.decode()
+    assert page.count("data-task=") == 1
+    assert str(mine.task_id) in page
+
+
+def test_a_row_has_the_operations_that_are_possible_for_those_who_may(operator, viewer, worker):
+    spawn_note(max_retries=0)
+    fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
+    task = Task.objects.get()
+    page = operator.get(f"{LIST}?status=failed").content.decode()
+    came_from = urlencode({"next": f"{LIST}?status=failed"})
+    retry = f"{reverse('admin:tasks_app_task_retry', args=[task.task_id])}?{came_from}"
+    assert retry in page
+    assert "/cancel/" not in page
+    assert "/retry/" not in viewer.get(LIST).content.decode()
+    assert 'name="next" value="/admin/tasks_app/task/?status=failed"' in operator.get(retry).content.decode()
+    answer = operator.post(
+        retry.partition("?")[0],
+        {"confirmed": "yes", "expected": "1", "reason": "found", "next": "/admin/tasks_app/task/?status=failed"},
+    )
+    assert answer["Location"] == "/admin/tasks_app/task/?status=failed"
+    assert Task.objects.get().status == "pending"
