@@ -175,7 +175,9 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
             task.task_name,
             short_id(task.task_id),
             " · ".join(
-                part for part in (task.run.label if task.run else "", display.digest(task.params)) if part != "–"
+                part
+                for part in (task.run.label if task.run else "", display.digest(task.params))
+                if part and part != display.NOTHING
             ),
             format_html('<div class="error-line">{}: {}</div>', task.failure_class, line) if line else "",
         )
