@@ -72,8 +72,10 @@ def restore(model: NDArray[np.float32], residual: NDArray[np.float32], beam: Bea
 
 
 MAJOR_CYCLES = 12
-MAJOR_GAIN = 0.85
-"""Of the peak above the threshold, the part that one major cycle may take."""
+MAX_MAJOR_GAIN, MIN_MAJOR_GAIN = 0.85, 0.5
+"""Of the peak, the part that one major cycle may take; with less than half the cycles would not reach the noise."""
+FAR_BEAMS = 10.0
+"""The dirty beam of the phase centre fits a source elsewhere up to about so far from it, see `major_gain`."""
 MINOR_GAIN = 0.1
 TERMS_NSIGMA = 10.0
 """Components fainter than this many times the noise are predicted with the mean beam: 10 % of them in a sidelobe
@@ -104,7 +106,7 @@ def clean(job: ImagingJob) -> Cleaned:
         job.weights,
         spectral_index=job.params.spectral_index,
     )
-    loop = _Loop(job, gridder, psf, residual, terms, beam_rad=np.radians(beam.major_arcsec / 3600.0))
+    loop = _Loop(job, gridder, psf, residual, terms, beam)
     loop.run()
     return Cleaned(
         flat=restore(loop.model, loop.residual, beam, header),
@@ -118,6 +120,21 @@ def clean(job: ImagingJob) -> Cleaned:
     )
 
 
+def major_gain(psf: NDArray[np.float32], beam: Beam, cell_arcsec: float) -> float:
+    """Return the part of the peak that one major cycle may take with this dirty beam (n_y, n_x) and its fitted lobe.
+
+    Minor cycles subtract the dirty beam of the phase centre. That of a source elsewhere is stretched by its w terms, a
+    per cent of the distance from the source: far sidelobes are displaced by a fraction of their width, and what remains
+    of them must not be taken for sources. So a cycle goes no deeper than the highest far sidelobe of what it began
+    with, which is tclean's rule for all sidelobes. It matters where a band of few subbands leaves them high.
+    """
+    y, x = np.ogrid[: psf.shape[0], : psf.shape[1]]
+    far_pix = FAR_BEAMS * beam.major_arcsec / cell_arcsec
+    far = np.hypot(y - psf.shape[0] // 2, x - psf.shape[1] // 2) > far_pix
+    sidelobe = float(np.abs(psf[far]).max(initial=0.0))
+    return float(np.clip(1.0 - sidelobe, MIN_MAJOR_GAIN, MAX_MAJOR_GAIN))
+
+
 class _Loop:
     """Minor cycles in Radler, major cycles in ducc0."""
 
@@ -128,14 +145,13 @@ class _Loop:
         psf: NDArray[np.float32],
         residual: NDArray[np.float32],
         terms: BeamTerms,
-        *,
-        beam_rad: float,
+        beam: Beam,
     ) -> None:
         self.job, self.gridder, self.psf, self.residual, self.terms = job, gridder, psf, residual, terms
         self.model = np.zeros_like(residual)
         self.iterations = self.cycles = 0
         self.stop_reason, self.diverged = "no iterations asked for", False
-        self._beam_rad = beam_rad
+        self._beam = beam
         self._least_noise_jy = max(float(mad_std(residual)), 1e-30)
         self._first_peak_jy = float(np.abs(residual).max())
 
@@ -144,7 +160,9 @@ class _Loop:
         if not self.job.params.niter:
             return
         remaining = self.job.data.values.copy()
-        deconvolver = radler.Radler(_settings(self.job), self.psf, self.residual, self.model, self._beam_rad)
+        settings = _settings(self.job, major_gain(self.psf, self._beam, self.job.grid.cell_arcsec))
+        beam_rad = np.radians(self._beam.major_arcsec / 3600.0)
+        deconvolver = radler.Radler(settings, self.psf, self.residual, self.model, beam_rad)
         going_on = True
         while going_on and self.cycles < MAJOR_CYCLES:
             self._report(f"searching components, {self.iterations} so far")
@@ -180,14 +198,14 @@ class _Loop:
         self.job.progress(fraction, f"major cycle {self.cycles + 1}: {message}")
 
 
-def _settings(job: ImagingJob) -> radler.Settings:
+def _settings(job: ImagingJob, gain: float) -> radler.Settings:
     settings = radler.Settings()
     settings.trimmed_image_width = settings.trimmed_image_height = job.grid.imsize_pix
     settings.pixel_scale.x = settings.pixel_scale.y = job.grid.cell_rad
     settings.thread_count = threads.allowed()
     settings.minor_iteration_count = job.params.niter
     settings.major_iteration_count = MAJOR_CYCLES
-    settings.minor_loop_gain, settings.major_loop_gain = MINOR_GAIN, MAJOR_GAIN
+    settings.minor_loop_gain, settings.major_loop_gain = MINOR_GAIN, gain
     settings.auto_mask_sigma, settings.auto_threshold_sigma = job.params.mask_nsigma, job.params.nsigma
     settings.border_ratio = BORDER
     return settings

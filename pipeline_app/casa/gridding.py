@@ -142,10 +142,11 @@ def beam_terms(
     left, strength, right = np.linalg.svd((difference * root).reshape(len(mean), -1), full_matrices=False)
     relative = left * strength / np.maximum(mean, MIN_RESPONSE)[:, None]
     few = range(min(terms, len(strength)))
+    held = by_time.any(axis=0)  # channels without data have no coefficients, which must not enter their neighbours'
     coefficients = [np.divide(right[k].reshape(root.shape), root, out=np.zeros_like(root), where=root > 0) for k in few]
     return BeamTerms(
         by_time_and_freq=[
-            np.stack([np.interp(info.freqs_hz, freqs_hz, row) for row in term]).astype(np.float32)
+            np.stack([np.interp(info.freqs_hz, freqs_hz[held], row[held]) for row in term]).astype(np.float32)
             for term in coefficients
         ],
         maps=[pixels.spread(relative[:, k].reshape(pixels.ra_deg.shape)).astype(np.float32) for k in few],

@@ -148,10 +148,8 @@ def field_size_deg(params: ImagingParams, track: BeamTrack) -> float:
 def grid_for(params: ImagingParams, data: StokesI, weights: ImagingWeights, field_deg: float) -> Grid:
     """Choose pixel and size by the beam fitted to a small point spread function of finer pixels."""
     fine_arcsec = math.degrees(1.0 / (TRIAL_CELLS_PER_FRINGE * weights.max_uv_wavelengths)) * 3600.0
-    with_data = np.flatnonzero(weights.by_time_and_freq.sum(axis=0))
-    some = with_data[np.linspace(0, len(with_data) - 1, TRIAL_CHANNELS).round().astype(np.intp)]
     trial_grid = Grid(imsize_pix=TRIAL_SIZE_PIX, cell_arcsec=fine_arcsec)
-    trial = Gridder(data, weights, trial_grid, channels=np.unique(some))
+    trial = Gridder(data, weights, trial_grid, channels=weights.some_channels(TRIAL_CHANNELS))
     return choose_grid(
         cell_arcsec=params.cell_arcsec,
         imsize_pix=params.imsize_pix,

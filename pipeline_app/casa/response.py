@@ -130,7 +130,7 @@ def smearing_towards(
     """Return the weighted mean loss to channel width and integration time, in the shape of `ra_deg`."""
     info = data.info
     rows = np.unique(np.linspace(0, len(data.uvw_m) - 1, SMEARING_ROWS).round().astype(np.intp))
-    channels = np.unique(np.linspace(0, len(info.freqs_hz) - 1, SMEARING_FREQS).round().astype(np.intp))
+    channels = weights.some_channels(SMEARING_FREQS)
     tracked = direction_cosines(track.ra_deg, track.dec_deg, info)[data.time_index[rows], :2]
     sampling = Sampling(
         uvw_m=data.uvw_m[rows],

@@ -122,6 +122,11 @@ class ImagingWeights:
         """Return the weighted mean frequency."""
         return float(self.by_time_and_freq.sum(axis=0) @ freqs_hz)
 
+    def some_channels(self, most: int) -> NDArray[np.intp]:
+        """Return the indices of at most so many channels with data, spread over them."""
+        with_data = np.flatnonzero(self.by_time_and_freq.any(axis=0))
+        return np.unique(with_data[np.linspace(0, len(with_data) - 1, most).round().astype(np.intp)])
+
 
 def imaging_weights(data: StokesI, *, robust: float, field_rad: float) -> ImagingWeights:
     """Compute the weights that a field of this size gets."""

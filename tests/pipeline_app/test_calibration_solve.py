@@ -150,7 +150,6 @@ def test_sources_of_the_field_that_no_catalogue_has_keep_their_flux(weak: Tile, 
         assert found.flux_jy == pytest.approx(source.flux_jy, abs=allowed), (source, found)
 
 
-@pytest.mark.xfail(reason="in its image of two subbands the calibrator comes out at 0.94 of its flux; cause not found")
 def test_fluxes_measured_in_a_weak_calibrators_own_tile_are_right(
     weak: Tile, solved: CalibrationSolveResult, tmp_path: Path
 ) -> None:

@@ -147,6 +147,28 @@ def test_beam_terms_predict_what_a_drifting_beam_lets_through() -> None:
     assert 0.08 > errors[0] > errors[1]
 
 
+def test_beam_terms_hold_at_the_edges_of_a_band_of_which_most_is_missing() -> None:
+    from astropy.wcs import WCS
+
+    from pipeline_app.casa.fits_images import Beam, Grid
+    from pipeline_app.casa.gridding import beam_terms
+    from pipeline_app.casa.pointing import beam_track
+    from pipeline_app.casa.stokes import imaging_weights
+
+    whole = geometry(12, n_channels=64, n_times=12)
+    missing = np.ones(64, dtype=bool)
+    missing[40:48] = False
+    part = dataclasses.replace(whole, weight=np.where(missing, 0, whole.weight).astype(np.float32))
+    info, grid = whole.info, Grid(imsize_pix=400, cell_arcsec=30.0)
+    wcs = WCS(grid.header(info, 1.4e9, Beam(major_arcsec=60.0, minor_arcsec=60.0, pa_deg=0.0))).celestial
+    weights = imaging_weights(part, robust=0.5, field_rad=400 * grid.cell_rad)
+    terms = beam_terms(wcs, (400, 400), info, beam_track(info), weights, spectral_index=-0.7)
+    first = np.abs(terms.by_time_and_freq[0][:, 40:48])
+    np.testing.assert_allclose(
+        first, np.broadcast_to(first.mean(axis=1, keepdims=True), first.shape), rtol=0.2, atol=0.05 * first.max()
+    )
+
+
 def test_the_pixel_is_a_fifth_of_the_fitted_beam_but_holds_the_longest_baseline(tmp_path: Path) -> None:
     data = observe(geometry(40, n_channels=16, n_times=6), [], sigma_jy=1.0)
     cleaned, job = image(data, tmp_path, field_deg=1.0, niter=0)

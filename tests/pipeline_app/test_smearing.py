@@ -180,3 +180,23 @@ def test_averaging_is_chosen_by_the_mean_loss_within_the_limit_and_within_subban
     assert (
         choose_averaging(sampling, gap_hz, channel_width_hz=CHANNEL_WIDTH_HZ, group=12, max_smearing=0.5).channels == 6
     )
+
+
+def test_smearing_of_a_tile_is_that_of_the_subbands_it_has() -> None:
+    from pipeline_app.casa.pointing import beam_track
+    from pipeline_app.casa.response import smearing_towards
+    from pipeline_app.casa.stokes import imaging_weights
+    from tests.pipeline_app.skies import geometry
+
+    whole = geometry(24, n_channels=64, n_times=12)
+    info, losses = whole.info, []
+    ra_deg, dec_deg = np.array([info.phase_ra_deg]), np.array([info.phase_dec_deg + 1.0])
+    for present in (slice(0, 64), slice(29, 35), slice(30, 34), slice(1, 4)):
+        weight = np.zeros_like(whole.weight)
+        weight[:, present] = 1.0
+        data = dataclasses.replace(whole, weight=weight)
+        weights = imaging_weights(data, robust=2.0, field_rad=0.05)
+        losses.append(float(smearing_towards(ra_deg, dec_deg, data, beam_track(info), weights)[0]))
+    assert losses[0] > 0.02
+    # the loss to the integration time goes with the square of the frequency
+    assert losses[1:] == pytest.approx([losses[0]] * 3, rel=0.2)
