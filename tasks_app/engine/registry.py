@@ -121,7 +121,7 @@ def check_params(spec: TaskSpec, params: dict[str, Any], bound: Collection[str] 
         if problems:
             raise ParamsInvalid(problems) from None
         checked = spec.params_model.model_construct(**params)
-    problems = _unknown_bindings(spec, bound)
+    problems = _unknown_bindings(spec, bound) if bound else []
     if problems:
         raise ParamsInvalid(problems)
     problems = spec.check_params(checked) if spec.check_params else []

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from psycopg import sql
+from psycopg.types.datetime import TimestamptzLoader
 
 if TYPE_CHECKING:
     from tasks_app.postgresql.base import DatabaseWrapper
@@ -59,11 +60,13 @@ def _composed(literal: Literal) -> sql.Composable:
 
 def run(statement: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Execute the statement and return its rows; jsonb columns come as text, as Django has them."""
-    wrapper = cast("DatabaseWrapper", connection)
+    wrapper = cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS])
     wrapper.ensure_connection()
     # Anything but None lets statements be prepared; what Django itself sends never is.
     wrapper.connection.prepare_threshold = 1_000_000
     with within_limits(wrapper), wrapper.wrap_database_errors, psycopg.Cursor(wrapper.connection) as cursor:
+        # Django's loader for moments is written in Python, and a hundred of them take as long as the statement.
+        cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
         # A pooler that gives each transaction another connection knows no prepared statements of ours.
         cursor.execute(statement, params, prepare=not settings.ABSURD_POLL_ONLY)
         return [] if cursor.pgresult is None or cursor.pgresult.nfields == 0 else cursor.fetchall()
