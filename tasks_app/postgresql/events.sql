@@ -7,7 +7,7 @@ CREATE TYPE absurd_event AS (
 CREATE FUNCTION absurd_record(events absurd_event[]) RETURNS void LANGUAGE plpgsql STRICT AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared((x'4142'::bigint << 48) | coalesce(
-        pg_sequence_last_value(pg_get_serial_sequence('tasks_app_taskevent', 'id')::regclass), 0));
+        pg_sequence_last_value('tasks_app_taskevent_id_seq'), 0));
     INSERT INTO tasks_app_taskevent
         (task_id, queue_name, run_id, event_type, from_status, to_status, actor, reason, attempt, detail, created_at)
     SELECT task_id, queue_name, run_id, event_type, from_status, to_status, actor, reason, attempt, detail,

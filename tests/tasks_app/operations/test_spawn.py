@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -9,7 +9,7 @@ from tasks_app.engine.bindings import Binding
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.options import TaskOptions
-from tasks_app.engine.spawn import NewTask, spawn_many
+from tasks_app.engine.spawn import NewTask, spawn, spawn_many
 from tasks_app.errors import Disabled, IdempotencyConflict, ParamsInvalid, UnknownTaskName
 from tasks_app.models import Queue, Task, TaskEvent
 from tasks_app.operations.queues import pause, resume
@@ -31,6 +31,30 @@ def test_it_stores_a_pending_task_and_one_event():
         "pending",
         "user:test",
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        TaskOptions(task_name="note"),
+        TaskOptions(task_name="note", priority=9, max_retries=0, queue_timeout_sec=60.5, total_timeout_sec=90.0),
+        TaskOptions(task_name="note", scheduled_at=datetime(2027, 3, 1, 8, 0, tzinfo=UTC), params={"b": [1], "a": "é"}),
+    ],
+    ids=["by default", "with options", "for later"],
+)
+def test_what_is_returned_is_what_a_query_finds(options):
+    spawned = spawn(options, actor="test")
+    stored = Task.objects.get(task_id=spawned.task_id)
+    names = [field.attname for field in Task._meta.concrete_fields]
+    assert {name: getattr(spawned, name) for name in names} == {name: getattr(stored, name) for name in names}
+    assert spawned.created_at.tzinfo is stored.created_at.tzinfo
+    assert spawned == stored
+    assert not spawned._state.adding
+    assert spawned._state.db == stored._state.db
+    assert spawned.queue.name == stored.queue_id
+    spawned.stage = "changed"
+    spawned.save(update_fields=["stage"])
+    assert Task.objects.get(pk=stored.pk).stage == "changed"
 
 
 def test_it_names_every_bad_param():
