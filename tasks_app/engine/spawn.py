@@ -162,7 +162,7 @@ _ELSEWHERE = frozenset({"params", "depends_on", "depends_on_runs", "join", "idem
 _DEFAULTS = {
     name: option.default
     for name, option in TaskOptions.model_fields.items()
-    if name not in _ELSEWHERE and option.default is not None
+    if name not in _ELSEWHERE and not option.is_required() and option.default is not None
 }
 """What holds for options that are not given."""
 _PLAIN = (int, float, str)

@@ -36,14 +36,14 @@ def test_it_stores_a_pending_task_and_one_event():
 @pytest.mark.parametrize(
     "options",
     [
-        TaskOptions(task_name="note"),
-        TaskOptions(task_name="note", priority=9, max_retries=0, queue_timeout_sec=60.5, total_timeout_sec=90.0),
-        TaskOptions(task_name="note", scheduled_at=datetime(2027, 3, 1, 8, 0, tzinfo=UTC), params={"b": [1], "a": "é"}),
+        {},
+        {"priority": 9, "max_retries": 0, "queue_timeout_sec": 60.5, "total_timeout_sec": 90.0},
+        {"scheduled_at": datetime.now(UTC) + timedelta(days=1), "params": {"text": "é", "copies": 2}},
     ],
     ids=["by default", "with options", "for later"],
 )
 def test_what_is_returned_is_what_a_query_finds(options):
-    spawned = spawn(options, actor="test")
+    spawned = spawn(TaskOptions(task_name="note", **{"params": {"text": "hello"}, **options}), actor="test")
     stored = Task.objects.get(task_id=spawned.task_id)
     names = [field.attname for field in Task._meta.concrete_fields]
     assert {name: getattr(spawned, name) for name in names} == {name: getattr(stored, name) for name in names}
