@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.visitor import Visitor
 from tests.tasks_app.notes import spawn_note
@@ -26,7 +27,16 @@ def test_the_frame_of_every_page_fits_and_is_accessible(visit: Visit, width: int
         assert visitor.serious_faults() == [], path
 
 
-def test_a_page_says_that_it_is_live_and_ages_are_counted_in_the_browser(visit: Visit):
+def test_a_page_is_live_as_long_as_it_hears_something_and_counts_ages_itself(visit: Visit):
     visitor = visit()
     page = visitor.open("/admin/status/")
     page.wait_for_selector("#live-state[data-state=live]")
+    # A server that accepts, greets, and then says nothing, as a frozen one does.
+    page.route_web_socket("**/ws/status*", lambda socket: socket.send('{"type": "hello", "event_id": 1}'))
+    page.reload()
+    page.wait_for_selector("#live-state[data-state=live]")
+    page.wait_for_selector("#live-state[data-state=silent]")
+    assert page.inner_text("#live-state").startswith("no news for 1")
+    page = visitor.open("/admin/")
+    before = page.inner_text("[data-live=attention] time[data-age]")
+    expect(page.locator("[data-live=attention] time[data-age]").first).not_to_have_text(before)
