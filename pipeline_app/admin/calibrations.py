@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -195,34 +195,30 @@ def flag_map(summary: SolutionsSummary) -> HeatMap:
 
 
 def delay_chart(summary: SolutionsSummary, other: SolutionsSummary | None = None) -> XYChart:
-    """Draw the delays of the antennas, and those of another calibration beside them."""
+    """Draw the delays of the antennas, or by how much they differ from those of another calibration."""
     names = [antenna.name for antenna in summary.antennas]
-    series = [
-        Series(name=f"{hand}", mark="point", points=_delays(summary, number, names))
-        for number, hand in enumerate(HANDS)
-    ]
-    if other:
-        series += [
-            Series(name=f"{hand}, compared", mark="point", tone="calm", points=_delays(other, number, names))
-            for number, hand in enumerate(HANDS)
-        ]
     return XYChart(
         name="delays",
-        title="Delays",
+        title="Delays against the other calibration" if other else "Delays",
         x=Axis(label="antenna", kind="category", categories=names),
-        y=Axis(label="delay", unit="ns"),
-        series=series,
+        y=Axis(label="difference" if other else "delay", unit="ns"),
+        series=[
+            Series(name=hand, mark="point", points=_delays(summary, other, number)) for number, hand in enumerate(HANDS)
+        ],
         size="large",
     )
 
 
-def _delays(summary: SolutionsSummary, hand: int, names: Sequence[str]) -> list[tuple[int, float]]:
-    known = {antenna.name: antenna.delay_ns for antenna in summary.antennas}
-    return [
-        (index, known[name][hand])  # type: ignore[misc]
-        for index, name in enumerate(names)
-        if name in known and hand < len(known[name]) and known[name][hand] is not None
-    ]
+def _delays(summary: SolutionsSummary, other: SolutionsSummary | None, hand: int) -> list[tuple[int, float]]:
+    """Return (antenna's place, delay or difference) for each antenna that has it."""
+    theirs = {antenna.name: antenna.delay_ns[hand : hand + 1] for antenna in other.antennas} if other else {}
+    points = []
+    for place, antenna in enumerate(summary.antennas):
+        (own,) = antenna.delay_ns[hand : hand + 1] or [None]
+        (reference,) = (theirs.get(antenna.name) or [None]) if other else [0.0]
+        if own is not None and reference is not None:
+            points.append((place, round(own - reference, 4)))
+    return points
 
 
 def made_from(calibration: Calibration) -> list[Product]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from django import forms
+from django.core.cache import cache
 from django.db.models import F, QuerySet
 from django.db.models.functions import Round
 from django.http import HttpRequest
@@ -25,6 +26,8 @@ from tasks_app.admin import pages
 KIND = "image"
 CARDS = 24
 STRIPS_MOST = 100
+STRIPS_SEC = 60
+"""A strip that is observed for the first time can be chosen after this time at the latest."""
 EPOCHS_MOST = 20
 SOURCES_MOST = 500
 OVERLAP_DEG = 1.5
@@ -40,6 +43,11 @@ LAYERS = {
 VERDICTS = [("", "any verdict"), ("pass", "pass"), ("warn", "warn"), ("fail", "fail")]
 
 
+def _strips() -> list[float]:
+    rows = Observation.objects.annotate(strip=Round(F("declination_deg"), 1)).order_by("strip")
+    return list(rows.values_list("strip", flat=True).distinct()[:STRIPS_MOST])
+
+
 class ImageFilter(forms.Form):
     """What the gallery is narrowed by; its fields are the query of the address."""
 
@@ -50,8 +58,7 @@ class ImageFilter(forms.Form):
 
     def __init__(self, data: Any) -> None:
         super().__init__(data)
-        rows = Observation.objects.annotate(strip=Round(F("declination_deg"), 1)).order_by("strip")
-        strips = list(rows.values_list("strip", flat=True).distinct()[:STRIPS_MOST])
+        strips = cache.get_or_set("pipeline-strips", _strips, STRIPS_SEC) or []
         choices = [("", "any strip"), *((f"{strip:.1f}", f"{strip:+.1f}°") for strip in strips)]
         self.fields["strip"].choices = choices  # type: ignore[attr-defined]
 

@@ -16,7 +16,6 @@ from django.utils.safestring import SafeString
 
 from pipeline_app.admin import tiles
 from pipeline_app.models import Observation, SubbandFile, SubbandState
-from pipeline_app.sky_text import moment_of
 from tasks_app.admin import display, pages
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.models import Task
@@ -45,14 +44,13 @@ class ObservationAdmin(ReadOnlyAdmin):
         "name",
         "stands",
         "role",
-        "start",
         "declination",
         "subbands",
         "brightest_calibrator",
         "tasks",
         "why",
     ]
-    list_filter = ["state", "role", "telescope_name"]
+    list_filter = ["state", "role"]
     search_fields = ["name", "calibrator", "run_id"]
     search_help_text = "Search by the start time in UTC (2026-10-01T06), the calibrator or the run id."
     ordering = ("-start_mjd",)
@@ -69,11 +67,6 @@ class ObservationAdmin(ReadOnlyAdmin):
     def stands(self, observation: Observation) -> SafeString:
         """The state's pill."""
         return display.pill(observation.state)
-
-    @admin.display(description="start, UTC")
-    def start(self, observation: Observation) -> SafeString | str:
-        """When the first integration began."""
-        return display.utc(moment_of(observation.start_mjd))
 
     @admin.display
     def subbands(self, observation: Observation) -> str:

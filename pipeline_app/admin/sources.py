@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
@@ -19,13 +21,15 @@ from pipeline_app.telescope import angular_separation_deg
 from tasks_app.admin import pages
 from tasks_app.admin.charts import Axis, Series, Threshold, XYChart
 
-SOURCES_MOST = 300
+SOURCES_MOST = 100
 RECENT_ROWS = 3000
 """Without a search the sources of this many last measurements are shown."""
-ROWS_MOST = 20_000
+ROWS_MOST = 10_000
 EPOCHS_MOST = 1000
 STAMPS_MOST = 24
 STAMP_ARCMIN = 8.0
+COLUMNS = ("name", "ra_deg", "dec_deg", "flux_jy", "flux_err_jy", "verdict", "catalog_flux_jy")
+"""Of a measurement, for a list of sources."""
 FLOOR = 1e-3
 """A logarithmic axis shows no zero: smaller values are drawn here."""
 
@@ -83,10 +87,8 @@ def find(text: str) -> list[Source]:
     """Return the sources that a name or a position finds, at most one more than SOURCES_MOST."""
     cone = read_cone(text)
     rows = epochs(Measurement.objects.filter(name__in=_names(text, cone))).order_by("name", "mid_mjd")
-    grouped: dict[str, list[Measurement]] = defaultdict(list)
-    for row in rows.only("name", "ra_deg", "dec_deg", "flux_jy", "flux_err_jy", "verdict", "catalog_flux_jy")[
-        :ROWS_MOST
-    ]:
+    grouped: dict[str, list[Any]] = defaultdict(list)
+    for row in rows.values_list(*COLUMNS, named=True)[:ROWS_MOST]:
         grouped[row.name].append(row)
     found = [_source(name, points, cone) for name, points in grouped.items()]
     if cone is not None:
@@ -95,7 +97,7 @@ def find(text: str) -> list[Source]:
     return sorted(found, key=lambda source: -((source.varies and source.varies.eta) or 0.0))
 
 
-def _source(name: str, rows: list[Measurement], cone: Cone | None) -> Source:
+def _source(name: str, rows: Sequence[Any], cone: Cone | None) -> Source:
     usable = [Flux(value_jy=row.flux_jy, error_jy=row.flux_err_jy) for row in rows if row.verdict != "fail"]
     last = rows[-1]
     apart = None

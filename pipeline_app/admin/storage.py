@@ -202,7 +202,7 @@ def growth_chart(found: Sums) -> XYChart:
         name="growth",
         title="Made each day",
         x=Axis(label="UTC day", kind="time"),
-        y=Axis(label="size", unit="GB"),
+        y=Axis(label="size", unit="GB", low=0.0),
         series=series,
     )
 

@@ -157,7 +157,11 @@ def test_a_calibration_marks_antennas_without_data_and_compares_two(nights, view
     panels = viewer.get(page).context["panels"]
     assert [(panel.name, panel.mark) for panel in panels] == [("9", "no data"), ("5", "reference"), ("7", "")]
     assert panels[2].delays == "+3.2 / -4.5 ns"
-    compared = viewer.get(f"{page}?with={nights[0].calibration.pk}").context["panels"]
+    delays = viewer.get(page).context["delays"]
+    assert [list(series.points) for series in delays.series] == [[(0, 0.0), (1, 3.25)], [(0, 0.0), (1, -4.5)]]
+    against = viewer.get(f"{page}?with={nights[0].calibration.pk}")
+    assert {value for series in against.context["delays"].series for _, value in series.points} == {0.0}
+    compared = against.context["panels"]
     assert compared[2].change == "× 1.000, 0.0°"
     assert sum(trace.is_other for trace in compared[2].traces) == 2
     assert f">{nights[1].observation}</a>" in viewer.get(page).content.decode()
