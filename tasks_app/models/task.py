@@ -153,7 +153,7 @@ class Task(models.Model):
         null=True, blank=True, help_text="The failed ancestor without which this task can never run."
     )
 
-    run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.PROTECT, related_name="tasks")
+    run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.PROTECT, related_name="tasks", db_index=False)
     stage = models.CharField(max_length=100, blank=True, help_text="Name of this task within its run.")
     created_by = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -230,6 +230,7 @@ class Task(models.Model):
             ),
             models.Index(fields=["queue", "status", "id"], name="task_queue_status"),
             models.Index(fields=["status", "id"], name="task_status"),
+            models.Index(fields=["run"], name="task_of_run", condition=models.Q(run__isnull=False)),
             models.Index(ID_END, name="task_id_end"),
         ]
         constraints = [
