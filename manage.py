@@ -22,7 +22,7 @@ def obey_database_url(arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """Start what the command needs, then hand over to Django; what cannot work is told in one line."""
+    """Start what the command needs, then hand over to Django; what cannot work is one line of error."""
     from absurd_project.env import BadSetting
     from absurd_project.local.locations import EmbeddedServerError
     from tasks_app.plain_text import escaped

@@ -32,20 +32,20 @@ def answer(request: HttpRequest, *_: Any) -> HttpResponse:
     name = request.POST.get("username", "")
     until = _ends_at(name, get_client_ip_address(request))
     wait_sec = max(1, math.ceil((until - clock.now()).total_seconds()))
-    told = f"too many failed logins as this user from this address; try again after {until:%Y-%m-%d %H:%M:%S}Z"
+    detail = f"too many failed logins as this user from this address; try again after {until:%Y-%m-%d %H:%M:%S}Z"
     remedy = "Wait, or ask an administrator to delete the attempt."
-    return refuse(request, wait_sec, told, code="locked_out", remedy=remedy)
+    return refuse(request, wait_sec, detail, code="locked_out", remedy=remedy)
 
 
 def refuse(
-    request: HttpRequest, wait_sec: int, told: str, *, code: str = "throttled", remedy: str | None = None
+    request: HttpRequest, wait_sec: int, detail: str, *, code: str = "throttled", remedy: str | None = None
 ) -> HttpResponse:
     """Answer 429 in words, as a page or as a problem."""
     headers = {"Retry-After": str(wait_sec), "Cache-Control": "no-store"}
     if "json" in request.headers.get("Accept", ""):
-        body = problem(request, 429, code, told, remedy=remedy)
+        body = problem(request, 429, code, detail, remedy=remedy)
         return JsonResponse(body, status=429, headers=headers, content_type=MEDIA_TYPE)
-    context = {**admin.site.each_context(request), "title": "Login refused", "told": told, "remedy": remedy}
+    context = {**admin.site.each_context(request), "title": "Login refused", "detail": detail, "remedy": remedy}
     response = render(request, "admin/locked_out.html", context, status=429)
     for header, value in headers.items():
         response[header] = value

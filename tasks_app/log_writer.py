@@ -39,7 +39,7 @@ class BackgroundHandler(logging.Handler):
 
     def _begin_anew(self) -> None:
         self.dropped = 0
-        self._told = 0
+        self._reported = 0
         self._lines: deque[bytes] = deque()
         self._wanted = threading.Event()
         self._idle = threading.Event()
@@ -74,8 +74,8 @@ class BackgroundHandler(logging.Handler):
             self._wanted.clear()
             while self._lines:
                 self._write(self._lines.popleft())
-                if self.dropped > self._told and not self._lines:
-                    lost, self._told = self.dropped - self._told, self.dropped
+                if self.dropped > self._reported and not self._lines:
+                    lost, self._reported = self.dropped - self._reported, self.dropped
                     self._write(
                         f"{lost} log lines were dropped here, because they were not read fast enough\n".encode()
                     )
@@ -87,7 +87,7 @@ class BackgroundHandler(logging.Handler):
                 line = line[os.write(self._fd, line) :]
         except OSError:
             self.dropped += 1
-            self._told += 1
+            self._reported += 1
 
     def flush(self) -> None:
         """Wait until everything has been written, but not for long."""

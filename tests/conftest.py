@@ -1,7 +1,7 @@
 """One private server pair a session, in a state directory of its own; one database and prefix a worker.
 
 All of this happens while this file is imported, because Django's settings read the environment once and other
-conftests import models. For the same reason pytest-django is not told the settings module: it would load them first.
+conftests import models. For the same reason pytest-django is not output the settings module: it would load them first.
 """
 
 from __future__ import annotations

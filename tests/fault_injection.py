@@ -128,9 +128,9 @@ class Injector:
 
     def _write(self) -> None:
         if self._account is not None:
-            told = {"outstanding": self.outstanding, "injected": len(self.injected), "points": sorted(self.left)}
+            output = {"outstanding": self.outstanding, "injected": len(self.injected), "points": sorted(self.left)}
             fresh = self._account.with_suffix(".new")
-            fresh.write_text(json.dumps(told))
+            fresh.write_text(json.dumps(output))
             fresh.replace(self._account)
 
 

@@ -123,7 +123,7 @@ class ImagingWeights:
         return float(self.by_time_and_freq.sum(axis=0) @ freqs_hz)
 
     def some_channels(self, most: int) -> NDArray[np.intp]:
-        """Return the indices of at most so many channels with data, spread over them."""
+        """Return the indices of at most that many channels with data, spread over them."""
         with_data = np.flatnonzero(self.by_time_and_freq.any(axis=0))
         return np.unique(with_data[np.linspace(0, len(with_data) - 1, most).round().astype(np.intp)])
 

@@ -39,6 +39,7 @@ class Migration(migrations.Migration):
             options={
                 'ordering': ['-start_mjd'],
                 'permissions': [('release_observation', 'Can start an incomplete observation')],
+                'indexes': [models.Index(fields=['start_mjd'], name='observation_start'), models.Index(fields=['mid_mjd'], name='observation_mid')],
                 'constraints': [models.UniqueConstraint(fields=('telescope_name', 'first_time_ms', 'declination_cdeg'), name='observation_once')],
             },
         ),
@@ -66,7 +67,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-id'],
-                'indexes': [models.Index(fields=['name', 'mid_mjd'], name='measurement_light_curve')],
+                'indexes': [models.Index(fields=['name', 'mid_mjd'], name='measurement_light_curve'), models.Index(fields=['dec_deg'], name='measurement_declination')],
                 'constraints': [models.UniqueConstraint(fields=('task_id', 'name'), name='measured_once_a_task')],
             },
         ),
@@ -91,6 +92,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-mid_mjd'],
+                'permissions': [('refuse_calibration', 'Can refuse a calibration by hand')],
                 'indexes': [models.Index(fields=['mid_mjd'], name='calibration_time')],
             },
         ),

@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import display
-from tasks_app.admin.filters import EventQueueFilter, SinceFilter, VerbFilter
+from tasks_app.admin.filters import EventQueueFilter, EventTypeFilter, SinceFilter
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range
 from tasks_app.models import TaskEvent
 from tasks_app.models.task import short_id
@@ -21,7 +21,7 @@ class TaskEventAdmin(ReadOnlyAdmin):
     """Events, the last first."""
 
     list_display = ("id", "at", "event_type", "move", "task", "queue_name", "actor", "whence", "attempt", "why")
-    list_filter = (VerbFilter, EventQueueFilter, SinceFilter)
+    list_filter = (EventTypeFilter, EventQueueFilter, SinceFilter)
     search_fields = ("actor",)
     search_help_text = "The beginning of a task id (4 digits or more), or exactly an actor such as user:alice"
 

@@ -120,12 +120,12 @@ class SinceFilter(admin.SimpleListFilter):
         return queryset.filter(created_at__gte=timezone.now() - timedelta(hours=hours)) if hours else queryset
 
 
-class VerbFilter(admin.SimpleListFilter):
-    """By what happened."""
+class EventTypeFilter(admin.SimpleListFilter):
+    """By the type of the event."""
 
-    title = "what happened"
+    title = "event type"
     parameter_name = "event_type"
-    verbs = (
+    event_types = (
         "spawned", "claimed", "completed", "failed", "retrying", "returned", "cancel_requested", "cancelled", "retried",
         "reprioritized", "released", "revived", "unrunnable", "expired", "refused", "progress",
         "respawned", "copied", "paused", "resumed", "frozen", "thawed", "enabled", "disabled",
@@ -135,7 +135,7 @@ class VerbFilter(admin.SimpleListFilter):
     )  # fmt: skip
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        return [(verb, verb.replace("_", " ")) for verb in self.verbs]
+        return [(name, name.replace("_", " ")) for name in self.event_types]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(event_type=self.value()) if self.value() else queryset

@@ -1,4 +1,4 @@
-"""What Django is told of a task: made from its row and its attempts, or from the archive's copy of them."""
+"""A task as Django sees it: made from its row and its attempts, or from the archive's copy of them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One event about a task, still to be written; `update` are the columns that readers are told of."""
+    """One event about a task, still to be written; `update` are the columns that readers get."""
 
     task: Task
     act: Change

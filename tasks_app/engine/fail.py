@@ -125,8 +125,8 @@ def _verdict(failure: Failure) -> Verdict:
 
 def _cancelled(task: Task, failure_class: str, message: str) -> str:
     """Return who cancelled it, and how its attempt ended where that was not by the cancel."""
-    told = cancelled_by(task) or message
-    return told if failure_class == "cancelled" else f"{told}\nits attempt ended as {failure_class}: {message}"
+    text = cancelled_by(task) or message
+    return text if failure_class == "cancelled" else f"{text}\nits attempt ended as {failure_class}: {message}"
 
 
 def _next_try(task: Task, failure_class: str, moment: datetime, *, counted: bool) -> dict[str, Any]:

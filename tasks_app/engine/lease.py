@@ -71,16 +71,16 @@ def report_progress(
     claim: Claim, *, fraction: float | None, message: str, metrics: Mapping[str, float] | None = None
 ) -> None:
     """Store how far a running attempt is, with numbers of its own. Raises LostClaim."""
-    told: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "progress": None if fraction is None else min(1.0, max(0.0, fraction)),
         "progress_message": cleaning.text(message, 300),
     }
     numbers = dict(metrics or {})
     with fenced(claim, "progress") as task:
-        Task.objects.filter(pk=task.pk).update(**told, progress_metrics=numbers)
+        Task.objects.filter(pk=task.pk).update(**columns, progress_metrics=numbers)
         if numbers:
-            told["progress_metrics"] = numbers
-        record(task, Change(event_type="progress", actor=claim.actor), to_status=TaskStatus.CLAIMED, update=told)
+            columns["progress_metrics"] = numbers
+        record(task, Change(event_type="progress", actor=claim.actor), to_status=TaskStatus.CLAIMED, update=columns)
 
 
 def note_stop(claim: Claim, *, failure_class: str, reason: str, asked_ago_sec: float, takes_sec: float) -> None:

@@ -278,9 +278,9 @@ def condemn(child: Task, parent: Task) -> None:
 
 
 def _condemned(child: Task, parent: Task) -> Move:
-    told = parent.error or ""
+    cause = parent.error or ""
     how = f"is archived as {parent.status}" if archive.is_archived(parent) else "failed as invalid"
-    reason = told if parent.unrunnable_because else f"{parent} {how}: {told}"
+    reason = cause if parent.unrunnable_because else f"{parent} {how}: {cause}"
     return Move(
         task=child,
         to=FAILED,

@@ -101,18 +101,18 @@ _NOTIFY = "SELECT pg_notify(%(channel)s, name) FROM unnest(%(names)s::text[]) AS
 
 
 class WorkNotifier:
-    """Tells listening workers of new work, after the commit and seldom: NOTIFY takes a lock of the whole cluster."""
+    """Notifies listening workers of new work, after the commit and seldom: NOTIFY takes a lock of the whole cluster."""
 
     def __init__(self) -> None:
-        self._told_at: dict[str, float] = {}
+        self._notified_at: dict[str, float] = {}
 
-    def tell(self, queue_names: Iterable[str]) -> None:
-        """Notify of each queue that was not told of a moment ago. Called outside any transaction."""
+    def notify(self, queue_names: Iterable[str]) -> None:
+        """Notify of each queue that was not notified of a moment ago. Called outside any transaction."""
         moment = time.monotonic()
-        due = [name for name in queue_names if moment - self._told_at.get(name, 0.0) >= WORK_QUIET_SEC]
+        due = [name for name in queue_names if moment - self._notified_at.get(name, 0.0) >= WORK_QUIET_SEC]
         if not due:
             return
-        self._told_at.update(dict.fromkeys(due, moment))
+        self._notified_at.update(dict.fromkeys(due, moment))
         try:
             statements.run(_NOTIFY, {"channel": WORK_CHANNEL, "names": due})
         except Error as error:
@@ -126,4 +126,4 @@ def wake_workers(queue_names: Iterable[str]) -> None:
     """Wake the workers of these queues once the current transaction has committed."""
     names = tuple(queue_names)
     if names and not settings.ABSURD_POLL_ONLY:
-        transaction.on_commit(lambda: _notifier.tell(names))
+        transaction.on_commit(lambda: _notifier.notify(names))

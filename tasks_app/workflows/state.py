@@ -34,8 +34,8 @@ class Trouble:
     run_id: UUID | None
     """Its own run, which may be another one."""
 
-    def told(self, run_id: UUID) -> str:
-        """Say what happened to it."""
+    def described(self, run_id: UUID) -> str:
+        """Return what happened to it, in a few words."""
         where = "" if self.run_id == run_id else f" of run {self.run_id}" if self.run_id else " outside the run"
         if self.status == "cancelled":
             return f"{self.stage}{where} was cancelled"
@@ -106,7 +106,7 @@ class RunState:
         """Why it stands so; empty when the word says all."""
         parts = [_REASONS[self.word](self)]
         if self.trouble is not None and self.word in ("running", "waiting"):
-            parts.append(self.trouble.told(self.run_id))
+            parts.append(self.trouble.described(self.run_id))
         return "; ".join(part for part in parts if part)
 
     @property
@@ -130,14 +130,14 @@ def _why_waiting(state: RunState) -> str:
 
 def _why_stalled(state: RunState) -> str:
     behind = f"{_tasks(state.waiting)} {'waits' if state.waiting == 1 else 'wait'}"
-    told = state.trouble.told(state.run_id) if state.trouble else "their dependencies do not exist any more"
-    return f"{told}; {behind} blocked by it until it is retried"
+    trouble = state.trouble.described(state.run_id) if state.trouble else "their dependencies do not exist any more"
+    return f"{trouble}; {behind} blocked by it until it is retried"
 
 
 def _why_failed(state: RunState) -> str:
     more = state.failed_in_earnest - 1
-    told = state.trouble.told(state.run_id) if state.trouble else ""
-    return f"{told}; {more} more failed" if more else told
+    trouble = state.trouble.described(state.run_id) if state.trouble else ""
+    return f"{trouble}; {more} more failed" if more else trouble
 
 
 def _tasks(count: int) -> str:

@@ -98,7 +98,7 @@ def test_an_example_that_says_something_else_is_found_out():
 
 
 def test_every_operation_of_the_guide_has_an_answer_as_an_example(schema):
-    with_answers = {name for name, status, told in contents(schema) if status != "body" and told.get("examples")}
+    with_answers = {name for name, status, output in contents(schema) if status != "body" and output.get("examples")}
     assert with_answers == {name for name, status in PRINTED if status != "body"} | ANSWERED
 
 
@@ -107,8 +107,8 @@ def test_every_example_is_valid(schema):
         schema, {"$ref": "#/components/schemas/Health"}, {"status": "healthy", "message": "", "queue": ""}
     )
     assert faults(schema, {"$ref": "#/components/schemas/Health"}, {"status": "fine", "message": "", "queue": ""})
-    told = [(name, status, content) for name, status, content in contents(schema) if content.get("examples")]
-    for name, status, content in told:
+    output = [(name, status, content) for name, status, content in contents(schema) if content.get("examples")]
+    for name, status, content in output:
         for each in content["examples"].values():
             assert faults(schema, content["schema"], each["value"]) == [], (name, status)
 
@@ -135,12 +135,12 @@ class Server:
         """Return what is answered, once it is valid and like the operation's example."""
         answer = await self._http.request(method, path, json=body)
         assert answer.status_code == status, answer.text
-        told = answer.json()
+        output = answer.json()
         (content,) = [each for *place, each in contents(self._schema) if place == [name, str(status)]]
-        assert faults(self._schema, content["schema"], told) == []
+        assert faults(self._schema, content["schema"], output) == []
         (example,) = examples(self._schema, name, str(status))
-        assert kinds(told) == kinds(example), name
-        return told
+        assert kinds(output) == kinds(example), name
+        return output
 
 
 @pytest.mark.django_db(transaction=True)

@@ -153,8 +153,10 @@ def test_every_command_of_the_guide_answers_in_its_shape(shell: Shell, stage: No
     assert [task["task_id"] for task in shell.json(FAILED)["tasks"]] == [str(failed.task_id)]
     assert shell.json(FAILED_20)["total"] == 1
 
-    told = shell.json(DETAIL, done)
-    assert {name: told[name] for name in ("task_id", "queue_name", "task_name", "status", "retry_count", "result")} == {
+    shown = shell.json(DETAIL, done)
+    assert {
+        name: shown[name] for name in ("task_id", "queue_name", "task_name", "status", "retry_count", "result")
+    } == {
         "task_id": str(done.task_id),
         "queue_name": "dsa110-pipeline",
         "task_name": "calibration-solve",
@@ -163,7 +165,7 @@ def test_every_command_of_the_guide_answers_in_its_shape(shell: Shell, stage: No
         "result": {"caltables": ["/stage/urgent.B0"]},
     }
     for moment in ("created_at", "claimed_at", "completed_at"):
-        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", told[moment])
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", shown[moment])
     assert shell.json(ERROR.split(" | ")[0], failed)["error"] == "no such file"
 
     assert shell.json(PRIORITY, waiting)["priority"] == 15
@@ -191,21 +193,21 @@ def test_the_commands_that_pipe_into_jq_find_their_fields(shell: Shell, stage: N
     (claim,) = claim_tasks(worker, limit=1)
     complete_task(claim, {}, REPORT)
     durations = DURATIONS.replace("(.completed_at - .claimed_at)", ".duration_sec")
-    told = json.loads(shell.text(durations))
-    assert told["task_name"] == "calibration-solve"
-    assert told["duration"] >= 0
+    output = json.loads(shell.text(durations))
+    assert output["task_name"] == "calibration-solve"
+    assert output["duration"] >= 0
 
 
 def test_the_same_commands_from_a_stranger_with_a_wrong_key_change_nothing(shell: Shell, stage: None):
     task = spawn_one()
     ApiKey.objects.create_key(name="narrow", scopes=["read"])
     for command in (CANCEL, PRIORITY, URGENT):
-        told = json.loads(shell.text(command, task, key="secure_random_kez"))
-        assert (told["status"], told["code"]) == (401, "bad_api_key")
+        output = json.loads(shell.text(command, task, key="secure_random_kez"))
+        assert (output["status"], output["code"]) == (401, "bad_api_key")
     task.refresh_from_db()
     assert (task.status, task.priority, Task.objects.count()) == ("pending", 5, 1)
 
 
 def test_a_task_that_never_was_is_said_so(shell: Shell):
-    told = shell.json(DETAIL.replace("{task_id}", str(uuid4())))
-    assert (told["status"], told["code"]) == (404, "task_not_found")
+    output = shell.json(DETAIL.replace("{task_id}", str(uuid4())))
+    assert (output["status"], output["code"]) == (404, "task_not_found")

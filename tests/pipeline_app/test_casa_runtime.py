@@ -128,9 +128,9 @@ def test_measures_are_built_once_by_many_processes_at_once(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ABSURD_CASA_DATA": str(cache)}
     command = [sys.executable, "-m", "pipeline_app.casa"]
     racers = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    told = {racer.communicate(timeout=120)[0].strip() for racer in racers}
-    assert len(told) == 1
-    built = Path(told.pop())
+    output = {racer.communicate(timeout=120)[0].strip() for racer in racers}
+    assert len(output) == 1
+    built = Path(output.pop())
     assert [path for path in cache.iterdir() if path.name != ".lock"] == [built]
     assert (built / "geodetic" / "TAI_UTC" / "table.dat").is_file()
 

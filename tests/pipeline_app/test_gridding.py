@@ -13,7 +13,7 @@ pytestmark = pytest.mark.casa
 
 
 def test_the_gridder_and_the_measurement_equation_agree_beyond_a_degree_with_the_sign_of_w() -> None:
-    """All 96 stations: with 28 the sign of w cannot be told (a flux changes by 2e-4); here it turns the phase about."""
+    """All 96 stations: with 28 the sign of w is not seen (a flux changes by 2e-4); here it turns the phase about."""
     from pipeline_app.casa.fits_images import Grid
     from pipeline_app.casa.gridding import Gridder
     from pipeline_app.casa.stokes import imaging_weights

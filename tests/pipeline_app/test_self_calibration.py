@@ -107,9 +107,9 @@ def test_what_is_published_has_the_final_verdict_in_it(tmp_path: Path) -> None:
     assert result.coherence_after < 0.9995
     assert read_record(result.ms_path).reasons == tuple(result.reasons)
     for path in (result.image_path, result.flat_image_path, result.second_image.residual_path):
-        told = read_image(path).verdict
-        assert told.inherited == tuple(f"self-calibration: {reason}" for reason in result.reasons)
-        assert told.verdict == result.second_image.verdict
+        output = read_image(path).verdict
+        assert output.inherited == tuple(f"self-calibration: {reason}" for reason in result.reasons)
+        assert output.verdict == result.second_image.verdict
 
 
 @pytest.mark.casa

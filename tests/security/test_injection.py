@@ -103,11 +103,11 @@ def test_a_hostile_text_stays_a_text_everywhere(kind, worker):
         seen += page.text
     assert text[:20].split("\r")[0] in seen
 
-    for told in messages.messages_of(TaskEvent.objects.order_by("id")):
-        if told.message is not None:
-            assert "\n" not in told.message.text and "\r" not in told.message.text
-            json.loads(told.message.text)
-            lines = streams.event_of(told.message).decode().rstrip("\n").split("\n")
+    for output in messages.messages_of(TaskEvent.objects.order_by("id")):
+        if output.message is not None:
+            assert "\n" not in output.message.text and "\r" not in output.message.text
+            json.loads(output.message.text)
+            lines = streams.event_of(output.message).decode().rstrip("\n").split("\n")
             assert [line.partition(":")[0] for line in lines] == ["id", "data"]
 
 
@@ -131,10 +131,10 @@ def test_searches_and_filters_take_a_hostile_text_as_nothing_but_a_text(kind):
 
 @pytest.mark.parametrize("kind", TEXTS)
 def test_a_log_line_stays_one_line_that_shows_what_it_is(kind):
-    record = logging.LogRecord("absurd", logging.INFO, "x.py", 1, "told %s", (TEXTS[kind],), None)
+    record = logging.LogRecord("absurd", logging.INFO, "x.py", 1, "output %s", (TEXTS[kind],), None)
     line = OneLine("{levelname} {message}", style="{").format(record)
     assert line.isprintable() or kind == "percent", line
-    assert line.startswith("INFO told ")
+    assert line.startswith("INFO output ")
 
 
 @pytest.mark.parametrize("field", ["task_name", "queue_name", "concurrency_key", "reason", "idempotency"])

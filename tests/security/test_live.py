@@ -58,7 +58,7 @@ async def test_the_logs_of_a_web_process_hold_no_secret(live_environment):
     assert "secretsecretsecret" not in text
 
 
-async def told(port: int, headers: dict[str, str], query: str = "") -> Any:
+async def output(port: int, headers: dict[str, str], query: str = "") -> Any:
     """Return the first message, the code with which the socket is closed, or the status that it is refused with."""
     address = f"ws://127.0.0.1:{port}/ws/status{query}"
     try:
@@ -87,17 +87,17 @@ async def test_the_feed_is_for_readers_and_no_page_of_another_site(live_environm
     with daphne_server.serving(live_environment) as port:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             for headers, query, of_socket, of_stream in cases:
-                assert await told(port, headers, query) == of_socket, (headers, query)
+                assert await output(port, headers, query) == of_socket, (headers, query)
                 asked = {**headers, "Accept": "text/event-stream"}
                 async with client.stream("GET", f"/api/absurd/feed{query}", headers=asked) as answer:
                     assert answer.status_code == of_stream, (headers, query)
             for origin in ("https://evil.example", "null", f"http://127.0.0.1:{port + 1}", f"http://localhost:{port}"):
                 headers = {"X-API-Key": keys["read"], "Origin": origin}
-                assert await told(port, headers) == 403, origin
+                assert await output(port, headers) == 403, origin
                 crossed = await client.get("/api/absurd/tasks", headers=headers)
                 assert not [name for name in crossed.headers if name.startswith("access-control")], origin
             rebound = {"Host": "evil.example", "Origin": "http://evil.example"}
-            assert await told(port, rebound) in (400, 403)
+            assert await output(port, rebound) in (400, 403)
             assert (await client.get("/api/absurd/tasks", headers={"Host": "evil.example"})).status_code == 400
             for name, value in {
                 "content-security-policy": "default-src 'self'",

@@ -30,8 +30,8 @@ def test_every_kind_of_event_says_from_where_it_was_caused():
     api.post("queues/dsa110-pipeline/pause", {"reason": "mending"}, **LIE)
     for event_type in ("spawned", "reprioritized", "cancelled", "paused"):
         assert address_of(event_type) == ELSEWHERE, event_type
-    told = TaskEvent.objects.get(event_type="cancelled")
-    assert (told.actor, told.reason) == ("key:ingest", "a slip")
+    event = TaskEvent.objects.get(event_type="cancelled")
+    assert (event.actor, event.reason) == ("key:ingest", "a slip")
 
 
 @pytest.mark.django_db
@@ -53,7 +53,7 @@ def test_what_happens_after_a_request_or_outside_of_one_has_no_address():
 PROXIES = (ip_network("127.0.0.1/32"), ip_network("10.0.0.0/8"))
 
 
-@pytest.mark.parametrize(("proxies", "peer_address", "told", "expected"), [
+@pytest.mark.parametrize(("proxies", "peer_address", "header", "expected"), [
     ((), "127.0.0.1", "203.0.113.5", "127.0.0.1"),
     (PROXIES, "127.0.0.1", "203.0.113.5", "203.0.113.5"),
     (PROXIES, "127.0.0.1", "198.51.100.1, 203.0.113.5, 10.0.0.2", "203.0.113.5"),
@@ -63,9 +63,11 @@ PROXIES = (ip_network("127.0.0.1/32"), ip_network("10.0.0.0/8"))
     (PROXIES, "", "203.0.113.5", ""),
     (("unix",), "", "2001:db8::7", "2001:db8::7"),
 ], ids=["none", "one", "two", "nonsense", "silent", "not-a-proxy", "no-address", "unix"])  # fmt: skip
-def test_a_forwarded_address_is_believed_from_configured_proxies_only(settings, proxies, peer_address, told, expected):
+def test_a_forwarded_address_is_believed_from_configured_proxies_only(
+    settings, proxies, peer_address, header, expected
+):
     settings.ABSURD_PROXIES = proxies
-    assert client_address.address_of({"REMOTE_ADDR": peer_address, "HTTP_X_FORWARDED_FOR": told}) == expected
+    assert client_address.address_of({"REMOTE_ADDR": peer_address, "HTTP_X_FORWARDED_FOR": header}) == expected
 
 
 def test_a_list_of_proxies_that_cannot_be_read_is_refused_by_name(monkeypatch):

@@ -1,4 +1,4 @@
-"""Whoever is refused a socket again and again is told to wait, and is counted together with refused requests."""
+"""A client that is refused a socket again and again has to wait, and is counted together with refused requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import websockets
 
 from tests.daphne_server import serving
-from tests.security.test_live import told
+from tests.security.test_live import output
 from tests.tasks_app.callers import make_key
 from tests.tasks_app.listeners import in_thread
 
@@ -56,14 +56,14 @@ async def test_refused_sockets_and_requests_of_an_address_are_counted_together(l
     with serving(environment) as port:
 
         async def socket() -> Any:
-            return await told(port, WRONG)
+            return await output(port, WRONG)
 
         async def from_another_site() -> Any:
-            return await told(port, {**EVIL, "X-API-Key": key})
+            return await output(port, {**EVIL, "X-API-Key": key})
 
         assert await socket() == 4401
         assert set(await after(socket, socket, 4429)) <= {4401, 4429}
         assert set(await after(socket, lambda: request(port), 429)) <= {4401, 4429, 429}
         assert set(await after(from_another_site, socket, 4429)) == {403, 4429}
         assert await from_another_address(port) == 4401
-        assert await told(port, {"X-API-Key": key}) == "hello"
+        assert await output(port, {"X-API-Key": key}) == "hello"

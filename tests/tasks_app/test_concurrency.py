@@ -1,4 +1,4 @@
-"""Many processes on one queue, and every pair of verbs at the same moment on the same task."""
+"""Many processes on one queue, and every pair of changes at the same moment on the same task."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def expire(claim: Claim) -> None:
     Task.objects.filter(task_id=claim.task_id).update(lease_until=clock.now() - timedelta(seconds=1), lease_sec=1)
 
 
-VERBS: dict[str, Callable[[Claim], object]] = {
+CHANGES: dict[str, Callable[[Claim], object]] = {
     "complete": lambda claim: complete_task(claim, {}, REPORT),
     "complete many": lambda claim: complete_tasks([Completion(claim=claim, result={})]),
     "fail": lambda claim: fail_attempt(claim, "error", "boom", REPORT),
@@ -69,17 +69,17 @@ def retry_children(claim: Claim) -> None:
         retry(child.task_id, actor="user:test")
 
 
-@pytest.mark.parametrize("verbs", itertools.combinations_with_replacement(VERBS, 2), ids="-".join)
-def test_no_two_verbs_deadlock_and_one_history_comes_of_it(verbs):
+@pytest.mark.parametrize("changes", itertools.combinations_with_replacement(CHANGES, 2), ids="-".join)
+def test_no_two_changes_deadlock_and_one_history_comes_of_it(changes):
     worker = make_worker()
     for _ in range(2):
         spawn_note(concurrency_key="same")
         (claim,) = claim_tasks(worker, limit=1)
         for _ in range(3):
             spawn_note(depends_on=[claim.task_id], params={"text": f"child of {claim.task_id}"})
-        if "sweep" in verbs:
+        if "sweep" in changes:
             expire(claim)
-        outcomes = together(*(lambda verb=verb, claim=claim: VERBS[verb](claim) for verb in verbs))
+        outcomes = together(*(lambda change=change, claim=claim: CHANGES[change](claim) for change in changes))
         unexpected = [each for each in outcomes if isinstance(each, Exception) and not isinstance(each, AbsurdError)]
         assert unexpected == []
         task = Task.objects.get(task_id=claim.task_id)

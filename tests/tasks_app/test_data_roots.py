@@ -48,8 +48,8 @@ def test_in_local_mode_a_root_is_marked_once_and_missing_when_it_loses_its_marke
 @pytest.mark.django_db
 def test_a_command_marks_what_is_mounted_and_says_what_is_not(roots, capsys):
     call_command("absurd_setup", "--mark-roots")
-    told = capsys.readouterr().out
-    assert f"data root {roots[1]}: marked" in told and f"data root {roots[2]}: does not exist on this host" in told
+    output = capsys.readouterr().out
+    assert f"data root {roots[1]}: marked" in output and f"data root {roots[2]}: does not exist on this host" in output
     assert data_roots.missing() == [str(roots[2])]
 
 

@@ -1,4 +1,4 @@
-"""Failures of the host are told from failures of the task."""
+"""Failures of the host are distinguished from failures of the task."""
 
 from __future__ import annotations
 

@@ -26,12 +26,12 @@ def test_psql_explains_it_with_the_variables_of_its_heading(path):
     variables = shlex.split(example.replace("\n--", " "))[1:]
     settings = connection.get_connection_params()
     address = [f"{name}={settings[name]}" for name in ("host", "port", "dbname", "user") if settings.get(name)]
-    told = subprocess.run(
+    output = subprocess.run(
         [PSQL, "-X", "-v", "ON_ERROR_STOP=1", *variables, " ".join(address)],
         input=f"EXPLAIN {text};", capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert told.returncode == 0, told.stderr
-    assert "CTE" in told.stdout
+    assert output.returncode == 0, output.stderr
+    assert "CTE" in output.stdout
 
 
 @pytest.mark.parametrize("path", [CLAIM, COMPLETE, INSERT], ids=lambda path: path.stem)

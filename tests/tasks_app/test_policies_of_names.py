@@ -42,8 +42,8 @@ def test_a_name_says_how_soon_and_the_event_says_when(worker):
             Task.objects.filter(pk=task.pk).update(hold=0, retry_count=0)
     assert max(waits) <= 1000
     assert max(waits) > 100
-    told = TaskEvent.objects.filter(event_type="retrying").last()
-    assert told.detail["next_try_at"] == clock.stamp(task.runnable_at)
+    output = TaskEvent.objects.filter(event_type="retrying").last()
+    assert output.detail["next_try_at"] == clock.stamp(task.runnable_at)
 
 
 def test_after_running_out_of_memory_it_asks_for_more_up_to_the_largest_host(worker):

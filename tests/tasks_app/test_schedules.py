@@ -126,11 +126,11 @@ def test_a_process_in_which_absurd_is_disabled_leaves_schedules_to_others(settin
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "output"),
     [({"cron": "nonsense"}, "CronSimError"), ({"time_zone": "Mars/Olympus"}, "ZoneInfoNotFoundError")],
     ids=["cron", "zone"],
 )
-def test_a_schedule_that_means_nothing_any_more_rests_and_hinders_no_other(broken, told):
+def test_a_schedule_that_means_nothing_any_more_rests_and_hinders_no_other(broken, output):
     set_clock(at("2026-03-01 02:59:00"))
     actions.save("broken", **NIGHTLY, **BY)
     actions.save("sound", **NIGHTLY, **BY)
@@ -138,7 +138,7 @@ def test_a_schedule_that_means_nothing_any_more_rests_and_hinders_no_other(broke
     set_clock(at("2026-03-01 03:00:00"))
     assert (fire_due(), fire_due()) == (1, 0)
     stored = Schedule.objects.get(name="broken")
-    assert stored.next_run_at is None and stored.last_error.startswith(told)
+    assert stored.next_run_at is None and stored.last_error.startswith(output)
 
 
 @pytest.mark.django_db
@@ -177,8 +177,8 @@ def test_it_runs_on_demand_is_disabled_and_enabled_without_catching_up():
     actions.enable("nightly", **BY)
     assert (fire_due(), Schedule.objects.get().next_run_at) == (0, at("2026-03-05 03:00"))
     actions.delete("nightly", **BY)
-    told = list(TaskEvent.objects.filter(task_id=None).order_by("id").values_list("event_type", flat=True))
-    assert told == ["schedule_made", "schedule_run", "schedule_disabled", "schedule_enabled", "schedule_deleted"]
+    output = list(TaskEvent.objects.filter(task_id=None).order_by("id").values_list("event_type", flat=True))
+    assert output == ["schedule_made", "schedule_run", "schedule_disabled", "schedule_enabled", "schedule_deleted"]
     with pytest.raises(ScheduleNotFound):
         actions.run_now("nightly", **BY)
 

@@ -1,4 +1,4 @@
-"""PostgreSQL killed with -9 between claims: what was told to a worker stays true, and no number is given twice."""
+"""PostgreSQL killed with -9 between claims: what a worker was given stays true, and no number is given twice."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def claimer(var: Path, label: str, rounds: int) -> subprocess.Popen[str]:
 
 
 def test_a_killed_server_repeats_no_token_no_epoch_and_no_event_number(private_servers):
-    told: list[list] = []
+    output: list[list] = []
     for round_number in range(2):
         process = claimer(private_servers, f"worker-{round_number}", 100_000)
         lines = []
@@ -60,19 +60,19 @@ def test_a_killed_server_repeats_no_token_no_epoch_and_no_event_number(private_s
             lines.append(process.stdout.readline())
         os.kill(servers.status(private_servers).postgres_pid, signal.SIGKILL)
         lines += process.communicate(timeout=60)[0].splitlines()
-        told += [json.loads(line) for line in lines if line.strip().endswith("]")]
+        output += [json.loads(line) for line in lines if line.strip().endswith("]")]
         deadline = time.monotonic() + 30
         while servers.status(private_servers).postgres_pid and time.monotonic() < deadline:
             time.sleep(0.05)
         servers.ensure(private_servers)
     last = claimer(private_servers, "worker-last", 40)
-    told += [json.loads(line) for line in last.communicate(timeout=120)[0].splitlines()]
+    output += [json.loads(line) for line in last.communicate(timeout=120)[0].splitlines()]
     assert last.returncode == 0
-    assert len(told) >= 120
-    tokens, events = [token for _, token, _, _ in told], [event for _, _, _, event in told]
+    assert len(output) >= 120
+    tokens, events = [token for _, token, _, _ in output], [event for _, _, _, event in output]
     assert len(set(tokens)) == len(tokens)
     assert events == sorted(set(events))
     epochs: dict[str, list[int]] = {}
-    for task_id, _, epoch, _ in told:
+    for task_id, _, epoch, _ in output:
         epochs.setdefault(task_id, []).append(epoch)
     assert all(seen == sorted(set(seen)) for seen in epochs.values())

@@ -140,12 +140,12 @@ class Machine(RuleBasedStateMachine):
             lambda claim: fail_attempt(claim, failure_class, "boom", REPORT),
         )
 
-    def operate(self, choice: int, verb) -> None:
-        """Do an operator's verb; where the table has no such move it must say so."""
+    def operate(self, choice: int, operation) -> None:
+        """Do an operator's operation; where the table has no such move it must say so."""
         task = self.tasks[choice % len(self.tasks)]
         before = Task.objects.filter(pk=task.pk).values().get()
         try:
-            verb(task.task_id)
+            operation(task.task_id)
         except InvalidTransition as refusal:
             assert refusal.current == before["status"]
             assert Task.objects.filter(pk=task.pk).values().get() == before
@@ -205,10 +205,10 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def counts_equal_a_recount(self) -> None:
         recount = Counter(Task.objects.values_list("status", flat=True))
-        told = queues.queue_stats()
-        assert sum(each["total"] for each in told) == recount.total()
+        output = queues.queue_stats()
+        assert sum(each["total"] for each in output) == recount.total()
         for status, number in recount.items():
-            assert sum(each[status] for each in told) == number  # type: ignore[literal-required]
+            assert sum(each[status] for each in output) == number  # type: ignore[literal-required]
 
     def drain(self) -> None:
         """Whatever happened, with time and a worker every task ends or waits for one that failed or was cancelled."""

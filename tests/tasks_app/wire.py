@@ -13,8 +13,8 @@ def statements(work: Callable[[], object]) -> int:
     """Return how many statements the work sends, those of transactions included."""
     connection.ensure_connection()
     wire = connection.connection.pgconn
-    with tempfile.NamedTemporaryFile("r") as told:
-        descriptor = os.open(told.name, os.O_WRONLY)
+    with tempfile.NamedTemporaryFile("r") as output:
+        descriptor = os.open(output.name, os.O_WRONLY)
         wire.trace(descriptor)
         wire.set_trace_flags(1)  # no times
         try:
@@ -22,5 +22,5 @@ def statements(work: Callable[[], object]) -> int:
         finally:
             wire.untrace()
             os.close(descriptor)
-        kinds = [line.split("\t")[2] for line in told.read().splitlines() if line.startswith("F\t")]
+        kinds = [line.split("\t")[2] for line in output.read().splitlines() if line.startswith("F\t")]
     return kinds.count("Query") + kinds.count("Execute")

@@ -34,9 +34,9 @@ def var(tmp_path, settings) -> Path:
 
 
 def setup_says(*arguments: str) -> str:
-    told = io.StringIO()
-    call_command("absurd_setup", *arguments, stdout=told)
-    return told.getvalue()
+    output = io.StringIO()
+    call_command("absurd_setup", *arguments, stdout=output)
+    return output.getvalue()
 
 
 @pytest.fixture
@@ -118,10 +118,10 @@ def test_a_busy_port_is_refused_with_one_clear_line(live_environment):
         other.listen()
         port = other.getsockname()[1]
         command = manage(live_environment | {"ABSURD_PORT": str(port)}, "absurd_up")
-        told, _ = command.communicate(timeout=120)
-    assert command.returncode == 2, told
-    assert len(told.splitlines()) == 1
-    assert f"port {port} is in use" in told and "ABSURD_PORT" in told
+        output, _ = command.communicate(timeout=120)
+    assert command.returncode == 2, output
+    assert len(output.splitlines()) == 1
+    assert f"port {port} is in use" in output and "ABSURD_PORT" in output
 
 
 @pytest.mark.parametrize("options", [(), ("--detach",)])
@@ -133,8 +133,8 @@ def test_a_refusal_leaves_no_servers_behind(bare_environment, options):
         port = str(other.getsockname()[1])
         for arguments in (("--port", port), ("--port", "70000"), ("--prot", "8000")):
             command = manage(bare_environment, "absurd_up", *arguments, *options)
-            told, _ = command.communicate(timeout=120)
-            assert (command.returncode, len(told.splitlines())) == (2, 1), told
+            output, _ = command.communicate(timeout=120)
+            assert (command.returncode, len(output.splitlines())) == (2, 1), output
             assert not embedded.status(var).running
 
 
@@ -191,8 +191,8 @@ def bare_environment(tmp_path) -> dict[str, str]:
 def test_up_serves_the_console_refuses_a_second_one_and_leaves_no_process_behind(bare_environment, free_port, tmp_path):
     environment = bare_environment | {"ABSURD_PORT": str(free_port)}
     var = Path(environment["ABSURD_VAR"])
-    with (tmp_path / "told").open("w+") as told:
-        up = manage(environment, "absurd_up", stdout=told)
+    with (tmp_path / "output").open("w+") as output:
+        up = manage(environment, "absurd_up", stdout=output)
         try:
             assert wait_for_page(f"http://127.0.0.1:{free_port}/admin/login/") == 200
             assert running(var) == up.pid
@@ -209,9 +209,9 @@ def test_up_serves_the_console_refuses_a_second_one_and_leaves_no_process_behind
             up.kill()
             up.wait()
             embedded.stop(var)
-            print((tmp_path / "told").read_text())
-        told.seek(0)
-        lines = told.read().splitlines()
+            print((tmp_path / "output").read_text())
+        output.seek(0)
+        lines = output.read().splitlines()
     assert not [pid for pid in family if liveness.alive(pid)]
     assert any(f"http://127.0.0.1:{free_port}/admin/" in line for line in lines)
     assert any("user operator, password in" in line for line in lines)
@@ -235,13 +235,13 @@ def test_down_stops_a_detached_stack(live_environment, free_port):
     var = Path(environment["ABSURD_VAR"])
     try:
         up = manage(environment, "absurd_up", "--detach")
-        told, _ = up.communicate(timeout=150)
-        assert up.returncode == 0, told
+        output, _ = up.communicate(timeout=150)
+        assert up.returncode == 0, output
         pid = running(var)
         assert pid is not None
     finally:
         down = manage(environment, "absurd_down")
-        told, _ = down.communicate(timeout=120)
-    assert f"stopped the stack (process {pid})" in told
+        output, _ = down.communicate(timeout=120)
+    assert f"stopped the stack (process {pid})" in output
     assert down.returncode == 0
     assert running(var) is None

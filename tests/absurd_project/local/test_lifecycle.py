@@ -73,10 +73,10 @@ def test_a_second_command_attaches_and_data_outlives_a_stop(fresh):
 
 def test_commands_that_start_at_once_share_one_pair(fresh):
     commands = [ensure_in_a_process(fresh) for _ in range(4)]
-    told = {command.communicate(timeout=60)[0] for command in commands}
+    output = {command.communicate(timeout=60)[0] for command in commands}
     assert [command.returncode for command in commands] == [0] * 4
-    assert len(told) == 1
-    assert told.pop().split() == [str(pid) for pid in vars(servers.status(fresh)).values()]
+    assert len(output) == 1
+    assert output.pop().split() == [str(pid) for pid in vars(servers.status(fresh)).values()]
 
 
 def test_a_dropped_database_is_made_again(fresh):
@@ -100,15 +100,15 @@ def test_a_dropped_database_is_made_again(fresh):
 )
 def test_an_external_url_keeps_the_private_server_from_being_started(fresh, given, runs):
     command = ensure_in_a_process(fresh, **given)
-    told, _ = command.communicate(timeout=60)
+    output, _ = command.communicate(timeout=60)
     assert command.returncode == 0
-    assert tuple(word != "None" for word in told.split()) == runs
+    assert tuple(word != "None" for word in output.split()) == runs
 
 
 def test_servers_outlive_the_command_that_started_them_and_hold_none_of_its_files(fresh):
     command = ensure_in_a_process(fresh)
-    told, _ = command.communicate(timeout=60)  # would wait for ever if a server held the pipe
-    for pid in map(int, told.split()):
+    output, _ = command.communicate(timeout=60)  # would wait for ever if a server held the pipe
+    for pid in map(int, output.split()):
         assert liveness.alive(pid)
         assert os.getsid(pid) != os.getsid(0)
         assert Path(f"/proc/{pid}/fd/0").readlink() == Path("/dev/null")

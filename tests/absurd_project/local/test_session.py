@@ -35,7 +35,7 @@ def test_each_xdist_worker_has_its_own_database_and_channel_prefix():
 
 
 def test_a_subprocess_with_the_live_environment_sees_the_test_database(live_environment):
-    told = subprocess.run(
+    output = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -48,7 +48,7 @@ def test_a_subprocess_with_the_live_environment_sees_the_test_database(live_envi
         text=True,
         check=True,
     )
-    name, enabled, prefix = told.stdout.split()
+    name, enabled, prefix = output.stdout.split()
     assert name == connection.settings_dict["NAME"]
     assert enabled == "True"
     assert prefix == settings.CHANNEL_LAYERS["default"]["CONFIG"]["prefix"]

@@ -127,7 +127,9 @@ def test_a_viewer_cannot_pause_a_queue_or_edit_it():
     spawn_note()
     queue = Queue.objects.get()
     viewer = log_in("Viewer")
-    assert viewer.post(reverse("admin:tasks_app_queue_pause", args=[queue.pk]), {"verb": "Pause"}).status_code == 403
+    assert (
+        viewer.post(reverse("admin:tasks_app_queue_pause", args=[queue.pk]), {"operation": "Pause"}).status_code == 403
+    )
     fields = {"name": "dsa110-pipeline", "description": "mine"}
     assert viewer.post(reverse("admin:tasks_app_queue_change", args=[queue.pk]), fields).status_code == 403
     queue.refresh_from_db()

@@ -38,8 +38,8 @@ def page_of(client: Client, run) -> str:
     return client.get(reverse("admin:tasks_app_run_change", args=[run.pk])).content.decode()
 
 
-def address(verb: str, run) -> str:
-    return reverse(f"admin:tasks_app_run_{verb}", args=[run.pk])
+def address(operation: str, run) -> str:
+    return reverse(f"admin:tasks_app_run_{operation}", args=[run.pk])
 
 
 def token_in(page: str) -> str:
@@ -49,7 +49,7 @@ def token_in(page: str) -> str:
     return found[1]
 
 
-def told(response) -> list[str]:
+def output(response) -> list[str]:
     return [str(message) for message in response.context["messages"]]
 
 
@@ -87,7 +87,7 @@ def test_cancel_shows_the_counts_asks_why_and_does_it(operator, worker):
     form = {"confirmed": "yes", "token": token_in(page)}
     assert "This field is required" in operator.post(address("cancel", run), form).content.decode()
     response = operator.post(address("cancel", run), {**form, "reason": "wrong field"}, follow=True)
-    assert told(response) == ["diamond: 3 cancelled, 1 asked to stop"]
+    assert output(response) == ["diamond: 3 cancelled, 1 asked to stop"]
     event = TaskEvent.objects.get(event_type="run_cancelled")
     assert (event.actor, event.reason) == ("user:operator", "wrong field")
     assert "wrong field" in LogEntry.objects.get().change_message
@@ -115,7 +115,7 @@ def test_retry_goes_on_from_the_chosen_stage(operator, worker):
     assert "This field is required" not in look
     form = {"confirmed": "yes", "token": token_in(look), "from_stage": "image", "reason": "better mask"}
     response = operator.post(address("retry", run), form, follow=True)
-    assert told(response) == ["linear tile: 2 respawned"]
+    assert output(response) == ["linear tile: 2 respawned"]
     assert state(run).superseded == 2
     assert "image~1" in page_of(operator, run)
     assert task_of(run, "image").status == "pending"
@@ -141,8 +141,8 @@ def test_a_viewer_sees_the_run_and_can_change_nothing():
     viewer.force_login(make_user("viewer", "Viewer"))
     run = begin(linear())
     assert "Cancel…" not in page_of(viewer, run)
-    for verb in ("cancel", "retry"):
-        assert viewer.get(address(verb, run)).status_code == 403
+    for operation in ("cancel", "retry"):
+        assert viewer.get(address(operation, run)).status_code == 403
         form = {"confirmed": "yes", "reason": "x"}
-        assert viewer.post(address(verb, run), form).status_code == 403
+        assert viewer.post(address(operation, run), form).status_code == 403
     assert state(run).cancelled == 0

@@ -50,8 +50,8 @@ def test_an_administrator_makes_changes_and_deletes_a_schedule():
     assert "are kept" in page(admin, address(schedule, "delete"))
     admin.post(address(schedule, "delete"), {"confirmed": "yes", "reason": "no longer needed"})
     assert not Schedule.objects.exists()
-    told = list(TaskEvent.objects.order_by("id").values_list("event_type", "actor", "reason"))
-    assert told == [
+    output = list(TaskEvent.objects.order_by("id").values_list("event_type", "actor", "reason"))
+    assert output == [
         ("schedule_made", "user:someone", "asked by the observers"),
         ("schedule_changed", "user:someone", "later"),
         ("schedule_deleted", "user:someone", "no longer needed"),
@@ -59,7 +59,7 @@ def test_an_administrator_makes_changes_and_deletes_a_schedule():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "output"),
     [
         ({"cron": "61 * * * *"}, "not a cron expression"),
         ({"time_zone": "America/Los_Angelos"}, "did you mean America/Los_Angeles"),
@@ -73,9 +73,9 @@ def test_an_administrator_makes_changes_and_deletes_a_schedule():
     ],
     ids=["cron", "zone", "params", "task", "priority", "queue", "jitter", "nul", "reason"],
 )
-def test_what_could_never_run_is_told_beside_its_field(wrong, told):
+def test_what_could_never_run_is_told_beside_its_field(wrong, output):
     text = log_in("Administrator").post(f"{LIST}add/", FIELDS | wrong).content.decode()
-    assert told in text
+    assert output in text
     assert not Schedule.objects.exists()
 
 
@@ -109,10 +109,10 @@ def test_an_operator_runs_and_switches_one_schedule_with_a_reason():
     assert not Schedule.objects.get().enabled
     operator.post(address(schedule, "enable"), {"confirmed": "yes", "reason": "over"})
     assert Schedule.objects.get().next_run_at is not None
-    told = list(
+    output = list(
         TaskEvent.objects.filter(event_type__startswith="schedule_").order_by("id").values_list("event_type", "reason")
     )
-    assert told[1:] == [
+    assert output[1:] == [
         ("schedule_run", "after repair"), ("schedule_disabled", "storm"), ("schedule_enabled", "over")
     ]  # fmt: skip
     assert LogEntry.objects.filter(change_message="Disable. Reason: storm").exists()
@@ -146,5 +146,5 @@ def test_an_operator_may_run_but_not_change_and_a_viewer_may_only_look():
     viewer = log_in("Viewer", name="looker")
     assert "../run/" not in page(viewer, address(schedule))
     assert "disable_schedules" not in page(viewer, LIST)
-    for verb in ("run", "enable", "disable"):
-        assert viewer.post(address(schedule, verb), {"confirmed": "yes", "reason": "x"}).status_code == 403
+    for operation in ("run", "enable", "disable"):
+        assert viewer.post(address(schedule, operation), {"confirmed": "yes", "reason": "x"}).status_code == 403

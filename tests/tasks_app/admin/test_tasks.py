@@ -50,7 +50,7 @@ def confirm(action: str, *tasks: Task, **fields: str) -> dict[str, object]:
     return choose(action, *tasks, confirmed="yes", expected=str(len(tasks)), **fields)
 
 
-def told(response) -> list[str]:
+def output(response) -> list[str]:
     return [str(message) for message in response.context["messages"]]
 
 
@@ -154,7 +154,7 @@ def test_cancel_acts_on_each_and_tells_how_it_went(operator, worker):
     claim_one(worker)
     waiting = spawn_note()
     response = operator.post(LIST, confirm("cancel_tasks", done, running, waiting, reason="wrong field"), follow=True)
-    (message,) = told(response)
+    (message,) = output(response)
     assert sorted(message.split(", ")) == ["1 asked to stop", "1 cancelled", "1 refused: it is completed"]
     event = TaskEvent.objects.get(event_type="cancelled")
     assert (event.actor, event.reason) == ("user:operator", "wrong field")
@@ -218,7 +218,7 @@ def test_a_button_asks_by_get_and_acts_by_post(operator):
     assert "Cancel 1 task?" in operator.get(address).content.decode()
     assert event_types(task) == ["spawned"]
     response = operator.post(address, {"confirmed": "yes", "expected": "1", "reason": "wrong field"}, follow=True)
-    assert told(response) == ["1 cancelled"]
+    assert output(response) == ["1 cancelled"]
     assert response.redirect_chain[0][0] == reverse("admin:tasks_app_task_change", args=[task.task_id])
 
 
@@ -241,12 +241,12 @@ def test_a_viewer_sees_everything_and_can_change_nothing(viewer):
     assert "Cancel selected" not in viewer.get(LIST).content.decode()
     page = viewer.get(reverse("admin:tasks_app_task_change", args=[task.task_id])).content.decode()
     assert "Reprioritise" not in page
-    for verb in ("cancel", "retry", "reprioritize"):
-        address = reverse(f"admin:tasks_app_task_{verb}", args=[task.task_id])
+    for operation in ("cancel", "retry", "reprioritize"):
+        address = reverse(f"admin:tasks_app_task_{operation}", args=[task.task_id])
         fields = {"confirmed": "yes", "expected": "1", "reason": "x", "priority": "20"}
         assert viewer.get(address).status_code == 403
         assert viewer.post(address, fields).status_code == 403
-        viewer.post(LIST, confirm(f"{verb}_tasks", task, reason="x", priority="20"))
+        viewer.post(LIST, confirm(f"{operation}_tasks", task, reason="x", priority="20"))
     assert viewer.post(f"{LIST}add/", {}).status_code == 403
     assert viewer.post(reverse("admin:tasks_app_task_delete", args=[task.pk]), {"post": "yes"}).status_code == 403
     assert event_types(task) == ["spawned"]

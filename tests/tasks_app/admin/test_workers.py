@@ -17,8 +17,8 @@ from tests.tasks_app.notes import claim_one, make_worker, spawn_note
 pytestmark = pytest.mark.django_db
 
 
-def address(worker: Worker, verb: str = "change") -> str:
-    return reverse(f"admin:tasks_app_worker_{verb}", args=[worker.pk])
+def address(worker: Worker, operation: str = "change") -> str:
+    return reverse(f"admin:tasks_app_worker_{operation}", args=[worker.pk])
 
 
 def test_the_page_says_how_a_worker_is_and_what_it_runs():
@@ -28,8 +28,8 @@ def test_the_page_says_how_a_worker_is_and_what_it_runs():
     report_progress(claim, fraction=0.25, message="gridding", metrics={"rows": 12.0})
     Attempt.objects.update(peak_rss_bytes=3_200_000_000, cpu_sec=61.0, read_bytes=10**9, write_bytes=2 * 10**9)
     text = page(log_in("Viewer"), address(worker))
-    for told in ("worker-7", "0.1.0+abc", "-1.250 s off", "16 cores", "812.4 GB", str(task.task_id)[-8:], "25 %"):
-        assert told in text, told
+    for output in ("worker-7", "0.1.0+abc", "-1.250 s off", "16 cores", "812.4 GB", str(task.task_id)[-8:], "25 %"):
+        assert output in text, output
     assert "gridding" in text and "3.2 GB" in text and "1 min 01 s" in text and "1.0 GB, 2.0 GB" in text
     assert "Pause…" not in text  # a viewer gives no orders
 
@@ -65,8 +65,8 @@ def test_several_workers_are_drained_together_or_none_of_them():
 
 def test_who_may_not_order_workers_is_refused():
     worker, viewer = make_worker(), log_in("Viewer")
-    for verb in ("pause", "resume", "drain", "recycle"):
-        assert viewer.get(address(worker, verb)).status_code == 403
+    for operation in ("pause", "resume", "drain", "recycle"):
+        assert viewer.get(address(worker, operation)).status_code == 403
 
 
 def test_an_attempt_that_is_being_stopped_shows_by_when_its_slot_is_free():

@@ -29,12 +29,16 @@ def test_all_are_spawned_in_order_with_the_options_of_a_spawn(api):
     first = {**notes(1)[0], "priority": 15, "queue_name": "other", "depends_on": [str(parent.task_id)]}
     answer = api.post("tasks/batch", {"tasks": [first, *notes(2)]})
     assert answer.status_code == 201
-    told = answer.body["tasks"]
-    assert [each["params"]["text"] for each in told] == ["note 0", "note 0", "note 1"]
-    assert (told[0]["priority"], told[0]["queue_name"], told[0]["depends_on"]) == (15, "other", [str(parent.task_id)])
+    tasks = answer.body["tasks"]
+    assert [each["params"]["text"] for each in tasks] == ["note 0", "note 0", "note 1"]
+    assert (tasks[0]["priority"], tasks[0]["queue_name"], tasks[0]["depends_on"]) == (
+        15,
+        "other",
+        [str(parent.task_id)],
+    )
     single = api.post("tasks", notes(1)[0]).body
-    assert told[1].keys() == single.keys()
-    assert (told[1]["created_by"], told[1]["queue_paused"]) == ("key:ingest", False)
+    assert tasks[1].keys() == single.keys()
+    assert (tasks[1]["created_by"], tasks[1]["queue_paused"]) == ("key:ingest", False)
     assert set(TaskEvent.objects.exclude(actor="user:test").values_list("actor", flat=True)) == {"key:ingest"}
 
 
@@ -94,9 +98,9 @@ def test_tasks_may_have_keys_of_their_own(api, worker):
     known = api.post("tasks", notes(1)[0], **{"Idempotency-Key": "tile-0"}).body
     claim_one(worker)
     body = {"tasks": [{**task, "idempotency_key": f"tile-{n}"} for n, task in enumerate(notes(3))]}
-    told = api.post("tasks/batch", body).body["tasks"]
-    assert (told[0]["task_id"], told[0]["status"]) == (known["task_id"], "claimed")
-    assert api.post("tasks/batch", body).body["tasks"][2]["task_id"] == told[2]["task_id"]
+    tasks = api.post("tasks/batch", body).body["tasks"]
+    assert (tasks[0]["task_id"], tasks[0]["status"]) == (known["task_id"], "claimed")
+    assert api.post("tasks/batch", body).body["tasks"][2]["task_id"] == tasks[2]["task_id"]
     assert Task.objects.count() == 3
     body["tasks"][0]["params"] = {"text": "another"}
     assert api.post("tasks/batch", body).status_code == 409

@@ -144,9 +144,9 @@ def test_a_web_process_counts_requests_over_one_connection_and_serves_static_fil
 @pytest.mark.django_db(transaction=True)
 def test_collections_spare_what_a_web_process_has_loaded_and_threads_take_turns(live_environment):
     figures = "gc.get_freeze_count(), len(gc.get_objects()), sys.getswitchinterval()"
-    told = f"import gc, sys, absurd_project.asgi; print({figures})"
+    output = f"import gc, sys, absurd_project.asgi; print({figures})"
     answer = subprocess.run(
-        [sys.executable, "-c", told], cwd=CHECKOUT, env=live_environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", output], cwd=CHECKOUT, env=live_environment, capture_output=True, text=True, check=True
     )
     frozen, young, turn_sec = (float(word) for word in answer.stdout.split())
     assert frozen > 100_000 and young < frozen / 20

@@ -16,14 +16,14 @@ TEXT = (CHECKOUT / "docs" / "api.md").read_text()
 
 def routes_told(text: str) -> set[str]:
     """Every path in a table; a bare last word stands beside the path before it."""
-    told: set[str] = set()
+    output: set[str] = set()
     for line in text.splitlines():
         whole = ""
         for quoted in re.findall(r"`([^`]+)`", line.split("|")[1]) if line.startswith("|") else ():
             path = quoted.split(" ")[-1]
-            told |= {path, f"{whole.rpartition('/')[0]}/{path}"}
+            output |= {path, f"{whole.rpartition('/')[0]}/{path}"}
             whole = path if "/" in path else whole
-    return told
+    return output
 
 
 @pytest.mark.parametrize("route", sorted(urls.VIEWS))

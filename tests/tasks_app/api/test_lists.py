@@ -16,7 +16,7 @@ from tasks_app.models import Task, Worker
 from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.finished import completed, failed
-from tests.tasks_app.maintenance.test_archive_doors import archive_all
+from tests.tasks_app.maintenance.test_archived_tasks import archive_all
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
 from tests.tasks_app.workflows.run_plans import begin, claim_all, finish, linear
 

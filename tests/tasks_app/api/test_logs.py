@@ -12,7 +12,7 @@ from tasks_app.files.http_streaming import CHUNK_BYTES
 from tasks_app.models import Attempt, Task
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.finished import completed
-from tests.tasks_app.maintenance.test_archive_doors import archive_all
+from tests.tasks_app.maintenance.test_archived_tasks import archive_all
 from tests.tasks_app.notes import claim_one, spawn_note
 
 pytestmark = pytest.mark.django_db
@@ -48,7 +48,7 @@ def test_the_whole_log_of_an_attempt_and_of_the_last_one_are_sent(api, worker):
 
 
 @pytest.mark.parametrize(
-    ("asked", "sent", "told"),
+    ("asked", "sent", "output"),
     [
         ("bytes=0-5", TEXT[:6], f"bytes 0-5/{len(TEXT)}"),
         ("bytes=6-", TEXT[6:], f"bytes 6-{len(TEXT) - 1}/{len(TEXT)}"),
@@ -58,10 +58,10 @@ def test_the_whole_log_of_an_attempt_and_of_the_last_one_are_sent(api, worker):
     ],
     ids=["closed", "open", "suffix", "beyond", "suffix-beyond"],
 )
-def test_a_range_of_bytes_is_sent(api, worker, asked, sent, told):
+def test_a_range_of_bytes_is_sent(api, worker, asked, sent, output):
     task = attempted(worker, TEXT)
     response = api.get(f"tasks/{task.task_id}/log", Range=asked)
-    assert (response.status_code, response.content, response["Content-Range"]) == (206, sent, told)
+    assert (response.status_code, response.content, response["Content-Range"]) == (206, sent, output)
     assert response["Content-Length"] == str(len(sent))
 
 

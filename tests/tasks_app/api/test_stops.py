@@ -80,8 +80,8 @@ def test_freezing_stops_claims_and_thawing_lets_them_go_on(api, worker):
 def test_a_limit_is_set_seen_changed_and_removed(api, worker):
     queue = spawn_note().queue_id
     spawn_note()
-    told = api("PUT", f"limits/queue/{queue}", {"size": 1, "reason": "one disk"})
-    assert (told.status_code, told.body["size"], told.body["taken"]) == (200, 1, 0)
+    output = api("PUT", f"limits/queue/{queue}", {"size": 1, "reason": "one disk"})
+    assert (output.status_code, output.body["size"], output.body["taken"]) == (200, 1, 0)
     assert len(claim_tasks(worker, limit=5)) == 1
     (listed,) = api.get("limits").body["limits"]
     assert listed == {"scope": "queue", "name": queue, "size": 1, "taken": 1, "explicit": True}

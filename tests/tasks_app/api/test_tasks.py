@@ -267,11 +267,11 @@ def test_a_spawn_may_say_how_long_to_wait_for_whom_and_under_which_limit(api):
         "total_timeout_sec": 600,
         "idle_timeout_sec": 90,
     }
-    told = api.post("tasks", body).body
-    assert (told["concurrency_key"], told["join_quorum"], told["idle_timeout_sec"]) == ("disk-a", 1, 90)
-    assert told["join_deadline_at"] < told["deadline_at"]
+    output = api.post("tasks", body).body
+    assert (output["concurrency_key"], output["join_quorum"], output["idle_timeout_sec"]) == ("disk-a", 1, 90)
+    assert output["join_deadline_at"] < output["deadline_at"]
     assert api.post("tasks", body | {"join": {"quorum": 1, "quota": 2}}).status_code == 422
-    assert told["expires_at"] < told["join_deadline_at"]
+    assert output["expires_at"] < output["join_deadline_at"]
     refused = api.post("tasks", body | {"join": {"quorum": 3}})
     assert (refused.status_code, refused.body["errors"][0]["path"]) == (422, "join.quorum")
 

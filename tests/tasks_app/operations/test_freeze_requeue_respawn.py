@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 BY = {"actor": "user:alice", "reason": "disk is full"}
 
 
-def told(event_type: str) -> TaskEvent:
+def output(event_type: str) -> TaskEvent:
     return TaskEvent.objects.get(event_type=event_type, task_id=None)
 
 
@@ -33,7 +33,7 @@ def test_while_frozen_nothing_is_claimed_and_spawns_are_held(worker):
     freeze(**BY)
     spawn_note(queue_name="other")
     assert claim_tasks(worker, limit=5) == claim_tasks(elsewhere, limit=5) == []
-    assert (told("frozen").actor, told("frozen").reason) == ("user:alice", "disk is full")
+    assert (output("frozen").actor, output("frozen").reason) == ("user:alice", "disk is full")
     with pytest.raises(AlreadyFrozen, match=r"user:alice.*disk is full"):
         freeze(actor="user:bob", reason="me too")
     thaw(actor="user:bob")
@@ -55,7 +55,7 @@ def test_pausing_and_resuming_are_told_as_events():
     queue = spawn_note().queue_id
     pause(queue, **BY)
     resume(queue, actor="user:bob", reason="cleaned up")
-    assert (told("paused").queue_name, told("resumed").reason) == (queue, "cleaned up")
+    assert (output("paused").queue_name, output("resumed").reason) == (queue, "cleaned up")
 
 
 def test_a_stalled_claim_is_requeued_as_lost(worker):
@@ -124,7 +124,7 @@ def test_a_limit_counts_what_runs_already_shrinks_gently_and_goes(worker):
     assert LimitSlot.objects.count() <= 2
     remove_limit("queue", "dsa110-pipeline", **BY)
     assert len(claim_tasks(worker, limit=5)) == 3
-    assert (told("limit_removed").reason, TaskEvent.objects.filter(event_type="limit_set").count()) == (
+    assert (output("limit_removed").reason, TaskEvent.objects.filter(event_type="limit_set").count()) == (
         "disk is full",
         2,
     )

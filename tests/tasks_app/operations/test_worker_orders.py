@@ -1,4 +1,4 @@
-"""Orders to workers, and the states that are told from their rows."""
+"""Orders to workers, and the states that are derived from their rows."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def test_a_task_that_may_not_be_claimed_is_refused_with_the_reason():
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "output"),
     [
         ("pending", ["spawned"]),
         ("claimed", ["spawned", "claimed"]),
@@ -193,10 +193,10 @@ def test_a_task_that_may_not_be_claimed_is_refused_with_the_reason():
         ("cancelled", ["spawned", "cancelled"]),
     ],
 )
-def test_a_task_is_made_in_any_status_by_the_moves_that_lead_there(status, told):
+def test_a_task_is_made_in_any_status_by_the_moves_that_lead_there(status, output):
     make_task("kit", priority=20)
     task = make_task("kit", status=status, result={"n": 1}, priority=1)
-    assert (task.status, event_types(task)) == (status, told)
+    assert (task.status, event_types(task)) == (status, output)
     assert task.result == ({"n": 1} if status == "completed" else None)
 
 

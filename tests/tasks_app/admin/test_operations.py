@@ -14,7 +14,7 @@ from tasks_app.operations.system import current_freeze, freeze
 from tasks_app.postgresql import clock
 from tests.tasks_app.admin.test_pages import log_in, page
 from tests.tasks_app.finished import completed
-from tests.tasks_app.maintenance.test_archive_doors import archive_all
+from tests.tasks_app.maintenance.test_archived_tasks import archive_all
 from tests.tasks_app.notes import claim_one, event_types, spawn_note
 
 pytestmark = pytest.mark.django_db
@@ -153,16 +153,16 @@ def test_a_task_is_respawned_with_edited_params():
 
 
 @pytest.mark.parametrize(
-    ("params", "told"),
+    ("params", "output"),
     [('{"text": "a", "copies": 99}', "copies: "), ("[1]", "write an object"), ("{", "Enter a valid JSON")],
     ids=["refused", "list", "no JSON"],
 )
-def test_a_respawn_that_is_refused_keeps_what_was_typed(params, told):
+def test_a_respawn_that_is_refused_keeps_what_was_typed(params, output):
     old = spawn_note()
     address = reverse("admin:tasks_app_task_respawn", args=[old.task_id])
     fields = {"params": params, "priority": "12", "timeout_sec": "60", "reason": "typing error"}
     text = confirm(log_in("Operator"), address, **fields).content.decode()
-    assert told in text and "typing error" in text
+    assert output in text and "typing error" in text
     assert Task.objects.count() == 1
 
 
@@ -172,8 +172,8 @@ def test_a_viewer_can_neither_requeue_nor_respawn(worker):
     viewer = log_in("Viewer")
     text = page(viewer, reverse("admin:tasks_app_task_change", args=[task.task_id]))
     assert "../requeue/" not in text and "../respawn/" not in text
-    for verb in ("requeue", "respawn"):
-        address = reverse(f"admin:tasks_app_task_{verb}", args=[task.task_id])
+    for operation in ("requeue", "respawn"):
+        address = reverse(f"admin:tasks_app_task_{operation}", args=[task.task_id])
         assert viewer.post(address, {"confirmed": "yes", "reason": "x"}).status_code == 403
 
 

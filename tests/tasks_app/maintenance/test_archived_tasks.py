@@ -67,7 +67,7 @@ def test_archived_events_come_in_pages(api):
     assert ([len(page["events"]) for page in (first, rest)], rest["next"]) == ([2, 1], None)
 
 
-def test_verbs_on_an_archived_task_say_to_respawn_it(api):
+def test_operations_on_an_archived_task_say_to_respawn_it(api):
     task = failed(100)
     archive_all()
     path = f"tasks/{task.task_id}"

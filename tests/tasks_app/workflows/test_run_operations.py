@@ -68,9 +68,9 @@ def test_cancelling_a_finished_run_changes_nothing(worker):
 
 
 def test_an_unknown_run_is_named():
-    for verb in (cancel_run, retry_run):
+    for operation in (cancel_run, retry_run):
         with pytest.raises(RunNotFound, match="there is no run 0"):
-            verb("00000000-0000-0000-0000-000000000000", **ALICE)
+            operation("00000000-0000-0000-0000-000000000000", **ALICE)
 
 
 @pytest.mark.parametrize("failure_class", ["error", "invalid"])
