@@ -236,6 +236,8 @@ class ValidationFigures:
 
     n_catalog: int
     """Positions with a flux inside the beam."""
+    n_at_edge: int
+    """Besides these, too near to the image's edge to be measured."""
     n_expected: int
     """Of them, bright enough by the catalogue."""
     n_missing: int
@@ -250,9 +252,10 @@ class ValidationFigures:
 def judge_validation(figures: ValidationFigures) -> Assessment:
     """Judge whether flux scale and astrometry agree with the catalogue; what cannot be verified is a warning."""
     if figures.n_expected == 0:
+        at_edge = f" ({figures.n_at_edge} others are at the image's edge, nearer than the fit needs)"
         text = (
             f"flux scale and astrometry are not verified: of {figures.n_catalog} catalogue sources with a flux in the "
-            "beam none is bright enough"
+            f"beam none is bright enough{at_edge if figures.n_at_edge else ''}"
         )
         return assess((), (text,))
     found = _Reasons()
@@ -289,6 +292,8 @@ class PhotometryFigures:
 
     n_measured: int
     n_outside: int
+    n_at_edge: int
+    """Of these, in the image but too near to its edge to be measured."""
     n_reference: int
     flux_ratio_median: float | None
     offset_median_beams: float | None
@@ -304,7 +309,8 @@ def judge_photometry(figures: PhotometryFigures) -> Assessment:
     """
     found = _Reasons()
     if figures.n_measured == 0:
-        found.failures.append(f"none of the {figures.n_outside} positions lies inside the primary beam")
+        at_edge = f" ({figures.n_at_edge} at the image's edge, nearer than the fit needs)" if figures.n_at_edge else ""
+        found.failures.append(f"none of the {figures.n_outside} positions lies inside image and primary beam{at_edge}")
     if figures.n_confused:
         found.warnings.append(f"{figures.n_confused} positions are too close together to be separated")
     if figures.n_reference >= MIN_REFERENCE_SOURCES:

@@ -134,12 +134,14 @@ _FIGURES: dict[str, tuple[tuple[str, Write], ...]] = {
     "validation": (
         ("catalogue sources expected", _number("n_expected", "{}")),
         ("of them not seen", _number("n_missing", "{}")),
+        ("sources at the image's edge, not measured", _number("n_at_edge", "{}")),
         ("flux over catalogue", _ratio("flux_ratio_median", "flux_ratio_error")),
         ("median distance from catalogue", _number("offset_median_arcsec", "{:.2f}″")),
     ),
     "photometry": (
         ("fluxes", _number("n_measured", "{}")),
-        ("positions outside the beam", _number("n_outside", "{}")),
+        ("positions outside the image or the beam", _number("n_outside", "{}")),
+        ("of them at the image's edge", _number("n_at_edge", "{}")),
         ("flux over catalogue", _number("flux_ratio_median", "{:.3f}")),
         ("error in proportion to the flux", _number("fractional_error", "{:.2f} %", 100)),
     ),

@@ -82,8 +82,6 @@ TERMS_NSIGMA = 10.0
 of 10 % is then a tenth of the noise. Weaker terms than the first are left out where they too amount to no more."""
 FAINT_ACCURACY = 2e-3
 """Of gridding and degridding once little is left: the error stays that of the first cycle or far below the noise."""
-BORDER = 0.02
-"""Fraction of the image at each edge in which no component is sought."""
 DIVERGED = 2.0
 """Growth of the residual's noise over its least that means divergence."""
 CYCLES_EXPECTED = 5
@@ -207,5 +205,6 @@ def _settings(job: ImagingJob, gain: float) -> radler.Settings:
     settings.major_iteration_count = MAJOR_CYCLES
     settings.minor_loop_gain, settings.major_loop_gain = MINOR_GAIN, gain
     settings.auto_mask_sigma, settings.auto_threshold_sigma = job.params.mask_nsigma, job.params.nsigma
-    settings.border_ratio = BORDER
+    # to the very edge: what is not cleaned there is cleaned in its sidelobes elsewhere, which takes its flux away
+    settings.border_ratio = 0.0
     return settings

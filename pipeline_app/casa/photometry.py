@@ -26,6 +26,8 @@ MIN_SNR_OFFSET = 10.0
 """A centroid is worth fitting above this."""
 CONFUSED_BEAMS = 0.5
 """Positions closer than this cannot be separated."""
+MARGIN_BEAMS = dirty_fit.OWN_BEAMS
+"""From a position to the image's edge: the pixels of a fit, and the components that are its source's, end here."""
 COLUMNS = tuple(Measurement.model_fields)
 _INPUTS = (*IMAGE_FIELDS, "catalog_path", "validation_path")
 
@@ -44,12 +46,14 @@ class _Sky:
 
 @dataclass(frozen=True, kw_only=True)
 class _Placed:
-    """A position inside the beam, with its pixel."""
+    """A position of the image, inside the beam, with its pixel."""
 
     position: Position
     x: float
     y: float
     response: float
+    at_edge: bool
+    """Nearer to the edge than a fit needs: fitted with its neighbours, but not a measurement."""
 
 
 @steadily
@@ -62,13 +66,14 @@ def run(params: PhotometryParams, context: Context) -> PhotometryResult:
     positions = positions_of(params)
     sky = load_sky(params)
     placed = [found for found in (place(p, sky, params.min_primary_beam) for p in positions) if found is not None]
-    context.progress(0.3, f"measuring {len(placed)} of {len(positions)} positions")
+    n_at_edge = sum(p.at_edge for p in placed)
+    context.progress(0.3, f"measuring {len(placed) - n_at_edge} of {len(positions)} positions")
     inputs = [sky.flat.verdict]
     if params.validation_path is not None:
         inputs.append(read_record_file(params.validation_path, "validation"))
     in_proportion = float(np.hypot(params.fractional_error, max(record.flux_scale_error for record in inputs)))
     measurements = measure(placed, sky, in_proportion)
-    figures = _figures(measurements, placed, sky, n_outside=len(positions) - len(placed))
+    figures = _figures(measurements, placed, sky, n_outside=len(positions) - len(measurements), n_at_edge=n_at_edge)
     verdict = inherit("photometry", judge_photometry(figures), inputs)
     measurements = [m.model_copy(update={"verdict": verdict.verdict}) for m in measurements]
     table = context.output(f"{Path(params.image_path).name.split('.')[0]}.photometry.csv")
@@ -77,6 +82,7 @@ def run(params: PhotometryParams, context: Context) -> PhotometryResult:
         measurements=measurements,
         photometry_path=context.published(table),
         n_outside=figures.n_outside,
+        n_at_edge=n_at_edge,
         flux_ratio_median=figures.flux_ratio_median,
         offset_median_arcsec=_median_offset_arcsec(measurements),
         freq_hz=params.reference_freq_hz,
@@ -93,7 +99,8 @@ def run(params: PhotometryParams, context: Context) -> PhotometryResult:
         verdict=result.verdict,
         inputs=paths,
     )
-    context.progress(1.0, f"{len(measurements)} fluxes, {result.n_outside} positions outside the beam")
+    outside = f"{result.n_outside} positions outside the image or the beam, {n_at_edge} of them at the image's edge"
+    context.progress(1.0, f"{len(measurements)} fluxes, {outside}")
     return result
 
 
@@ -149,18 +156,19 @@ def place(position: Position, sky: _Sky, min_primary_beam: float) -> _Placed | N
     back = sky.flat.wcs.all_pix2world(x, y, 0)
     if abs(float(back[1]) - position.dec_deg) > 1e-6 + sky.flat.cell_arcsec / 3600.0:
         return None
-    margin = sky.shape.major_pix
     height, width = sky.flat.data.shape
-    if not (margin <= x < width - 1 - margin and margin <= y < height - 1 - margin):
+    to_edge = min(x, width - 1 - x, y, height - 1 - y)
+    if to_edge <= -0.5:
         return None
-    response = float(map_coordinates(sky.response, [[y], [x]], order=1)[0])
+    response = float(map_coordinates(sky.response, [[y], [x]], order=1, mode="nearest")[0])
     if not np.isfinite(response) or response < min_primary_beam:
         return None
-    return _Placed(position=position, x=x, y=y, response=response)
+    at_edge = to_edge < MARGIN_BEAMS * sky.shape.major_pix
+    return _Placed(position=position, x=x, y=y, response=response, at_edge=at_edge)
 
 
 def measure(placed: list[_Placed], sky: _Sky, fractional_error: float) -> list[Measurement]:
-    """Fit every group of blended sources; the measurements keep the order of the positions."""
+    """Fit every group of blended sources; the measurements keep the order of the positions not at the edge."""
     x, y = np.array([p.x for p in placed]), np.array([p.y for p in placed])
     groups = group_blends(x, y, sky.shape)
     if sky.dirty is not None:
@@ -171,13 +179,15 @@ def measure(placed: list[_Placed], sky: _Sky, fractional_error: float) -> list[M
     for group in groups:
         fits = [fitted[index] for index in group]
         for which, index in enumerate(group):
+            if placed[index].at_edge:
+                continue
             offset_arcsec = None
             if fits[which].peak_jy > MIN_SNR_OFFSET * fits[which].error_jy:
                 peaks = [fit.peak_jy for fit in fits]
                 offset_pix = centroid_offset_pix(sky.flat.data, x[group], y[group], peaks, which, sky.shape)
                 offset_arcsec = offset_pix * sky.flat.cell_arcsec
             found[int(index)] = _measurement(placed[index], fits[which], sky, fractional_error, offset_arcsec)
-    return [found[index] for index in range(len(placed))]
+    return [found[index] for index in sorted(found)]
 
 
 def _measurement(
@@ -208,12 +218,15 @@ def write_csv(path: Path, measurements: list[Measurement]) -> None:
             writer.writerow({k: "" if v is None else v for k, v in measurement.model_dump().items()})
 
 
-def _figures(measurements: list[Measurement], placed: list[_Placed], sky: _Sky, *, n_outside: int) -> PhotometryFigures:
+def _figures(
+    measurements: list[Measurement], placed: list[_Placed], sky: _Sky, *, n_outside: int, n_at_edge: int
+) -> PhotometryFigures:
     ratios = [m.flux_jy / m.catalog_flux_jy for m in measurements if m.snr > MIN_SNR_OFFSET and m.catalog_flux_jy]
     offset_arcsec = _median_offset_arcsec(measurements)
     return PhotometryFigures(
         n_measured=len(measurements),
         n_outside=n_outside,
+        n_at_edge=n_at_edge,
         n_reference=len(ratios),
         flux_ratio_median=float(np.median(ratios)) if ratios else None,
         offset_median_beams=offset_arcsec / sky.flat.beam.mean_arcsec if offset_arcsec is not None else None,
@@ -227,7 +240,8 @@ def _median_offset_arcsec(measurements: list[Measurement]) -> float | None:
 
 
 def _confused(placed: list[_Placed], shape: BeamShape) -> int:
-    """Return how many positions have another one too close to be separated."""
+    """Return how many measured positions have another one too close to be separated."""
     x, y = np.array([p.x for p in placed]), np.array([p.y for p in placed])
     close = np.hypot(x[:, None] - x, y[:, None] - y) < CONFUSED_BEAMS * shape.major_pix
-    return int((close.sum(axis=1) > 1).sum())
+    measured = np.array([not p.at_edge for p in placed], dtype=bool)
+    return int(((close.sum(axis=1) > 1) & measured).sum())

@@ -38,7 +38,8 @@ def run(params: ValidationParams, context: Context) -> ValidationResult:
     rms_jy = float(mad_std(sky.flat.data, ignore_nan=True))
     with_flux = [p for p in positions if p.flux_jy is not None and p.flux_jy > 0]
     placed = [found for p in with_flux if (found := photometry.place(p, sky, params.min_primary_beam)) is not None]
-    context.progress(0.2, f"measuring {len(placed)} catalogue sources")
+    n_at_edge = sum(p.at_edge for p in placed)
+    context.progress(0.2, f"measuring {len(placed) - n_at_edge} catalogue sources")
     # All are fitted, so that faint neighbours are not added to the bright ones; the catalogue's bright ones are judged.
     measured = photometry.measure(placed, sky, 0.0)
     sources = expected_sources(measured, rms_jy, min_snr=params.min_snr)
@@ -46,13 +47,14 @@ def run(params: ValidationParams, context: Context) -> ValidationResult:
     inputs = [sky.flat.verdict]
     if params.self_calibration_path is not None:
         inputs.append(read_record_file(params.self_calibration_path, "self-calibration"))
-    figures = figures_of(sources, len(placed), beam_arcsec)
+    figures = figures_of(sources, len(measured), n_at_edge, beam_arcsec)
     record = inherit("validation", judge_validation(figures), inputs)
     offset_beams = figures.offset_median_beams
     result = ValidationResult(
         record_path=context.published(context.output(RECORD_NAME)),
         rms_jy=rms_jy,
         n_catalog=figures.n_catalog,
+        n_at_edge=n_at_edge,
         n_expected=figures.n_expected,
         n_missing=figures.n_missing,
         flux_ratio_median=figures.flux_ratio_median,
@@ -89,13 +91,14 @@ def expected_sources(measured: list[Measurement], rms_jy: float, *, min_snr: flo
     return sources
 
 
-def figures_of(sources: list[ValidatedSource], n_catalog: int, beam_arcsec: float) -> ValidationFigures:
+def figures_of(sources: list[ValidatedSource], n_catalog: int, n_at_edge: int, beam_arcsec: float) -> ValidationFigures:
     """Return the figures over the expected sources."""
     ratios = np.array([source.ratio for source in sources])
     offsets = [s.offset_arcsec for s in sources if s.detected and s.offset_arcsec is not None]
     error = MEDIAN_EFFICIENCY * float(mad_std(ratios)) / np.sqrt(len(ratios)) if len(ratios) > 2 else None
     return ValidationFigures(
         n_catalog=n_catalog,
+        n_at_edge=n_at_edge,
         n_expected=len(sources),
         n_missing=sum(not source.detected for source in sources),
         flux_ratio_median=float(np.median(ratios)) if len(ratios) else None,

@@ -88,7 +88,9 @@ class PhotometryResult(FiniteModel):
     photometry_path: str
     """Published CSV."""
     n_outside: int
-    """Positions outside the image or where the response is below the cut-off."""
+    """Positions outside the image, at its edge or where the response is below the cut-off."""
+    n_at_edge: int
+    """Of these, in the image and the beam but nearer to the image's edge than its beam's width."""
     flux_ratio_median: float | None
     """Measured over catalogue flux, median over sources above SNR 10 with a catalogue flux; for comparison only."""
     offset_median_arcsec: float | None

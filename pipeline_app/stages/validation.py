@@ -61,6 +61,8 @@ class ValidationResult(FiniteModel):
     rms_jy: float
     """Of the flat image."""
     n_catalog: int
+    n_at_edge: int
+    """Besides these, nearer to the image's edge than its beam's width, so not measured."""
     n_expected: int
     n_missing: int
     flux_ratio_median: float | None

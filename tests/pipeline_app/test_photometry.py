@@ -75,8 +75,8 @@ class Sky:
         from astropy.wcs import WCS
 
         pb = response_at(x, y)
-        row, column, half = round(y), round(x), 60
-        window = (slice(max(0, row - half), row + half), slice(max(0, column - half), column + half))
+        half = 60
+        window = tuple(slice(max(0, at - half), min(SIZE, at + half)) for at in (round(y), round(x)))
         self.flat[window] += flux_jy * pb * beam_at(x + shift_pix, y, window)
         ra, dec = WCS(header()).celestial.all_pix2world(x, y, 0)
         self.positions.append(
@@ -174,6 +174,40 @@ def test_positions_outside_are_counted_and_the_rest_keep_their_order(tmp_path: P
     assert result.n_outside == 3
     assert [m.name for m in result.measurements] == ["S0", "S4"]
     assert "NaN" not in result.model_dump_json()
+
+
+def test_a_fit_that_would_not_lie_wholly_in_the_image_is_no_measurement(tmp_path: Path) -> None:
+    """The beam is ten pixels wide, and a fit needs one beam on every side."""
+    sky, last = Sky(tmp_path), SIZE - 1
+    for inside in (10.1, last - 10.1):
+        sky.add(inside, 500.0, 2.0)
+        sky.add(500.0, inside, 2.0)
+    for outside in (0.0, 9.9, last - 9.9, last - 0.0):
+        sky.add(outside, 400.0, 2.0)
+        sky.add(400.0, outside, 2.0)
+    sky.add(-1.0, 600.0, 2.0)
+    result = sky.measure(min_primary_beam=0.05)
+    assert [m.name for m in result.measurements] == ["S0", "S1", "S2", "S3"]
+    assert (result.n_outside, result.n_at_edge) == (9, 8)
+    for found in result.measurements:
+        assert abs(found.flux_jy - 2.0) < 4 * found.flux_err_jy
+
+
+def test_a_neighbour_at_the_edge_is_fitted_but_not_reported(tmp_path: Path) -> None:
+    sky = Sky(tmp_path)
+    sky.add(4.0, 500.0, 10.0)
+    sky.add(11.0, 500.0, 2.0)
+    result = sky.measure(min_primary_beam=0.05)
+    assert ([m.name for m in result.measurements], result.n_at_edge) == (["S1"], 1)
+    assert abs(result.measurements[0].flux_jy - 2.0) < 4 * result.measurements[0].flux_err_jy
+
+
+def test_positions_at_the_edge_alone_are_a_failed_verdict(tmp_path: Path) -> None:
+    sky = Sky(tmp_path)
+    sky.add(500.0, 5.0, 2.0)
+    result = sky.measure(min_primary_beam=0.05)
+    assert (result.verdict, result.measurements) == ("fail", [])
+    assert result.reasons[0].endswith("(1 at the image's edge, nearer than the fit needs)")
 
 
 def test_all_positions_outside_is_a_failed_verdict(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ GOOD_CALIBRATION = CalibrationFigures(
 )
 GOOD_IMAGE = ImageFigures(rms_jy=1e-3, thermal_rms_jy=0.9e-3, peak_jy=1.0, flagged_data=0.05)
 GOOD_PHOTOMETRY = PhotometryFigures(
-    n_measured=10, n_outside=2, n_reference=8, flux_ratio_median=1.01, offset_median_beams=0.02
+    n_measured=10, n_outside=2, n_at_edge=1, n_reference=8, flux_ratio_median=1.01, offset_median_beams=0.02
 )
 
 

@@ -101,6 +101,20 @@ def test_faint_sources_are_left_out_however_bright_they_are_measured(tmp_path):
     assert result.sources[0].name == sky.positions[1].name
 
 
+@pytest.mark.parametrize(("y", "verdict", "n_catalog", "n_at_edge"), [(4.0, "warn", 0, 2), (12.0, "pass", 1, 1)])
+def test_bright_sources_at_the_edge_of_the_image_verify_nothing(tmp_path, y, verdict, n_catalog, n_at_edge):
+    sky = Sky(tmp_path)
+    sky.add(500.0, y, 5.0)
+    sky.add(995.0, 500.0, 5.0)
+    result = validate(sky, min_primary_beam=0.05)
+    assert (result.verdict, result.n_catalog, result.n_expected) == (verdict, n_catalog, n_catalog)
+    assert result.n_at_edge == n_at_edge
+    if n_catalog:
+        assert result.flux_ratio_median == pytest.approx(1.0, abs=0.02)
+    else:
+        assert result.reasons[0].endswith("(2 others are at the image's edge, nearer than the fit needs)")
+
+
 def test_the_verdicts_of_the_image_and_of_self_calibration_are_inherited(tmp_path):
     sky = sky_of(tmp_path)
     record = tmp_path / "self-calibration.json"
@@ -123,7 +137,13 @@ def test_params_need_sources():
 
 def test_a_scale_from_fewer_than_three_sources_never_fails():
     few = ValidationFigures(
-        n_catalog=2, n_expected=2, n_missing=0, flux_ratio_median=0.7, flux_ratio_error=None, offset_median_beams=0.0
+        n_catalog=2,
+        n_at_edge=0,
+        n_expected=2,
+        n_missing=0,
+        flux_ratio_median=0.7,
+        flux_ratio_error=None,
+        offset_median_beams=0.0,
     )
     assert judge_validation(few).verdict == "warn"
     assert judge_validation(ValidationFigures(**{**few.__dict__, "flux_ratio_median": 0.9})).verdict == "pass"
