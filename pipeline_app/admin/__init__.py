@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pipeline_app.admin import images, product_files, sources, storage, tonight
+from pipeline_app.admin import images, product_files, run_notes, sources, storage, tonight
 from pipeline_app.admin.calibration_pages import CalibrationAdmin
 from pipeline_app.admin.observations import ObservationAdmin, SubbandFileAdmin
 from pipeline_app.admin.products import MeasurementAdmin, ProductAdmin
-from tasks_app.admin import panels
+from tasks_app.admin import panels, run_page
 
 panels.add(product_files.PANEL)
+run_page.add_notes(run_notes.SOURCE)
 tonight.register()
 
 __all__ = [

@@ -9,8 +9,8 @@ from typing import Any, Literal
 POINTS_MOST = 5000
 """A chart holds no more points; a query that could return more must be bounded by its caller."""
 
-Tone = Literal["", "ok", "busy", "warn", "bad", "calm"]
-"""The meaning of a colour; without one, series get different colours."""
+Tone = Literal["", "ok", "busy", "warn", "bad", "calm", "wait"]
+"""The meaning of a colour; without one, series get different colours. An interval of waiting is drawn light."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,9 +196,12 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         looked = request.method == "POST" and "look" in request.POST
         initial = {**(operation.initial(target) if target is not None else {}), **request.GET.dict()}
         choices = self.choices_of(operation, target)
-        data = request.POST if confirmed or looked else None
+        # An address with params shows what these would do.
+        asked = isinstance(operation, PreviewedOperation) and request.method == "GET"
+        asked = asked and not operation.params_model.model_fields.keys().isdisjoint(request.GET)
+        data = request.POST if confirmed or looked else request.GET if asked else None
         form = OperationForm(operation, data, initial=initial, choices=choices)
-        if looked:
+        if looked or asked:
             form.leave_reason_out()
         return form, confirmed
 

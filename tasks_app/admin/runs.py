@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin import display
+from tasks_app.admin import display, run_page
 from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.operation_form import Choices
 from tasks_app.admin.pages import list_of
@@ -99,7 +99,7 @@ class RunAdmin(OperatingAdmin, ReadOnlyAdmin):
         if run is None:
             messages.warning(request, f"There is no run {object_id}.")
             return HttpResponseRedirect(reverse("admin:tasks_app_run_changelist"))
-        state, graph = state_of(run), graph_of(run)
+        state, graph, buttons = state_of(run), graph_of(run), self.buttons(request, run)
         context = {
             **self.admin_site.each_context(request),
             "title": str(run),
@@ -111,7 +111,9 @@ class RunAdmin(OperatingAdmin, ReadOnlyAdmin):
             "blocked": graph.behind(state.trouble.task_id) if state.trouble else [],
             "rows": _rows(graph),
             "truncated": graph.truncated,
-            "buttons": self.buttons(request, run),
+            "buttons": buttons,
+            "may_retry": any(each.operation is retry_run and not each.refusal for each in buttons),
+            **run_page.context_of(request, run, graph),
         }
         return TemplateResponse(request, "admin/tasks_app/run/page.html", context)
 

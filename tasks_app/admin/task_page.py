@@ -60,23 +60,40 @@ def attempts_of(task: Task) -> list[Attempt]:
 def lanes(task: Task, attempts: Sequence[Attempt]) -> Lanes:
     """Return a lane for each of the last attempts: how long it waited before, and how long it ran."""
     shown = sorted(attempts, key=lambda each: each.number)[-LANES_SHOWN:]
-    intervals = []
+    intervals: list[Interval] = []
     since = task.created_at if len(shown) == len(attempts) else None
     for lane, attempt in enumerate(shown):
-        if since is not None:
-            intervals.append(_interval(lane, since, attempt.started_at, "waited", "calm"))
-        outcome = attempt.outcome or "running"
-        intervals.append(_interval(lane, attempt.started_at, attempt.ended_at, outcome, _tone(outcome)))
-        since = attempt.ended_at
+        found, since = attempt_intervals(lane, [attempt], since)
+        intervals += found
     names = [f"attempt {attempt.number}" for attempt in shown]
     return Lanes(name="attempts", title="Attempts and the waits before them", lanes=names, intervals=intervals)
 
 
-def _interval(lane: int, start: datetime, end: datetime | None, label: str, tone: Tone) -> Interval:
-    return Interval(lane=lane, start=clock.stamp(start), end=clock.stamp(end or timezone.now()), label=label, tone=tone)
+def attempt_intervals(
+    lane: int, attempts: Sequence[Attempt], since: datetime | None, link: str = ""
+) -> tuple[list[Interval], datetime | None]:
+    """Return the attempts in one lane with the waits before them, and when the last one ended.
+
+    The first wait begins at `since`; without that it is left out.
+    """
+    found = []
+    for attempt in attempts:
+        if since is not None:
+            found.append(interval(lane, since, attempt.started_at, "waited", "wait", link))
+        outcome = attempt.outcome or "running"
+        found.append(interval(lane, attempt.started_at, attempt.ended_at, outcome, tone_of(outcome), link))
+        since = attempt.ended_at
+    return found, since
 
 
-def _tone(outcome: str) -> Tone:
+def interval(lane: int, start: datetime, end: datetime | None, label: str, tone: Tone, link: str = "") -> Interval:
+    """Return a bar that goes on until now where it has no end."""
+    ended = clock.stamp(end or timezone.now())
+    return Interval(lane=lane, start=clock.stamp(start), end=ended, label=label, tone=tone, link=link)
+
+
+def tone_of(outcome: str) -> Tone:
+    """Return the colour of an attempt's outcome."""
     if outcome in ("running", "completed"):
         return "busy" if outcome == "running" else "ok"
     return "warn" if outcome in ("cancelled", "drained", "unavailable", "no_work") else "bad"

@@ -83,7 +83,8 @@ class RunGraph:
 def graph_of(run: Run) -> RunGraph:
     """Return up to TASKS_MOST tasks and EDGES_MOST edges of the run, wherever its tasks are kept."""
     tasks = list(_light().filter(run=run).order_by("id")[: TASKS_MOST + 1])
-    archived = list(ArchivedTask.objects.filter(run_id=run.run_id).order_by("id")[: TASKS_MOST + 1])
+    archive = ArchivedTask.objects.defer("attempts", "events")
+    archived = list(archive.filter(run_id=run.run_id).order_by("id")[: TASKS_MOST + 1])
     own = {each.task_id for each in [*archived, *tasks]}
     inward = TaskDependency.objects.filter(child_task_id__in=own)
     outward = TaskDependency.objects.filter(parent_task_id__in=own).exclude(child_task_id__in=own)
@@ -94,7 +95,7 @@ def graph_of(run: Run) -> RunGraph:
     ]
     others = {task_id for pair in pairs for task_id in pair} - own
     around = list(_light().filter(task_id__in=others).order_by("id")[:TASKS_MOST])
-    kept = list(ArchivedTask.objects.filter(task_id__in=others).order_by("id")[:TASKS_MOST])
+    kept = list(archive.filter(task_id__in=others).order_by("id")[:TASKS_MOST])
     reasons = _reasons([*tasks, *around], pairs, [*archived, *kept])
     nodes = [*map(_archived_node, archived), *(_node(task, reasons) for task in tasks)]
     return RunGraph(
@@ -136,6 +137,9 @@ def _node(task: Task, reasons: Mapping[UUID, str]) -> Node:
 def _archived_node(archived: ArchivedTask) -> Node:
     error = (archived.task.get("error") or "").strip().split("\n", 1)[0][:ERROR_CHARS]
     stage = archived.task.get("stage") or ""
+    claimed = archived.task.get("claimed_at")
+    claimed_at = datetime.fromisoformat(claimed) if claimed else None
+    took = archived.completed_at - claimed_at if claimed_at and archived.completed_at else None
     return Node(
         task_id=archived.task_id,
         stage=stage,
@@ -146,7 +150,9 @@ def _archived_node(archived: ArchivedTask) -> Node:
         failure_class=archived.task.get("failure_class") or "",
         error=error,
         created_at=archived.created_at,
+        claimed_at=claimed_at,
         completed_at=archived.completed_at,
+        duration_sec=took.total_seconds() if took is not None else None,
         superseded=SUPERSEDED in stage,
         reason=error,
     )

@@ -28,11 +28,12 @@ def addresses() -> dict[str, str]:
     refused = Calibration.objects.filter(verdict="fail").order_by("-mid_mjd")[0]
     incomplete = next(each for each in Observation.objects.order_by("-start_mjd") if each.missing_subbands())
     varies = max(find(""), key=lambda source: (source.varies and source.varies.eta) or 0.0)
-    failed = Task.objects.filter(status="failed").order_by("-id")[0]
+    failed = Task.objects.filter(status="failed", run__isnull=False).order_by("-id")[0]
     return {
         "control-room": reverse("admin:index"),
         "tasks": reverse("admin:tasks_app_task_changelist"),
         "task": reverse("admin:tasks_app_task_change", args=[failed.task_id]),
+        "run": reverse("admin:tasks_app_run_change", args=[failed.run_id]),
         "observations": reverse("admin:pipeline_app_observation_changelist"),
         "tile": reverse("admin:pipeline_app_observation_change", args=[incomplete.pk]),
         "images": reverse("admin:page_images"),

@@ -13,9 +13,13 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from pipeline_app.models import Calibration, Measurement, Product
+from pipeline_app.workflows import Plan, start
 from tasks_app.models import TaskEvent
-from tests.pipeline_app.console_rows import DEC_DEG, NAMES, RA_DEG, Night, make_nights
+from tests.pipeline_app.console_rows import DEC_DEG, IMAGE_METRICS, NAMES, RA_DEG, Night, make_nights
+from tests.pipeline_app.test_records import finish_next
+from tests.pipeline_app.test_workflows import CATALOG, make_tile
 from tests.tasks_app.callers import make_user, queries_of_health
+from tests.tasks_app.notes import make_worker
 
 pytestmark = pytest.mark.django_db
 QUERIES_MOST = 15
@@ -77,6 +81,30 @@ def test_a_viewer_sees_every_page_with_few_queries_and_nothing_to_save(nights, v
     assert len(queries) - of_health <= QUERIES_MOST, [each["sql"][:120] for each in queries]
     assert 'name="_save"' not in text and "/refuse/" not in text
     assert text.count("<h1") == 1 and ("Control room" in text)
+
+
+def test_the_page_of_a_run_shows_verdicts_figures_and_products_with_few_queries(viewer):
+    worker = make_worker()
+    (run,) = start([Plan.calibrator(make_tile("bright", flux_jy=12.0))], CATALOG, actor="cli:test")
+    image = {"kind": "image", "path": "/data/i.fits", "metrics": IMAGE_METRICS, "verdict": "warn"}
+    for products in ([], [], [], [image]):
+        finish_next(worker, products)
+    address = reverse("admin:tasks_app_run_change", args=[run.pk])
+    viewer.get(address)
+    of_health = queries_of_health()
+    with CaptureQueriesContext(connection) as queries:
+        text = viewer.get(address).content.decode()
+    asked = [each["sql"] for each in queries if not each["sql"].startswith(("SAVEPOINT", "RELEASE"))]
+    assert len(asked) <= QUERIES_MOST + of_health, asked
+    product = Product.objects.get()
+    for part in (
+        "1.000 mJy/beam, 1.25 times the thermal noise",
+        "pill-warn",
+        reverse("admin:pipeline_app_product_change", args=[product.pk]),
+        reverse("admin:pipeline_app_observation_change", args=[product.observation_id]),
+    ):
+        assert part in text
+    assert "/retry/" not in text
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import * as echarts from "../echarts/echarts.esm.min.js";
 
-const TONES = { ok: "--ok", busy: "--busy", warn: "--warn", bad: "--bad", calm: "--calm" };
+const TONES = { ok: "--ok", busy: "--busy", warn: "--warn", bad: "--bad", calm: "--calm", wait: "--calm" };
 const PALETTE = ["--busy", "--chart-2", "--ok", "--chart-4", "--warn", "--calm"];
 const drawn = new Map();
 
@@ -156,7 +156,7 @@ function lanesOption(chart, animated) {
       const height = Math.min(20, api.size([0, 1])[1] * 0.64);
       const frame = params.coordSys;
       const shape = echarts.graphic.clipRectByRect({ x: x1, y: y - height / 2, width: Math.max(3, x2 - x1), height }, frame);
-      return shape && { type: "rect", shape: { ...shape, r: 3 }, style: { fill: colour(each.tone || "calm", 0) } };
+      return shape && { type: "rect", shape: { ...shape, r: 3 }, style: { fill: colour(each.tone || "calm", 0), opacity: each.tone === "wait" ? 0.35 : 1 } };
     },
   }];
   return option;

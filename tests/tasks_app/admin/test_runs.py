@@ -1,20 +1,30 @@
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import DatabaseError, connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from tasks_app.admin import run_page
+from tasks_app.engine.claim import claim_tasks
+from tasks_app.maintenance.archiving import archive_batch
 from tasks_app.models import Task, TaskEvent
+from tasks_app.operations.runs import RunRetryParams, retry_run
+from tasks_app.workflows.graph import graph_of
 from tests.tasks_app.callers import make_user, queries_of_health
+from tests.tasks_app.finished import POLICY, days_ago
 from tests.tasks_app.notes import spawn_note
 from tests.tasks_app.workflows.run_plans import (
     begin,
     break_,
     claim_all,
     diamond,
+    fan,
     finish,
     finish_all,
     linear,
@@ -146,3 +156,103 @@ def test_a_viewer_sees_the_run_and_can_change_nothing():
         form = {"confirmed": "yes", "reason": "x"}
         assert viewer.post(address(operation, run), form).status_code == 403
     assert state(run).cancelled == 0
+
+
+def layers(run) -> list[list[str]]:
+    return [[stage.name for stage in layer] for layer in run_page.layers_of(graph_of(run))]
+
+
+def test_the_stages_are_in_layers_behind_what_they_wait_for(operator, worker):
+    run = begin(diamond())
+    assert layers(run) == [["top"], ["left", "right"], ["join"]]
+    finish_all(worker)
+    retry_run.act(run.run_id, RunRetryParams(reason="again", from_stage="left"), "user:test")
+    assert list(map(sorted, layers(run))) == [["top"], ["left", "right"], ["join"]]
+    boxes = {box.name: box for layer in run_page.layers_of(graph_of(run)) for box in layer}
+    assert [(boxes[name].state, len(boxes[name].nodes)) for name in ("right", "left")] == [
+        ("completed", 1),
+        ("pending", 1),
+    ]
+
+
+def test_what_failed_only_because_of_another_stage_does_not_look_like_the_cause(operator, worker):
+    run = begin(linear())
+    break_(claim_all(worker)["convert"], "invalid", "no such file")
+    states = [box.state for layer in run_page.layers_of(graph_of(run)) for box in layer]
+    assert states == ["failed", "unrunnable", "unrunnable"]
+
+
+def test_many_tasks_of_a_stage_are_one_box_with_its_worst_state_and_its_reason(operator, worker):
+    run = begin(fan(4))
+    claims = claim_tasks(worker, limit=2)
+    finish(claims[0])
+    break_(claims[1], "error", "no space left")
+    page = page_of(operator, run)
+    for part in ("image × 4", "1 failed, 2 pending, 1 completed", "no space left"):
+        assert part in page
+    (box,) = run_page.layers_of(graph_of(run))[0]
+    assert box.state == "failed" and box.took_sec is None
+
+
+def lanes_of(client: Client, run) -> dict:
+    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', page_of(client, run))[1])
+
+
+def test_the_chart_has_a_lane_a_task_light_until_it_runs_in_the_archive_too(operator, worker):
+    run = begin(linear())
+    finish(claim_all(worker)["convert"])
+    claim_all(worker)
+
+    def bars() -> list[list[tuple[str, str]]]:
+        chart = lanes_of(operator, run)
+        assert chart["lanes"] == ["convert", "image", "measure"]
+        return [[(bar["label"], bar["tone"]) for bar in chart["intervals"] if bar["lane"] == n] for n in range(3)]
+
+    assert bars() == [
+        [("waited", "wait"), ("completed", "ok")],
+        [("waited", "wait"), ("running", "busy")],
+        [("waiting: waited", "wait")],
+    ]
+
+
+def test_tasks_in_the_archive_keep_their_lanes(operator, worker):
+    with days_ago(40):
+        run = begin(linear())
+        finish_all(worker)
+    archive_batch(POLICY)
+    assert not Task.objects.filter(run=run).exists()
+    bars = lanes_of(operator, run)["intervals"]
+    assert [(bar["lane"], bar["tone"]) for bar in bars] == [(n, tone) for n in range(3) for tone in ("wait", "ok")]
+
+
+def test_the_page_asks_few_queries_whatever_the_size_of_the_run(operator, worker):
+    run = begin(fan(60))
+    finish(claim_tasks(worker, limit=1)[0])
+    page_of(operator, run)
+    with CaptureQueriesContext(connection) as found:
+        page_of(operator, run)
+    asked = [each["sql"] for each in found if not each["sql"].startswith(("SAVEPOINT", "RELEASE"))]
+    assert len(asked) <= 15 + queries_of_health(), "\n".join(asked)
+
+
+def test_retry_from_a_stage_is_previewed_at_once(operator, worker):
+    run = begin(linear())
+    finish_all(worker)
+    assert '../retry/?from_stage=image"' in page_of(operator, run)
+    page = operator.get(f"{address('retry', run)}?from_stage=image").content.decode()
+    assert "2 respawned" in page and "This field is required" not in page
+    form = {"confirmed": "yes", "token": token_in(page), "from_stage": "image", "reason": "better mask"}
+    operator.post(address("retry", run), form)
+    assert state(run).superseded == 2
+    wrong = operator.get(f"{address('retry', run)}?from_stage=nothing").content.decode()
+    assert "Select a valid choice" in wrong and 'name="token"' not in wrong
+
+
+def test_notes_that_cannot_be_read_leave_the_page_as_it_is(operator, monkeypatch):
+    def read(run):
+        raise DatabaseError("canceling statement due to statement timeout")
+
+    source = run_page.Source(name="broken", permission="tasks_app.view_run", read=read)
+    monkeypatch.setitem(run_page._sources, source.name, source)
+    page = page_of(operator, begin(linear()))
+    assert "broken: canceling statement due to statement timeout" in page and "measure" in page
