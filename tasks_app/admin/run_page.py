@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -135,7 +136,7 @@ def add_notes(source: Source) -> None:
 def context_of(request: HttpRequest, run: Run, graph: RunGraph) -> dict[str, Any]:
     """Return what the page shows of the run's graph."""
     mine = [source for source in _sources.values() if request.user.has_perm(source.permission)]
-    found = read_panels({source.name: (lambda read=source.read: read(run)) for source in mine})
+    found = read_panels({source.name: partial(source.read, run) for source in mine})
     known: list[RunNotes] = [panel.value for panel in found.values() if panel.value is not None]
     layers = layers_of(graph, known)
     shown = sum(map(len, layers))
