@@ -19,6 +19,8 @@ from tasks_app.admin import display
 from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.pages import list_of
 from tasks_app.admin.reading import ReadOnlyAdmin
+from tasks_app.admin.worker_lanes import slots_of
+from tasks_app.engine import registry
 from tasks_app.models import Attempt, Task, TaskEvent, TaskStatus, Worker
 from tasks_app.monitoring.workers import report_on, state_of
 
@@ -42,6 +44,8 @@ class WorkerAdmin(OperatingAdmin, ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         worker = self.find_target(request, object_id)
+        running = _running(worker)
+        known = set(worker.task_names)
         context = {
             **self.admin_site.each_context(request),
             "title": str(worker),
@@ -50,7 +54,10 @@ class WorkerAdmin(OperatingAdmin, ReadOnlyAdmin):
             "worker": worker,
             "report": report_on([worker], timezone.now())[0],
             "buttons": self.buttons(request, worker),
-            "running": _running(worker),
+            "running": running,
+            "slots": slots_of(worker, [attempt for _, attempt in running if attempt is not None]),
+            # A worker of an earlier version does not report the names that it knows.
+            "unknown": [name for name in registry.names() if name not in known] if known else [],
             "events": _events(worker),
         }
         return TemplateResponse(request, "admin/tasks_app/worker/page.html", context)

@@ -21,7 +21,7 @@ def addresses() -> dict[str, str]:
 
     from pipeline_app.admin.sources import find
     from pipeline_app.models import Calibration, Observation, Product
-    from tasks_app.models import Task
+    from tasks_app.models import Task, Worker
 
     image = Product.objects.filter(kind="image").order_by("-id")[0]
     usable = list(Calibration.objects.exclude(verdict="fail").order_by("-mid_mjd")[:2])
@@ -34,6 +34,7 @@ def addresses() -> dict[str, str]:
         "tasks": reverse("admin:tasks_app_task_changelist"),
         "task": reverse("admin:tasks_app_task_change", args=[failed.task_id]),
         "run": reverse("admin:tasks_app_run_change", args=[failed.run_id]),
+        "worker": reverse("admin:tasks_app_worker_change", args=[Worker.objects.order_by("-started_at")[0].pk]),
         "observations": reverse("admin:pipeline_app_observation_changelist"),
         "tile": reverse("admin:pipeline_app_observation_change", args=[incomplete.pk]),
         "images": reverse("admin:page_images"),

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.complete import complete_task
 from tasks_app.engine.lease import note_held, note_stop, report_progress
 from tasks_app.models import Attempt, TaskEvent, Worker
 from tasks_app.postgresql import clock
 from tests.tasks_app.admin.test_pages import log_in, page
-from tests.tasks_app.notes import claim_one, make_worker, spawn_note
+from tests.tasks_app.callers import queries_of_health
+from tests.tasks_app.finished import days_ago
+from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 
 pytestmark = pytest.mark.django_db
+
+
+def _claim(worker: Worker) -> Claim:
+    spawn_note()
+    return claim_one(worker)
+
+
+def hours_ago(hours: float):
+    return days_ago(hours / 24)
 
 
 def address(worker: Worker, operation: str = "change") -> str:
@@ -32,6 +49,38 @@ def test_the_page_says_how_a_worker_is_and_what_it_runs():
         assert output in text, output
     assert "gridding" in text and "3.2 GB" in text and "1 min 01 s" in text and "1.0 GB, 2.0 GB" in text
     assert "Pause…" not in text  # a viewer gives no orders
+
+
+def test_the_page_says_what_a_worker_can_run_and_what_not():
+    viewer, able = log_in("Viewer"), make_worker(task_names=["note"])
+    text = page(viewer, address(able))
+    assert "cannot run" in text and "gather" in text.split("cannot run")[1].split("</tr>")[0]
+    without = make_worker(missing_roots=["/data/raw"], task_names=["note", "gather"])
+    assert "nothing: /data/raw is not mounted" in page(viewer, address(without))
+    assert "cannot run" not in page(viewer, address(make_worker()))  # of a version that does not report names
+
+
+def test_attempts_of_a_worker_share_the_fewest_slots():
+    worker, other = make_worker(concurrency=2), make_worker()
+    with hours_ago(7):
+        complete_task(_claim(worker), {}, REPORT)  # too long ago
+    for hours in (3, 2):
+        with hours_ago(hours):
+            complete_task(_claim(worker), {}, REPORT)
+    complete_task(_claim(other), {}, REPORT)
+    _claim(worker), _claim(worker)
+    viewer = log_in("Viewer")
+    text = page(viewer, address(worker))
+    (found,) = re.findall(r'<script type="application/json">(.*?)</script>', text)
+    chart = json.loads(found)
+    assert chart["lanes"] == ["slot 1", "slot 2"]
+    outcomes = [(bar["lane"], bar["label"]) for bar in chart["intervals"]]
+    running = "note, attempt 1: running"
+    assert outcomes == [(0, "note, attempt 1: completed")] * 2 + [(0, running), (1, running)]
+    of_health = queries_of_health()
+    with CaptureQueriesContext(connection) as asked:
+        page(viewer, address(worker))
+    assert len(asked) <= 15 + of_health, [each["sql"][:120] for each in asked]
 
 
 def test_an_operator_pauses_a_worker_with_a_reason_and_resumes_it():
