@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline_app.admin import images, product_files, run_notes, sources, storage, tonight
+from pipeline_app.admin import finders, images, product_files, run_notes, sources, storage, tonight
 from pipeline_app.admin.calibration_pages import CalibrationAdmin
 from pipeline_app.admin.observations import ObservationAdmin, SubbandFileAdmin
 from pipeline_app.admin.products import MeasurementAdmin, ProductAdmin
@@ -18,6 +18,7 @@ __all__ = [
     "ObservationAdmin",
     "ProductAdmin",
     "SubbandFileAdmin",
+    "finders",
     "images",
     "sources",
     "storage",

@@ -58,16 +58,16 @@ def address_of(name: str) -> str:
     return f"{reverse('admin:page_source')}?{urlencode({'name': name})}"
 
 
-def _names(text: str, cone: Cone | None) -> list[str]:
-    """Return the names that a search finds; without one those measured last."""
+def names_of(text: str, cone: Cone | None, most: int = SOURCES_MOST + 1) -> list[str]:
+    """Return the names that a search finds, at most `most`; without one those measured last."""
     if cone is not None:
         rows = _near(cone)
     elif text:
         rows = Measurement.objects.filter(name__istartswith=text)
     else:
         last = Measurement.objects.order_by("-id").values_list("name", flat=True)[:RECENT_ROWS]
-        return sorted(set(last))[: SOURCES_MOST + 1]
-    return list(rows.order_by("name").values_list("name", flat=True).distinct()[: SOURCES_MOST + 1])
+        return sorted(set(last))[:most]
+    return list(rows.order_by("name").values_list("name", flat=True).distinct()[:most])
 
 
 def _near(cone: Cone) -> QuerySet[Measurement]:
@@ -86,7 +86,7 @@ def _near(cone: Cone) -> QuerySet[Measurement]:
 def find(text: str) -> list[Source]:
     """Return the sources that a name or a position finds, at most one more than SOURCES_MOST."""
     cone = read_cone(text)
-    rows = epochs(Measurement.objects.filter(name__in=_names(text, cone))).order_by("name", "mid_mjd")
+    rows = epochs(Measurement.objects.filter(name__in=names_of(text, cone))).order_by("name", "mid_mjd")
     grouped: dict[str, list[Any]] = defaultdict(list)
     for row in rows.values_list(*COLUMNS, named=True)[:ROWS_MOST]:
         grouped[row.name].append(row)

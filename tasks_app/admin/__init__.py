@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_app.admin import pages
+from tasks_app.admin import help, pages, search
 from tasks_app.admin.api_keys import ApiKeyAdmin
 from tasks_app.admin.archive import ArchivedTaskAdmin
 from tasks_app.admin.events import TaskEventAdmin
@@ -33,4 +33,6 @@ __all__ = [
     "TaskAdmin",
     "TaskEventAdmin",
     "WorkerAdmin",
+    "help",
+    "search",
 ]

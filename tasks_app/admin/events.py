@@ -1,44 +1,96 @@
-"""What happened, and who did it."""
+"""Activity: who did what. By default what people, keys and commands did; with a choice, what queue and workers did too."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from asgiref.sync import sync_to_async
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import connection
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import path, reverse
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
+from tasks_app import formats, plain_text
 from tasks_app.admin import display
-from tasks_app.admin.filters import EventQueueFilter, EventTypeFilter, SinceFilter
+from tasks_app.admin.event_filters import EVERYTHING, ActorFilter, EventTypeFilter, FromFilter, UntilFilter
+from tasks_app.admin.filters import EventQueueFilter
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range
+from tasks_app.files.http_streaming import streamed
 from tasks_app.models import TaskEvent
+from tasks_app.models.history import PEOPLE
 from tasks_app.models.task import short_id
+
+CSV_ROWS_MOST = 50_000
+CSV_BATCH = 1000
+CSV_COLUMNS = (
+    "id", "created_at", "actor", "event_type", "from_status", "to_status", "task_id", "run_id", "queue_name", "attempt",
+    "address", "reason",
+)  # fmt: skip
+CSV_TEXTS = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for a formula where a cell begins with it."""
+EMPTY = (
+    "Nobody has done anything that fits. Choose everything to see what queue and workers did, or pause and resume a "
+    "queue to see it here: manage.py absurd_queues"
+)
 
 
 @admin.register(TaskEvent)
 class TaskEventAdmin(ReadOnlyAdmin):
     """Events, the last first."""
 
-    list_display = ("id", "at", "event_type", "move", "task", "queue_name", "actor", "whence", "attempt", "why")
-    list_filter = (EventTypeFilter, EventQueueFilter, SinceFilter)
+    list_display = ("at", "actor_shown", "event_type", "move", "task", "queue_name", "whence", "why", "id")
+    list_display_links = None
+    list_filter = (ActorFilter, EventTypeFilter, EventQueueFilter, FromFilter, UntilFilter)
     search_fields = ("actor",)
-    search_help_text = "The beginning of a task id (4 digits or more), or exactly an actor such as user:alice"
+    search_help_text = "The beginning of a task id (4 digits or more), or who: alice, user:alice, key:ingest, cli:root@host"
+    change_list_template = "admin/tasks_app/taskevent/change_list.html"
+
+    def get_urls(self) -> list[Any]:
+        export = self.admin_site.admin_view(self.csv_view)
+        return [path("csv/", export, name="tasks_app_taskevent_csv"), *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, with the same as CSV."""
+        given = {"title": "Activity", "empty": EMPTY, "csv_query": request.GET.urlencode(), "csv_most": f"{CSV_ROWS_MOST:,}"}
+        return super().changelist_view(request, {**given, **(extra_context or {})})
+
+    def csv_view(self, request: HttpRequest) -> HttpResponseBase:
+        """The events that the list shows, the last first, as CSV, at most CSV_ROWS_MOST."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        rows = self.get_changelist_instance(request).get_queryset(request).order_by("-id")
+        headers = {"Content-Disposition": 'attachment; filename="activity.csv"'}
+        return streamed(csv_parts(rows), content_type="text/csv; charset=utf-8", headers=headers)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[TaskEvent], search_term: str
     ) -> tuple[QuerySet[TaskEvent], bool]:
-        if not search_term.strip():
+        term = search_term.strip()
+        if not term:
             return queryset, False
-        ids = id_range(search_term)
+        ids = id_range(term)
         if ids is not None:
             return queryset.filter(task_id__gte=ids[0], task_id__lte=ids[1]), False
-        return queryset.filter(actor=search_term.strip()), False
+        return queryset.filter(actor__in=[term, f"user:{term}", f"key:{term}"]), False
 
     @admin.display(description="at")
     def at(self, event: TaskEvent) -> SafeString | str:
         """When."""
         return display.utc(event.created_at)
+
+    @admin.display(description="who")
+    def actor_shown(self, event: TaskEvent) -> SafeString:
+        """Who did it, with a link to what else they did."""
+        query = {"by": event.actor} if event.actor.startswith(PEOPLE) else {"by": EVERYTHING, "q": event.actor}
+        return format_html('<a href="?{}">{}</a>', urlencode(query), plain_text.escaped(event.actor))
 
     @admin.display(description="status")
     def move(self, event: TaskEvent) -> SafeString | str:
@@ -63,4 +115,44 @@ class TaskEventAdmin(ReadOnlyAdmin):
     @admin.display(description="why")
     def why(self, event: TaskEvent) -> str:
         """The reason given."""
-        return display.first_line(event.reason)
+        return plain_text.escaped(display.first_line(event.reason))
+
+
+class _Line:
+    """A file for csv.writer that hands each line back."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def _lines(rows: list[TaskEvent]) -> Iterator[str]:
+    writer = csv.writer(_Line())
+    for row in rows:
+        cells = {**vars(row), "created_at": formats.moment(row.created_at), "address": row.detail.get("address", "")}
+        yield writer.writerow([_cell(cells[name]) for name in CSV_COLUMNS])
+
+
+def _cell(value: Any) -> str:
+    text = plain_text.escaped("" if value is None else value)
+    return f"'{text}" if text.startswith(CSV_TEXTS) else text
+
+
+def _read(rows: QuerySet[TaskEvent]) -> list[TaskEvent]:
+    found = list(rows)
+    # Between two batches the client may take its time.
+    if not connection.in_atomic_block:
+        connection.close()
+    return found
+
+
+async def csv_parts(rows: QuerySet[TaskEvent], most: int = CSV_ROWS_MOST) -> AsyncIterator[bytes]:
+    """Yield the rows, ordered by falling id, as CSV in parts of CSV_BATCH lines; no connection is kept in between."""
+    yield (",".join(CSV_COLUMNS) + "\r\n").encode()
+    left, last = most, None
+    while left > 0:
+        page = rows if last is None else rows.filter(id__lt=last)
+        batch = await sync_to_async(_read)(page[: min(CSV_BATCH, left)])
+        if not batch:
+            return
+        yield "".join(_lines(batch)).encode()
+        left, last = left - len(batch), batch[-1].id

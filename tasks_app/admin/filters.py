@@ -118,24 +118,3 @@ class SinceFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         hours = self.hours.get(self.value() or "")
         return queryset.filter(created_at__gte=timezone.now() - timedelta(hours=hours)) if hours else queryset
-
-
-class EventTypeFilter(admin.SimpleListFilter):
-    """By the type of the event."""
-
-    title = "event type"
-    parameter_name = "event_type"
-    event_types = (
-        "spawned", "claimed", "completed", "failed", "retrying", "returned", "cancel_requested", "cancelled", "retried",
-        "reprioritized", "released", "revived", "unrunnable", "expired", "refused", "progress",
-        "respawned", "copied", "paused", "resumed", "frozen", "thawed", "enabled", "disabled",
-        "limit_set", "limit_removed", "schedule_made",
-        "schedule_changed", "schedule_deleted", "schedule_enabled", "schedule_disabled", "schedule_run",
-        "schedule_refused",
-    )  # fmt: skip
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        return [(name, name.replace("_", " ")) for name in self.event_types]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(event_type=self.value()) if self.value() else queryset

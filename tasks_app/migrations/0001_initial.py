@@ -98,7 +98,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('run_id', models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
                 ('workflow', models.CharField(max_length=100)),
-                ('label', models.CharField(blank=True, help_text='What the run is for, such as an observation.', max_length=200)),
+                ('label', models.CharField(blank=True, db_index=True, help_text='What the run is for, such as an observation.', max_length=200)),
                 ('params', models.JSONField(default=dict)),
                 ('created_by', models.CharField(blank=True, max_length=200)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
@@ -275,7 +275,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['id'],
-                'indexes': [models.Index(fields=['task_id', 'id'], name='event_task'), models.Index(condition=models.Q(('run_id__isnull', False)), fields=['run_id', 'id'], name='event_run'), models.Index(condition=models.Q(('task_id__isnull', True)), fields=['created_at'], name='event_of_no_task'), models.Index(condition=models.Q(('event_type', 'progress')), fields=['created_at'], name='event_progress'), models.Index(condition=models.Q(('event_type', 'refused')), fields=['created_at'], name='event_refused')],
+                'indexes': [models.Index(fields=['task_id', 'id'], name='event_task'), models.Index(condition=models.Q(('run_id__isnull', False)), fields=['run_id', 'id'], name='event_run'), models.Index(condition=models.Q(('task_id__isnull', True)), fields=['created_at'], name='event_of_no_task'), models.Index(condition=models.Q(('event_type', 'progress')), fields=['created_at'], name='event_progress'), models.Index(condition=models.Q(models.Q(('actor__startswith', 'user:'), ('actor__startswith', 'key:'), ('actor__startswith', 'cli:'), _connector='OR'), models.Q(('event_type', 'spawned'), _negated=True)), fields=['id'], name='event_by_people'), models.Index(condition=models.Q(('event_type', 'refused')), fields=['created_at'], name='event_refused')],
             },
         ),
         migrations.CreateModel(

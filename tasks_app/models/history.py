@@ -8,6 +8,14 @@ from django.db.models.functions import Now
 from tasks_app.models.worker import Worker
 
 
+PEOPLE = ("user:", "key:", "cli:")
+"""What the actor of an event begins with where it is a person, a key or a command."""
+BY_PEOPLE = (
+    models.Q(actor__startswith="user:") | models.Q(actor__startswith="key:") | models.Q(actor__startswith="cli:")
+) & ~models.Q(event_type="spawned")
+"""What people, keys and commands did besides spawning, of which there is too much to index it."""
+
+
 class Attempt(models.Model):
     """One execution of a task, numbered from 1; it has its own claim token, log and directory."""
 
@@ -73,6 +81,7 @@ class TaskEvent(models.Model):
             models.Index(fields=["run_id", "id"], name="event_run", condition=models.Q(run_id__isnull=False)),
             models.Index(fields=["created_at"], name="event_of_no_task", condition=models.Q(task_id__isnull=True)),
             models.Index(fields=["created_at"], name="event_progress", condition=models.Q(event_type="progress")),
+            models.Index(fields=["id"], name="event_by_people", condition=BY_PEOPLE),
             models.Index(fields=["created_at"], name="event_refused", condition=models.Q(event_type="refused")),
         ]
 
