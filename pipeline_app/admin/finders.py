@@ -51,7 +51,7 @@ add(
     Finder(
         kind="Sources",
         permission="pipeline_app.view_measurement",
-        accepts="the beginning of a source's name, or a position: 09:23:12 +54:36:00 or 140.8 54.6, with r=5 for 5 arcmin",
+        accepts="the beginning of a source's name, or a position: 09:23:12 +54:36:00 or 140.8 54.6 r=5 (arcmin)",
         find=_sources,
     )
 )

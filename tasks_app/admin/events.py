@@ -1,4 +1,4 @@
-"""Activity: who did what. By default what people, keys and commands did; with a choice, what queue and workers did too."""
+"""Activity: what people, keys and commands did; with a choice, what queue and workers did too."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ class TaskEventAdmin(ReadOnlyAdmin):
     list_display_links = None
     list_filter = (ActorFilter, EventTypeFilter, EventQueueFilter, FromFilter, UntilFilter)
     search_fields = ("actor",)
-    search_help_text = "The beginning of a task id (4 digits or more), or who: alice, user:alice, key:ingest, cli:root@host"
+    search_help_text = (
+        "The beginning of a task id (4 digits or more), or who: alice, user:alice, key:ingest, cli:root@host"
+    )
     change_list_template = "admin/tasks_app/taskevent/change_list.html"
 
     def get_urls(self) -> list[Any]:
@@ -59,7 +61,12 @@ class TaskEventAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, with the same as CSV."""
-        given = {"title": "Activity", "empty": EMPTY, "csv_query": request.GET.urlencode(), "csv_most": f"{CSV_ROWS_MOST:,}"}
+        given = {
+            "title": "Activity",
+            "empty": EMPTY,
+            "csv_query": request.GET.urlencode(),
+            "csv_most": f"{CSV_ROWS_MOST:,}",
+        }
         return super().changelist_view(request, {**given, **(extra_context or {})})
 
     def csv_view(self, request: HttpRequest) -> HttpResponseBase:

@@ -111,7 +111,7 @@ def search_page(request: HttpRequest) -> HttpResponseBase:
 
 
 def _tasks(text: Text) -> Iterable[Hit]:
-    """Find tasks, also archived ones, by their id or how it begins or ends; `imaging 1a2b3c4d` is how pages show one."""
+    """Find tasks, also archived, by their id or how it begins or ends; pages write one as `imaging 1a2b3c4d`."""
     digits = str(text.uuid) if text.uuid else text.text.split()[-1]
     live, archived = with_id(Task.objects.order_by(), digits), with_id(ArchivedTask.objects.order_by(), digits)
     if live is None or archived is None:
@@ -145,8 +145,10 @@ def _workers(text: Text) -> Iterable[Hit]:
         rows = Worker.objects.filter(pk=text.uuid)
     else:
         label, at, host = text.text.removeprefix("worker:").partition("@")
-        rows = Worker.objects.filter(label=label, host__startswith=host) if at else Worker.objects.filter(
-            label__startswith=label
+        rows = (
+            Worker.objects.filter(label=label, host__startswith=host)
+            if at
+            else Worker.objects.filter(label__startswith=label)
         )
     for worker in rows.order_by("-started_at")[: HITS_MOST + 1]:
         address = reverse("admin:tasks_app_worker_change", args=[worker.pk])

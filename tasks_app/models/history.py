@@ -7,7 +7,6 @@ from django.db.models.functions import Now
 
 from tasks_app.models.worker import Worker
 
-
 PEOPLE = ("user:", "key:", "cli:")
 """What the actor of an event begins with where it is a person, a key or a command."""
 BY_PEOPLE = (

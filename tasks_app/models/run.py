@@ -13,7 +13,9 @@ class Run(models.Model):
 
     run_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     workflow = models.CharField(max_length=100)
-    label = models.CharField(max_length=200, blank=True, db_index=True, help_text="What the run is for, such as an observation.")
+    label = models.CharField(
+        max_length=200, blank=True, db_index=True, help_text="What the run is for, such as an observation."
+    )
     params = models.JSONField(default=dict)
     created_by = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)

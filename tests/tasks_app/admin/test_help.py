@@ -26,8 +26,15 @@ class OddParams(BaseModel):
     kinds: list[str] = Field(default=["a"])
 
 
-ODD = registry.TaskSpec(name="odd-stage", handler="nowhere:run", params_model=OddParams, description="An <i>odd</i> stage",
-                        timeout_sec=5400, memory_gb=2.5, cores=3)  # fmt: skip
+ODD = registry.TaskSpec(
+    name="odd-stage",
+    handler="nowhere:run",
+    params_model=OddParams,
+    description="An <i>odd</i> stage",
+    timeout_sec=5400,
+    memory_gb=2.5,
+    cores=3,
+)
 
 
 @pytest.fixture
@@ -59,8 +66,9 @@ def test_the_catalogue_is_that_of_the_registry_with_units_bounds_and_limits(view
             assert f'id="task-{name}"' in text
     assert len(queries) - of_health <= QUERIES_MOST
     entry = text.split('id="task-odd-stage"')[1].split("</details>")[0]
-    for part in ("An &lt;i&gt;odd&lt;/i&gt; stage", "1 h 30 min", "2.5 GB", "cores 3", "number, &gt; 0, ≤ 90", "<td>s</td>",
-                 "<td>arcsec</td>", "number or null", "list of string", "&lt;b&gt;How&lt;/b&gt;", "required"):  # fmt: skip
+    limits = ("1 h 30 min", "2.5 GB", "cores 3")
+    params = ("number, &gt; 0, ≤ 90", "<td>s</td>", "<td>arcsec</td>", "number or null", "list of string", "required")
+    for part in ("An &lt;i&gt;odd&lt;/i&gt; stage", "&lt;b&gt;How&lt;/b&gt;", *limits, *params):
         assert part in entry, part
     assert "standard-pipeline" in text
 
