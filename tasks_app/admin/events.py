@@ -8,18 +8,17 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from tasks_app import formats, plain_text
-from tasks_app.admin import display
+from tasks_app.admin import display, pages
 from tasks_app.admin.event_filters import EVERYTHING, ActorFilter, EventTypeFilter, FromFilter, UntilFilter
 from tasks_app.admin.filters import EventQueueFilter
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range
@@ -37,8 +36,8 @@ CSV_COLUMNS = (
 CSV_TEXTS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for a formula where a cell begins with it."""
 EMPTY = (
-    "Nobody has done anything that fits. Choose everything to see what queue and workers did, or pause and resume a "
-    "queue to see it here: manage.py absurd_queues"
+    "Nothing matches. Choose everything to see what queue and workers did, or clear the filters. Pausing a queue with "
+    "manage.py absurd_queues is shown here."
 )
 
 
@@ -55,10 +54,6 @@ class TaskEventAdmin(ReadOnlyAdmin):
     )
     change_list_template = "admin/tasks_app/taskevent/change_list.html"
 
-    def get_urls(self) -> list[Any]:
-        export = self.admin_site.admin_view(self.csv_view)
-        return [path("csv/", export, name="tasks_app_taskevent_csv"), *super().get_urls()]
-
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, with the same as CSV."""
         given = {
@@ -68,14 +63,6 @@ class TaskEventAdmin(ReadOnlyAdmin):
             "csv_most": f"{CSV_ROWS_MOST:,}",
         }
         return super().changelist_view(request, {**given, **(extra_context or {})})
-
-    def csv_view(self, request: HttpRequest) -> HttpResponseBase:
-        """The events that the list shows, the last first, as CSV, at most CSV_ROWS_MOST."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        rows = self.get_changelist_instance(request).get_queryset(request).order_by("-id")
-        headers = {"Content-Disposition": 'attachment; filename="activity.csv"'}
-        return streamed(csv_parts(rows), content_type="text/csv; charset=utf-8", headers=headers)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[TaskEvent], search_term: str
@@ -163,3 +150,14 @@ async def csv_parts(rows: QuerySet[TaskEvent], most: int = CSV_ROWS_MOST) -> Asy
             return
         yield "".join(_lines(batch)).encode()
         left, last = left - len(batch), batch[-1].id
+
+
+def csv_page(request: HttpRequest) -> HttpResponseBase:
+    """The events that the list shows under the same filters, the last first, as CSV, at most CSV_ROWS_MOST."""
+    listed = admin.site.get_model_admin(TaskEvent).get_changelist_instance(request)
+    rows: QuerySet[TaskEvent] = listed.get_queryset(request).order_by("-id")
+    headers = {"Content-Disposition": 'attachment; filename="activity.csv"'}
+    return streamed(csv_parts(rows), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+pages.add(pages.Page(route="activity.csv", name="activity_csv", view=csv_page, permission="tasks_app.view_taskevent"))

@@ -31,7 +31,7 @@ STATES = {
     "completed": "An attempt succeeded; the result is stored.",
     "failed": "The last attempt failed and no retry is left, or none would help. It can be retried by hand.",
     "quarantined": "Failed, because it ended its process several times. It is only retried by hand.",
-    "cancelled": "Somebody cancelled it. It can be retried by hand.",
+    "cancelled": "It was cancelled by a person or a program. It can be retried by hand.",
 }
 FAILURES = {
     "error": "The handler raised an exception.",

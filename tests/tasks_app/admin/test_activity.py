@@ -48,7 +48,7 @@ def shown(client: Client, **query: str) -> list[tuple[str, str]]:
 
 
 def exported(client: Client, **query: str) -> list[dict[str, str]]:
-    response = client.get(reverse("admin:tasks_app_taskevent_csv"), query)
+    response = client.get(reverse("admin:page_activity_csv"), query)
     assert response.status_code == 200
 
     async def read() -> bytes:
@@ -90,7 +90,7 @@ def test_the_csv_holds_what_is_shown_and_nothing_that_a_spreadsheet_would_run(vi
     assert "\\u202e" in viewer.get(reverse(LIST)).content.decode()
     client = Client()
     client.force_login(make_user("nemo"))
-    assert client.get(reverse("admin:tasks_app_taskevent_csv")).status_code == 403
+    assert client.get(reverse("admin:page_activity_csv")).status_code == 403
 
 
 def test_the_csv_is_made_in_bounded_parts_and_ends_at_its_bound():

@@ -70,6 +70,7 @@ def test_every_list_opens_for_viewers_with_rows_in_it(name, worker):
     spawn_note(run=run)
     claim_one(worker)
     make_worker(label="worker-2", draining=True)
+    pause("dsa110-pipeline", actor="user:olga", reason="disk full")
     assert "result_list" in page(log_in("Viewer"), reverse(f"admin:tasks_app_{name}_changelist"))
 
 
