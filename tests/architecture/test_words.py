@@ -12,13 +12,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 APPLICATIONS = ("tasks_app", "workers", "pipeline_app", "absurd_project")
 NOWHERE = [
-    "mend", "mends", "mended", "mending", "obey", "obeys", "obeyed", "so many", "whoever", "begun", "anew", "door",
-    "doors",
-    "free of charge", "is it well", "in vain", "silence_sec", "budget_sec", "max_wait_sec", "limit_key", "runs_after",
+    "mend", "mends", "mended", "mending", "obey", "obeys", "obeyed", "so many", "told", "whoever", "begun", "anew",
+    "door", "doors", "free of charge", "is it well", "in vain", "silence_sec", "budget_sec", "max_wait_sec",
+    "limit_key", "runs_after",
 ]  # fmt: skip
 """Not in any source file or document."""
 NOT_SHOWN = [
-    *NOWHERE, "told", "deed", "deeds", "total budget", "goes on", "go on", "by itself", "by themselves", "nobody",
+    *NOWHERE, "deed", "deeds", "total budget", "goes on", "go on", "by itself", "by themselves", "nobody",
     "somebody", "tried again", "changes of counts",
 ]  # fmt: skip
 """Not in any text that a user reads: strings of the source and documents outside docs/decisions."""

@@ -20,9 +20,12 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PASSWORD = "correct horse battery"  # what make_user sets
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Yield Chromium. Without one the tests are skipped, except in CI."""
+    """Yield Chromium. Without one the tests are skipped, except in CI.
+
+    It ends with the module: while it is open, its event loop runs in this thread, where no other one can run then.
+    """
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None and os.environ.get("CI"):
         pytest.fail("no Chromium is installed: apt-get install chromium")

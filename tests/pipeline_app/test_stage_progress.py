@@ -88,7 +88,7 @@ def test_a_stage_names_its_long_steps_in_order_and_repeats_them_while_they_last(
     """Reports are due at once here, and any processor time is work, so that the small tile's steps last long enough."""
     from pipeline_app.casa import reporting
 
-    for name, value in {"PERIOD_SEC": 0.0, "LOOK_SEC": 0.01, "CPU_STEP_SEC": 0.0}.items():
+    for name, value in {"PERIOD_SEC": 0.0, "CHECK_SEC": 0.01, "CPU_STEP_SEC": 0.0}.items():
         monkeypatch.setattr(reporting, name, value)
     context = LocalContext(tmp_path)
     importlib.import_module(f"pipeline_app.casa.{stage}").run(params_of(stage, reduced), context)
@@ -116,7 +116,7 @@ def test_the_last_report_is_repeated_while_the_stage_works_and_not_while_it_hang
     steady.repeat_if_due(steady._reported_at + 60.0, 1.0)
     assert context.reported == []
     steady.progress(0.5, "writing", rows=3)
-    began = steady._said_at
+    began = steady._reported_at
     for after_sec, cpu_sec in ((4.0, 2.0), (5.0, 3.0), (6.0, 4.0), (10.0, 5.0), (20.0, 5.0), (30.0, 5.0), (31.0, 6.0)):
         steady.repeat_if_due(began + after_sec, cpu_sec)
     again = [(0.5, f"writing, {after_sec} s") for after_sec in (5, 10, 31)]
