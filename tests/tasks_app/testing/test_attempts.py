@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.engine import registry
+from tasks_app.engine import call_handler, registry
 from tasks_app.engine.handler import InvalidInput
 from tasks_app.errors import UnknownTaskName
 from tasks_app.files import manifest
@@ -58,7 +58,7 @@ def test_the_outcome_is_the_one_that_a_worker_would_report(how, function, tmp_pa
     context = LocalContext(tmp_path / "worker")
 
     def finish(outcome):
-        return running.Result(result=running.plain_result(outcome), products=running.product_notes(context))
+        return running.Result(result=call_handler.plain_result(outcome), products=running.product_notes(context))
 
     reply = running.run_handler(f"tests.tasks_app.kit_handlers:{function}", params, context, finish)
     if ran.outcome == "completed":
