@@ -21,7 +21,7 @@ def main() -> None:
 
     # So that many outages fit into a test.
     db_connection.LONGEST_DELAY_SEC = 0.3
-    absurd_ingest.PATIENCE_SEC = 0.05
+    absurd_ingest.RETRY_SEC = 0.05
     injector = Injector(classes=tuple(classes.split(",")), calm=int(calm), account=Path(account))
     injector.install()
     call_command(command, *options)

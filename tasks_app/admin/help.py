@@ -29,9 +29,9 @@ STATES = {
     "cancelling": "Claimed, and the worker has been asked to stop it.",
     "stalled": "Claimed, but the lease has run out: its worker has not reported. It is returned to the queue.",
     "completed": "An attempt succeeded; the result is stored.",
-    "failed": "The last attempt failed and no retry is left, or none would help. It can be retried by hand.",
-    "quarantined": "Failed, because it ended its process several times. It is only retried by hand.",
-    "cancelled": "It was cancelled by a person or a program. It can be retried by hand.",
+    "failed": "The last attempt failed and no retry is left, or none would help. An operator can retry it.",
+    "quarantined": "Failed, because it ended its process several times. Only an operator retries it.",
+    "cancelled": "An operator or a program cancelled it. An operator can retry it.",
 }
 FAILURES = {
     "error": "The handler raised an exception.",
