@@ -32,8 +32,10 @@ def test_the_key_slash_a_paste_and_enter_lead_to_a_page_or_a_list(
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_contain_text("note")
     assert str(task.task_id) in page.url
+    page.wait_for_load_state("load")  # by then the key is listened for
     visitor.look(f"header-{width}-{theme}")
     page.keyboard.press("/")
+    expect(page.locator("#console-search-text")).to_be_focused()
     page.keyboard.type("S")
     page.keyboard.press("Enter")
     expect(page.locator(".hits a")).to_have_count(4)  # three sources and a worker
