@@ -10,7 +10,6 @@ import io
 import json
 import socket
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
@@ -35,14 +34,13 @@ from tasks_app.models.api_key import SCOPES
 class DatabaseUser(KeyHolder):
     """The program that has the database, with all scopes."""
 
-    @cached_property
-    def actor(self) -> str:
-        """How events name the user of the program."""
+    def __post_init__(self) -> None:
+        """Name the user of the program in events."""
         try:
             name = getpass.getuser()
         except (KeyError, OSError):
             name = "unknown"
-        return f"client:{name}@{socket.gethostname()}"
+        object.__setattr__(self, "actor", f"client:{name}@{socket.gethostname()}")
 
 
 USER = DatabaseUser(name="database", scopes=frozenset(SCOPES))

@@ -5,6 +5,7 @@ import time
 import pytest
 from django.db import connection
 
+from tasks_app.engine.spawn import NewTask, spawn_many
 from tasks_app.models import ArchivedTask, Task
 from tasks_app.models.querysets import id_ends_with
 from tasks_app.models.task import new_task_id, short_id
@@ -29,9 +30,10 @@ def test_short_forms_of_ids_made_together_differ():
 @pytest.mark.parametrize("chars", [4, 8, 12, 20])
 @pytest.mark.parametrize("model", [Task, ArchivedTask])
 def test_an_id_is_found_by_its_end_through_an_index(model, chars):
-    """With sequential scans forbidden the plan shows whether an index can serve at all."""
+    """With sequential scans forbidden and enough rows the plan shows whether the index serves."""
     wanted = spawn_note().task_id
-    spawn_note()
+    others = [NewTask.of(task_name="note", params={"text": "x"}) for _ in range(300)]
+    spawn_many(others, actor="user:test")
     found = model.objects.filter(id_ends_with(str(wanted)[-chars:])).values_list("task_id", flat=True)
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
