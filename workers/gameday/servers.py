@@ -51,10 +51,12 @@ def freeze_postgres(seconds: float) -> None:
     """Let the server and all its processes hang for a while: connections stand, and nothing answers."""
     server = postmaster()
     connection.close()
+    server.suspend()  # first: from now on it starts no further process
     processes = [server, *server.children(recursive=True)]
     try:
         for process in processes:
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
         time.sleep(seconds)
     finally:
         for process in processes:
