@@ -61,9 +61,9 @@ lint: ready
 	$(PY) manage.py check --deploy --fail-level WARNING
 
 audit: ready
-	@told="$$($(PY) -m pip_audit -r requirements.lock --no-deps --disable-pip --progress-spinner off 2>&1)"; code=$$?; echo "$$told" | tail -n 60; \
+	@found="$$($(PY) -m pip_audit -r requirements.lock --no-deps --disable-pip --progress-spinner off 2>&1)"; code=$$?; echo "$$found" | tail -n 60; \
 	if [ $$code -eq 0 ]; then exit 0; fi; \
-	if echo "$$told" | grep -q 'known vulnerabilit'; then exit $$code; fi; \
+	if echo "$$found" | grep -q 'known vulnerabilit'; then exit $$code; fi; \
 	echo "make audit: the advisory service did not answer as it should, so nothing was looked up" >&2
 
 clean:

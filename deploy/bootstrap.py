@@ -34,7 +34,7 @@ MISLEADING = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_REQUIRE_V
 
 
 class Unfit(Exception):
-    """The machine lacks something; the message says what mends it."""
+    """The machine lacks something; the message says what to install or change."""
 
 
 def main() -> int:
@@ -64,7 +64,7 @@ def fingerprint() -> str:
 
 
 def check_machine() -> None:
-    """Raise Unfit, with the line that mends it, when the machine lacks what we need."""
+    """Raise Unfit, with what to do about it, when the machine lacks what we need."""
     if not (3, 11) <= sys.version_info[:2] < (3, 14):
         found = ".".join(map(str, sys.version_info[:3]))
         raise Unfit(

@@ -28,7 +28,7 @@ CLASSES = (
 COMMIT = "COMMIT"
 FAULTS_OF_VALUES = frozenset({"22021", "23505", "42703", "42P01", "54000", "P0001", "XX000"})
 CALM = 40
-"""So many statements pass before one is refused for what it says; a worker gives such a statement a few tries only."""
+"""This many statements pass before one is refused for what it says; a worker gives such a statement few tries."""
 OUTAGE_CALM = 5
 REACHED_OFTEN = 5
 """What is sent less often, such as at the start of a process, meets the faults that its turns allow."""

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(1200)
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 WALKS = 2
 LINKS_WALKED = 15
-"""So many links of the schema at least are followed by the walks, and lead to an answer that is no refusal."""
+"""At least this many links of the schema are followed by the walks, and lead to an answer that is no refusal."""
 
 
 class Schemathesis:

@@ -73,7 +73,7 @@ def measure_sky(directory: Path, stars: list[Star], seed: int, *, from_restored:
 def skies(tmp_path_factory: pytest.TempPathFactory) -> list[Measured]:
     """Sixteen skies of forty sources from 5 to 50 sigma: 170 to 270 a bin.
 
-    The mean of so many pulls is known to 0.08 and their scatter to 0.05, so that bounds of 0.2 and 0.1 are of the
+    The mean of all these pulls is known to 0.08 and their scatter to 0.05, so that bounds of 0.2 and 0.1 are of the
     fluxes; with the 60 a bin of five skies they would be one and a half standard errors of the draw.
     """
     empty = geometry(48, n_channels=16, n_times=8)

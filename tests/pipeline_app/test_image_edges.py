@@ -21,7 +21,7 @@ FIELD_DEG, FLUX_JY, SIGMA_JY = 1.9, 0.5, 0.5
 
 
 def measure_at(directory: Path, beams: float) -> PhotometryResult:
-    """Image and measure six sources: one at each edge, so many major axes from it, in a corner and in the middle."""
+    """Image and measure six sources: four near the edges, one in a corner, one in the middle."""
     from pipeline_app.casa import photometry
 
     empty = geometry(48, n_channels=16, n_times=8)

@@ -1,4 +1,4 @@
-"""Tasks spawned by the clock: each moment once, whoever looks."""
+"""Tasks spawned by the clock: each moment once, whichever process sweeps."""
 
 from __future__ import annotations
 

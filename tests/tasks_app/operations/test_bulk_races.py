@@ -1,4 +1,4 @@
-"""A chunk and whoever else wants its rows: nobody is refused by the database, and nothing is done by halves."""
+"""A chunk and other transactions on its rows: the database refuses none of them, and nothing is done by halves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Enabled and disabled is a state of the system, whatever the environment of whoever asks."""
+"""Enabled and disabled is a state of the system, whatever the environment of the process that asks."""
 
 from __future__ import annotations
 

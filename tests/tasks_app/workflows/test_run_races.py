@@ -58,7 +58,7 @@ def test_cancelling_a_run_while_its_tasks_complete_leaves_nothing_half_done():
         refuse_errors(outcomes)
         counts = outcomes[0]
         assert counts.cancelled + counts.stopping + counts.finished == 4
-        # Both completed, whoever was first; the last one was cancelled, released or not, unless nobody asked in time.
+        # Both completed, whichever was first; the last one was cancelled, released or not, unless nobody asked in time.
         assert state(run).word == "cancelled"
         assert task_of(run, "join").status == "cancelled"
         assert Task.objects.filter(run=run, status="completed").count() == 3
