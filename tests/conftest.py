@@ -16,6 +16,7 @@ from pathlib import Path
 
 import django
 import pytest
+import pytest_django
 from django.conf import settings
 
 from absurd_project.local import liveness, servers
@@ -103,6 +104,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     selection.mark(items)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> Iterator[None]:
+    """End what sessions are left, of threads and processes of any test, before the test database is removed."""
+    yield
+    with django_db_blocker.unblock():
+        leftovers.end_sessions()
 
 
 @pytest.fixture

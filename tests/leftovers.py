@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 
 from absurd_project.local import liveness
 
@@ -25,20 +26,26 @@ def end(variable: str) -> None:
     for pid in _processes():
         if is_left(pid) and liveness.send(pid, signal.SIGKILL, is_left):
             liveness.wait_until_gone(pid, GONE_SEC)
+    end_sessions(f"application_name = '{SESSION_NAME}'")
+
+
+def end_sessions(which: str = "true") -> None:
+    """End the other sessions of this database that match a condition, and wait until they are gone."""
     deadline = time.monotonic() + GONE_SEC
     with connection.cursor() as cursor:
-        while _end_sessions(cursor):
-            assert time.monotonic() < deadline, f"sessions of {variable} do not end"
+        while left := _ask_to_end(cursor, which):
+            assert time.monotonic() < deadline, f"sessions do not end: {left}"
             time.sleep(0.02)
 
 
-def _end_sessions(cursor: object) -> int:
-    cursor.execute(  # type: ignore[attr-defined]
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND application_name = %s",
-        [SESSION_NAME],
+def _ask_to_end(cursor: CursorWrapper, which: str) -> list[tuple[int, str, str]]:
+    cursor.execute(
+        "SELECT pid, application_name, query FROM pg_stat_activity WHERE datname = current_database()"
+        f" AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND {which}"
     )
-    return len(cursor.fetchall())  # type: ignore[attr-defined]
+    left = cursor.fetchall()
+    cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::integer[]) AS pid", [[row[0] for row in left]])
+    return left
 
 
 def _processes() -> Iterator[int]:
