@@ -7,6 +7,7 @@ conftests import models. For the same reason pytest-django is not output the set
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -69,6 +70,8 @@ def _set_django_up() -> None:
     os.environ["ABSURD_CHANNEL_PREFIX"] = f"test-{SESSION.name}-{XDIST_WORKER or 'alone'}"
     os.environ["DJANGO_SETTINGS_MODULE"] = "absurd_project.settings"
     django.setup()
+    # pytest captures log records itself and shows those of a test that fails.
+    logging.getLogger().handlers.clear()
     # Left set, it would make pytest-django load the settings in an xdist worker before the prefix above is made.
     del os.environ["DJANGO_SETTINGS_MODULE"]
 
