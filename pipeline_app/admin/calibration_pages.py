@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
@@ -85,15 +84,8 @@ class CalibrationAdmin(OperatingAdmin, ReadOnlyAdmin):
         panel = pages.read_panels({"timeline": lambda: calibrations.timeline(last)})["timeline"]
         return super().changelist_view(request, {"timeline": panel, **(extra_context or {})})
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def page_of(self, request: HttpRequest, row: Calibration) -> HttpResponse:
         """The page of a calibration; with ?with=KEY compared with another one."""
-        row = self.get_object(request, object_id)
-        if not self.has_view_permission(request, row):
-            raise PermissionDenied
-        if row is None:
-            raise Http404(f"there is no calibration {object_id}")
         title = f"Calibration of {row.observation}" if row.observation else f"Calibration {row.pk}"
         return pages.render(
             request,

@@ -8,9 +8,8 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
@@ -97,15 +96,8 @@ class ObservationAdmin(ReadOnlyAdmin):
         """What is missing or awaited."""
         return display.first_line(observation.reason)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def page_of(self, request: HttpRequest, observation: Observation) -> HttpResponse:
         """The page of a tile; there is nothing on it to submit but its release."""
-        observation = self.get_object(request, object_id)
-        if not self.has_view_permission(request, observation):
-            raise PermissionDenied
-        if observation is None:
-            raise Http404(f"there is no observation {object_id}")
         context = tiles.page_of(observation) | {
             "may_release": observation.state == "incomplete" and self.has_release_permission(request)
         }

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -59,15 +56,8 @@ class ProductAdmin(ReadOnlyAdmin):
         """When it was published."""
         return display.utc(product.created_at)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def page_of(self, request: HttpRequest, product: Product) -> HttpResponse:
         """The page of a product."""
-        product = self.get_object(request, object_id)
-        if not self.has_view_permission(request, product):
-            raise PermissionDenied
-        if product is None:
-            raise Http404(f"there is no product {object_id}")
         known = dict(Product.objects.filter(path__in=product.inputs[:100]).values_list("path", "pk"))
         context = {
             "product": product,
@@ -125,13 +115,6 @@ class MeasurementAdmin(ReadOnlyAdmin):
         """When it was measured."""
         return display.utc(row.created_at)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def page_of(self, request: HttpRequest, row: Measurement) -> HttpResponse:
         """A flux has no page of its own: that of its source shows it."""
-        row = self.get_object(request, object_id)
-        if not self.has_view_permission(request, row):
-            raise PermissionDenied
-        if row is None:
-            raise Http404(f"there is no measurement {object_id}")
         return HttpResponseRedirect(address_of(row.name))

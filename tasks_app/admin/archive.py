@@ -6,10 +6,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -87,16 +86,8 @@ class ArchivedTaskAdmin(ReadOnlyAdmin):
             return found
         return self.get_queryset(request).filter(task_id=wanted).first()
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def page_of(self, request: HttpRequest, row: ArchivedTask) -> HttpResponse:
         """The page of an archived task, as it was when it was a task like others."""
-        row = self.get_object(request, object_id)
-        if not self.has_view_permission(request, row):
-            raise PermissionDenied
-        if row is None:
-            messages.warning(request, f"There is no archived task {object_id}.")
-            return HttpResponseRedirect(reverse("admin:tasks_app_archivedtask_changelist"))
         return TemplateResponse(request, "admin/tasks_app/archivedtask/page.html", self._page(request, row))
 
     def _page(self, request: HttpRequest, row: ArchivedTask) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.options import ShowFacets
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
 from tasks_app.models.querysets import id_ends_with
 
@@ -58,6 +60,21 @@ class ReadOnlyAdmin(ConsoleAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page of a row, for those who may see it. Raises PermissionDenied and Http404."""
+        row = self.get_object(request, object_id)
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        if row is None:
+            raise Http404(f"there is no {self.opts.verbose_name} {object_id}")
+        return self.page_of(request, row)
+
+    def page_of(self, request: HttpRequest, row: Any) -> HttpResponse:
+        """Return the page of a row; the list where rows have none of their own."""
+        return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
 
 
 def id_range(prefix: str) -> tuple[UUID, UUID] | None:

@@ -318,3 +318,20 @@ def test_a_measurement_leads_to_its_source(nights, viewer):
     row = Measurement.objects.get(name="S03", observation=nights[0].observation)
     answer = viewer.get(reverse("admin:pipeline_app_measurement_change", args=[row.pk]))
     assert answer["Location"] == f"{reverse('admin:page_source')}?name=S03"
+
+
+@pytest.mark.parametrize("model", ["product", "calibration", "observation", "measurement", "subbandfile"])
+def test_what_is_not_there_is_not_found_and_shown_to_nobody_else(viewer, model):
+    address = reverse(f"admin:pipeline_app_{model}_change", args=[77])
+    assert viewer.get(address).status_code == 404
+    stranger = Client()
+    stranger.force_login(make_user("nemo"))
+    assert stranger.get(address).status_code == 403
+
+
+def test_a_raw_file_is_shown_in_the_list_and_in_no_form(viewer):
+    file = make_tile("raw").observation.files.create(
+        path="/data/a.hdf5", freq_min_hz=1, size_bytes=1, mtime_ns=1, state="accepted"
+    )
+    answer = viewer.get(reverse("admin:pipeline_app_subbandfile_change", args=[file.pk]))
+    assert (answer.status_code, answer["Location"]) == (302, reverse("admin:pipeline_app_subbandfile_changelist"))
