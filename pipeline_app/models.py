@@ -144,10 +144,28 @@ class Product(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        permissions = [("vote_image", "Can vote on an image")]
         indexes = [models.Index(fields=["kind", "-id"], name="product_kind")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.path}"
+
+
+class ImageVote(models.Model):
+    """What one person thinks of an image, and why."""
+
+    image = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="votes", db_index=False)
+    voter = models.CharField(max_length=200, help_text="Such as user:ann.")
+    vote = models.CharField(max_length=4, choices=[("good", "good"), ("bad", "bad")])
+    comment = models.TextField()
+    voted_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["-voted_at"]
+        constraints = [models.UniqueConstraint(fields=["image", "voter"], name="one_vote_a_person")]
+
+    def __str__(self) -> str:
+        return f"{self.vote} by {self.voter}"
 
 
 class Calibration(models.Model):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -15,18 +14,17 @@ from pipeline_app.admin import calibrations
 from pipeline_app.admin.filters import VerdictFilter
 from pipeline_app.admin.metrics_text import figures_of
 from pipeline_app.models import Calibration
-from pipeline_app.operations import refuse_calibration
 from pipeline_app.sky_text import moment_of
 from tasks_app.admin import display, pages
 from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.reading import ReadOnlyAdmin
-from tasks_app.operations.operation import Operation
 
 
 @admin.register(Calibration)
 class CalibrationAdmin(OperatingAdmin, ReadOnlyAdmin):
     """Solutions and their verdicts, the last observed first."""
 
+    target_kind = "calibration"
     selected_by_lists = False
     change_list_template = "admin/pipeline/calibrations.html"
     list_display = ["name", "judged", "observed", "strip", "calibrator", "snr", "flagged", "refant", "why"]
@@ -35,9 +33,6 @@ class CalibrationAdmin(OperatingAdmin, ReadOnlyAdmin):
     search_fields = ["path", "task_id", "observation__name", "calibrator"]
     search_help_text = "Search by the observation, the calibrator, a part of the path or the task id."
     ordering = ("-mid_mjd",)
-
-    def operations(self) -> Sequence[Operation[Any, Any]]:
-        return [refuse_calibration]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Calibration]:
         return super().get_queryset(request).select_related("observation")

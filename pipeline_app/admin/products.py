@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -15,18 +15,31 @@ from pipeline_app.admin.sources import address_of
 from pipeline_app.models import Measurement, Product
 from pipeline_app.sky_text import flux_density
 from tasks_app.admin import display, pages
+from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.reading import ReadOnlyAdmin
 
 
 @admin.register(Product)
-class ProductAdmin(ReadOnlyAdmin):
-    """What was made, from what, by which software."""
+class ProductAdmin(OperatingAdmin, ReadOnlyAdmin):
+    """What was made, from what, by which software; images are voted on."""
 
+    target_kind = "image"
+    selected_by_lists = False
     list_display = ["kind", "place", "observation", "judged", "size", "made"]
     list_filter = [VerdictFilter, "kind", "task_name"]
     list_select_related = ["observation"]
     search_fields = ["path", "task_id", "observation__name"]
     search_help_text = "Search by a part of the path, the task id or the observation."
+
+    def find_target(self, request: HttpRequest, object_id: str) -> Product:
+        """Return the image of an address. Raises Http404, also for a product that is none."""
+        found = super().find_target(request, object_id)
+        if found.kind != "image":
+            raise Http404(f"product {object_id} is no image")
+        return found  # type: ignore[no-any-return]
+
+    def address_of(self, target: Product) -> str:
+        return reverse("admin:page_image", args=[target.pk])
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view

@@ -7,7 +7,7 @@ from typing import Any
 from django.urls import reverse
 from rest_framework import serializers
 
-from pipeline_app.models import Calibration, Observation, Product, SubbandFile
+from pipeline_app.models import Calibration, ImageVote, Observation, Product, SubbandFile
 from tasks_app.api.serializers import RunSerializer
 
 
@@ -32,11 +32,23 @@ class ProductSerializer(serializers.ModelSerializer[Product]):
         return reverse("pipeline_api:ProductPreview", args=[product.pk])
 
 
+class ImageVoteSerializer(serializers.ModelSerializer[ImageVote]):
+    """What one person thinks of an image."""
+
+    class Meta:
+        model = ImageVote
+        fields = ("voter", "vote", "comment", "voted_at")
+
+
 class ProductDetailSerializer(ProductSerializer):
     """A product with all that is known of its making."""
 
+    votes = ImageVoteSerializer(many=True, read_only=True, help_text="Of an image, one a person, the last first.")
+
     class Meta(ProductSerializer.Meta):
-        fields = (*ProductSerializer.Meta.fields, "inputs", "params", "versions")  # type: ignore[assignment]
+        fields = (  # type: ignore[assignment]
+            *ProductSerializer.Meta.fields, "inputs", "params", "versions", "votes",
+        )  # fmt: skip
 
 
 class CalibrationSerializer(serializers.ModelSerializer[Calibration]):

@@ -118,7 +118,23 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-id'],
+                'permissions': [('vote_image', 'Can vote on an image')],
                 'indexes': [models.Index(fields=['kind', '-id'], name='product_kind')],
+            },
+        ),
+        migrations.CreateModel(
+            name='ImageVote',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('voter', models.CharField(help_text='Such as user:ann.', max_length=200)),
+                ('vote', models.CharField(choices=[('good', 'good'), ('bad', 'bad')], max_length=4)),
+                ('comment', models.TextField()),
+                ('voted_at', models.DateTimeField(auto_now=True)),
+                ('image', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='votes', to='pipeline_app.product')),
+            ],
+            options={
+                'ordering': ['-voted_at'],
+                'constraints': [models.UniqueConstraint(fields=('image', 'voter'), name='one_vote_a_person')],
             },
         ),
         migrations.CreateModel(

@@ -74,7 +74,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return found
 
     def operations(self) -> Sequence[Operation[Any, Any]]:
-        """Return the operations on this kind of target; an application's own are not in the queue's catalogue."""
+        """Return the operations on this kind of target."""
         return operations_on(self.target_kind)
 
     def permitted(self, request: HttpRequest) -> list[Operation[Any, Any]]:
@@ -180,11 +180,12 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         hidden = [(name, request.POST[name]) for name in ("action", "select_across", "index") if name in request.POST]
         if came_from := _next_page(request):
             hidden.append(("next", came_from))
+        names = self.opts.verbose_name_plural if back == self._list_address() else self.opts.verbose_name
         shown = {
             "title": title,
             "opts": self.opts,
             "operation": operation,
-            "back": Link(label=str(self.opts.verbose_name_plural).capitalize(), address=back),
+            "back": Link(label=str(names).capitalize(), address=back),
             "hidden": [*hidden, *((ACTION_CHECKBOX_NAME, key) for key in (chosen[:1] if across else chosen))],
         }
         everywhere = self.admin_site.each_context(request)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from django.urls import URLPattern, path, re_path, register_converter
@@ -43,14 +42,13 @@ _ANSWERS: Mapping[tuple[str, str] | str, Answer] = {
 """How operations answer, by the kind of their target, and by their name where one answers otherwise."""
 
 
-def _operation_views() -> Iterator[tuple[str, type[APIView]]]:
-    """Yield the routes and views of the operations that are a POST with a path of their own."""
+def operation_views(answers: Mapping[tuple[str, str] | str, Answer]) -> Iterator[tuple[str, type[APIView]]]:
+    """Yield the routes and views of the operations that are a POST with a path of their own and have an answer."""
     for (kind, name), operation in OPERATIONS.items():
-        route = route_of(kind, name)
-        if route.method == "POST":
-            answer = _ANSWERS.get((kind, name)) or _ANSWERS[kind]
+        route, answer = route_of(kind, name), answers.get((kind, name)) or answers.get(kind)
+        if answer and route.method == "POST":
             base = system.FreezeStateView if name == "freeze" else APIView
-            yield re.sub(r"{(\w+)}", r"<str:\1>", route.path), operation_view(operation, answer, base)
+            yield route.pattern, operation_view(operation, answer, base)
 
 
 VIEWS: dict[str, type[APIView]] = {
@@ -83,7 +81,7 @@ VIEWS: dict[str, type[APIView]] = {
     "feed": feed.FeedView,
     "feed/ticket": feed.FeedTicketView,
     "feed/schema": feed.FeedSchemaView,
-    **dict(_operation_views()),
+    **dict(operation_views(_ANSWERS)),
 }
 
 

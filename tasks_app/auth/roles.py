@@ -28,6 +28,7 @@ OPERATOR_PERMISSIONS = (
     "add_acknowledgement",
     "release_observation",
     "refuse_calibration",
+    "vote_image",
 )
 
 _known: dict[str, set[int]] = {}

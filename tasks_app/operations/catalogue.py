@@ -1,4 +1,4 @@
-"""All operations, by the kind of their target and their name."""
+"""All operations, by the kind of their target and their name: the queue's, and those that applications add."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tasks_app.operations.emergency import emergency_recover, emergency_stop
 from tasks_app.operations.limits import remove_limit, set_limit
 from tasks_app.operations.operation import Operation, TargetKind
 from tasks_app.operations.queues import pause, resume
+from tasks_app.operations.routes import TARGETS
 from tasks_app.operations.runs import cancel_run, retry_run
 from tasks_app.operations.schedules import delete, run_now
 from tasks_app.operations.schedules import disable as disable_schedule
@@ -35,6 +36,15 @@ TASK_OPERATIONS: dict[str, TaskOperation[Any]] = {
 """Those that can be done to many tasks at once."""
 
 
+def register(*operations: Operation[Any, Any]) -> None:
+    """Add an application's operations. Raises ValueError for one that is there already, or has no route."""
+    for operation in operations:
+        key = operation.target_kind, operation.name
+        if key in OPERATIONS or operation.target_kind not in TARGETS:
+            raise ValueError(f"{operation!r} is in the catalogue already, or its kind is not in routes.TARGETS")
+        OPERATIONS[key] = operation
+
+
 def operations_on(kind: TargetKind) -> list[Operation[Any, Any]]:
     """Return the operations on one kind of target."""
-    return [operation for operation in _ALL if operation.target_kind == kind]
+    return [operation for operation in OPERATIONS.values() if operation.target_kind == kind]

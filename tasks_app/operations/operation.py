@@ -1,7 +1,8 @@
 """An operation: what a person does to a task, run, worker, queue, schedule or limit, or to the whole system.
 
-It is described once, as a subclass, and found in `catalogue.OPERATIONS`; REST, console, shell and client are made from
-that description. An instance is called with the key of its target: `cancel(task_id, actor="user:ann", reason="…")`.
+It is described once, as a subclass, and found in `catalogue.OPERATIONS`, to which applications add theirs; REST,
+console, shell and client are made from that description. An instance is called with the key of its target:
+`cancel(task_id, actor="user:ann", reason="…")`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from tasks_app.engine.events import Change
 from tasks_app.errors import AbsurdError
 from tasks_app.validation import Checked
 
-TargetKind = Literal["task", "run", "worker", "queue", "schedule", "limit", "system"]
+TargetKind = str
+"""Such as task or queue; its path in the API is in `routes.TARGETS`."""
 REASON_CHARS = 2000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from string import Formatter
 from typing import NamedTuple
 
@@ -13,7 +14,10 @@ TARGETS = {
     "schedule": "schedules/{name}",
     "limit": "limits/{scope}/{name}",
     "system": "",
+    "calibration": "pipeline/calibrations/{pk}",
+    "image": "pipeline/products/{pk}",
 }
+"""The path of each kind of target; those of applications too, because the client knows nothing else of them."""
 _ON_TARGET = {
     ("task", "cancel"): "DELETE",
     ("schedule", "save"): "PUT",
@@ -40,6 +44,11 @@ class Route(NamedTuple):
     def parts(self) -> list[str]:
         """The names of the parts of the key, in order."""
         return [name for _, name, _, _ in Formatter().parse(self.path) if name]
+
+    @property
+    def pattern(self) -> str:
+        """The path as Django writes it; keys of rows are numbers."""
+        return re.sub(r"{(\w+)}", lambda part: f"<{'int' if part[1] == 'pk' else 'str'}:{part[1]}>", self.path)
 
     def address(self, *key: str) -> str:
         """Return the path with the parts of a key in their places. Raises ValueError for the wrong number."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import resolve, reverse
 
+from pipeline_app.models import Calibration, Product
+from pipeline_app.operations import refuse_calibration
 from tasks_app.auth.keys import Scope
 from tasks_app.models import Limit, Queue, Schedule, TaskEvent, Worker
 from tasks_app.models.api_key import SCOPES
@@ -34,6 +37,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "requeue": {"force": True},
     "set": {"size": 3},
     "acknowledge": {"finding": "lost-workers"},
+    "vote": {"vote": "good"},
 }
 """What an operation must be given beside its reason."""
 COMMANDS = {
@@ -42,7 +46,12 @@ COMMANDS = {
     "queue": "absurd_queues",
     "schedule": "absurd_schedules",
     "limit": "absurd_limits",
+    "calibration": "absurd_calibrations",
+    "image": "absurd_images",
 }
+
+
+MODELS = {"system": "tasks_app_freeze", "calibration": "pipeline_app_calibration", "image": "pipeline_app_product"}
 
 
 def a_task(name: str) -> tuple[Any, tuple[str, ...]]:
@@ -84,6 +93,20 @@ def a_limit(name: str) -> tuple[Any, tuple[str, ...]]:
     return Limit.objects.get().pk, ("key", "disk")
 
 
+def a_calibration(name: str) -> tuple[Any, tuple[str, ...]]:
+    origin = {"task_id": uuid4(), "path": "/data/tile.cal", "verdict": "warn"}
+    Product.objects.create(**origin, attempt=1, task_name="calibration-solve", kind="calibration")
+    solved = Calibration.objects.create(**origin, mid_mjd=61314.0, declination_deg=16.1, reasons=["few antennas"])
+    if name == "accept":
+        refuse_calibration(solved.pk, **BY)
+    return solved.pk, (str(solved.pk),)
+
+
+def an_image(name: str) -> tuple[Any, tuple[str, ...]]:
+    made = Product.objects.create(task_id=uuid4(), attempt=1, task_name="imaging", kind="image", path="/data/a.fits")
+    return made.pk, (str(made.pk),)
+
+
 def the_system(name: str) -> tuple[Any, tuple[str, ...]]:
     if name == "thaw":
         freeze(**BY)
@@ -99,6 +122,8 @@ MAKERS: dict[str, Callable[[str], tuple[Any, tuple[str, ...]]]] = {
     "queue": a_queue,
     "schedule": a_schedule,
     "limit": a_limit,
+    "calibration": a_calibration,
+    "image": an_image,
     "system": the_system,
 }
 
@@ -175,8 +200,8 @@ def test_the_api_wants_the_reason_that_it_needs(operation):
 
 def test_the_console_carries_it_out_with_its_permission_and_a_reason(operation):
     pk, _ = make_target(operation)
-    model = "freeze" if operation.target_kind == "system" else operation.target_kind
-    address = reverse(f"admin:tasks_app_{model}_{operation.name}", args=[] if pk is None else [pk])
+    model = MODELS.get(operation.target_kind, f"tasks_app_{operation.target_kind}")
+    address = reverse(f"admin:{model}_{operation.name}", args=[] if pk is None else [pk])
     client = Client()
     client.force_login(person("tasks_app.view_task"))
     assert client.get(address).status_code == client.post(address, {"confirmed": "yes"}).status_code == 403
