@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline_app.admin import finders, images, product_files, run_notes, sources, storage, tonight
+from pipeline_app.admin import finders, images, nights, product_files, run_notes, sources, storage, tonight
 from pipeline_app.admin.calibration_pages import CalibrationAdmin
 from pipeline_app.admin.observations import ObservationAdmin, SubbandFileAdmin
 from pipeline_app.admin.products import MeasurementAdmin, ProductAdmin
@@ -20,6 +20,7 @@ __all__ = [
     "SubbandFileAdmin",
     "finders",
     "images",
+    "nights",
     "sources",
     "storage",
 ]

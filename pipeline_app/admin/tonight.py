@@ -1,8 +1,8 @@
-"""The last day in the control room: how far each observation has come, the latest image, and the real-time factor."""
+"""How far each observation has come, stage by stage; in the control room those of the last day."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -33,10 +33,15 @@ STAGES = {
     PHOTOMETRY: "fluxes",
 }
 """The stages of a tile in the order in which they run, with their words above the grid."""
+WORST_FIRST = (
+    "failed", "quarantined", "fail", "stalled", "warn", "cancelled", "unrunnable", "cancelling", "claimed", "retrying",
+    "pending", "scheduled", "waiting", "completed",
+)  # fmt: skip
 SHOWN = 40
 DAY = 1.0
 FACTOR_TILES = 10
-PICTURES_READ = 400
+PRODUCTS_READ = 10
+"""Of an observation: thumbnails, and what has a verdict that is not pass."""
 THUMBNAIL = "thumbnail"
 
 
@@ -67,6 +72,17 @@ class Row:
     cells: list[Cell]
 
     @property
+    def state(self) -> str:
+        """The worst state of its cells; empty before it has tasks."""
+        states = {cell.state for cell in self.cells} - {"none"}
+        return next((state for state in WORST_FIRST if state in states), "")
+
+    @property
+    def run_id(self) -> int | None:
+        """The key of its last run, where tasks of that are still there."""
+        return next((cell.task.run_id for cell in self.cells if cell.task is not None), None)
+
+    @property
     def busy_sec(self) -> float | None:
         """Seconds that its stages took, once all have completed."""
         tasks = [cell.task for cell in self.cells if cell.task is not None]
@@ -77,7 +93,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Tonight:
-    """The observations of the last day, the newest first, and the newest image of theirs."""
+    """Observations with their stages, and the newest image of theirs."""
 
     rows: list[Row] = field(default_factory=list)
     picture: Product | None = None
@@ -93,12 +109,17 @@ def tonight() -> Tonight:
     observations = sorted(
         (each for each in newest if each.mid_mjd > last_mjd - DAY), key=lambda each: each.mid_mjd, reverse=True
     )
+    return stages_of(observations)
+
+
+def stages_of(observations: Sequence[Observation]) -> Tonight:
+    """Return the observations in their order with the stages of their last runs, and the newest image of theirs."""
     run_ids = [each.run_id for each in observations if each.run_id]
     tasks = _tasks(run_ids)
     products = list(
         Product.objects.filter(Q(verdict__in=("warn", "fail")) | Q(kind=THUMBNAIL), run_id__in=run_ids)
         .only("task_id", "verdict", "kind", "path", "observation_id")
-        .order_by("-id")[:PICTURES_READ]
+        .order_by("-id")[: PRODUCTS_READ * len(observations)]
     )
     verdicts: dict[object, str] = {}
     for product in products:

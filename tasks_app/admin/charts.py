@@ -100,13 +100,25 @@ class HeatMap:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hours:
+    """Hours of another clock above a chart, counted on beyond 24 where they begin again."""
+
+    label: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lanes:
-    """Intervals in named lanes over time."""
+    """Intervals in named lanes over time, between two moments (ISO) where they are given."""
 
     name: str
     title: str
     lanes: Sequence[str]
     intervals: Sequence[Interval]
+    low: str = ""
+    high: str = ""
+    above: Hours | None = None
     size: Literal["small", "medium", "large"] = "medium"
     kind: str = "lanes"
 

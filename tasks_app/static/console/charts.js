@@ -139,11 +139,23 @@ function heatOption(chart, animated) {
   return option;
 }
 
+function hoursApart({ low, high }) {
+  return high - low <= 4 ? 0.5 : high - low <= 10 ? 1 : 2;
+}
+
 function lanesOption(chart, animated) {
   const option = base(animated);
   option.grid = { left: 12, right: 18, top: 8, bottom: 28, containLabel: true };
   option.tooltip.formatter = ({ data }) => `${data.interval.label}\n${moment(data.interval.start)}\n${moment(data.interval.end)}`;
-  option.xAxis = { ...axisOption({ kind: "time", label: "", unit: "", low: null, high: null }, "x"), splitLine: { show: true, lineStyle: { color: css("--hairline-color") } } };
+  const ends = { low: chart.low ? Date.parse(chart.low) : null, high: chart.high ? Date.parse(chart.high) : null };
+  option.xAxis = [{ ...axisOption({ kind: "time", label: "", unit: "", ...ends }, "x"), splitLine: { show: true, lineStyle: { color: css("--hairline-color") } } }];
+  if (chart.above) {
+    option.grid.top = 44;
+    option.xAxis.push({
+      ...axisOption({ kind: "value", label: chart.above.label, unit: "h", low: chart.above.low, high: chart.above.high }, "x"), position: "top", interval: hoursApart(chart.above),
+      axisLabel: { color: css("--body-quiet-color"), hideOverlap: true, showMinLabel: false, showMaxLabel: false, formatter: (hours) => `${String(Math.floor(hours) % 24).padStart(2, "0")}:${String(Math.round((hours % 1) * 60)).padStart(2, "0")}` },
+    });
+  }
   option.yAxis = { type: "category", data: chart.lanes, inverse: true, axisLabel: { color: css("--body-fg"), width: 150, overflow: "truncate" }, axisTick: { show: false }, axisLine: { show: false } };
   option.series = [{
     type: "custom",
@@ -167,7 +179,7 @@ const OPTIONS = { xy: xyOption, heat: heatOption, lanes: lanesOption };
 function draw(figure, text, animated) {
   const canvas = figure.querySelector(".chart-canvas");
   const chart = JSON.parse(text);
-  if (chart.kind === "lanes") canvas.style.height = `${60 + 30 * chart.lanes.length}px`;
+  if (chart.kind === "lanes") canvas.style.height = `${(chart.above ? 96 : 60) + 30 * chart.lanes.length}px`;
   const instance = echarts.getInstanceByDom(canvas) ?? echarts.init(canvas);
   instance.resize();
   instance.setOption(OPTIONS[chart.kind](chart, animated), { notMerge: true });
