@@ -10,13 +10,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from absurd_project import env
 from absurd_project.local import servers
-from tasks_app.monitoring import thresholds
+from absurd_project.local.locations import state_directory
+from tasks_app import defaults
+from tasks_app.version import IS_CHECKOUT, VERSION
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # Modes
 ABSURD_MODE = env.mode()
-ABSURD_VAR = env.state_directory(BASE_DIR / "var")
+ABSURD_VAR = state_directory()
 PRODUCTION = ABSURD_MODE == "production"
 DEBUG = False
 # Read first: they decide on the mode, and so on what else is asked for.
@@ -27,27 +29,35 @@ SECRET_KEY = env.secret_key(ABSURD_VAR, ABSURD_MODE)
 # The queue
 ABSURD_ENABLED = env.flag("ABSURD_ENABLED", default=False)
 ABSURD_QUEUE_NAME = env.queue_name("ABSURD_QUEUE_NAME", "dsa110-pipeline")
-ABSURD_WORKER_CONCURRENCY = env.integer("ABSURD_WORKER_CONCURRENCY", 4, least=1, most=256)
-ABSURD_WORKER_POLL_INTERVAL = env.seconds("ABSURD_WORKER_POLL_INTERVAL", 1.0, least=0.01)
-ABSURD_TASK_TIMEOUT = env.integer("ABSURD_TASK_TIMEOUT", 3600, least=1)
-ABSURD_MAX_RETRIES = env.integer("ABSURD_MAX_RETRIES", 3, most=100)
-ABSURD_LEASE_SEC = env.integer("ABSURD_LEASE_SEC", 60, least=2)
-ABSURD_STOP_GRACE_SEC = env.seconds("ABSURD_STOP_GRACE_SEC", 10.0)
-ABSURD_POLL_ONLY = env.flag("ABSURD_POLL_ONLY", default=False)
-ABSURD_BACKOFF_BASE_SEC = env.seconds("ABSURD_BACKOFF_BASE_SEC", 5.0)
-ABSURD_BACKOFF_CAP_SEC = env.seconds("ABSURD_BACKOFF_CAP_SEC", 600.0)
-ABSURD_RETENTION_DAYS = env.days("ABSURD_RETENTION_DAYS", 30, least=1)
-ABSURD_FAILED_RETENTION_DAYS = env.days("ABSURD_FAILED_RETENTION_DAYS", 90, least=1)
-ABSURD_KEY_RETENTION_DAYS = env.days("ABSURD_KEY_RETENTION_DAYS", 30, least=1)
-ABSURD_ARCHIVE_DAYS = env.archive_days("ABSURD_ARCHIVE_DAYS", 365, key_days=ABSURD_KEY_RETENTION_DAYS)
-ABSURD_API_KEY = env.text("ABSURD_API_KEY")
+ABSURD_TASK_MODULES = env.names("ABSURD_TASK_MODULES")
+ABSURD_WORKER_CONCURRENCY = env.integer(
+    "ABSURD_WORKER_CONCURRENCY", defaults.ABSURD_WORKER_CONCURRENCY, least=1, most=256
+)
+ABSURD_WORKER_POLL_INTERVAL = env.seconds(
+    "ABSURD_WORKER_POLL_INTERVAL", defaults.ABSURD_WORKER_POLL_INTERVAL, least=0.01
+)
+ABSURD_TASK_TIMEOUT = env.integer("ABSURD_TASK_TIMEOUT", defaults.ABSURD_TASK_TIMEOUT, least=1)
+ABSURD_MAX_RETRIES = env.integer("ABSURD_MAX_RETRIES", defaults.ABSURD_MAX_RETRIES, most=100)
+ABSURD_LEASE_SEC = env.integer("ABSURD_LEASE_SEC", defaults.ABSURD_LEASE_SEC, least=2)
+ABSURD_STOP_GRACE_SEC = env.seconds("ABSURD_STOP_GRACE_SEC", defaults.ABSURD_STOP_GRACE_SEC)
+ABSURD_POLL_ONLY = env.flag("ABSURD_POLL_ONLY", default=defaults.ABSURD_POLL_ONLY)
+ABSURD_BACKOFF_BASE_SEC = env.seconds("ABSURD_BACKOFF_BASE_SEC", defaults.ABSURD_BACKOFF_BASE_SEC)
+ABSURD_BACKOFF_CAP_SEC = env.seconds("ABSURD_BACKOFF_CAP_SEC", defaults.ABSURD_BACKOFF_CAP_SEC)
+ABSURD_RETENTION_DAYS = env.days("ABSURD_RETENTION_DAYS", defaults.ABSURD_RETENTION_DAYS, least=1)
+ABSURD_FAILED_RETENTION_DAYS = env.days("ABSURD_FAILED_RETENTION_DAYS", defaults.ABSURD_FAILED_RETENTION_DAYS, least=1)
+ABSURD_KEY_RETENTION_DAYS = env.days("ABSURD_KEY_RETENTION_DAYS", defaults.ABSURD_KEY_RETENTION_DAYS, least=1)
+ABSURD_ARCHIVE_DAYS = env.archive_days(
+    "ABSURD_ARCHIVE_DAYS", defaults.ABSURD_ARCHIVE_DAYS, key_days=ABSURD_KEY_RETENTION_DAYS
+)
+ABSURD_API_KEY = env.text("ABSURD_API_KEY", defaults.ABSURD_API_KEY)
 ABSURD_DIAGNOSTICS = env.flag("ABSURD_DIAGNOSTICS", default=not PRODUCTION)
 ABSURD_DATA_ROOTS = env.paths("ABSURD_DATA_ROOTS", f"{ABSURD_VAR / 'data'}:/stage:/data")
 ABSURD_DATA_ROOTS_GIVEN = bool(env.text("ABSURD_DATA_ROOTS"))
-ABSURD_DISK_FLOOR_GB = env.gigabytes("ABSURD_DISK_FLOOR_GB", 1.0)
-ABSURD_LOG_MAX_MB = env.integer("ABSURD_LOG_MAX_MB", 64, least=1, most=1_000_000)
-ABSURD_LOG_DAYS = env.days("ABSURD_LOG_DAYS", 30, least=1)
-ABSURD_HEALTH = env.numbers("ABSURD_HEALTH", thresholds.DEFAULTS)
+ABSURD_DISK_FLOOR_GB = env.gigabytes("ABSURD_DISK_FLOOR_GB", defaults.ABSURD_DISK_FLOOR_GB)
+ABSURD_LOG_MAX_MB = env.integer("ABSURD_LOG_MAX_MB", defaults.ABSURD_LOG_MAX_MB, least=1, most=1_000_000)
+ABSURD_LOG_DAYS = env.days("ABSURD_LOG_DAYS", defaults.ABSURD_LOG_DAYS, least=1)
+ABSURD_HEALTH = env.numbers("ABSURD_HEALTH", defaults.ABSURD_HEALTH)
+ABSURD_CONSOLE = True
 ABSURD_PORT = env.integer("ABSURD_PORT", 8000, least=1, most=65535)
 
 # Django's tasks go into the queue; its queue "default" is the one that workers serve by default.
@@ -94,7 +104,7 @@ def _database(url: str) -> dict[str, object]:
 
 DATABASES = {"default": _database(ABSURD_DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-ABSURD_CHANNEL_PREFIX = env.text("ABSURD_CHANNEL_PREFIX", "absurd")
+ABSURD_CHANNEL_PREFIX = env.text("ABSURD_CHANNEL_PREFIX", defaults.ABSURD_CHANNEL_PREFIX)
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
@@ -146,7 +156,7 @@ ASGI_APPLICATION = "absurd_project.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [(BASE_DIR if IS_CHECKOUT else BASE_DIR / "absurd_project") / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -175,7 +185,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Absurd for DSA-110",
     "DESCRIPTION": "The queue of the DSA-110 continuum-imaging pipeline. Errors are application/problem+json.",
-    "VERSION": "0.1.0",
+    "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["tasks_app.api.access.ScopedAccess"],
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -199,11 +209,7 @@ SPECTACULAR_SETTINGS = {
 # Security
 # Whose X-Forwarded-For and X-Forwarded-Proto are believed; see tasks_app.auth.client_address.
 ABSURD_PROXIES = env.networks("ABSURD_PROXIES", "unix")
-# Requests a minute; 0 lets all pass. `refused` are those that an address gets a 401 for.
-ABSURD_THROTTLE = env.numbers(
-    "ABSURD_THROTTLE",
-    {"key_per_min": 6000, "person_per_min": 6000, "address_per_min": 1200, "refused_per_min": 300, "login_per_min": 30},
-)
+ABSURD_THROTTLE = env.numbers("ABSURD_THROTTLE", defaults.ABSURD_THROTTLE)
 ALLOWED_HOSTS = env.hosts("ABSURD_HOSTS", ABSURD_MODE)
 CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS] if PRODUCTION else []
 AUTH_PASSWORD_VALIDATORS = [
@@ -263,5 +269,6 @@ LOGGING = {
     },
 }
 
-# How a fault drill of the workers starts and removes servers of its own: arguments for the interpreter.
+# How a fault drill starts commands, and starts and removes servers of its own: arguments for the interpreter.
+ABSURD_MANAGE_COMMAND = ("-m", "absurd_project")
 ABSURD_LOCAL_COMMAND = ("-m", "absurd_project.local")

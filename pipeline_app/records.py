@@ -12,7 +12,7 @@ from pipeline_app.models import Calibration, Measurement, Observation, Product
 from pipeline_app.registration import PHOTOMETRY, SOLVE
 from tasks_app.engine.claim import Claim
 from tasks_app.models import Task
-from tasks_app.version import commit, project_version
+from tasks_app.version import NAME, VERSION, commit
 
 PACKAGES = ("casatools", "casatasks", "pyuvdata", "numpy", "astropy")
 
@@ -20,7 +20,7 @@ PACKAGES = ("casatools", "casatasks", "pyuvdata", "numpy", "astropy")
 @cache
 def software_versions() -> dict[str, str]:
     """Return the versions of Python, of the packages that matter and, where there is one, the checkout's commit."""
-    found = {"python": platform.python_version(), **dict([project_version()])}
+    found = {"python": platform.python_version(), NAME: VERSION}
     for package in PACKAGES:
         try:
             found[package] = version(package)

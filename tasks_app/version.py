@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import subprocess
-import tomllib
 from functools import cache
 from pathlib import Path
 
+NAME = "absurd-dsa110"
+VERSION = "0.1.0"
 CHECKOUT = Path(__file__).resolve().parent.parent
-
-
-@cache
-def project_version() -> tuple[str, str]:
-    """Return the name and the version of the project."""
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    return project["name"], project["version"]
+IS_CHECKOUT = (CHECKOUT / "pyproject.toml").is_file()
+"""False where the package is installed: then the directory is that of all packages."""
 
 
 @cache
 def commit() -> str:
     """Return the commit of the checkout, marked where files differ from it; empty where there is none."""
+    if not IS_CHECKOUT:  # an environment inside somebody's own repository would answer with their commit
+        return ""
     try:
         done = subprocess.run(
             ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12"],

@@ -124,7 +124,7 @@ def measure(size: str, n_targets: int, show: Print) -> HourResult:
     with _private_state() as (directory, own):
         result_path = directory / "result.json"
         options = ["--hour", "--size", size, "--tiles", str(n_targets), "--in-place", str(result_path)]
-        _run([sys.executable, "manage.py", "absurd_benchmark", *options], own, show)
+        _run([sys.executable, "-m", "absurd_project", "absurd_benchmark", *options], own, show)
         found = json.loads(result_path.read_text(encoding="utf-8"))
         stages = [StageFigures(**stage) for stage in found.pop("stages")]
         result = HourResult(stages=stages, **found)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from absurd_project import env
 from tasks_app.files.private_directories import make_private
-
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tasks_app.version import CHECKOUT, IS_CHECKOUT
 
 # A Unix socket's path holds 107 bytes; the longest name below the socket directory takes 27 of them.
 LONGEST_SOCKET_DIRECTORY = 80
@@ -25,8 +24,12 @@ class EmbeddedServerError(RuntimeError):
 
 
 def state_directory() -> Path:
-    """Return the state directory that the environment names, `var` in the checkout by default."""
-    return env.state_directory(CHECKOUT / "var")
+    """Return the state directory that the environment names.
+
+    By default it is `var` in a checkout, `absurd` in the user's directory of state for an installed package.
+    """
+    state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
+    return env.state_directory(CHECKOUT / "var" if IS_CHECKOUT else state / "absurd")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ def default_processes(port: int, incoming: Path) -> list[Process]:
 
     The workers together fill the cores, but none has more than four slots.
     """
-    manage = (sys.executable, str(CHECKOUT / "manage.py"))
+    manage = (sys.executable, "-m", "absurd_project")
     daphne = (sys.executable, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port))
     slots = str(max(1, min(4, (os.cpu_count() or 1) // WORKERS)))
     labels = [f"worker-{number}" for number in range(1, WORKERS + 1)]

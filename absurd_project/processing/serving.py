@@ -19,7 +19,6 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from absurd_project import accounts
-from absurd_project.local.locations import CHECKOUT
 from absurd_project.local.output import LogFiles
 from absurd_project.local.state import running
 from absurd_project.local.supervisor import Child, PortBusy, Process, Stack, check_port, default_processes, is_open
@@ -101,7 +100,7 @@ class Serving:
         return Process(
             name="process-worker",
             argv=(
-                sys.executable, str(CHECKOUT / "manage.py"), "runworker", *options,
+                sys.executable, "-m", "absurd_project", "runworker", *options,
                 "--concurrency", str(slots), "--poll-interval", "0.2",
             ),
         )  # fmt: skip

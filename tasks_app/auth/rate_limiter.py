@@ -37,7 +37,7 @@ def count(name: str) -> tuple[int, int]:
     moment = time.time()
     key = f"{settings.ABSURD_CHANNEL_PREFIX}:{name}:{int(moment // PERIOD_SEC)}"
     left_sec = PERIOD_SEC - int(moment % PERIOD_SEC)
-    if time.monotonic() >= _away_until:
+    if settings.ABSURD_REDIS_URL and time.monotonic() >= _away_until:
         try:
             return _count_there(key), left_sec
         except (RedisError, OSError) as error:

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.apps import apps
 from django.core import checks
-from django.db import connection
 from django.utils import timezone
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -109,9 +108,6 @@ class AbsurdBackend(BaseTaskBackend):
         if not apps.is_installed("tasks_app"):
             hint = "Insert 'tasks_app' in INSTALLED_APPS"
             yield checks.Error("AbsurdBackend needs the queue's tables", hint, id="tasks_app.E001")
-        if connection.vendor != "postgresql":
-            hint = "Set the database 'default' to PostgreSQL"
-            yield checks.Error("AbsurdBackend needs PostgreSQL", hint, id="tasks_app.E002")
 
 
 def _check_path(task: Task[Any, Any]) -> None:

@@ -42,7 +42,7 @@ def _modules() -> tuple[str, ...]:
         for app in apps.get_app_configs()
         if app.module and module_has_submodule(app.module, "tasks")
     ]
-    return (*of_apps, *getattr(settings, "ABSURD_DJANGO_TASK_MODULES", ()))
+    return (*of_apps, *settings.ABSURD_DJANGO_TASK_MODULES)
 
 
 @cache

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterable
 
-from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import Error, transaction
 
@@ -89,9 +88,10 @@ class Publisher:
             logger.warning("feed wake-ups are %s", text)
 
     async def _send(self) -> None:
-        layer = get_channel_layer()
-        if layer is not None:
-            await layer.group_send(GROUP, MESSAGE)
+        if getattr(settings, "CHANNEL_LAYERS", None):
+            from channels.layers import get_channel_layer  # not installed where no web process of ours runs
+
+            await get_channel_layer().group_send(GROUP, MESSAGE)
 
 
 publisher = Publisher()

@@ -25,7 +25,7 @@ def is_enabled() -> bool:
 
 def initially_enabled() -> bool:
     """Return what ABSURD_ENABLED says; without it, a single machine starts enabled, as `make up` does."""
-    return bool(settings.ABSURD_ENABLED) or ("ABSURD_ENABLED" not in os.environ and not settings.PRODUCTION)
+    return bool(settings.ABSURD_ENABLED) or ("ABSURD_ENABLED" not in os.environ and settings.ABSURD_MODE == "local")
 
 
 def disabled_message(state: SystemState | None) -> str:

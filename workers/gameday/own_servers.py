@@ -28,11 +28,19 @@ def run(scenario: Scenario, options: Options) -> Report:
     """Start private servers in a directory of their own, run the scenario there, and remove all of it."""
     _remove_abandoned()
     directory = Path(tempfile.mkdtemp(prefix=f"{OWN}{os.getpid()}-"))
-    argv = ["manage.py", "absurd_gameday", "--stop-servers", "--yes", "--json", "--only", scenario.name]
+    argv = [
+        *settings.ABSURD_MANAGE_COMMAND,
+        "absurd_gameday",
+        "--stop-servers",
+        "--yes",
+        "--json",
+        "--only",
+        scenario.name,
+    ]
     argv += ["--queue-name", options.queue_name]
     argv += ["--lease-sec", str(options.lease_sec), "--grace-sec", str(options.grace_sec)]
     try:
-        code, output, fault = _run(["manage.py", "migrate", "--verbosity", "0"], directory)
+        code, output, fault = _run([*settings.ABSURD_MANAGE_COMMAND, "migrate", "--verbosity", "0"], directory)
         if code == 0:
             _, output, fault = _run([*argv, "--full"] if options.full else argv, directory)
     finally:

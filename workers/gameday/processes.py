@@ -83,7 +83,8 @@ class Processes:
     def start(self, *options: str, environment: Mapping[str, str] | None = None) -> WorkerProcess:
         """Start a worker without waiting for it."""
         label = f"{self.label_prefix}{len(self.workers) + 1}"
-        argv = ["manage.py", "runworker", "--queue-name", self._queue_name, "--worker-id", label, *options]
+        argv = [*settings.ABSURD_MANAGE_COMMAND, "runworker", "--queue-name", self._queue_name]
+        argv += ["--worker-id", label, *options]
         log = self._directory / f"{label}.log"
         worker = WorkerProcess(label, self.launch([sys.executable, *argv], log, environment), log)
         self.workers.append(worker)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import psutil
 
+from tasks_app.version import CHECKOUT as CHECKOUT
+from tasks_app.version import IS_CHECKOUT
+
 MARK = "ABSURD_ATTEMPT"
 """By its value the processes of an attempt are found when its guardian was killed."""
-CHECKOUT = Path(__file__).resolve().parents[2]
 INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "LD_LIBRARY_PATH")
 THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -24,12 +26,18 @@ def of_child(*, mark: str, cores: int, scratch: Path, log_path: Path, var: Path)
         "MPLBACKEND": "Agg",
         "ABSURD_CASA_DATA": str(casa_data),
         MARK: mark,
-        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONPATH": os.pathsep.join(_import_paths()),
         "PYTHONUNBUFFERED": "1",
     }
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     threads = dict.fromkeys(THREAD_COUNTS, str(max(1, cores)))
     return inherited | own | of_attempt(scratch=scratch, log_path=log_path) | threads
+
+
+def _import_paths() -> list[str]:
+    """Return where a child finds modules besides the installed ones: the checkout, and what the worker was given."""
+    given = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    return [*([str(CHECKOUT)] if IS_CHECKOUT else []), *map(os.path.abspath, given)]
 
 
 def of_attempt(*, scratch: Path, log_path: Path) -> dict[str, str]:

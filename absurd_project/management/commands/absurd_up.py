@@ -107,7 +107,7 @@ class Command(PrintingCommand):
     def _detach(self, port: int, var: Path) -> None:
         log = var / "log" / "up.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        supervise = [sys.executable, str(CHECKOUT / "manage.py"), "absurd_up", "--port", str(port)]
+        supervise = [sys.executable, "-m", "absurd_project", "absurd_up", "--port", str(port)]
         argv = [*launcher("--detach", str(log)), *supervise]
         started = subprocess.run(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, check=True)
         pid, deadline = int(started.stdout), time.monotonic() + DETACHED_START_SEC
