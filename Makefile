@@ -6,10 +6,11 @@ PY := .venv/bin/python
 # Stopping and removing things needs no packages, so it also works before the first install and after `make clean`.
 ANY_PY = $(if $(wildcard $(PY)),$(PY),$(PYTHON))
 JOBS ?= 2
+LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-header
 unexport DJANGO_SETTINGS_MODULE PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help ready demo up down test test-fast chaos faults audit lint clean purge
+.PHONY: help ready ready-dev demo up down test test-fast chaos faults audit lint lock clean purge
 
 help:  ## Show this list
 	@echo "make demo    simulate raw tiles, run the whole pipeline on them, compare with the truth (1 to 2 minutes on two cores)"
@@ -21,13 +22,14 @@ help:  ## Show this list
 	@echo "make faults  run the longest ones: each error class of PostgreSQL at each statement of worker, ingest and feed (up to an hour each)"
 	@echo "make lint    run the checks: ruff, mypy, import contracts, migrations, deployment settings"
 	@echo "make audit   look the locked packages up among known vulnerabilities, where the service can be reached"
+	@echo "make lock    write the locks anew from pyproject.toml (needs uv)"
 	@echo "make clean   remove .venv and caches, never the state directory"
 	@echo "make purge   remove the state directory: database, products, accounts (asks first; YES=1 does not ask)"
 
-ready:
+ready ready-dev:
 	@command -v $(PYTHON) >/dev/null || { echo "make: Python 3 is missing: apt-get install python3 python3-venv git" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed, $(PYTHON) is `$(PYTHON) -V 2>&1`: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@$(PYTHON) deploy/bootstrap.py
+	@$(PYTHON) deploy/bootstrap.py $(if $(filter ready-dev,$@),dev)
 
 demo: ready
 	@$(PY) manage.py absurd_demo $(ARGS)
@@ -38,19 +40,19 @@ up: ready
 down:
 	@$(ANY_PY) -m absurd_project.local down
 
-test: ready
+test: ready-dev
 	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not faults and not realtime" $(ARGS)
 
-test-fast: ready
+test-fast: ready-dev
 	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not faults and not realtime and not casa and not live and not commits and not exhaustive" $(ARGS)
 
-chaos: ready
+chaos: ready-dev
 	@$(PY) -m pytest -n $(JOBS) -m "(chaos or realtime) and not faults" $(ARGS)
 
-faults: ready
+faults: ready-dev
 	@$(PY) -m pytest -n $(JOBS) -m faults $(ARGS)
 
-lint: ready
+lint: ready-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
@@ -60,8 +62,13 @@ lint: ready
 	ABSURD_MODE=production ABSURD_HOSTS=absurd.example.org SECRET_KEY="$$(head -c 48 /dev/urandom | base64 -w0)" \
 	$(PY) manage.py check --deploy --fail-level WARNING
 
-audit: ready
-	@found="$$($(PY) -m pip_audit -r requirements.lock --no-deps --disable-pip --progress-spinner off 2>&1)"; code=$$?; echo "$$found" | tail -n 60; \
+lock:
+	@command -v uv >/dev/null || { echo "make lock: uv is needed: pip install uv" >&2; exit 1; }
+	uv pip compile $(LOCKED) pyproject.toml --extra server --extra pipeline -o requirements.lock
+	uv pip compile $(LOCKED) --group dev -c requirements.lock -o requirements-dev.lock
+
+audit: ready-dev
+	@found="$$($(PY) -m pip_audit -r requirements.lock -r requirements-dev.lock --no-deps --disable-pip --progress-spinner off 2>&1)"; code=$$?; echo "$$found" | tail -n 60; \
 	if [ $$code -eq 0 ]; then exit 0; fi; \
 	if echo "$$found" | grep -q 'known vulnerabilit'; then exit $$code; fi; \
 	echo "make audit: the advisory service did not answer as it should, so nothing was looked up" >&2

@@ -1,6 +1,7 @@
-"""Make `.venv` from requirements.lock; does nothing when it is up to date. Standard library only, Python >= 3.11.
+"""Make `.venv` from the locks; does nothing when it is up to date. Standard library only, Python >= 3.11.
 
-Run by every target of the Makefile as `python3 deploy/bootstrap.py`. Everything stays inside the checkout.
+`python3 deploy/bootstrap.py` installs what running needs, with `dev` also the tools of tests and checks; the targets of
+the Makefile call it. Every package must have a hash of the lock. Everything stays inside the checkout.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 VENV = CHECKOUT / ".venv"
 PYTHON = VENV / "bin" / "python"
-LOCK = CHECKOUT / "requirements.lock"
+RUN_LOCK, DEV_LOCK = CHECKOUT / "requirements.lock", CHECKOUT / "requirements-dev.lock"
 STAMP = VENV / "installed"
 LOG = VENV / "install.log"
 DOWNLOADS = VENV / "downloads"
 
 FREE_GB = 4.0
-# Sizes seen with the present lock, for the estimate of the time left only.
-DOWNLOAD_MB = 430
+# Sizes seen with the present locks, for the estimate of the time left only.
+DOWNLOAD_MB = {RUN_LOCK: 360, DEV_LOCK: 90}
 DOWNLOAD_SHARE = 0.55
 
 # Settings of the caller's pip that would send packages elsewhere than into our .venv.
@@ -39,17 +40,23 @@ class Unfit(Exception):
 
 def main() -> int:
     """Bring `.venv` up to date; return the exit code."""
-    wanted = fingerprint()
-    if STAMP.exists() and STAMP.read_text() == wanted and PYTHON.exists():
-        return 0
     try:
+        check_platform()
+        locks = [RUN_LOCK, DEV_LOCK] if sys.argv[1:] == ["dev"] else [RUN_LOCK]
+        wanted = fingerprint(locks)
+        installed = STAMP.read_text().splitlines() if STAMP.exists() and PYTHON.exists() else []
+        if set(wanted) <= set(installed):
+            return 0
         check_machine()
         began = time.monotonic()
-        print(f"Preparing {VENV} (about {DOWNLOAD_MB} MB to download, 1.6 GB installed)", flush=True)
+        missing = [lock for lock in locks if hash_of(lock) not in installed]
+        size_mb = sum(DOWNLOAD_MB[lock] for lock in missing)
+        print(f"Preparing {VENV} (up to {size_mb} MB to download, 1.8 GB installed)", flush=True)
         make_venv()
-        install()
+        for lock in locks:
+            install(lock)
         compile_packages()
-        STAMP.write_text(wanted)
+        STAMP.write_text("\n".join(wanted))
         print(f"Ready after {time.monotonic() - began:.0f} s", flush=True)
     except Unfit as reason:
         print(f"make: {reason}", file=sys.stderr)
@@ -57,10 +64,21 @@ def main() -> int:
     return 0
 
 
-def fingerprint() -> str:
-    """Return what `.venv` depends on: the lock, the Python that makes it, the place."""
-    lock = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    return f"{lock}\n{sys.version_info[0]}.{sys.version_info[1]}\n{CHECKOUT}\n"
+def fingerprint(locks: list[Path]) -> list[str]:
+    """Return what `.venv` depends on: the place, the Python that makes it, the locks."""
+    return [str(CHECKOUT), f"{sys.version_info[0]}.{sys.version_info[1]}", *map(hash_of, locks)]
+
+
+def hash_of(lock: Path) -> str:
+    """Return a line that is another one when the lock is."""
+    return f"{lock.name} {hashlib.sha256(lock.read_bytes()).hexdigest()}"
+
+
+def check_platform() -> None:
+    """Raise Unfit on a machine for which there are no packages of CASA."""
+    found = os.uname()
+    if (found.sysname, found.machine) != ("Linux", "x86_64"):
+        raise Unfit(f"Linux on x86-64 is needed, this is {found.sysname} on {found.machine}: CASA has no wheels for it")
 
 
 def check_machine() -> None:
@@ -112,11 +130,11 @@ def pip_lenders() -> Iterator[list[str]]:
             yield [found, "--python", str(PYTHON), "install", "--no-cache-dir", "pip"]
 
 
-def install() -> None:
-    """Install the lock into `.venv`, saying how far it is."""
+def install(lock: Path) -> None:
+    """Install a lock into `.venv`, saying how far it is."""
     DOWNLOADS.mkdir(exist_ok=True)
     argv = [str(PYTHON), "-I", "-m", "pip", "install", "--no-deps", "--no-compile", "--no-input"]
-    argv += ["--progress-bar", "off", "--disable-pip-version-check", "-r", str(LOCK)]
+    argv += ["--progress-bar", "off", "--disable-pip-version-check", "--require-hashes", "-r", str(lock)]
     if "PIP_CACHE_DIR" not in os.environ:
         argv.append("--no-cache-dir")
     began = time.monotonic()
@@ -125,7 +143,7 @@ def install() -> None:
             argv, stdout=log, stderr=subprocess.STDOUT, env=_environment() | {"TMPDIR": str(DOWNLOADS)}, cwd=CHECKOUT
         )
         try:
-            report_until_done(installer, began)
+            report_until_done(installer, began, lock)
         finally:
             if installer.poll() is None:
                 installer.terminate()
@@ -144,16 +162,17 @@ def compile_packages() -> None:
     _run([str(PYTHON), "-I", "-m", "compileall", "-q", "-j", "0", *packages])
 
 
-def report_until_done(installer: subprocess.Popen[bytes], began: float) -> None:
+def report_until_done(installer: subprocess.Popen[bytes], began: float, lock: Path) -> None:
     """Print now and then how far pip is and how long it may still take."""
-    packages = len(re.findall(r"^[A-Za-z0-9_.-]+==", LOCK.read_text(), flags=re.MULTILINE))
+    packages = len(re.findall(r"^[A-Za-z0-9_.-]+==", lock.read_text(), flags=re.MULTILINE))
+    before = installed_packages()
     on_terminal = sys.stdout.isatty()
     every_sec = 1.0 if on_terminal else 10.0
     while True:
         try:
             installer.wait(timeout=every_sec)
         except subprocess.TimeoutExpired:
-            line = progress_line(packages, time.monotonic() - began)
+            line = progress_line(lock, packages, installed_packages() - before, time.monotonic() - began)
             print(f"\r\x1b[K{line}" if on_terminal else line, end="" if on_terminal else "\n", flush=True)
         else:
             if on_terminal:
@@ -161,14 +180,18 @@ def report_until_done(installer: subprocess.Popen[bytes], began: float) -> None:
             return
 
 
-def progress_line(packages: int, elapsed_sec: float) -> str:
+def installed_packages() -> int:
+    """Return how many packages `.venv` holds."""
+    return sum(1 for _ in VENV.glob("lib/python3*/site-packages/*.dist-info"))
+
+
+def progress_line(lock: Path, packages: int, installed: int, elapsed_sec: float) -> str:
     """Return one line: what pip does, how much of it, and about how many seconds are left."""
     fetched_mb = sum(file.stat().st_size for file in _files(DOWNLOADS)) / 1e6
-    installed = sum(1 for _ in VENV.glob("lib/python3*/site-packages/*.dist-info"))
     fetching = installed < packages * 0.1
     if fetching:
-        share = DOWNLOAD_SHARE * min(1.0, fetched_mb / DOWNLOAD_MB)
-        what = f"downloading: {fetched_mb:.0f} of about {DOWNLOAD_MB} MB"
+        share = DOWNLOAD_SHARE * min(1.0, fetched_mb / DOWNLOAD_MB[lock])
+        what = f"downloading: {fetched_mb:.0f} of about {DOWNLOAD_MB[lock]} MB"
     else:
         share = DOWNLOAD_SHARE + (1 - DOWNLOAD_SHARE) * min(1.0, installed / packages)
         what = f"installing: {installed} of about {packages} packages"
