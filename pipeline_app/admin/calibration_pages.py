@@ -8,9 +8,11 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from pipeline_app.admin import calibrations
+from pipeline_app.admin.calibration_timeline import TIMELINE_MOST, timeline
 from pipeline_app.admin.filters import VerdictFilter
 from pipeline_app.admin.metrics_text import figures_of
 from pipeline_app.models import Calibration
@@ -38,9 +40,9 @@ class CalibrationAdmin(OperatingAdmin, ReadOnlyAdmin):
         return super().get_queryset(request).select_related("observation")
 
     @admin.display(description="observation")
-    def name(self, row: Calibration) -> str:
+    def name(self, row: Calibration) -> SafeString:
         """The tile that it was solved on."""
-        return str(row.observation or calibrations.name_of(row))
+        return format_html('<span class="position">{}</span>', row.observation or calibrations.name_of(row))
 
     @admin.display(description="verdict")
     def judged(self, row: Calibration) -> SafeString:
@@ -75,8 +77,8 @@ class CalibrationAdmin(OperatingAdmin, ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, under the timeline of the last calibrations."""
-        last = Calibration.objects.order_by("-mid_mjd")[: calibrations.TIMELINE_MOST]
-        panel = pages.read_panels({"timeline": lambda: calibrations.timeline(last)})["timeline"]
+        last = Calibration.objects.select_related("observation").order_by("-mid_mjd")[:TIMELINE_MOST]
+        panel = pages.read_panels({"timeline": lambda: timeline(last)})["timeline"]
         return super().changelist_view(request, {"timeline": panel, **(extra_context or {})})
 
     def page_of(self, request: HttpRequest, row: Calibration) -> HttpResponse:

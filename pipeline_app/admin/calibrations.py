@@ -1,62 +1,27 @@
-"""Calibrations: which held when, what each found for every antenna, how two differ, and refusing one by hand."""
+"""Calibrations: what each found for every antenna, how two differ, and what was made from them."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from django.db.models import Q
-from django.urls import reverse
 
 from pipeline_app import downloads
+from pipeline_app.admin.calibration_timeline import VALID_DAYS
 from pipeline_app.calibration_summary import AntennaSummary, SolutionsSummary, read_summary
 from pipeline_app.models import Calibration, Product
-from pipeline_app.sky_text import moment_of
-from pipeline_app.stages.calibration_apply import MAX_AGE_HOURS
-from tasks_app.admin.charts import Axis, HeatMap, Interval, Lanes, Series, XYChart
+from tasks_app.admin.charts import Axis, HeatMap, Series, XYChart
 from tasks_app.errors import FilesBusy
 from tasks_app.files.bounded_calls import in_time
 
-TIMELINE_MOST = 200
 MADE_MOST = 200
 OTHERS_MOST = 50
-VALID_DAYS = MAX_AGE_HOURS / 24
-TONES = {"pass": "ok", "warn": "warn", "fail": "bad"}
 SIZE = (120.0, 34.0)
 """Width and height of a small panel, in its own units."""
 HANDS = ("X", "Y")
-
-
-def timeline(rows: Iterable[Calibration]) -> Lanes:
-    """Draw when each calibration may be used: a lane a strip, from its own time until a day later or the next one.
-
-    One with the verdict fail is used by nothing; its bar is as long, for the gap to be seen.
-    """
-    strips: dict[str, list[Calibration]] = defaultdict(list)
-    for row in sorted(rows, key=lambda each: each.mid_mjd)[-TIMELINE_MOST:]:
-        strips[f"{row.declination_deg:+.1f}°"].append(row)
-    intervals = []
-    for lane, found in enumerate(strips.values()):
-        for index, row in enumerate(found):
-            following = found[index + 1].mid_mjd if index + 1 < len(found) else math.inf
-            intervals.append(
-                Interval(
-                    lane=lane,
-                    start=moment_of(row.mid_mjd).isoformat(),
-                    end=moment_of(min(row.mid_mjd + VALID_DAYS, following)).isoformat(),
-                    label=f"{row.calibrator or 'no calibrator'}: {row.verdict}",
-                    tone=TONES.get(row.verdict, "calm"),  # type: ignore[arg-type]
-                    link=reverse("admin:pipeline_app_calibration_change", args=[row.pk]),
-                )
-            )
-    return Lanes(
-        name="validity", title="Which calibration is the nearest, by strip", lanes=list(strips), intervals=intervals
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,19 +88,23 @@ def panels(
         mark = "reference" if antenna.name == summary.refant else mark
         pair = others.get(antenna.name)
         traces = [*(_traces(pair, top, is_other=True) if pair else []), *_traces(antenna, top)]
-        found.append(
-            Panel(
-                name=antenna.name,
-                mark=mark,
-                delays=" / ".join(_number(value, "{:+.1f}") for value in antenna.delay_ns) + " ns",
-                snr=" / ".join(_number(value, "{:.0f}") for value in antenna.snr),
-                flagged=f"{100 * sum(antenna.flagged) / max(len(antenna.flagged), 1):.0f} %",
-                traces=traces,
-                change=_change(antenna, pair) if pair else "",
-            )
+        panel = Panel(
+            name=antenna.name,
+            mark=mark,
+            delays=" / ".join(_number(value, "{:+.1f}") for value in antenna.delay_ns) + " ns",
+            snr=" / ".join(_number(value, "{:.0f}") for value in antenna.snr),
+            flagged=f"{100 * sum(antenna.flagged) / max(len(antenna.flagged), 1):.0f} %",
+            traces=traces,
+            change=_change(antenna, pair) if pair else "",
         )
-    rank = {"no data": 0, "no solution": 1, "": 2, "reference": 2}
-    return sorted(found, key=lambda panel: rank[panel.mark]), top
+        found.append((_badness(antenna, mark), panel))
+    return [panel for _, panel in sorted(found, key=lambda each: each[0])], top
+
+
+def _badness(antenna: AntennaSummary, mark: str) -> tuple[int, float, float]:
+    """Return what orders antennas, the worst first: by mark, then by what is flagged, then by signal to noise."""
+    known = [value for value in antenna.snr if value is not None]
+    return {"no data": 0, "no solution": 1}.get(mark, 2), -sum(antenna.flagged), min(known, default=0.0)
 
 
 def _number(value: float | None, form: str) -> str:
@@ -191,6 +160,7 @@ def flag_map(summary: SolutionsSummary) -> HeatMap:
         x=Axis(label="antenna", kind="category", categories=names),
         y=Axis(label="subband", kind="category", categories=[str(k) for k in range(len(summary.freq_ghz))]),
         cells=cells,
+        size="medium",
     )
 
 

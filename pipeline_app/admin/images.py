@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -19,7 +20,8 @@ from django.utils.http import urlencode
 from pipeline_app.admin import product_files
 from pipeline_app.admin.metrics_text import figures_of
 from pipeline_app.admin.tiles import same_strip
-from pipeline_app.models import Measurement, Observation, Product
+from pipeline_app.models import ImageVote, Measurement, Observation, Product
+from pipeline_app.operations import vote_on_image
 from pipeline_app.sky_text import mjd_of
 from tasks_app.admin import pages
 
@@ -30,6 +32,7 @@ STRIPS_SEC = 60
 """A strip that is observed for the first time can be chosen after this time at the latest."""
 EPOCHS_MOST = 20
 SOURCES_MOST = 500
+VOTES_MOST = 50
 OVERLAP_DEG = 1.5
 """Pointings this close in right ascension see the same sources."""
 LAYERS = {
@@ -51,8 +54,8 @@ def _strips() -> list[float]:
 class ImageFilter(forms.Form):
     """What the gallery is narrowed by; its fields are the query of the address."""
 
-    strip = forms.ChoiceField(required=False)
-    night = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}), label="night (UTC date)")
+    strip = forms.ChoiceField(required=False, label="Strip")
+    night = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}), label="Night, UTC date")
     verdict = forms.ChoiceField(required=False, choices=VERDICTS)
     before = forms.IntegerField(required=False, min_value=1, widget=forms.HiddenInput)
 
@@ -87,6 +90,8 @@ class Card:
     noise_jy: float | None
     is_second: bool
     """Made after self-calibration."""
+    votes: Counter[str]
+    """How many people voted good and bad."""
 
 
 def _images() -> QuerySet[Product]:
@@ -97,6 +102,9 @@ def _cards(images: list[Product]) -> list[Card]:
     tasks = [image.task_id for image in images]
     small = Product.objects.filter(task_id__in=tasks, kind="thumbnail").defer("params", "versions", "inputs", "metrics")
     thumbnails = {product.task_id: product for product in small}
+    votes: dict[int, Counter[str]] = defaultdict(Counter)
+    for key, vote in ImageVote.objects.filter(image__in=images).values_list("image_id", "vote"):
+        votes[key][vote] += 1
     return [
         Card(
             image=image,
@@ -104,6 +112,7 @@ def _cards(images: list[Product]) -> list[Card]:
             beam=_beam(image.metrics),
             noise_jy=image.metrics.get("rms_jy"),
             is_second=image.task_name == "self-calibration",
+            votes=votes[image.pk],
         )
         for image in images
     ]
@@ -164,6 +173,7 @@ def image_page(request: HttpRequest, pk: int) -> HttpResponseBase:
     image = get_object_or_404(_images(), pk=pk)
     made = _siblings(image)
     before, after = _neighbours(image)
+    vote = reverse("admin:pipeline_app_product_vote", args=[image.pk])
     context = {
         "image": image,
         "observation": image.observation,
@@ -173,6 +183,8 @@ def image_page(request: HttpRequest, pk: int) -> HttpResponseBase:
         "figures": figures_of(KIND, image.metrics),
         "files": [(LAYERS[product.kind], product) for product in made if product.kind in LAYERS],
         "sources": _sources(image),
+        "votes": list(image.votes.order_by("-voted_at")[:VOTES_MOST]),
+        "vote_address": vote if request.user.has_perm(vote_on_image.permission) else "",
     }
     title = f"Image of {image.observation}" if image.observation else f"Image {image.pk}"
     back = pages.Link(label="Images", address=reverse("admin:page_images"))

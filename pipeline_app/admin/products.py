@@ -38,6 +38,9 @@ class ProductAdmin(OperatingAdmin, ReadOnlyAdmin):
             raise Http404(f"product {object_id} is no image")
         return found  # type: ignore[no-any-return]
 
+    def label_of(self, target: Product) -> str:
+        return f"the image of {target.observation}" if target.observation else str(target)
+
     def address_of(self, target: Product) -> str:
         return reverse("admin:page_image", args=[target.pk])
 

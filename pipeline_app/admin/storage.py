@@ -40,6 +40,8 @@ REMADE = {
 }
 """Kinds that the pipeline can make again, and how; all others are results."""
 DEFAULT_DAYS = 30
+SHOWN_KINDS = 5
+"""As many kinds have a colour of their own in the chart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ class Sums:
 class RetentionForm(forms.Form):
     """A retention to be tried: what is older than this, of the kinds that can be made again."""
 
-    older_than_days = forms.IntegerField(min_value=1, max_value=3650, label="older than, days")
+    older_than_days = forms.IntegerField(min_value=1, max_value=3650, label="Older than, in days")
     kinds = forms.MultipleChoiceField(
         choices=[(name, f"{name} (made again {how})") for name, how in REMADE.items()],
         widget=forms.CheckboxSelectMultiple,
@@ -187,21 +189,24 @@ def _days_of(found: Sums) -> float:
 
 def growth_chart(found: Sums) -> XYChart:
     """Draw what was made each day, by kind."""
-    largest = [kind.name for kind in found.kinds[:6]]
-    days = sorted(found.daily)
+    largest = [kind.name for kind in found.kinds[:SHOWN_KINDS]]
+    parts = {name: {day: by_kind.get(name, 0) for day, by_kind in found.daily.items()} for name in largest}
+    if len(found.kinds) > SHOWN_KINDS:
+        rest = {day: sum(by_kind.values()) for day, by_kind in found.daily.items()}
+        parts["others"] = {day: rest[day] - sum(part[day] for part in parts.values()) for day in rest}
     series = [
         Series(
             name=name,
             mark="bar",
             stack="kind",
-            points=[(day.isoformat(), round(found.daily[day].get(name, 0) / 1e9, 3)) for day in days],
+            points=[(day.isoformat(), round(part[day] / 1e9, 3)) for day in sorted(part)],
         )
-        for name in largest
+        for name, part in parts.items()
     ]
     return XYChart(
         name="growth",
         title="Made each day",
-        x=Axis(label="UTC day", kind="time"),
+        x=Axis(label="UTC day", kind="time", whole=True),
         y=Axis(label="size", unit="GB", low=0.0),
         series=series,
     )

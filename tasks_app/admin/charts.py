@@ -24,7 +24,7 @@ class Axis:
     low: float | None = None
     high: float | None = None
     whole: bool = False
-    """Whether only whole numbers occur."""
+    """Whether only whole numbers, or whole days of time, occur."""
 
 
 @dataclass(frozen=True, kw_only=True)

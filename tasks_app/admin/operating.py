@@ -57,6 +57,10 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return the address of the target's page."""
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[target.pk])
 
+    def label_of(self, target: Any) -> str:
+        """Return what the target is called in titles and messages."""
+        return str(target)
+
     def address_after(self, operation: Operation[Any, Any], targets: Sequence[Any], result: Any) -> str:
         """Return the address of the page to go to when the operation is done."""
         gone = len(targets) != 1 or operation.name in ("delete", "remove")
@@ -142,7 +146,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 return HttpResponseRedirect(back)
         if confirmed and form.is_valid() and not agreed:
             messages.warning(request, "This is not what was shown before; look again.")
-        names = ", ".join(map(str, targets))
+        names = ", ".join(map(self.label_of, targets))
         subject = f" {names}" if len(targets) < 4 else f" {len(targets)} {self.opts.verbose_name_plural}"
         context = {"preview": preview, "form": form, "submit": f"{operation.label}{subject}".strip()}
         return self._page(request, operation, f"{operation.label}{subject}?".replace(" ?", "?"), back, context)
@@ -217,7 +221,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         for target, key in zip(targets or [None], self._keys(targets), strict=True):
             result = operation.act(key, params, actor)
             outcome = operation.outcome(result)
-            done.append(f"{target}: {outcome}" if target is not None else outcome)
+            done.append(f"{self.label_of(target)}: {outcome}" if target is not None else outcome)
             logged = target if target is not None else self.model(pk=1)
             counted = f": {outcome}" if isinstance(operation, PreviewedOperation) else ""
             self.log_change(request, logged, f"{operation.label}{counted}. Reason: {params.reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from pipeline_app.admin import storage
 from pipeline_app.models import Calibration, Measurement, Product
 from pipeline_app.workflows import Plan, start
 from tasks_app.models import TaskEvent
@@ -183,15 +185,15 @@ def test_a_stamp_shows_the_source_in_its_middle_and_refuses_bad_places(nights, v
 def test_a_calibration_marks_antennas_without_data_and_compares_two(nights, viewer):
     page = addresses(nights[1])["calibration"]
     panels = viewer.get(page).context["panels"]
-    assert [(panel.name, panel.mark) for panel in panels] == [("9", "no data"), ("5", "reference"), ("7", "")]
-    assert panels[2].delays == "+3.2 / -4.5 ns"
+    assert [(panel.name, panel.mark) for panel in panels] == [("9", "no data"), ("7", ""), ("5", "reference")]
+    assert panels[1].delays == "+3.2 / -4.5 ns"
     delays = viewer.get(page).context["delays"]
     assert [list(series.points) for series in delays.series] == [[(0, 0.0), (1, 3.25)], [(0, 0.0), (1, -4.5)]]
     against = viewer.get(f"{page}?with={nights[0].calibration.pk}")
     assert {value for series in against.context["delays"].series for _, value in series.points} == {0.0}
     compared = against.context["panels"]
-    assert compared[2].change == "× 1.000, 0.0°"
-    assert sum(trace.is_other for trace in compared[2].traces) == 2
+    assert compared[1].change == "× 1.000, 0.0°"
+    assert sum(trace.is_other for trace in compared[1].traces) == 2
     assert f">{nights[1].observation}</a>" in viewer.get(page).content.decode()
 
 
@@ -236,9 +238,28 @@ def test_the_timeline_has_a_lane_a_strip_and_a_bar_a_calibration(nights, viewer)
         task_id=uuid4(), path="/data/other", mid_mjd=61314.0, declination_deg=54.6, verdict="fail"
     )
     timeline = viewer.get(addresses(nights[0])["calibrations"]).context["timeline"].value
-    assert set(timeline.lanes) == {"+16.1°", "+54.6°"}
-    assert len(timeline.intervals) == 3
+    assert set(timeline.lanes) == {"+16.1°", "+16.1° used by", "+54.6°"}
+    by_lane = Counter(timeline.lanes[each.lane] for each in timeline.intervals)
+    assert by_lane == {"+16.1°": 2, "+16.1° used by": 2, "+54.6°": 1}
+    used = [each for each in timeline.intervals if "used by" in timeline.lanes[each.lane]]
+    for each, night in zip(used, nights, strict=True):
+        assert each.link == addresses(night)["calibration"]
+        assert each.label.startswith(f"{night.observation}, calibrated with")
     assert [each.tone for each in timeline.intervals if each.link.endswith(f"/{other.pk}/change/")] == ["bad"]
+
+
+def test_observations_in_a_row_that_used_one_calibration_are_one_bar(nights, viewer):
+    old, new = nights
+    Product.objects.filter(kind="calibrated-ms").update(params={"calibration_path": old.calibration.path})
+    timeline = viewer.get(addresses(old)["calibrations"]).context["timeline"].value
+    (used,) = (each for each in timeline.intervals if "used by" in timeline.lanes[each.lane])
+    assert used.label.startswith(f"2 observations from {old.observation}")
+    assert used.link == addresses(old)["calibration"]
+    Product.objects.filter(observation=new.observation, kind="calibrated-ms").update(
+        params={"calibration_path": "/gone"}
+    )
+    timeline = viewer.get(addresses(old)["calibrations"]).context["timeline"].value
+    assert len(timeline.intervals) == 3
 
 
 @pytest.mark.parametrize(
@@ -331,7 +352,51 @@ def test_what_is_not_there_is_not_found_and_shown_to_nobody_else(viewer, model):
 
 def test_a_raw_file_is_shown_in_the_list_and_in_no_form(viewer):
     file = make_tile("raw").observation.files.create(
-        path="/data/a.hdf5", freq_min_hz=1, size_bytes=1, mtime_ns=1, state="accepted"
+        path="/data/a.hdf5", freq_min_hz=9, size_bytes=1, mtime_ns=1, state="accepted"
     )
     answer = viewer.get(reverse("admin:pipeline_app_subbandfile_change", args=[file.pk]))
     assert (answer.status_code, answer["Location"]) == (302, reverse("admin:pipeline_app_subbandfile_changelist"))
+
+
+def test_operators_vote_on_images_and_everybody_sees_it(nights, viewer):
+    image = nights[0].image
+    page, vote = addresses(nights[0])["image"], reverse("admin:pipeline_app_product_vote", args=[image.pk])
+    assert vote not in viewer.get(page).content.decode()
+    assert viewer.post(vote, {"confirmed": "yes", "vote": "good", "reason": "no"}).status_code == 403
+    operator = log_in("Operator")
+    assert f"{vote}?vote=bad" in operator.get(page).content.decode()
+    assert operator.get(f"{vote}?vote=bad").context["form"]["vote"].initial == "bad"
+    sent = {"confirmed": "yes", "vote": "bad"}
+    assert "errorlist" in operator.post(vote, {**sent, "reason": ""}).content.decode()
+    done = operator.post(vote, {**sent, "reason": "stripes <b>everywhere"}, follow=True)
+    assert done.redirect_chain[-1][0] == page
+    text = viewer.get(page).content.decode()
+    assert "stripes &lt;b&gt;everywhere" in text and "user:operator" in text
+    (voted,) = (card for card in viewer.get(reverse("admin:page_images")).context["cards"] if card.votes)
+    assert (voted.image, voted.votes) == (image, Counter(bad=1))
+    other = reverse("admin:pipeline_app_product_vote", args=[Product.objects.filter(kind="preview")[0].pk])
+    assert operator.get(other).status_code == 404
+
+
+def test_a_refusal_is_taken_back_in_the_console_too(nights):
+    calibration, operator = nights[1].calibration, log_in("Operator")
+    address = reverse("admin:pipeline_app_calibration_accept", args=[calibration.pk])
+    page = addresses(nights[1])["calibration"]
+    assert "Cannot accept again: it was not refused by hand" in operator.get(page).content.decode()
+    for operation in ("refuse", "accept"):
+        address = reverse(f"admin:pipeline_app_calibration_{operation}", args=[calibration.pk])
+        operator.post(address, {"confirmed": "yes", "reason": f"{operation} it"})
+    calibration.refresh_from_db()
+    assert (calibration.verdict, calibration.reasons) == ("pass", [])
+    activity = operator.get(reverse("admin:tasks_app_taskevent_changelist")).content.decode()
+    assert "refuse it" in activity and "accept it" in activity
+
+
+def test_the_chart_of_what_was_made_adds_up(nights, viewer):
+    for number in range(storage.SHOWN_KINDS + 3):
+        origin = {"task_id": uuid4(), "attempt": 1, "task_name": "imaging"}
+        Product.objects.create(**origin, kind=f"kind-{number}", path=f"/data/{number}", size_bytes=10**9)
+    growth = viewer.get(reverse("admin:page_storage")).context["growth"]
+    assert len(growth.series) == storage.SHOWN_KINDS + 1 and growth.series[-1].name == "others"
+    total = sum(Product.objects.exclude(size_bytes=None).values_list("size_bytes", flat=True))
+    assert sum(value for series in growth.series for _, value in series.points) == pytest.approx(total / 1e9, abs=0.01)

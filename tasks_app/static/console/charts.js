@@ -37,7 +37,7 @@ function axisOption(axis, where) {
     data: axis.kind === "category" ? axis.categories : undefined,
     min: axis.low ?? undefined,
     max: axis.high ?? undefined,
-    minInterval: axis.whole ? 1 : undefined,
+    minInterval: axis.whole ? (axis.kind === "time" ? 864e5 : 1) : undefined,
     scale: axis.kind === "value" && axis.low === null,
     name,
     nameLocation: "middle",
@@ -103,6 +103,13 @@ function xySeries(chart, series, n) {
   };
 }
 
+// One line, whose arrows lead to what does not fit: a second line would cover the chart.
+function legend(names) {
+  const quiet = css("--body-quiet-color");
+  const arrows = { pageIconColor: css("--body-fg"), pageIconInactiveColor: quiet, pageTextStyle: { color: quiet } };
+  return { type: "scroll", top: 0, textStyle: { color: css("--body-fg") }, data: names, ...arrows };
+}
+
 function xyOption(chart, animated) {
   const option = base(animated);
   option.tooltip.trigger = chart.series.some((each) => each.mark === "point") ? "item" : "axis";
@@ -114,7 +121,7 @@ function xyOption(chart, animated) {
     const points = Array.isArray(found) ? found : [found];
     return [points[0].data?.label_, written(chart.x, points[0].value[0]), ...points.map(line)].filter(Boolean).join("\n");
   };
-  if (chart.series.length > 1) option.legend = { top: 0, textStyle: { color: css("--body-fg") }, data: chart.series.map((each) => each.name) };
+  if (chart.series.length > 1) option.legend = legend(chart.series.map((each) => each.name));
   option.xAxis = axisOption(chart.x, "x");
   option.yAxis = axisOption(chart.y, "y");
   option.series = [
@@ -145,7 +152,7 @@ function hoursApart({ low, high }) {
 
 function lanesOption(chart, animated) {
   const option = base(animated);
-  option.grid = { left: 12, right: 18, top: 8, bottom: 28, containLabel: true };
+  option.grid = { left: 12, right: 18, top: 8, bottom: 4, containLabel: true };
   option.tooltip.formatter = ({ data }) => `${data.interval.label}\n${moment(data.interval.start)}\n${moment(data.interval.end)}`;
   const ends = { low: chart.low ? Date.parse(chart.low) : null, high: chart.high ? Date.parse(chart.high) : null };
   option.xAxis = [{ ...axisOption({ kind: "time", label: "", unit: "", ...ends }, "x"), splitLine: { show: true, lineStyle: { color: css("--hairline-color") } } }];
