@@ -8,9 +8,9 @@ from django.contrib import admin
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path
-from django.views import defaults
 from django.views.generic import RedirectView
 
+from absurd_project import error_pages
 from tasks_app.api.errors import API_ROOT, MEDIA_TYPE, RETRY_AFTER_SEC, database_outage, django_error
 from tasks_app.postgresql import outages
 
@@ -24,17 +24,23 @@ urlpatterns = [
 
 def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
     """A request that Django itself refuses, such as one under a strange host name."""
+    detail = "the request is malformed, or its Host is not one of ABSURD_HOSTS"
+    detail = str(exception) if isinstance(exception, BadRequest) else detail
     if request.path.startswith(API_ROOT):
-        detail = "the request is malformed, or its Host is not one of ABSURD_HOSTS"
-        return django_error(request, 400, str(exception) if isinstance(exception, BadRequest) else detail)
-    return defaults.bad_request(request, exception)  # type: ignore[arg-type,return-value]
+        return django_error(request, 400, detail)
+    return error_pages.plain(request, 400, "Bad request", f"{detail[:1].upper()}{detail[1:]}.")
+
+
+def handler403(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """A page or an operation that the person may not have."""
+    return error_pages.forbidden(request, exception)
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
     """A path outside every route."""
     if request.path.startswith(API_ROOT):
         return django_error(request, 404, f"no such path: {request.path!r}")
-    return defaults.page_not_found(request, exception)  # type: ignore[return-value]
+    return error_pages.not_found(request, exception)
 
 
 def _outage(request: HttpRequest, error: BaseException) -> HttpResponse:
@@ -52,4 +58,5 @@ def handler500(request: HttpRequest) -> HttpResponse:
         return _outage(request, error)
     if request.path.startswith(API_ROOT):
         return django_error(request, 500, "an unexpected error happened on the server")
-    return defaults.server_error(request)  # type: ignore[return-value]
+    detail = "An unexpected error happened on the server."
+    return error_pages.plain(request, 500, "Server error", detail)

@@ -8,7 +8,9 @@ if settings.ABSURD_CONSOLE:
     from tasks_app.admin import (  # noqa: F401 - each registers its pages
         api_keys,
         archive,
+        documents,
         events,
+        health_page,
         help,
         limits,
         pages,

@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from tasks_app.admin import pages
+from tasks_app.admin import documents, pages
 from tasks_app.admin.display import BANDS
 from tasks_app.engine import registry
 from tasks_app.engine.backoff import RETRIED
@@ -119,6 +119,7 @@ def help_page(request: HttpRequest) -> HttpResponseBase:
     """The words, the moves, the keys and the catalogue."""
     tops = [20, *(least - 1 for least, _ in BANDS)]
     context = {
+        "documents": documents.names(),
         "states": STATES.items(),
         "failures": [(str(each), FAILURES[each], each in RETRIED) for each in FailureClass.values],
         "statuses": TaskStatus.values,

@@ -29,6 +29,11 @@ class Schema(AutoSchema):
         name = type(self.view).__name__.removesuffix("View")
         return "get" + "".join(f"_{each.lower()}" if each.isupper() else each for each in name)
 
+    def get_summary(self) -> str:
+        """Return what an overview shows: the operation's id in words."""
+        given = super().get_summary() or self.get_operation_id().replace("_", " ")
+        return str(given[:1].upper() + given[1:])
+
     def _get_paginator(self) -> Any:
         paginator = super()._get_paginator()  # type: ignore[no-untyped-call]
         if paginator is not None:

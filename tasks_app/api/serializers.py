@@ -203,7 +203,7 @@ class ExplanationSerializer(serializers.Serializer[Any]):
     findings = FindingSerializer(many=True)
 
 
-CheckSerializer = shape_of(Check, ("subjects", "finding", "acknowledged"))
+CheckSerializer = shape_of(Check, ("subjects", "finding", "acknowledged", "since"))
 QueueStatsSerializer = shape_of(QueueStats)
 MetricsSerializer = shape_of(Metrics)
 

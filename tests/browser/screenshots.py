@@ -1,92 +1,120 @@
-"""Pictures of the console's pages, from a state directory that `absurd_simulate_nights` has filled.
+"""Pictures of every screen of the console, from a state directory that `absurd_simulate_nights` has filled.
 
-    ABSURD_VAR=DIR python -m tests.browser.screenshots docs/img
+    ABSURD_VAR=DIR python -m tests.browser.screenshots docs/img [NAME …] [--looks]
 
-A web process is started on that directory for as long as it takes; Debian's Chromium must be installed.
+Real workers first cause the troubles of `tests/browser/troubles.py` there. With --looks the pictures are taken in the
+dark theme and at 390 px too. Debian's Chromium must be installed.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import secrets
 import shutil
-import sys
+import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import django
+from PIL import Image
+from playwright.sync_api import Browser, Page
+
+LOOKS = ((1280, "light", ""), (1280, "dark", "-dark"), (390, "light", "-390"))
+COLOURS = 128
+HEIGHT_MOST_PX = 4000
+PHOTOGRAPHER = "alice"
 
 
-def addresses() -> dict[str, str]:
-    """Return the pages that are worth a picture, by name."""
-    from django.urls import reverse
-
-    from pipeline_app.admin.sources import find
-    from pipeline_app.models import Calibration, Observation, Product
-    from tasks_app.models import Task, Worker
-
-    image = Product.objects.filter(kind="image").order_by("-id")[0]
-    usable = list(Calibration.objects.exclude(verdict="fail").order_by("-mid_mjd")[:2])
-    refused = Calibration.objects.filter(verdict="fail").order_by("-mid_mjd")[0]
-    incomplete = next(each for each in Observation.objects.order_by("-start_mjd") if each.missing_subbands())
-    varies = max(find(""), key=lambda source: (source.varies and source.varies.eta) or 0.0)
-    failed = Task.objects.filter(status="failed", run__isnull=False).order_by("-id")[0]
-    return {
-        "control-room": reverse("admin:index"),
-        "tasks": reverse("admin:tasks_app_task_changelist"),
-        "task": reverse("admin:tasks_app_task_change", args=[failed.task_id]),
-        "run": reverse("admin:tasks_app_run_change", args=[failed.run_id]),
-        "worker": reverse("admin:tasks_app_worker_change", args=[Worker.objects.order_by("-started_at")[0].pk]),
-        "observations": reverse("admin:pipeline_app_observation_changelist"),
-        "tile": reverse("admin:pipeline_app_observation_change", args=[incomplete.pk]),
-        "images": reverse("admin:page_images"),
-        "image": reverse("admin:page_image", args=[image.pk]),
-        "viewer": reverse("admin:page_viewer", args=[image.pk]),
-        "calibrations": reverse("admin:pipeline_app_calibration_changelist"),
-        "calibration": f"{reverse('admin:pipeline_app_calibration_change', args=[usable[0].pk])}?with={usable[-1].pk}",
-        "calibration-refused": reverse("admin:pipeline_app_calibration_change", args=[refused.pk]),
-        "sources": reverse("admin:page_sources"),
-        "source": varies.address,
-        "storage": reverse("admin:page_storage"),
-    }
+def picture(page: Page, path: Path) -> None:
+    """Keep a picture of the page with few colours, so that it is small."""
+    height = min(HEIGHT_MOST_PX, page.evaluate("document.documentElement.scrollHeight"))
+    width = page.viewport_size["width"] if page.viewport_size else 0
+    page.screenshot(path=path, full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
+    Image.open(path).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-def main(directory: str) -> None:
-    """Take the pictures in the light theme at 1280 px; those of a few pages at 390 px and in the dark theme too."""
+def settle(page: Page) -> None:
+    """Wait until everything that draws itself is drawn, and pictures below the window are loaded."""
+    if page.locator("#viewer-canvas").count():
+        page.wait_for_selector("#viewer-canvas[data-ready]")
+    page.wait_for_function("!document.querySelector('.chart-canvas:not([data-drawn=yes])')")
+    # Those in a closed part never load.
+    for image in page.locator("img[loading=lazy]:visible").all():
+        image.scroll_into_view_if_needed()
+        image.evaluate("(image) => image.decode().catch(() => null)")
+    page.evaluate("window.scrollTo(0, 0)")
+
+
+def take(
+    browser: Browser, address: str, paths: dict[str, str], anonymous: set[str], directory: Path, looks: int
+) -> None:
+    """Take the pictures of these paths by name in the first looks."""
+    from tests.browser.visitor import Visitor
+    from tests.tasks_app.callers import make_user
+
+    password = secrets.token_urlsafe(15)
+    person = make_user(f"{PHOTOGRAPHER}-{secrets.token_hex(2)}", "Operator", "Administrator")
+    person.set_password(password)
+    person.save()
+    for width, theme, suffix in LOOKS[:looks]:
+        for outside in (True, False):
+            with Visitor.of(browser, address, width=width, theme=theme) as visitor:
+                if not outside:
+                    visitor.log_in(person.username, password)
+                for name, path in paths.items():
+                    if (name in anonymous) is outside:
+                        visitor.page.goto(address + path)
+                        settle(visitor.page)
+                        picture(visitor.page, directory / f"{name}{suffix}.png")
+    person.delete()
+
+
+def main() -> None:
+    """Take the pictures that were asked for, or all."""
+    options = argparse.ArgumentParser(prog="python -m tests.browser.screenshots", description=__doc__)
+    options.add_argument("directory", type=Path)
+    options.add_argument("names", nargs="*", metavar="NAME", help="default: every screen")
+    options.add_argument("--no-troubles", action="store_true", help="picture what there is")
+    options.add_argument("--looks", action="store_true", help="also in the dark theme and at 390 px")
+    chosen = options.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "absurd_project.settings")
+    os.environ["ABSURD_DIAGNOSTICS"] = "true"
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's event loop runs in this thread
     django.setup()
     from django.conf import settings
     from playwright.sync_api import sync_playwright
 
-    from absurd_project import accounts
     from absurd_project.local import servers
     from tests import daphne_server
-    from tests.browser.visitor import SCREENSHOTS, Visitor
+    from tests.browser import troubles
+    from tests.browser.screens import NOT_FOUND, SCREENS
 
-    os.environ[SCREENSHOTS] = directory
-    servers.ensure(settings.ABSURD_VAR)
-    pages = addresses()
-    password = accounts.password_file(settings.ABSURD_VAR).read_text(encoding="utf-8").strip()
-    environment = os.environ | {"ABSURD_VAR": str(settings.ABSURD_VAR), "ABSURD_ENABLED": "true"}
-    with daphne_server.serving(environment) as port, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for width, theme, names in (
-            (1280, "light", list(pages)),
-            (1280, "dark", ["control-room", "calibration"]),
-            (390, "light", ["control-room", "image"]),
+    chosen.directory.mkdir(parents=True, exist_ok=True)
+    var = settings.ABSURD_VAR
+    servers.ensure(var)
+    environment = os.environ | {
+        "ABSURD_VAR": str(var),
+        "ABSURD_ENABLED": "true",
+        "ABSURD_DATA_ROOTS": str(var / "data"),
+    }
+    try:
+        with (
+            tempfile.TemporaryDirectory() as logs,
+            nullcontext() if chosen.no_troubles else troubles.made(environment, Path(logs)),
+            daphne_server.serving(environment) as port,
+            sync_playwright() as playwright,
         ):
-            suffix = "" if (width, theme) == (1280, "light") else f"-{theme if width == 1280 else width}"
-            with Visitor.of(browser, f"http://127.0.0.1:{port}", width=width, theme=theme) as visitor:
-                visitor.log_in(accounts.OPERATOR, password)
-                for name in names:
-                    page = visitor.open(pages[name])
-                    if name == "viewer":
-                        page.wait_for_selector("#viewer-canvas[data-ready]")
-                    # Pictures load when they come into view; those in a closed part never do.
-                    for picture in page.locator("img[loading=lazy]:visible").all():
-                        picture.scroll_into_view_if_needed()
-                        picture.evaluate("(image) => image.decode().catch(() => null)")
-                    visitor.look(name + suffix)
-    servers.stop_started(settings.ABSURD_VAR)
+            names = chosen.names or [*SCREENS, "not-found"]
+            paths = {name: SCREENS[name].address if name in SCREENS else NOT_FOUND for name in names}
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            anonymous = {name for name in names if name in SCREENS and SCREENS[name].anonymous}
+            looks = len(LOOKS) if chosen.looks else 1
+            take(browser, f"http://127.0.0.1:{port}", paths, anonymous, chosen.directory, looks)
+            browser.close()
+    finally:
+        servers.stop_started(var)
 
 
 if __name__ == "__main__":
-    main(str(Path(sys.argv[1])))
+    main()

@@ -44,6 +44,8 @@ class Check:
     """As what its faults can be acknowledged; empty where they cannot."""
     acknowledged: str = ""
     """Until when its faults are acknowledged, by whom and why."""
+    since: datetime | None = None
+    """When this process first saw the state that it has seen ever since."""
 
     @property
     def advice(self) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from tasks_app.engine import system_state
 from tasks_app.monitoring.health import database, faults, host
 from tasks_app.monitoring.health import queue as of_queue
 from tasks_app.monitoring.health.background import Bounded, Latest, wait
-from tasks_app.monitoring.health.checks import Check, Health, bad, health_of, threshold
+from tasks_app.monitoring.health.checks import Check, Health, State, bad, health_of, threshold
 
 OF_QUEUE: dict[str, Callable[[str], Check]] = {
     "workers": of_queue.workers,
@@ -47,6 +49,8 @@ LATEST_MARGIN_SEC = 2.0
 
 _database, _redis, _roots = Bounded("the database"), Bounded("Redis"), Bounded("the data roots")
 _disks: dict[Path, Bounded] = {}
+_seen: dict[tuple[str, str, int], tuple[State, datetime]] = {}
+"""The last state of each check by queue, name and place, and since when."""
 
 
 def check(queue: str | None = None) -> Health:
@@ -101,7 +105,19 @@ def examine(queue: str | None = None) -> Health:
         except TimeoutError as error:
             found = otherwise(error)
         checks.append(replace(found, name=title))
-    return health_of(name, checks, disabled=disabled)
+    return health_of(name, _dated(name, checks), disabled=disabled)
+
+
+def _dated(queue: str, checks: Sequence[Check]) -> list[Check]:
+    """Return the checks, each with when this process first saw the state that it has seen ever since."""
+    moment, count, dated = datetime.now(UTC), Counter[str](), []
+    for each in checks:
+        place = queue, each.name, count[each.name]
+        count[each.name] += 1
+        state, since = _seen.get(place, (each.state, moment))
+        _seen[place] = each.state, since if state == each.state else moment
+        dated.append(replace(each, since=_seen[place][1]))
+    return dated
 
 
 _latest = Latest(examine, _overdue)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from tasks_app import formats
-from tasks_app.models import Freeze, Queue, Task, Worker
+from tasks_app.models import Freeze, Queue, Task, TaskStatus, Worker
 from tasks_app.monitoring import queues
 from tasks_app.monitoring.health.checks import (
     Check,
@@ -25,6 +25,8 @@ from tasks_app.monitoring.health.checks import (
 from tasks_app.postgresql import clock, statements
 
 STALLED_MOST = 1000
+DEPTH_COUNTED = 10_000
+"""How far claimable tasks are counted."""
 FIRST_TASKS = 1000
 """How many claimable tasks at the front of the queue are read: a task that nobody claims gets there in time."""
 
@@ -113,7 +115,7 @@ def _first_tasks(queue: str) -> dict[str, object]:
 
 
 def depth(name: str) -> Check:
-    """Check the number of unfinished tasks."""
+    """Check the number of tasks that are claimed or could be: those that wait for a time or a task do not count."""
     found, limit = _depth(name), threshold("depth_warn")
     message = f"Queue depth is {found}" + (f", more than {limit:g}" if found > limit else "")
     return within(found, message, "add workers", warn_at="depth_warn", bad_at="depth_bad")
@@ -183,5 +185,5 @@ def stops(name: str) -> Check:
 
 
 def _depth(name: str) -> int:
-    found = queues.queue_stats([name])[0]
-    return found["pending"] + found["claimed"]
+    claimable = Task.objects.in_queue(name).filter(status=TaskStatus.PENDING, hold=0)
+    return claimable.order_by()[:DEPTH_COUNTED].count() + queues.queue_stats([name])[0]["claimed"]

@@ -3,7 +3,7 @@
 import "./ages.js";
 import "./copy.js";
 import "./live.js";
-import "./search.js";
+import "./keys.js";
 
 if (document.querySelector("[data-chart] .chart-canvas")) import("./charts.js");
 if (document.querySelector("[data-log]")) import("./log.js");

@@ -123,6 +123,14 @@ def test_depth_has_two_thresholds(worker, limits):
 
 
 @pytest.mark.django_db
+def test_tasks_scheduled_for_later_do_not_count_as_depth(worker, limits):
+    for _ in range(3):
+        spawn_note(scheduled_at=clock.now() + timedelta(days=7))
+    limits(depth_warn=1, depth_bad=2)
+    assert (look("depth").state, look("depth").value) == ("ok", 0)
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(("minutes", "state"), [(9, "ok"), (11, "warn"), (61, "bad")])
 def test_a_task_that_waits_long_is_noticed(worker, minutes, state):
     spawn_note()

@@ -1,0 +1,15 @@
+// The key "/" goes to the search and "?" shows the keys, except where something is being written.
+
+const search = document.getElementById("console-search-text");
+const keys = document.getElementById("console-keys");
+
+document.addEventListener("keydown", (event) => {
+  const writes = event.target.closest("input, select, textarea, [contenteditable]");
+  if (event.ctrlKey || event.altKey || event.metaKey || writes) return;
+  if (event.key === "/" && search) {
+    event.preventDefault();
+    search.focus();
+    search.select();
+  }
+  if (event.key === "?" && keys && !keys.open) keys.showModal();
+});

@@ -1,0 +1,67 @@
+"""The page of health, and the runbook that it leads to."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from tasks_app.admin import documents
+from tasks_app.models import Worker
+from tasks_app.monitoring import health
+from tasks_app.postgresql import clock
+from tests.tasks_app.admin.test_pages import log_in, page
+from tests.tasks_app.notes import make_worker
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_fault_stands_first_with_value_threshold_remedy_runbook_and_buttons(worker):
+    lost = make_worker(label="imager-7")
+    Worker.objects.filter(pk=lost.pk).update(heartbeat_at=clock.now() - timedelta(hours=1))
+    text = page(log_in("Operator"), "/admin/health/")
+    first = text[text.index("<tbody>") : text.index("</tr>", text.index("<tbody>"))]
+    assert "pill-warn" in first
+    assert 'href="/admin/help/operating/#lost-workers"' in first
+    assert "Worker imager-7@" in first
+    assert f"/admin/tasks_app/worker/{lost.pk}/change/" in first
+    assert "?finding=lost-workers" in first
+    assert re.findall(r'class="number">([^<]*)<', first) == ["1", "0"]
+    assert "?finding=" not in page(log_in("Viewer", name="guest"), "/admin/health/")
+
+
+def test_values_and_thresholds_have_units(worker):
+    text = page(log_in("Viewer"), "/admin/health/")
+    for name, threshold in (("database", "500 ms"), ("disk", "15%"), ("feed", "5.0 s"), ("depth", "500")):
+        row = text[text.index(f'runbook">{name}</a>') :]
+        assert re.findall(r'class="number">([^<]*)<', row)[1] == threshold, name
+
+
+def test_a_state_keeps_its_date_until_it_changes(worker):
+    def since():
+        return next(check for check in health.check().checks if check.name == "lost workers").since
+
+    first = since()
+    assert since() == first
+    lost = make_worker(label="imager-7")
+    Worker.objects.filter(pk=lost.pk).update(heartbeat_at=clock.now() - timedelta(hours=1))
+    changed = since()
+    assert changed > first
+    assert since() == changed
+
+
+def test_every_check_has_an_entry_in_the_runbook(worker):
+    text = page(log_in("Viewer"), documents.address(documents.RUNBOOK))
+    missing = [check.name for check in health.check().checks if f'id="{check.name.replace(" ", "-")}"' not in text]
+    assert missing == []
+
+
+def test_documents_lead_to_one_another_and_nothing_else_is_served():
+    viewer = log_in("Viewer")
+    assert 'href="/admin/help/feed/"' in page(viewer, "/admin/help/operating/")
+    for name in documents.names():
+        assert page(viewer, f"/admin/help/{name}/").count("<h1>") == 1
+    answer = viewer.get("/admin/help/changelog/")
+    assert answer.status_code == 404
+    assert "there is no document" in answer.content.decode()
