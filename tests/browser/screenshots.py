@@ -18,7 +18,7 @@ from pathlib import Path
 
 import django
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 LOOKS = ((1280, "light", ""), (1280, "dark", "-dark"), (390, "light", "-390"))
 COLOURS = 128
@@ -38,7 +38,7 @@ def settle(page: Page) -> None:
     """Wait until everything that draws itself is drawn, and pictures below the window are loaded."""
     if page.locator("#viewer-canvas").count():
         page.wait_for_selector("#viewer-canvas[data-ready]")
-    page.wait_for_function("!document.querySelector('.chart-canvas:not([data-drawn=yes])')")
+    expect(page.locator(".chart-canvas:not([data-drawn=yes])")).to_have_count(0, timeout=60_000)
     # Those in a closed part never load.
     for image in page.locator("img[loading=lazy]:visible").all():
         image.scroll_into_view_if_needed()
