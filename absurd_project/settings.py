@@ -15,6 +15,8 @@ from tasks_app import defaults
 from tasks_app.version import IS_CHECKOUT, VERSION
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+SHARED = BASE_DIR if IS_CHECKOUT else BASE_DIR / "absurd_project"
+ABSURD_DOCS = SHARED / "docs"
 
 # Modes
 ABSURD_MODE = env.mode()
@@ -156,7 +158,7 @@ ASGI_APPLICATION = "absurd_project.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [(BASE_DIR if IS_CHECKOUT else BASE_DIR / "absurd_project") / "templates"],
+        "DIRS": [SHARED / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

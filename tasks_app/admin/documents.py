@@ -29,7 +29,7 @@ def address(name: str, heading: str = "") -> str:
 
 def directory() -> Path:
     """Return where the documents are."""
-    return Path(settings.BASE_DIR) / "docs"
+    return Path(settings.ABSURD_DOCS)
 
 
 def names() -> list[str]:

@@ -104,6 +104,7 @@ SCREENS: dict[str, Screen] = {
     "freeze": _admin("tasks_app_freeze", "freeze"),
     "emergency-stop": _admin("tasks_app_freeze", "emergency-stop"),
     "acknowledge": _admin("tasks_app_freeze", "acknowledge", query="?finding=lost-workers"),
+    "nights": Screen(view="admin:page_nights"),
     "observations": _admin("pipeline_app_observation"),
     "tile": _admin("pipeline_app_observation", "change", key=_incomplete),
     "images": Screen(view="admin:page_images"),
@@ -141,6 +142,7 @@ NOT_FOUND = "/admin/no-such-page/"
 
 LIKE_ANOTHER: dict[str, str] = {
     r".*_history": "history",
+    r"pipeline_app_calibration_accept|pipeline_app_product_vote": "calibration-refuse",
     r"tasks_app_(task|run|queue|worker|schedule|limit|freeze)_(cancel|retry|resume|pause|drain|recycle|run|enable"
     r"|disable|delete|set|remove|thaw|emergency-recover)": "queue-pause",
 }

@@ -21,23 +21,35 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 LOOKS = ((1280, "light", ""), (1280, "dark", "-dark"), (390, "light", "-390"))
-COLOURS = 128
+COLOURS = (256, 128, 64, 32, 16)
+BYTES_MOST = 240_000
+DRAWN = {
+    "#viewer-canvas": "#viewer-canvas[data-ready]",
+    "#swagger-ui": "#swagger-ui .opblock-summary-path",
+    "redoc": "redoc h1",
+}
+"""What scripts draw, and by what one sees that they have."""
 HEIGHT_MOST_PX = 4000
 PHOTOGRAPHER = "alice"
 
 
 def picture(page: Page, path: Path) -> None:
-    """Keep a picture of the page with few colours, so that it is small."""
+    """Keep a picture of the page, with as many colours as a small file has room for."""
     height = min(HEIGHT_MOST_PX, page.evaluate("document.documentElement.scrollHeight"))
     width = page.viewport_size["width"] if page.viewport_size else 0
     page.screenshot(path=path, full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
-    Image.open(path).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    taken = Image.open(path).convert("RGB")
+    for colours in COLOURS:
+        taken.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size <= BYTES_MOST:
+            break
 
 
 def settle(page: Page) -> None:
     """Wait until everything that draws itself is drawn, and pictures below the window are loaded."""
-    if page.locator("#viewer-canvas").count():
-        page.wait_for_selector("#viewer-canvas[data-ready]")
+    for drawing, drawn in DRAWN.items():
+        if page.locator(drawing).count():
+            page.wait_for_selector(drawn)
     expect(page.locator(".chart-canvas:not([data-drawn=yes])")).to_have_count(0, timeout=60_000)
     # Those in a closed part never load.
     for image in page.locator("img[loading=lazy]:visible").all():
