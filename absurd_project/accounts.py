@@ -36,6 +36,11 @@ def api_key_file(var: Path) -> Path:
     return var / "api_key"
 
 
+def exist() -> bool:
+    """Whether there is any account."""
+    return User.objects.exists()
+
+
 @transaction.atomic
 def prepare(var: Path, *, new_password: bool = False) -> Made:
     """Make the operator's account and key where they are missing; leave alone what is there.

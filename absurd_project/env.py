@@ -200,6 +200,14 @@ def state_directory(default: Path) -> Path:
     return Path(text("ABSURD_VAR", str(default))).expanduser().absolute()
 
 
+def directory(name: str, default: Path) -> Path:
+    """Return an absolute directory."""
+    value = text(name, str(default))
+    if not Path(value).is_absolute():
+        raise BadSetting(name, value, "write an absolute path")
+    return Path(value)
+
+
 def secret_key(var: Path, current_mode: Mode) -> str:
     """Return Django's secret key; in local mode one is made once and kept in the state directory."""
     value = text("SECRET_KEY")

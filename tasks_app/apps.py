@@ -27,12 +27,14 @@ class TasksConfig(AppConfig):
 
     def ready(self) -> None:
         from tasks_app.auth.roles import make_groups, note_permissions
+        from tasks_app.backup import task as backup_task
         from tasks_app.django_tasks_backend import call
         from tasks_app.engine import task_packages
 
         checks.register(check_database)
         pre_migrate.connect(note_permissions, sender=self)
         post_migrate.connect(make_groups, sender=self)
+        backup_task.register_name()
         if call.is_configured():
             call.register()
         task_packages.load()

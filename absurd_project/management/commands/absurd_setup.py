@@ -9,16 +9,23 @@ from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 
 from absurd_project import accounts
+from tasks_app.backup import task as backup_task
 from tasks_app.engine import system_state
 from tasks_app.management.output import PrintingCommand
+from tasks_app.models import Schedule
 from tasks_app.monitoring import data_roots, queues
+from tasks_app.operations import schedules
+
+BACKUP_CRON = "17 18 * * *"
+"""In UTC: the morning at the telescope, when most of the night's tasks have ended."""
 
 
 class Command(PrintingCommand):
     """Prepares the database for use."""
 
     help = (
-        "Migrate, store the initial state (ABSURD_ENABLED), create the operator account and an API key if missing. "
+        "Migrate, store the initial state (ABSURD_ENABLED), create the operator account and an API key if missing, "
+        "and in a new database the schedule of the daily backup. "
         "Exit codes: 0 done, 1 failed."
     )
     requires_system_checks: list[str] = []
@@ -43,8 +50,15 @@ class Command(PrintingCommand):
             self.stdout.write(
                 "the triggers that count tasks were missing: they were created again and all tasks were counted"
             )
+        is_new = not Schedule.objects.exists() and not accounts.exist()
         system_state.initialise(enabled=system_state.initially_enabled())
         made = accounts.prepare(var, new_password=options["new_password"])
+        if is_new:
+            params = schedules.SaveScheduleParams(
+                task_name=backup_task.NAME, cron=BACKUP_CRON, reason="made by absurd_setup"
+            )
+            schedules.save.act(backup_task.NAME, params, "absurd_setup")
+            self.stdout.write(f"schedule {backup_task.NAME}: daily, into {settings.ABSURD_BACKUP_DIR}")
         if made.password:
             self.stdout.write(f"operator account: user {accounts.OPERATOR}, password {made.password}")
             self.stdout.write(f"  (shown once; kept in {accounts.password_file(var)})")

@@ -22,7 +22,7 @@ from absurd_project import accounts
 from absurd_project.local import liveness
 from absurd_project.local import servers as embedded
 from absurd_project.local.state import running
-from tasks_app.models import ApiKey
+from tasks_app.models import ApiKey, Schedule
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -44,6 +44,15 @@ def free_port() -> int:
     with socket.socket() as line:
         line.bind(("127.0.0.1", 0))
         return line.getsockname()[1]
+
+
+@pytest.mark.django_db
+def test_setup_of_a_new_database_makes_the_daily_backup_which_stays_deleted(var):
+    assert "schedule backup-database" in setup_says()
+    assert Schedule.objects.get().enabled
+    Schedule.objects.all().delete()
+    assert "schedule" not in setup_says()
+    assert not Schedule.objects.exists()
 
 
 @pytest.mark.django_db

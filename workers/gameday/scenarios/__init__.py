@@ -2,6 +2,6 @@
 
 from workers.gameday.drill import SCENARIOS
 
-from workers.gameday.scenarios import killing, native, operators, outages, endurance  # isort: skip # in this order
+from workers.gameday.scenarios import killing, native, operators, backups, outages, endurance  # isort: skip # in this order
 
-__all__ = ["SCENARIOS", "endurance", "killing", "native", "operators", "outages"]
+__all__ = ["SCENARIOS", "backups", "endurance", "killing", "native", "operators", "outages"]
