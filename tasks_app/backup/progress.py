@@ -1,4 +1,4 @@
-"""How far a backup or a restore is, by the tables it has begun with."""
+"""How far a backup or a restore is, by the tables it has come to."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def share(on_progress: OnProgress, start: float, end: float) -> OnProgress:
 
 
 class Tables:
-    """Counts the tables that a program has begun with."""
+    """Counts the tables that a program has come to."""
 
     def __init__(self, total: int, what: str, on_progress: OnProgress) -> None:
         self._total, self._what, self._on_progress = total, what, on_progress
-        self._begun = 0
+        self._seen = 0
 
     def __call__(self) -> None:
-        self._on_progress(min(1.0, self._begun / max(1, self._total)), f"{self._what} table {self._begun + 1}")
-        self._begun += 1
+        self._on_progress(min(1.0, self._seen / max(1, self._total)), f"{self._what} table {self._seen + 1}")
+        self._seen += 1

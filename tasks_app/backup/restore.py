@@ -170,7 +170,7 @@ def _drop_abandoned(server: Server) -> None:
 
 
 def drop(session: psycopg.Connection[Any], name: str) -> None:
-    """Drop a database, whoever is connected to it."""
+    """Drop a database, and end the sessions in it."""
     session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 

@@ -28,7 +28,7 @@ _TABLE = re.compile(r"(?:dumping contents of|processing data for) table ")
 _FAULT = re.compile(r"\b(error|fatal|detail|hint): ", re.IGNORECASE)
 
 OnTable = Callable[[], None]
-"""Called each time a program has begun with one more table."""
+"""Called each time a program has come to one more table."""
 
 
 class BackupFailed(AbsurdError):
