@@ -18,7 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from tasks_app.admin.operation_form import Choices, OperationForm
+from tasks_app.admin.operation_form import Choices, ParamsForm
 from tasks_app.admin.pages import Link
 from tasks_app.auth.keys import actor_of
 from tasks_app.errors import AbsurdError, ConfirmationRefused, ParamsInvalid, SelectionChanged
@@ -195,7 +195,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         everywhere = self.admin_site.each_context(request)
         return TemplateResponse(request, "admin/tasks_app/confirm.html", {**everywhere, **shown, **context})
 
-    def _form(self, request: HttpRequest, operation: Operation[Any, Any], target: Any) -> tuple[OperationForm, bool]:
+    def _form(self, request: HttpRequest, operation: Operation[Any, Any], target: Any) -> tuple[ParamsForm, bool]:
         """Return the form, and whether it was confirmed."""
         confirmed = request.method == "POST" and "confirmed" in request.POST
         looked = request.method == "POST" and "look" in request.POST
@@ -205,7 +205,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         asked = isinstance(operation, PreviewedOperation) and request.method == "GET"
         asked = asked and not operation.params_model.model_fields.keys().isdisjoint(request.GET)
         data = request.POST if confirmed or looked else request.GET if asked else None
-        form = OperationForm(operation, data, initial=initial, choices=choices)
+        form = ParamsForm(operation.params_model, data, initial=initial, choices=choices)
         if looked or asked:
             form.leave_reason_out()
         return form, confirmed
@@ -215,7 +215,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @transaction.atomic
     def _act(
-        self, request: HttpRequest, operation: Operation[Any, Any], targets: Sequence[Any], form: OperationForm
+        self, request: HttpRequest, operation: Operation[Any, Any], targets: Sequence[Any], form: ParamsForm
     ) -> HttpResponse:
         params, actor, done, result = form.params(), actor_of(request.user), [], None
         for target, key in zip(targets or [None], self._keys(targets), strict=True):
@@ -229,7 +229,7 @@ class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return HttpResponseRedirect(_next_page(request) or self.address_after(operation, targets, result))
 
     def _act_on_tasks(
-        self, request: HttpRequest, operation: TaskOperation[Any], tasks: QuerySet[Task], form: OperationForm
+        self, request: HttpRequest, operation: TaskOperation[Any], tasks: QuerySet[Task], form: ParamsForm
     ) -> None:
         params = form.params()
 
@@ -268,7 +268,7 @@ class _Preview:
 
     @classmethod
     def of(
-        cls, operation: Operation[Any, Any], keys: Sequence[Any], form: OperationForm, request: HttpRequest
+        cls, operation: Operation[Any, Any], keys: Sequence[Any], form: ParamsForm, request: HttpRequest
     ) -> _Preview | None:
         """Return the preview of an operation that has one."""
         if not isinstance(operation, PreviewedOperation):

@@ -10,7 +10,7 @@ from tasks_app.admin.operation_form import add_faults, form_field
 from tasks_app.engine import registry
 from tasks_app.errors import ParamsInvalid, UnknownTaskName
 from tasks_app.models import Schedule
-from tasks_app.operations.operation import fields_of
+from tasks_app.operations.param_fields import fields_of
 from tasks_app.operations.schedules import FIELDS, SaveScheduleParams, check
 
 

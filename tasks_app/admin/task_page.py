@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from django.http import HttpRequest
 from django.utils import timezone
 
 from tasks_app.admin import panels
-from tasks_app.admin.charts import Interval, Lanes, Tone
+from tasks_app.admin.charts import Axis, Interval, Lanes, Series, Threshold, Tone, XYChart
+from tasks_app.admin.commands import body_of, commands
 from tasks_app.models import ArchivedTask, Attempt, Task, TaskDependency, TaskEvent
+from tasks_app.monitoring import usage
+from tasks_app.monitoring.usage import Point
 from tasks_app.postgresql import clock
 
 EVENTS_SHOWN = 200
@@ -29,13 +31,14 @@ def context_of(
         "task": task,
         "attempts": attempts,
         "lanes": lanes(task, attempts),
+        "usage": usage_charts(request, task, attempts),
         "events": events[:EVENTS_SHOWN],
         "more_events": len(events) > EVENTS_SHOWN,
         "with_progress": wants_progress(request),
         **relatives_of(task),
         "panels": panels.of(task),
         "api_path": f"/api/absurd/tasks/{task.task_id}",
-        "commands": spawn_commands(task, f"{request.scheme}://{request.get_host()}"),
+        "commands": commands(request, "tasks", body_of(task)),
     }
 
 
@@ -67,6 +70,34 @@ def lanes(task: Task, attempts: Sequence[Attempt]) -> Lanes:
         intervals += found
     names = [f"attempt {attempt.number}" for attempt in shown]
     return Lanes(name="attempts", title="Attempts and the waits before them", lanes=names, intervals=intervals)
+
+
+def usage_charts(request: HttpRequest, task: Task, attempts: Sequence[Attempt]) -> list[XYChart]:
+    """Return memory and processor over the life of the attempt that the address names, else of the last measured."""
+    wanted = request.GET.get("attempt", "")
+    chosen = [each for each in attempts if str(each.number) == wanted] or [
+        each for each in attempts if each.usage_series
+    ]
+    attempt = (chosen or list(attempts))[:1]
+    points = [point for each in attempt for point in usage.points_of(each.usage_series)]
+    of = f" of attempt {attempt[0].number}" if attempt else ""
+
+    def chart(name: str, title: str, y: Axis, values: Sequence[float], most: Threshold) -> XYChart:
+        moments = [1000 * (attempt[0].started_at.timestamp() + point.at_sec) for point in points]
+        series = Series(name=y.label, points=list(zip(moments, values, strict=True)), mark="area")
+        x = Axis(label="time", unit="UTC", kind="time")
+        return XYChart(name=name, title=title + of, x=x, y=y, series=[series], thresholds=[most], size="small")
+
+    before = [Point(at_sec=0, rss_mb=0, cpu_ds=0), *points]
+    busy = [(new.cpu_ds - old.cpu_ds) / 10 / (new.at_sec - old.at_sec) for old, new in pairwise(before)]
+    memory, cores = Axis(label="memory", unit="GB", low=0), Axis(label="processor", unit="cores", low=0)
+    declared = [
+        Threshold(axis="y", value=most, label=f"declared {most:g}") for most in (task.memory_gb, float(task.cores))
+    ]
+    return [
+        chart("memory", "Memory", memory, [point.rss_mb / 1000 for point in points], declared[0]),
+        chart("processor", "Processor", cores, busy, declared[1]),
+    ]
 
 
 def attempt_intervals(
@@ -121,19 +152,3 @@ def relatives_of(task: Task) -> dict[str, list[Any]]:
 
 def _key(row: Any) -> int:
     return int(row.pk)
-
-
-def spawn_commands(task: Task, server: str) -> dict[str, str]:
-    """Return how to spawn the same task by curl and by Python."""
-    body = {"task_name": task.task_name, "queue_name": task.queue_id, "params": task.params, "priority": task.priority}
-    text = json.dumps(body, ensure_ascii=False)
-    curl = (
-        f"curl -X POST {shlex.quote(server + '/api/absurd/tasks')} -H 'Content-Type: application/json' "
-        f'-H "X-API-Key: $ABSURD_API_KEY" -d {shlex.quote(text)}'
-    )
-    python = (
-        f'async with AbsurdClient({server!r}, api_key=os.environ["ABSURD_API_KEY"]) as client:\n'
-        f"    await client.spawn({task.task_name!r}, {task.params!r}, queue_name={task.queue_id!r}, "
-        f"priority={task.priority})"
-    )
-    return {"curl": curl, "Python": python}

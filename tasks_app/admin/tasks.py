@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -18,7 +17,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from tasks_app.admin import display, pages, task_page, task_states
+from tasks_app.admin import display, pages, spawn_page, task_page, task_states
 from tasks_app.admin.archive import archived_page
 from tasks_app.admin.filters import BandFilter, CreatorFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
 from tasks_app.admin.operating import OperatingAdmin
@@ -211,16 +210,13 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
     def address_of(self, target: Task) -> str:
         return archived_page(str(target.task_id)) or reverse("admin:tasks_app_task_change", args=[target.task_id])
 
-    def address_after(self, operation: Operation[Any, Any], targets: Sequence[Any], result: Any) -> str:
-        """The page of the copy, for the only operation that is not on the tasks themselves."""
-        return self.address_of(result)
-
     def operation_view(self, request: HttpRequest, object_id: str, operation: Operation[Any, Any]) -> HttpResponse:
         """Do one thing to one task; only a copy may also be made of an archived one."""
-        if not isinstance(operation, TaskOperation):
-            return super().operation_view(request, object_id, operation)
         if not request.user.has_perm(operation.permission):
             raise PermissionDenied
+        if not isinstance(operation, TaskOperation):
+            old = self.find_target(request, object_id)
+            return spawn_page.respawn_view(request, old, self.address_of(old))
         task = self.get_object(request, object_id)
         if task is None:
             raise Http404

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
@@ -37,6 +38,12 @@ class Attempt(models.Model):
     read_bytes = models.BigIntegerField(null=True, blank=True, help_text="Read from disks, as the kernel counts.")
     write_bytes = models.BigIntegerField(null=True, blank=True, help_text="Written to disks, as the kernel counts.")
     sampled_at = models.DateTimeField(null=True, blank=True, help_text="When its use of resources was last measured.")
+    usage_series = ArrayField(
+        models.IntegerField(),
+        null=True,
+        blank=True,
+        help_text="Its memory and processor time over its life, few points.",
+    )
     stop_asked_at = models.DateTimeField(null=True, blank=True, help_text="When the worker started to stop it.")
     stop_due_at = models.DateTimeField(null=True, blank=True, help_text="When its slot is free at the latest.")
     stop_reason = models.CharField(max_length=500, blank=True, db_default="")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any, Self
 
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models.functions import Cast, Collate, Reverse, Right
 from django.db.models.lookups import EndsWith, StartsWith
@@ -24,6 +26,33 @@ def id_ends_with(text: str) -> models.Q:
     """Return the condition that a task id ends as written, in lower case; by the index over its end."""
     ends = models.Q(StartsWith(ID_END, text[-ID_END_CHARS:][::-1]))
     return ends if len(text) <= ID_END_CHARS else ends & models.Q(EndsWith(Cast("task_id", models.TextField()), text))
+
+
+ERROR_WORDS = models.Func(
+    models.F("error"),
+    template="to_tsvector('simple'::regconfig, "
+    "regexp_replace(left(split_part(%(expressions)s, chr(10), 1), 300), '[^a-zA-Z0-9]+', ' ', 'g'))",
+    output_field=SearchVectorField(),
+)
+"""The words of the first line of an error, which names the first cause; an index finds them."""
+
+
+class Matches(models.Func):
+    """Whether words are as a query of them wants."""
+
+    arg_joiner = " @@ "
+    template = "%(expressions)s"
+    output_field = models.BooleanField()
+
+
+def error_has_words(text: str) -> models.Q:
+    """Return the condition that the first line of the error has words that begin as those of the text, all of them."""
+    words = re.findall("[a-zA-Z0-9]+", text)
+    if not words:
+        return models.Q(pk__in=())
+    wanted = " & ".join(f"{word}:*" for word in words)
+    query = models.Func(models.Value(wanted), template="to_tsquery('simple'::regconfig, %(expressions)s)")
+    return models.Q(Matches(ERROR_WORDS, query), error__isnull=False)
 
 
 class TaskQuerySet(models.QuerySet[Any]):

@@ -8,17 +8,20 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.functional import cached_property
 
-from tasks_app.models.querysets import FUTURES, ID_END, WAITINGS, TaskQuerySet
+from tasks_app.models.querysets import ERROR_WORDS, FUTURES, ID_END, WAITINGS, TaskQuerySet
 from tasks_app.models.queue import Queue
 from tasks_app.models.run import Run
 from tasks_app.models.worker import Worker
 from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
 
 SHORT_CHARS = 8
+BY_PERSON = models.Q(created_by__startswith="user:")
+"""What people spawned; an index over what keys and schedules spawn would cost every task."""
 
 
 def new_task_id() -> uuid.UUID:
@@ -232,6 +235,13 @@ class Task(models.Model):
             models.Index(fields=["status", "id"], name="task_status"),
             models.Index(fields=["run"], name="task_of_run", condition=models.Q(run__isnull=False)),
             models.Index(ID_END, name="task_id_end"),
+            models.Index(fields=["created_by", "id"], name="task_of_person", condition=BY_PERSON),
+            GinIndex(
+                ERROR_WORDS,
+                name="task_error_words",
+                fastupdate=False,
+                condition=models.Q(error__isnull=False),
+            ),
         ]
         constraints = [
             models.CheckConstraint(name="task_status_known", condition=models.Q(status__in=TaskStatus.values)),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -313,21 +314,49 @@ class Respawn(Operation[Params, Task]):
     def initial(self, target: Task) -> dict[str, Any]:
         return {**{name: getattr(target, name) for name in PARTS}, "params": with_bindings(target)}
 
+    def options(self, old: Task, params: Params) -> dict[str, Any]:
+        """Return the options of the copy that its task name does not decide."""
+        changed = {name: value for name in PARTS if (value := getattr(params, name)) is not None}
+        return {**self.initial(old), **changed}
+
     @transaction.atomic
     def act(self, key: UUID, params: Params, actor: str) -> Task:
         """Spawn the copy. Raises TaskNotFound and what spawn raises."""
         old = find(key)
-        changed = {name: value for name in PARTS if (value := getattr(params, name)) is not None}
-        fresh = spawn(options_of(old, **{"params": with_bindings(old), **changed}), actor=actor)
+        fresh = spawn(options_of(old, **self.options(old, params)), actor=actor)
+        changed = {"changed": changes(self.initial(old), self.options(old, params))}
         if not archive.is_archived(old):
-            detail = {"as": str(fresh.task_id)}
+            detail = {"as": str(fresh.task_id), **changed}
             record(old, Change(event_type="respawned", actor=actor, reason=params.reason, detail=detail))
-        detail = {"from": str(old.task_id)}
+        detail = {"from": str(old.task_id), **changed}
         record(fresh, Change(event_type="copied", actor=actor, reason=params.reason, detail=detail))
         return fresh
 
     def outcome(self, result: Task) -> str:
         return f"{result} was spawned as a copy"
+
+
+CHANGES_MOST = 20
+CHANGE_CHARS = 200
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the old and the new value of what differs between a task's options and those of its copy, bounded.
+
+    Params stand under their own names, as in `params.ms_path`; null where a value was or is not given.
+    """
+    flat = [
+        {**options, **{f"params.{name}": each for name, each in options["params"].items()}} for options in (old, new)
+    ]
+    names = [name for name in dict.fromkeys((*flat[0], *flat[1])) if name != "params"]
+    pairs = {name: [each.get(name) for each in flat] for name in names}
+    found = {name: [_bounded(each) for each in pair] for name, pair in pairs.items() if pair[0] != pair[1]}
+    return dict(list(found.items())[:CHANGES_MOST])
+
+
+def _bounded(value: Any) -> Any:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if len(text) <= CHANGE_CHARS else f"{text[:CHANGE_CHARS]}…"
 
 
 cancel, retry, reprioritize, requeue, respawn = Cancel(), Retry(), Reprioritize(), Requeue(), Respawn()

@@ -40,6 +40,14 @@ def pretty(value: Any) -> str:
 
 
 @register.filter
+def brief(value: Any) -> str:
+    """Write a JSON value on one line; nothing as a dash."""
+    if value is None:
+        return display.NOTHING
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@register.filter
 def task_page(task_id: object) -> str:
     """Return the address of a task's page."""
     return reverse("admin:tasks_app_task_change", args=[task_id])

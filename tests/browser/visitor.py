@@ -90,11 +90,11 @@ class Visitor:
         outside = [url for url in self.requests if urlsplit(url).scheme in ("http", "https", "ws", "wss")
                    and urlsplit(url).netloc != urlsplit(self.address).netloc]  # fmt: skip
         assert outside == []
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
 
     def _note_request(self, request: Request) -> None:
         self.requests.append(request.url)
 
     def _note_message(self, message) -> None:
         if message.type == "error" and "WebSocket" not in message.text:
-            self.complaints.append(message.text)
+            self.complaints.append(f"{message.text} ({message.location['url']})")

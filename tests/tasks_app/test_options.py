@@ -24,7 +24,8 @@ from tasks_app.engine.options import Join, ScheduledOptions, TaskOptions
 from tasks_app.errors import ParamsInvalid
 from tasks_app.management.arguments import add_fields, fields_in
 from tasks_app.models import Task
-from tasks_app.operations.operation import fields_of, partial_params
+from tasks_app.operations.operation import partial_params
+from tasks_app.operations.param_fields import fields_of
 from tasks_app.operations.schedules import SaveScheduleParams
 from tasks_app.priority import PRIORITY_DEFAULT
 from tasks_app.validation import bounds_of, kinds_of

@@ -13,7 +13,7 @@ from django.conf import settings
 from tasks_app.engine import registry
 from tasks_app.engine.claim import Claim
 from tasks_app.engine.fail import AttemptReport
-from tasks_app.monitoring.usage import Used
+from tasks_app.monitoring.usage import Series, Used
 from workers.execution import Execution
 from workers.process import confine, environment, protocol, publication, resources
 from workers.process.guardian import KILL_LIMIT_SEC, STOP_SIGNALS
@@ -59,6 +59,7 @@ class ProcessExecution(Execution):
         self._exit: Exit | None = None
         self._usage = Usage()
         self._peak_rss_bytes = 0
+        self._series = Series()
         self._started_at = 0.0
         self._oom_kills_before = 0
         self._killed = False
@@ -285,6 +286,7 @@ class ProcessExecution(Execution):
         if self._handle is not None:
             self._usage = self._handle.measure()
             self._peak_rss_bytes = max(self._peak_rss_bytes, self._usage.rss_bytes)
+            self._series.add(time.monotonic() - self._started_at, self._usage.rss_bytes, self._usage.cpu_sec)
         return self._usage
 
     def check_log(self) -> None:
@@ -300,6 +302,7 @@ class ProcessExecution(Execution):
             cpu_sec=self._usage.cpu_sec,
             read_bytes=self._usage.read_bytes,
             write_bytes=self._usage.write_bytes,
+            series=self._series.flat(),
         )
 
     @property

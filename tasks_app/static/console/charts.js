@@ -207,7 +207,8 @@ function drawAll(animated) {
 document.addEventListener("console:fresh", ({ detail: fresh }) => {
   for (const figure of document.querySelectorAll("[data-chart]")) {
     const data = fresh.querySelector(`[data-chart="${figure.dataset.chart}"] script[type='application/json']`);
-    if (data && figure.querySelector(".chart-canvas") && drawn.get(figure.dataset.chart) !== data.textContent) draw(figure, data.textContent, false);
+    if (data && !figure.querySelector(".chart-canvas")) figure.replaceChildren(...document.importNode(data.parentElement, true).childNodes);
+    if (data && drawn.get(figure.dataset.chart) !== data.textContent) draw(figure, data.textContent, false);
   }
 });
 addEventListener("resize", () => {

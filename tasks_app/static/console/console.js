@@ -5,5 +5,5 @@ import "./copy.js";
 import "./live.js";
 import "./keys.js";
 
-if (document.querySelector("[data-chart] .chart-canvas")) import("./charts.js");
+if (document.querySelector("[data-chart]")) import("./charts.js");
 if (document.querySelector("[data-log]")) import("./log.js");
