@@ -35,6 +35,7 @@ RULES = [
     (r"auth_\w+_(changelist|change|history|add|delete|password_change)", ADMINISTRATOR),
     (r"axes_\w+_(changelist|change|history|delete)", ADMINISTRATOR),
     (rf"tasks_app_(task|run|queue|schedule|worker)_({OPERATIONS})", OPERATOR),
+    ("page_spawn", OPERATOR),
     (r"page_\w+", VIEWER),
     (r"pipeline_app_calibration_(refuse|accept)|pipeline_app_product_vote", OPERATOR),
     (r"(tasks_app|pipeline_app)_\w+_(changelist|change|history)|pipeline_app_product_(file|stamp)", VIEWER),
