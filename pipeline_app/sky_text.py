@@ -1,10 +1,9 @@
-"""How positions, fluxes and times of the sky are written for people, and read from what they paste."""
+"""How positions, fluxes and times of the sky are written for people."""
 
 from __future__ import annotations
 
 import math
-import re
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 NOTHING = "–"
@@ -15,17 +14,6 @@ _TO_GALACTIC = (
     (0.4941094279, -0.4448296300, 0.7469822445),
     (-0.8676661490, -0.1980763734, 0.4559837762),
 )
-_PAIR = re.compile(r"\s*(?P<ra>[-+]?[\d.]+|[\d.:hms ]+?)[\s,]+(?P<dec>[-+−]?[\d.]+|[-+−][\d.:dms°′″'\" ]+?)\s*")
-DEFAULT_RADIUS_ARCMIN = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cone:
-    """A place on the sky and how far around it to search."""
-
-    ra_deg: float
-    dec_deg: float
-    radius_arcmin: float = DEFAULT_RADIUS_ARCMIN
 
 
 def hms(ra_deg: float | None, digits: int = 2) -> str:
@@ -51,9 +39,25 @@ def _sexagesimal(value: float, digits: int, wrap: int | None = None) -> str:
 
 def galactic_deg(ra_deg: float, dec_deg: float) -> tuple[float, float]:
     """Return the Galactic longitude and latitude of an ICRS direction."""
-    ra, dec = math.radians(ra_deg), math.radians(dec_deg)
-    icrs = (math.cos(dec) * math.cos(ra), math.cos(dec) * math.sin(ra), math.sin(dec))
-    x, y, z = (sum(a * b for a, b in zip(row, icrs, strict=True)) for row in _TO_GALACTIC)
+    icrs = _vector(ra_deg, dec_deg)
+    return _direction(sum(a * b for a, b in zip(row, icrs, strict=True)) for row in _TO_GALACTIC)
+
+
+def icrs_deg(longitude_deg: float, latitude_deg: float) -> tuple[float, float]:
+    """Return the ICRS right ascension and declination of a Galactic direction."""
+    place = _vector(longitude_deg, latitude_deg)
+    return _direction(
+        sum(a * b for a, b in zip(column, place, strict=True)) for column in zip(*_TO_GALACTIC, strict=True)
+    )
+
+
+def _vector(longitude_deg: float, latitude_deg: float) -> tuple[float, float, float]:
+    longitude, latitude = math.radians(longitude_deg), math.radians(latitude_deg)
+    return math.cos(latitude) * math.cos(longitude), math.cos(latitude) * math.sin(longitude), math.sin(latitude)
+
+
+def _direction(vector: Iterable[float]) -> tuple[float, float]:
+    x, y, z = vector
     return math.degrees(math.atan2(y, x)) % 360.0, math.degrees(math.asin(max(-1.0, min(1.0, z))))
 
 
@@ -85,33 +89,3 @@ def flux_density(jy: float | None, error_jy: float | None = None, unit: str = ""
     digits = 0 if step <= 0 else max(0, min(4, 1 - math.floor(math.log10(step))))
     error = f" ± {error_jy * factor:.{digits}f}" if error_jy else ""
     return f"{jy * factor:.{digits}f}{error} {name}{unit}"
-
-
-def read_cone(text: str) -> Cone | None:
-    """Read a position: 09:23:12.3 +54:36:12, 09h23m12.3s +54d36m12s or degrees, and if given a radius as r=5 (arcmin).
-
-    None where the text is none.
-    """
-    text = text.strip().replace("−", "-")
-    radius = re.search(r"\s+r\s*=\s*([\d.]+)\s*$", text)
-    place = _PAIR.fullmatch(text[: radius.start()] if radius else text)
-    if place is None:
-        return None
-    try:
-        is_sexagesimal = bool(re.search(r"[:hms ]", place["ra"].strip()))
-        ra_deg = _number(place["ra"]) * (15.0 if is_sexagesimal else 1.0)
-        dec_deg = _number(place["dec"])
-        radius_arcmin = float(radius[1]) if radius else DEFAULT_RADIUS_ARCMIN
-    except ValueError:
-        return None
-    if not (0 <= ra_deg <= 360 and -90 <= dec_deg <= 90 and 0 < radius_arcmin <= 600):
-        return None
-    return Cone(ra_deg=ra_deg % 360.0, dec_deg=dec_deg, radius_arcmin=radius_arcmin)
-
-
-def _number(text: str) -> float:
-    parts = [float(part) for part in re.split(r"[^\d.]+", text.strip().lstrip("+-")) if part]
-    if not 1 <= len(parts) <= 3 or any(part >= 60 for part in parts[1:]):
-        raise ValueError(text)
-    value = sum(part / 60**index for index, part in enumerate(parts))
-    return -value if text.strip().startswith("-") else value

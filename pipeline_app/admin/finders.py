@@ -9,7 +9,6 @@ from django.urls import reverse
 
 from pipeline_app.admin import sources
 from pipeline_app.models import Observation
-from pipeline_app.sky_text import read_cone
 from tasks_app.admin.search import HITS_MOST, Finder, Hit, Text, add
 
 _DATE = re.compile(r"\d{4}-\d\d(?:-\d\d(?:[T ]\d\d(?::\d\d(?::\d\d)?)?)?)?")
@@ -35,7 +34,7 @@ def _sources(text: Text) -> Iterable[Hit]:
     """Find sources by how their name begins, or around a position."""
     if text.uuid:
         return
-    for name in sources.names_of(text.text, read_cone(text.text), HITS_MOST + 1):
+    for name in sources.names_of(text.text, HITS_MOST + 1):
         yield Hit(title=name, address=sources.address_of(name), is_exact=name == text.text)
 
 
@@ -51,7 +50,7 @@ add(
     Finder(
         kind="Sources",
         permission="pipeline_app.view_measurement",
-        accepts="the beginning of a source's name, or a position: 09:23:12 +54:36:00 or 140.8 54.6 r=5 (arcmin)",
+        accepts="the beginning of a source's name, or a position: J0834+555, 09:23:12 +54:36:00 or 140.8 54.6 r=5",
         find=_sources,
     )
 )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -16,7 +16,8 @@ from django.utils.http import urlencode
 
 from pipeline_app.light_curves import ETA_LIMIT, V_LIMIT, Flux, Variability, epoch_factors, epochs, variability
 from pipeline_app.models import Measurement, Product
-from pipeline_app.sky_text import Cone, moment_of, read_cone
+from pipeline_app.positions import Cone, read_cone
+from pipeline_app.sky_text import moment_of
 from pipeline_app.telescope import angular_separation_deg
 from tasks_app.admin import pages
 from tasks_app.admin.charts import Axis, Series, Threshold, XYChart
@@ -58,16 +59,22 @@ def address_of(name: str) -> str:
     return f"{reverse('admin:page_source')}?{urlencode({'name': name})}"
 
 
-def names_of(text: str, cone: Cone | None, most: int = SOURCES_MOST + 1) -> list[str]:
+def names_of(text: str, most: int = SOURCES_MOST + 1) -> list[str]:
     """Return the names that a search finds, at most `most`; without one those measured last."""
-    if cone is not None:
-        rows = _near(cone)
-    elif text:
-        rows = Measurement.objects.filter(name__istartswith=text)
-    else:
+    if not text:
         last = Measurement.objects.order_by("-id").values_list("name", flat=True)[:RECENT_ROWS]
         return sorted(set(last))[:most]
+    cone = cone_of(text)
+    # Two prefixes are read from the index; a comparison that ignores case would read the table.
+    begins = Q(name__startswith=text) | Q(name__startswith=text.upper())
+    rows = Measurement.objects.filter(begins) if cone is None else _near(cone)
     return list(rows.order_by("name").values_list("name", flat=True).distinct()[:most])
+
+
+def cone_of(text: str) -> Cone | None:
+    """Return the position in a search; None where it is none, or where a source is called exactly so."""
+    cone = read_cone(text)
+    return None if cone is None or Measurement.objects.filter(name=text).exists() else cone
 
 
 def _near(cone: Cone) -> QuerySet[Measurement]:
@@ -85,8 +92,8 @@ def _near(cone: Cone) -> QuerySet[Measurement]:
 
 def find(text: str) -> list[Source]:
     """Return the sources that a name or a position finds, at most one more than SOURCES_MOST."""
-    cone = read_cone(text)
-    rows = epochs(Measurement.objects.filter(name__in=names_of(text, cone))).order_by("name", "mid_mjd")
+    cone = cone_of(text)
+    rows = epochs(Measurement.objects.filter(name__in=names_of(text))).order_by("name", "mid_mjd")
     grouped: dict[str, list[Any]] = defaultdict(list)
     for row in rows.values_list(*COLUMNS, named=True)[:ROWS_MOST]:
         grouped[row.name].append(row)
@@ -167,14 +174,15 @@ def source_page(request: HttpRequest) -> HttpResponseBase:
     points = list(rows[:EPOCHS_MOST])[::-1]
     if not points:
         raise Http404(f"no source called {name[:200]!r} has been measured")
-    factors = _factors(name, points)
+    factors, is_normalised = _factors(name, points), "normalised" in request.GET
     images = Product.objects.filter(path__in=[point.image_path for point in points]).values_list("path", "pk")
     keys = dict(images)
     high_jy = max(point.flux_jy for point in points)
     stamps = [(point, keys.get(point.image_path), _stamp(point, high_jy)) for point in points[::-1]]
     context = {
         "source": _source(name, points, None),
-        "curve": light_curve(points, factors),
+        "curve": light_curve(points, factors if is_normalised else None),
+        "is_normalised": is_normalised,
         "rows": [(point, factors.get(point.observation_id or 0), key) for point, key, _ in stamps],
         "stamps": stamps[:STAMPS_MOST],
         "is_cut": len(points) == EPOCHS_MOST,
@@ -203,31 +211,29 @@ def _factors(name: str, points: list[Measurement]) -> dict[int, float]:
     return epoch_factors([(key, other, flux) for key, other, flux in found if key is not None], without=name)
 
 
-def light_curve(points: list[Measurement], factors: dict[int, float]) -> XYChart:
-    """Draw fluxes with their errors by verdict, and the same without each epoch's common factor."""
+def light_curve(points: list[Measurement], factors: dict[int, float] | None) -> XYChart:
+    """Draw fluxes with their errors by verdict; with factors, divided by that of their epoch where it has one."""
     timed = [point for point in points if point.mid_mjd is not None]
-    groups = (("pass", "ok"), ("warn", "warn"), ("fail", "bad"), ("", "calm"))
-    normalised = [
-        (_iso(p), p.flux_jy * 1e3 / factors[p.observation_id])
-        for p in timed
-        if p.observation_id in factors and factors[p.observation_id] > 0 and p.verdict != "fail"
-    ]
-    series = [Series(name="normalised by the other sources", mark="line", tone="busy", points=normalised)]
-    for verdict, tone in groups:
-        chosen = [point for point in timed if point.verdict == verdict]
+    scales = {
+        point.pk: 1.0 if factors is None else factors.get(point.observation_id or 0, 0.0)  # no epoch, no factor
+        for point in timed
+    }
+    series = []
+    for verdict, tone in (("pass", "ok"), ("warn", "warn"), ("fail", "bad"), ("", "calm")):
+        chosen = [point for point in timed if point.verdict == verdict and scales[point.pk] > 0]
         if chosen:
             series.append(
                 Series(
                     name=verdict or "no verdict",
                     mark="point",
                     tone=tone,  # type: ignore[arg-type]
-                    points=[(_iso(p), p.flux_jy * 1e3, p.flux_err_jy * 1e3) for p in chosen],
+                    points=[(_iso(p), *(1e3 * jy / scales[p.pk] for jy in (p.flux_jy, p.flux_err_jy))) for p in chosen],
                     labels=[str(p.observation) for p in chosen],
                 )
             )
     return XYChart(
         name="curve",
-        title="Light curve",
+        title="Light curve, normalised by the other sources" if factors is not None else "Light curve, as measured",
         x=Axis(label="UTC", kind="time"),
         y=Axis(label="flux density", unit="mJy"),
         series=series,

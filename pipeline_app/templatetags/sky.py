@@ -29,6 +29,14 @@ def jansky(value: float | str | None, unit: str = "") -> str:
 
 
 @register.filter
+def figure(value: float | str | None) -> str:
+    """Write a number without a unit to three figures; Django gives an empty text for what an object lacks."""
+    if value is None or isinstance(value, str):
+        return sky_text.NOTHING
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+@register.filter
 def mjd_utc(value: float | None) -> str:
     """Write a modified Julian date as a moment in UTC."""
     return sky_text.NOTHING if value is None else f"{sky_text.moment_of(value):%Y-%m-%d %H:%M:%S}Z"

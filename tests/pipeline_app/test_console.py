@@ -358,6 +358,44 @@ def test_a_raw_file_is_shown_in_the_list_and_in_no_form(viewer):
     assert (answer.status_code, answer["Location"]) == (302, reverse("admin:pipeline_app_subbandfile_changelist"))
 
 
+def test_a_light_curve_is_shown_as_measured_or_normalised(nights, viewer):
+    """The others of the second night are 0.2 % up or down; the median of their ratios is their common factor."""
+    address = addresses(nights[0])["source"]
+    measured, normalised = (viewer.get(f"{address}{more}").context for more in ("", "&normalised=1"))
+    fluxes = [{series.name: series.points[0][1:] for series in each["curve"].series} for each in (measured, normalised)]
+    factors = {row[0].verdict: row[1] for row in measured["rows"]}
+    assert fluxes[0] == {"pass": pytest.approx((500, 2)), "warn": pytest.approx((1000, 2))}
+    assert 0.995 < factors["pass"] < 1.005 and factors["pass"] != 1.0
+    for verdict, (flux_mjy, error_mjy) in fluxes[0].items():
+        assert fluxes[1][verdict] == pytest.approx((flux_mjy / factors[verdict], error_mjy / factors[verdict]))
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("S0", NAMES),
+        ("s02", ("S02",)),
+        ("S", NAMES),
+        (f"{RA_DEG}, {DEC_DEG}", ("S02",)),
+        (f"{RA_DEG}° {DEC_DEG}° r=10", NAMES),
+        ("J0040+161", ("S02", "S03")),
+        ("J004000.0+160600.0", ("S02",)),
+        ("00:40:00 +16:06:00", ("S02",)),
+        ("nowhere", ()),
+        ("180 16.1", ()),
+    ],
+)
+def test_sources_are_found_by_what_people_paste(nights, viewer, query, names):
+    found = viewer.get(reverse("admin:page_sources"), {"q": query}).context["sources"]
+    assert sorted(source.name for source in found) == sorted(names)
+
+
+def test_a_source_called_like_a_position_is_found_by_its_name(nights, viewer):
+    Measurement.objects.filter(name="S03").update(name="J2000+0000")
+    found = viewer.get(reverse("admin:page_sources"), {"q": "J2000+0000"}).context["sources"]
+    assert [source.name for source in found] == ["J2000+0000"]
+
+
 def test_operators_vote_on_images_and_everybody_sees_it(nights, viewer):
     image = nights[0].image
     page, vote = addresses(nights[0])["image"], reverse("admin:pipeline_app_product_vote", args=[image.pk])
