@@ -212,8 +212,8 @@ def viewer(request: HttpRequest, pk: int) -> HttpResponseBase:
         ],
         "noise_jy": image.metrics.get("rms_jy"),
         "sources": [
-            {"name": s.name, "ra_deg": s.ra_deg, "dec_deg": s.dec_deg, "flux_jy": s.flux_jy, "snr": s.snr}
-            for s in _sources(image)
+            {name: getattr(source, name) for name in ("name", "ra_deg", "dec_deg", "flux_jy", "catalog_flux_jy", "snr")}
+            for source in _sources(image)
         ],
     }
     title = f"Viewer: {here or image.pk}"

@@ -68,7 +68,7 @@ def test_the_viewer_reads_values_and_positions_from_the_file(nights, visit: Visi
     assert longitude == pytest.approx(place.galactic.l.deg, abs=1e-3)
     assert latitude == pytest.approx(place.galactic.b.deg, abs=1e-3)
     assert SkyCoord(*found["icrs"].split(), unit=("hourangle", "deg")).separation(place).arcsec < 0.3
-    assert "S02: 300.00 mJy" in found["source"]
+    assert "S02: 300.00 mJy, 1.00 of the catalogue's, SNR 150.0" in found["source"]
     value_mjy = float(found["value"].split()[0])
     assert value_mjy == pytest.approx(300, abs=5) or abs(value_mjy) < 6e3 * NOISE_JY
     column, row = (int(each) for each in re.findall(r"\d+", found["pixel"])[:2])
@@ -91,6 +91,26 @@ def test_zoom_and_keys_move_the_image_and_the_place_under_the_cursor_stays(night
     assert moved[0] < before[0] - CELL_DEG
     visitor.page.keyboard.press("0")
     assert degrees_at(visitor, 0.55, 0.4) == pytest.approx(before, abs=half_pixel_deg)
+
+
+def test_the_viewer_has_a_beam_and_limits_that_can_be_written(nights, visit: Visit):
+    page = open_viewer(visit, nights[0]).page
+    assert page.inner_text("#read-beam") == "20.0″ × 14.0″, position angle 30°"
+    assert page.inner_text("#viewer-unit") == "mJy/beam"
+    low, high = (float(page.input_value(f"#viewer-{end}")) for end in ("low", "high"))
+    assert (low, high) == (pytest.approx(-3e3 * NOISE_JY, rel=0.01), pytest.approx(60e3 * NOISE_JY, rel=0.01))
+    picture = "document.getElementById('viewer-canvas').toDataURL()"
+    before = page.evaluate(picture)
+    page.fill("#viewer-high", "2.5")
+    page.press("#viewer-high", "Tab")
+    assert page.input_value("#viewer-range") == "own"
+    assert page.evaluate(picture) != before
+    page.select_option("#viewer-range", "noise")
+    assert float(page.input_value("#viewer-high")) == high
+    assert page.evaluate(picture) == before
+    for stretch in ("linear", "log", "sqrt"):
+        page.select_option("#viewer-stretch", stretch)
+        assert page.evaluate(picture) != before, stretch
 
 
 def test_two_epochs_blink_on_the_same_pixels(nights, visit: Visit):

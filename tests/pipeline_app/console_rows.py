@@ -57,6 +57,7 @@ def write_image(path: Path, sources: dict[str, float], seed: int = 1) -> WCS:
         data[round(float(y)), round(float(x))] += flux_jy
     header = wcs.to_header()
     header["BUNIT"] = "Jy/beam"
+    header["BMAJ"], header["BMIN"], header["BPA"] = 20 / 3600, 14 / 3600, 30.0
     fits.PrimaryHDU(data.astype(np.float32)[None, None], header=header).writeto(path)
     return wcs
 

@@ -1,6 +1,7 @@
 // The image viewer: pan, zoom, stretch, positions in several frames, sources, and blinking of two epochs.
 
 import { readFits } from "./fits.js";
+import { STRETCHES, beamOf, paintBar, paintBeam, paintSources, short } from "./overlays.js";
 
 const data = JSON.parse(document.getElementById("viewer-data").textContent);
 const canvas = document.getElementById("viewer-canvas");
@@ -16,18 +17,12 @@ const MAPS = {
   grey: [[0, 0, 0], [255, 255, 255]],
   inverse: [[255, 255, 255], [0, 0, 0]],
 };
-const STRETCHES = {
-  asinh: (part) => Math.asinh(part / 0.1) / Math.asinh(10),
-  linear: (part) => part,
-  log: (part) => Math.log10(1 + 999 * part) / 3,
-  sqrt: (part) => Math.sqrt(part),
-};
-
 let shown = null;
 let second = null;
 let picture = null;
 let secondPicture = null;
 let view = { scale: 1, x: 0, y: 0 };
+let range = [0, 1];
 let blinking = 0;
 let showsSecond = false;
 
@@ -49,12 +44,13 @@ function limits(image) {
   }
   sample.sort((a, b) => a - b);
   const quantile = (part) => sample[Math.round(part * (sample.length - 1))] ?? 0;
-  const range = element("range").value;
-  if (range === "full") return [quantile(0), quantile(1)];
-  if (range === "99.5") return [quantile(0.005), quantile(0.995)];
+  const wanted = element("range").value;
+  if (wanted === "own") return ["low", "high"].map((end) => Number(element(end).value) / factorOf(image));
+  if (wanted === "full") return [quantile(0), quantile(1)];
+  if (wanted === "99.5") return [quantile(0.005), quantile(0.995)];
   // Half the central 68 % of the pixels: the noise, where sources are few
   const noise = data.noise_jy && image.unit.toLowerCase() === "jy/beam" ? data.noise_jy : (quantile(0.84) - quantile(0.16)) / 2;
-  return noise > 0 ? [-3 * noise, (range === "deep" ? 10 : 60) * noise] : [quantile(0), quantile(1)];
+  return noise > 0 ? [-3 * noise, (wanted === "deep" ? 10 : 60) * noise] : [quantile(0), quantile(1)];
 }
 
 // A colour as ImageData has it in memory, which is little-endian wherever browsers run.
@@ -75,7 +71,7 @@ function draw(image, low, high) {
   const made = new OffscreenCanvas(image.width, image.height);
   const pixels = new ImageData(image.width, image.height);
   const colours = palette(element("map").value);
-  const stretch = STRETCHES[element("stretch").value];
+  const stretch = STRETCHES[element("stretch").value].to;
   const steps = Uint32Array.from({ length: 1024 }, (_, n) => packed(colours[Math.round(255 * stretch(n / 1023))]));
   const words = new Uint32Array(pixels.data.buffer);
   for (let y = 0; y < image.height; y += 1) {
@@ -91,9 +87,18 @@ function draw(image, low, high) {
   return made;
 }
 
+function showLimits() {
+  const ends = { low: range[0], high: range[1] };
+  for (const [end, value] of Object.entries(ends)) {
+    if (element("range").value !== "own") element(end).value = short(value * factorOf(shown));
+  }
+  element("unit").textContent = unitOf(shown);
+}
+
 function redraw() {
   if (!shown) return;
-  const [low, high] = limits(shown);
+  const [low, high] = range = limits(shown);
+  showLimits();
   picture = draw(shown, low, high);
   secondPicture = second ? draw(second, low, high) : null;
   paint();
@@ -112,26 +117,30 @@ function paint() {
   context.imageSmoothingEnabled = view.scale < 1;
   const now = showsSecond && secondPicture ? secondPicture : picture;
   context.drawImage(now, view.x, view.y, shown.width * view.scale, shown.height * view.scale);
-  if (element("sources").checked && shown.wcs) paintSources();
+  paintOver();
 }
 
 // From a pixel (its centre a whole number, y upwards) to the canvas, and back.
 const toCanvas = (x, y) => [view.x + (x + 0.5) * view.scale, view.y + (shown.height - y - 0.5) * view.scale];
 const toPixel = (left, top) => [(left - view.x) / view.scale - 0.5, shown.height - (top - view.y) / view.scale - 0.5];
 
-function paintSources() {
-  context.font = "12px sans-serif";
-  context.lineWidth = 1.5;
-  for (const source of data.sources) {
-    const place = shown.wcs.toPixel(source.ra_deg, source.dec_deg);
-    if (!place) continue;
-    const [left, top] = toCanvas(...place);
-    context.strokeStyle = context.fillStyle = source.snr >= 5 ? "#7fe0ff" : "#9aa7b5";
-    context.beginPath();
-    context.arc(left, top, 9, 0, 2 * Math.PI);
-    context.stroke();
-    context.fillText(source.name, left + 12, top + 4);
+// People read fluxes in mJy.
+const inMilli = (image) => image.unit.toLowerCase().startsWith("jy");
+const factorOf = (image) => (inMilli(image) ? 1e3 : 1);
+const unitOf = (image) => (inMilli(image) ? `m${image.unit}` : image.unit);
+
+function paintOver() {
+  const size = { width: canvas.clientWidth, height: canvas.clientHeight };
+  if (element("sources").checked && shown.wcs) {
+    paintSources(context, data.sources, (source) => {
+      const place = shown.wcs.toPixel(source.ra_deg, source.dec_deg);
+      return place && toCanvas(...place);
+    });
   }
+  paintBeam(context, shown, view.scale, size.height);
+  const [low, high] = range;
+  const colours = palette(element("map").value);
+  paintBar(context, { ...size, low, high, colours, stretch: STRETCHES[element("stretch").value], factor: factorOf(shown), unit: unitOf(shown) });
 }
 
 function fit() {
@@ -179,8 +188,7 @@ function readAt(left, top) {
   const inside = column >= 0 && row >= 0 && column < shown.width && row < shown.height;
   const from = showsSecond && second ? second : shown;
   const value = inside ? from.values[row * shown.width + column] : NaN;
-  const isFlux = shown.unit.toLowerCase().startsWith("jy");
-  put("value", Number.isFinite(value) ? (isFlux ? `${(1e3 * value).toFixed(3)} m${shown.unit}` : `${value.toPrecision(4)} ${shown.unit}`) : "blank");
+  put("value", Number.isFinite(value) ? `${inMilli(shown) ? (1e3 * value).toFixed(3) : value.toPrecision(4)} ${unitOf(shown)}` : "blank");
   const sky = inside && shown.wcs ? shown.wcs.toSky(x, y) : null;
   put("icrs", sky ? `${sexagesimal(sky[0] / 15, 2)} ${sky[1] < 0 ? "-" : "+"}${sexagesimal(sky[1], 1)}` : "–");
   put("degrees", sky ? `${sky[0].toFixed(5)}°, ${sky[1].toFixed(5)}°` : "–");
@@ -189,7 +197,8 @@ function readAt(left, top) {
   const offset = shown.wcs ? [x - shown.wcs.centre[0], y - shown.wcs.centre[1]].map((each) => (each * shown.wcs.cellArcmin).toFixed(2)) : ["–", "–"];
   put("pixel", inside ? `${column + 1}, ${row + 1}; ${offset[0]}′, ${offset[1]}′` : "–");
   const near = sky ? nearest(x, y) : null;
-  put("source", near ? `${near.name}: ${(1e3 * near.flux_jy).toFixed(2)} mJy, SNR ${near.snr.toFixed(1)}` : "–");
+  const catalogue = near?.catalog_flux_jy ? `, ${(near.flux_jy / near.catalog_flux_jy).toFixed(2)} of the catalogue's` : "";
+  put("source", near ? `${near.name}: ${(1e3 * near.flux_jy).toFixed(2)} mJy${catalogue}, SNR ${near.snr.toFixed(1)}` : "–");
 }
 
 function nearest(x, y) {
@@ -265,6 +274,8 @@ async function showLayer() {
     element("blink").disabled = true;
     redraw();
     if (first) fit();
+    const beam = beamOf(shown.cards);
+    put("beam", beam ? `${beam.major.toFixed(1)}″ × ${beam.minor.toFixed(1)}″, position angle ${beam.angle.toFixed(0)}°` : "–");
     canvas.dataset.ready = layer.kind;
     say("ready");
   } catch (error) {
@@ -305,6 +316,12 @@ if (data.layers.some((each) => each.kind === wanted)) element("layer").value = w
 element("layer").addEventListener("change", showLayer);
 element("epoch").addEventListener("change", showEpoch);
 for (const name of ["stretch", "range", "map"]) element(name).addEventListener("change", redraw);
+for (const end of ["low", "high"]) {
+  element(end).addEventListener("change", () => {
+    element("range").value = "own";
+    redraw();
+  });
+}
 element("sources").addEventListener("change", paint);
 element("blink").addEventListener("click", blink);
 element("in").addEventListener("click", () => zoom(1.5));
