@@ -108,7 +108,7 @@ def snapshot(request: HttpRequest, health: Health) -> dict[str, Any]:
         "causes": replace(panels["failed"], value=_causes(panels["failed"].value or [])),
         "workers": replace(panels["workers"], value=[report for report in reports if report.state != "stopped"]),
         "stopped_workers": sum(report.state == "stopped" for report in reports),
-        "day": replace(panels["day"], value=_day_charts(panels["day"].value or [])),
+        "day": replace(panels["day"], value=day_charts(panels["day"].value or [])),
         "sections": [(section, panels[section.name]) for section in mine],
         "may_requeue": request.user.has_perm("tasks_app.requeue_task"),
         "may_pause": request.user.has_perm("tasks_app.pause_queue"),
@@ -199,7 +199,8 @@ def _total(queues: list[dict[str, Any]] | None, status: str) -> str:
     return display.NOTHING if queues is None else f"{sum(each[status] for each in queues):,}"
 
 
-def _day_charts(steps: list[history.Step]) -> list[charts.Chart]:
+def day_charts(steps: list[history.Step]) -> list[charts.Chart]:
+    """Return the charts of depth and throughput over a day."""
     time = charts.Axis(label="UTC", kind="time")
     tasks = charts.Axis(label="tasks", low=0, whole=True)
     at = [clock.stamp(step.start) for step in steps]

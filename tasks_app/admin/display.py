@@ -93,6 +93,11 @@ def due(moment: datetime) -> str:
     return f"in {duration(max(0.0, (moment - timezone.now()).total_seconds()))}"
 
 
+def until(moment: datetime) -> SafeString:
+    """Write how far away a moment is; the page counts it down."""
+    return format_html('<time data-due="{}">{}</time>', moment.astimezone(UTC).isoformat(), due(moment))
+
+
 def duration(seconds: float | None) -> str:
     """Write a duration in the two units that matter."""
     return NOTHING if seconds is None else formats.duration(seconds)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.admin import display
+from tasks_app.admin import display, queue_page
 from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.reading import ConsoleAdmin
 from tasks_app.models import Queue
@@ -27,7 +27,7 @@ class QueueAdmin(OperatingAdmin, ConsoleAdmin):
     ordering = ("name",)
     fields = ("name", "description", "default_timeout_sec", "default_max_retries", "paused_at", "paused_by",
               "pause_reason")  # fmt: skip
-    change_form_template = "admin/tasks_app/queue/change_form.html"
+    change_form_template = "admin/tasks_app/queue/page.html"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Queue | None = None) -> tuple[str, ...]:
         fixed = ("paused_at", "paused_by", "pause_reason")
@@ -85,3 +85,13 @@ class QueueAdmin(OperatingAdmin, ConsoleAdmin):
 
     def key_of(self, target: Queue) -> str:
         return target.name
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page of a queue; administrators may change what it is for and its defaults."""
+        queue = self.get_object(request, object_id)
+        if queue is None or request.method == "POST" or not self.has_view_or_change_permission(request, queue):
+            return super().change_view(request, object_id, form_url, extra_context)
+        shown = {"title": f"Queue {queue}", "subtitle": None, **queue_page.snapshot(request, queue)}
+        return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})

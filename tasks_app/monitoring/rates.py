@@ -205,19 +205,16 @@ def _window(sql: str, make: Callable[..., T]) -> Window[T]:
 def _read(sql: str) -> list[tuple[Any, ...]]:
     """Run a query of this module, kept to the indexes: nothing it needs is found by reading a whole table."""
     names = ("enable_seqscan", "enable_bitmapscan")
+    read = ", ".join(f"current_setting('{name}')" for name in names)
+    write = "SELECT " + ", ".join(f"set_config('{name}', %s, true)" for name in names)
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in names))
+        cursor.execute(f"SELECT {read}")
         before = cursor.fetchone()
-        _set(cursor, names, ["off"] * len(names))
+        cursor.execute(write, ["off"] * len(names))
         cursor.execute(sql, {"window_sec": WINDOW_SEC, "rows": WINDOW_ROWS, "failures": list(FAILURES)})
         rows: list[tuple[Any, ...]] = cursor.fetchall()
-        _set(cursor, names, before)
+        cursor.execute(write, before)
     return rows
-
-
-def _set(cursor: Any, names: Sequence[str], values: Sequence[str]) -> None:
-    for name, value in zip(names, values, strict=True):
-        cursor.execute("SELECT set_config(%s, %s, true)", [name, value])
 
 
 def _percentiles(values: Sequence[float] | None) -> Percentiles:

@@ -8,9 +8,13 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import expect
 
+from tasks_app.models import Queue
+from tasks_app.operations import limits, schedules
 from tests.browser.test_control_room import make_night
 from tests.browser.visitor import Visitor
 from tests.pipeline_app.test_nights import NIGHT, observe
+from tests.tasks_app.admin.test_queues import QUEUE, fill
+from tests.tasks_app.notes import make_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Visit = Callable[..., Visitor]
@@ -42,3 +46,31 @@ def test_a_night_fits_is_accessible_and_leads_to_tiles_tasks_and_other_nights(vi
     page.click("nav a[rel=prev]")
     page.click(".grid .cell-failed")
     expect(page.locator("h1")).to_contain_text("calibration-solve")
+
+
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+def test_queue_and_schedule_fit_are_accessible_and_the_queue_is_paused_in_place(visit: Visit, width: int, theme: str):
+    fill(make_worker())
+    limits.set_limit("queue", QUEUE, size=4, actor="user:olga", reason="memory")
+    wanted = {"cron": "0 3 * * *", "task_name": "note", "params": {"text": "a"}, "time_zone": "America/Los_Angeles"}
+    nightly = schedules.save("nightly", **wanted, actor="user:alice")
+    schedules.run_now("nightly", actor="user:alice")
+    visitor = visit("Administrator", width=width, theme=theme)
+    page = visitor.open("/admin/tasks_app/schedule/")
+    check(visitor, f"schedules-{width}-{theme}")
+    page.click("text=nightly")
+    expect(page.locator("h1")).to_contain_text("Schedule nightly")
+    check(visitor, f"schedule-{width}-{theme}")
+    expect(page.locator("[data-live=upcoming] tbody tr")).to_have_count(5)
+    expect(page.locator("[data-live=runs] .pill")).to_have_text(["○ pending"])
+    assert page.url.endswith(reverse("admin:tasks_app_schedule_change", args=[nightly.pk]))
+    page = visitor.open(reverse("admin:tasks_app_queue_change", args=[Queue.objects.get(name=QUEUE).pk]))
+    check(visitor, f"queue-{width}-{theme}")
+    assert page.locator(".chart-canvas canvas").count() == 3
+    page.focus(".in-place summary")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.type("disk full")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-live=paused]")).to_contain_text("disk full")
+    expect(page.locator("h1")).to_contain_text("paused")

@@ -28,7 +28,7 @@ function count() {
   }
   for (const element of document.querySelectorAll("time[data-due]")) {
     const left = Math.ceil((Date.parse(element.dataset.due) - serverNow()) / 1000);
-    write(element, left > 0 ? `in ${left} s` : "now");
+    write(element, left > 0 ? `in ${left < 60 ? `${left} s` : duration(left)}` : "now");
   }
 }
 

@@ -146,8 +146,10 @@ function heatOption(chart, animated) {
   return option;
 }
 
-function hoursApart({ low, high }) {
-  return high - low <= 4 ? 0.5 : high - low <= 10 ? 1 : 2;
+function hoursOf({ low, high }) {
+  const apart = high - low <= 4 ? 0.5 : high - low <= 10 ? 1 : 2;
+  const first = Math.ceil(low / apart);
+  return Array.from({ length: Math.floor(high / apart) - first + 1 }, (_, n) => (first + n) * apart);
 }
 
 function lanesOption(chart, animated) {
@@ -159,8 +161,8 @@ function lanesOption(chart, animated) {
   if (chart.above) {
     option.grid.top = 44;
     option.xAxis.push({
-      ...axisOption({ kind: "value", label: chart.above.label, unit: "h", low: chart.above.low, high: chart.above.high }, "x"), position: "top", interval: hoursApart(chart.above),
-      axisLabel: { color: css("--body-quiet-color"), hideOverlap: true, showMinLabel: false, showMaxLabel: false, formatter: (hours) => `${String(Math.floor(hours) % 24).padStart(2, "0")}:${String(Math.round((hours % 1) * 60)).padStart(2, "0")}` },
+      ...axisOption({ kind: "value", label: chart.above.label, unit: "h", low: chart.above.low, high: chart.above.high }, "x"), position: "top", axisTick: { customValues: hoursOf(chart.above) },
+      axisLabel: { color: css("--body-quiet-color"), hideOverlap: true, customValues: hoursOf(chart.above), formatter: (hours) => `${String(Math.floor(hours) % 24).padStart(2, "0")}:${String(Math.round((hours % 1) * 60)).padStart(2, "0")}` },
     });
   }
   option.yAxis = { type: "category", data: chart.lanes, inverse: true, axisLabel: { color: css("--body-fg"), width: 150, overflow: "truncate" }, axisTick: { show: false }, axisLine: { show: false } };

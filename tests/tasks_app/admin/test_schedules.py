@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from tasks_app.engine.complete import complete_task
+from tasks_app.maintenance.schedules import fire_due
 from tasks_app.models import Schedule, Task, TaskEvent
 from tasks_app.operations import schedules as actions
+from tasks_app.postgresql import clock
+from tests.tasks_app.admin.test_control_room import QUERIES_MOST
 from tests.tasks_app.admin.test_pages import log_in, page
+from tests.tasks_app.callers import queries_of_health
+from tests.tasks_app.notes import REPORT, claim_one
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/tasks_app/schedule/"
@@ -148,3 +159,40 @@ def test_an_operator_may_run_but_not_change_and_a_viewer_may_only_look():
     assert "disable_schedules" not in page(viewer, LIST)
     for operation in ("run", "enable", "disable"):
         assert viewer.post(address(schedule, operation), {"confirmed": "yes", "reason": "x"}).status_code == 403
+
+
+def test_the_page_has_the_next_five_runs_what_is_spawned_and_how_the_last_runs_ended(worker):
+    schedule = make()
+    for hours in (48, 24):
+        Schedule.objects.update(next_run_at=clock.now() - timedelta(hours=hours), catch_up="one")
+        fire_due()
+    complete_task(claim_one(worker), {}, REPORT)
+    actions.run_now("nightly", actor="user:alice")
+    text = page(log_in("Viewer"), address(schedule))
+    assert text.count("data-due=") == 5 and "03:00:00Z" in text
+    assert "&quot;text&quot;: &quot;a&quot;" in text and "dsa110-pipeline" in text
+    runs = text[text.index("Last runs") :]
+    assert re.findall(r'pill pill-(\w+)"', runs) == ["pending", "pending", "completed"]
+    assert text.count("<h1") == 1 and 'name="_save"' not in text
+
+
+def test_the_list_has_the_next_five_runs_and_without_schedules_says_what_to_do():
+    admin = log_in("Administrator")
+    assert "Add the first one" in page(admin, LIST)
+    assert "PUT /api/absurd/schedules/NAME" in page(log_in("Viewer", name="looker"), LIST)
+    make()
+    assert page(admin, LIST).count("data-due=") == 5
+    assert "No schedule matches" in page(admin, f"{LIST}?q=x")
+
+
+def test_list_and_page_take_few_queries():
+    for name in ("a", "b", "c"):
+        make(name)
+        actions.run_now(name, actor="user:alice")
+    viewer = log_in("Viewer")
+    for place in (LIST, address(Schedule.objects.get(name="a"))):
+        page(viewer, place)
+        of_health = queries_of_health()
+        with CaptureQueriesContext(connection) as queries:
+            page(viewer, place)
+        assert len(queries) - of_health <= QUERIES_MOST, [each["sql"][:120] for each in queries]
