@@ -30,6 +30,17 @@ SHORT = {
 }
 
 
+MADE = {
+    "ms": "Measurement Set",
+    "calibration": "solutions",
+    "calibrated-ms": "calibrated data",
+    "self-calibrated-ms": "calibrated data",
+    "image": "image",
+    "photometry": "fluxes",
+}
+"""The products that lead from raw files to fluxes; a stage makes one of them at most that is read further."""
+
+
 @dataclass(kw_only=True)
 class Stage:
     """One stage of the last run: its task, if that is still there, and what it made."""
@@ -44,6 +55,13 @@ class Stage:
     figures: list[Figure] = field(default_factory=list)
     plots: list[Product] = field(default_factory=list)
     image: Product | None = None
+    made: Product | None = None
+    """The product that the next stages read, or the last result."""
+
+    @property
+    def made_name(self) -> str:
+        """What that product is."""
+        return MADE[self.made.kind] if self.made else ""
 
     @property
     def short(self) -> str:
@@ -125,6 +143,8 @@ def _filled(stage: Stage, products: list[Product]) -> Stage:
             stage.plots.append(product)
         elif product.kind == "image":
             stage.image = product
+        if product.kind in MADE:
+            stage.made = product
     return stage
 
 
@@ -136,11 +156,13 @@ def page_of(observation: Observation) -> dict[str, Any]:
     task_ids = {product.task_id for product in products if product.kind == "photometry"}
     fluxes = Measurement.objects.filter(task_id__in=task_ids).order_by("-flux_jy")
     before, after = neighbours(observation)
+    shown = subbands(observation, files)
     return {
         "observation": observation,
         "before": before,
         "after": after,
-        "subbands": subbands(observation, files),
+        "subbands": shown,
+        "n_found": sum(each.state == "accepted" for each in shown),
         "unused": [file for file in files if file.state != SubbandState.ACCEPTED],
         "stages": stages(observation.run_id, products) if observation.run_id else [],
         "products": products,

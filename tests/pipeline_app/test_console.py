@@ -139,6 +139,23 @@ def test_the_page_of_a_tile_has_its_stages_files_figures_and_fluxes(nights, view
     assert f'rel="prev" href="{addresses(nights[0])["tile"]}"' in text
 
 
+def test_the_strip_of_a_tile_leads_from_raw_files_to_fluxes(nights, viewer):
+    text = viewer.get(addresses(nights[1])["tile"]).content.decode()
+    strip = text[text.index('<ol class="provenance"') : text.index("</ol>", text.index('<ol class="provenance"'))]
+    made = {product.kind: product.pk for product in nights[1].observation.products.all()}
+    places = [
+        strip.index(part)
+        for part in (
+            'href="#subbands"',
+            "0 of 16 subbands",
+            f'{reverse("admin:pipeline_app_product_change", args=[made["calibrated-ms"]])}">calibrated data',
+            f'{addresses(nights[1])["image"]}">image',
+            f'{reverse("admin:pipeline_app_product_change", args=[made["photometry"]])}">fluxes',
+        )
+    ]
+    assert places == sorted(places)
+
+
 def test_the_gallery_is_narrowed_by_strip_night_and_verdict(nights, viewer):
     def shown(query: str) -> set[int]:
         return {card.image.pk for card in viewer.get(f"{reverse('admin:page_images')}?{query}").context["cards"]}
