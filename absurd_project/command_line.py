@@ -52,6 +52,7 @@ def obey_database_url(arguments: list[str]) -> None:
     for argument, following in itertools.pairwise([*arguments, ""]):
         name, separator, value = argument.partition("=")
         if name == "--database-url" and (value if separator else following):
+            os.environ.pop("ABSURD_DATABASE_URL_FILE", None)
             os.environ["ABSURD_DATABASE_URL"] = value if separator else following
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import secrets
+import sys
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -18,6 +19,16 @@ TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}
 
 SECRETS = frozenset({"SECRET_KEY", "ABSURD_API_KEY"})
+FROM_FILES = SECRETS | {"ABSURD_DATABASE_URL", "ABSURD_REDIS_URL", "ABSURD_BACKUP_DATABASE_URL"}
+"""Variables with secrets: each may instead be in the file that NAME_FILE names."""
+WITHOUT_WEB = frozenset(
+    {
+        *("runworker", "absurd_ingest", "migrate", "absurd_setup", "absurd_roles", "absurd_backup", "absurd_restore"),
+        *("absurd_health", "absurd_doctor", "absurd_monitor"),
+    }
+)
+"""Commands that production runs on hosts without a web server: they sign nothing and answer under no name."""
+PROGRAMS = frozenset({"manage.py", "absurd", "__main__.py"})
 KEY_CHARS_LEAST, KEY_DIFFERENT_LEAST = 50, 5
 """What `check --deploy` wants of SECRET_KEY as well."""
 
@@ -33,8 +44,27 @@ class BadSetting(Exception):
 
 
 def text(name: str, default: str = "") -> str:
-    """Return the variable, or the default when it is unset or empty."""
-    return os.environ.get(name) or default
+    """Return the variable, or what the file of a secret has, or the default when it is unset or empty."""
+    return os.environ.get(name) or (_from_file(name) if name in FROM_FILES else "") or default
+
+
+def _from_file(name: str) -> str:
+    """Return the first line of the file that NAME_FILE names; empty where it is unset."""
+    path = os.environ.get(f"{name}_FILE")
+    if not path:
+        return ""
+    try:
+        found = Path(path).read_text().partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{name}_FILE", path, f"it cannot be read: {error}") from error
+    if not found:
+        raise BadSetting(f"{name}_FILE", path, "the file is empty")
+    return found
+
+
+def serves_web() -> bool:
+    """Whether this process, or one that it starts, may serve the web: all but certain commands."""
+    return not (Path(sys.argv[0]).name in PROGRAMS and set(sys.argv[1:2]) & WITHOUT_WEB)
 
 
 def names(name: str) -> tuple[str, ...]:
@@ -173,11 +203,23 @@ def url(name: str, schemes: tuple[str, ...]) -> str:
     return value
 
 
+def bind(name: str, current_mode: Mode) -> str:
+    """Return the address that the web listens on: in local mode one of this machine."""
+    value = text(name, "127.0.0.1")
+    try:
+        address = ip_address(value.strip("[]"))
+    except ValueError:
+        raise BadSetting(name, value, "write an address of this host, such as 10.0.0.5, or 0.0.0.0 for all") from None
+    if current_mode == "local" and not address.is_loopback:
+        raise BadSetting(name, value, "local mode answers this machine only; set ABSURD_MODE=production")
+    return str(address)
+
+
 def hosts(name: str, current_mode: Mode) -> list[str]:
-    """Return the names under which the web may be called; production needs at least one."""
+    """Return the names under which the web may be called; the web in production needs at least one."""
     value = text(name, "" if current_mode == "production" else "localhost,127.0.0.1,[::1]")
     found = [host.strip() for host in value.split(",") if host.strip()]
-    if not found:
+    if not found and serves_web():
         raise BadSetting(name, value, "production needs the host names of the web server, such as a.example.org")
     return found
 
@@ -215,8 +257,10 @@ def secret_key(var: Path, current_mode: Mode) -> str:
         raise BadSetting("SECRET_KEY", value, f"production needs a random one of {KEY_CHARS_LEAST} characters or more")
     if value:
         return value
+    if current_mode == "production" and not serves_web():
+        return secrets.token_urlsafe(50)
     if current_mode == "production":
-        raise BadSetting("SECRET_KEY", "", "production needs a long random SECRET_KEY in the environment")
+        raise BadSetting("SECRET_KEY", "", "production needs a long random one, also from the file SECRET_KEY_FILE")
     try:
         return _kept_key(var)
     except OSError as error:

@@ -63,6 +63,7 @@ ABSURD_BACKUP_KEEP = env.integer("ABSURD_BACKUP_KEEP", defaults.ABSURD_BACKUP_KE
 ABSURD_BACKUP_DATABASE_URL = env.url("ABSURD_BACKUP_DATABASE_URL", ("postgresql", "postgres"))
 ABSURD_HEALTH = env.numbers("ABSURD_HEALTH", defaults.ABSURD_HEALTH)
 ABSURD_CONSOLE = True
+ABSURD_BIND = env.bind("ABSURD_BIND", ABSURD_MODE)
 ABSURD_PORT = env.integer("ABSURD_PORT", 8000, least=1, most=65535)
 
 # Django's tasks go into the queue; its queue "default" is the one that workers serve by default.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from absurd_project import env
 from absurd_project.local import postgres, unprivileged, valkey
 from absurd_project.local.locations import EmbeddedServerError, Locations, prepare, state_directory
 
@@ -134,7 +134,7 @@ def _places(var: Path | None) -> Locations:
 
 def _wanted() -> tuple[bool, bool]:
     """Whether PostgreSQL and Valkey are to be private ones: each is, unless its URL names an external one."""
-    return not os.environ.get("ABSURD_DATABASE_URL"), not os.environ.get("ABSURD_REDIS_URL")
+    return not env.text("ABSURD_DATABASE_URL"), not env.text("ABSURD_REDIS_URL")
 
 
 def _up(places: Locations, wants_postgres: bool, wants_valkey: bool) -> bool:

@@ -24,6 +24,7 @@ from absurd_project.local.unprivileged import launcher
 from tasks_app import supervised
 
 WORKERS = 2
+LOOPBACK = "127.0.0.1"
 FIRST_DELAY_SEC = 1.0
 LONGEST_DELAY_SEC = 30.0
 # A process that lived this long is taken to have been well: the next restart is quick again.
@@ -46,13 +47,13 @@ class Process:
     """Whether it is not started again after it has ended with code 0, as after a drain."""
 
 
-def default_processes(port: int, incoming: Path) -> list[Process]:
-    """Return what `absurd_up` runs: web (console, API and feed) on the loopback address, two workers, ingest.
+def default_processes(port: int, incoming: Path, bind: str = LOOPBACK) -> list[Process]:
+    """Return what `absurd_up` runs: web (console, API and feed) on one address, two workers, ingest.
 
     The workers together fill the cores, but none has more than four slots.
     """
     manage = (sys.executable, "-m", "absurd_project")
-    daphne = (sys.executable, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port))
+    daphne = (sys.executable, "-m", "daphne", "-v", "0", "-b", bind, "-p", str(port))
     slots = str(max(1, min(4, (os.cpu_count() or 1) // WORKERS)))
     labels = [f"worker-{number}" for number in range(1, WORKERS + 1)]
     return [
@@ -76,21 +77,25 @@ class PortBusy(Exception):
         super().__init__(f"port {port} is in use by another program: stop it, or choose another with ABSURD_PORT")
 
 
-def check_port(port: int) -> None:
+def check_port(port: int, bind: str = LOOPBACK) -> None:
     """Raise PortBusy if the web server could not listen on the port."""
-    with socket.socket() as line:
+    with socket.socket(_family(bind)) as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            line.bind(("127.0.0.1", port))
+            line.bind((bind, port))
         except OSError as error:
             raise PortBusy(port) from error
 
 
-def is_open(port: int) -> bool:
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def is_open(port: int, bind: str = LOOPBACK) -> bool:
     """Return whether something listens on the port."""
-    with socket.socket() as line:
+    with socket.socket(_family(bind)) as line:
         line.settimeout(1.0)
-        return line.connect_ex(("127.0.0.1", port)) == 0
+        return line.connect_ex((bind, port)) == 0
 
 
 class Child:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,13 +17,18 @@ GOOD = {"ABSURD_MODE": "production", "SECRET_KEY": "0123456789" * 5, "ABSURD_HOS
 DATABASE = "postgresql://absurd:hunter2@127.0.0.1:1/absurd"
 
 
-def loaded(tmp_path: Path, **given: str) -> str:
-    """Load the settings in a process of their own; return what it says on standard error."""
+def run_python(tmp_path: Path, *arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python program in an environment that has none of the caller's settings."""
     ours = ("ABSURD_", "DJANGO_", "SECRET")
     inherited = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
-    environment = inherited | {"ABSURD_VAR": str(tmp_path)} | given
-    command = [sys.executable, "manage.py", "check"]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False).stderr
+    environment = inherited | {"ABSURD_VAR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "absurd_project.settings"} | given
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def loaded(tmp_path: Path, **given: str) -> str:
+    """Load the settings in a process of their own; return what it says on standard error."""
+    return run_python(tmp_path, "manage.py", "check", **given).stderr
 
 
 @pytest.mark.parametrize(
@@ -47,6 +53,52 @@ def test_a_bad_value_is_refused_by_its_own_name_in_one_line_without_its_secret(t
     assert said.startswith(f"manage.py: {name}="), said
     assert len(said.splitlines()) == 1
     assert "hunter2" not in said
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """Return a production environment whose secrets are all in files."""
+    (tmp_path / "secret").write_text(GOOD["SECRET_KEY"] + "\n")
+    (tmp_path / "url").write_text(DATABASE + "\n")
+    given = {"ABSURD_DATABASE_URL_FILE": str(tmp_path / "url"), "SECRET_KEY_FILE": str(tmp_path / "secret")}
+    return {**given, "ABSURD_HOSTS": "a.example.org"}
+
+
+SHOWN = """
+import django, json
+django.setup()
+from django.conf import settings
+print(json.dumps([settings.SECRET_KEY, settings.DATABASES["default"]["PASSWORD"], settings.ABSURD_MODE]))
+"""
+
+
+def test_secrets_are_read_from_files_which_are_refused_by_name(tmp_path, files):
+    shown = json.loads(run_python(tmp_path, "-c", SHOWN, **files).stdout)
+    assert shown == [GOOD["SECRET_KEY"], "hunter2", "production"]
+    for name, text in (("SECRET_KEY_FILE", "/nonexistent"), ("ABSURD_DATABASE_URL_FILE", str(tmp_path))):
+        said = loaded(tmp_path, **{**files, name: text})
+        assert (
+            said.startswith(f"manage.py: {name}={text!r} is not valid: it cannot be read")
+            and len(said.splitlines()) == 1
+        )
+    (tmp_path / "secret").write_text("\n")
+    assert "SECRET_KEY_FILE" in loaded(tmp_path, **files)
+
+
+def test_only_the_web_needs_a_secret_key_and_host_names(tmp_path):
+    given = {"ABSURD_MODE": "production", "ABSURD_DATABASE_URL": DATABASE}
+    for command in ("check", "absurd_up"):
+        assert "SECRET_KEY" in run_python(tmp_path, "manage.py", command, **given).stderr
+    assert "SECRET_KEY" in run_python(tmp_path, "-c", "import django; django.setup()", **given).stderr
+    said = run_python(tmp_path, "manage.py", "migrate", "--check", **given).stderr
+    assert "SECRET_KEY" not in said and "127.0.0.1" in said, said  # the database of the URL, which is not there
+
+
+def test_the_web_listens_on_other_addresses_in_production_only(tmp_path):
+    assert "local mode" in loaded(tmp_path, ABSURD_BIND="0.0.0.0")
+    assert "ABSURD_BIND" in loaded(tmp_path, **GOOD, ABSURD_DATABASE_URL=DATABASE, ABSURD_BIND="everywhere")
+    for address in ("0.0.0.0", "::", "127.0.0.1"):
+        assert "ABSURD_BIND" not in loaded(tmp_path, **GOOD, ABSURD_DATABASE_URL=DATABASE, ABSURD_BIND=address)
 
 
 def test_a_good_production_environment_is_accepted(tmp_path):

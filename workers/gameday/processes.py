@@ -179,9 +179,8 @@ def end_with_parent(number: int = signal.SIGKILL) -> None:
 
 def own_environment(var: Path, **more: str) -> dict[str, str]:
     """Return the environment of processes whose state is below `var`: none of the caller's ABSURD_ settings."""
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("ABSURD_", "PYTEST_", "DJANGO_"))
-    }
+    ours = ("ABSURD_", "PYTEST_", "DJANGO_", "SECRET_KEY")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return inherited | {
         "PYTHONUNBUFFERED": "1",
         "ABSURD_MODE": "local",

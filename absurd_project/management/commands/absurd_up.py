@@ -60,14 +60,14 @@ class Command(PrintingCommand):
         try:
             if pid is not None:
                 raise AlreadyRunning(var, pid)
-            check_port(port)
+            check_port(port, settings.ABSURD_BIND)
         except (AlreadyRunning, PortBusy) as refusal:
             raise CommandError(str(refusal), returncode=USAGE) from refusal
 
     def _run(self, port: int, var: Path) -> None:
         incoming = var / "incoming"
         incoming.mkdir(parents=True, exist_ok=True)
-        processes = default_processes(port, incoming)
+        processes = default_processes(port, incoming, settings.ABSURD_BIND)
         names = [*(process.name for process in processes), "stack"]
         output = PrefixedLines(names, sys.stdout, logs=LogFiles(var / "log"))
         stack = Stack(processes, var=var, output=output)
@@ -89,7 +89,7 @@ class Command(PrintingCommand):
             raise CommandError(str(refusal), returncode=USAGE) from refusal
 
     def _greet_when_open(self, stack: Stack, port: int, var: Path, stop_requested: threading.Event) -> None:
-        while not is_open(port):
+        while not is_open(port, settings.ABSURD_BIND):
             if stop_requested.wait(POLL_SEC):
                 return
             stack.poll()
@@ -97,10 +97,11 @@ class Command(PrintingCommand):
             stack.output.write_line("stack", line)
 
     def _greeting(self, port: int, var: Path) -> list[str]:
+        address = f"[{settings.ABSURD_BIND}]" if ":" in settings.ABSURD_BIND else settings.ABSURD_BIND
         return [
-            f"console   http://127.0.0.1:{port}/admin/",
+            f"console   http://{address}:{port}/admin/",
             f"login     user {accounts.OPERATOR}, password in {accounts.password_file(var)}",
-            f"API       http://127.0.0.1:{port}/api/absurd/  (X-API-Key in {accounts.api_key_file(var)})",
+            f"API       http://{address}:{port}/api/absurd/  (X-API-Key in {accounts.api_key_file(var)})",
             f"incoming  {var / 'incoming'}",
         ]
 
@@ -111,7 +112,7 @@ class Command(PrintingCommand):
         argv = [*launcher("--detach", str(log)), *supervise]
         started = subprocess.run(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, check=True)
         pid, deadline = int(started.stdout), time.monotonic() + DETACHED_START_SEC
-        while not is_open(port):
+        while not is_open(port, settings.ABSURD_BIND):
             if time.monotonic() > deadline or not liveness.alive(pid):
                 stop_running(var, STACK_SEC)
                 raise CommandError(f"the stack did not start; see {log}")
