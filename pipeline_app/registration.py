@@ -29,6 +29,7 @@ SELF_CALIBRATION = "self-calibration"
 VALIDATION = "validation"
 PHOTOMETRY = "photometry"
 
+_REQUIRES = ("casatools", "casatasks", "pyuvdata")
 _WARM = "pipeline_app.casa.warm"
 _CHECK_LOG = "pipeline_app.casa_log:refuse_severe"
 
@@ -76,6 +77,7 @@ def _stage(
         name=name,
         handler=f"pipeline_app.casa.{module}:run",
         params_model=params_model,
+        requires=_REQUIRES,
         description=description,
         timeout_sec=timeout_sec,
         memory_gb=memory_gb,
@@ -132,6 +134,7 @@ _CASA_TRIAL = TaskSpec(
     name="casa-trial",
     handler="pipeline_app.casa.casa_trial:run",
     params_model=CasaTrialParams,
+    requires=_REQUIRES,
     description="Starts CASA and logs through it",
     memory_gb=0.5,
     check_log=_CHECK_LOG,

@@ -112,7 +112,7 @@ def is_exhausted(worker: Worker) -> bool:
     What waits for a dependency, for its scheduled time or for a paused queue does not count: it may wait for ever. Nor
     does a task whose name this process does not know, or for which this host lacked something.
     """
-    tasks = Task.objects.filter(queue_id__in=worker.queues, task_name__in=registry.names())
+    tasks = Task.objects.filter(queue_id__in=worker.queues, task_name__in=registry.runnable_names())
     if tasks.filter(status=TaskStatus.CLAIMED).exists():
         return False
     pending = tasks.filter(status=TaskStatus.PENDING, queue__paused_at=None)

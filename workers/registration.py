@@ -65,7 +65,7 @@ def new_worker(options: Options) -> Worker:
         pid=os.getpid(),
         version="+".join(filter(None, (VERSION, commit())))[:50],
         queues=list(options.queue_names),
-        task_names=registry.names(),
+        task_names=registry.runnable_names(),
         concurrency=options.concurrency,
         memory_gb=options.memory_gb,
         cores=options.cores,

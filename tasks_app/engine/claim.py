@@ -99,7 +99,7 @@ def claim_tasks(
     """
     params = {
         "queues": list(worker.queues),
-        "task_names": registry.names(),
+        "task_names": registry.runnable_names(),
         "worker": worker.pk,
         "label": worker.label,
         "host_id": worker.host_id,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ValidationError
@@ -31,6 +33,8 @@ class TaskSpec:
     description: str = ""
     timeout_sec: int | None = None
     max_retries: int | None = None
+    requires: tuple[str, ...] = ()
+    """Top-level modules of its handler that may be missing; a worker without them does not claim it."""
     memory_gb: float = 1.0
     cores: int = 1
     """Counted over all workers of a host; 0 for what takes next to no processor time."""
@@ -92,6 +96,16 @@ def find(name: str) -> TaskSpec | None:
 def names() -> list[str]:
     """Return the registered task names in order."""
     return sorted(_specs)
+
+
+def runnable_names() -> list[str]:
+    """Return the registered task names whose required modules are installed here, in order."""
+    return [name for name in names() if all(map(_is_installed, _specs[name].requires))]
+
+
+@cache
+def _is_installed(module: str) -> bool:
+    return find_spec(module) is not None
 
 
 def most_cores() -> int:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-BLOCK = re.compile(r'^```python title="(?P<name>[\w.]+)"\n(?P<code>.*?)^```$', re.MULTILINE | re.DOTALL)
+from tests.documents import ROOT, blocks
+
 CONFTEST = """
 from tests.conftest import *
 from django.conf import settings
 settings.ABSURD_DJANGO_TASK_MODULES = ("letters",)
 """
-
-
-def blocks(page: str) -> dict[str, str]:
-    """Return the titled code blocks of a page by their titles."""
-    return {found["name"]: found["code"] for found in BLOCK.finditer((ROOT / "docs" / page).read_text())}
 
 
 def run_tests(directory: Path, files: dict[str, str]) -> str:
@@ -35,7 +29,7 @@ def run_tests(directory: Path, files: dict[str, str]) -> str:
 
 
 def test_the_examples_of_the_pages_pass(tmp_path):
-    pages = {page: blocks(page) for page in ("testing-tasks.md", "django-tasks.md")}
-    assert [len(files) for files in pages.values()] == [2, 2]
-    files = {name: code for page in pages.values() for name, code in page.items()}
+    files = blocks("testing-tasks.md") | blocks("django-tasks.md")
+    del files["settings.py"], files["tasks.py"]  # of a site: see tests/packaging
+    assert len(files) == 4
     assert "5 passed" in run_tests(tmp_path, files | {"conftest.py": CONFTEST})
