@@ -66,6 +66,8 @@ ABSURD_REDIS_URL = ""
 """Without Redis the live feed polls, and requests are limited by each process alone."""
 ABSURD_CHANNEL_PREFIX = "absurd"
 ABSURD_API_KEY = ""
+ABSURD_DOCS = Path("docs")
+"""Directory of the documents that the console shows."""
 ABSURD_CONSOLE = False
 """Whether the console's pages are added to the admin site; they need the site and the templates of this project."""
 ABSURD_HEALTH: dict[str, float] = dict(HEALTH_LIMITS)

@@ -13,6 +13,8 @@ from tasks_app.version import NAME, VERSION
 from tests.documents import ROOT
 
 PACKAGES = ("absurd_project", "pipeline_app", "tasks_app", "workers")
+SHARED = ("templates/", "docs/")
+"""What the console reads; it becomes part of `absurd_project`."""
 EXTRAS = {"worker", "server", "pipeline", "bench"}
 
 
@@ -36,12 +38,12 @@ def required(wheel, extra: str) -> set[str]:
     return found
 
 
-def test_the_wheel_has_every_file_of_the_packages_and_the_templates(wheel):
+def test_the_wheel_has_every_file_of_the_packages_templates_and_documents(wheel):
     listed = subprocess.run(
-        ["git", "ls-files", *PACKAGES, "templates"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", *PACKAGES, *SHARED], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     tracked = [path for path in listed if (ROOT / path).is_file()]
-    expected = {f"absurd_project/{path}" if path.startswith("templates/") else path for path in tracked}
+    expected = {f"absurd_project/{path}" if path.startswith(SHARED) else path for path in tracked}
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert {path.rpartition(".")[2] for path in expected} >= {"py", "sql", "html", "js", "css", "csv", "json"}
