@@ -188,10 +188,16 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "tasks_app.api.errors.problem_response",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
+API_TAGS = (
+    *("tasks", "task-names", "runs", "workflows", "workers", "queues", "schedules", "limits", "pipeline", "health"),
+    *("metrics", "feed", "freeze", "thaw", "enable", "disable", "emergency"),
+)
+"""In the order in which the documents show them."""
 SPECTACULAR_SETTINGS = {
     "TITLE": "Absurd for DSA-110",
     "DESCRIPTION": "The queue of the DSA-110 continuum-imaging pipeline. Errors are application/problem+json.",
     "VERSION": VERSION,
+    "TAGS": [{"name": name} for name in API_TAGS],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["tasks_app.api.access.ScopedAccess"],
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -247,8 +253,7 @@ CSRF_FAILURE_VIEW = "absurd_project.error_pages.csrf_failure"
 USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False
-DATE_FORMAT = "Y-m-d"
-DATETIME_FORMAT = r"Y-m-d H:i:s\Z"
+FORMAT_MODULE_PATH = ["absurd_project.formats"]
 STATIC_URL = "static/"
 STATIC_ROOT = ABSURD_VAR / "static"
 # Apache ECharts as its own package for browsers delivers it; the Python code around it is not imported.

@@ -28,24 +28,35 @@ def verdicts(_queue: str) -> Check:
         .order_by("-id")
     )
     found = [
-        (row.verdict, Subject(kind="calibration", key=str(row.pk), message=_verdict("calibration", row, row.reasons)))
+        (row.verdict, Subject(kind="calibration", key=str(row.pk), message=_of_calibration(row)))
         for row in calibrations
     ]
-    found += [
-        (row.verdict, Subject(kind="product", key=str(row.pk), message=_verdict(row.kind, row, ()))) for row in products
-    ]
+    of_observations: dict[object, list[Product]] = {}
+    for row in products:
+        of_observations.setdefault(row.observation_id or row.path, []).append(row)
+    found += [_of_products(rows) for rows in of_observations.values()]
     return report(
         "verdicts",
-        [subject for _, subject in sorted(found, key=lambda each: each[0] != "fail")],
+        [subject for _, subject in sorted(found, key=lambda each: VERDICTS.index(each[0]))],
         no_fault="No verdict of the last day is worse than pass",
         remedy="see its plots and reasons; what was made from a failed calibration is made again after a better one",
     )
 
 
-def _verdict(kind: str, row: object, reasons: object) -> str:
-    observation = getattr(row, "observation", None)
-    why = f": {'; '.join(map(str, reasons))}" if isinstance(reasons, list) and reasons else ""
-    return f"{kind} of {observation or 'no observation'} has the verdict {getattr(row, 'verdict', '')}{why}"
+def _of_calibration(row: Calibration) -> str:
+    why = f": {'; '.join(map(str, row.reasons))}" if row.reasons else ""
+    return f"calibration of {row.observation or 'no observation'} has the verdict {row.verdict}{why}"
+
+
+def _of_products(rows: list[Product]) -> tuple[str, Subject]:
+    """Return the worst verdict, and what is said of the products of one observation, the first made first."""
+    worst = min((row.verdict for row in rows), key=VERDICTS.index)
+    kinds = ", ".join(dict.fromkeys(row.kind for row in reversed(rows) if row.verdict == worst))
+    first = rows[-1]
+    if first.observation is None:
+        return worst, Subject(kind="product", key=str(first.pk), message=f"{kinds} has the verdict {worst}")
+    of_it = f"observation {first.observation} has the verdict {worst} ({kinds})"
+    return worst, Subject(kind="observation", key=str(first.observation_id), message=of_it)
 
 
 def incomplete(_queue: str) -> Check:

@@ -9,9 +9,12 @@ from django.contrib import admin
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from rest_framework_api_key.admin import APIKeyModelAdmin
 from rest_framework_api_key.models import AbstractAPIKey, APIKey
 
+from tasks_app.admin import display
 from tasks_app.auth.keys import actor_of
 from tasks_app.engine.events import Change, announce
 from tasks_app.models import ApiKey
@@ -42,7 +45,11 @@ class ApiKeyAdmin(APIKeyModelAdmin):
     """Keys; a lost one is revoked and replaced, never read back."""
 
     form = ApiKeyForm
-    list_display: Any = ("prefix", "name", "owner", "opens", "created", "last_used_at", "expiry_date", "revoked")
+    list_display: Any = ("name", "prefix", "owner", "opens", "made", "used", "expires", "state")
+    list_display_links = ("name",)
+    sortable_by = ()
+    actions = None
+    empty_value_display = "–"
     list_filter = ("revoked",)
     list_select_related = ("owner",)
     raw_id_fields = ("owner",)
@@ -72,6 +79,26 @@ class ApiKeyAdmin(APIKeyModelAdmin):
     def opens(self, key: ApiKey) -> str:
         """What the key opens."""
         return ", ".join(key.scopes)
+
+    @admin.display(description="created")
+    def made(self, key: ApiKey) -> SafeString | str:
+        """When."""
+        return display.utc(key.created)
+
+    @admin.display(description="last used")
+    def used(self, key: ApiKey) -> SafeString | str:
+        """How long ago."""
+        return format_html("{} ago", display.ago(key.last_used_at)) if key.last_used_at else "never"
+
+    @admin.display(description="expires")
+    def expires(self, key: ApiKey) -> SafeString | str:
+        """When, if it does."""
+        return display.utc(key.expiry_date) if key.expiry_date else "never"
+
+    @admin.display(description="state")
+    def state(self, key: ApiKey) -> SafeString:
+        """Whether it is accepted."""
+        return display.pill("revoked" if key.revoked else "expired" if key.has_expired else "active")
 
     def get_form(self, request: Any, obj: ApiKey | None = None, change: bool = False, **kwargs: Any) -> Any:
         kwargs.setdefault("fields", ("name", "owner", "scopes", "expiry_date", "revoked"))

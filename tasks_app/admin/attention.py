@@ -1,10 +1,11 @@
-"""What needs attention: the faults that health has found, one line each, with the page or the operation that helps.
+"""What needs attention: the faults that health has found, by check, each with the page or the operation that helps.
 
 The light in the header is the health, and this list is all that makes it anything but healthy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.urls import reverse
 
 from tasks_app.admin.pages import Link
 from tasks_app.monitoring.health import Check, Health, Subject
+from tasks_app.monitoring.health.faults import NAMED
 from tasks_app.operations.system import acknowledge
 
 
@@ -31,14 +33,28 @@ class Remedy:
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One fault."""
+    """One fault of a check."""
+
+    cause: str
+    button: Link | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The faults that one check has found: what helps against all of them, and how they are acknowledged together."""
 
     check: str
     state: str
-    cause: str
     remedy: str
-    button: Link | None = None
+    items: Sequence[Item]
+    more: int = 0
+    """How many faults are not among the items."""
     acknowledge: Link | None = None
+
+    @property
+    def count(self) -> int:
+        """How many faults there are."""
+        return len(self.items) + self.more
 
 
 _remedies: dict[str, Remedy] = {}
@@ -61,38 +77,29 @@ add("system", Remedy(label="Thaw…", view="tasks_app_freeze_thaw", permission="
                      page="tasks_app_freeze_changelist"))  # fmt: skip
 
 
-def items(health: Health, person: User | AnonymousUser) -> list[Item]:
-    """Return the faults, the most severe first."""
+def groups(health: Health, person: User | AnonymousUser) -> list[Group]:
+    """Return the faults by check, the most severe first."""
     found = []
     if health.status == "disabled":
-        found.append(
-            Item(check="system", state="bad", cause=health.message, remedy="enable it (manage.py absurd_enable)")
-        )
+        remedy = "enable it (manage.py absurd_enable)"
+        found.append(Group(check="system", state="bad", remedy=remedy, items=[Item(cause=health.message)]))
     for state in ("bad", "warn"):
-        for check in health.checks:
-            if check.state == state:
-                found += _items_of(check, person)
+        found += [_group(check, person) for check in health.checks if check.state == state]
     return found
 
 
-def _items_of(check: Check, person: Any) -> list[Item]:
+def _group(check: Check, person: Any) -> Group:
     known = [subject for subject in check.subjects if subject.kind in _remedies]
-    if not known:
-        return [_item(check, check.message, None, person)]
-    return [_item(check, subject.message, subject, person) for subject in known]
-
-
-def _item(check: Check, cause: str, subject: Subject | None, person: Any) -> Item:
     seen = None
     if check.finding and person.has_perm(acknowledge.permission):
         address = f"{reverse('admin:tasks_app_freeze_acknowledge')}?finding={check.finding}"
         seen = Link(label="Acknowledge…", address=address)
-    return Item(
+    return Group(
         check=check.name,
         state=check.state,
-        cause=cause[:1].upper() + cause[1:],
         remedy=check.remedy,
-        button=_button(subject, person) if subject else None,
+        items=[Item(cause=each.message, button=_button(each, person)) for each in known] or [Item(cause=check.message)],
+        more=max(0, int(check.value or 0) - NAMED) if len(known) == NAMED else 0,
         acknowledge=seen,
     )
 

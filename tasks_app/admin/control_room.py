@@ -27,6 +27,7 @@ from tasks_app.monitoring.workers import (
     SHOWN_MOST,
     WorkerReport,
     recent,
+    replaced,
     report_on_claims,
     sorted_reports,
     state_of,
@@ -96,9 +97,13 @@ def snapshot(request: HttpRequest, health: Health) -> dict[str, Any]:
     )
     claimed: Panel[list[Task]] = panels["claimed"]
     reports = sorted_reports(report_on_claims(panels["workers"].value or [], claimed.value or [], timezone.now()))
+    groups = attention.groups(health, request.user)
+    gone = replaced(panels["workers"].value or [], timezone.now())
+    gone |= {report.worker.pk for report in reports if report.state == "stopped"}
     return {
         "health": health,
-        "attention": attention.items(health, request.user),
+        "attention": groups,
+        "n_faults": sum(group.count for group in groups),
         "acknowledged": [check.acknowledged for check in health.checks if check.acknowledged],
         "figures": _strip(panels, reports, health)
         + [f for name in _figures for f in _figures[name](panels[name].value) if name in panels],
@@ -106,8 +111,8 @@ def snapshot(request: HttpRequest, health: Health) -> dict[str, Any]:
         "running": replace(claimed, value=(claimed.value or [])[:RUNNING_SHOWN]),
         "stalled": replace(claimed, value=_stalled(claimed.value or [])),
         "causes": replace(panels["failed"], value=_causes(panels["failed"].value or [])),
-        "workers": replace(panels["workers"], value=[report for report in reports if report.state != "stopped"]),
-        "stopped_workers": sum(report.state == "stopped" for report in reports),
+        "workers": replace(panels["workers"], value=[each for each in reports if each.worker.pk not in gone]),
+        "gone_workers": len(gone),
         "day": replace(panels["day"], value=day_charts(panels["day"].value or [])),
         "sections": [(section, panels[section.name]) for section in mine],
         "may_requeue": request.user.has_perm("tasks_app.requeue_task"),
@@ -180,7 +185,11 @@ def _strip(panels: dict[str, Panel[Any]], workers: list[WorkerReport], health: H
             address=f"{tasks}?status=failed&since=24h",
             tone="bad" if failed else "",
         ),
-        Figure(label="oldest pending", value=display.duration(oldest), address=f"{tasks}?status=pending"),
+        Figure(
+            label="oldest pending",
+            value=display.NOTHING if oldest is None else formats.roughly(oldest),
+            address=f"{tasks}?status=pending",
+        ),
         Figure(
             label="workers alive",
             value=str(live),
@@ -190,6 +199,7 @@ def _strip(panels: dict[str, Panel[Any]], workers: list[WorkerReport], health: H
         Figure(
             label="disk free",
             value=display.NOTHING if least is None else f"{least.value:.0%}",
+            address=reverse("admin:page_health"),
             tone="bad" if least is not None and least.state != "ok" else "",
         ),
     ]

@@ -45,6 +45,11 @@ ICONS = {
     "warn": "⚠",
     "fail": "✕",
     "unrunnable": "–",
+    "revoked": "⊘",
+    "expired": "⊘",
+    "claimable": "○",
+    "limited": "⋯",
+    "replaced": "↻",
 }
 BANDS = ((15, "critical"), (10, "high"), (5, "normal"), (1, "low"))
 DIGEST_CHARS = 60

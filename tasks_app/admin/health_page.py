@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.http import HttpRequest
@@ -28,8 +27,8 @@ class Row:
     value: str
     threshold: str
     runbook: str
-    items: Sequence[attention.Item]
-    """Its faults with their buttons."""
+    faults: attention.Group | None
+    """What it has found, with buttons."""
 
 
 def _quantity(check: Check, value: float | None) -> str:
@@ -46,7 +45,7 @@ def _quantity(check: Check, value: float | None) -> str:
 def view(request: HttpRequest) -> HttpResponseBase:
     """The checks, those with faults first."""
     found = health.check()
-    faults = attention.items(found, request.user)
+    faults = {group.check: group for group in attention.groups(found, request.user)}
     rows = [
         Row(
             check=check,
@@ -54,7 +53,7 @@ def view(request: HttpRequest) -> HttpResponseBase:
             value=_quantity(check, check.value),
             threshold=_quantity(check, check.threshold),
             runbook=documents.address(documents.RUNBOOK, check.name),
-            items=[item for item in faults if item.check == check.name],
+            faults=faults.get(check.name) if check.state != "ok" else None,
         )
         for state in ("bad", "warn", "ok")
         for check in found.checks

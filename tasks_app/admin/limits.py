@@ -50,7 +50,7 @@ class LimitAdmin(OperatingAdmin, ConsoleAdmin):
     form = LimitForm
     list_display = ("name", "scope", "size", "taken", "parked", "origin")
     list_display_links = ("name",)
-    list_filter = ("scope", "explicit")
+    list_filter = ("scope",)
     search_fields = ("name__startswith",)
     ordering = ("scope", "name")
 
@@ -103,10 +103,10 @@ class LimitAdmin(OperatingAdmin, ConsoleAdmin):
         count = waiting.order_by()[: PARKED_SHOWN + 1].count()
         return f"over {PARKED_SHOWN}" if count > PARKED_SHOWN else str(count)
 
-    @admin.display(description="set by")
+    @admin.display(description="origin")
     def origin(self, limit: Limit) -> str:
-        """Somebody, or the key of a task alone."""
-        return "somebody" if limit.explicit else "created for a concurrency_key"
+        """An operation, or the key of a task alone."""
+        return "set by an administrator" if limit.explicit else "made for a task's concurrency_key"
 
     @admin.display(description="occupied by")
     def occupied_by(self, limit: Limit) -> SafeString | str:

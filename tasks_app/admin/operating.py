@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, ClassVar
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
@@ -18,6 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from tasks_app.admin.history import HistoryAdmin
 from tasks_app.admin.operation_form import Choices, ParamsForm
 from tasks_app.admin.pages import Link
 from tasks_app.auth.keys import actor_of
@@ -42,7 +43,7 @@ class Button:
     address: str
 
 
-class OperatingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class OperatingAdmin(HistoryAdmin):
     """Pages of a kind of target, with its operations from the catalogue."""
 
     target_kind: ClassVar[TargetKind]

@@ -22,6 +22,7 @@ from tasks_app.admin.operation_form import Choices
 from tasks_app.admin.pages import list_of
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.models import Run
+from tasks_app.models.task import short_id
 from tasks_app.operations.operation import Operation
 from tasks_app.operations.runs import retry_run, stages_of
 from tasks_app.workflows.graph import RunGraph, graph_of
@@ -46,11 +47,18 @@ class RunAdmin(OperatingAdmin, ReadOnlyAdmin):
     """Runs, the last first."""
 
     target_kind = "run"
-    list_display = ("workflow", "label", "stands", "far", "why", "age", "created_by", "all_tasks")
+    list_display = ("what", "stands", "far", "why", "age", "created_by", "all_tasks")
     search_fields = ("label",)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return RunList
+
+    list_display_links = ("what",)
+
+    @admin.display(description="run")
+    def what(self, run: Run) -> SafeString:
+        """Its label, and its workflow."""
+        return format_html('{} <span class="digest">{}</span>', run.label or short_id(run.run_id), run.workflow)
 
     @admin.display(description="state")
     def stands(self, run: Run) -> SafeString:
@@ -61,8 +69,8 @@ class RunAdmin(OperatingAdmin, ReadOnlyAdmin):
     def far(self, run: Run) -> SafeString:
         """How many tasks of how many have completed."""
         state = _state(run)
-        failed = format_html(" {} {}", state.failed, display.pill("failed")) if state.failed else ""
-        return format_html("{} / {}{}", state.completed, state.total, failed)
+        failed = format_html(', <span class="error-line">{} failed</span>', state.failed) if state.failed else ""
+        return format_html("{} of {}{}", state.completed, state.total, failed)
 
     @admin.display(description="why")
     def why(self, run: Run) -> str:

@@ -10,12 +10,14 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import urlencode
 
 from tasks_app.admin import pages
 from tasks_app.admin.reading import with_id
 from tasks_app.engine import registry
 from tasks_app.models import ArchivedTask, Run, Task, Worker
+from tasks_app.monitoring.workers import state_of
 
 HITS_MOST = 10
 """Of each kind; a finder may return one more, which says that there are more."""
@@ -152,7 +154,7 @@ def _workers(text: Text) -> Iterable[Hit]:
         )
     for worker in rows.order_by("-started_at")[: HITS_MOST + 1]:
         address = reverse("admin:tasks_app_worker_change", args=[worker.pk])
-        detail = f"pid {worker.pid}, {'stopped' if worker.stopped_at else 'not stopped'}"
+        detail = f"pid {worker.pid}, {state_of(worker, timezone.now(), busy=False)}"
         yield Hit(title=str(worker), detail=detail, address=address, is_exact=worker.pk == text.uuid)
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -22,9 +23,20 @@ from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.admin.worker_lanes import slots_of
 from tasks_app.engine import registry
 from tasks_app.models import Attempt, Task, TaskEvent, TaskStatus, Worker
-from tasks_app.monitoring.workers import report_on, state_of
+from tasks_app.monitoring.workers import replaced, report_on, state_of
 
 EVENTS_SHOWN = 20
+
+
+class WorkerList(ChangeList):
+    """A page of workers; those in whose place a later one works are marked."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list: Any = list(self.result_list)
+        gone = replaced(self.result_list, timezone.now())
+        for worker in self.result_list:
+            worker.is_replaced = worker.pk in gone
 
 
 @admin.register(Worker)
@@ -36,6 +48,9 @@ class WorkerAdmin(OperatingAdmin, ReadOnlyAdmin):
     list_display_links = ("label",)
     ordering = ("-started_at",)
     search_fields = ("label", "host")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return WorkerList
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -74,6 +89,8 @@ class WorkerAdmin(OperatingAdmin, ReadOnlyAdmin):
     @admin.display(description="state")
     def state(self, worker: Worker) -> SafeString:
         """What it is doing, from its last report."""
+        if getattr(worker, "is_replaced", False):
+            return display.pill("replaced")
         return display.pill(state_of(worker, timezone.now(), busy=bool(self._held(worker))))
 
     @admin.display(description="slots")
@@ -87,7 +104,7 @@ class WorkerAdmin(OperatingAdmin, ReadOnlyAdmin):
         rows = ((reverse("admin:tasks_app_task_change", args=[t.task_id]), str(t)) for t in self._held(worker))
         return format_html_join(", ", '<a href="{}">{}</a>', rows)
 
-    @admin.display(description="heartbeat")
+    @admin.display(description="last report")
     def heartbeat(self, worker: Worker) -> SafeString | str:
         """How long ago it reported."""
         return display.ago(worker.heartbeat_at)
@@ -96,7 +113,7 @@ class WorkerAdmin(OperatingAdmin, ReadOnlyAdmin):
     def uptime(self, worker: Worker) -> str:
         """From its start to its last report."""
         end = worker.stopped_at or worker.heartbeat_at
-        return display.duration((end - worker.started_at).total_seconds())
+        return display.duration(max(0.0, (end - worker.started_at).total_seconds()))
 
     @admin.display(description="queues")
     def serves(self, worker: Worker) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
+from uuid import UUID
 
 from django.db.models import QuerySet
 
@@ -18,6 +19,7 @@ LIVE_STATES: tuple[WorkerState, ...] = ("active", "idle", "draining", "paused")
 """The states of the workers that `Worker.objects.live()` returns."""
 STATES: tuple[WorkerState, ...] = (*LIVE_STATES, "stale", "lost", "stopped")
 
+SILENT: tuple[WorkerState, ...] = ("stale", "lost")
 LOST_AFTER_HEARTBEATS = 10
 SHOWN_FOR = timedelta(days=1)
 """How long a stopped or lost worker is still listed."""
@@ -48,6 +50,29 @@ def state_of(worker: Worker, moment: datetime, *, busy: bool) -> WorkerState:
     if worker.ordered == WorkerOrder.PAUSE:
         return "paused"
     return "active" if busy else "idle"
+
+
+def has_name(worker: Worker) -> bool:
+    """Return whether the label was given; the default one changes at every start."""
+    return worker.label != f"{worker.host}-{worker.pid}"
+
+
+def replaces(later: Worker, lost: Worker) -> bool:
+    """Return whether a worker was started in the place of a lost one: on its host, for its queues, under its label."""
+    return (
+        later.host == lost.host
+        and later.started_at > lost.started_at
+        and later.heartbeat_at > lost.heartbeat_at
+        and (later.label == lost.label or not has_name(lost))
+        and set(lost.queues) <= set(later.queues)
+    )
+
+
+def replaced(workers: Iterable[Worker], moment: datetime) -> set[UUID]:
+    """Return the boot ids of the silent workers in whose place another one of them reports or has ended."""
+    states = [(worker, state_of(worker, moment, busy=False)) for worker in workers]
+    up = [worker for worker, state in states if state not in SILENT]
+    return {lost.pk for lost, state in states if state in SILENT and any(replaces(each, lost) for each in up)}
 
 
 def event_detail(worker: Worker) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from django.contrib.auth.models import Group, User
 from django.urls import reverse
 
 from pipeline_app.admin.sources import find
-from pipeline_app.models import Calibration, Measurement, Observation, Product, SubbandFile
-from tasks_app.models import ApiKey, ArchivedTask, Limit, Queue, Run, Schedule, Task, TaskEvent, Worker
+from pipeline_app.models import Calibration, Observation, Product
+from tasks_app.models import ApiKey, ArchivedTask, Limit, Queue, Run, Schedule, Task, Worker
 
 Key = Callable[[], Any]
 
@@ -73,7 +73,6 @@ SCREENS: dict[str, Screen] = {
     "document": Screen(view="admin:page_document", key=lambda: "operating"),
     "search": Screen(view="admin:page_search", query="?q=imag"),
     "activity": _admin("tasks_app_taskevent"),
-    "event": _admin("tasks_app_taskevent", "change", key=_last(TaskEvent)),
     "tasks": _admin("tasks_app_task"),
     "task": _admin("tasks_app_task", "change", key=_failed),
     "task-running": _admin("tasks_app_task", "change", key=_running),
@@ -121,9 +120,7 @@ SCREENS: dict[str, Screen] = {
     "products": _admin("pipeline_app_product"),
     "product": _admin("pipeline_app_product", "change", key=_last(Product)),
     "measurements": _admin("pipeline_app_measurement"),
-    "measurement": _admin("pipeline_app_measurement", "change", key=_last(Measurement)),
     "files": _admin("pipeline_app_subbandfile"),
-    "file": _admin("pipeline_app_subbandfile", "change", key=_last(SubbandFile)),
     "keys": _admin("tasks_app_apikey"),
     "key": _admin("tasks_app_apikey", "change", key=_last(ApiKey)),
     "key-add": _admin("tasks_app_apikey", "add"),
@@ -152,6 +149,6 @@ NO_PAGE = (
     r"page_activity_csv|pipeline_app_product_(file|stamp)",  # files
     r"axes_.*|auth_.*_(delete|password_change)|auth_group_add",  # Django's own forms, for Administrators
     r"tasks_app_(archivedtask|freeze|queue|run|task|taskevent|worker)_(add|delete)|pipeline_app_.*_(add|delete)"
-    r"|tasks_app_(limit|apikey)_delete|tasks_app_freeze_change",  # refused, or answered with another page
+    r"|tasks_app_(limit|apikey)_delete|tasks_app_(freeze|taskevent)_change|pipeline_app_(measurement|subbandfile)_change",
 )
 """Views that answer with no page of the console: patterns of their names."""

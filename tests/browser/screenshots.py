@@ -89,7 +89,7 @@ def main() -> None:
     options.add_argument("names", nargs="*", metavar="NAME", help="default: every screen")
     options.add_argument("--no-troubles", action="store_true", help="picture what there is")
     options.add_argument("--looks", action="store_true", help="also in the dark theme and at 390 px")
-    chosen = options.parse_args()
+    chosen = options.parse_intermixed_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "absurd_project.settings")
     os.environ["ABSURD_DIAGNOSTICS"] = "true"
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's event loop runs in this thread

@@ -60,7 +60,7 @@ def test_the_control_room_and_the_list_of_tasks_show_the_night_fit_and_are_acces
     page = visitor.open("/admin/")
     visitor.look(f"control-room-{width}-{theme}")
     text = page.inner_text("[data-live=attention]")
-    for part in ("Worker imager-7@", "has the verdict warn", "is incomplete: subband 3 of 16 is missing"):
+    for part in ("worker imager-7@", "has the verdict warn", "is incomplete: subband 3 of 16 is missing"):
         assert part in text
     assert page.inner_text("[data-live=light]").split()[-1] == "degraded"
     assert page.locator(".grid tbody tr:not(.reason)").count() == 4

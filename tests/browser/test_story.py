@@ -43,8 +43,8 @@ def test_from_a_killed_worker_to_a_completed_task_in_six_clicks(workers: LiveWor
     # The worker misses its heartbeats.
     killed.update(heartbeat_at=clock.now() - timedelta(minutes=5))
     expect(page.locator("[data-live=light] .pill")).to_contain_text("degraded", timeout=60_000)
-    expect(page.locator("[data-live=attention]")).to_contain_text("Worker worker-1@")
-    expect(page.locator("[data-live=attention]")).to_contain_text("1 are still claimed")
+    expect(page.locator("[data-live=attention]")).to_contain_text("worker worker-1@")
+    expect(page.locator("[data-live=attention]")).to_contain_text("still claimed: 1")
     visitor.look("story-1-amber")
     visitor.click("[data-live=stalled] td a")
     expect(page.locator(".log-viewer .severe")).to_contain_text("killing worker", timeout=60_000)

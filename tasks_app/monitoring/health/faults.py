@@ -15,7 +15,9 @@ from django.db import connection
 
 from tasks_app import formats, supervised
 from tasks_app.models import Acknowledgement, Attempt, Run, Task, TaskStatus, Worker
+from tasks_app.models.task import short_id
 from tasks_app.monitoring.health.checks import Check, Subject, listed, ok, threshold, warn
+from tasks_app.monitoring.workers import has_name, replaces
 from tasks_app.postgresql import clock
 from tasks_app.workflows.state import states_of
 
@@ -55,7 +57,7 @@ def lost_workers(queue: str) -> Check:
 def crash_loops(queue: str) -> Check:
     """Check for workers, and processes of this host's supervisor, that crash repeatedly."""
     since = max(acknowledged_at("crash loops"), clock.now() - LOOP_WITHIN)
-    crashes = Counter((w.label if _has_name(w) else "", w.host) for w in _silent(queue) if w.started_at > since)
+    crashes = Counter((w.label if has_name(w) else "", w.host) for w in _silent(queue) if w.started_at > since)
     loops = [
         f"{label or 'a worker'} on {host} has crashed {count} times within {_LOOP}"
         for (label, host), count in crashes.items()
@@ -101,7 +103,10 @@ def quarantine(queue: str) -> Check:
     tasks = list(held.order_by("quarantined_at").values_list("task_name", "task_id")[:COUNTED_MOST])
     return report(
         "quarantine",
-        [Subject(kind="task", key=str(task_id), message=f"{name} {task_id} is quarantined") for name, task_id in tasks],
+        [
+            Subject(kind="task", key=str(task_id), message=f"{name} {short_id(task_id)} is quarantined")
+            for name, task_id in tasks
+        ],
         no_fault="No task is quarantined",
         remedy="read the log of the last attempt, remove the cause, retry or cancel",
     )
@@ -184,18 +189,11 @@ def _silent(queue: str) -> list[Worker]:
     return list(silent.order_by("-heartbeat_at")[:COUNTED_MOST])
 
 
-def _has_name(worker: Worker) -> bool:
-    """Return whether the label was given; the default one changes at every start."""
-    return worker.label != f"{worker.host}-{worker.pid}"
-
-
 def _is_back(lost: Worker) -> bool:
-    """Return whether a later worker replaced a lost one: one with its label, or on its host for its queues."""
+    """Return whether a later worker replaced a lost one."""
     later = Worker.objects.filter(host=lost.host, started_at__gt=lost.started_at, heartbeat_at__gt=lost.heartbeat_at)
-    if _has_name(lost):
-        later = later.filter(label=lost.label)
     live = set(Worker.objects.live().values_list("pk", flat=True))
-    return any(w.stopped_at is not None or w.pk in live for w in later if set(lost.queues) <= set(w.queues))
+    return any((w.stopped_at is not None or w.pk in live) and replaces(w, lost) for w in later)
 
 
 def _lost(worker: Worker) -> str:
@@ -207,7 +205,8 @@ def _lost(worker: Worker) -> str:
         ended_at__lt=worker.heartbeat_at + RETURNED_WITHIN,
     ).count()
     held = Task.objects.filter(worker=worker, status=TaskStatus.CLAIMED).count()
-    tasks = f"{returned} of its tasks were returned to the queue" + (f", {held} are still claimed" if held else "")
+    tasks = f"returned to the queue: {formats.count(returned, 'task')}"
+    tasks += f", still claimed: {held}" if held else ""
     at = clock.stamp(worker.heartbeat_at.replace(microsecond=0))
     return (
         f"worker {worker} (pid {worker.pid}) has not reported since {at}, {formats.duration(silent_sec)} ago; {tasks}"

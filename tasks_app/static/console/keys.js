@@ -13,3 +13,5 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.key === "?" && keys && !keys.open) keys.showModal();
 });
+
+keys?.querySelector("button").addEventListener("click", () => keys.close());

@@ -39,7 +39,7 @@ def test_a_lost_worker_turns_the_light_amber_and_is_listed_with_its_page_until_a
     operator = log_in("Operator")
     text = page(operator, "/admin/")
     assert "Needs attention: 1" in text
-    assert "Worker imager-7@" in text
+    assert "worker imager-7@" in text
     assert f"/admin/tasks_app/worker/{lost.pk}/change/" in text
     assert text.count("pill-degraded") == 2, "the light in the header is that of the list"
     answer = operator.post(

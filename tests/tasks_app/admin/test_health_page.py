@@ -24,7 +24,7 @@ def test_a_fault_stands_first_with_value_threshold_remedy_runbook_and_buttons(wo
     first = text[text.index("<tbody>") : text.index("</tr>", text.index("<tbody>"))]
     assert "pill-warn" in first
     assert 'href="/admin/help/operating/#lost-workers"' in first
-    assert "Worker imager-7@" in first
+    assert "worker imager-7@" in first
     assert f"/admin/tasks_app/worker/{lost.pk}/change/" in first
     assert "?finding=lost-workers" in first
     assert re.findall(r'class="number">([^<]*)<', first) == ["1", "0"]

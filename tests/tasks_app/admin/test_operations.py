@@ -71,7 +71,7 @@ def test_an_administrator_sets_resizes_and_removes_a_limit(worker):
     claim_one(worker)
     assert claim_tasks(worker, limit=5) == []
     text = page(administrator, reverse("admin:tasks_app_limit_changelist"))
-    assert "1 of 1" in text and "somebody" in text
+    assert "1 of 1" in text and "set by an administrator" in text
     change = reverse("admin:tasks_app_limit_change", args=[limit.pk])
     assert str(Task.objects.get(status="claimed")) in page(administrator, change)
     resize = reverse("admin:tasks_app_limit_set", args=[limit.pk])

@@ -9,6 +9,7 @@ from django.contrib.staticfiles import finders
 from django.test import Client
 from django.urls import reverse
 
+from tasks_app import formats
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.lease import report_progress
@@ -162,3 +163,32 @@ def test_no_attribute_of_the_control_room_is_ended_early_by_markup():
     text = page(log_in("Viewer"), "/admin/")
     assert "(checked " in text
     assert re.findall(r'\w+="[^"]*<[^"]*"', text) == []
+
+
+def test_who_changed_a_queue_is_told_whatever_it_was_changed_with():
+    spawn_note()
+    queue = Queue.objects.get()
+    address = reverse("admin:tasks_app_queue_history", args=[queue.pk])
+    viewer = log_in("Viewer")
+    assert "No person, key or command has changed it" in page(viewer, address)
+    pause("dsa110-pipeline", actor="key:ingest", reason="disk full")
+    log_in("Operator", name="olga").post(
+        reverse("admin:tasks_app_queue_resume", args=[queue.pk]), {"confirmed": "yes", "reason": "disk cleared"}
+    )
+    text = page(viewer, address)
+    assert text.index("user:olga") < text.index("key:ingest")
+    assert "disk full" in text and "disk cleared" in text
+
+
+def test_pages_are_called_by_what_they_show_and_moments_are_in_utc():
+    administrator = log_in("Administrator")
+    key, _ = ApiKey.objects.create_key(name="ingest", scopes=["read"])
+    listed = page(administrator, reverse("admin:tasks_app_apikey_changelist"))
+    assert "<h1>API keys</h1>" in listed
+    assert formats.moment(key.created) in listed
+    changed = page(administrator, reverse("admin:tasks_app_apikey_change", args=[key.pk]))
+    assert "<h1>ingest</h1>" in changed
+    person = make_user("vera")
+    assert "<h1>vera</h1>" in page(administrator, reverse("admin:auth_user_change", args=[person.pk]))
+    users = page(administrator, reverse("admin:auth_user_changelist"))
+    assert "<h1>Users</h1>" in users

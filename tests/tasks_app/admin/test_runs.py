@@ -69,7 +69,7 @@ def test_the_list_shows_how_each_run_stands(operator, worker, django_assert_max_
     break_(claim_all(worker)["convert"], "invalid", "no such file")
     with django_assert_max_num_queries(25 + queries_of_health()):
         page = operator.get(LIST).content.decode()
-    for part in ("pill-failed", "pill-running", "0 / 3", "convert failed (invalid): no such file"):
+    for part in ("pill-failed", "pill-running", "0 of 3", "convert failed (invalid): no such file"):
         assert part in page
 
 

@@ -139,3 +139,16 @@ def test_an_attempt_that_is_being_stopped_shows_by_when_its_slot_is_free():
             and "123 D nfs_wait python" in text
         )
     assert "does not end and keeps its slot" in text
+
+
+def test_a_lost_worker_that_has_been_replaced_is_not_shown_as_lost():
+    viewer = log_in("Viewer")
+    lost = make_worker(label="imager-7")
+    Worker.objects.filter(pk=lost.pk).update(
+        started_at=clock.now() - timedelta(hours=2), heartbeat_at=clock.now() - timedelta(hours=1)
+    )
+    assert "pill-lost" in page(viewer, "/admin/")
+    make_worker(label="imager-7")
+    for address in ("/admin/", "/admin/tasks_app/worker/"):
+        assert "pill-lost" not in page(viewer, address), address
+    assert "pill-replaced" in page(viewer, "/admin/tasks_app/worker/")

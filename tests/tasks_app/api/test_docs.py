@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from drf_spectacular.generators import SchemaGenerator
 
 from tasks_app.api import filters, urls
 from tasks_app.operations.selection import TaskFilter
@@ -41,3 +42,14 @@ def test_every_condition_is_told(shape):
     for name in shape.base_filters:
         assert name in words or {f"{name.rpartition('_')[0]}_", f"_{name.rpartition('_')[2]}"} & words, name
     assert Path(CHECKOUT / "docs" / "operating.md").read_text().count("api.md")
+
+
+def test_every_operation_has_a_summary_of_its_own_and_tasks_come_first():
+    schema = SchemaGenerator().get_schema(request=None, public=True)
+    operations = [each for path in schema["paths"].values() for each in path.values() if "operationId" in each]
+    summaries = [each.get("summary") for each in operations]
+    assert all(summaries)
+    assert len(set(summaries)) == len(summaries)
+    tags = [tag["name"] for tag in schema["tags"]]
+    assert tags[0] == "tasks"
+    assert {tag for each in operations for tag in each["tags"]} == set(tags)

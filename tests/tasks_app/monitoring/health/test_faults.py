@@ -41,11 +41,11 @@ def test_one_lost_worker_of_many_is_named_within_a_lease_with_what_was_given_bac
     found = look("lost workers")
     assert found.state == "warn"
     assert f"worker-2@{lost.host} (pid {lost.pid}) has not reported since" in found.message.replace("Worker w", "w")
-    assert "0 of its tasks were returned to the queue, 2 are still claimed" in found.message
+    assert "returned to the queue: 0 tasks, still claimed: 2" in found.message
     assert health.examine().status == "degraded"
     Task.objects.update(lease_until=clock.now() - timedelta(seconds=1), lease_sec=1)
     assert sweeps.return_lost(watched_sec=60) == 2
-    assert "2 of its tasks were returned to the queue" in look("lost workers").message
+    assert "returned to the queue: 2 tasks" in look("lost workers").message
 
 
 @pytest.mark.django_db
