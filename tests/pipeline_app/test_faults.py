@@ -12,7 +12,9 @@ pytestmark = pytest.mark.django_db
 
 
 def test_bad_verdicts_on_products_of_one_observation_are_one_fault_the_worst_observation_first():
-    fine, warned, failed = (make_tile(f"2026-10-01T06:0{minute}:00", mid_mjd=61314.25 + minute / 1440) for minute in (0, 1, 2))
+    fine, warned, failed = (
+        make_tile(f"2026-10-01T06:0{minute}:00", mid_mjd=61314.25 + minute / 1440) for minute in (0, 1, 2)
+    )
     made = [(fine, "image", "pass"), (warned, "image", "warn"), (warned, "photometry", "warn")]
     made += [(failed, "image", "warn"), (failed, "photometry", "fail")]
     for number, (tile, kind, verdict) in enumerate(made):
