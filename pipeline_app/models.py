@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 
 class ObservationState(models.TextChoices):
@@ -116,6 +116,13 @@ class SubbandFile(models.Model):
 
     def __str__(self) -> str:
         return self.path
+
+
+def accepted_files() -> Coalesce:
+    """Return the number of accepted files of an observation, counted for the rows that are shown and no others."""
+    files = SubbandFile.objects.filter(observation=models.OuterRef("pk"), state=SubbandState.ACCEPTED)
+    counts = files.order_by().values("observation").annotate(number=models.Count("pk")).values("number")
+    return Coalesce(models.Subquery(counts), 0)
 
 
 class Product(models.Model):

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from pipeline_app.admin import calibrations
 from pipeline_app.admin.calibration_timeline import TIMELINE_MOST, timeline
-from pipeline_app.admin.filters import VerdictFilter
+from pipeline_app.admin.filters import VerdictFilter, occurring
 from pipeline_app.admin.metrics_text import figures_of
 from pipeline_app.models import Calibration
 from pipeline_app.sky_text import moment_of
@@ -30,7 +30,7 @@ class CalibrationAdmin(OperatingAdmin, ReadOnlyAdmin):
     selected_by_lists = False
     change_list_template = "admin/pipeline/calibrations.html"
     list_display = ["name", "judged", "observed", "strip", "calibrator", "snr", "flagged", "refant", "why"]
-    list_filter = [VerdictFilter, "calibrator"]
+    list_filter = [VerdictFilter, occurring("calibrator")]
     list_select_related = ["observation"]
     search_fields = ["path", "task_id", "observation__name", "calibrator"]
     search_help_text = "Search by the observation, the calibrator, a part of the path or the task id."

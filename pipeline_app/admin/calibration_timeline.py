@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from django.db.models.fields.json import KeyTextTransform
 from django.urls import reverse
 
-from pipeline_app.models import Calibration, Observation, Product
+from pipeline_app.models import Calibration, Product
 from pipeline_app.sky_text import moment_of
 from pipeline_app.stages.calibration_apply import MAX_AGE_HOURS
 from tasks_app.admin.charts import Interval, Lanes
@@ -55,45 +55,62 @@ def timeline(rows: Iterable[Calibration]) -> Lanes:
     return Lanes(name="validity", title="Calibrations by strip, and who used them", lanes=lanes, intervals=intervals)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """An observation that was calibrated."""
+
+    name: str
+    mid_mjd: float
+    duration_sec: float
+    path: str
+    """Of the calibration."""
+
+
 @dataclass(kw_only=True)
 class Use:
     """Observations in a row that were calibrated with the same calibration."""
 
     calibration: Calibration
-    observations: list[Observation]
+    observations: list[Used]
+
+
+def _last_used() -> list[Used]:
+    """Return the observations of the last USES_MOST calibrated data, each as it was calibrated last, by time."""
+    rows = (
+        Product.objects.filter(kind="calibrated-ms", observation__isnull=False)
+        .order_by("-id")
+        .values_list(
+            "observation__name",
+            "observation__mid_mjd",
+            "observation__duration_sec",
+            KeyTextTransform("calibration_path", "params"),
+        )
+    )
+    latest: dict[tuple[str, float], Used] = {}
+    for name, mid_mjd, duration_sec, path in rows[:USES_MOST]:
+        latest.setdefault((name, mid_mjd), Used(name=name, mid_mjd=mid_mjd, duration_sec=duration_sec, path=path or ""))
+    return sorted(latest.values(), key=lambda each: each.mid_mjd)
 
 
 def _used_by(strips: Mapping[str, list[Calibration]]) -> dict[str, list[Use]]:
-    """Return by strip who used which of these calibrations, in order of time: of the last USES_MOST observations."""
+    """Return by strip who used which of these calibrations, in order of time."""
     known = {row.path: (strip, row) for strip, rows in strips.items() for row in rows}
-    if not known:
-        return {}
-    products = (
-        Product.objects.filter(kind="calibrated-ms", observation__isnull=False)
-        .annotate(used=KeyTextTransform("calibration_path", "params"))
-        .only("observation")
-        .select_related("observation")
-        .order_by("-id")[:USES_MOST]
-    )
-    latest: dict[int, tuple[Observation, str]] = {}
-    for product in products:
-        latest.setdefault(product.observation_id, (product.observation, product.used))  # type: ignore[attr-defined,arg-type]
     uses: dict[str, list[Use]] = {strip: [] for strip in strips}
-    for observation, path in sorted(latest.values(), key=lambda each: each[0].mid_mjd):
-        if path not in known:
+    for used in _last_used() if known else ():
+        if used.path not in known:
             continue
-        strip, calibration = known[path]
+        strip, calibration = known[used.path]
         if uses[strip] and uses[strip][-1].calibration == calibration:
-            uses[strip][-1].observations.append(observation)
+            uses[strip][-1].observations.append(used)
         else:
-            uses[strip].append(Use(calibration=calibration, observations=[observation]))
+            uses[strip].append(Use(calibration=calibration, observations=[used]))
     return uses
 
 
 def _use_shown(lane: int, use: Use) -> Interval:
     first, last = use.observations[0], use.observations[-1]
     number = len(use.observations)
-    who = str(first) if number == 1 else f"{number} observations from {first}"
+    who = first.name if number == 1 else f"{number} observations from {first.name}"
     half_days = first.duration_sec / 2 / 86_400
     return Interval(
         lane=lane,

@@ -8,13 +8,14 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Count, Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from pipeline_app.admin import tiles
-from pipeline_app.models import Observation, SubbandFile, SubbandState
+from pipeline_app.admin.filters import found_by
+from pipeline_app.models import Observation, SubbandFile, accepted_files
 from tasks_app.admin import display, pages
 from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.models import Task
@@ -56,8 +57,7 @@ class ObservationAdmin(ReadOnlyAdmin):
     actions = ["release_incomplete"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Observation]:
-        accepted = Count("files", filter=Q(files__state=SubbandState.ACCEPTED))
-        return super().get_queryset(request).annotate(n_files=accepted)
+        return super().get_queryset(request).annotate(n_files=accepted_files())
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return ObservationList
@@ -130,6 +130,12 @@ class SubbandFileAdmin(ReadOnlyAdmin):
     list_filter = ["state"]
     list_select_related = ["observation"]
     search_fields = ["path"]
+    search_help_text = "The beginning of a path or of an observation's name."
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[SubbandFile], search_term: str
+    ) -> tuple[QuerySet[SubbandFile], bool]:
+        return found_by(queryset, search_term), False
 
     @admin.display(description="state")
     def stands(self, file: SubbandFile) -> SafeString:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from pipeline_app.admin import product_files
-from pipeline_app.admin.filters import VerdictFilter
+from pipeline_app.admin.filters import VerdictFilter, found_by, occurring
 from pipeline_app.admin.metrics_text import figures_of
 from pipeline_app.admin.sources import address_of
 from pipeline_app.models import Measurement, Product
@@ -26,10 +27,15 @@ class ProductAdmin(OperatingAdmin, ReadOnlyAdmin):
     target_kind = "image"
     selected_by_lists = False
     list_display = ["kind", "place", "observation", "judged", "size", "made"]
-    list_filter = [VerdictFilter, "kind", "task_name"]
+    list_filter = [VerdictFilter, occurring("kind"), occurring("task_name")]
     list_select_related = ["observation"]
     search_fields = ["path", "task_id", "observation__name"]
-    search_help_text = "Search by a part of the path, the task id or the observation."
+    search_help_text = "The beginning of a path or of an observation's name, or a task id."
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Product], search_term: str
+    ) -> tuple[QuerySet[Product], bool]:
+        return found_by(queryset, search_term), False
 
     def find_target(self, request: HttpRequest, object_id: str) -> Product:
         """Return the image of an address. Raises Http404, also for a product that is none."""
@@ -95,6 +101,12 @@ class MeasurementAdmin(ReadOnlyAdmin):
     list_filter = [VerdictFilter]
     list_select_related = ["observation"]
     search_fields = ["name", "observation__name", "task_id"]
+    search_help_text = "A source's name, the beginning of an image's path or of an observation's name, or a task id."
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Measurement], search_term: str
+    ) -> tuple[QuerySet[Measurement], bool]:
+        return found_by(queryset, search_term, path="image_path") | queryset.filter(name=search_term.strip()), False
 
     @admin.display(description="source")
     def source(self, row: Measurement) -> SafeString:

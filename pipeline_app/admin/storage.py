@@ -12,8 +12,8 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.core.cache import cache
-from django.db.models import Count, Min, Sum
-from django.db.models.functions import TruncDate
+from django.db.models import Count, Min, Q, Sum
+from django.db.models.functions import Coalesce, TruncDate
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
@@ -107,43 +107,41 @@ def sums() -> Sums:
 
 
 def _sum() -> Sums:
+    """Read all products once: by kind and day, with the bytes below each data root."""
     now = clock.now()
-    kinds = (
-        Product.objects.order_by().values("kind").annotate(n=Count("pk"), size=Sum("size_bytes"), old=Min("created_at"))
+    below = {
+        f"root_{number}": Sum("size_bytes", filter=Q(path__startswith=f"{root}/"))
+        for number, root in enumerate(settings.ABSURD_DATA_ROOTS)
+    }
+    query: Any = Product.objects.order_by().values("kind", day=TruncDate("created_at"))
+    rows: list[dict[str, Any]] = list(
+        query.annotate(n=Count("pk"), size=Coalesce(Sum("size_bytes"), 0), oldest=Min("created_at"), **below)
     )
-    days = (
-        Product.objects.order_by()
-        .filter(created_at__gte=now - timedelta(days=GROWTH_DAYS))
-        .values("kind", day=TruncDate("created_at"))
-        .annotate(size=Sum("size_bytes"))
-    )
+    recent, shown = (now.date() - timedelta(days=days) for days in (RECENT_DAYS, GROWTH_DAYS))
     daily: dict[date, dict[str, int]] = defaultdict(dict)
-    for row in days:
-        daily[row["day"]][row["kind"]] = row["size"] or 0
-    return Sums(
-        counted_at=now,
-        kinds=sorted(
-            (
-                Kind(
-                    name=row["kind"],
-                    number=row["n"],
-                    n_bytes=row["size"] or 0,
-                    oldest=row["old"],
-                    remade=REMADE.get(row["kind"], ""),
-                )
-                for row in kinds
-            ),
-            key=lambda kind: -kind.n_bytes,
-        ),
-        daily=dict(daily),
-        by_root={str(root): _of_root(root, now) for root in settings.ABSURD_DATA_ROOTS},
-    )
-
-
-def _of_root(root: Path, now: datetime) -> tuple[int, int]:
-    rows = Product.objects.order_by().filter(path__startswith=f"{root}/")
-    recent = rows.filter(created_at__gte=now - timedelta(days=RECENT_DAYS))
-    return tuple(each.aggregate(size=Sum("size_bytes"))["size"] or 0 for each in (rows, recent))  # type: ignore[return-value]
+    kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        kinds[row["kind"]].append(row)
+        if row["day"] > shown:
+            daily[row["day"]][row["kind"]] = row["size"]
+    found = [
+        Kind(
+            name=name,
+            number=sum(row["n"] for row in of_kind),
+            n_bytes=sum(row["size"] for row in of_kind),
+            oldest=min(row["oldest"] for row in of_kind),
+            remade=REMADE.get(name, ""),
+        )
+        for name, of_kind in kinds.items()
+    ]
+    by_root = {
+        str(root): (
+            sum(row[f"root_{number}"] or 0 for row in rows),
+            sum(row[f"root_{number}"] or 0 for row in rows if row["day"] > recent),
+        )
+        for number, root in enumerate(settings.ABSURD_DATA_ROOTS)
+    }
+    return Sums(counted_at=now, kinds=sorted(found, key=lambda kind: -kind.n_bytes), daily=dict(daily), by_root=by_root)
 
 
 def tiers(found: Sums) -> list[Tier]:

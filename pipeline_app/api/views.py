@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import django_filters  # type: ignore[import-untyped]
-from django.db.models import Avg, Case, Count, F, Max, Min, Q, When
+from django.db.models import Avg, Case, Count, F, Max, Min, When
 from django.db.models.functions import ATan2, Cos, Degrees, Radians, Sin
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
@@ -34,7 +34,7 @@ from pipeline_app.api.serializers import (
     SourceSerializer,
 )
 from pipeline_app.light_curves import FAILED, epochs
-from pipeline_app.models import Calibration, Measurement, Observation, ObservationState, Product, SubbandState
+from pipeline_app.models import Calibration, Measurement, Observation, ObservationState, Product, accepted_files
 from tasks_app.api.errors import AnythingAccepted
 from tasks_app.api.lists import KeysetPagination, ListView, StrictFilterBackend, limit_of, next_address
 from tasks_app.api.requests import refuse_unknown
@@ -116,7 +116,7 @@ class SourceFilter(StrictFilterSet):
 
 
 def _observations() -> Any:
-    return Observation.objects.annotate(n_files=Count("files", filter=Q(files__state=SubbandState.ACCEPTED)))
+    return Observation.objects.annotate(n_files=accepted_files())
 
 
 class ObservationListView(ListView):

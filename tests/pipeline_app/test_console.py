@@ -455,3 +455,62 @@ def test_the_chart_of_what_was_made_adds_up(nights, viewer):
     assert len(growth.series) == storage.SHOWN_KINDS + 1 and growth.series[-1].name == "others"
     total = sum(Product.objects.exclude(size_bytes=None).values_list("size_bytes", flat=True))
     assert sum(value for series in growth.series for _, value in series.points) == pytest.approx(total / 1e9, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "term", "number"),
+    [
+        ("product", "2026-10-02", 6),
+        ("product", "{directory}/", 6),
+        ("product", "{task_id}", 3),
+        ("product", "nothing", 0),
+        ("measurement", "2026-10-02", 3),
+        ("measurement", "S02", 2),
+        ("measurement", "{image}", 3),
+        ("subbandfile", "/somewhere/2026-10-02", 2),
+        ("subbandfile", "2026-10-02", 2),
+        ("subbandfile", "{task_id}", 0),
+    ],
+)
+def test_lists_are_searched_by_what_people_paste(nights, viewer, model, term, number):
+    image = nights[1].image
+    term = term.format(directory=Path(image.path).parent, task_id=image.task_id, image=image.path)
+    page = viewer.get(reverse(f"admin:pipeline_app_{model}_changelist"), {"q": term})
+    assert page.context["cl"].result_count == number
+
+
+def test_products_are_narrowed_by_the_kinds_that_occur(nights, viewer):
+    address = reverse("admin:pipeline_app_product_changelist")
+    page = viewer.get(address, {"kind": "image", "task_name": "imaging"})
+    assert page.context["cl"].result_count == 2
+    choices = [
+        choice["display"] for each in page.context["cl"].filter_specs for choice in each.choices(page.context["cl"])
+    ]
+    assert {"thumbnail", "calibrated-ms", "photometry"} <= set(choices)
+
+
+def test_growth_and_sizes_are_those_of_the_products(nights, viewer, tmp_path):
+    Product.objects.filter(kind="calibrated-ms").update(created_at="2026-01-01T00:00:00Z")
+    sums = viewer.get(reverse("admin:page_storage")).context["panels"]["sums"].value
+    by_kind = {kind.name: (kind.number, kind.n_bytes) for kind in sums.kinds}
+    assert by_kind["image"] == (2, 2 * 60_480) and by_kind["calibrated-ms"] == (2, 8_000_000)
+    assert sums.by_root[str(tmp_path)] == (8_000_000 + 2 * 60_480, 2 * 60_480)
+
+
+def test_the_gallery_asks_no_more_for_many_images_and_leads_to_all_of_them(nights, viewer):
+    address = reverse("admin:page_images")
+    viewer.get(address)
+    with CaptureQueriesContext(connection) as few:
+        viewer.get(address)
+    origin = {"attempt": 1, "task_name": "imaging", "observation": nights[0].observation, "kind": "image"}
+    Product.objects.bulk_create(
+        Product(**origin, task_id=uuid4(), path=f"/data/{number}.fits", metrics=IMAGE_METRICS) for number in range(60)
+    )
+    with CaptureQueriesContext(connection) as many:
+        page = viewer.get(address)
+    assert len(many) == len(few)
+    found = [card.image.pk for card in page.context["cards"]]
+    while page.context["older"]:
+        page = viewer.get(f"{address}?{page.context['older']}")
+        found += [card.image.pk for card in page.context["cards"]]
+    assert len(found) == len(set(found)) == 62 and found == sorted(found, reverse=True)
