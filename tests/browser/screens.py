@@ -77,6 +77,7 @@ SCREENS: dict[str, Screen] = {
     "task": _admin("tasks_app_task", "change", key=_failed),
     "task-running": _admin("tasks_app_task", "change", key=_running),
     "task-quarantined": _admin("tasks_app_task", "change", key=_quarantined),
+    "spawn": Screen(view="admin:page_spawn"),
     "task-respawn": _admin("tasks_app_task", "respawn", key=_failed),
     "task-requeue": _admin("tasks_app_task", "requeue", key=_running),
     "task-reprioritize": _admin("tasks_app_task", "reprioritize", key=_last(Task, "task_id", status="pending")),

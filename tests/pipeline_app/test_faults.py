@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 
 from pipeline_app.faults import verdicts
@@ -18,7 +20,9 @@ def test_bad_verdicts_on_products_of_one_observation_are_one_fault_the_worst_obs
     made = [(fine, "image", "pass"), (warned, "image", "warn"), (warned, "photometry", "warn")]
     made += [(failed, "image", "warn"), (failed, "photometry", "fail")]
     for number, (tile, kind, verdict) in enumerate(made):
-        Product.objects.create(kind=kind, path=f"/data/{number}", verdict=verdict, observation=tile.observation)
+        Product.objects.create(
+            kind=kind, path=f"/data/{number}", task_id=uuid4(), attempt=1, verdict=verdict, observation=tile.observation
+        )
     found = verdicts("dsa110-pipeline")
     assert [str(subject) for subject in found.subjects] == [
         "observation 2026-10-01T06:02:00 has the verdict fail (photometry)",
