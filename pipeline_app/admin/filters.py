@@ -10,12 +10,14 @@ from django.core.cache import cache
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from tasks_app.admin.filters import KnownValueFilter
+
 VALUES_MOST = 100
 VALUES_SEC = 300
 """A value that occurs for the first time can be chosen after this time at the latest."""
 
 
-class VerdictFilter(SimpleListFilter):
+class VerdictFilter(KnownValueFilter):
     """By verdict: the three there are, whichever occur."""
 
     title = "verdict"
@@ -24,8 +26,8 @@ class VerdictFilter(SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("pass", "pass"), ("warn", "warn"), ("fail", "fail")]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(verdict=self.value()) if self.value() else queryset
+    def narrowed(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(verdict=value)
 
 
 class OccurringFilter(SimpleListFilter):

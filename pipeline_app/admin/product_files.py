@@ -98,24 +98,42 @@ def picture(product: Product) -> SafeString | str:
     return format_html('<a href="{0}"><img class="preview" src="{0}" alt="{1}"></a>', address(product), product)
 
 
-def _place(product: Product) -> SafeString:
-    shown = product.kind in downloads.PICTURES
-    return format_html("{}<br>{}", link(product), picture(product)) if shown else link(product)
+def thumbnail(product: Product | None, page: str = "") -> SafeString | str:
+    """Return a small picture that leads to a page, or else to itself; nothing where there is no picture."""
+    try:
+        path = downloads.picture_path(product) if product else None
+    except FilesBusy:
+        path = None
+    if product is None or path is None:
+        return ""
+    place = address(product)
+    return format_html(
+        '<a href="{}"><img class="thumb" loading="lazy" src="{}" alt="{}"></a>', page or place, place, product.kind
+    )
 
 
 def of_task(task: Task) -> Table:
-    """Return what the task has published, for its page."""
+    """Return what the task has published, for its page; an image has the picture of its thumbnail."""
+    products = list(Product.objects.filter(task_id=task.task_id).order_by("id"))
+    small = next((product for product in products if product.kind == "thumbnail"), None)
+
+    def picture_of(product: Product) -> SafeString | str:
+        if product.kind == "image":
+            return thumbnail(small, reverse("admin:page_image", args=[product.pk]))
+        return thumbnail(product)
+
     rows = [
         (
+            picture_of(product),
             format_html(
                 '<a href="{}">{}</a>', reverse("admin:pipeline_app_product_change", args=[product.pk]), product.kind
             ),
-            _place(product),
+            link(product),
             display.pill(product.verdict) if product.verdict else "–",
         )
-        for product in Product.objects.filter(task_id=task.task_id).order_by("id")
+        for product in products
     ]
-    return Table(headings=("kind", "path", "verdict"), rows=rows)
+    return Table(headings=("picture", "kind", "path", "verdict"), rows=rows)
 
 
 PANEL = Panel(title="Products", table=of_task)

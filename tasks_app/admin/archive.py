@@ -16,7 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import display, task_page
-from tasks_app.admin.filters import Choices, EventQueueFilter, StatusFilter, TaskNameFilter
+from tasks_app.admin.filters import Choices, EventQueueFilter, KnownValueFilter, StatusFilter, TaskNameFilter
 from tasks_app.admin.pages import list_of
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range, with_id
 from tasks_app.engine import archive
@@ -24,7 +24,7 @@ from tasks_app.models import ArchivedTask, TaskStatus
 from tasks_app.models.task import FINISHED, short_id
 
 
-class FinishedFilter(admin.SimpleListFilter):
+class FinishedFilter(KnownValueFilter):
     """By the time of its end."""
 
     title = "finished"
@@ -34,9 +34,8 @@ class FinishedFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         return [(name, f"last {days} days") for name, days in self.days.items()]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        days = self.days.get(self.value() or "")
-        return queryset.filter(completed_at__gte=timezone.now() - timedelta(days=days)) if days else queryset
+    def narrowed(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(completed_at__gte=timezone.now() - timedelta(days=self.days[value]))
 
 
 class FinishedStatusFilter(StatusFilter):

@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db.models import Max, QuerySet
 from django.http import HttpRequest
 
-from tasks_app.admin.filters import Choices
+from tasks_app.admin.filters import Choices, KnownValueFilter
 from tasks_app.admin.reading import id_range
 from tasks_app.admin.task_states import LATEST_READ
 from tasks_app.models import ApiKey, TaskEvent
-from tasks_app.models.history import BY_PEOPLE
+from tasks_app.models.history import BY_PEOPLE, PEOPLE
 
 EVERYTHING = "everything"
 EVERYTHING_MOST = 100_000
@@ -31,7 +31,7 @@ def of_scope(request: HttpRequest, rows: QuerySet[TaskEvent]) -> QuerySet[TaskEv
     return rows.filter(BY_PEOPLE)
 
 
-class ActorFilter(admin.SimpleListFilter):
+class ActorFilter(KnownValueFilter):
     """By person, key or command. A task that is searched for shows all its events."""
 
     title = "by"
@@ -49,8 +49,14 @@ class ActorFilter(admin.SimpleListFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        rows = of_scope(request, queryset)
-        return rows.filter(actor=self.value()) if self.value() not in (None, "", EVERYTHING) else rows
+        return super().queryset(request, of_scope(request, queryset))
+
+    def knows(self, value: str) -> bool:
+        """Return whether it may have done something; who is gone now may have."""
+        return value == EVERYTHING or value.startswith(PEOPLE)
+
+    def narrowed(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows if value == EVERYTHING else rows.filter(actor=value)
 
 
 class EventTypeFilter(admin.SimpleListFilter):
@@ -77,6 +83,7 @@ class MomentFilter(admin.SimpleListFilter):
 
     is_moment = True
     lookup = ""
+    refusal = ""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         return [("", "")]
@@ -88,7 +95,7 @@ class MomentFilter(admin.SimpleListFilter):
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
-            messages.warning(request, f"{self.title}: {text[:50]!r} is no time such as 2026-10-01T06:00 (UTC).")
+            self.refusal = f"{self.title}: {text[:50]!r} is no time such as 2026-10-01T06:00 (UTC)."
             return queryset.none()
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return queryset.filter(**{self.lookup: moment})

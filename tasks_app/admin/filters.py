@@ -1,11 +1,12 @@
-"""Choices beside the lists: fixed, or from small tables, so that none of them costs a scan."""
+"""Choices above the lists: fixed, from small tables or the latest rows, so that none of them costs a scan."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -13,12 +14,46 @@ from django.utils import timezone
 from tasks_app.admin.display import BANDS
 from tasks_app.admin.task_states import LATEST_READ, STATES, in_state
 from tasks_app.engine import registry
-from tasks_app.models import Queue, Task
+from tasks_app.models import Queue
+from tasks_app.models.task import BY_PERSON
+from tasks_app.priority import PRIORITY_MOST
 
 Choices = list[tuple[str, str]]
+CHOICES_NAMED = 20
 
 
-class StatusFilter(admin.SimpleListFilter):
+class KnownValueFilter(admin.SimpleListFilter):
+    """A choice. A value that there is not is refused: an empty list would say that nothing matches."""
+
+    refusal = ""
+    """Why the value in the address is refused, once the list was made."""
+
+    def has_output(self) -> bool:
+        """Even without choices the value in the address counts."""
+        return True
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        if not value:
+            return queryset
+        if not self.knows(str(value)):
+            known = [str(choice) for choice, _ in self.lookup_choices]
+            listed = ", ".join(known[:CHOICES_NAMED]) + (", …" if len(known) > CHOICES_NAMED else "")
+            expected = f": it is one of {listed}" if known else ""
+            self.refusal = f"There is no {self.title} {str(value)[:100]!r}{expected}."
+            return queryset.none()
+        return self.narrowed(queryset, str(value))
+
+    def knows(self, value: str) -> bool:
+        """Return whether there is such a value."""
+        return value in {str(choice) for choice, _ in self.lookup_choices}
+
+    def narrowed(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """Return the rows that have the value."""
+        raise NotImplementedError
+
+
+class StatusFilter(KnownValueFilter):
     """By stored status, or a finer state."""
 
     title = "status"
@@ -28,33 +63,30 @@ class StatusFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         return [(state, state) for state in self.states]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        state = self.value()
-        if not state:
-            return queryset
-        if state not in self.states:
-            messages.warning(request, f"There is no status {state!r}: it is one of {', '.join(self.states)}.")
-            return queryset.none()
-        return in_state(queryset, state)
+    def narrowed(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return in_state(rows, value)
 
 
-class CreatorFilter(admin.SimpleListFilter):
-    """By who spawned it, of the latest tasks."""
+class CreatorFilter(KnownValueFilter):
+    """By the person who spawned it."""
 
-    title = f"spawned by, of the last {LATEST_READ:,}"
+    title = "spawned by"
     parameter_name = "created_by"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         return [(f"user:{request.user.get_username()}", "me")]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if not self.value():
-            return queryset
-        latest = Task.objects.order_by("-id").values("pk")[:LATEST_READ]
-        return queryset.filter(created_by=self.value(), pk__in=latest)
+    def knows(self, value: str) -> bool:
+        """Return whether it is a person; other people's tasks are found by an address."""
+        prefix, _, name = value.partition(":")
+        return prefix == "user" and User.objects.filter(username=name).exists()
+
+    def narrowed(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        # The condition of the index, which PostgreSQL does not conclude.
+        return rows.filter(BY_PERSON, created_by=value)
 
 
-class QueueFilter(admin.SimpleListFilter):
+class QueueFilter(KnownValueFilter):
     """By queue."""
 
     title = "queue"
@@ -64,8 +96,8 @@ class QueueFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         return [(name, name) for name in Queue.objects.values_list("name", flat=True)]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(**{self.column: self.value()}) if self.value() else queryset
+    def narrowed(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(**{self.column: value})
 
 
 class EventQueueFilter(QueueFilter):
@@ -74,38 +106,46 @@ class EventQueueFilter(QueueFilter):
     column = "queue_name"
 
 
-class TaskNameFilter(admin.SimpleListFilter):
-    """By registered task name."""
+class TaskNameFilter(KnownValueFilter):
+    """By task name, of those that occur among the latest tasks; one that is registered is known all the same."""
 
     title = "task name"
     parameter_name = "task_name"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        return [(name, name) for name in registry.names()]
+        chosen = request.GET.get(self.parameter_name, "")
+        latest = names_of_latest(model_admin.model)
+        return [(name, name) for name in sorted(latest | ({chosen} & set(registry.names())))]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(task_name=self.value()) if self.value() else queryset
+    def narrowed(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(task_name=value)
 
 
-class BandFilter(admin.SimpleListFilter):
+def names_of_latest(model: Any) -> set[str]:
+    """Return the task names of the last LATEST_READ rows."""
+    latest = model.objects.order_by("-id").values("pk")[:LATEST_READ]
+    return set(model.objects.filter(pk__in=latest).order_by().values_list("task_name", flat=True).distinct())
+
+
+class BandFilter(KnownValueFilter):
     """By the guide's bands of priority."""
 
     title = "priority"
     parameter_name = "band"
+    bounds = {
+        name: (least, top)
+        for (least, name), top in zip(BANDS, (PRIORITY_MOST, *(least - 1 for least, _ in BANDS)), strict=False)
+    }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        tops = [20, *(least - 1 for least, _ in BANDS)]
-        return [(name, f"{least}–{top} {name}") for (least, name), top in zip(BANDS, tops, strict=False)]
+        return [(name, f"{least}–{top} {name}") for name, (least, top) in self.bounds.items()]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        tops = [20, *(least - 1 for least, _ in BANDS)]
-        for (least, name), top in zip(BANDS, tops, strict=False):
-            if self.value() == name:
-                return queryset.filter(priority__gte=least, priority__lte=top)
-        return queryset
+    def narrowed(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        least, top = self.bounds[value]
+        return rows.filter(priority__gte=least, priority__lte=top)
 
 
-class SinceFilter(admin.SimpleListFilter):
+class SinceFilter(KnownValueFilter):
     """By age."""
 
     title = "created"
@@ -115,6 +155,5 @@ class SinceFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         return [("1h", "last hour"), ("24h", "last 24 hours"), ("7d", "last 7 days")]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        hours = self.hours.get(self.value() or "")
-        return queryset.filter(created_at__gte=timezone.now() - timedelta(hours=hours)) if hours else queryset
+    def narrowed(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(created_at__gte=timezone.now() - timedelta(hours=self.hours[value]))

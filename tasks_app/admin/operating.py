@@ -27,7 +27,7 @@ from tasks_app.models import Task
 from tasks_app.operations import bulk
 from tasks_app.operations.catalogue import operations_on
 from tasks_app.operations.confirmation import SelectionGuard, check_token, token_of
-from tasks_app.operations.operation import Counts, Operation, PreviewedOperation, TargetKind
+from tasks_app.operations.operation import Counts, Operation, Params, PreviewedOperation, TargetKind
 from tasks_app.operations.tasks import TaskOperation
 
 LISTED_TASKS = 20
@@ -163,7 +163,7 @@ class OperatingAdmin(HistoryAdmin):
         tasks = tasks.order_by("id")
         count = tasks.count()
         form, confirmed = self._form(request, operation, _alike(tasks))
-        if confirmed and form.is_valid() and _still_meant(request, count):
+        if confirmed and form.is_valid() and still_meant(request, count):
             self._act_on_tasks(request, operation, tasks, form)
             return HttpResponseRedirect(_next_page(request) or back)
         rows = [(task, operation.refusal(task)) for task in tasks.select_related("worker")[:LISTED_TASKS]]
@@ -232,23 +232,35 @@ class OperatingAdmin(HistoryAdmin):
     def _act_on_tasks(
         self, request: HttpRequest, operation: TaskOperation[Any], tasks: QuerySet[Task], form: ParamsForm
     ) -> None:
-        params = form.params()
-
-        def log(changed: Sequence[bulk.TaskResult]) -> None:
-            for outcome, alike in groupby(sorted(changed, key=_outcome), key=_outcome):
-                rows = [each.task for each in alike if each.task is not None]
-                message = f"{operation.label}: {outcome}. Reason: {params.reason}"
-                LogEntry.objects.log_actions(request.user.pk or 0, rows, CHANGE, message)
-
         ids = bulk.ids_of(tasks, children_first=operation.children_first)
-        done = bulk.act_on_many(operation, ids, params, actor_of(request.user), on_change=log)
-        parts = [f"{count} {outcome}" for outcome, count in done.outcomes.items()]
-        parts += [f"{count} refused: {why}" for why, count in done.refused.items()]
-        level = messages.WARNING if done.refused else messages.SUCCESS
-        messages.add_message(request, level, ", ".join(parts) or "nothing was selected")
+        chunks = chunks_of(request, operation, form.params())
+        done = bulk.BulkResult()
+        for results in chunks.each(ids):
+            done.add(results)
+        report(request, done.outcomes, done.refused)
 
     def _list_address(self) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+
+
+def chunks_of(request: HttpRequest, operation: TaskOperation[Any], params: Params) -> bulk.Chunks:
+    """Return an operation of the person, to be done to tasks chunk by chunk and recorded in the history of each."""
+
+    def log(changed: Sequence[bulk.TaskResult]) -> None:
+        for outcome, alike in groupby(sorted(changed, key=_outcome), key=_outcome):
+            rows = [each.task for each in alike if each.task is not None]
+            message = f"{operation.label}: {outcome}. Reason: {params.reason}"
+            LogEntry.objects.log_actions(request.user.pk or 0, rows, CHANGE, message)
+
+    return bulk.Chunks(operation=operation, params=params, actor=actor_of(request.user), on_change=log)
+
+
+def report(request: HttpRequest, outcomes: Mapping[str, int], refused: Mapping[str, int]) -> None:
+    """Say on the next page what has become of many tasks."""
+    parts = [f"{count:,} {outcome}" for outcome, count in outcomes.items()]
+    parts += [f"{count:,} refused: {why}" for why, count in refused.items()]
+    level = messages.WARNING if refused else messages.SUCCESS
+    messages.add_message(request, level, ", ".join(parts) or "nothing was selected")
 
 
 def _action(operation: Operation[Any, Any]) -> Callable[..., HttpResponse | None]:
@@ -311,7 +323,8 @@ def _alike(tasks: Iterable[Task]) -> Task | None:
     return Task(priority=priorities.pop()) if len(priorities) == 1 else None
 
 
-def _still_meant(request: HttpRequest, count: int) -> bool:
+def still_meant(request: HttpRequest, count: int) -> bool:
+    """Return whether a selection of so many tasks was agreed to; say why not on the page."""
     expected = request.POST.get("expected", "")
     if not expected.isdigit() or not SelectionGuard(shown=int(expected)).allows(count):
         messages.warning(request, f"The selection has changed: {expected} tasks were shown, {count} match now.")

@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from tasks_app.models.querysets import id_ends_with
@@ -46,7 +47,14 @@ class ConsoleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list under its own name, instead of a request to select something."""
         title = str(self.opts.verbose_name_plural).capitalize()
-        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+        answer = super().changelist_view(request, {"title": title, **(extra_context or {})})
+        if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
+            filters = answer.context_data["cl"].filter_specs
+            refusals = [each.refusal for each in filters if getattr(each, "refusal", "")]
+            answer.context_data["refusals"] = refusals
+            if refusals:
+                answer.status_code = 400
+        return answer
 
 
 class ReadOnlyAdmin(ConsoleAdmin):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -15,6 +16,7 @@ from tasks_app.admin.charts import Axis, Interval, Lanes, Series, Threshold, Ton
 from tasks_app.admin.commands import body_of, commands
 from tasks_app.models import ArchivedTask, Attempt, Task, TaskDependency, TaskEvent
 from tasks_app.monitoring import usage
+from tasks_app.monitoring.time_left import estimate
 from tasks_app.monitoring.usage import Point
 from tasks_app.postgresql import clock
 
@@ -30,6 +32,8 @@ def context_of(
         "title": str(task),
         "task": task,
         "attempts": attempts,
+        "outcomes": Counter(attempt.outcome or "running" for attempt in attempts).most_common(),
+        "estimate": estimate(task, timezone.now()),
         "lanes": lanes(task, attempts),
         "usage": usage_charts(request, task, attempts),
         "events": events[:EVENTS_SHOWN],

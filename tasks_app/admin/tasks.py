@@ -8,23 +8,35 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Left
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import display, pages, spawn_page, task_page, task_states
 from tasks_app.admin.archive import archived_page
-from tasks_app.admin.filters import BandFilter, CreatorFilter, QueueFilter, SinceFilter, StatusFilter, TaskNameFilter
+from tasks_app.admin.filters import (
+    BandFilter,
+    CreatorFilter,
+    QueueFilter,
+    SinceFilter,
+    StatusFilter,
+    TaskNameFilter,
+    names_of_latest,
+)  # fmt: skip
+from tasks_app.admin.matching import matching_view
 from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.reading import ReadOnlyAdmin, with_id
+from tasks_app.engine import registry
 from tasks_app.engine.lookup import find
 from tasks_app.errors import TaskNotFound
 from tasks_app.models import Queue, Task
+from tasks_app.models.querysets import error_has_words
 from tasks_app.models.task import short_id
 from tasks_app.monitoring.explain.explanation import explain
 from tasks_app.operations.operation import Operation
@@ -93,6 +105,13 @@ def _views(request: HttpRequest) -> list[pages.Link]:
     ]
 
 
+def _matching_address(operation: Operation[Any, Any], request: HttpRequest) -> str:
+    """Return where an operation is done to all that match the filters of the list, whichever of its pages is shown."""
+    query = request.GET.copy()
+    query.pop("p", None)
+    return f"{reverse(f'admin:tasks_app_task_matching_{operation.name}')}?{query.urlencode()}"
+
+
 @admin.register(Task)
 class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
     """Tasks: looked at here, changed only by operations."""
@@ -103,7 +122,7 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
     list_filter = (StatusFilter, QueueFilter, TaskNameFilter, BandFilter, SinceFilter, CreatorFilter)
     list_select_related = ("worker", "run")
     search_fields = ("task_name",)
-    search_help_text = "The beginning of a task id (4 digits or more), or of a task name"
+    search_help_text = "Part of a task id (4 digits or more), the beginning of a task name, or words of an error"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         rows: QuerySet[Task] = super().get_queryset(request)
@@ -127,18 +146,52 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
 
         return (*self.list_display, row_operations)
 
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.matching_view)
+        own = [
+            path(f"matching/{each.name}/", view, {"operation": each}, name=f"tasks_app_task_matching_{each.name}")
+            for each in self.operations()
+            if isinstance(each, TaskOperation)
+        ]
+        return [*own, *super().get_urls()]
+
+    def matching_view(self, request: HttpRequest, operation: TaskOperation[Any]) -> HttpResponse:
+        """Do one thing to all tasks that match the filters in the address."""
+        if not request.user.has_perm(operation.permission):
+            raise PermissionDenied
+        try:
+            found = self.get_changelist_instance(request)
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect(self._list_address())
+        return matching_view(request, operation, found, self._list_address())
+
+    def act_on_selection(self, request: HttpRequest, operation: Operation[Any, Any], chosen: Any) -> HttpResponse:
+        """Do one thing to the tasks that were ticked; to all that match on a page of its own."""
+        if request.POST.get("select_across") == "1":
+            return HttpResponseRedirect(_matching_address(operation, request))
+        return super().act_on_selection(request, operation, chosen)
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list below tabs for the states and views that are often wanted."""
         given = {**(extra_context or {}), "tabs": _tabs(request), "views": _views(request), "empty": EMPTY}
+        given["matching"] = [
+            pages.Link(label=each.label, address=_matching_address(each, request))
+            for each in self.permitted(request)
+            if isinstance(each, TaskOperation)
+        ]
         return super().changelist_view(request, given)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
     ) -> tuple[QuerySet[Task], bool]:
-        if not search_term.strip():
+        term = search_term.strip()
+        if not term:
             return queryset, False
-        found = with_id(queryset, search_term)
-        return queryset.filter(task_name__startswith=search_term.strip()) if found is None else found, False
+        by_id = with_id(queryset, term)
+        if by_id is not None and by_id.order_by().exists():
+            return by_id, False
+        names = [name for name in {*registry.names(), *names_of_latest(Task)} if name.startswith(term)]
+        return queryset.filter(Q(task_name__in=names) if names else error_has_words(term)), False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup in ("run__id__exact", "worker__id__exact") or super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]

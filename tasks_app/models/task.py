@@ -239,7 +239,7 @@ class Task(models.Model):
             GinIndex(
                 ERROR_WORDS,
                 name="task_error_words",
-                fastupdate=False,
+                gin_pending_list_limit=512,  # kB: what a search reads at most beside the index
                 condition=models.Q(error__isnull=False),
             ),
         ]

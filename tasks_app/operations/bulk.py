@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import OperationalError, connection, transaction
@@ -174,17 +174,38 @@ def act_on_many(
     return result
 
 
+class Span(NamedTuple):
+    """Tasks by their keys, both ends included."""
+
+    lowest: int
+    highest: int
+
+
+def span_of(tasks: QuerySet[Task]) -> Span:
+    """Return the span of a selection as it is now: what is spawned later lies above it."""
+    return Span(0, tasks.order_by("-id").values_list("id", flat=True).first() or 0)
+
+
+def pages_of(
+    tasks: QuerySet[Task], span: Span, *, children_first: bool = False
+) -> Iterator[tuple[list[UUID], Span | None]]:
+    """Yield the task ids of a selection a page at a time, oldest first or newest first, with what is left after it."""
+    left: Span | None = span
+    while left is not None:
+        rows = tasks.filter(id__gte=left.lowest, id__lte=left.highest).order_by("-id" if children_first else "id")
+        page = list(rows.values_list("id", "task_id")[:PAGE])
+        if len(page) < PAGE:
+            left = None
+        else:
+            last = page[-1][0]
+            left = Span(left.lowest, last - 1) if children_first else Span(last + 1, left.highest)
+        yield [task_id for _, task_id in page], left
+
+
 def ids_of(tasks: QuerySet[Task], *, children_first: bool = False) -> Iterator[UUID]:
     """Yield the task ids of a selection, oldest first or newest first, a page at a time.
 
     Tasks spawned meanwhile are left out.
     """
-    last = tasks.order_by("-id").values_list("id", flat=True).first()
-    lowest, highest = 0, last or 0
-    while True:
-        rows = tasks.filter(id__gt=lowest, id__lte=highest).order_by("-id" if children_first else "id")
-        page = list(rows.values_list("id", "task_id")[:PAGE])
-        yield from (task_id for _, task_id in page)
-        if len(page) < PAGE:
-            return
-        lowest, highest = (lowest, page[-1][0] - 1) if children_first else (page[-1][0], highest)
+    for page, _ in pages_of(tasks, span_of(tasks), children_first=children_first):
+        yield from page

@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from tasks_app import plain_text
 from tasks_app.admin import charts, display
+from tasks_app.admin.reading import COUNT_MOST
 from tasks_app.models.task import short_id
 
 register = template.Library()
@@ -38,6 +39,12 @@ def icon(state: str) -> str:
 def pretty(value: Any) -> str:
     """Write a JSON value for reading."""
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+@register.filter
+def listed(count: int) -> str:
+    """Write how many rows a list has, which counts no further than COUNT_MOST."""
+    return display.bounded(count, COUNT_MOST)
 
 
 @register.filter

@@ -75,6 +75,8 @@ SCREENS: dict[str, Screen] = {
     "activity": _admin("tasks_app_taskevent"),
     "tasks": _admin("tasks_app_task"),
     "task": _admin("tasks_app_task", "change", key=_failed),
+    "spawn": Screen(view="admin:page_spawn", query="?task_name=calibration-solve"),
+    "tasks-matching": _admin("tasks_app_task", "matching_reprioritize", query="?status=pending"),
     "task-running": _admin("tasks_app_task", "change", key=_running),
     "task-quarantined": _admin("tasks_app_task", "change", key=_quarantined),
     "spawn": Screen(view="admin:page_spawn"),
@@ -140,6 +142,7 @@ NOT_FOUND = "/admin/no-such-page/"
 
 LIKE_ANOTHER: dict[str, str] = {
     r".*_history": "history",
+    r"tasks_app_task_matching_(cancel|retry|requeue)": "tasks-matching",
     r"pipeline_app_calibration_accept|pipeline_app_product_vote": "calibration-refuse",
     r"tasks_app_(task|run|queue|worker|schedule|limit|freeze)_(cancel|retry|resume|pause|drain|recycle|run|enable"
     r"|disable|delete|set|remove|thaw|emergency-recover)": "queue-pause",

@@ -77,7 +77,17 @@ def test_the_tasks_page_shows_what_it_made(viewer, tmp_path):
     (tmp_path / "a.png").write_bytes(PNG)
     product = make_product(tmp_path / "a.png", "preview", verdict="pass")
     table = product_files.of_task(Task(task_id=product.task_id))
-    ((kind, path, verdict),) = table.rows
+    ((picture, kind, path, verdict),) = table.rows
     assert f'/admin/pipeline_app/product/{product.pk}/change/">preview' in kind
-    assert f'<img class="preview" src="{product_files.address(product)}"' in path
+    assert f'<img class="thumb" loading="lazy" src="{product_files.address(product)}"' in picture
+    assert "a.png" in path
     assert "pill-pass" in verdict
+
+
+def test_an_image_has_the_picture_of_its_thumbnail_and_leads_to_its_page(viewer, tmp_path):
+    (tmp_path / "small.png").write_bytes(PNG)
+    image = make_product(tmp_path / "a.fits", "image")
+    small = make_product(tmp_path / "small.png", "thumbnail", task_id=image.task_id)
+    (picture, *_), _ = product_files.of_task(Task(task_id=image.task_id)).rows
+    assert f'href="/admin/images/{image.pk}/' in picture
+    assert f'src="{product_files.address(small)}"' in picture

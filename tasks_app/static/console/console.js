@@ -7,3 +7,4 @@ import "./keys.js";
 
 if (document.querySelector("[data-chart]")) import("./charts.js");
 if (document.querySelector("[data-log]")) import("./log.js");
+if (document.querySelector("[data-continue]")) import("./continue.js");

@@ -9,7 +9,8 @@ const section = document.querySelector("[data-log]");
 const output = section.querySelector("pre");
 const note = section.querySelector(".log-note");
 const search = section.querySelector("input[type=search]");
-const severeOnly = section.querySelector("input[type=checkbox]");
+const severeOnly = section.querySelector("input[name=severe]");
+const follow = section.querySelector("input[name=follow]");
 const choice = section.querySelector("select");
 const earlier = section.querySelector("button");
 const download = section.querySelector("a[download]");
@@ -28,14 +29,13 @@ function severity(line) {
 function render() {
   const text = search.value.toLowerCase();
   const shown = lines.filter((line) => line.toLowerCase().includes(text) && (!severeOnly.checked || severity(line)));
-  const atEnd = output.scrollHeight - output.scrollTop - output.clientHeight < 40;
   output.replaceChildren(...shown.map((line) => {
     const element = document.createElement("span");
     element.className = severity(line);
     element.textContent = `${line}\n`;
     return element;
   }));
-  if (atEnd) output.scrollTop = output.scrollHeight;
+  if (follow.checked) output.scrollTop = output.scrollHeight;
   const found = shown.length === lines.length ? "" : `${shown.length} of `;
   note.textContent = `${found}${lines.length} line${lines.length === 1 ? "" : "s"}${section.dataset.host ? `, kept by the database: the file is on ${section.dataset.host}` : ""}`;
 }
@@ -60,19 +60,26 @@ async function load() {
 function choose() {
   [lines, wanted] = [[], FIRST_LINES];
   download.href = address();
-  output.scrollTop = output.scrollHeight;
   load();
+}
+
+function isAtEnd() {
+  return output.scrollHeight - output.scrollTop - output.clientHeight < 40;
 }
 
 function isRunning() {
   return choice.selectedOptions[0]?.dataset.running === "yes";
 }
 
+// Who scrolls up reads; who scrolls to the end follows.
+output.addEventListener("wheel", () => setTimeout(() => { follow.checked = isAtEnd(); }, 100), { passive: true });
+output.addEventListener("keyup", () => { follow.checked = isAtEnd(); });
+follow.addEventListener("change", () => { if (follow.checked) load().then(render); });
 search.addEventListener("input", render);
 severeOnly.addEventListener("change", render);
 choice.addEventListener("change", choose);
 earlier.addEventListener("click", () => { wanted = Math.min(4 * wanted, MOST_LINES); load(); });
-setInterval(() => { if (!document.hidden && isRunning()) load(); }, POLL_MS);
+setInterval(() => { if (!document.hidden && follow.checked && isRunning()) load(); }, POLL_MS);
 document.addEventListener("console:fresh", ({ detail: fresh }) => {
   const current = fresh.querySelector("[data-log] select");
   if (!current || current.innerHTML === choice.innerHTML || document.activeElement === choice) return;
