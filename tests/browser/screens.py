@@ -75,7 +75,6 @@ SCREENS: dict[str, Screen] = {
     "activity": _admin("tasks_app_taskevent"),
     "tasks": _admin("tasks_app_task"),
     "task": _admin("tasks_app_task", "change", key=_failed),
-    "spawn": Screen(view="admin:page_spawn", query="?task_name=calibration-solve"),
     "tasks-matching": _admin("tasks_app_task", "matching_reprioritize", query="?status=pending"),
     "task-running": _admin("tasks_app_task", "change", key=_running),
     "task-quarantined": _admin("tasks_app_task", "change", key=_quarantined),
