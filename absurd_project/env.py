@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
 from tasks_app.engine.names import fault_of_name
 from tasks_app.plain_text import without_passwords
 
@@ -198,7 +201,7 @@ def url(name: str, schemes: tuple[str, ...]) -> str:
         _ = parts.port  # which says so when it is no number
     except ValueError as error:
         raise BadSetting(name, value, f"it is not a valid address: {without_passwords(str(error))}") from None
-    if parts.scheme not in schemes or not (parts.netloc or parts.path):
+    if parts.scheme not in schemes or not value.startswith(f"{parts.scheme}://"):
         raise BadSetting(name, value, f"start it with {' or '.join(s + '://' for s in schemes)}")
     return value
 
@@ -213,6 +216,29 @@ def bind(name: str, current_mode: Mode) -> str:
     if current_mode == "local" and not address.is_loopback:
         raise BadSetting(name, value, "local mode answers this machine only; set ABSURD_MODE=production")
     return str(address)
+
+
+def conninfo(name: str, url: str) -> dict[str, str]:
+    """Return the parts of a PostgreSQL URL under the names of libpq, as libpq itself reads them."""
+    try:
+        return {key: str(value) for key, value in conninfo_to_dict(url).items()}
+    except ProgrammingError:  # whose text may hold a part of the password
+        raise BadSetting(name, url, "PostgreSQL cannot read it: check its options and each %") from None
+
+
+def origins(name: str) -> list[str]:
+    """Return a comma-separated list of origins as browsers write them: scheme, host, any unusual port."""
+    value = text(name)
+    found = [part.strip() for part in value.split(",") if part.strip()]
+    for each in found:
+        try:
+            parts = urlsplit(each)
+            usual = {"http": 80, "https": 443}[parts.scheme] == parts.port
+        except (ValueError, KeyError):
+            parts, usual = urlsplit(""), True
+        if usual or not parts.hostname or each != f"{parts.scheme}://{parts.netloc}" or each != each.lower():
+            raise BadSetting(name, each, "write origins such as https://console.example.org, separated by commas")
+    return found
 
 
 def hosts(name: str, current_mode: Mode) -> list[str]:

@@ -21,7 +21,9 @@ from tasks_app.feed.streams import EventStreams
 
 
 class OwnPagesOnly:
-    """Refuses sockets from pages of other sites, and of other ports of this one, and under names that are not ours.
+    """Refuses sockets from pages of other sites and other ports, and under names that are not ours.
+
+    A page of ABSURD_ALLOWED_ORIGINS must show a key or a ticket; its cookies do not count.
 
     Programs send no Origin and no one's cookies: they must show a key instead.
     """
@@ -32,7 +34,10 @@ class OwnPagesOnly:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
         headers = {name.lower(): value.decode("latin1").lower() for name, value in scope["headers"]}
-        allowed = is_own_page(headers.get(b"origin"), headers.get(b"host", ""))
+        origin, host = headers.get(b"origin"), headers.get(b"host", "")
+        allowed = is_own_page(origin, host)
+        if not allowed and origin in settings.CORS_ALLOWED_ORIGINS and is_own_name(host):
+            allowed, scope = True, without_cookies(scope)
         if not allowed:
             await refused_too_often(scope)
         await (self._application if allowed else WebsocketDenier())(scope, receive, send)
@@ -40,9 +45,19 @@ class OwnPagesOnly:
 
 def is_own_page(origin: str | None, host: str) -> bool:
     """Whether an Origin, if any, is that of our own pages, as seen by the name under which we were called."""
-    if not validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS):
-        return False
-    return origin is None or origin in (f"http://{host}", f"https://{host}", *settings.CSRF_TRUSTED_ORIGINS)
+    return is_own_name(host) and (
+        origin is None or origin in (f"http://{host}", f"https://{host}", *settings.CSRF_TRUSTED_ORIGINS)
+    )
+
+
+def is_own_name(host: str) -> bool:
+    """Whether we were called by a name that is ours."""
+    return validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS)
+
+
+def without_cookies(scope: Any) -> Any:
+    """Return the scope as that of a caller who must show a key or a ticket."""
+    return {**scope, "headers": [each for each in scope["headers"] if each[0].lower() != b"cookie"]}
 
 
 def make_application() -> ProtocolTypeRouter:

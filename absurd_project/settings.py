@@ -6,7 +6,6 @@ import sys
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from absurd_project import env
 from absurd_project.local import servers
@@ -87,16 +86,14 @@ NETWORK_LIMITS = {"connect_timeout": 3, "tcp_user_timeout": 5000, "keepalives_id
 
 
 def _database(url: str) -> dict[str, object]:
-    parts = urlsplit(url)
-    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    host = query.pop("host", "") or unquote(parts.hostname or "")
+    query = env.conninfo("ABSURD_DATABASE_URL", url)
     return {
         "ENGINE": "tasks_app.postgresql",
-        "NAME": unquote(parts.path.lstrip("/")) or "absurd",
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": host,
-        "PORT": str(parts.port or ""),
+        "NAME": query.pop("dbname", "absurd"),
+        "USER": query.pop("user", ""),
+        "PASSWORD": query.pop("password", ""),
+        "HOST": query.pop("host", ""),
+        "PORT": query.pop("port", ""),
         "CONN_HEALTH_CHECKS": True,
         "DISABLE_SERVER_SIDE_CURSORS": True,  # behind PgBouncer the next fetch may meet another server connection
         "OPTIONS": {
@@ -142,6 +139,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "absurd_project.middleware.answer_headers",
+    "corsheaders.middleware.CorsMiddleware",
     "absurd_project.middleware.refuse_nul",
     "django.middleware.security.SecurityMiddleware",
     "absurd_project.middleware.StaticFiles",
@@ -224,6 +222,12 @@ ABSURD_PROXIES = env.networks("ABSURD_PROXIES", "unix")
 ABSURD_THROTTLE = env.numbers("ABSURD_THROTTLE", defaults.ABSURD_THROTTLE)
 ALLOWED_HOSTS = env.hosts("ABSURD_HOSTS", ABSURD_MODE)
 CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS] if PRODUCTION else []
+# A front end of another origin: it shows a key or a ticket, never the cookies of the console.
+CORS_ALLOWED_ORIGINS = env.origins("ABSURD_ALLOWED_ORIGINS")
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match",
+                      "last-event-id", "range", "x-api-key", "x-request-id"]  # fmt: skip
+CORS_EXPOSE_HEADERS = ["Age", "Content-Range", "ETag", "Location", "Retry-After", "X-Request-ID"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},

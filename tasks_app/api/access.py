@@ -12,19 +12,17 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from tasks_app.auth import client_address, rate_limiter
-from tasks_app.auth.keys import READ, KeyHolder, Need, holder_of, is_local_reader, user_may
+from tasks_app.auth.keys import CHALLENGE, READ, KeyHolder, Need, holder_of, is_local_reader, shown_key, user_may
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView  # which imports this module through the settings
 
-HEADER = "X-API-Key"
-
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """Accepts the header X-API-Key; an invalid key is refused even beside a valid login."""
+    """Accepts X-API-Key, or Authorization: Bearer; an invalid key is refused even beside a valid login."""
 
     def authenticate(self, request: Request) -> tuple[AnonymousUser, KeyHolder] | None:
-        key = request.headers.get(HEADER)
+        key = shown_key(request.headers)
         if not key:
             return None
         holder = holder_of(key)
@@ -33,7 +31,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         return AnonymousUser(), holder
 
     def authenticate_header(self, request: Request) -> str:
-        return f'ApiKey realm="absurd", header="{HEADER}"'
+        return CHALLENGE
 
 
 class CallerThrottle(BaseThrottle):

@@ -36,7 +36,7 @@ _STATUS_OF: Mapping[type[errors.AbsurdError], int] = {
     errors.TryLater: 503,
 }
 _REMEDY_OF = {
-    "not_authenticated": "Send the header X-API-Key, or log in to the console.",
+    "not_authenticated": "Send the header X-API-Key or Authorization: Bearer, or log in to the console.",
     "bad_api_key": "Ask an administrator for a new key.",
     "throttled": "Wait for the seconds in Retry-After; ABSURD_THROTTLE sets the requests allowed per minute.",
     "permission_denied": "Ask an administrator for the scope or permission named in the detail.",

@@ -10,7 +10,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSe
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
-from tasks_app.api.access import HEADER
+from tasks_app.auth.keys import HEADER
 from tasks_app.operations.catalogue import operations_on
 from tasks_app.operations.operation import TargetKind
 from tasks_app.validation import models_in
@@ -42,13 +42,16 @@ class Schema(AutoSchema):
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """How the schema describes the key."""
+    """How the schema describes the key: in one of two headers."""
 
     target_class = "tasks_app.api.access.ApiKeyAuthentication"
-    name = "apiKey"
+    name = ["apiKey", "bearerKey"]
 
-    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        return {"type": "apiKey", "in": "header", "name": HEADER}
+    def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[Any]]]:
+        return [{name: []} for name in self.name]
+
+    def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
+        return [{"type": "apiKey", "in": "header", "name": HEADER}, {"type": "http", "scheme": "bearer"}]
 
 
 class TicketScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

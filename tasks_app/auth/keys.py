@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_address
@@ -59,6 +60,20 @@ class Need:
 
 READ = Need(scope="read", permission="tasks_app.view_task")
 SPAWN = Need(scope="spawn", permission="tasks_app.spawn_task")
+
+
+HEADER = "X-API-Key"
+BEARER = "Authorization"
+CHALLENGE = f'ApiKey realm="absurd", header="{HEADER}", Bearer realm="absurd"'
+
+
+def shown_key(headers: Mapping[str, str]) -> str:
+    """Return the key in X-API-Key, else that in `Authorization: Bearer KEY`, else an empty text.
+
+    The names of the headers are looked up as they are; other schemes of Authorization are left to proxies.
+    """
+    scheme, _, token = headers.get(BEARER, "").partition(" ")
+    return headers.get(HEADER, "") or (token.strip() if scheme.lower() == "bearer" else "")
 
 
 def holder_of(key: str) -> KeyHolder | None:

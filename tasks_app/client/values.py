@@ -58,7 +58,8 @@ def _is_address(url: str) -> bool:
         parts = urlsplit(url)
     except ValueError:
         return False
-    return parts.scheme in (*SERVER_SCHEMES, *DATABASE_SCHEMES) and bool(parts.netloc)
+    is_database = parts.scheme in DATABASE_SCHEMES and url.startswith(f"{parts.scheme}://")  # a socket needs no host
+    return is_database or (parts.scheme in SERVER_SCHEMES and bool(parts.netloc))
 
 
 class NewTask(TaskOptions):

@@ -26,7 +26,7 @@ from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
 from tasks_app.auth import client_address, rate_limiter
-from tasks_app.auth.keys import READ, holder_of, is_local_reader, user_may
+from tasks_app.auth.keys import BEARER, HEADER, READ, holder_of, is_local_reader, shown_key, user_may
 from tasks_app.models import ApiKey
 from tasks_app.postgresql import outages
 
@@ -70,8 +70,9 @@ class Listener:
 def listener_of(scope: Any) -> Listener:
     """Return the credentials in the headers and the session of a connection."""
     headers = {name.lower(): value.decode("latin1") for name, value in scope["headers"]}
+    named = {name: headers.get(name.lower().encode(), "") for name in (HEADER, BEARER)}
     return Listener(
-        key=headers.get(b"x-api-key", ""),
+        key=shown_key(named),
         session_key=scope["session"].session_key or "" if "session" in scope else "",
         address=None if FORWARDING & headers.keys() else (scope.get("client") or (None,))[0],
         host=headers.get(b"host", ""),

@@ -45,6 +45,22 @@ def loaded(tmp_path: Path, **given: str) -> str:
         ({**GOOD, "ABSURD_HOSTS": ""}, "ABSURD_HOSTS"),
         ({**GOOD, "ABSURD_HOSTS": " , "}, "ABSURD_HOSTS"),
         ({"ABSURD_DATABASE_URL": DATABASE}, "SECRET_KEY"),
+        ({**GOOD, "ABSURD_DATABASE_URL": "postgresql://absurd:hunter2%zz@db/absurd"}, "ABSURD_DATABASE_URL"),
+        ({**GOOD, "ABSURD_DATABASE_URL": "postgresql://absurd:hunter2@db/absurd?colour=red"}, "ABSURD_DATABASE_URL"),
+        ({"ABSURD_DATABASE_URL": "postgresql:absurd"}, "ABSURD_DATABASE_URL"),
+        *(
+            ({"ABSURD_ALLOWED_ORIGINS": f"https://a.example.org,{bad}"}, "ABSURD_ALLOWED_ORIGINS")
+            for bad in (
+                "*",
+                "null",
+                "a.example.org",
+                "https://b/",
+                "https://b:443",
+                "https://b:x",
+                "https://B",
+                "ws://b",
+            )
+        ),
         ({"ABSURD_QUEUE_NAME": "a;b"}, "ABSURD_QUEUE_NAME"),
     ],
 )

@@ -20,10 +20,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tasks_app.api.access import HEADER, ScopedAccess
+from tasks_app.api.access import ScopedAccess
 from tasks_app.api.errors import BadQuery
 from tasks_app.auth import client_address
-from tasks_app.auth.keys import READ, KeyHolder
+from tasks_app.auth.keys import CHALLENGE, READ, KeyHolder, shown_key
 from tasks_app.feed import messages
 from tasks_app.feed.access import TICKET_SEC, Listener, issue_ticket, redeem_ticket
 from tasks_app.feed.messages import MESSAGE_TYPES
@@ -47,7 +47,7 @@ class TicketAuthentication(BaseAuthentication):
         return AnonymousUser(), listener
 
     def authenticate_header(self, request: Request) -> str:
-        return f'ApiKey realm="absurd", header="{HEADER}"'
+        return CHALLENGE
 
 
 class MayListen(ScopedAccess):
@@ -110,7 +110,7 @@ class FeedTicketView(APIView):
     @extend_schema(operation_id="feed_ticket", request=None, responses={201: TicketSerializer})
     def post(self, request: Request) -> Response:
         if isinstance(request.auth, KeyHolder):
-            ticket = issue_ticket(key=request.headers[HEADER])
+            ticket = issue_ticket(key=shown_key(request.headers))
         else:
             ticket = issue_ticket(session_key=request.session.session_key or "")
         body = {"ticket": ticket, "expires_in_sec": TICKET_SEC}
@@ -147,7 +147,7 @@ def _listener_of(request: Request) -> Listener:
     if isinstance(request.auth, Listener):
         return request.auth
     return Listener(
-        key=request.headers.get(HEADER, ""),
+        key=shown_key(request.headers),
         session_key=request.session.session_key or "",
         address=None if client_address.is_forwarded(request.META) else request.META.get("REMOTE_ADDR"),
         host=request.META.get("HTTP_HOST", ""),

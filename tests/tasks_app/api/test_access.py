@@ -21,6 +21,58 @@ def test_anonymous_callers_are_refused_and_told_how_to_come_back():
     assert (response.body["code"], "X-API-Key" in response.body["remedy"]) == ("not_authenticated", True)
 
 
+def test_a_key_may_stand_in_either_header():
+    key, none = make_key("read"), Caller()
+    for shown in (f"Bearer {key}", f"bearer  {key} "):
+        assert none.get("tasks", Authorization=shown).status_code == 200
+    wrong = none.get("tasks", Authorization="Bearer wrong.key")
+    assert (wrong.status_code, wrong.body["code"]) == (401, "bad_api_key")
+    assert 'Bearer realm="absurd"' in wrong.headers["WWW-Authenticate"]
+    assert none.get("tasks", **{"X-API-Key": "wrong.key", "Authorization": f"Bearer {key}"}).status_code == 401
+    assert Caller(key).get("tasks", Authorization="Basic dmVyYTp4").status_code == 200, "a proxy's own login"
+    assert none.get("tasks", Authorization=f"Basic {key}").body["code"] == "not_authenticated"
+    assert none.post("feed/ticket", Authorization=f"Bearer {key}").status_code == 201
+
+
+def test_the_schema_offers_both_headers():
+    schema = Caller(make_key("read")).get("schema?format=json").body
+    schemes = schema["components"]["securitySchemes"]
+    assert (schemes["apiKey"]["name"], schemes["bearerKey"]) == ("X-API-Key", {"type": "http", "scheme": "bearer"})
+    offered = schema["paths"]["/api/absurd/tasks"]["get"]["security"]
+    assert {"apiKey": []} in offered and {"bearerKey": []} in offered
+
+
+FRONT = "https://front.example.org"
+
+
+def test_a_front_end_of_a_named_origin_may_call_with_a_key_but_without_cookies(settings):
+    settings.CORS_ALLOWED_ORIGINS = [FRONT]
+    asked = {"Origin": FRONT, "Access-Control-Request-Method": "POST"}
+    asked |= {"Access-Control-Request-Headers": "authorization,content-type"}
+    preflight = Caller()("OPTIONS", "tasks", **asked)
+    assert (preflight.status_code, preflight.headers["Access-Control-Allow-Origin"]) == (200, FRONT)
+    assert "authorization" in preflight.headers["Access-Control-Allow-Headers"]
+    api = Caller(make_key("read", "spawn"), Origin=FRONT)
+    for answer in (
+        api.get("tasks"),
+        api.post("tasks", SPAWN),
+        api.get("tasks/nothing"),
+        Caller(Origin=FRONT).get("tasks"),
+    ):
+        assert answer.headers["Access-Control-Allow-Origin"] == FRONT, answer.status_code
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+        assert "X-Request-ID" in answer.headers["Access-Control-Expose-Headers"]
+    assert "Access-Control-Allow-Origin" not in api.get("/admin/login/").headers, "the console is no API"
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example.org", f"{FRONT}.evil.org", "http://front.example.org", "null"]
+)
+def test_other_origins_are_answered_without_permission(settings, origin):
+    settings.CORS_ALLOWED_ORIGINS = [FRONT]
+    assert "Access-Control-Allow-Origin" not in Caller(make_key("read"), Origin=origin).get("tasks").headers
+
+
 def test_health_is_open_but_terse():
     response = Caller().get("health")
     assert set(response.body) == {"status", "message", "queue"}

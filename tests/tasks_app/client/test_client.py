@@ -8,9 +8,11 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 
 from tasks_app.client import (
     AbsurdClient,
@@ -234,6 +236,26 @@ async def test_what_is_closed_reports_it(config: AbsurdConfig):
 def test_an_address_of_neither_kind_is_refused(url):
     with pytest.raises(WrongAddress, match="not the address"):
         AbsurdClient(url)
+
+
+SOCKETS = ("postgresql:///{name}?host={host}&port={port}&user={user}", "postgresql://{user}@{quoted}:{port}/{name}")
+
+
+@pytest.mark.parametrize("form", SOCKETS)
+def test_a_database_is_reached_through_its_socket(form):
+    parts = connection.settings_dict
+    host = parts["HOST"]
+    if not host.startswith("/"):
+        pytest.skip("the test database is not reached through a socket")
+    given = form.format(
+        name=parts["NAME"], host=host, quoted=quote(host, safe=""), port=parts["PORT"] or 5432, user=parts["USER"]
+    )
+
+    async def look() -> str:
+        async with AbsurdClient(given) as client:
+            return (await client.get_queue_stats(QUEUE)).queue_name
+
+    assert asyncio.run(look()) == QUEUE
 
 
 def test_an_error_shows_no_password():

@@ -5,8 +5,12 @@ from __future__ import annotations
 import http.client
 
 import pytest
+from django.conf import settings
 from django.test import Client
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
+from tasks_app.feed.access import NOT_LOGGED_IN
 from tests.daphne_server import serving
 from tests.tasks_app.callers import make_key, make_user
 
@@ -58,6 +62,29 @@ def test_no_page_but_our_own_may_open_a_socket_whoever_it_claims_to_be(live_envi
                 assert status_of(port, {**headers, "Origin": origin}) in (400, 403), (name, origin)
             for own in ({}, {"Origin": f"http://127.0.0.1:{port}"}):
                 assert status_of(port, {**headers, **own}) == 101, (name, own)
+
+
+def test_a_page_of_a_named_origin_shows_a_key_or_a_ticket_and_its_cookies_do_not_count(live_environment):
+    front = "https://front.example.org"
+    named = {"ABSURD_ALLOWED_ORIGINS": front, "SECRET_KEY": settings.SECRET_KEY}
+    cookie, key = {"Cookie": f"sessionid={log_in()}"}, make_key("read")
+    with serving({**live_environment, **named}) as port:
+        forwarded = {"Origin": front, "X-Forwarded-For": "192.0.2.9"}  # no local reader
+        assert socket_code(port, {**forwarded, **cookie}) == NOT_LOGGED_IN
+        assert socket_code(port, {**forwarded, "Authorization": f"Bearer {key}"}) is None
+        assert socket_code(port, {"X-Forwarded-For": "192.0.2.9", **cookie}) is None
+        assert status_of(port, {"Origin": "https://evil.example.org", "X-API-Key": key}) == 403
+
+
+def socket_code(port: int, headers: dict[str, str]) -> int | None:
+    """Return the code that a socket is closed with, or None when it says hello."""
+    origin = headers.pop("Origin", None)
+    with connect(f"ws://127.0.0.1:{port}/ws/status", additional_headers=headers, origin=origin) as opened:
+        try:
+            assert "hello" in opened.recv(60)
+        except ConnectionClosed as closed:
+            return closed.rcvd.code
+    return None
 
 
 def test_a_name_that_is_not_ours_is_refused_as_by_the_api(live_environment):
