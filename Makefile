@@ -17,8 +17,8 @@ help:  ## Show this list
 	@echo "make up      keep web, workers and ingest running; Ctrl-C stops them (ABSURD_PORT, default 8000)"
 	@echo "make down    stop everything that runs on the state directory (ABSURD_VAR, default var/)"
 	@echo "make test-fast  run the quick tests: no CASA, no processes, no real commits, nothing exhaustive (about two minutes on two cores)"
-	@echo "make test    run the tests, all but the long ones (about twenty minutes on two cores)"
-	@echo "make chaos   run the long ones: workers and servers killed, frozen and starved, and what is timed"
+	@echo "make test    run the tests, all but the long ones (about fifteen minutes on two cores)"
+	@echo "make chaos   run the long ones: workers and servers killed, frozen and starved, every route and random histories, and what is timed"
 	@echo "make faults  run the longest ones: each error class of PostgreSQL at each statement of worker, ingest and feed (up to an hour each)"
 	@echo "make lint    run the checks: ruff, mypy, import contracts, migrations, deployment settings"
 	@echo "make audit   look the locked packages up among known vulnerabilities, where the service can be reached"
@@ -41,13 +41,13 @@ down:
 	@$(ANY_PY) -m absurd_project.local down
 
 test: ready-dev
-	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not faults and not realtime" $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not faults and not realtime and not exhaustive" $(ARGS)
 
 test-fast: ready-dev
 	@$(PY) -m pytest -n $(JOBS) -m "not chaos and not faults and not realtime and not casa and not live and not commits and not exhaustive" $(ARGS)
 
 chaos: ready-dev
-	@$(PY) -m pytest -n $(JOBS) -m "(chaos or realtime) and not faults" $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) -m "(chaos or realtime or exhaustive) and not faults" $(ARGS)
 
 faults: ready-dev
 	@$(PY) -m pytest -n $(JOBS) -m faults $(ARGS)
