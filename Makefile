@@ -6,11 +6,12 @@ PY := .venv/bin/python
 # Stopping and removing things needs no packages, so it also works before the first install and after `make clean`.
 ANY_PY = $(if $(wildcard $(PY)),$(PY),$(PYTHON))
 JOBS ?= 2
+SBOM ?= dist/sbom.json
 LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-header
 unexport DJANGO_SETTINGS_MODULE PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help ready ready-dev demo up down test test-fast chaos faults audit lint lock clean purge
+.PHONY: help ready ready-dev demo up down test test-fast chaos faults audit lint lock coverage sbom release clean purge
 
 help:  ## Show this list
 	@echo "make demo    simulate raw tiles, run the whole pipeline on them, compare with the truth (1 to 2 minutes on two cores)"
@@ -22,6 +23,9 @@ help:  ## Show this list
 	@echo "make faults  run the longest ones: each error class of PostgreSQL at each statement of worker, ingest and feed (up to an hour each)"
 	@echo "make lint    run the checks: ruff, mypy, import contracts, migrations, deployment settings"
 	@echo "make audit   look the locked packages up among known vulnerabilities, where the service can be reached"
+	@echo "make coverage  run the tests and show which lines none of them ran"
+	@echo "make sbom    write a bill of materials of the locked packages, dist/sbom.json (CycloneDX)"
+	@echo "make release VERSION=0.2.0  try a release in a clone: version, changelog, tag, wheel; REALLY=1 makes it"
 	@echo "make lock    write the locks anew from pyproject.toml (needs uv)"
 	@echo "make clean   remove .venv and caches, never the state directory"
 	@echo "make purge   remove the state directory: database, products, accounts (asks first; YES=1 does not ask)"
@@ -51,6 +55,19 @@ chaos: ready-dev
 
 faults: ready-dev
 	@$(PY) -m pytest -n $(JOBS) -m faults $(ARGS)
+
+coverage: ready-dev
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m pytest -n $(JOBS) -m "$(or $(MARKED),not chaos and not faults and not realtime)" $(ARGS)
+	@$(PY) -m coverage combine --quiet && $(PY) -m coverage report
+
+sbom: ready-dev
+	@mkdir -p $(dir $(SBOM))
+	@.venv/bin/cyclonedx-py requirements --pyproject pyproject.toml -o $(SBOM) requirements.lock
+	@echo "$(SBOM)"
+
+release: ready-dev
+	@$(PY) deploy/release.py $(VERSION) $(if $(REALLY),--really)
 
 lint: ready-dev
 	$(PY) -m ruff check .
