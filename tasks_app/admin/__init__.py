@@ -23,10 +23,11 @@ if settings.ABSURD_CONSOLE:
         tasks,
         workers,
     )
-    from tasks_app.models import Queue, Run, Schedule, Task, TaskEvent, Worker
+    from tasks_app.models import Freeze, Queue, Run, Schedule, Task, TaskEvent, Worker
 
     for order, model, label in (
         (10, Task, ""), (12, Run, ""), (70, Worker, ""), (72, Queue, ""), (74, Schedule, ""),
         (90, TaskEvent, "Activity"),
+    (99, Freeze, "Emergency"),
     ):  # fmt: skip
         pages.add_list(model, order=order, label=label)

@@ -49,6 +49,8 @@ class OperatingAdmin(HistoryAdmin):
     target_kind: ClassVar[TargetKind]
     selected_by_lists: ClassVar[bool] = True
     """Whether a list has its operations as actions."""
+    page_label: ClassVar[str] = ""
+    """The name of the page that operations lead back to, where it is not that of the list."""
 
     def key_of(self, target: Any) -> Any:
         """Return the target's key, as operations take it."""
@@ -136,7 +138,7 @@ class OperatingAdmin(HistoryAdmin):
         """Show the page, or once it is confirmed act on all targets or, if one refuses, on none."""
         form, confirmed = self._form(request, operation, targets[0] if targets else None)
         preview = _Preview.of(operation, self._keys(targets), form, request) if form.may_be_previewed else None
-        agreed = preview is None or preview.agreed
+        agreed = preview is None or (preview.agreed and _typed(request, preview.count))
         if confirmed and form.is_valid() and agreed:
             try:
                 return self._act(request, operation, targets, form)
@@ -146,10 +148,12 @@ class OperatingAdmin(HistoryAdmin):
                 messages.error(request, str(error))
                 return HttpResponseRedirect(back)
         if confirmed and form.is_valid() and not agreed:
-            messages.warning(request, "This is not what was shown before; look again.")
+            messages.warning(request, "This is not what was shown before, or the number is not typed; look again.")
         names = ", ".join(map(self.label_of, targets))
         subject = f" {names}" if len(targets) < 4 else f" {len(targets)} {self.opts.verbose_name_plural}"
-        context = {"preview": preview, "form": form, "submit": f"{operation.label}{subject}".strip()}
+        context: dict[str, Any] = {"preview": preview, "form": form, "submit": f"{operation.label}{subject}".strip()}
+        if preview is not None and preview.count > TYPE_THE_NUMBER_ABOVE:
+            context |= {"count": preview.count, "type_the_number": True}
         return self._page(request, operation, f"{operation.label}{subject}?".replace(" ?", "?"), back, context)
 
     def confirm_and_act_on_tasks(
@@ -278,6 +282,8 @@ class _Preview:
     refusal: str
     token: str
     agreed: bool
+    count: int = 0
+    """How many tasks it would change."""
 
     @classmethod
     def of(
@@ -303,7 +309,7 @@ class _Preview:
             check_token(request.POST.get("token", ""), request_now, count)
         except (ConfirmationRefused, SelectionChanged):
             agreed = False
-        return cls(counts=counts, refusal="", token=token_of(request_now, count), agreed=agreed)
+        return cls(counts=counts, refusal="", token=token_of(request_now, count), agreed=agreed, count=count)
 
 
 def _next_page(request: HttpRequest) -> str:
@@ -321,6 +327,11 @@ def _alike(tasks: Iterable[Task]) -> Task | None:
     rows: Any = tasks
     priorities = set(rows.order_by().values_list("priority", flat=True).distinct()[:2])
     return Task(priority=priorities.pop()) if len(priorities) == 1 else None
+
+
+def _typed(request: HttpRequest, count: int) -> bool:
+    """Return whether the number of tasks that was shown has been typed, where there are many."""
+    return count <= TYPE_THE_NUMBER_ABOVE or request.POST.get("typed", "") == request.POST.get("expected", "?")
 
 
 def still_meant(request: HttpRequest, count: int) -> bool:

@@ -1,26 +1,41 @@
-"""The whole system: whether it is frozen or disabled, and the operations on it."""
+"""The emergency page: what stops the whole system and what brings it back, with what each would do now."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
 from tasks_app.admin import pages
+from tasks_app.admin.control_room import Figure
 from tasks_app.admin.operating import Button, OperatingAdmin
-from tasks_app.admin.reading import ReadOnlyAdmin
+from tasks_app.admin.reading import COUNT_MOST, ReadOnlyAdmin
 from tasks_app.engine import system_state
-from tasks_app.models import Freeze, Task, TaskStatus
+from tasks_app.models import Freeze, Queue, Task, Worker
+from tasks_app.monitoring.queues import task_counts
 from tasks_app.operations.catalogue import operations_on
-from tasks_app.operations.operation import Operation
+from tasks_app.operations.operation import Counts, Operation, PreviewedOperation
+from tasks_app.operations.param_fields import fields_of
 from tasks_app.operations.system import current_freeze
 
 PAGE = "admin:tasks_app_freeze_changelist"
+STOP = ("freeze", "emergency-stop", "disable")
+RECOVER = ("thaw", "emergency-recover", "enable")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An operation of the page, and what it would do now if everything were asked for."""
+
+    button: Button
+    lines: list[str]
 
 
 @admin.register(Freeze)
@@ -29,6 +44,7 @@ class FreezeAdmin(OperatingAdmin, ReadOnlyAdmin):
 
     target_kind = "system"
     selected_by_lists = False
+    page_label = "Emergency"
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.system_view)
@@ -55,26 +71,74 @@ class FreezeAdmin(OperatingAdmin, ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show what holds now, and what can be done."""
-        buttons = self.buttons(request)
+        buttons = {each.operation.name: each for each in self.buttons(request)}
         if not self.has_view_or_change_permission(request) and not buttons:
             raise PermissionDenied
+        panels = pages.read_panels(
+            {
+                "figures": _figures,
+                **{name: partial(_choices, buttons, names) for name, names in (("stop", STOP), ("recover", RECOVER))},
+            }
+        )
         context = {
-            **self.admin_site.each_context(request),
-            "title": "System",
             "opts": self.opts,
             "frozen": current_freeze(),
             "enabled": system_state.is_enabled(),
             "state": system_state.current(),
-            "running": Task.objects.filter(status=TaskStatus.CLAIMED).count(),
-            "buttons": buttons,
+            "panels": panels,
+            "may_operate": bool(buttons),
         }
-        return TemplateResponse(request, "admin/tasks_app/system.html", context)
+        return pages.render(request, "admin/tasks_app/emergency.html", title="Emergency", context=context)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The system's page; a freeze has none of its own."""
         return HttpResponseRedirect(reverse(PAGE))
+
+
+def _choices(buttons: Mapping[str, Button], names: Sequence[str]) -> list[Choice]:
+    return [Choice(button=buttons[name], lines=_lines(buttons[name].operation)) for name in names if name in buttons]
+
+
+def _lines(operation: Operation[Any, Any]) -> list[str]:
+    if not isinstance(operation, PreviewedOperation):
+        return []
+    everything = {each.name: True for each in fields_of(operation.params_model) if each.kind == "flag"}
+    if current_freeze() is None:
+        everything.pop("retry_cancelled", None)  # by no stop that is known
+    params = operation.params_model.parse({**everything, "reason": "not needed to look"})
+    counts: Counts = operation.preview(None, params)
+    return counts.lines()
+
+
+def _figures() -> list[Figure]:
+    """Return what there is to stop and to recover."""
+    tasks, queues = reverse("admin:tasks_app_task_changelist"), Queue.objects.values_list("name", "paused_at")
+    names = dict(queues)
+    counted: Counter[str] = Counter()
+    for (_, status), number in task_counts(names).items():
+        counted[status] += number
+    stalled = Task.objects.expired_leases().order_by()[:COUNT_MOST].count()
+    paused = sum(moment is not None for moment in names.values())
+    return [
+        *(
+            Figure(label=status, value=f"{counted[status]:,}", address=f"{tasks}?status={status}")
+            for status in ("pending", "claimed", "failed")
+        ),
+        Figure(label="stalled", value=str(stalled), address=f"{tasks}?status=stalled", tone="bad" if stalled else ""),
+        Figure(
+            label="paused queues",
+            value=f"{paused} of {len(names)}",
+            address=reverse("admin:tasks_app_queue_changelist"),
+            tone="bad" if paused else "",
+        ),
+        Figure(
+            label="workers alive",
+            value=str(Worker.objects.live().count()),
+            address=reverse("admin:tasks_app_worker_changelist"),
+        ),
+    ]
 
 
 def status(request: HttpRequest) -> HttpResponse:

@@ -18,14 +18,16 @@ from pydantic_core import PydanticCustomError
 
 from tasks_app.engine.events import announce
 from tasks_app.errors import AbsurdError, AlreadyFrozen, NotFrozen, ParamsInvalid
-from tasks_app.models import Task, TaskEvent, TaskStatus, Worker, WorkerOrder
+from tasks_app.models import Queue, Task, TaskEvent, TaskStatus, Worker, WorkerOrder
 from tasks_app.models.querysets import TaskQuerySet
 from tasks_app.monitoring.workers import recent_workers
 from tasks_app.operations.bulk import act_on_many
 from tasks_app.operations.operation import C, Counts, P, Pace, Params, PreviewedOperation, ReasonedParams
+from tasks_app.operations.queues import resume
 from tasks_app.operations.system import current_freeze, freeze, thaw
-from tasks_app.operations.tasks import cancel, retry
+from tasks_app.operations.tasks import RequeueParams, cancel, claim_holds, requeue, retry
 from tasks_app.operations.workers import WorkerOperation, drain_worker, resume_worker
+from tasks_app.postgresql import clock
 
 MARK = "emergency stop: "
 """What the reason of everything begins with that an emergency stop did."""
@@ -96,10 +98,7 @@ class EmergencyStop(EmergencyOperation[StopParams, StopCounts]):
         # Children first, so that none is released by the end of its parents only to be cancelled itself.
         pending = _ids("pending")[::-1] if params.cancel_pending else []
         for tasks in (running, pending):
-            spent = time.monotonic() - began
-            limit_sec = None if pace.limit_sec is None else max(0.0, pace.limit_sec - spent)
-            part = Pace(limit_sec=limit_sec, on_progress=pace.on_progress)
-            result = act_on_many(cancel, tasks, marked, actor, pace=part)
+            result = act_on_many(cancel, tasks, marked, actor, pace=pace.after(time.monotonic() - began))
             refused, left = refused + result.refused.total(), left + result.left
         counts = StopCounts(
             pending=len(pending), running=len(running), workers=len(workers), refused=refused, left=left
@@ -122,7 +121,7 @@ def _moment(given: Any) -> Any:
 
 
 class RecoverParams(Params):
-    """What is retried before paused workers resume and everything is thawed, and what has been repaired."""
+    """What is retried, requeued and resumed before everything is thawed, and what has been repaired."""
 
     retry_failed: bool = Field(default=False, description="Retry failed tasks: all, or those that match the filter.")
     filter: dict[str, Any] = Field(
@@ -132,6 +131,10 @@ class RecoverParams(Params):
     since: Annotated[datetime | None, BeforeValidator(_moment)] = Field(
         default=None, description="With retry_cancelled: by stops since this time; default: since the freeze."
     )
+    requeue_stalled: bool = Field(
+        default=False, description="Requeue claims whose lease has run out, or whose worker is gone."
+    )
+    resume_queues: bool = Field(default=False, description="Resume the paused queues.")
 
     @field_validator("filter")
     @classmethod
@@ -148,6 +151,8 @@ class RecoverCounts(Counts):
 
     failed: int = Field(title="failed tasks retried", description="Failed tasks that are retried.")
     cancelled: int = Field(title="cancelled tasks retried", description="Tasks retried that a stop had cancelled.")
+    stalled: int = Field(title="stalled claims requeued", description="Claims without a worker that holds them, given back.")
+    queues: int = Field(title="queues resumed", description="Paused queues that resume.")
     workers: int = Field(title="workers resumed", description="Paused ones that resume; start drained ones again.")
     thawed: bool = Field(description="Whether a freeze ends.")
     refused: int = Field(default=0, title="refused", description="Of these, those that refused.")
@@ -160,44 +165,60 @@ class RecoverCounts(Counts):
 
 
 class EmergencyRecover(EmergencyOperation[RecoverParams, RecoverCounts]):
-    """Retries, lets paused workers resume, and thaws last: a recovery that breaks off leaves everything frozen."""
+    """Retries, requeues, lets paused workers and queues resume, and thaws last.
+
+    One that breaks off leaves everything frozen.
+    """
 
     name = "emergency-recover"
     label = "Emergency recovery"
     effect = (
         "Paused workers resume and everything is thawed. Where asked for, failed tasks and those that the stop "
-        "cancelled are retried first. Repair the cause before."
+        "cancelled are retried first, stalled claims requeued and paused queues resumed. Repair the cause before."
     )
     event_types = ("emergency_recovery",)
     params_model = RecoverParams
     counts_model = RecoverCounts
 
     def affected(self, counts: RecoverCounts, params: RecoverParams) -> int:
-        return counts.failed + counts.cancelled
+        return counts.failed + counts.cancelled + counts.stalled
 
     def preview(self, key: None, params: RecoverParams) -> RecoverCounts:
         """Count what would be done. Raises ParamsInvalid for a bad filter or a missing moment."""
         return RecoverCounts(
             failed=_failed(params).count(),
             cancelled=len(_cancelled(params)),
+            stalled=len(_stalled(params)),
+            queues=len(_paused_queues(params)),
             workers=len(_paused()),
             thawed=current_freeze() is not None,
         )
 
     def carry_out(self, key: None, params: RecoverParams, actor: str, pace: Pace) -> RecoverCounts:
         """Recover. Raises ParamsInvalid as `preview` does."""
+        began = time.monotonic()
         failed = list(_failed(params).order_by("id").values_list("task_id", flat=True))
-        cancelled, plain = _cancelled(params), Params(reason=params.reason)
+        cancelled, stalled, plain = _cancelled(params), _stalled(params), Params(reason=params.reason)
         retried = act_on_many(retry, [*failed, *cancelled], plain, actor, pace=pace)
-        workers = [] if retried.left else _paused()
-        refused = retried.refused.total() + _refused_by(resume_worker, workers, plain, actor)
+        lost = RequeueParams(reason=params.reason)
+        given_back = act_on_many(requeue, stalled, lost, actor, pace=pace.after(time.monotonic() - began))
+        left = retried.left + given_back.left
+        queues = [] if left else _paused_queues(params)
+        for name in queues:
+            resume.act(name, plain, actor)
+        workers = [] if left else _paused()
+        refused = (
+            retried.refused.total() + given_back.refused.total() + _refused_by(resume_worker, workers, plain, actor)
+        )
         counts = RecoverCounts(
             failed=len(failed),
             cancelled=len(cancelled),
+            stalled=len(stalled),
+            queues=len(queues),
             workers=len(workers),
-            thawed=not retried.left and _thawed(actor, params.reason),
+            thawed=not left and _thawed(actor, params.reason),
             refused=refused,
-            left=retried.left,
+            left=left,
         )
         announce(self.change(params, actor, **counts.model_dump()))
         return counts
@@ -225,6 +246,23 @@ def _cancelled(params: RecoverParams) -> list[UUID]:
     events = TaskEvent.objects.filter(event_type__in=cancel.event_types, reason__startswith=MARK, created_at__gte=since)
     marked = set(events.filter(task_id__in=ids).values_list("task_id", flat=True))
     return [task_id for task_id in ids if task_id in marked]
+
+
+def _stalled(params: RecoverParams) -> list[UUID]:
+    """Return the claimed tasks that no worker holds any more."""
+    if not params.requeue_stalled:
+        return []
+    moment = clock.now()
+    claimed = Task.objects.filter(status=TaskStatus.CLAIMED).select_related("worker").order_by("id")
+    light = claimed.defer("params", "bindings", "result", "error")
+    return [task.task_id for task in light if not claim_holds(task, moment)]
+
+
+def _paused_queues(params: RecoverParams) -> list[str]:
+    paused = (
+        Queue.objects.filter(paused_at__isnull=False).order_by("name") if params.resume_queues else Queue.objects.none()
+    )
+    return list(paused.values_list("name", flat=True))
 
 
 def _ids(status: str) -> list[UUID]:

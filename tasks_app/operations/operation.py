@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from django.db.models import Model, QuerySet
@@ -100,6 +100,11 @@ class Pace:
     """What is not reached by then is left and counted."""
     on_progress: Callable[[int], object] | None = None
     """Called with the number of tasks dealt with since the last call."""
+
+    def after(self, spent_sec: float) -> Pace:
+        """Return what is left of it for the next part of the operation."""
+        limit_sec = None if self.limit_sec is None else max(0.0, self.limit_sec - spent_sec)
+        return replace(self, limit_sec=limit_sec)
 
 
 P = TypeVar("P", bound=Params)

@@ -8,6 +8,7 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import expect
 
+from tasks_app.engine.claim import claim_tasks
 from tasks_app.models import Queue
 from tasks_app.operations import limits, schedules
 from tests.browser.test_control_room import make_night
@@ -74,3 +75,45 @@ def test_queue_and_schedule_fit_are_accessible_and_the_queue_is_paused_in_place(
     page.keyboard.press("Enter")
     expect(page.locator("[data-live=paused]")).to_contain_text("disk full")
     expect(page.locator("h1")).to_contain_text("paused")
+
+
+@pytest.mark.parametrize(("width", "theme"), LOOKS)
+def test_everything_is_frozen_in_one_tab_seen_in_another_and_brought_back(visit: Visit, width: int, theme: str):
+    worker = make_worker()
+    fill(worker)
+    visitor = visit("Administrator", width=width, theme=theme)
+    page = visitor.page
+    other = page.context.new_page()
+    other.goto(f"{visitor.address}/admin/tasks_app/schedule/")
+    other.wait_for_selector("#live-state[data-state=live]")
+    visitor.open("/admin/")
+    page.focus("text=Freeze everything…")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("Emergency")
+    check(visitor, f"emergency-{width}-{theme}")
+    page.click("[data-live=stop] >> text=Freeze…")
+    page.fill("#id_reason", "water on the floor")
+    page.keyboard.press("Enter")
+    expect(page.locator("#frozen")).to_contain_text("water on the floor")
+    expect(other.locator("#frozen")).to_contain_text("water on the floor")
+    assert claim_tasks(worker, limit=1) == []
+    other.click("#frozen >> text=Thaw…")
+    expect(other.locator("[data-live=now]")).to_contain_text("No task is claimed")
+    other.click("[data-live=stop] >> text=Emergency stop…")
+    other.check("#id_cancel_pending")
+    other.click("text=Show what this does")
+    expect(other.locator(".counts")).to_contain_text("7 pending tasks")
+    other.fill("#id_reason", "water still rises")
+    if (width, theme) == LOOKS[0]:
+        visitor.page = other
+        check(visitor, f"emergency-stop-{width}-{theme}")
+    other.click("input[name=confirmed]")
+    expect(other.locator(".messagelist")).to_contain_text("7 pending tasks")
+    other.goto(f"{visitor.address}/admin/tasks_app/freeze/emergency-recover/?retry_cancelled=on")
+    expect(other.locator(".counts")).to_contain_text("7 cancelled tasks retried")
+    other.fill("#id_reason", "dry again")
+    other.click("input[name=confirmed]")
+    expect(other.locator(".messagelist")).to_contain_text("tasks are claimed again")
+    expect(other.locator("#frozen")).to_have_count(0)
+    expect(page.locator("#frozen")).to_have_count(0)
+    assert len(claim_tasks(worker, limit=1)) == 1

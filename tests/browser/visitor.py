@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, Request, expect
 SCREENSHOTS = "CONSOLE_SCREENSHOTS"
 """A directory in which `Visitor.look` keeps a picture of each page; without it none is taken."""
 SERIOUS = ("serious", "critical")
+expect.set_options(timeout=60_000)  # as long as for clicks: a busy machine is no fault of a page
 
 
 class Visitor:

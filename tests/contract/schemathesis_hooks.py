@@ -33,7 +33,7 @@ LEFT_OUT = {"queue_name", "depends_on", "depends_on_runs", "join", "scheduled_at
 LEFT_OUT_OF = {
     "bulk": {"priority", "force"},
     "emergency_stop": {"cancel_pending", "stop_running", "drain_workers"},
-    "emergency_recover": {"retry_failed", "filter", "retry_cancelled", "since"},
+    "emergency_recover": {"retry_failed", "filter", "retry_cancelled", "since", "requeue_stalled", "resume_queues"},
 }
 """Fields that do not go with what stands there of an operation's body."""
 

@@ -41,6 +41,10 @@ class Command(EmergencyCommand):
             yield f"RETRY {count(counts.cancelled, 'task')} that the emergency stop cancelled."
         else:
             yield "Cancelled tasks stay as they are (--retry-cancelled: retry what the stop cancelled)."
+        if params.requeue_stalled:
+            yield f"REQUEUE {count(counts.stalled, 'stalled claim')}; each counts as a retry."
+        if params.resume_queues:
+            yield f"RESUME {count(counts.queues, 'paused queue')}."
         paused = count(counts.workers, "paused worker")
         yield f"RESUME {paused}; drained ones are started with make up or manage.py runworker."
         frozen = current_freeze()

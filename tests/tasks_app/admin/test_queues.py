@@ -124,7 +124,7 @@ def test_an_idle_queue_without_workers_says_what_to_type():
     Queue.objects.create(name=QUEUE)
     pause(QUEUE, actor="user:olga", reason="moving house")
     text = page(log_in("Viewer"), address())
-    for part in (f"manage.py runworker --queue-name {QUEUE}", "No task is pending", "nobody has written it down"):
+    for part in (f"manage.py runworker --queue-name {QUEUE}", "No task is pending", "not written down"):
         assert part in text
 
 
