@@ -194,7 +194,7 @@ class OperatingAdmin(HistoryAdmin):
             "title": title,
             "opts": self.opts,
             "operation": operation,
-            "back": Link(label=str(names).capitalize(), address=back),
+            "back": Link(label=self.page_label or str(names).capitalize(), address=back),
             "hidden": [*hidden, *((ACTION_CHECKBOX_NAME, key) for key in (chosen[:1] if across else chosen))],
         }
         everywhere = self.admin_site.each_context(request)
@@ -335,7 +335,7 @@ def _typed(request: HttpRequest, count: int) -> bool:
 
 
 def still_meant(request: HttpRequest, count: int) -> bool:
-    """Return whether a selection of so many tasks was agreed to; say why not on the page."""
+    """Return whether a selection of that number of tasks was agreed to; say on the page why not."""
     expected = request.POST.get("expected", "")
     if not expected.isdigit() or not SelectionGuard(shown=int(expected)).allows(count):
         messages.warning(request, f"The selection has changed: {expected} tasks were shown, {count} match now.")

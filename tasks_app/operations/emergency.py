@@ -151,7 +151,9 @@ class RecoverCounts(Counts):
 
     failed: int = Field(title="failed tasks retried", description="Failed tasks that are retried.")
     cancelled: int = Field(title="cancelled tasks retried", description="Tasks retried that a stop had cancelled.")
-    stalled: int = Field(title="stalled claims requeued", description="Claims without a worker that holds them, given back.")
+    stalled: int = Field(
+        title="stalled claims requeued", description="Claims without a worker that holds them, given back."
+    )
     queues: int = Field(title="queues resumed", description="Paused queues that resume.")
     workers: int = Field(title="workers resumed", description="Paused ones that resume; start drained ones again.")
     thawed: bool = Field(description="Whether a freeze ends.")
