@@ -26,6 +26,26 @@ def epochs(rows: QuerySet[Measurement]) -> QuerySet[Measurement]:
     return rows.exclude(Exists(again))
 
 
+_LAST = """
+    SELECT last.* FROM unnest(%s::text[]) AS wanted (name) CROSS JOIN LATERAL (
+        SELECT * FROM pipeline_app_measurement AS row WHERE row.name = wanted.name ORDER BY row.mid_mjd DESC LIMIT %s
+    ) AS last
+"""
+
+
+def last_epochs(names: Sequence[str], most: int) -> dict[str, list[Measurement]]:
+    """Return the last epochs of each source in order of time, from its last `most` rows, however many there are."""
+    found: dict[str, dict[Any, Measurement]] = {name: {} for name in names}
+    for row in sorted(Measurement.objects.raw(_LAST, [list(names), most]), key=lambda row: row.pk):
+        # What was measured again replaces the earlier row; without an observation nothing is known to be the same.
+        found[row.name][(row.observation_id, row.freq_hz) if row.observation_id else row.pk] = row
+    return {name: sorted(rows.values(), key=_when) for name, rows in found.items() if rows}
+
+
+def _when(row: Measurement) -> tuple[float, int]:
+    return row.mid_mjd or 0.0, row.pk
+
+
 @dataclass(frozen=True, kw_only=True)
 class Flux:
     """One epoch of a source, in Jy."""

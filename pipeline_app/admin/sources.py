@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, prefetch_related_objects
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from pipeline_app.light_curves import ETA_LIMIT, V_LIMIT, Flux, Variability, epoch_factors, epochs, variability
+from pipeline_app.light_curves import ETA_LIMIT, V_LIMIT, Flux, Variability, epoch_factors, last_epochs, variability
 from pipeline_app.models import Measurement, Product
 from pipeline_app.positions import Cone, read_cone
 from pipeline_app.sky_text import moment_of
@@ -25,12 +24,13 @@ from tasks_app.admin.charts import Axis, Series, Threshold, XYChart
 SOURCES_MOST = 100
 RECENT_ROWS = 3000
 """Without a search the sources of this many last measurements are shown."""
-ROWS_MOST = 10_000
-EPOCHS_MOST = 1000
+EPOCHS_MOST = 500
 STAMPS_MOST = 24
 STAMP_ARCMIN = 8.0
-COLUMNS = ("name", "ra_deg", "dec_deg", "flux_jy", "flux_err_jy", "verdict", "catalog_flux_jy")
-"""Of a measurement, for a list of sources."""
+LISTED_EPOCHS = 100
+"""In a list of sources each is judged by as many of its last epochs."""
+REFERENCES_MOST = 20
+TABLE_MOST = 200
 FLOOR = 1e-3
 """A logarithmic axis shows no zero: smaller values are drawn here."""
 
@@ -93,11 +93,7 @@ def _near(cone: Cone) -> QuerySet[Measurement]:
 def find(text: str) -> list[Source]:
     """Return the sources that a name or a position finds, at most one more than SOURCES_MOST."""
     cone = cone_of(text)
-    rows = epochs(Measurement.objects.filter(name__in=names_of(text))).order_by("name", "mid_mjd")
-    grouped: dict[str, list[Any]] = defaultdict(list)
-    for row in rows.values_list(*COLUMNS, named=True)[:ROWS_MOST]:
-        grouped[row.name].append(row)
-    found = [_source(name, points, cone) for name, points in grouped.items()]
+    found = [_source(name, rows, cone) for name, rows in last_epochs(names_of(text), LISTED_EPOCHS).items()]
     if cone is not None:
         found = [source for source in found if (source.separation_arcmin or 0.0) <= cone.radius_arcmin]
         return sorted(found, key=lambda source: source.separation_arcmin or 0.0)
@@ -163,6 +159,7 @@ def sources_page(request: HttpRequest) -> HttpResponseBase:
         "sources": shown,
         "is_cut": len(found) > SOURCES_MOST,
         "plane": variability_plane(shown),
+        "listed_epochs": LISTED_EPOCHS,
     }
     return pages.render(request, "admin/pipeline/sources.html", title="Sources", context=context)
 
@@ -170,10 +167,10 @@ def sources_page(request: HttpRequest) -> HttpResponseBase:
 def source_page(request: HttpRequest) -> HttpResponseBase:
     """The light curve of one source, as measured and normalised, with a stamp of each epoch."""
     name = request.GET.get("name", "")
-    rows = epochs(Measurement.objects.filter(name=name)).select_related("observation").order_by("-mid_mjd", "-id")
-    points = list(rows[:EPOCHS_MOST])[::-1]
+    points = last_epochs([name], EPOCHS_MOST).get(name, [])
     if not points:
         raise Http404(f"no source called {name[:200]!r} has been measured")
+    prefetch_related_objects(points, "observation")
     factors, is_normalised = _factors(name, points), "normalised" in request.GET
     images = Product.objects.filter(path__in=[point.image_path for point in points]).values_list("path", "pk")
     keys = dict(images)
@@ -183,9 +180,9 @@ def source_page(request: HttpRequest) -> HttpResponseBase:
         "source": _source(name, points, None),
         "curve": light_curve(points, factors if is_normalised else None),
         "is_normalised": is_normalised,
-        "rows": [(point, factors.get(point.observation_id or 0), key) for point, key, _ in stamps],
+        "rows": [(point, factors.get(point.observation_id or 0), key) for point, key, _ in stamps[:TABLE_MOST]],
         "stamps": stamps[:STAMPS_MOST],
-        "is_cut": len(points) == EPOCHS_MOST,
+        "most": {"curve": EPOCHS_MOST, "table": TABLE_MOST, "references": REFERENCES_MOST},
         "limits": {"eta": ETA_LIMIT, "v": V_LIMIT},
     }
     back = pages.Link(label="Sources", address=reverse("admin:page_sources"))
@@ -204,11 +201,20 @@ def _stamp(point: Measurement, high_jy: float) -> str:
 
 
 def _factors(name: str, points: list[Measurement]) -> dict[int, float]:
-    """Return the common error of the epochs, from all other sources in the same observations."""
+    """Return the common error of the epochs, from the other sources that stand out most in the last observation."""
     observations = {point.observation_id for point in points if point.observation_id}
-    rows = epochs(Measurement.objects.filter(observation__in=observations).exclude(verdict="fail"))
-    found = rows.values_list("observation_id", "name", "flux_jy")[:ROWS_MOST]
-    return epoch_factors([(key, other, flux) for key, other, flux in found if key is not None], without=name)
+    last = Measurement.objects.filter(observation=points[-1].observation_id).exclude(verdict="fail").exclude(name=name)
+    names = list(dict.fromkeys(last.order_by("-snr").values_list("name", flat=True)[: 2 * REFERENCES_MOST]))
+    others = last_epochs(names[:REFERENCES_MOST], EPOCHS_MOST)
+    return epoch_factors(
+        [
+            (row.observation_id, other, row.flux_jy)
+            for other, rows in others.items()
+            for row in rows
+            if row.observation_id in observations and row.verdict != "fail"
+        ],
+        without=name,
+    )
 
 
 def light_curve(points: list[Measurement], factors: dict[int, float] | None) -> XYChart:
