@@ -21,3 +21,4 @@ application = make_application()
 get_resolver().url_patterns  # noqa: B018 - loads every view now, rather than in the first request
 web_process.shorten()
 web_process.start()
+web_process.notify()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import secrets
 import sys
 from collections.abc import Mapping
@@ -189,6 +190,14 @@ def networks(name: str, word: str) -> tuple[IPv4Network | IPv6Network | str, ...
         except ValueError:
             raise BadSetting(name, value, f"{part} is not an address, not a network and not {word!r}") from None
     return tuple(found)
+
+
+def url_path(name: str) -> str:
+    """Return a path of a URL without the slash at its end, or an empty string."""
+    value = text(name).rstrip("/")
+    if value and not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", value):
+        raise BadSetting(name, value, "write a path of a URL, such as /internal-files")
+    return value
 
 
 def url(name: str, schemes: tuple[str, ...]) -> str:

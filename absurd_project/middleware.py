@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.core.exceptions import BadRequest
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 from servestatic.middleware import ServeStaticMiddleware  # type: ignore[import-untyped]
 
 from tasks_app.api.errors import API_ROOT
 from tasks_app.auth import client_address, content_policy
+from tasks_app.monitoring import health
 
 REQUEST_ID = "X-Request-ID"
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -60,6 +61,28 @@ def answer_headers(get_response: GetResponse) -> GetResponse:
             return _finish(request, get_response(request), request_id)  # type: ignore[arg-type]
 
     return synchronous
+
+
+ALIVE, READY = "/healthz", "/readyz"
+
+
+def probe(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Answer the probes of a service manager, which have no host name, TLS or key, with one word.
+
+    /healthz is 200 as long as the process answers; /readyz is 503 when the system is unhealthy or disabled.
+    """
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        if request.path_info not in (ALIVE, READY):
+            return get_response(request)
+        found = health.check()
+        ready = request.path_info == ALIVE or found.status not in ("unhealthy", "disabled")
+        headers = {"Cache-Control": "no-store"}
+        return HttpResponse(
+            f"{found.status}\n", status=200 if ready else 503, content_type="text/plain", headers=headers
+        )
+
+    return answer
 
 
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})

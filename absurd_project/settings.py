@@ -140,6 +140,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "absurd_project.middleware.answer_headers",
     "corsheaders.middleware.CorsMiddleware",
+    "absurd_project.middleware.probe",
     "absurd_project.middleware.refuse_nul",
     "django.middleware.security.SecurityMiddleware",
     "absurd_project.middleware.StaticFiles",
@@ -217,6 +218,8 @@ SPECTACULAR_SETTINGS = {
 }
 
 # Security
+# Below this path nginx sends files of the data roots itself; see deploy/nginx.
+ABSURD_INTERNAL_FILES = env.url_path("ABSURD_INTERNAL_FILES")
 # Whose X-Forwarded-For and X-Forwarded-Proto are believed; see tasks_app.auth.client_address.
 ABSURD_PROXIES = env.networks("ABSURD_PROXIES", "unix")
 ABSURD_THROTTLE = env.numbers("ABSURD_THROTTLE", defaults.ABSURD_THROTTLE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from django.db import connection
 from absurd_project import login_protection
 from tasks_app.engine import system_state
 from tasks_app.maintenance.sweeper import Sweeper
+from workers.service_manager import Notifier
 
 INTERVAL_SEC = 0.5
 CLEANING_SEC = 3600.0
@@ -47,6 +49,28 @@ def _sweep_on() -> None:
             connection.close()
         else:
             failing = False
+
+
+BEATS_SEC = 1.0
+
+
+def notify() -> None:
+    """Say to systemd that the web is ready, and that the event loop turns; without systemd do nothing.
+
+    Called while daphne loads the application, so the first beat is one of the loop that serves.
+    """
+    if not os.environ.get("NOTIFY_SOCKET"):
+        return
+    from twisted.internet import reactor, task  # daphne's loop; a command or a test has none
+
+    notifier = Notifier()
+
+    def beat() -> None:
+        notifier.ready()
+        notifier.alive()
+
+    beats = task.LoopingCall(beat)
+    reactor.callWhenRunning(beats.start, BEATS_SEC)
 
 
 TURN_SEC = 0.001

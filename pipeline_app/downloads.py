@@ -6,8 +6,10 @@ import os
 import tarfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from django.conf import settings
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 
@@ -59,9 +61,13 @@ def send(product: Product, path: Path, asked: Mapping[str, str]) -> HttpResponse
     kind = _content_type(product, path)
     shown = kind == "image/png"
     disposition = content_disposition_header(as_attachment=not shown, filename=path.name) or "attachment"
-    return send_file(
-        open_file(path), content_type=kind, headers={"Content-Disposition": disposition}, request_headers=asked
-    )
+    file, headers = open_file(path), {"Content-Disposition": disposition}
+    if settings.ABSURD_INTERNAL_FILES and not shown:
+        file.close()
+        # nginx sends it, whole or by ranges, and adds what belongs to that.
+        headers["X-Accel-Redirect"] = settings.ABSURD_INTERNAL_FILES + quote(str(path))
+        return HttpResponse(content_type=kind, headers=headers)
+    return send_file(file, content_type=kind, headers=headers, request_headers=asked)
 
 
 def _content_type(product: Product, path: Path) -> str:

@@ -71,6 +71,8 @@ ABSURD_DOCS = Path("docs")
 ABSURD_CONSOLE = False
 """Whether the console's pages are added to the admin site; they need the site and the templates of this project."""
 ABSURD_HEALTH: dict[str, float] = dict(HEALTH_LIMITS)
+ABSURD_INTERNAL_FILES = ""
+"""The path below which nginx sends files of the data roots itself (X-Accel-Redirect); empty: it does not."""
 ABSURD_PROXIES: tuple[Any, ...] = ()
 ABSURD_THROTTLE: dict[str, float] = {
     "key_per_min": 6000,

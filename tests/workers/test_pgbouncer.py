@@ -1,4 +1,4 @@
-"""Web and worker behind the real PgBouncer in transaction mode, with its stock settings."""
+"""Web and worker behind the real PgBouncer in transaction mode, with the settings of deploy/."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ def behind_pgbouncer(live_environment: dict[str, str], tmp_path: Path) -> Iterat
     database, port = settings.DATABASES["default"], free_port()
     url = f"postgresql://postgres@127.0.0.1:{port}/{database['NAME']}"
     (tmp_path / "users").write_text('"postgres" ""\n')
-    (tmp_path / "pgbouncer.ini").write_text(
-        f"""[databases]
-{database["NAME"]} = host={database["HOST"]} port=5432 user=postgres
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = any
-auth_file = {tmp_path / "users"}
-pool_mode = transaction
-default_pool_size = {POOL_SIZE}
-"""
-    )
+    text = (ROOT / "deploy" / "postgresql" / "pgbouncer.ini").read_text()
+    for found, wanted in {
+        "absurd = host=127.0.0.1 port=5432 dbname=absurd": (
+            f"{database['NAME']} = host={database['HOST']} port=5432 user=postgres"
+        ),
+        "listen_port = 6432": f"listen_port = {port}",
+        "auth_type = scram-sha-256": "auth_type = any",
+        "/etc/pgbouncer/userlist.txt": str(tmp_path / "users"),
+        "default_pool_size = 20": f"default_pool_size = {POOL_SIZE}",
+    }.items():
+        assert found in text, found
+        text = text.replace(found, wanted)
+    (tmp_path / "pgbouncer.ini").write_text(text)
     command = [str(shutil.which("pgbouncer")), str(tmp_path / "pgbouncer.ini")]
     if os.geteuid() == 0:  # which PgBouncer refuses, as PostgreSQL does
         if not unprivileged.namespaces_work():

