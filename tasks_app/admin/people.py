@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import ShowFacets
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from tasks_app.admin import display
 
 admin.site.unregister(User)
 
@@ -15,6 +21,27 @@ admin.site.unregister(User)
 @admin.register(User)
 class PersonAdmin(UserAdmin):  # type: ignore[type-arg]
     """Django's page for accounts, where only superusers touch superusers or make them."""
+
+    list_display = ("username", "in_groups", "is_active", "is_superuser", "seen")
+    list_filter = ("is_active", "groups")
+    show_facets = ShowFacets.NEVER
+    sortable_by = ()
+    empty_value_display = "–"
+    change_list_template = "admin/tasks_app/change_list.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        rows: QuerySet[User] = super().get_queryset(request)
+        return rows.prefetch_related("groups")
+
+    @admin.display(description="groups")
+    def in_groups(self, person: User) -> str:
+        """The groups, which say what the person may do."""
+        return ", ".join(group.name for group in person.groups.all())
+
+    @admin.display(description="last login")
+    def seen(self, person: User) -> SafeString | str:
+        """How long ago."""
+        return format_html("{} ago", display.ago(person.last_login)) if person.last_login else "never"
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         found = super().get_readonly_fields(request, obj)

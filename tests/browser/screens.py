@@ -136,8 +136,8 @@ SCREENS: dict[str, Screen] = {
     "api-docs": Screen(view="absurd_api:docs"),
     "api-redoc": Screen(view="absurd_api:redoc"),
 }  # fmt: skip
-NOT_FOUND = "/admin/no-such-page/"
-"""It has a picture too, and no view."""
+REFUSALS = {"not-found": "/admin/no-such-page/", "not-permitted": "/admin/tasks_app/run/add/"}
+"""They have pictures too, and no view."""
 
 LIKE_ANOTHER: dict[str, str] = {
     r".*_history": "history",

@@ -95,16 +95,18 @@ def main() -> None:
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's event loop runs in this thread
     django.setup()
     from django.conf import settings
+    from django.core.management import call_command
     from playwright.sync_api import sync_playwright
 
     from absurd_project.local import servers
     from tests import daphne_server
     from tests.browser import troubles
-    from tests.browser.screens import NOT_FOUND, SCREENS
+    from tests.browser.screens import REFUSALS, SCREENS
 
     chosen.directory.mkdir(parents=True, exist_ok=True)
     var = settings.ABSURD_VAR
     servers.ensure(var)
+    call_command("migrate", verbosity=0)
     environment = os.environ | {
         "ABSURD_VAR": str(var),
         "ABSURD_ENABLED": "true",
@@ -117,8 +119,8 @@ def main() -> None:
             daphne_server.serving(environment) as port,
             sync_playwright() as playwright,
         ):
-            names = chosen.names or [*SCREENS, "not-found"]
-            paths = {name: SCREENS[name].address if name in SCREENS else NOT_FOUND for name in names}
+            names = chosen.names or [*SCREENS, *REFUSALS]
+            paths = {name: REFUSALS.get(name) or SCREENS[name].address for name in names}
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             anonymous = {name for name in names if name in SCREENS and SCREENS[name].anonymous}
             looks = len(LOOKS) if chosen.looks else 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django.urls import get_resolver
 
-from tests.browser.screens import LIKE_ANOTHER, NO_PAGE, SCREENS
+from tests.browser.screens import LIKE_ANOTHER, NO_PAGE, REFUSALS, SCREENS
 
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "img"
 PICTURE_BYTES_MOST = 250_000
@@ -25,5 +25,5 @@ def test_every_page_of_the_console_has_a_screen_looks_like_one_or_is_none():
 
 def test_the_pictures_kept_are_of_screens_and_small():
     kept = list(PICTURES.glob("*.png"))
-    assert {path.stem for path in kept} - {"not-found"} <= set(SCREENS)
+    assert {path.stem for path in kept} <= {*SCREENS, *REFUSALS}
     assert [path.name for path in kept if path.stat().st_size > PICTURE_BYTES_MOST] == []

@@ -15,3 +15,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 keys?.querySelector("button").addEventListener("click", () => keys.close());
+
+// On a narrow window the navigation scrolls sideways: the page that is open comes into view.
+const navigation = document.querySelector("#console-navigation ul");
+const current = navigation?.querySelector("[aria-current]");
+if (current) navigation.scrollLeft = current.offsetLeft - navigation.offsetLeft - 16;
