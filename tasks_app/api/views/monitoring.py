@@ -20,6 +20,7 @@ from tasks_app.api.requests import flag, refuse_unknown
 from tasks_app.api.serializers import CheckSerializer, HealthSerializer, MetricsSerializer
 from tasks_app.monitoring import health, metrics
 from tasks_app.monitoring.prometheus import exposition
+from tasks_app.monitoring.series import Scrape
 
 UNAVAILABLE = "Database unavailable: start PostgreSQL or correct ABSURD_DATABASE_URL"
 TERSE = {
@@ -105,5 +106,6 @@ class MetricsView(APIView):
         refuse_unknown(request.query_params, {"format"})
         found = metrics.snapshot()
         if isinstance(request.accepted_renderer, PrometheusRenderer):
-            return Response(exposition(found), content_type=CONTENT_TYPE_LATEST)
+            scrape = Scrape(metrics=found, health=health.check())
+            return Response(exposition(scrape), content_type=CONTENT_TYPE_LATEST)
         return Response(MetricsSerializer(found).data)

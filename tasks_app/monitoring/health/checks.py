@@ -38,6 +38,8 @@ class Check:
     remedy: str = ""
     value: float | None = None
     threshold: float | None = None
+    place: str = ""
+    """The directory that it is about, where there is one."""
     subjects: tuple[Subject, ...] = ()
     """The rows that have the fault, where it can be said; a few at most."""
     finding: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import redis
@@ -35,7 +36,7 @@ def disk(path: Path) -> Check:
         free.append(state.f_favail / state.f_files)
     gigabytes = state.f_bavail * state.f_frsize / 1e9
     kind = "of its files" if min(free) < free[0] else f"({gigabytes:.0f} GB)"
-    return within(
+    found = within(
         round(min(free), 4),
         f"{path} has {min(free):.0%} free {kind}",
         "delete files that are no longer needed there, or enlarge the disk",
@@ -43,6 +44,7 @@ def disk(path: Path) -> Check:
         bad_at="disk_free_bad_fraction",
         least=True,
     )
+    return replace(found, place=str(path))
 
 
 def disk_without_answer(path: Path, error: Exception) -> Check:

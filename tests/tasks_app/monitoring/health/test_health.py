@@ -79,6 +79,7 @@ def test_with_a_worker_and_nothing_to_do_all_is_well(worker):
         "writes", "migrations", "indexes", "counting", "folding", "feed", "vacuum", "old transactions", "clock", "disk",
         "redis", "task names", "data roots of workers", "data roots", "hosts",
         "lost workers", "crash loops", "failures", "quarantine", "stalled runs", "verdicts", "incomplete observations",
+        "late tiles",
     } == {check.name for check in found.checks}  # fmt: skip
 
 
@@ -437,7 +438,7 @@ def test_readers_get_every_check_through_the_api_and_others_none():
     (found,) = [check for check in body["checks"] if check["name"] == "workers"]
     assert found == {
         "name": "workers", "state": "bad", "message": "No active workers", "value": 0.0, "threshold": 1.0,
-        "remedy": "start one with manage.py runworker --queue-name dsa110-pipeline",
+        "place": "", "remedy": "start one with manage.py runworker --queue-name dsa110-pipeline",
     }  # fmt: skip
     assert f"{found['message']}: {found['remedy']}" == body["reasons"][0]
     assert set(reader.get("health").body) == {"status", "message", "queue", "reasons"}
