@@ -15,6 +15,7 @@ from absurd_project import login_protection
 from tasks_app.monitoring import health
 from tasks_app.operations.catalogue import operations_on
 from tasks_app.operations.system import current_freeze
+from tasks_app.version import running
 
 
 class ConsoleSite(AdminSite):
@@ -36,6 +37,7 @@ class ConsoleSite(AdminSite):
 
         return {
             **super().each_context(request),
+            "console_version": SimpleLazyObject(running),
             "console_mode": settings.ABSURD_MODE,
             "console_health": SimpleLazyObject(health.check),
             "console_freeze": SimpleLazyObject(current_freeze),

@@ -28,3 +28,8 @@ def commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def running() -> str:
+    """Return the version with the commit, as in `0.1.0+1a2b3c4d5e6f`."""
+    return "+".join(filter(None, (VERSION, commit())))

@@ -22,7 +22,7 @@ from tasks_app.engine import registry, unavailability
 from tasks_app.engine.events import Change, announce
 from tasks_app.models import Worker
 from tasks_app.monitoring.workers import event_detail
-from tasks_app.version import VERSION, commit
+from tasks_app.version import running
 from workers.file_system import free_gb
 from workers.options import Options
 from workers.worker_thread import Timer
@@ -63,7 +63,7 @@ def new_worker(options: Options) -> Worker:
         host=platform.node(),
         host_id=host_id(),
         pid=os.getpid(),
-        version="+".join(filter(None, (VERSION, commit())))[:50],
+        version=running()[:50],
         queues=list(options.queue_names),
         task_names=registry.runnable_names(),
         concurrency=options.concurrency,

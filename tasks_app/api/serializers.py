@@ -217,6 +217,7 @@ class HealthSerializer(serializers.Serializer[Any]):
     reasons = serializers.ListField(child=serializers.CharField(), required=False)
     checks = CheckSerializer(many=True, required=False)
     checked_at = serializers.DateTimeField(required=False, allow_null=True, help_text="When the checks ended.")
+    version = serializers.CharField(required=False, help_text="Of the web process that answers; with the checks.")
 
 
 class AcknowledgementSerializer(ReadSerializer[Acknowledgement]):

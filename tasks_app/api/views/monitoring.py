@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from tasks_app import version
 from tasks_app.api import examples
 from tasks_app.api.access import may_read
 from tasks_app.api.requests import flag, refuse_unknown
@@ -75,6 +76,7 @@ def _answer(found: health.Health, *, reader: bool, checks: bool = False) -> Resp
         body["reasons"] = list(found.reasons)
     if reader and checks:
         body["checked_at"] = found.checked_at
+        body["version"] = version.running()
         body["checks"] = CheckSerializer(found.checks, many=True).data
     headers = {"Age": str(round(found.age_sec))}
     return Response(body, status=503 if found.status in ("unhealthy", "disabled") else 200, headers=headers)

@@ -11,6 +11,7 @@ from tasks_app.admin import documents
 from tasks_app.models import Worker
 from tasks_app.monitoring import health
 from tasks_app.postgresql import clock
+from tasks_app.version import running
 from tests.tasks_app.admin.test_pages import log_in, page
 from tests.tasks_app.notes import make_worker
 
@@ -21,6 +22,7 @@ def test_a_fault_stands_first_with_value_threshold_remedy_runbook_and_buttons(wo
     lost = make_worker(label="imager-7")
     Worker.objects.filter(pk=lost.pk).update(heartbeat_at=clock.now() - timedelta(hours=1))
     text = page(log_in("Operator"), "/admin/health/")
+    assert f"version {running()}" in text
     first = text[text.index("<tbody>") : text.index("</tr>", text.index("<tbody>"))]
     assert "pill-warn" in first
     assert 'href="/admin/help/operating/#lost-workers"' in first

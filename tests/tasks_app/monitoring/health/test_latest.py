@@ -12,6 +12,7 @@ import httpx
 from tasks_app.monitoring.health.background import Latest
 from tasks_app.monitoring.health.checks import Health
 from tasks_app.postgresql import clock
+from tasks_app.version import running
 from tests.daphne_server import serving
 from tests.tasks_app.callers import make_key
 from tests.tasks_app.notes import make_worker
@@ -87,6 +88,7 @@ def test_a_crowd_is_answered_from_few_checks_and_never_with_a_wrong_reason(live_
         answers = asyncio.run(_ask_at_once(port, key))
     assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers][:1]
     assert {answer.json()["status"] for answer in answers} == {"healthy"}
+    assert {answer.json()["version"] for answer in answers} == {running()}
     looks = {answer.json()["checked_at"] for answer in answers}
     assert len(looks) < CROWD / 4
     assert all(int(answer.headers["Age"]) >= 0 for answer in answers)
