@@ -51,7 +51,8 @@ class CalibrationOperation(Operation[ReasonedParams, Calibration]):
         self.change_verdict(calibration, params, actor)
         calibration.save(update_fields=["verdict", "reasons"])
         detail = {"calibration_id": key, "path": calibration.path, "from": before, "to": calibration.verdict}
-        announce(self.change(params, actor, **detail))
+        about = f"calibration {key}, {calibration.observation or calibration.path}"
+        announce(self.change(params, actor, about=about, **detail))
         return calibration
 
 
@@ -131,7 +132,8 @@ class VoteOnImage(Operation[VoteParams, Product]):
         image: Product = row_of(Product.objects.filter(pk=key, kind="image"), ImageNotFound(key))
         given: dict[str, Any] = {"vote": params.vote, "comment": escaped(params.reason)}
         ImageVote.objects.update_or_create(image=image, voter=actor, defaults=given)
-        announce(self.change(params, actor, product_id=key, path=image.path, vote=params.vote))
+        about = f"image {key}, {image.observation or image.path}: {params.vote}"
+        announce(self.change(params, actor, about=about, product_id=key, path=image.path, vote=params.vote))
         return image
 
 

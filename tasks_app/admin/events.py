@@ -93,11 +93,11 @@ class TaskEventAdmin(ReadOnlyAdmin):
             return format_html("{} → {}", event.from_status, display.pill(event.to_status))
         return display.pill(event.to_status) if event.to_status else ""
 
-    @admin.display(description="task")
+    @admin.display(description="task, or what else")
     def task(self, event: TaskEvent) -> SafeString | str:
-        """The task, unless it is about a queue or everything."""
+        """The task, or what else an event says it is about; a queue has its own column."""
         if event.task_id is None:
-            return ""
+            return plain_text.escaped(str(event.detail.get("about", "")))
         address = reverse("admin:tasks_app_task_change", args=[event.task_id])
         return format_html('<a href="{}"><code>{}</code></a>', address, short_id(event.task_id))
 

@@ -445,6 +445,7 @@ def test_a_refusal_is_taken_back_in_the_console_too(nights):
     assert (calibration.verdict, calibration.reasons) == ("pass", [])
     activity = operator.get(reverse("admin:tasks_app_taskevent_changelist")).content.decode()
     assert "refuse it" in activity and "accept it" in activity
+    assert f"calibration {calibration.pk}, {nights[1].observation}" in activity
 
 
 def test_the_chart_of_what_was_made_adds_up(nights, viewer):
