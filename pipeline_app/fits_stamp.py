@@ -32,12 +32,18 @@ class StampRequest:
     high_jy: float
 
 
+def load_libraries() -> None:
+    """Import what a stamp needs. It takes most of a second, on a busy host many: no part of the time to read a file."""
+    import astropy.io.fits
+    import astropy.wcs  # noqa: F401
+
+
 def stamp(path: Path, asked: StampRequest) -> bytes:
     """Return a grey PNG of SIDE_PIX pixels, north up; what lies outside the image or is blank is mid-grey.
 
     Only the pages of the file that hold the cut-out are read. Raises NoStamp and OSError.
     """
-    # Here, because loading them takes most of a second, and only this page of the console needs them.
+    # Here, because only this page of the console needs them.
     import warnings
 
     from astropy.io import fits

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from pipeline_app import downloads
-from pipeline_app.fits_stamp import NoStamp, StampRequest, stamp
+from pipeline_app.fits_stamp import NoStamp, StampRequest, load_libraries, stamp
 from pipeline_app.models import Product
 from tasks_app.admin import display
 from tasks_app.admin.panels import Panel, Table
@@ -63,6 +63,7 @@ def send_stamp(request: HttpRequest, pk: int) -> HttpResponse:
         path = downloads.file_path(product)
         if path is None:
             raise Http404(f"{product.path} is not on this host below ABSURD_DATA_ROOTS")
+        load_libraries()
         picture = in_time(path, stamp, path, asked)
     except FilesBusy as error:
         return HttpResponse(f"{error}\n", status=503, content_type="text/plain", headers={"Retry-After": "30"})

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -54,3 +56,19 @@ def test_beyond_the_edge_is_grey_and_far_away_is_refused(image):
     assert set(np.unique(pixels[: SIDE_PIX // 3])) == {96}
     with pytest.raises(NoStamp, match="outside the image"):
         stamp(image, request(30.0, 16.1))
+
+
+def test_nothing_is_imported_while_a_file_is_read_against_the_clock(image):
+    ra_deg, dec_deg = position_of("S02")
+    program = f"""
+import sys
+from pathlib import Path
+from pipeline_app.fits_stamp import StampRequest, load_libraries, stamp
+load_libraries()
+before = set(sys.modules)
+asked = StampRequest(ra_deg={ra_deg}, dec_deg={dec_deg}, size_arcmin=4.0, low_jy=0.0, high_jy=1.0)
+assert stamp(Path({str(image)!r}), asked)
+print(sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
