@@ -79,6 +79,7 @@ SCREENS: dict[str, Screen] = {
     "task-running": _admin("tasks_app_task", "change", key=_running),
     "task-quarantined": _admin("tasks_app_task", "change", key=_quarantined),
     "spawn": Screen(view="admin:page_spawn"),
+    "spawn-form": Screen(view="admin:page_spawn", query="?task_name=calibration-solve"),
     "task-respawn": _admin("tasks_app_task", "respawn", key=_failed),
     "task-requeue": _admin("tasks_app_task", "requeue", key=_running),
     "task-reprioritize": _admin("tasks_app_task", "reprioritize", key=_last(Task, "task_id", status="pending")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -77,6 +77,9 @@ def test_the_list_fits_and_all_that_match_are_cancelled_with_their_progress(visi
         assert page.evaluate(
             "document.querySelector('.results').scrollWidth <= document.querySelector('.results').clientWidth"
         )
+    else:  # a row is a card, with its operation in sight
+        retry = page.locator("#result_list tbody tr >> text=Retry…").first.bounding_box()
+        assert retry["x"] + retry["width"] <= width
     assert page.locator(".filter-bar").bounding_box()["y"] < page.locator("#result_list").bounding_box()["y"]
     page = visitor.open("/admin/tasks_app/task/?status=pending")
     visitor.look(f"tasks-pending-{width}-{theme}")
@@ -93,9 +96,10 @@ def test_the_list_fits_and_all_that_match_are_cancelled_with_their_progress(visi
 
 @pytest.mark.parametrize(("width", "theme"), SIZES)
 def test_the_page_of_a_running_task_shows_progress_use_and_a_log_that_is_followed(
-    visit: Visit, width: int, theme: str, settings: Any
+    visit: Visit, width: int, theme: str, live_environment: dict[str, str]
 ):
-    worker, log = make_worker(), settings.ABSURD_DATA_ROOTS[0] / "attempt.log"
+    worker, log = make_worker(), Path(live_environment["ABSURD_VAR"]) / "log" / "attempts" / "1.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     spawn_note(max_retries=3)
     fail_attempt(claim_one(worker), "lost", "its worker is gone", REPORT)
     Task.objects.update(hold=0)

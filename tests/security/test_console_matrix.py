@@ -34,7 +34,7 @@ RULES = [
     (r"tasks_app_freeze_(enable|disable|emergency-stop|emergency-recover)", ADMINISTRATOR),
     (r"auth_\w+_(changelist|change|history|add|delete|password_change)", ADMINISTRATOR),
     (r"axes_\w+_(changelist|change|history|delete)", ADMINISTRATOR),
-    (rf"tasks_app_(task|run|queue|schedule|worker)_({OPERATIONS})", OPERATOR),
+    (rf"tasks_app_(task|run|queue|schedule|worker|task_matching)_({OPERATIONS})", OPERATOR),
     ("page_spawn", OPERATOR),
     (r"page_\w+", VIEWER),
     (r"pipeline_app_calibration_(refuse|accept)|pipeline_app_product_vote", OPERATOR),

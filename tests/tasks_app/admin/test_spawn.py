@@ -103,7 +103,10 @@ def test_a_task_is_shown_before_it_is_spawned_and_sent_twice_is_spawned_once(ms_
     }  # fmt: skip
     text = look(client, SPAWN, **fields)
     assert not Task.objects.exists()
-    assert "curl -X POST http://testserver/api/absurd/tasks" in text and "client.spawn(**" in text
+    assert (
+        "curl -X POST http://testserver/api/absurd/tasks" in text
+        and "await client.spawn(&#x27;take-picture&#x27;, {" in text
+    )
     assert "&quot;weighting&quot;: &quot;uniform&quot;" in text and "rounds&quot;" not in text
     for _ in range(2):
         answer = client.post(SPAWN, {"confirmed": "yes", "token": token(text), **fields})
