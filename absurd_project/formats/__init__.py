@@ -1,1 +1,1 @@
-"""How Django writes dates by itself, by language: as the console writes them everywhere else."""
+"""How Django writes dates on its own pages, by language: as the console writes them everywhere else."""
