@@ -80,6 +80,14 @@ def names(name: str) -> tuple[str, ...]:
     return found
 
 
+def choice(name: str, default: str, words: tuple[str, ...]) -> str:
+    """Return one of the words."""
+    value = text(name, default)
+    if value not in words:
+        raise BadSetting(name, value, f"write {' or '.join(words)}")
+    return value
+
+
 def queue_name(name: str, default: str) -> str:
     """Return the name of a queue."""
     value = text(name, default)

@@ -5,22 +5,28 @@ And no request with a NUL character, which PostgreSQL cannot store or compare, r
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
+from django.conf import settings
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 from servestatic.middleware import ServeStaticMiddleware  # type: ignore[import-untyped]
 
+from absurd_project import log_lines
 from tasks_app.api.errors import API_ROOT
 from tasks_app.auth import client_address, content_policy
+from tasks_app.auth.keys import actor_of
 from tasks_app.monitoring import health
 
 REQUEST_ID = "X-Request-ID"
+access = logging.getLogger("absurd.access")
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -35,12 +41,35 @@ def _mark(request: HttpRequest) -> str:
     return found
 
 
-def _finish(request: HttpRequest, response: HttpResponseBase, request_id: str) -> HttpResponseBase:
+def _finish(request: HttpRequest, response: HttpResponseBase, request_id: str, started: float) -> HttpResponseBase:
     response.headers[REQUEST_ID] = request_id
     if request.path.startswith(API_ROOT):
         response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault(content_policy.HEADER, content_policy.policy())
+    if settings.ABSURD_ACCESS_LOG:
+        _log_access(request, response, time.monotonic() - started)
     return response
+
+
+def _log_access(request: HttpRequest, response: HttpResponseBase, duration_sec: float) -> None:
+    """Log who asked for what; without the query, which may hold a ticket or what somebody looked for."""
+    fields = {
+        "method": request.method,
+        "path": request.path,
+        "status": response.status_code,
+        "duration_ms": round(duration_sec * 1000),
+        "address": client_address.address_of(request.META),
+        "caller": _caller(request),
+    }
+    access.info("%s", " ".join(str(value) for value in fields.values() if value != ""), extra={"fields": fields})
+
+
+def _caller(request: HttpRequest) -> str:
+    """Return the key or the person, as far as it was looked up for the answer."""
+    if actor := getattr(getattr(request, "auth", None), "actor", ""):
+        return str(actor)
+    user = getattr(request, "_cached_user", None)
+    return actor_of(user) if user is not None and user.is_authenticated else ""
 
 
 @sync_and_async_middleware
@@ -49,16 +78,16 @@ def answer_headers(get_response: GetResponse) -> GetResponse:
     if iscoroutinefunction(get_response):
 
         async def asynchronous(request: HttpRequest) -> HttpResponseBase:
-            request_id = _mark(request)
-            with client_address.noted(request.META):
-                return _finish(request, await get_response(request), request_id)
+            request_id, started = _mark(request), time.monotonic()
+            with client_address.noted(request.META), log_lines.of_request(request_id):
+                return _finish(request, await get_response(request), request_id, started)
 
         return asynchronous
 
     def synchronous(request: HttpRequest) -> HttpResponseBase:
-        request_id = _mark(request)
-        with client_address.noted(request.META):
-            return _finish(request, get_response(request), request_id)  # type: ignore[arg-type]
+        request_id, started = _mark(request), time.monotonic()
+        with client_address.noted(request.META), log_lines.of_request(request_id):
+            return _finish(request, get_response(request), request_id, started)  # type: ignore[arg-type]
 
     return synchronous
 

@@ -268,6 +268,8 @@ STATICFILES_DIRS = [("echarts", Path(find_spec("instaui_echarts").submodule_sear
 SERVESTATIC_USE_FINDERS = True
 SERVESTATIC_AUTOREFRESH = False
 
+LOG_FORMAT = env.choice("ABSURD_LOG_FORMAT", "line", ("line", "json"))
+ABSURD_ACCESS_LOG = env.flag("ABSURD_ACCESS_LOG", default=PRODUCTION)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -276,9 +278,10 @@ LOGGING = {
             "()": "absurd_project.log_lines.OneLine",
             "format": "{asctime} {levelname:<7} {name}: {message}",
             "style": "{",
-        }
+        },
+        "json": {"()": "absurd_project.log_lines.JsonLine"},
     },
-    "handlers": {"stderr": {"class": "tasks_app.log_writer.BackgroundHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "tasks_app.log_writer.BackgroundHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": env.text("ABSURD_LOG_LEVEL", "INFO").upper()},
     "loggers": {
         # Without Redis it writes a traceback a second; the feed logs once that it polls.
