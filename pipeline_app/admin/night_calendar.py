@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from math import floor
 
-from django.db.models import Count, Exists, F, OuterRef, Q
+from django.core.cache import cache
+from django.db.models import Count, Exists, F, Max, OuterRef, Q
 from django.db.models.functions import Floor
 
 from pipeline_app.models import Observation, ObservationState, Product
 from pipeline_app.sky_text import mjd_of, moment_of
 from tasks_app.models import Task, TaskStatus
+
+MONTH_SEC = 30
+"""A task that fails without a product is in the calendar after this time at the latest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,14 @@ def start_of(day: date) -> float:
 def date_of(mjd: float) -> date:
     """Return the night to which a moment belongs."""
     return moment_of(floor(mjd)).date()
+
+
+def kept_month_of(day: date) -> Month:
+    """Return the calendar of a month as new as the last product and observation, or as MONTH_SEC allows."""
+    newest = Product.objects.aggregate(last=Max("pk"))["last"], Observation.objects.aggregate(last=Max("pk"))["last"]
+    key = f"pipeline-month-{day:%Y-%m}-{newest[0]}-{newest[1]}"
+    found: Month = cache.get_or_set(key, lambda: month_of(day), MONTH_SEC)
+    return found
 
 
 def month_of(day: date) -> Month:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 
 from pipeline_app.admin.gaps import Gap, gaps_of
-from pipeline_app.admin.night_calendar import date_of, month_of, neighbours, start_of
+from pipeline_app.admin.night_calendar import date_of, kept_month_of, neighbours, start_of
 from pipeline_app.admin.tonight import Row, Tonight, stages_of
 from pipeline_app.admin.transits import Transit, transits_of
 from pipeline_app.models import Observation
@@ -159,9 +159,17 @@ def nights(request: HttpRequest) -> HttpResponseBase:
     day: date = asked
     month = (form.cleaned_data.get("month") if valid else None) or day
     panels = pages.read_panels(
-        {"month": lambda: month_of(month), "beside": lambda: neighbours(day), "night": lambda: night_of(day)}
+        {"month": lambda: kept_month_of(month), "beside": lambda: neighbours(day), "night": lambda: night_of(day)}
     )
-    context = {"form": form, "day": day, "today": clock.now().date(), "weekdays": WEEKDAYS, "panels": panels}
+    today = clock.now().date()
+    context = {
+        "form": form,
+        "day": day,
+        "today": today,
+        "is_live": day >= today - timedelta(days=1),
+        "weekdays": WEEKDAYS,
+        "panels": panels,
+    }
     response = pages.render(request, "admin/pipeline/nights.html", title=f"Night of {day}", context=context)
     if not valid:
         response.status_code = 400

@@ -16,8 +16,10 @@ from pipeline_app.admin.night_calendar import date_of, month_of, start_of
 from pipeline_app.admin.transits import transits_of
 from pipeline_app.models import Observation, SubbandFile
 from pipeline_app.sidereal import local_sidereal_deg
+from pipeline_app.sky_text import mjd_of
 from pipeline_app.workflows import Plan, start
 from tasks_app.engine.fail import fail_attempt
+from tasks_app.postgresql import clock
 from tests.pipeline_app.test_console import QUERIES_MOST, log_in
 from tests.pipeline_app.test_records import finish_next
 from tests.pipeline_app.test_workflows import CATALOG, make_tile
@@ -137,3 +139,12 @@ def test_what_is_no_night_is_refused_and_the_page_still_comes(query: str):
 def test_without_the_permission_there_is_no_page_and_without_observations_it_says_what_to_do():
     assert Client().get(reverse("admin:page_nights")).status_code == 302
     assert "absurd_simulate_nights" in visit(log_in(), "")
+
+
+def test_only_a_night_that_may_still_change_asks_to_be_refreshed():
+    make_tile("then", mid_mjd=MJD)
+    make_tile("now", mid_mjd=mjd_of(clock.now()))
+    viewer = log_in()
+    assert 'data-live="observations"' in visit(viewer, "")
+    over = visit(viewer)
+    assert 'data-live="observations"' not in over and "This night is over" in over
