@@ -66,7 +66,10 @@ def kept_month_of(day: date) -> Month:
     """Return the calendar of a month as new as the last product and observation, or as MONTH_SEC allows."""
     newest = Product.objects.aggregate(last=Max("pk"))["last"], Observation.objects.aggregate(last=Max("pk"))["last"]
     key = f"pipeline-month-{day:%Y-%m}-{newest[0]}-{newest[1]}"
-    found: Month = cache.get_or_set(key, lambda: month_of(day), MONTH_SEC)
+    found: Month | None = cache.get(key)
+    if found is None:
+        found = month_of(day)
+        cache.set(key, found, MONTH_SEC)
     return found
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -18,16 +18,34 @@ from tasks_app.models import Queue
 from tasks_app.monitoring import queues
 
 
+class QueueList(ChangeList):
+    """A page of queues with their counts and the oldest of their tasks, asked for together."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list: Any = list(self.result_list)
+        names = [queue.name for queue in self.result_list]
+        counts = {stats["queue_name"]: stats for stats in queues.queue_stats(names)}
+        oldest_sec = queues.oldest_pending(names)
+        for queue in self.result_list:
+            queue.counts, queue.oldest_sec = counts[queue.name], oldest_sec.get(queue.name)
+
+
 @admin.register(Queue)
 class QueueAdmin(OperatingAdmin, ConsoleAdmin):
     """Queues; what a queue is for may be edited, whether it is paused changes by operations only."""
 
     target_kind = "queue"
-    list_display = ("name", "state", "waiting", "running", "failed", "completed", "cancelled", "why_paused")
+    list_display = ("name", "state", "waiting", "oldest", "running", "failed", "completed", "cancelled",
+                    "why_paused")  # fmt: skip
     ordering = ("name",)
     fields = ("name", "description", "default_timeout_sec", "default_max_retries", "paused_at", "paused_by",
               "pause_reason")  # fmt: skip
+    change_list_template = "admin/tasks_app/queue/change_list.html"
     change_form_template = "admin/tasks_app/queue/page.html"
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return QueueList
 
     def get_readonly_fields(self, request: HttpRequest, obj: Queue | None = None) -> tuple[str, ...]:
         fixed = ("paused_at", "paused_by", "pause_reason")
@@ -43,15 +61,13 @@ class QueueAdmin(OperatingAdmin, ConsoleAdmin):
 
     def _link(self, queue: Queue, status: str) -> SafeString:
         address = reverse("admin:tasks_app_task_changelist")
-        count = self._counts(queue)[status]
+        count = queue.counts[status]  # type: ignore[attr-defined]
         return format_html('<a href="{}?queue={}&status={}">{}</a>', address, queue.name, status, count)
 
-    def _counts(self, queue: Queue) -> Mapping[str, Any]:
-        """Return the queue's counts, looked up once for all columns of its row."""
-        if "counts_for_row" not in queue.__dict__:
-            queue.__dict__["counts_for_row"] = queues.queue_stats([queue.name])[0]
-        found: Mapping[str, Any] = queue.__dict__["counts_for_row"]
-        return found
+    @admin.display(description="oldest waits")
+    def oldest(self, queue: Queue) -> str:
+        """How long the oldest claimable task has waited."""
+        return display.duration(queue.oldest_sec)  # type: ignore[attr-defined]
 
     @admin.display(description="pending")
     def waiting(self, queue: Queue) -> SafeString:

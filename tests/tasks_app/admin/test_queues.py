@@ -132,3 +132,20 @@ def test_somebody_without_permissions_does_not_see_it():
     spawn_note()
     assert Client().get(address()).status_code == 302
     assert log_in().get(address()).status_code == 403
+
+
+def test_the_list_counts_all_queues_with_as_few_queries_as_one_and_says_what_makes_the_first():
+    viewer = log_in("Viewer")
+    place = reverse("admin:tasks_app_queue_changelist")
+    assert "absurd_spawn" in page(viewer, place)
+    numbers = []
+    for names in (["a"], ["b", "c", "d", "e"]):
+        for name in names:
+            spawn_note(queue_name=name)
+        page(viewer, place)
+        of_health = queries_of_health()
+        with CaptureQueriesContext(connection) as queries:
+            text = page(viewer, place)
+        numbers.append(len(queries) - of_health)
+    assert numbers[0] == numbers[1] <= QUERIES_MOST
+    assert text.count('&amp;status=pending">1</a>') + text.count('&status=pending">1</a>') == 5
