@@ -114,7 +114,9 @@ def _measure_stats(sizes: Sizes, figures: Figures) -> None:
 
 def _fetch(port: int, path: str, count: int) -> list[float]:
     """Return how long each load of a page took an operator who is logged in, in ms; the first is not counted."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Cookie": f"sessionid={_session()}"})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", headers={"Cookie": f"sessionid={session_of(_person())}"}
+    )
     times_ms = []
     for _ in range(count + 1):
         began = time.perf_counter()
@@ -126,8 +128,12 @@ def _fetch(port: int, path: str, count: int) -> list[float]:
     return times_ms[1:]
 
 
-def _session() -> str:
-    user, _ = User.objects.get_or_create(username="benchmark", is_staff=True, is_superuser=True)
+def _person() -> User:
+    return User.objects.get_or_create(username="benchmark", is_staff=True, is_superuser=True)[0]
+
+
+def session_of(user: User) -> str:
+    """Log a person in, and return the session's key."""
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"

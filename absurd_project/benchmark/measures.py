@@ -9,12 +9,27 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+
+from absurd_project.benchmark.console_rows import FULL as FULL_EXTENT
+from absurd_project.benchmark.console_rows import QUICK as QUICK_EXTENT
+from absurd_project.benchmark.console_rows import Extent
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageCost:
+    """What one page of the console took: times of a whole request by HTTP, and the queries that it asks."""
+
+    name: str
+    address: str
+    p50_ms: float
+    p95_ms: float
+    queries: int
 
 
 class Figures:
@@ -26,6 +41,7 @@ class Figures:
         self.others: dict[str, float] = {}
         self.distributions: dict[str, list[float]] = {}
         self.notes: list[str] = []
+        self.pages: list[PageCost] = []
 
     def add_rate(self, name: str, per_sec: float) -> None:
         """Add one round of a rate."""
@@ -60,6 +76,7 @@ class Figures:
             "rates": {name: round(statistics.median(rounds), 1) for name, rounds in self._rates.items()},
             "ratios": {name: round(value, 3) for name, value in self.ratios.items()},
             "latency_ms": {name: round(value, 3) for name, value in self.latencies_ms().items()},
+            **({"console": [asdict(page) for page in self.pages]} if self.pages else {}),
         }
 
     def latencies_ms(self) -> dict[str, float]:
@@ -109,6 +126,7 @@ class Sizes:
     claims: int = 2_000
     stats_calls: int = 5
     page_loads: int = 20
+    console_rows: Extent = FULL_EXTENT
     churn_sec: int = 60
     worker_tasks: int = 20_000
     worker_sec: float = 8.0
@@ -136,6 +154,7 @@ QUICK = Sizes(
     claims=400,
     stats_calls=2,
     page_loads=5,
+    console_rows=QUICK_EXTENT,
     churn_sec=6,
     worker_tasks=4_000,
     worker_sec=4.0,

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from absurd_project.benchmark import defects, hour, pipeline, stage
+from absurd_project.benchmark.console import P95_MOST_MS, QUERIES_MOST
 from absurd_project.benchmark.measures import PEERS, Figures, percentile, verdicts
 from absurd_project.benchmark.pipeline import TILE_SEC
 from absurd_project.benchmark.queue import BATCHES, PROCESSES, drain_name
@@ -115,6 +116,16 @@ def print_targets(figures: Figures, console: Console) -> None:
     console.print(table)
     for note in figures.notes:
         console.print(Text("note", "yellow"), note, soft_wrap=True)
+
+
+def print_pages(figures: Figures, console: Console) -> None:
+    """Print the pages of the console, the slowest first."""
+    table = Table("page", "p50, ms", "p95, ms", "queries", box=box.SIMPLE, title="Pages of the console")
+    for page in sorted(figures.pages, key=lambda each: -each.p95_ms):
+        over = page.p95_ms >= P95_MOST_MS or page.queries > QUERIES_MOST
+        name = Text(page.name, "red" if over else "")
+        table.add_row(name, f"{page.p50_ms:.0f}", f"{page.p95_ms:.0f}", str(page.queries))
+    console.print(table)
 
 
 def _number(value: float | None) -> str:

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
+from absurd_project.benchmark import console as console_part
 from absurd_project.benchmark import defects, feed, hour, large, load, pipeline, queue, report, stage, workers
 from absurd_project.benchmark.measures import FULL, QUICK, Figures, Progress, Sizes
 from absurd_project.benchmark.scratch import (
@@ -52,8 +53,9 @@ class Command(PrintingCommand):
         parser.add_argument("--quick", action="store_true", help="smaller and less exact, in a minute or two")
         parser.add_argument("--soak", action="store_true", help=f"run the churn for {SOAK_SEC // 60} minutes")
         parser.add_argument(
-            "--only", action="append", choices=[*PARTS, "stage"], metavar="PART",
-            help=f"measure only this ({', '.join(PARTS)}; stage: a CASA stage in a worker); may be given several times",
+            "--only", action="append", choices=[*PARTS, "console", "stage"], metavar="PART",
+            help=f"measure only this ({', '.join(PARTS)}; console: its pages, a million tasks; "
+            "stage: a CASA stage in a worker); may be given several times",
         )  # fmt: skip
         parser.add_argument(
             "--peers",
@@ -160,6 +162,9 @@ class Command(PrintingCommand):
         if "workers" in parts:
             self._measure_workers(scratch, sizes, progress)
             report.print_workers(figures, self.console)
+        if "console" in parts:
+            console_part.measure(scratch, sizes, figures, progress)
+            report.print_pages(figures, self.console)
         if "stage" in parts:
             report.print_stage(stage.measure(scratch, sizes, figures, progress), self.console)
 

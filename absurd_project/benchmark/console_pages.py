@@ -1,0 +1,148 @@
+"""Every page of the console, with the address of an example that is in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.db.models import Model
+from django.http import HttpRequest
+from django.test import RequestFactory
+from django.urls import URLPattern, reverse
+from django.utils.http import urlencode
+
+from pipeline_app.admin.sources import address_of
+from pipeline_app.models import Measurement, Product
+from tasks_app.admin.reading import COUNT_MOST
+from tasks_app.models import Task
+
+NO_PAGES = frozenset(
+    {"None", "logout", "login", "view_on_site", "autocomplete", "jsi18n", "page_activity_csv", "app_list",
+     "pipeline_app_product_file", "pipeline_app_product_stamp"}
+)  # fmt: skip
+"""Addresses that answer with a file, data or a redirection, or that are not for people who are logged in."""
+CHOICES_MOST = 12
+ASKED = {
+    "page_sources": ("q=S1", "q=s240-1", "q=zz-no-such-thing", "q=10.0+16.1+r%3D30"),
+    "page_images": ("verdict=fail", "strip=16.1", "verdict=fail&strip=16.1"),
+    "page_search": ("q=2026-10", "q=9f3a", "q=zz-no-such-thing"),
+    "page_storage": ("older_than_days=30&kinds=ms&kinds=calibrated-ms",),
+    "page_nights": ("night=2026-10-01",),
+    "tasks_app_task_changelist": ("status=failed&since=24h", "status=failed&task_name=imaging", "run__id__exact=2"),
+}
+"""Queries of pages that ask more than a list with one filter."""
+SEARCHES = {"search by digits": "9f3a", "search without a hit": "zz-no-such-thing"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A page, or a list narrowed in one way."""
+
+    name: str
+    """The name of its route; behind a colon how the list is narrowed."""
+    address: str
+
+
+def patterns() -> list[URLPattern]:
+    """Return every route of the console."""
+    return list(_walk(admin.site.get_urls()))
+
+
+def _walk(found: list[Any]) -> Iterator[URLPattern]:
+    for pattern in found:
+        if isinstance(pattern, URLPattern):
+            yield pattern
+        else:
+            yield from _walk(pattern.url_patterns)
+
+
+def _newest_image() -> str:
+    found = Product.objects.filter(kind="image").order_by("-id").values_list("pk", flat=True).first()
+    return str(found or "")
+
+
+def _source() -> str:
+    name = Measurement.objects.order_by("-id").values_list("name", flat=True).first()
+    return address_of(name) if name else ""
+
+
+def _of_image(name: str) -> Callable[[], str]:
+    def address() -> str:
+        image = _newest_image()
+        return reverse(f"admin:{name}", args=[image]) if image else ""
+
+    return address
+
+
+EXAMPLES: dict[str, Callable[[], str]] = {
+    "page_image": _of_image("page_image"),
+    "page_viewer": _of_image("page_viewer"),
+    "pipeline_app_product_vote": _of_image("pipeline_app_product_vote"),
+    "page_source": _source,
+    "page_document": lambda: reverse("admin:page_document", args=["operating"]),
+    "page_search": lambda: f"{reverse('admin:page_search')}?q=2026",
+}
+"""For pages that are not of a row of a table: the address of an example, or nothing where there is none."""
+
+
+def _key_of(model: type[Model]) -> str:
+    """Return the key of the newest row as addresses have it, or nothing."""
+    order = {"worker": "-started_at"}.get(str(model._meta.model_name), "-pk")
+    row = model._default_manager.order_by(order).only("pk", *(["task_id"] if model is Task else [])).first()
+    return "" if row is None else quote(str(row.task_id if isinstance(row, Task) else row.pk))
+
+
+def places(person: Any, choices: int = CHOICES_MOST) -> list[Place]:
+    """Return every page that has an example, and every list narrowed by each filter, searched, and at its last page.
+
+    Of each filter `choices` values are tried at most.
+    """
+    keys = {f"{model._meta.app_label}_{model._meta.model_name}": _key_of(model) for model in admin.site._registry}
+    found = []
+    for name in dict.fromkeys(str(pattern.name) for pattern in patterns()):
+        if name not in NO_PAGES:
+            address = _address(name, keys)
+            found += [Place(name=name, address=address)] if address else []
+    for name, queries in ASKED.items():
+        address = reverse(f"admin:{name}")
+        found += [Place(name=f"{name}: {query}", address=f"{address}?{query}") for query in queries]
+    for model, model_admin in admin.site._registry.items():
+        found += _narrowed(model, model_admin, person, choices)
+    return found
+
+
+def _address(name: str, keys: dict[str, str]) -> str:
+    if name in EXAMPLES:
+        return EXAMPLES[name]()
+    pattern = next(each for each in patterns() if each.name == name)
+    if not pattern.pattern.regex.groups:
+        return reverse(f"admin:{name}")
+    table = "auth_user" if name == "auth_user_password_change" else name.rpartition("_")[0]
+    return reverse(f"admin:{name}", args=[keys[table]]) if keys.get(table) else ""
+
+
+def _field(model: type[Model], name: str) -> Any:
+    return model._meta.get_field(name)
+
+
+def _narrowed(model: type[Model], model_admin: Any, person: Any, most: int) -> Iterator[Place]:
+    name = f"{model._meta.app_label}_{model._meta.model_name}_changelist"
+    address = reverse(f"admin:{name}")
+    request: HttpRequest = RequestFactory().get(address)
+    request.user = person
+    queries = {"last page": {"p": COUNT_MOST // model_admin.list_per_page}}
+    if model_admin.get_search_fields(request):
+        queries |= {how: {"q": text} for how, text in SEARCHES.items()}
+    for filter_class in model_admin.get_list_filter(request):
+        if isinstance(filter_class, type):
+            spec = filter_class(request, {}, model, model_admin)
+            choices = [str(value) for value, _ in spec.lookup_choices if value][:most]
+            queries |= {f"{spec.parameter_name}={value}": {spec.parameter_name: value} for value in choices}
+        else:
+            choices = [str(value) for value, _ in _field(model, filter_class).flatchoices][:most]
+            queries |= {f"{filter_class}={value}": {f"{filter_class}__exact": value} for value in choices}
+    for how, query in queries.items():
+        yield Place(name=f"{name}: {how}", address=f"{address}?{urlencode(query)}")
