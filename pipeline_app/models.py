@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce, Collate, Now, Upper
+from django.db.models.lookups import StartsWith
 
 
 class ObservationState(models.TextChoices):
@@ -50,6 +51,9 @@ class Observation(models.Model):
         indexes = [
             models.Index(fields=["start_mjd"], name="observation_start"),
             models.Index(fields=["mid_mjd"], name="observation_mid"),
+            models.Index(fields=["state", "-start_mjd"], name="observation_state"),
+            models.Index(fields=["role", "-start_mjd"], name="observation_role"),
+            models.Index(fields=["declination_deg", "ra_deg"], name="observation_pointing"),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -78,9 +82,7 @@ class SubbandState(models.TextChoices):
 class SubbandFile(models.Model):
     """One raw file, as it was when it was read."""
 
-    observation = models.ForeignKey(
-        Observation, null=True, blank=True, on_delete=models.PROTECT, related_name="files", db_index=False
-    )
+    observation = models.ForeignKey(Observation, null=True, blank=True, on_delete=models.PROTECT, related_name="files")
     path = models.CharField(max_length=1000, unique=True)
     subband = models.PositiveSmallIntegerField(
         null=True, blank=True, help_text="By frequency on the correlator's grid, 0 is the highest; none off that grid."
@@ -97,6 +99,7 @@ class SubbandFile(models.Model):
 
     class Meta:
         ordering = ["observation", "-freq_min_hz", "id"]
+        indexes = [models.Index(fields=["state", "-id"], name="subband_file_state")]
         constraints = [
             models.UniqueConstraint(
                 fields=["observation", "freq_min_hz"],
@@ -152,7 +155,10 @@ class Product(models.Model):
     class Meta:
         ordering = ["-id"]
         permissions = [("vote_image", "Can vote on an image")]
-        indexes = [models.Index(fields=["kind", "-id"], name="product_kind")]
+        indexes = [
+            models.Index(fields=["kind", "-id"], name="product_kind"),
+            models.Index(fields=["verdict", "-id"], name="product_verdict"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.path}"
@@ -204,6 +210,15 @@ class Calibration(models.Model):
         return f"{self.calibrator or 'no calibrator'} at MJD {self.mid_mjd:.4f}: {self.verdict}"
 
 
+NAME_UPPER = Collate(Upper("name"), "C")
+"""A source's name in capitals, for the index that finds how names begin."""
+
+
+def name_begins(text: str) -> models.Q:
+    """Return the condition that a source's name begins as written, in whatever case; by its index."""
+    return models.Q(StartsWith(NAME_UPPER, text.upper()))
+
+
 class Measurement(models.Model):
     """One forced flux: primary-beam-corrected Stokes I at 1.405 GHz unless the task asked for another frequency."""
 
@@ -234,6 +249,8 @@ class Measurement(models.Model):
         indexes = [
             models.Index(fields=["name", "mid_mjd"], name="measurement_light_curve"),
             models.Index(fields=["dec_deg"], name="measurement_declination"),
+            models.Index(fields=["verdict", "-id"], name="measurement_verdict"),
+            models.Index(NAME_UPPER, name="measurement_name"),
         ]
         constraints = [models.UniqueConstraint(fields=["task_id", "name"], name="measured_once_a_task")]
 

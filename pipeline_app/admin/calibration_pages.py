@@ -32,8 +32,8 @@ class CalibrationAdmin(OperatingAdmin, ReadOnlyAdmin):
     list_display = ["name", "judged", "observed", "strip", "calibrator", "snr", "flagged", "refant", "why"]
     list_filter = [VerdictFilter, occurring("calibrator")]
     list_select_related = ["observation"]
-    search_fields = ["path", "task_id", "observation__name", "calibrator"]
-    search_help_text = "Search by the observation, the calibrator, a part of the path or the task id."
+    search_fields = ["observation__name__startswith", "calibrator__startswith", "path__startswith", "task_id"]
+    search_help_text = "The beginning of an observation's name, a calibrator or a path, or a task id."
     ordering = ("-mid_mjd",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Calibration]:

@@ -1,9 +1,8 @@
-"""How the lists are narrowed: filters and a search whose queries stay quick among millions of rows."""
+"""Filters whose queries stay quick among millions of rows."""
 
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.contrib.admin import ModelAdmin, SimpleListFilter
 from django.core.cache import cache
@@ -48,22 +47,3 @@ def occurring(column: str) -> type[OccurringFilter]:
     """Return the filter of a column."""
     names = {"title": column.replace("_", " "), "parameter_name": column}
     return type(f"{column.title().replace('_', '')}Filter", (OccurringFilter,), names)
-
-
-def found_by(rows: QuerySet[Any], term: str, *, path: str = "path") -> QuerySet[Any]:
-    """Return the rows of a task id, of a path or the beginning of one, or of observations whose name begins so."""
-    term = term.strip()
-    if not term:
-        return rows
-    task_id = _uuid(term)
-    if task_id is not None and hasattr(rows.model, "task_id"):
-        return rows.filter(task_id=task_id)
-    begins = f"{path}__startswith" if term.startswith("/") else "observation__name__startswith"
-    return rows.filter(**{begins: term})
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

@@ -82,12 +82,15 @@ def month_of(day: date) -> Month:
         run__run_id=OuterRef("run_id"), status=TaskStatus.FAILED, unrunnable_because__isnull=True
     )
     counts = tiles.values("night").annotate(
-        number=Count("pk"), incomplete=Count("pk", filter=Q(state=ObservationState.INCOMPLETE))
+        number=Count("pk"),
+        incomplete=Count("pk", filter=Q(state=ObservationState.INCOMPLETE)),
+        broken=Count("pk", filter=Exists(broken)),
     )
     numbers = {date_of(row["night"]): row for row in counts}
     states: dict[date, set[str]] = defaultdict(set)
-    for night in tiles.filter(Exists(broken)).values_list("night", flat=True).distinct():
-        states[date_of(night)].add("failed")
+    for night, row in numbers.items():
+        if row["broken"]:
+            states[night].add("failed")
     products = Product.objects.exclude(verdict="").filter(
         observation__in=tiles.values("pk"), run_id=F("observation__run_id")
     )
@@ -112,6 +115,10 @@ def neighbours(day: date) -> tuple[date | None, date | None]:
     """Return the nights with observations before and after one."""
     start_mjd = start_of(day)
     light = Observation.objects.values_list("start_mjd", flat=True)
-    before = light.filter(start_mjd__lt=start_mjd).order_by("-start_mjd").first()
-    after = light.filter(start_mjd__gte=start_mjd + 1).order_by("start_mjd").first()
-    return (None if before is None else date_of(before), None if after is None else date_of(after))
+    before = light.filter(start_mjd__lt=start_mjd).order_by("-start_mjd")[:1]
+    after = light.filter(start_mjd__gte=start_mjd + 1).order_by("start_mjd")[:1]
+    found = sorted(date_of(mjd) for mjd in before.union(after))
+    return (
+        found[0] if found and found[0] < day else None,
+        found[-1] if found and found[-1] > day else None,
+    )

@@ -8,20 +8,23 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from pipeline_app.admin import tiles
-from pipeline_app.admin.filters import found_by
+from pipeline_app.admin.filters import occurring
 from pipeline_app.models import Observation, SubbandFile, accepted_files
 from tasks_app.admin import display, pages
-from tasks_app.admin.reading import ReadOnlyAdmin
+from tasks_app.admin.reading import ConsoleList, ReadOnlyAdmin
 from tasks_app.models import Task
 
+OBSERVATIONS_MOST = 1000
+"""Whose files a search by the observation's name finds."""
 
-class ObservationList(ChangeList):
+
+class ObservationList(ConsoleList):
     """A page of observations with the tasks of their last runs, asked for together."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -50,9 +53,9 @@ class ObservationAdmin(ReadOnlyAdmin):
         "tasks",
         "why",
     ]
-    list_filter = ["state", "role"]
-    search_fields = ["name", "calibrator", "run_id"]
-    search_help_text = "Search by the start time in UTC (2026-10-01T06), the calibrator or the run id."
+    list_filter = ["state", occurring("role")]
+    search_fields = ["name__startswith", "run_id"]
+    search_help_text = "The beginning of the start time in UTC (2026-10-01T06), or of the run id."
     ordering = ("-start_mjd",)
     actions = ["release_incomplete"]
 
@@ -129,13 +132,12 @@ class SubbandFileAdmin(ReadOnlyAdmin):
     list_display_links = None
     list_filter = ["state"]
     list_select_related = ["observation"]
-    search_fields = ["path"]
+    search_fields = ["path__startswith"]
     search_help_text = "The beginning of a path or of an observation's name."
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[SubbandFile], search_term: str
-    ) -> tuple[QuerySet[SubbandFile], bool]:
-        return found_by(queryset, search_term), False
+    def lookups_of(self, term: str) -> list[Q]:
+        found = Observation.objects.filter(name__startswith=term).values_list("pk", flat=True)
+        return [*super().lookups_of(term), Q(observation__in=list(found[:OBSERVATIONS_MOST]))]
 
     @admin.display(description="state")
     def stands(self, file: SubbandFile) -> SafeString:

@@ -115,7 +115,7 @@ def thumbnail(product: Product | None, page: str = "") -> SafeString | str:
 
 def of_task(task: Task) -> Table:
     """Return what the task has published, for its page; an image has the picture of its thumbnail."""
-    products = list(Product.objects.filter(task_id=task.task_id).order_by("id"))
+    products = list(Product.objects.filter(task_id=task.task_id).order_by("id")) if task.claim_epoch else []
     small = next((product for product in products if product.kind == "thumbnail"), None)
 
     def picture_of(product: Product) -> SafeString | str:

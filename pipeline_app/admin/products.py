@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from pipeline_app.admin import product_files
-from pipeline_app.admin.filters import VerdictFilter, found_by, occurring
+from pipeline_app.admin.filters import VerdictFilter, occurring
 from pipeline_app.admin.metrics_text import figures_of
 from pipeline_app.admin.sources import address_of
-from pipeline_app.models import Measurement, Product
+from pipeline_app.models import Measurement, Product, name_begins
 from pipeline_app.sky_text import flux_density
 from tasks_app.admin import display, pages
 from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.reading import ReadOnlyAdmin
+
+OBSERVATIONS_MOST = 1000
+"""Whose fluxes the search by an image's path looks through."""
 
 
 @admin.register(Product)
@@ -28,14 +31,10 @@ class ProductAdmin(OperatingAdmin, ReadOnlyAdmin):
     selected_by_lists = False
     list_display = ["kind", "place", "observation", "judged", "size", "made"]
     list_filter = [VerdictFilter, occurring("kind"), occurring("task_name")]
+    unindexed_filters = frozenset({"task_name"})
     list_select_related = ["observation"]
-    search_fields = ["path", "task_id", "observation__name"]
+    search_fields = ["path__startswith", "task_id", "observation__name__startswith"]
     search_help_text = "The beginning of a path or of an observation's name, or a task id."
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Product], search_term: str
-    ) -> tuple[QuerySet[Product], bool]:
-        return found_by(queryset, search_term), False
 
     def find_target(self, request: HttpRequest, object_id: str) -> Product:
         """Return the image of an address. Raises Http404, also for a product that is none."""
@@ -100,13 +99,15 @@ class MeasurementAdmin(ReadOnlyAdmin):
     list_display_links = None
     list_filter = [VerdictFilter]
     list_select_related = ["observation"]
-    search_fields = ["name", "observation__name", "task_id"]
-    search_help_text = "A source's name, the beginning of an image's path or of an observation's name, or a task id."
+    search_fields = ["observation__name__startswith", "task_id"]
+    search_help_text = "The beginning of a source's or an observation's name, of an image's path, or a task id."
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Measurement], search_term: str
-    ) -> tuple[QuerySet[Measurement], bool]:
-        return found_by(queryset, search_term, path="image_path") | queryset.filter(name=search_term.strip()), False
+    def lookups_of(self, term: str) -> list[Q]:
+        # Of an image's path there is no index here, but of its observation's.
+        images = Product.objects.filter(path__startswith=term).values_list("observation", flat=True)
+        observations = list(images[:OBSERVATIONS_MOST]) if term.startswith("/") else []
+        of_image = Q(observation__in=observations, image_path__startswith=term)
+        return [name_begins(term), of_image, *super().lookups_of(term)]
 
     @admin.display(description="source")
     def source(self, row: Measurement) -> SafeString:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet, prefetch_related_objects
+from django.db.models import QuerySet, prefetch_related_objects
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.http import urlencode
 
 from pipeline_app.light_curves import ETA_LIMIT, V_LIMIT, Flux, Variability, epoch_factors, last_epochs, variability
-from pipeline_app.models import Measurement, Product
+from pipeline_app.models import Measurement, Product, name_begins
 from pipeline_app.positions import Cone, read_cone
 from pipeline_app.sky_text import moment_of
 from pipeline_app.telescope import angular_separation_deg
@@ -65,9 +65,7 @@ def names_of(text: str, most: int = SOURCES_MOST + 1) -> list[str]:
         last = Measurement.objects.order_by("-id").values_list("name", flat=True)[:RECENT_ROWS]
         return sorted(set(last))[:most]
     cone = cone_of(text)
-    # Two prefixes are read from the index; a comparison that ignores case would read the table.
-    begins = Q(name__startswith=text) | Q(name__startswith=text.upper())
-    rows = Measurement.objects.filter(begins) if cone is None else _near(cone)
+    rows = Measurement.objects.filter(name_begins(text)) if cone is None else _near(cone)
     return list(rows.order_by("name").values_list("name", flat=True).distinct()[:most])
 
 

@@ -1,5 +1,7 @@
 import django.db.models.deletion
+import django.db.models.functions.comparison
 import django.db.models.functions.datetime
+import django.db.models.functions.text
 from django.db import migrations, models
 
 
@@ -39,7 +41,7 @@ class Migration(migrations.Migration):
             options={
                 'ordering': ['-start_mjd'],
                 'permissions': [('release_observation', 'Can start an incomplete observation')],
-                'indexes': [models.Index(fields=['start_mjd'], name='observation_start'), models.Index(fields=['mid_mjd'], name='observation_mid')],
+                'indexes': [models.Index(fields=['start_mjd'], name='observation_start'), models.Index(fields=['mid_mjd'], name='observation_mid'), models.Index(fields=['state', '-start_mjd'], name='observation_state'), models.Index(fields=['role', '-start_mjd'], name='observation_role'), models.Index(fields=['declination_deg', 'ra_deg'], name='observation_pointing')],
                 'constraints': [models.UniqueConstraint(fields=('telescope_name', 'first_time_ms', 'declination_cdeg'), name='observation_once')],
             },
         ),
@@ -67,7 +69,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-id'],
-                'indexes': [models.Index(fields=['name', 'mid_mjd'], name='measurement_light_curve'), models.Index(fields=['dec_deg'], name='measurement_declination')],
+                'indexes': [models.Index(fields=['name', 'mid_mjd'], name='measurement_light_curve'), models.Index(fields=['dec_deg'], name='measurement_declination'), models.Index(fields=['verdict', '-id'], name='measurement_verdict'), models.Index(django.db.models.functions.comparison.Collate(django.db.models.functions.text.Upper('name'), 'C'), name='measurement_name')],
                 'constraints': [models.UniqueConstraint(fields=('task_id', 'name'), name='measured_once_a_task')],
             },
         ),
@@ -119,7 +121,7 @@ class Migration(migrations.Migration):
             options={
                 'ordering': ['-id'],
                 'permissions': [('vote_image', 'Can vote on an image')],
-                'indexes': [models.Index(fields=['kind', '-id'], name='product_kind')],
+                'indexes': [models.Index(fields=['kind', '-id'], name='product_kind'), models.Index(fields=['verdict', '-id'], name='product_verdict')],
             },
         ),
         migrations.CreateModel(
@@ -152,10 +154,11 @@ class Migration(migrations.Migration):
                 ('state', models.CharField(choices=[('accepted', 'Accepted'), ('duplicate', 'another file holds the same subband'), ('superseded', 'replaced by another file of the same subband'), ('invalid', 'not a usable UVH5 file, or unlike the others of its tile')], max_length=10)),
                 ('problem', models.TextField(blank=True)),
                 ('seen_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('observation', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='files', to='pipeline_app.observation')),
+                ('observation', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='files', to='pipeline_app.observation')),
             ],
             options={
                 'ordering': ['observation', '-freq_min_hz', 'id'],
+                'indexes': [models.Index(fields=['state', '-id'], name='subband_file_state')],
                 'constraints': [models.UniqueConstraint(condition=models.Q(('state', 'accepted')), fields=('observation', 'freq_min_hz'), name='one_accepted_file_a_subband'), models.UniqueConstraint(condition=models.Q(('state', 'accepted'), ('subband__isnull', False)), fields=('observation', 'subband'), name='one_accepted_file_a_number'), models.CheckConstraint(condition=models.Q(('state', 'invalid'), models.Q(('freq_min_hz__isnull', False), ('observation__isnull', False)), _connector='OR'), name='only_invalid_files_lack_a_tile')],
             },
         ),

@@ -52,6 +52,7 @@ class ArchivedTaskAdmin(ReadOnlyAdmin):
     list_display_links = None
     list_filter = (FinishedStatusFilter, EventQueueFilter, TaskNameFilter, FinishedFilter)
     search_fields = ("task_id",)
+    unindexed_filters = frozenset({"task_name"})
     search_help_text = "The beginning or the end of a task id (4 digits or more), or a whole run id"
 
     def has_module_permission(self, request: HttpRequest) -> bool:

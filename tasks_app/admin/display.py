@@ -105,12 +105,12 @@ def until(moment: datetime) -> SafeString:
 
 def duration(seconds: float | None) -> str:
     """Write a duration in the two units that matter."""
-    return NOTHING if seconds is None else formats.duration(seconds)
+    return formats.duration(seconds) if isinstance(seconds, int | float) else NOTHING
 
 
 def size(n_bytes: int | None) -> str:
     """Write a size in decimal units."""
-    if n_bytes is None:
+    if not isinstance(n_bytes, int | float):  # a template gives "" for a part of what is missing
         return NOTHING
     value = float(n_bytes)
     for unit in ("B", "kB", "MB", "GB"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Count, Q, QuerySet
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import BigIntegerField, Count, Q, QuerySet, Value
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html_join
@@ -14,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from tasks_app.admin import display
 from tasks_app.admin.operating import OperatingAdmin
-from tasks_app.admin.reading import ConsoleAdmin
+from tasks_app.admin.reading import ConsoleAdmin, ConsoleList
 from tasks_app.auth.keys import actor_of
 from tasks_app.models import Hold, Limit, Queue, Task, TaskStatus
 from tasks_app.operations.limits import SIZE_MOST, set_limit
@@ -40,6 +42,29 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]
         return given
 
 
+class LimitList(ConsoleList):
+    """A page of limits with the tasks that wait for each, counted together."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list: Any = list(self.result_list)
+        parked = [_parked(limit) for limit in self.result_list]
+        counts = Counter(pk for (pk,) in parked[0].union(*parked[1:], all=True)) if parked else Counter()
+        for limit in self.result_list:
+            limit.n_parked = counts[limit.pk]
+
+
+def _parked(limit: Limit) -> Any:
+    """Return a row with the limit's key for each task that waits for it, one more than is shown at most."""
+    waiting = Task.objects.filter(status=TaskStatus.PENDING, hold=Hold.LIMIT)
+    if limit.scope == Limit.Scope.QUEUE:
+        waiting = waiting.in_queue(limit.name)
+    else:
+        waiting = waiting.filter(concurrency_key=limit.name).exclude(concurrency_key="")
+    key = Value(limit.pk, output_field=BigIntegerField())
+    return waiting.order_by().annotate(limit_pk=key).values_list("limit_pk")[: PARKED_SHOWN + 1]
+
+
 @admin.register(Limit)
 class LimitAdmin(OperatingAdmin, ConsoleAdmin):
     """Limits; every change is an event with its reason."""
@@ -53,6 +78,9 @@ class LimitAdmin(OperatingAdmin, ConsoleAdmin):
     list_filter = ("scope",)
     search_fields = ("name__startswith",)
     ordering = ("scope", "name")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return LimitList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Limit]:
         rows: QuerySet[Limit] = super().get_queryset(request)
@@ -95,12 +123,7 @@ class LimitAdmin(OperatingAdmin, ConsoleAdmin):
     @admin.display(description="parked")
     def parked(self, limit: Limit) -> str:
         """How many pending tasks wait for a slot; counted only so far."""
-        waiting = Task.objects.filter(status=TaskStatus.PENDING, hold=Hold.LIMIT)
-        if limit.scope == Limit.Scope.QUEUE:
-            waiting = waiting.in_queue(limit.name)
-        else:
-            waiting = waiting.filter(concurrency_key=limit.name).exclude(concurrency_key="")
-        count = waiting.order_by()[: PARKED_SHOWN + 1].count()
+        count = limit.n_parked  # type: ignore[attr-defined]
         return f"over {PARKED_SHOWN}" if count > PARKED_SHOWN else str(count)
 
     @admin.display(description="origin")

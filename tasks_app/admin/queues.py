@@ -13,12 +13,12 @@ from django.utils.safestring import SafeString
 
 from tasks_app.admin import display, queue_page
 from tasks_app.admin.operating import OperatingAdmin
-from tasks_app.admin.reading import ConsoleAdmin
+from tasks_app.admin.reading import ConsoleAdmin, ConsoleList
 from tasks_app.models import Queue
 from tasks_app.monitoring import queues
 
 
-class QueueList(ChangeList):
+class QueueList(ConsoleList):
     """A page of queues with their counts and the oldest of their tasks, asked for together."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -102,12 +102,9 @@ class QueueAdmin(OperatingAdmin, ConsoleAdmin):
     def key_of(self, target: Queue) -> str:
         return target.name
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         """The page of a queue; administrators may change what it is for and its defaults."""
-        queue = self.get_object(request, object_id)
-        if queue is None or request.method == "POST" or not self.has_view_or_change_permission(request, queue):
-            return super().change_view(request, object_id, form_url, extra_context)
-        shown = {"title": f"Queue {queue}", "subtitle": None, **queue_page.snapshot(request, queue)}
-        return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
+        queue = context.get("original")
+        if queue is not None and request.method == "GET":
+            context |= {"title": f"Queue {queue}", "subtitle": None, **queue_page.snapshot(request, queue)}
+        return super().render_change_form(request, context, *args, **kwargs)

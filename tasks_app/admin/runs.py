@@ -20,7 +20,7 @@ from tasks_app.admin import display, run_page
 from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.operation_form import Choices
 from tasks_app.admin.pages import list_of
-from tasks_app.admin.reading import ReadOnlyAdmin
+from tasks_app.admin.reading import ConsoleList, ReadOnlyAdmin
 from tasks_app.models import Run
 from tasks_app.models.task import short_id
 from tasks_app.operations.operation import Operation
@@ -31,7 +31,7 @@ from tasks_app.workflows.state import RunState, state_of, states_of
 OTHERS = ("claimed", "pending", "waiting", "failed", "cancelled", "done_without", "superseded")
 
 
-class RunList(ChangeList):
+class RunList(ConsoleList):
     """A page of runs with the state of each, asked for together."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -48,7 +48,8 @@ class RunAdmin(OperatingAdmin, ReadOnlyAdmin):
 
     target_kind = "run"
     list_display = ("what", "stands", "far", "why", "age", "created_by", "all_tasks")
-    search_fields = ("label",)
+    search_fields = ("label__startswith", "run_id")
+    search_help_text = "The beginning of a label, such as an observation, or of a run id (4 digits or more)"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return RunList

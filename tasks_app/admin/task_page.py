@@ -61,6 +61,8 @@ def events_of(request: HttpRequest, task: Task) -> list[TaskEvent]:
 
 def attempts_of(task: Task) -> list[Attempt]:
     """Return the attempts, the newest first."""
+    if not task.claim_epoch:
+        return []
     return list(Attempt.objects.filter(task_id=task.task_id).select_related("worker").order_by("-number"))
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -31,11 +31,11 @@ from tasks_app.admin.filters import (
 )  # fmt: skip
 from tasks_app.admin.matching import matching_view
 from tasks_app.admin.operating import OperatingAdmin
-from tasks_app.admin.reading import ReadOnlyAdmin, with_id
+from tasks_app.admin.reading import ReadOnlyAdmin, latest, with_id
 from tasks_app.engine import registry
 from tasks_app.engine.lookup import find
 from tasks_app.errors import TaskNotFound
-from tasks_app.models import Queue, Task
+from tasks_app.models import Queue, Task, TaskStatus
 from tasks_app.models.querysets import error_has_words
 from tasks_app.models.task import short_id
 from tasks_app.monitoring.explain.explanation import explain
@@ -122,6 +122,7 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
     list_filter = (StatusFilter, QueueFilter, TaskNameFilter, BandFilter, SinceFilter, CreatorFilter)
     list_select_related = ("worker", "run")
     search_fields = ("task_name",)
+    unindexed_filters = frozenset({"task_name", "band", "since"})
     search_help_text = "Part of a task id (4 digits or more), the beginning of a task name, or words of an error"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
@@ -191,7 +192,13 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
         if by_id is not None and by_id.order_by().exists():
             return by_id, False
         names = [name for name in {*registry.names(), *names_of_latest(Task)} if name.startswith(term)]
-        return queryset.filter(Q(task_name__in=names) if names else error_has_words(term)), False
+        if names:
+            return latest(queryset.filter(task_name__in=names)), False
+        return queryset.filter(error_has_words(term)), False
+
+    def is_of_latest(self, request: HttpRequest) -> bool:
+        """Statuses that few tasks have are looked through to the end."""
+        return super().is_of_latest(request) and request.GET.get("status", "") in ("", TaskStatus.COMPLETED)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup in ("run__id__exact", "worker__id__exact") or super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
@@ -285,7 +292,7 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The page of a task; there is nothing on it to submit."""
-        task = self.get_object(request, object_id)
+        task = self._whole(object_id)
         if not self.has_view_permission(request, task):
             raise PermissionDenied
         if task is None and (archived := archived_page(object_id)):
@@ -293,10 +300,18 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
         if task is None:
             messages.warning(request, f"There is no task {object_id}.")
             return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
-        return TemplateResponse(request, "admin/tasks_app/task/page.html", self._context(request, task.pk))
+        return TemplateResponse(request, "admin/tasks_app/task/page.html", self._context(request, task))
 
-    def _context(self, request: HttpRequest, pk: int) -> dict[str, Any]:
-        task = Task.objects.select_related("worker", "run", "queue").get(pk=pk)
+    def _whole(self, object_id: str) -> Task | None:
+        """Return a task with its result, by its row's key or by its task id."""
+        try:
+            wanted = {"pk": int(object_id)} if object_id.isdecimal() else {"task_id": UUID(object_id)}
+        except ValueError:
+            return None
+        found: Task | None = Task.objects.select_related("worker", "run", "queue").filter(**wanted).first()
+        return found
+
+    def _context(self, request: HttpRequest, task: Task) -> dict[str, Any]:
         attempts, events = task_page.attempts_of(task), task_page.events_of(request, task)
         return {
             **self.admin_site.each_context(request),

@@ -23,7 +23,7 @@ from tasks_app.admin.reading import ReadOnlyAdmin
 from tasks_app.admin.worker_lanes import slots_of
 from tasks_app.engine import registry
 from tasks_app.models import Attempt, Task, TaskEvent, TaskStatus, Worker
-from tasks_app.monitoring.workers import replaced, report_on, state_of
+from tasks_app.monitoring.workers import replaced, report_on_claims, state_of
 
 EVENTS_SHOWN = 20
 
@@ -67,7 +67,7 @@ class WorkerAdmin(OperatingAdmin, ReadOnlyAdmin):
             "back": list_of(Worker),
             "opts": self.opts,
             "worker": worker,
-            "report": report_on([worker], timezone.now())[0],
+            "report": report_on_claims([worker], [task for task, _ in running], timezone.now())[0],
             "buttons": self.buttons(request, worker),
             "running": running,
             "slots": slots_of(worker, [attempt for _, attempt in running if attempt is not None]),

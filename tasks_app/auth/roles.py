@@ -55,7 +55,7 @@ def make_groups(*, using: str, **_: Any) -> None:
     grants = {
         "Viewer": view,
         "Operator": view | ours.filter(codename__in=OPERATOR_PERMISSIONS),
-        "Administrator": everything,
+        "Administrator": everything.exclude(content_type__app_label="axes", codename__regex="^(add|change)_"),
     }
     known = _known.pop(using, None)
     for name, permissions in grants.items():

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -30,6 +31,11 @@ pytestmark = pytest.mark.django_db
 MJD = 61314.25
 TILE_DAYS = 309.2 / 86_400
 NIGHT = "2026-10-01"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept() -> None:
+    cache.clear()
 
 
 def observe(number: int, *, lacks: tuple[int, ...] = (), declination_deg: float = 16.1) -> Observation:
