@@ -107,7 +107,7 @@ def _advance(
     counted = bulk.BulkResult(outcomes=Counter(progress.outcomes), refused=Counter(progress.refused))
     done, left = progress.done, progress.left
     span = bulk.Span(*left) if left else bulk.Span(0, 0)
-    for ids, rest in bulk.pages_of(tasks, span, children_first=operation.children_first):
+    for ids, rest in bulk.pages_of(tasks, span, size=bulk.CHUNK, children_first=operation.children_first):
         for results in chunks.each(ids):
             counted.add(results)
         done, left = done + len(ids), rest

@@ -187,14 +187,14 @@ def span_of(tasks: QuerySet[Task]) -> Span:
 
 
 def pages_of(
-    tasks: QuerySet[Task], span: Span, *, children_first: bool = False
+    tasks: QuerySet[Task], span: Span, *, size: int, children_first: bool = False
 ) -> Iterator[tuple[list[UUID], Span | None]]:
     """Yield the task ids of a selection a page at a time, oldest first or newest first, with what is left after it."""
     left: Span | None = span
     while left is not None:
         rows = tasks.filter(id__gte=left.lowest, id__lte=left.highest).order_by("-id" if children_first else "id")
-        page = list(rows.values_list("id", "task_id")[:PAGE])
-        if len(page) < PAGE:
+        page = list(rows.values_list("id", "task_id")[:size])
+        if len(page) < size:
             left = None
         else:
             last = page[-1][0]
@@ -207,5 +207,5 @@ def ids_of(tasks: QuerySet[Task], *, children_first: bool = False) -> Iterator[U
 
     Tasks spawned meanwhile are left out.
     """
-    for page, _ in pages_of(tasks, span_of(tasks), children_first=children_first):
+    for page, _ in pages_of(tasks, span_of(tasks), size=PAGE, children_first=children_first):
         yield from page

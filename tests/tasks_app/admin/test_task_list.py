@@ -105,7 +105,12 @@ def test_a_value_that_there_is_not_is_refused_and_not_taken_for_an_empty_list(qu
 
 @pytest.mark.parametrize(
     "address",
-    ["archivedtask/?finished=1d", "archivedtask/?status=pending", "taskevent/?by=olga", "taskevent/?from=yesterday"],
+    [
+        "archivedtask/?finished=1d",
+        "archivedtask/?status=pending",
+        "taskevent/?by=olga",
+        "taskevent/?from=yesterday",
+    ],
 )
 def test_other_lists_refuse_unknown_values_too(address):
     assert log_in("Viewer").get(f"/admin/tasks_app/{address}").status_code == 400
@@ -185,7 +190,7 @@ def test_more_than_a_hundred_need_the_number_typed():
 )
 def test_a_big_selection_is_done_in_parts_with_its_progress(address, fields, monkeypatch):
     monkeypatch.setattr(matching, "SLICE_SEC", 0.0)
-    monkeypatch.setattr(bulk, "PAGE", 2)
+    monkeypatch.setattr(bulk, "CHUNK", 2)
     for _ in range(5):
         spawn_note()
     client = log_in("Operator")
@@ -208,7 +213,7 @@ def test_a_big_selection_is_done_in_parts_with_its_progress(address, fields, mon
 
 def test_progress_is_continued_by_the_same_person_on_the_same_page_only(monkeypatch):
     monkeypatch.setattr(matching, "SLICE_SEC", 0.0)
-    monkeypatch.setattr(bulk, "PAGE", 1)
+    monkeypatch.setattr(bulk, "CHUNK", 1)
     for _ in range(3):
         spawn_note()
     first, other = log_in("Operator"), log_in("Operator", name="other")

@@ -213,9 +213,10 @@ def test_the_console_carries_it_out_with_its_permission_and_a_reason(operation):
     initial = {
         name: value for name, value in page.context["form"].initial.items() if name not in fields and value is not None
     }
-    if operation.name == "respawn":
-        initial["params"] = '{"text": "b"}'
+    initial.pop("params", None)  # its fields stand beside it
     form = {**initial, **fields, "confirmed": "yes", "expected": "1"}
+    if operation.name == "respawn":
+        form["token"] = client.post(address, {**initial, **fields, "look": "yes"}).context["preview"].token
     if page.context.get("preview"):
         form["token"] = page.context["preview"].token
     client.post(address, {**form, "reason": ""})
