@@ -22,8 +22,8 @@ from tasks_app.plain_text import without_passwords
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}
 
-SECRETS = frozenset({"SECRET_KEY", "ABSURD_API_KEY"})
-FROM_FILES = SECRETS | {"ABSURD_DATABASE_URL", "ABSURD_REDIS_URL", "ABSURD_BACKUP_DATABASE_URL"}
+SECRETS = frozenset({"SECRET_KEY", "ABSURD_API_KEY", "ABSURD_NOTIFY"})
+FROM_FILES = SECRETS | {"ABSURD_DATABASE_URL", "ABSURD_REDIS_URL", "ABSURD_BACKUP_DATABASE_URL", "ABSURD_SMTP_URL"}
 """Variables with secrets: each may instead be in the file that NAME_FILE names."""
 WITHOUT_WEB = frozenset(
     {
@@ -256,6 +256,31 @@ def origins(name: str) -> list[str]:
         if usual or not parts.hostname or each != f"{parts.scheme}://{parts.netloc}" or each != each.lower():
             raise BadSetting(name, each, "write origins such as https://console.example.org, separated by commas")
     return found
+
+
+RECIPIENT = re.compile(r"mailto:[^@\s,]+@[^@\s,]+|(?:slack\+)?https?://[^/\s,]+[^\s,]*")
+
+
+def recipients(name: str) -> tuple[str, ...]:
+    """Return the addresses of a list separated by commas, to which notices are sent."""
+    found = tuple(each.strip() for each in text(name).split(",") if each.strip())
+    for number, each in enumerate(found, 1):
+        if not RECIPIENT.fullmatch(each):
+            wanted = "write mailto:someone@example.org, https://… or slack+https://…, separated by commas"
+            raise BadSetting(name, each, f"address {number} is none; {wanted}")
+    return found
+
+
+def hours(name: str) -> tuple[int, int] | None:
+    """Return two times of the day in minutes, as in 22:00-07:00; None when unset."""
+    value = text(name)
+    if not value:
+        return None
+    found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", value)
+    if found is None:
+        raise BadSetting(name, value, "write two times of the day in UTC, such as 22:00-07:00")
+    first_hour, first, last_hour, last = map(int, found.groups())
+    return first_hour * 60 + first, last_hour * 60 + last
 
 
 def hosts(name: str, current_mode: Mode) -> list[str]:

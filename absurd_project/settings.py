@@ -61,6 +61,10 @@ ABSURD_BACKUP_DIR = env.directory("ABSURD_BACKUP_DIR", ABSURD_VAR / "backups")
 ABSURD_BACKUP_KEEP = env.integer("ABSURD_BACKUP_KEEP", defaults.ABSURD_BACKUP_KEEP, least=1, most=10_000)
 ABSURD_BACKUP_DATABASE_URL = env.url("ABSURD_BACKUP_DATABASE_URL", ("postgresql", "postgres"))
 ABSURD_HEALTH = env.numbers("ABSURD_HEALTH", defaults.ABSURD_HEALTH)
+ABSURD_NOTIFY = env.recipients("ABSURD_NOTIFY")
+ABSURD_SMTP_URL = env.url("ABSURD_SMTP_URL", ("smtp", "smtps", "smtp+starttls")) or defaults.ABSURD_SMTP_URL
+ABSURD_NOTIFY_EVERY_SEC = env.seconds("ABSURD_NOTIFY_EVERY_SEC", defaults.ABSURD_NOTIFY_EVERY_SEC)
+ABSURD_NOTIFY_QUIET = env.hours("ABSURD_NOTIFY_QUIET")
 ABSURD_CONSOLE = True
 ABSURD_BIND = env.bind("ABSURD_BIND", ABSURD_MODE)
 ABSURD_PORT = env.integer("ABSURD_PORT", 8000, least=1, most=65535)

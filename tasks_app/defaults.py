@@ -73,6 +73,13 @@ ABSURD_CONSOLE = False
 ABSURD_HEALTH: dict[str, float] = dict(HEALTH_LIMITS)
 ABSURD_INTERNAL_FILES = ""
 """The path below which nginx sends files of the data roots itself (X-Accel-Redirect); empty: it does not."""
+ABSURD_NOTIFY: tuple[str, ...] = ()
+"""Who gets a message when something needs attention: `mailto:`, a webhook's https:// or slack+https://."""
+ABSURD_SMTP_URL = "smtp://localhost"
+ABSURD_NOTIFY_EVERY_SEC = 300.0
+"""At most one message in this time; what comes meanwhile is in the next one."""
+ABSURD_NOTIFY_QUIET: tuple[int, int] | None = None
+"""First and last minute of the day, UTC, between which only bad faults are sent."""
 ABSURD_PROXIES: tuple[Any, ...] = ()
 ABSURD_THROTTLE: dict[str, float] = {
     "key_per_min": 6000,

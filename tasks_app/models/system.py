@@ -34,6 +34,23 @@ class Acknowledgement(models.Model):
         return f"{self.finding} acknowledged by {self.acknowledged_by}"
 
 
+class Notice(models.Model):
+    """A fault of health, and whether it has been sent to people; kept until some minutes after it is gone."""
+
+    key = models.CharField(max_length=300, unique=True, help_text="Check, state, and the row or place that has it.")
+    check_name = models.CharField(max_length=50)
+    state = models.CharField(max_length=10)
+    message = models.TextField()
+    remedy = models.TextField(blank=True)
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True, blank=True)
+    tries = models.PositiveSmallIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class Freeze(models.Model):
     """While its one row exists, no task of any queue is claimed; spawns are accepted and held."""
 

@@ -61,6 +61,10 @@ def loaded(tmp_path: Path, **given: str) -> str:
                 "ws://b",
             )
         ),
+        ({"ABSURD_NOTIFY": "https://a.example.org/hunter2,ops@example.org"}, "ABSURD_NOTIFY"),
+        ({"ABSURD_SMTP_URL": "http://absurd:hunter2@mail"}, "ABSURD_SMTP_URL"),
+        *(({"ABSURD_NOTIFY_QUIET": bad}, "ABSURD_NOTIFY_QUIET") for bad in ("22-7", "24:00-07:00", "22:00")),
+        ({"ABSURD_LOG_FORMAT": "xml"}, "ABSURD_LOG_FORMAT"),
         ({"ABSURD_QUEUE_NAME": "a;b"}, "ABSURD_QUEUE_NAME"),
     ],
 )
