@@ -154,3 +154,11 @@ def test_only_a_night_that_may_still_change_asks_to_be_refreshed():
     assert 'data-live="observations"' in visit(viewer, "")
     over = visit(viewer)
     assert 'data-live="observations"' not in over and "This night is over" in over
+
+
+def test_a_tile_and_the_control_room_lead_to_nights():
+    tile, viewer = make_tile("one", mid_mjd=MJD).observation, log_in()
+    address = reverse("admin:page_nights")
+    shown = viewer.get(reverse("admin:pipeline_app_observation_change", args=[tile.pk])).content.decode()
+    assert f'href="{address}?night={NIGHT}"' in shown
+    assert viewer.get("/admin/").content.decode().count(f'href="{address}"') == 2
