@@ -108,7 +108,7 @@ def _badness(antenna: AntennaSummary, mark: str) -> tuple[int, float, float]:
 
 
 def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else form.format(value)
+    return "–" if value is None else form.format(round(value, 1) + 0.0)  # no negative zero
 
 
 def _traces(antenna: AntennaSummary, top: float, *, is_other: bool = False) -> list[Trace]:
@@ -160,7 +160,6 @@ def flag_map(summary: SolutionsSummary) -> HeatMap:
         x=Axis(label="antenna", kind="category", categories=names),
         y=Axis(label="subband", kind="category", categories=[str(k) for k in range(len(summary.freq_ghz))]),
         cells=cells,
-        size="medium",
     )
 
 

@@ -141,7 +141,12 @@ def _sum() -> Sums:
         )
         for number, root in enumerate(settings.ABSURD_DATA_ROOTS)
     }
-    return Sums(counted_at=now, kinds=sorted(found, key=lambda kind: -kind.n_bytes), daily=dict(daily), by_root=by_root)
+    return Sums(
+        counted_at=now,
+        kinds=sorted(found, key=lambda kind: (-kind.n_bytes, kind.name)),
+        daily=dict(daily),
+        by_root=by_root,
+    )
 
 
 def tiers(found: Sums) -> list[Tier]:
