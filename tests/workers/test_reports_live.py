@@ -43,6 +43,10 @@ def test_a_stop_is_announced_with_the_time_by_which_the_slot_is_free(workers, se
     task = spawn_one("hang-in-c")
     workers.start(ABSURD_STOP_GRACE_SEC="4")
     with_progress(task)
+    # Meanwhile it is measured: the first point comes after a few seconds.
+    measured = wait_for(lambda: Attempt.objects.filter(task_id=task.task_id, usage_series__isnull=False).first())
+    point = usage.points_of(measured.usage_series)[0]
+    assert point.at_sec >= usage.SERIES_STEP_SEC and point.rss_mb > 10
     cancel(task.task_id, actor="user:ada", reason="wrong tile")
     stopping = wait_for(lambda: Attempt.objects.filter(task_id=task.task_id, stop_asked_at__isnull=False).first())
     assert stopping.ended_at is None
