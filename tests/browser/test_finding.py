@@ -34,6 +34,11 @@ def test_the_key_slash_a_paste_and_enter_lead_to_a_page_or_a_list(
     assert str(task.task_id) in page.url
     page.wait_for_load_state("load")  # by then the key is listened for
     visitor.look(f"header-{width}-{theme}")
+    page.keyboard.press("?")
+    expect(page.locator("#console-keys")).to_contain_text("goes to the search")
+    assert visitor.serious_faults() == []
+    page.keyboard.press("Escape")
+    expect(page.locator("#console-keys")).to_be_hidden()
     page.keyboard.press("/")
     expect(page.locator("#console-search-text")).to_be_focused()
     page.keyboard.type("S")

@@ -19,12 +19,22 @@ Visit = Callable[..., Visitor]
 def test_the_frame_of_every_page_fits_and_is_accessible(visit: Visit, width: int, theme: str):
     spawn_note()
     visitor = visit("Administrator", width=width, theme=theme)
-    for path in ("/admin/", "/admin/status/", "/admin/tasks_app/freeze/"):
+    for path in ("/admin/", "/admin/status/", "/admin/tasks_app/freeze/", "/admin/health/", "/admin/help/operating/"):
         page = visitor.open(path)
         assert page.locator("h1").count() == 1, path
         assert page.locator("#console-navigation a").count() > 5
         assert visitor.overflow_px() == 0, path
         assert visitor.serious_faults() == [], path
+
+
+def test_the_first_key_leads_past_the_header_and_the_current_page_is_in_view(visit: Visit):
+    visitor = visit("Viewer", width=390)
+    page = visitor.open("/admin/help/")
+    expect(page.locator("#console-navigation [aria-current]")).to_be_in_viewport()
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip-to-content-link")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#content-start")).to_be_focused()
 
 
 def test_a_page_is_live_as_long_as_it_hears_something_and_counts_ages_itself(visit: Visit):
