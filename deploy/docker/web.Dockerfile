@@ -14,7 +14,7 @@ RUN sed -e '/--hash=/d' -e 's/ \\$//' requirements.lock > constraints.txt \
     && /opt/absurd/bin/pip install --no-cache-dir --constraint constraints.txt ".[server]"
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 990 --home-dir /var/lib/absurd --create-home absurd
+RUN useradd --system --uid 990 --home-dir /var/lib/absurd --create-home absurd && install -d -o absurd /data
 COPY --from=build /opt/absurd /opt/absurd
 ENV PATH=/opt/absurd/bin:$PATH PYTHONUNBUFFERED=1 \
     ABSURD_MODE=production ABSURD_VAR=/var/lib/absurd ABSURD_BIND=0.0.0.0 ABSURD_PORT=8000

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from absurd_project import env
 from absurd_project.command_line import WITHOUT_DATABASE
@@ -52,6 +53,17 @@ def test_the_environment_file_names_settings_that_there_are():
     names |= set(re.findall(r"(?:^Environment=| )((?:ABSURD|SECRET)_\w+)=", units, re.MULTILINE))
     names -= {"ABSURD_INCOMING", "ABSURD_VAR"}
     assert names and not {name for name in names if f'"{name.removesuffix("_FILE")}"' not in read}
+
+
+def test_every_secret_that_a_process_reads_is_given_to_it_and_only_the_web_has_the_secret_key():
+    for unit in UNITS:
+        text = unit.read_text()
+        assert set(re.findall(r"=%d/(\w+)", text)) == set(re.findall(r"^LoadCredential=(\w+):", text, re.MULTILINE))
+        assert ("SECRET_KEY_FILE" in text) == (unit.name == "absurd-web.service")
+    for name, service in yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text())["services"].items():
+        files = [value for value in service.get("environment", {}).values() if value.startswith("/run/secrets/")]
+        assert {f"/run/secrets/{each}" for each in service.get("secrets", ())} == set(files), name
+        assert ("secret_key" in service.get("secrets", ())) == (name == "web")
 
 
 def test_logrotate_rotates_what_the_supervisor_writes(tmp_path: Path):
