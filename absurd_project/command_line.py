@@ -20,11 +20,18 @@ def main() -> None:
     from absurd_project.env import BadSetting
     from absurd_project.local.locations import EmbeddedServerError
     from tasks_app.plain_text import escaped
+    from tasks_app.version import IS_CHECKOUT, NAME
 
     try:
         run()
     except (BadSetting, ImproperlyConfigured) as fault:
         print(f"{_program()}:", escaped(fault, keep="\n"), file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as fault:
+        if IS_CHECKOUT:
+            raise
+        extras = f"pip install '{NAME}[worker]', [server] or [pipeline]"
+        print(f"{_program()}: {fault}, which comes with an extra of this package: {extras}", file=sys.stderr)
         sys.exit(2)
     except EmbeddedServerError as fault:
         print(f"{_program()}:", escaped(fault, keep="\n"), file=sys.stderr)

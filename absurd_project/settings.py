@@ -268,7 +268,8 @@ FORMAT_MODULE_PATH = ["absurd_project.formats"]
 STATIC_URL = "static/"
 STATIC_ROOT = ABSURD_VAR / "static"
 # Apache ECharts as its own package for browsers delivers it; the Python code around it is not imported.
-STATICFILES_DIRS = [("echarts", Path(find_spec("instaui_echarts").submodule_search_locations[0]) / "static")]  # type: ignore[union-attr,index]
+ECHARTS = find_spec("instaui_echarts")  # missing where no web process runs
+STATICFILES_DIRS = [("echarts", Path(ECHARTS.origin).parent / "static")] if ECHARTS and ECHARTS.origin else []
 SERVESTATIC_USE_FINDERS = True
 SERVESTATIC_AUTOREFRESH = False
 

