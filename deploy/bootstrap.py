@@ -51,7 +51,7 @@ def main() -> int:
         began = time.monotonic()
         missing = [lock for lock in locks if hash_of(lock) not in installed]
         size_mb = sum(DOWNLOAD_MB[lock] for lock in missing)
-        print(f"Preparing {VENV} (up to {size_mb} MB to download, 1.8 GB installed)", flush=True)
+        print(f"Preparing {VENV} (up to {size_mb} MB to download, 1.9 GB installed)", flush=True)
         make_venv()
         for lock in locks:
             install(lock)
