@@ -23,6 +23,17 @@ class Schema(AutoSchema):
         has_filters = self.method == "GET" and getattr(self.view, "filterset_class", None)
         return list(getattr(self.view, "filter_backends", ())) if has_filters else []
 
+    def _get_filter_parameters(self) -> list[dict[str, Any]]:
+        """Return the conditions of a list: none may be empty, because it would be no condition."""
+        found: list[dict[str, Any]] = super()._get_filter_parameters()  # type: ignore[no-untyped-call]
+        for parameter in found:
+            shape = parameter["schema"]
+            if shape.get("type") == "array":
+                shape["minItems"] = 1
+            elif shape.get("type") == "string" and not {"enum", "format", "pattern"} & shape.keys():
+                shape["minLength"] = 1
+        return found
+
     def get_operation_id(self) -> str:
         if name := getattr(self.view, "list_name", None):
             return f"list_{name}"

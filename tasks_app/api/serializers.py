@@ -214,6 +214,10 @@ class HealthSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=["healthy", "degraded", "unhealthy", "disabled"])
     message = serializers.CharField()
     queue = serializers.CharField()
+    database_available = serializers.BooleanField(required=False)
+    queue_depth = serializers.IntegerField(
+        required=False, allow_null=True, help_text="Claimable and claimed tasks of the queue; null when not counted."
+    )
     reasons = serializers.ListField(child=serializers.CharField(), required=False)
     checks = CheckSerializer(many=True, required=False)
     checked_at = serializers.DateTimeField(required=False, allow_null=True, help_text="When the checks ended.")

@@ -37,7 +37,7 @@ class StrictFilterSet(django_filters.FilterSet):
                 continue
             if len(given[1]) != 1:
                 found.append({"path": name, "message": f"must be given once (got {len(given[1])} values)"})
-            elif not given[1][0] and not isinstance(given[0], django_filters.CharFilter):
+            elif not given[1][0]:
                 found.append({"path": name, "message": "must not be empty; leave it out"})
         # A form of all conditions costs more.
         self.filters: dict[str, Any] = {name: each for name, each in self.filters.items() if name in query}

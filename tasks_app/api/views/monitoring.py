@@ -59,7 +59,8 @@ class HealthView(APIView):
     def get(self, request: Request) -> Response:
         query = request.query_params
         if not self._found.database_answers:
-            return Response({"status": "unhealthy", "message": UNAVAILABLE, "queue": self._found.queue}, status=503)
+            body = {"status": "unhealthy", "message": UNAVAILABLE, "queue": self._found.queue}
+            return Response({**body, "database_available": False}, status=503)
         reader, checks = may_read(request), flag(query, "checks")
         queue = query.get("queue")
         found = health.check(queue) if queue and reader else self._found
@@ -72,6 +73,9 @@ def _answer(found: health.Health, *, reader: bool, checks: bool = False) -> Resp
         "message": found.message if reader else TERSE[found.status],
         "queue": found.queue,
     }
+    if reader:
+        body["database_available"] = found.database_answers
+        body["queue_depth"] = next((int(each.value or 0) for each in found.checks if each.name == "depth"), None)
     if reader and found.reasons:
         body["reasons"] = list(found.reasons)
     if reader and checks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -40,7 +41,15 @@ from tasks_app.engine.cron import upcoming
 from tasks_app.errors import LimitNotFound, QueueNotFound, ScheduleNotFound, UnknownTaskName, WorkerNotFound
 from tasks_app.models import Limit, Queue, Schedule, Worker
 from tasks_app.monitoring.queues import queue_stats
-from tasks_app.monitoring.workers import SHOWN_MOST, WorkerReport, recent, report_on, sorted_reports
+from tasks_app.monitoring.workers import (
+    LIVE_STATES,
+    SHOWN_MOST,
+    STATES,
+    WorkerReport,
+    recent,
+    report_on,
+    sorted_reports,
+)
 from tasks_app.operations import schedules
 from tasks_app.operations.limits import remove_limit, set_limit
 from tasks_app.operations.operation import row_of
@@ -185,13 +194,37 @@ def _report(worker: Worker) -> WorkerReport:
 WORKER = shown_by(WorkerSerializer, lambda _, worker: _report(worker), key=lambda worker_id: find_worker(worker_id).pk)
 
 
+class WorkerTotals(WholeList):
+    """The whole list, and how many workers, slots and running tasks it has."""
+
+    def get_paginated_response(self, data: Any) -> Response:
+        states = Counter(each["state"] for each in data)
+        up = [each for each in data if each["state"] in LIVE_STATES]
+        totals = {
+            "workers": len(data),
+            "slots": sum(each["concurrency"] for each in up),
+            "tasks": sum(len(each["tasks"]) for each in up),
+            "states": {state: states[state] for state in STATES},
+        }
+        return Response({self.view.list_name: data, "totals": totals})
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        number = {"type": "integer", "minimum": 0}
+        states = {"type": "object", "additionalProperties": number, "description": "How many are in each state."}
+        named = {"workers": number, "slots": number, "tasks": number, "states": states}
+        found = super().get_paginated_response_schema(schema)
+        found["required"].append("totals")
+        found["properties"]["totals"] = {"type": "object", "required": [*named], "properties": named}
+        return found
+
+
 class WorkerListView(ListView):
     """Workers that reported within a day, those that are up first; 500 at most."""
 
     queryset = Worker.objects.all()
     filterset_class = WorkerFilter
     serializer_class = WorkerSerializer
-    pagination_class = WholeList
+    pagination_class = WorkerTotals
     list_name = "workers"
 
     def get_queryset(self) -> Any:

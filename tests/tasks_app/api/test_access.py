@@ -38,6 +38,8 @@ def test_the_schema_offers_both_headers():
     schema = Caller(make_key("read")).get("schema?format=json").body
     schemes = schema["components"]["securitySchemes"]
     assert (schemes["apiKey"]["name"], schemes["bearerKey"]) == ("X-API-Key", {"type": "http", "scheme": "bearer"})
+    conditions = {each["name"]: each["schema"] for each in schema["paths"]["/api/absurd/tasks"]["get"]["parameters"]}
+    assert (conditions["task_name"]["minLength"], conditions["status"]["minItems"]) == (1, 1)
     offered = schema["paths"]["/api/absurd/tasks"]["get"]["security"]
     assert {"apiKey": []} in offered and {"bearerKey": []} in offered
 

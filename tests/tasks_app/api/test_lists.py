@@ -50,7 +50,18 @@ def test_tasks_are_selected_by_who_made_them_key_class_and_stall(api, worker):
 
 
 @pytest.mark.parametrize(
-    "query", ["stalled=yes", "stalled=", "status=", "stage=a&stage=b", "priority_min=1.5", "run_id=", "format=json"]
+    "query",
+    [
+        "stalled=yes",
+        "stalled=",
+        "status=",
+        "stage=a&stage=b",
+        "priority_min=1.5",
+        "run_id=",
+        "stage=",
+        "task_name=",
+        "format=json",
+    ],
 )
 def test_a_condition_that_would_be_ignored_is_refused_by_name(api, query):
     answer = api.get(f"tasks?{query}")

@@ -28,6 +28,18 @@ def test_a_worker_is_shown_with_what_it_holds_by_boot_id_and_by_label(api, worke
     assert api.get("workers/worker-1").body["boot_id"] == str(worker.pk)
 
 
+def test_the_list_has_totals_of_what_it_lists(api, worker):
+    spawn_note()
+    claim_one(worker)
+    make_worker(label="worker-2")
+    stopped = make_worker(label="worker-3")
+    Worker.objects.filter(pk=stopped.pk).update(stopped_at=clock.now())
+    totals = api.get("workers").body["totals"]
+    assert (totals["workers"], totals["slots"], totals["tasks"]) == (3, 8, 1)
+    assert {state: n for state, n in totals["states"].items() if n} == {"active": 1, "idle": 1, "stopped": 1}
+    assert api.get("workers?worker_id=worker-1").body["totals"]["workers"] == 1
+
+
 @pytest.mark.parametrize("name", [str(uuid4()), "nobody"], ids=["boot-id", "label"])
 def test_an_unknown_worker_is_not_found(api, name):
     assert api.get(f"workers/{name}").body["code"] == "worker_not_found"

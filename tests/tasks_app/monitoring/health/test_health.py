@@ -441,7 +441,10 @@ def test_readers_get_every_check_through_the_api_and_others_none():
         "place": "", "remedy": "start one with manage.py runworker --queue-name dsa110-pipeline",
     }  # fmt: skip
     assert f"{found['message']}: {found['remedy']}" == body["reasons"][0]
-    assert set(reader.get("health").body) == {"status", "message", "queue", "reasons"}
+    assert set(reader.get("health").body) == {
+        "status", "message", "queue", "reasons", "database_available", "queue_depth",
+    }  # fmt: skip
+    assert (body["database_available"], body["queue_depth"]) == (True, 1)
     assert set(Caller().get("health?checks=true").body) == {"status", "message", "queue"}
 
 

@@ -88,7 +88,7 @@ def test_health_answers_while_the_database_hangs_or_is_down(private_servers, env
             until(port, "unhealthy")
             for headers in ({}, known):
                 status, body = ask(port, **headers)
-                assert (status, body["status"]) == (503, "unhealthy")
+                assert (status, body["status"], body["database_available"]) == (503, "unhealthy", False)
                 assert body["message"].startswith("Database unavailable")
             code, out = doctor(environment)
             assert (code, "BAD   database" in out, "ok    disk" in out) == (5, True, True)
