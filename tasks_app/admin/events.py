@@ -78,7 +78,7 @@ class TaskEventAdmin(ReadOnlyAdmin):
     @admin.display(description="at")
     def at(self, event: TaskEvent) -> SafeString | str:
         """When."""
-        return display.utc(event.created_at)
+        return format_html('<span data-row="{}">{}</span>', event.id, display.utc(event.created_at))
 
     @admin.display(description="who")
     def actor_shown(self, event: TaskEvent) -> SafeString:

@@ -18,12 +18,14 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from tasks_app import formats, plain_text
 from tasks_app.admin.history import HistoryAdmin
 from tasks_app.admin.operation_form import Choices, ParamsForm
 from tasks_app.admin.pages import Link
 from tasks_app.auth.keys import actor_of
 from tasks_app.errors import AbsurdError, ConfirmationRefused, ParamsInvalid, SelectionChanged
-from tasks_app.models import Task
+from tasks_app.models import Task, TaskEvent
+from tasks_app.models.history import BY_PEOPLE
 from tasks_app.operations import bulk
 from tasks_app.operations.catalogue import operations_on
 from tasks_app.operations.confirmation import SelectionGuard, check_token, token_of
@@ -242,6 +244,8 @@ class OperatingAdmin(HistoryAdmin):
         for results in chunks.each(ids):
             done.add(results)
         report(request, done.outcomes, done.refused)
+        if done.refused and (last := _last_by_people(tasks)):
+            messages.info(request, last)
 
     def _list_address(self) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
@@ -320,6 +324,17 @@ def _next_page(request: HttpRequest) -> str:
 
 def _outcome(result: bulk.TaskResult) -> str:
     return result.outcome
+
+
+def _last_by_people(tasks: QuerySet[Task]) -> str:
+    """Return what somebody did last to the task, where it is one: most likely that is why it refuses."""
+    ids = list(tasks.values_list("task_id", flat=True)[:2])
+    event = TaskEvent.objects.filter(BY_PEOPLE, task_id=ids[0]).order_by("-id").first() if len(ids) == 1 else None
+    if event is None:
+        return ""
+    reason = f": {plain_text.escaped(event.reason)}" if event.reason else ""
+    what = event.event_type.replace("_", " ")
+    return f"Last by somebody: {what} by {event.actor} at {formats.moment(event.created_at)}{reason}"
 
 
 def _alike(tasks: Iterable[Task]) -> Task | None:

@@ -10,7 +10,7 @@ const REFUSED = new Set([4401, 4403]);
 
 const state = document.getElementById("live-state");
 const header = document.getElementById("console-status");
-const hasOwnParts = document.querySelector("[data-live]:not([data-live=light], [data-live=freeze]), #result_list [data-task]") !== null;
+const hasOwnParts = document.querySelector("[data-live]:not([data-live=light], [data-live=freeze]), #result_list tbody tr") !== null;
 // A page without live parts asks for the header only, so that its light is never an old one.
 const source = hasOwnParts ? location.href : header?.dataset.address;
 
@@ -112,22 +112,28 @@ function patch(fresh) {
   document.dispatchEvent(new CustomEvent("console:fresh", { detail: fresh }));
 }
 
-function rowsByTask(page) {
-  const marks = page.querySelectorAll("#result_list [data-task]");
-  return new Map([...marks].map((mark) => [mark.dataset.task, mark.closest("tr")]));
+function keyOf(row) {
+  const mark = row.querySelector("[data-task], [data-row]");
+  return mark ? mark.dataset.task ?? mark.dataset.row : row.querySelector("th a, td a")?.getAttribute("href");
+}
+
+// A row is known by what it shows: a task, an event, or the page that it leads to. Rows that lead to the same page are left alone.
+function rowsByKey(page) {
+  const rows = Map.groupBy(page.querySelectorAll("#result_list tbody tr"), keyOf);
+  return new Map([...rows].filter(([key, found]) => key && found.length === 1).map(([key, found]) => [key, found[0]]));
 }
 
 function patchRows(fresh) {
-  const shown = rowsByTask(document);
-  const current = rowsByTask(fresh);
-  for (const [task, row] of shown) {
-    const match = current.get(task);
+  const shown = rowsByKey(document);
+  const current = rowsByKey(fresh);
+  for (const [key, row] of shown) {
+    const match = current.get(key);
     if (!match || match.cells.length !== row.cells.length) continue;
     [...row.cells].forEach((cell, n) => {
       if (!cell.classList.contains("action-checkbox")) replace(cell, match.cells[n]);
     });
   }
-  announce([...current.keys()].filter((task) => !shown.has(task)).length);
+  announce([...current.keys()].filter((key) => !shown.has(key)).length);
 }
 
 function announce(count) {

@@ -1,0 +1,180 @@
+"""Pages that survive: a feed that is cut, a flood of events, two operators at once, strange names, no mouse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.urls import reverse
+from playwright.sync_api import Page, expect
+
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.spawn import NewTask, spawn_many
+from tasks_app.models import Attempt, Run, Task
+from tasks_app.operations.operation import Params
+from tasks_app.operations.queues import pause
+from tasks_app.operations.runs import start
+from tasks_app.operations.tasks import cancel
+from tests.browser.visitor import Visitor
+from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
+from tests.tasks_app.workflows.run_plans import ACTOR, linear
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Visit = Callable[..., Visitor]
+LISTS = ("tasks_app_run", "tasks_app_queue", "tasks_app_worker", "tasks_app_taskevent")
+FLOOD = 1000
+TABS_MOST = 150
+STRANGE = "<img src=x onerror=alert(1)> \u202eesrever\u202c line\nbreak " + "x" * 1000
+COUNT_PATCHES = """() => {
+  window.patches = 0;
+  document.addEventListener("console:fresh", () => { window.patches += 1; });
+}"""
+WITHOUT_TIMES = """() => [...document.querySelectorAll("#result_list tbody tr, .state-tabs li")].map((each) => {
+  const copy = each.cloneNode(true);
+  copy.querySelectorAll("time").forEach((time) => time.remove());
+  return copy.textContent.replace(/\\s+/g, " ").trim();
+})"""
+
+
+class Feed:
+    """The way of the sockets, which can be cut."""
+
+    def __init__(self, page: Page) -> None:
+        self.is_cut, self._open = False, list[Any]()
+        page.route_web_socket("**/ws/status*", self._connect)
+
+    def _connect(self, socket: Any) -> None:
+        if self.is_cut:
+            socket.close()
+        else:
+            socket.connect_to_server()
+            self._open.append(socket)
+
+    def cut(self) -> None:
+        self.is_cut = True
+        for socket in self._open:
+            socket.close()
+        self._open.clear()
+
+
+def test_after_a_minute_without_a_feed_the_page_equals_a_reload(visit: Visit):
+    worker = make_worker()
+    for _ in range(20):
+        spawn_note()
+    visitor = visit()
+    page = visitor.page
+    page.clock.install()
+    feed = Feed(page)
+    visitor.open("/admin/tasks_app/task/")
+    page.wait_for_selector("#live-state[data-state=live]")
+    feed.cut()
+    page.wait_for_selector("#live-state[data-state=lost]")
+    for number in range(20):
+        claim = claim_one(worker)
+        if number % 2:
+            complete_task(claim, {}, REPORT)
+        else:
+            fail_attempt(claim, "invalid", "no such file", REPORT)
+    feed.is_cut = False
+    page.clock.fast_forward(60_000)
+    page.wait_for_selector("#live-state[data-state=live]")
+    page.clock.fast_forward(5_000)
+    expect(page.locator("#result_list .pill-completed")).to_have_count(10, timeout=60_000)
+    expect(page.locator("#result_list .pill-failed")).to_have_count(10, timeout=60_000)
+    shown = page.evaluate(WITHOUT_TIMES)
+    page.reload()
+    rows = page.evaluate(WITHOUT_TIMES)
+    assert shown[-20:] == rows[-20:]
+
+
+def test_lists_of_runs_and_queues_are_live(visit: Visit):
+    run = start(linear(), ACTOR)
+    worker = make_worker()
+    visitor = visit()
+    page = visitor.open(reverse("admin:tasks_app_run_changelist"))
+    page.wait_for_selector("#live-state[data-state=live]")
+    complete_task(claim_one(worker), {}, REPORT)
+    far = page.locator("#result_list .field-far")
+    expect(far).to_contain_text(f"1 of {Task.objects.filter(run=run).count()}", timeout=60_000)
+    page = visitor.open(reverse("admin:tasks_app_queue_changelist"))
+    page.wait_for_selector("#live-state[data-state=live]")
+    pause("dsa110-pipeline", actor="user:olga", reason="disk full")
+    expect(page.locator("#result_list")).to_contain_text("user:olga: disk full", timeout=60_000)
+
+
+@pytest.mark.chaos
+def test_a_flood_of_events_is_taken_in_few_patches(visit: Visit):
+    frames: list[Any] = []
+    visitor = visit()
+    page = visitor.page
+    page.on("websocket", lambda socket: socket.on("framereceived", frames.append))
+    page = visitor.open("/admin/tasks_app/task/")
+    page.wait_for_selector("#live-state[data-state=live]")
+    page.evaluate(
+        "() => { window.patches = 0; document.addEventListener('console:fresh', () => { window.patches += 1; }); }"
+    )
+    spawn_many([NewTask.of(task_name="note") for _ in range(FLOOD)], actor="user:test")
+    expect(page.locator(".state-tabs >> text=pending")).to_contain_text(f"{FLOOD:,}", timeout=60_000)
+    expect(page.locator("#new-rows")).to_contain_text("50 new", timeout=60_000)
+    assert len(frames) >= FLOOD
+    assert 1 <= page.evaluate("window.patches") <= FLOOD / 20
+
+
+def test_the_second_operator_is_told_who_did_what(visit: Visit):
+    task = spawn_note()
+    visitor = visit()
+    page = visitor.open(reverse("admin:tasks_app_task_cancel", args=[task.task_id]))
+    cancel.act(task.task_id, Params.parse({"reason": "the dish is stowed"}), "user:olga")
+    page.fill("input[name=reason]", "not needed")
+    page.click("input[name=confirmed]")
+    expect(page.locator(".messagelist")).to_contain_text("cancelled by user:olga")
+    expect(page.locator(".messagelist")).to_contain_text("the dish is stowed")
+
+
+def test_names_with_markup_and_other_directions_are_text_and_fit(visit: Visit):
+    run = Run.objects.create(workflow="standard-pipeline", label=STRANGE[:200])
+    task = spawn_note(run=run, params={"text": STRANGE})
+    fail_attempt(claim_one(make_worker(label=STRANGE[:60])), "invalid", STRANGE, REPORT)
+    Attempt.objects.update(log_tail=STRANGE)
+    visitor = visit(width=390)
+    places = [reverse(f"admin:{name}_changelist") for name in ("tasks_app_task", *LISTS)]
+    places += [reverse("admin:tasks_app_task_change", args=[task.task_id]), "/admin/"]
+    places += [reverse("admin:tasks_app_run_change", args=[run.pk])]
+    wide = {}
+    for place in places:
+        page = visitor.open(place)
+        assert page.locator("img[src=x]").count() == 0, place
+        wide[place] = visitor.overflow_px()
+    assert set(wide.values()) == {0}, wide
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press the tabulator until what has the focus matches."""
+    for _ in range(TABS_MOST):
+        page.keyboard.press("Tab")
+        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"no key leads to {selector}")
+
+
+def test_the_last_failure_is_found_read_and_retried_by_keys_alone(visit: Visit):
+    task = spawn_note(max_retries=0)
+    fail_attempt(claim_one(make_worker()), "invalid", "no such file", REPORT)
+    Attempt.objects.update(log_tail="SEVERE: no such file")
+    visitor = visit()
+    page = visitor.open("/admin/")
+    tab_to(page, "[data-live=failures] a[href*='/change/']")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/{task.task_id}/change/")
+    tab_to(page, "[data-live=operations] a[href*='retry']")
+    tab_to(page, "pre.log")
+    expect(page.locator("pre.log")).to_contain_text("SEVERE: no such file", timeout=60_000)
+    page.locator("[data-live=operations] a[href*='retry']").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("input[name=reason]")
+    tab_to(page, "input[name=reason]")
+    page.keyboard.type("the file is there now")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1 .pill")).to_contain_text("pending", timeout=60_000)
