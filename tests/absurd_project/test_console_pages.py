@@ -51,6 +51,10 @@ SUMMED = re.compile("page_storage|page_nights|tasks_app_task_matching_")
 """Pages with sums over a whole table, which are kept for minutes, or over all that is to be changed."""
 MORE_QUERIES = {"tasks_app_freeze_changelist": 30}
 """The emergency page counts what a stop and what a recovery would do, as the pages of these operations do."""
+HEAVY = (
+    r'"tasks_app_task"\."result"|"tasks_app_attempt"\."(log_tail|traceback|stack)"'
+    r'|"tasks_app_archivedtask"\."(task|events|attempts)"'
+)
 STOCK_TITLE = re.compile(r"(View|Select|Change) (?!history|password)")
 FORMS = re.compile(r"auth_(user|group)_\w+|tasks_app_(apikey|queue|limit|schedule)_\w+|password_change")
 """What an administrator configures by a form."""
@@ -198,3 +202,15 @@ def test_every_page_has_one_title_and_one_way_back_and_no_form_but_configuration
         if any(problems):
             wrong.append(f"{visit.place.name}: {[each for each in problems if each]}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_list_loads_results_logs_or_archived_documents(visits):
+    heavy = re.compile(HEAVY)
+    found = [
+        f"{visit.place.name}: {sql}"
+        for visit in visits
+        if "_changelist" in visit.place.name
+        for sql in visit.queries
+        if heavy.search(sql)
+    ]
+    assert not found, "\n".join(found)
