@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -62,7 +62,7 @@ class Night:
     is_cut: bool = False
 
 
-def night_of(day: date) -> Night:
+def night_of(day: date, now: datetime) -> Night:
     """Return what is known of a night."""
     start_mjd = start_of(day)
     tiles = Observation.objects.filter(start_mjd__gte=start_mjd, start_mjd__lt=start_mjd + 1).order_by(
@@ -73,7 +73,7 @@ def night_of(day: date) -> Night:
     if not observations:
         return Night()
     grid = stages_of(observations)
-    gaps = gaps_of(observations, start_mjd, min(start_mjd + 1, max(mjd_of(clock.now()), start_mjd)))
+    gaps = gaps_of(observations, start_mjd, min(start_mjd + 1, max(mjd_of(now), start_mjd)))
     strips_deg = sorted({round(each.declination_deg, 1) for each in observations}, reverse=True)
     transits = transits_of(observations, strips_deg, start_mjd)
     return Night(
@@ -150,18 +150,18 @@ def _interval(lane: int, start_mjd: float, end_mjd: float, label: str, tone: Ton
 
 def nights(request: HttpRequest) -> HttpResponseBase:
     """The night that is asked for, else the last one that has observations."""
-    form = NightForm(request.GET)
+    form, now = NightForm(request.GET), clock.now()
     valid = form.is_valid()
     asked = form.cleaned_data.get("night") if valid else None
     if asked is None:
         last_mjd = Observation.objects.order_by("-start_mjd").values_list("start_mjd", flat=True).first()
-        asked = clock.now().date() if last_mjd is None else date_of(last_mjd)
+        asked = now.date() if last_mjd is None else date_of(last_mjd)
     day: date = asked
     month = (form.cleaned_data.get("month") if valid else None) or day
     panels = pages.read_panels(
-        {"month": lambda: kept_month_of(month), "beside": lambda: neighbours(day), "night": lambda: night_of(day)}
+        {"month": lambda: kept_month_of(month), "beside": lambda: neighbours(day), "night": lambda: night_of(day, now)}
     )
-    today = clock.now().date()
+    today = now.date()
     context = {
         "form": form,
         "day": day,

