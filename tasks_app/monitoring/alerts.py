@@ -50,7 +50,7 @@ ALERTS: list[Alert] = [
     of_check("AbsurdRunsStalled", "stalled runs", "A run waits for a task that failed"),
     of_check("AbsurdWorkersLost", "lost workers", "A worker has stopped reporting"),
     of_check("AbsurdCrashLoop", "crash loops", "A process ends again and again"),
-    of_check("AbsurdLeasesExpired", "stalled claims", "Leases have expired and nobody returns the tasks"),
+    of_check("AbsurdLeasesExpired", "stalled claims", "Leases have expired and no process returns the tasks"),
     of_check("AbsurdFeedLate", "feed", "Events reach the live feed late"),
     of_check("AbsurdVacuumDelayed", "old transactions", "An old transaction delays vacuum", for_="5m"),
     Alert(name="AbsurdDiskFull", expr="absurd_disk_free_ratio < 0.05", for_="2m", severity="critical",
