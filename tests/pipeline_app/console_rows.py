@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
+from django.urls import reverse
 
 from pipeline_app.calibration_summary import SUMMARY_NAME, AntennaSummary, SolutionsSummary
 from pipeline_app.models import Calibration, Measurement, Observation, Product
@@ -163,3 +164,25 @@ def make_summary() -> SolutionsSummary:
             AntennaSummary(name="9", delay_ns=[None, None], snr=[None, None], flagged=[1.0] * 16, **none),
         ],
     )
+
+
+def addresses(night: Night) -> dict[str, str]:
+    """Return where each page of the telescope is, for a night's rows."""
+    image, calibration = night.image.pk, night.calibration.pk
+    flux = Measurement.objects.first()
+    assert flux is not None
+    return {
+        "observations": reverse("admin:pipeline_app_observation_changelist"),
+        "tile": reverse("admin:pipeline_app_observation_change", args=[night.observation.pk]),
+        "images": reverse("admin:page_images"),
+        "image": reverse("admin:page_image", args=[image]),
+        "viewer": reverse("admin:page_viewer", args=[image]),
+        "calibrations": reverse("admin:pipeline_app_calibration_changelist"),
+        "calibration": reverse("admin:pipeline_app_calibration_change", args=[calibration]),
+        "sources": reverse("admin:page_sources"),
+        "source": f"{reverse('admin:page_source')}?name=S01",
+        "storage": reverse("admin:page_storage"),
+        "products": reverse("admin:pipeline_app_product_changelist"),
+        "product": reverse("admin:pipeline_app_product_change", args=[image]),
+        "fluxes": reverse("admin:pipeline_app_measurement_changelist"),
+    }

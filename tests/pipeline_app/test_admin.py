@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from django.test import Client
 from django.urls import reverse
 
 from pipeline_app.models import Calibration, Observation, ObservationState, Product
@@ -9,7 +8,7 @@ from pipeline_app.workflows import Plan, start
 from tasks_app.admin import display
 from tests.pipeline_app.test_records import finish_next
 from tests.pipeline_app.test_workflows import CATALOG, make_tile
-from tests.tasks_app.callers import make_user
+from tests.tasks_app.callers import console_client
 from tests.tasks_app.notes import make_worker
 
 pytestmark = pytest.mark.django_db
@@ -29,15 +28,9 @@ def finished_run() -> Observation:
     return tile.observation
 
 
-def log_in(group: str) -> Client:
-    client = Client()
-    client.force_login(make_user("someone", group))
-    return client
-
-
 @pytest.mark.parametrize("model", [Observation, Product, Calibration])
 def test_a_viewer_sees_every_list_and_page_and_no_form(finished_run, model):
-    client, name = log_in("Viewer"), model._meta.model_name
+    client, name = console_client("Viewer"), model._meta.model_name
     row = model.objects.first()
     for address in (
         reverse(f"admin:pipeline_app_{name}_changelist"),
@@ -52,7 +45,7 @@ def test_a_viewer_sees_every_list_and_page_and_no_form(finished_run, model):
 
 
 def test_the_list_of_observations_tells_how_far_each_is(finished_run):
-    text = log_in("Viewer").get(reverse("admin:pipeline_app_observation_changelist")).content.decode()
+    text = console_client("Viewer").get(reverse("admin:pipeline_app_observation_changelist")).content.decode()
     for part in ("2026-10-01T06:00:00", "2 of 16", "6 " + display.pill("completed"), "3C454.3, 12.00 Jy", "+16.10°"):
         assert part in text
 
@@ -62,6 +55,6 @@ def test_only_an_operator_may_release_an_incomplete_tile(group, state):
     observation = make_tile("2026-10-01T06:00:00").observation
     Observation.objects.update(state=ObservationState.INCOMPLETE)
     chosen = {"action": "release_incomplete", "_selected_action": [observation.pk]}
-    log_in(group).post(reverse("admin:pipeline_app_observation_changelist"), chosen)
+    console_client(group).post(reverse("admin:pipeline_app_observation_changelist"), chosen)
     observation.refresh_from_db()
     assert observation.state == state

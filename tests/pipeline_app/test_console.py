@@ -14,56 +14,17 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from pipeline_app.admin import storage
-from pipeline_app.models import Calibration, Measurement, Product
+from pipeline_app.models import Calibration, Product
 from pipeline_app.workflows import Plan, start
 from tasks_app.models import TaskEvent
-from tests.pipeline_app.console_rows import DEC_DEG, IMAGE_METRICS, NAMES, RA_DEG, Night, make_nights
+from tests.pipeline_app.console_rows import DEC_DEG, IMAGE_METRICS, RA_DEG, addresses
 from tests.pipeline_app.test_records import finish_next
 from tests.pipeline_app.test_workflows import CATALOG, make_tile
-from tests.tasks_app.callers import make_user, queries_of_health
+from tests.tasks_app.callers import console_client, make_user, queries_of_health
 from tests.tasks_app.notes import make_worker
 
 pytestmark = pytest.mark.django_db
 QUERIES_MOST = 15
-
-
-@pytest.fixture
-def nights(tmp_path: Path, settings) -> list[Night]:
-    cache.clear()
-    settings.ABSURD_DATA_ROOTS = [tmp_path]
-    return make_nights(tmp_path)
-
-
-def log_in(group: str = "Viewer") -> Client:
-    client = Client()
-    client.force_login(make_user(group.lower(), group))
-    return client
-
-
-@pytest.fixture
-def viewer() -> Client:
-    return log_in()
-
-
-def addresses(night: Night) -> dict[str, str]:
-    image, calibration = night.image.pk, night.calibration.pk
-    flux = Measurement.objects.first()
-    assert flux is not None
-    return {
-        "observations": reverse("admin:pipeline_app_observation_changelist"),
-        "tile": reverse("admin:pipeline_app_observation_change", args=[night.observation.pk]),
-        "images": reverse("admin:page_images"),
-        "image": reverse("admin:page_image", args=[image]),
-        "viewer": reverse("admin:page_viewer", args=[image]),
-        "calibrations": reverse("admin:pipeline_app_calibration_changelist"),
-        "calibration": reverse("admin:pipeline_app_calibration_change", args=[calibration]),
-        "sources": reverse("admin:page_sources"),
-        "source": f"{reverse('admin:page_source')}?name=S01",
-        "storage": reverse("admin:page_storage"),
-        "products": reverse("admin:pipeline_app_product_changelist"),
-        "product": reverse("admin:pipeline_app_product_change", args=[image]),
-        "fluxes": reverse("admin:pipeline_app_measurement_changelist"),
-    }
 
 
 PAGES = (
@@ -223,8 +184,8 @@ def test_solutions_that_are_gone_leave_the_page_with_the_reason(nights, viewer, 
 def test_an_operator_refuses_a_calibration_with_a_reason_and_it_is_recorded(nights):
     calibration = nights[1].calibration
     address = reverse("admin:pipeline_app_calibration_refuse", args=[calibration.pk])
-    assert log_in("Viewer").post(address, {"confirmed": "yes", "reason": "no"}).status_code == 403
-    operator = log_in("Operator")
+    assert console_client("Viewer").post(address, {"confirmed": "yes", "reason": "no"}).status_code == 403
+    operator = console_client("Operator")
     operator.post(address, {"confirmed": "yes", "reason": ""})
     calibration.refresh_from_db()
     assert calibration.verdict == "pass"
@@ -279,60 +240,6 @@ def test_observations_in_a_row_that_used_one_calibration_are_one_bar(nights, vie
     assert len(timeline.intervals) == 3
 
 
-@pytest.mark.parametrize(
-    ("query", "names"),
-    [
-        ("", set(NAMES)),
-        ("S0", set(NAMES)),
-        ("s02", {"S02"}),
-        ("00:40:00 +16:06:00", {"S02"}),
-        ("10.0 16.1 r=30", set(NAMES)),
-        ("nothing", set()),
-    ],
-)
-def test_sources_are_found_by_name_and_position(nights, viewer, query, names):
-    response = viewer.get(reverse("admin:page_sources"), {"q": query})
-    assert {source.name for source in response.context["sources"]} == names
-
-
-def test_a_source_across_ra_zero_is_found(nights, viewer):
-    Measurement.objects.filter(name="S01").update(ra_deg=359.99)
-    Measurement.objects.filter(name="S02").update(ra_deg=0.01)
-    response = viewer.get(reverse("admin:page_sources"), {"q": "0.0 16.1 r=30"})
-    assert {source.name for source in response.context["sources"]} == {"S01", "S02"}
-
-
-def test_the_variable_source_stands_out_and_the_others_set_the_scale_of_an_epoch(nights, viewer):
-    sources = {each.name: each for each in viewer.get(reverse("admin:page_sources")).context["sources"]}
-    assert [name for name, each in sources.items() if each.varies.is_candidate] == ["S01"]
-    assert sources["S01"].varies.eta == pytest.approx(((0.5 - 0.75) / 2e-3) ** 2 * 2)
-    # The second night is a tenth too bright for all: the factor shows it, and the variable has no part in it.
-    for row in Measurement.objects.filter(observation=nights[1].observation).exclude(name="S01"):
-        Measurement.objects.filter(pk=row.pk).update(flux_jy=row.flux_jy * 1.1)
-    rows = viewer.get(addresses(nights[0])["source"]).context["rows"]
-    first, second = sorted((point.mid_mjd, factor) for point, factor, _ in rows)
-    assert second[1] / first[1] == pytest.approx(1.1, rel=0.005)
-
-
-def test_a_failed_epoch_is_shown_and_counts_in_no_figure(nights, viewer):
-    Measurement.objects.filter(observation=nights[1].observation).update(verdict="fail")
-    source = viewer.get(addresses(nights[0])["source"]).context["source"]
-    assert (source.varies.n_epochs, source.n_failed, source.varies.eta) == (1, 1, None)
-
-
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a/b?c&d=e", "\u202egnp", "two\nlines"])
-def test_a_source_with_an_odd_name_has_a_page(nights, viewer, name):
-    Measurement.objects.filter(name="S01").update(name=name)
-    page = viewer.get(reverse("admin:page_sources"))
-    address = next(source.address for source in page.context["sources"] if source.name == name)
-    text = viewer.get(address).content.decode()
-    assert "<script>alert" not in text and viewer.get(address).context["source"].name == name
-
-
-def test_an_unknown_source_is_not_found(nights, viewer):
-    assert viewer.get(reverse("admin:page_source"), {"name": "nobody"}).status_code == 404
-
-
 def test_storage_counts_by_tier_and_kind_and_tries_a_retention(nights, viewer, tmp_path):
     context = viewer.get(reverse("admin:page_storage")).context
     (tier,) = context["tiers"]
@@ -352,12 +259,6 @@ def test_storage_counts_by_tier_and_kind_and_tries_a_retention(nights, viewer, t
     assert "dry_run" not in wrong.context["panels"] and "errorlist" in wrong.content.decode()
 
 
-def test_a_measurement_leads_to_its_source(nights, viewer):
-    row = Measurement.objects.get(name="S03", observation=nights[0].observation)
-    answer = viewer.get(reverse("admin:pipeline_app_measurement_change", args=[row.pk]))
-    assert answer["Location"] == f"{reverse('admin:page_source')}?name=S03"
-
-
 @pytest.mark.parametrize("model", ["product", "calibration", "observation", "measurement", "subbandfile"])
 def test_what_is_not_there_is_not_found_and_shown_to_nobody_else(viewer, model):
     address = reverse(f"admin:pipeline_app_{model}_change", args=[77])
@@ -375,50 +276,12 @@ def test_a_raw_file_is_shown_in_the_list_and_in_no_form(viewer):
     assert (answer.status_code, answer["Location"]) == (302, reverse("admin:pipeline_app_subbandfile_changelist"))
 
 
-def test_a_light_curve_is_shown_as_measured_or_normalised(nights, viewer):
-    """The others of the second night are 0.2 % up or down; the median of their ratios is their common factor."""
-    address = addresses(nights[0])["source"]
-    measured, normalised = (viewer.get(f"{address}{more}").context for more in ("", "&normalised=1"))
-    fluxes = [{series.name: series.points[0][1:] for series in each["curve"].series} for each in (measured, normalised)]
-    factors = {row[0].verdict: row[1] for row in measured["rows"]}
-    assert fluxes[0] == {"pass": pytest.approx((500, 2)), "warn": pytest.approx((1000, 2))}
-    assert 0.995 < factors["pass"] < 1.005 and factors["pass"] != 1.0
-    for verdict, (flux_mjy, error_mjy) in fluxes[0].items():
-        assert fluxes[1][verdict] == pytest.approx((flux_mjy / factors[verdict], error_mjy / factors[verdict]))
-
-
-@pytest.mark.parametrize(
-    ("query", "names"),
-    [
-        ("S0", NAMES),
-        ("s02", ("S02",)),
-        ("S", NAMES),
-        (f"{RA_DEG}, {DEC_DEG}", ("S02",)),
-        (f"{RA_DEG}° {DEC_DEG}° r=10", NAMES),
-        ("J0040+161", ("S02", "S03")),
-        ("J004000.0+160600.0", ("S02",)),
-        ("00:40:00 +16:06:00", ("S02",)),
-        ("nowhere", ()),
-        ("180 16.1", ()),
-    ],
-)
-def test_sources_are_found_by_what_people_paste(nights, viewer, query, names):
-    found = viewer.get(reverse("admin:page_sources"), {"q": query}).context["sources"]
-    assert sorted(source.name for source in found) == sorted(names)
-
-
-def test_a_source_called_like_a_position_is_found_by_its_name(nights, viewer):
-    Measurement.objects.filter(name="S03").update(name="J2000+0000")
-    found = viewer.get(reverse("admin:page_sources"), {"q": "J2000+0000"}).context["sources"]
-    assert [source.name for source in found] == ["J2000+0000"]
-
-
 def test_operators_vote_on_images_and_everybody_sees_it(nights, viewer):
     image = nights[0].image
     page, vote = addresses(nights[0])["image"], reverse("admin:pipeline_app_product_vote", args=[image.pk])
     assert vote not in viewer.get(page).content.decode()
     assert viewer.post(vote, {"confirmed": "yes", "vote": "good", "reason": "no"}).status_code == 403
-    operator = log_in("Operator")
+    operator = console_client("Operator")
     assert f"{vote}?vote=bad" in operator.get(page).content.decode()
     assert operator.get(f"{vote}?vote=bad").context["form"]["vote"].initial == "bad"
     sent = {"confirmed": "yes", "vote": "bad"}
@@ -434,7 +297,7 @@ def test_operators_vote_on_images_and_everybody_sees_it(nights, viewer):
 
 
 def test_a_refusal_is_taken_back_in_the_console_too(nights):
-    calibration, operator = nights[1].calibration, log_in("Operator")
+    calibration, operator = nights[1].calibration, console_client("Operator")
     address = reverse("admin:pipeline_app_calibration_accept", args=[calibration.pk])
     page = addresses(nights[1])["calibration"]
     assert "Cannot accept again: it was not refused by hand" in operator.get(page).content.decode()

@@ -21,10 +21,10 @@ from pipeline_app.sky_text import mjd_of
 from pipeline_app.workflows import Plan, start
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.postgresql import clock
-from tests.pipeline_app.test_console import QUERIES_MOST, log_in
+from tests.pipeline_app.test_console import QUERIES_MOST
 from tests.pipeline_app.test_records import finish_next
 from tests.pipeline_app.test_workflows import CATALOG, make_tile
-from tests.tasks_app.callers import queries_of_health
+from tests.tasks_app.callers import console_client, queries_of_health
 from tests.tasks_app.notes import REPORT, claim_one, make_worker
 
 pytestmark = pytest.mark.django_db
@@ -99,7 +99,7 @@ def test_the_calendar_counts_observations_and_has_the_worst_of_each_night():
 
 
 def test_the_page_of_a_night_has_its_strips_stages_gaps_and_transits_with_few_queries():
-    worker, viewer = make_worker(), log_in()
+    worker, viewer = make_worker(), console_client()
     (run,) = start([Plan.calibrator(make_tile("bright", mid_mjd=MJD, flux_jy=12.0))], CATALOG, actor="cli:test")
     finish_next(worker, [])
     for number in (2, 3, 6):
@@ -124,7 +124,7 @@ def test_the_page_of_a_night_has_its_strips_stages_gaps_and_transits_with_few_qu
 
 
 def test_the_last_night_comes_first_with_ways_to_the_nights_beside_it():
-    viewer = log_in()
+    viewer = console_client()
     for day in (-3, 0, 1):
         make_tile(f"day{day}", mid_mjd=MJD + day)
     assert "Night of 2026-10-02" in visit(viewer, "")
@@ -136,7 +136,7 @@ def test_the_last_night_comes_first_with_ways_to_the_nights_beside_it():
 @pytest.mark.parametrize("query", ["?night=yesterday", "?night=0001-01-01", "?month=2026-13-01"])
 def test_what_is_no_night_is_refused_and_the_page_still_comes(query: str):
     make_tile("one")
-    answer = log_in().get(reverse("admin:page_nights") + query)
+    answer = console_client().get(reverse("admin:page_nights") + query)
     assert answer.status_code == 400
     text = answer.content.decode()
     assert "errorlist" in text and f"Night of {NIGHT}" in text
@@ -144,20 +144,20 @@ def test_what_is_no_night_is_refused_and_the_page_still_comes(query: str):
 
 def test_without_the_permission_there_is_no_page_and_without_observations_it_says_what_to_do():
     assert Client().get(reverse("admin:page_nights")).status_code == 302
-    assert "absurd_simulate_nights" in visit(log_in(), "")
+    assert "absurd_simulate_nights" in visit(console_client(), "")
 
 
 def test_only_a_night_that_may_still_change_asks_to_be_refreshed():
     make_tile("then", mid_mjd=MJD)
     make_tile("now", mid_mjd=mjd_of(clock.now()))
-    viewer = log_in()
+    viewer = console_client()
     assert 'data-live="observations"' in visit(viewer, "")
     over = visit(viewer)
     assert 'data-live="observations"' not in over and "This night is over" in over
 
 
 def test_a_tile_and_the_control_room_lead_to_nights():
-    tile, viewer = make_tile("one", mid_mjd=MJD).observation, log_in()
+    tile, viewer = make_tile("one", mid_mjd=MJD).observation, console_client()
     address = reverse("admin:page_nights")
     shown = viewer.get(reverse("admin:pipeline_app_observation_change", args=[tile.pk])).content.decode()
     assert f'href="{address}?night={NIGHT}"' in shown

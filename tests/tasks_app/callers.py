@@ -68,6 +68,13 @@ def log_in(name: str, *groups: str) -> Caller:
     return caller
 
 
+def console_client(group: str = "Viewer") -> Client:
+    """Return a client of the console that somebody of this group has logged in with."""
+    client = Client()
+    client.force_login(make_user(group.lower(), group))
+    return client
+
+
 def queries_of_health() -> int:
     """Return how many queries the header's look at health takes; outside a test's transaction a thread makes them."""
     with CaptureQueriesContext(connection) as captured:
