@@ -6,8 +6,9 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
@@ -52,6 +53,14 @@ class ConsoleSite(AdminSite):
             return super().login(request, extra_context)
         with login_protection.admitted(request) as refusal:
             return refusal or super().login(request, extra_context)
+
+    def app_index(
+        self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Addresses of a single application lead to the control room, which has the pages of all."""
+        if not self.get_app_list(request, app_label):
+            raise Http404("The requested admin page does not exist.")
+        return HttpResponseRedirect(reverse("admin:index"))
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The control room, for those who may look at tasks; the plain list of pages for the others."""

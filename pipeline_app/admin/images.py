@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from django import forms
@@ -19,10 +18,10 @@ from django.utils.http import urlencode
 
 from pipeline_app.admin import product_files
 from pipeline_app.admin.metrics_text import figures_of
+from pipeline_app.admin.night_calendar import YEARS, start_of
 from pipeline_app.admin.tiles import same_strip
 from pipeline_app.models import ImageVote, Measurement, Observation, Product
 from pipeline_app.operations import vote_on_image
-from pipeline_app.sky_text import mjd_of
 from tasks_app.admin import pages
 
 KIND = "image"
@@ -55,7 +54,12 @@ class ImageFilter(forms.Form):
     """What the gallery is narrowed by; its fields are the query of the address."""
 
     strip = forms.ChoiceField(required=False, label="Strip")
-    night = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}), label="Night, UTC date")
+    night = forms.DateField(
+        required=False,
+        validators=YEARS,
+        widget=forms.DateInput(attrs={"type": "date"}),
+        label="Night, UTC date",
+    )
     verdict = forms.ChoiceField(required=False, choices=VERDICTS)
     before = forms.IntegerField(required=False, min_value=1, widget=forms.HiddenInput)
 
@@ -72,9 +76,8 @@ class ImageFilter(forms.Form):
             middle = float(asked["strip"])
             rows = rows.filter(observation__declination_deg__range=(middle - 0.05, middle + 0.05))
         if asked["night"]:
-            start = datetime.combine(asked["night"], time(), UTC)
-            nights = (mjd_of(start), mjd_of(start + timedelta(days=1)))
-            rows = rows.filter(observation__start_mjd__gte=nights[0], observation__start_mjd__lt=nights[1])
+            start_mjd = start_of(asked["night"])
+            rows = rows.filter(observation__start_mjd__gte=start_mjd, observation__start_mjd__lt=start_mjd + 1)
         if asked["verdict"]:
             rows = rows.filter(verdict=asked["verdict"])
         return rows.filter(pk__lt=asked["before"]) if asked["before"] else rows

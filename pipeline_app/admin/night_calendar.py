@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from math import floor
 
 from django.core.cache import cache
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import Count, Exists, F, Max, OuterRef, Q
 from django.db.models.functions import Floor
 
@@ -19,6 +20,8 @@ from pipeline_app.models import Observation, ObservationState, Product
 from pipeline_app.sky_text import mjd_of, moment_of
 from tasks_app.models import Task, TaskStatus
 
+YEARS = (MinValueValidator(date(2000, 1, 1)), MaxValueValidator(date(2100, 1, 1)))
+"""Nights that may be asked for: what is computed around them has dates too."""
 MONTH_SEC = 30
 """A task that fails without a product is in the calendar after this time at the latest."""
 

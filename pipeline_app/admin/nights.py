@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from django import forms
-from django.core.validators import MaxValueValidator, MinValueValidator
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
 from pipeline_app.admin.gaps import Gap, gaps_of
-from pipeline_app.admin.night_calendar import date_of, kept_month_of, neighbours, start_of
+from pipeline_app.admin.night_calendar import YEARS, date_of, kept_month_of, neighbours, start_of
 from pipeline_app.admin.tonight import Row, Tonight, stages_of
 from pipeline_app.admin.transits import Transit, transits_of
 from pipeline_app.models import Observation
@@ -28,7 +27,6 @@ from tasks_app.postgresql import clock
 
 OBSERVATIONS_MOST = 300
 """A day has room for 279 tiles."""
-YEARS = (MinValueValidator(date(2000, 1, 1)), MaxValueValidator(date(2100, 1, 1)))
 MARGIN_DAYS = 0.5 / 24
 """Shown before the first and after the last observation."""
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

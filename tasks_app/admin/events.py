@@ -8,6 +8,8 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import BadRequest
 from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -154,7 +156,11 @@ async def csv_parts(rows: QuerySet[TaskEvent], most: int = CSV_ROWS_MOST) -> Asy
 
 def csv_page(request: HttpRequest) -> HttpResponseBase:
     """The events that the list shows under the same filters, the last first, as CSV, at most CSV_ROWS_MOST."""
-    listed = admin.site.get_model_admin(TaskEvent).get_changelist_instance(request)
+    try:
+        listed = admin.site.get_model_admin(TaskEvent).get_changelist_instance(request)
+    except IncorrectLookupParameters:
+        names = ", ".join(request.GET)
+        raise BadRequest(f"the list of events has no such filter or value: see {names} in the address") from None
     rows: QuerySet[TaskEvent] = listed.get_queryset(request).order_by("-id")
     headers = {"Content-Disposition": 'attachment; filename="activity.csv"'}
     return streamed(csv_parts(rows), content_type="text/csv; charset=utf-8", headers=headers)

@@ -23,7 +23,7 @@ HITS_MOST = 10
 """Of each kind; a finder may return one more, which says that there are more."""
 TEXT_CHARS_MOST = 300
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", re.IGNORECASE)
-_AROUND = " \t\r\n\"'`,;…"
+_AROUND = " \"'`,;…"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,8 @@ class Text:
     def of(cls, pasted: str) -> Text:
         """Read what was pasted."""
         found = _UUID.search(pasted)
-        return cls(text=pasted.strip(_AROUND)[:TEXT_CHARS_MOST], uuid=UUID(found[0]) if found else None)
+        words = " ".join(pasted.split())  # also spaces that only Unicode knows
+        return cls(text=words.strip(_AROUND)[:TEXT_CHARS_MOST], uuid=UUID(found[0]) if found else None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,13 @@ def test_a_missing_page_has_a_way_back_and_a_search(path):
     assert "console-search" in text
 
 
+@pytest.mark.parametrize("application", ["tasks_app", "pipeline_app"])
+def test_the_address_of_an_application_leads_to_the_control_room(application):
+    answer = log_in("Viewer").get(f"/admin/{application}/")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/")
+    assert log_in(name="nobody").get(f"/admin/{application}/").status_code == 404
+
+
 def test_who_is_not_logged_in_sees_no_state_on_a_missing_page():
     text = Client().get("/nowhere/").content.decode()
     assert BACK in text

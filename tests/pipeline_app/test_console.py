@@ -130,7 +130,9 @@ def test_the_gallery_is_narrowed_by_strip_night_and_verdict(nights, viewer):
     assert shown(f"before={new}") == {old}
 
 
-@pytest.mark.parametrize("query", ["verdict=good", "night=tomorrow", "strip=77.7", "before=x"])
+@pytest.mark.parametrize(
+    "query", ["verdict=good", "night=tomorrow", "night=9999-12-31", "night=0001-01-01", "strip=77.7", "before=x"]
+)
 def test_a_filter_that_does_not_exist_is_refused(nights, viewer, query):
     response = viewer.get(f"{reverse('admin:page_images')}?{query}")
     assert response.status_code == 400

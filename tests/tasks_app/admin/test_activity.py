@@ -93,6 +93,13 @@ def test_the_csv_holds_what_is_shown_and_nothing_that_a_spreadsheet_would_run(vi
     assert client.get(reverse("admin:page_activity_csv")).status_code == 403
 
 
+@pytest.mark.parametrize("query", [{"since": "yesterday"}, {"who": "vera"}])
+def test_a_csv_under_a_filter_that_does_not_exist_is_refused(viewer, query):
+    answer = viewer.get(reverse("admin:page_activity_csv"), query)
+    assert answer.status_code == 400
+    assert f"see {next(iter(query))} in the address" in answer.content.decode()
+
+
 def test_the_csv_is_made_in_bounded_parts_and_ends_at_its_bound():
     number = CSV_BATCH + 50
     TaskEvent.objects.bulk_create(TaskEvent(event_type="paused", actor="user:a") for _ in range(number + 5))

@@ -55,6 +55,12 @@ def test_a_task_is_found_by_its_id_its_ends_and_a_line_with_it(viewer):
     assert page_of(task) in both and page_of(other) in both
 
 
+@pytest.mark.parametrize("text", ["\u00a0", "\u2003\u2003", "\v", ";\u00a0;"])
+def test_spaces_of_every_kind_alone_find_nothing(viewer, text):
+    spawn_note()
+    assert "a run id, or the beginning" in search(viewer, text)
+
+
 def test_a_run_is_found_by_its_id_and_label_and_a_worker_as_pages_write_it(viewer, worker):
     run = Run.objects.create(workflow="standard-pipeline", label="3C48 deep")
     address = reverse("admin:tasks_app_run_change", args=[run.pk])
