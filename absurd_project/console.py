@@ -54,7 +54,7 @@ class ConsoleSite(AdminSite):
         with login_protection.admitted(request) as refusal:
             return refusal or super().login(request, extra_context)
 
-    def app_index(
+    def app_index(  # type: ignore[override]  # a redirection is no TemplateResponse
         self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Addresses of a single application lead to the control room, which has the pages of all."""

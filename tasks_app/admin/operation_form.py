@@ -24,6 +24,16 @@ PREFIX = "params."
 ROWS_MOST = 18
 
 
+class _Decoder(json.JSONDecoder):
+    """Reports what Python cannot hold, such as 1,000 levels or a number of 5,000 digits, as JSON that is not valid."""
+
+    def decode(self, s: str, *args: Any) -> Any:
+        try:
+            return super().decode(s, *args)
+        except (ValueError, RecursionError) as error:
+            raise json.JSONDecodeError(str(error), s, 0) from None
+
+
 class JSONText(forms.JSONField):
     """A value written as JSON."""
 
@@ -31,7 +41,7 @@ class JSONText(forms.JSONField):
     example = ""
 
     def __init__(self, **about: Any) -> None:
-        super().__init__(widget=forms.Textarea(attrs={"cols": 80, "spellcheck": "false"}), **about)
+        super().__init__(decoder=_Decoder, widget=forms.Textarea(attrs={"cols": 80, "spellcheck": "false"}), **about)
 
     def prepare_value(self, value: Any) -> Any:
         """Write a list an entry a line, and let the box be as high as its text."""

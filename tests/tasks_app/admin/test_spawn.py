@@ -153,6 +153,13 @@ def test_a_fault_stands_beside_its_field(field, given, fault, ms_path):
     assert 'name="confirmed"' not in text
 
 
+@pytest.mark.parametrize("text", ["[" * 5000, "[" + "9" * 5000 + "]"])
+def test_json_that_python_cannot_hold_is_a_fault_of_its_field(text, ms_path):
+    answer = log_in("Operator").post(SPAWN, {"params.ms_path": ms_path, "depends_on": text, "look": "1"})
+    assert answer.status_code == 200
+    assert "Enter a valid JSON." in answer.content.decode()
+
+
 def test_what_only_the_spawn_finds_stands_beside_its_field_too(ms_path):
     client = log_in("Operator")
     fields = {"params.ms_path": ms_path, "depends_on": '["00000000-0000-0000-0000-000000000001"]'}
