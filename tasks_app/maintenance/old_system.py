@@ -203,9 +203,11 @@ def _archived(rows: Sequence[dict[str, Any]]) -> Iterator[ArchivedTask]:
     for number, row in zip(numbers, rows, strict=True):
         task = _task(number, row)
         values = ((each.column, getattr(task, each.attname)) for each in Task._meta.concrete_fields)
-        document = {column: value for column, value in values if not isinstance(value, DatabaseDefault)}
+        document = {column: value for column, value in values if not isinstance(value, DatabaseDefault)} | {
+            "status": row["status"]
+        }
         yield ArchivedTask(
-            id=number, task_id=task.task_id, queue_name=task.queue_id, task_name=task.task_name, status=task.status,
+            id=number, task_id=task.task_id, queue_name=task.queue_id, task_name=task.task_name, status=row["status"],
             created_at=task.created_at, completed_at=_ended_at(row), last_event_id=0,
             task=json.loads(json.dumps(document, cls=DjangoJSONEncoder)), attempts=[], events=[],
         )  # fmt: skip
@@ -216,7 +218,7 @@ def _task(number: int, row: dict[str, Any]) -> Task:
     attempts = row["attempts"] or 0
     return Task(
         id=number, task_id=row["task_id"], queue_id=row["queue_name"], task_name=row["task_name"], params=row["params"],
-        priority=_priority(row), status=row["status"], rank=0, runnable_at=row["created_at"],
+        priority=_priority(row), rank=0, runnable_at=row["created_at"],
         timeout_sec=row["timeout_sec"] or TIMEOUT_SEC, max_retries=max(0, row["max_retries"] or 0),
         retry_count=max(0, attempts - 1), claim_epoch=max(0, attempts), result=row["result"], error=row["error"],
         failure_class=FailureClass.ERROR if row["status"] == TaskStatus.FAILED else "", created_by="import",
