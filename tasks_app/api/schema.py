@@ -15,6 +15,9 @@ from tasks_app.operations.catalogue import operations_on
 from tasks_app.operations.operation import TargetKind
 from tasks_app.validation import models_in
 
+NUMBER_MOST = 1e50
+"""The bound of django-filter, which refuses larger numbers."""
+
 
 class Schema(AutoSchema):
     """How OpenAPI describes a view; the pages know the view, whose `list_name` is part of what they describe."""
@@ -30,6 +33,8 @@ class Schema(AutoSchema):
             shape = parameter["schema"]
             if shape.get("type") == "array":
                 shape["minItems"] = 1
+            elif shape.get("type") == "number":
+                shape["maximum"] = NUMBER_MOST
             elif shape.get("type") == "string" and not {"enum", "format", "pattern"} & shape.keys():
                 shape["minLength"] = 1
         return found
