@@ -334,7 +334,7 @@ def _last_by_people(tasks: QuerySet[Task]) -> str:
         return ""
     reason = f": {plain_text.escaped(event.reason)}" if event.reason else ""
     what = event.event_type.replace("_", " ")
-    return f"Last by somebody: {what} by {event.actor} at {formats.moment(event.created_at)}{reason}"
+    return f"Last operation on it: {what} by {event.actor} at {formats.moment(event.created_at)}{reason}"
 
 
 def _alike(tasks: Iterable[Task]) -> Task | None:
