@@ -389,6 +389,21 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Notice',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('key', models.CharField(help_text='Check, state, and the row or place that has it.', max_length=300, unique=True)),
+                ('check_name', models.CharField(max_length=50)),
+                ('state', models.CharField(max_length=10)),
+                ('message', models.TextField()),
+                ('remedy', models.TextField(blank=True)),
+                ('first_seen_at', models.DateTimeField()),
+                ('last_seen_at', models.DateTimeField()),
+                ('sent_at', models.DateTimeField(blank=True, null=True)),
+                ('tries', models.PositiveSmallIntegerField(default=0)),
+            ],
+        ),
+        migrations.CreateModel(
             name='Attempt',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
