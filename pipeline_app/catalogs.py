@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from pipeline_app.stages.photometry import Position
 from tasks_app.engine.handler import InvalidInput
+from tasks_app.validation import message_of
 
 REQUIRED = ("name", "ra_deg", "dec_deg")
 NAME_CHARS = 200
@@ -92,4 +93,5 @@ def _position(row: dict[str, str]) -> Position:
 
 def _first_message(error: ValidationError) -> str:
     first = error.errors()[0]
-    return f"{first['loc'][0]} {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    message = message_of(first)
+    return f"{first['loc'][0]} {first['input']!r}: {message[0].lower()}{message[1:]}"

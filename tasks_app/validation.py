@@ -70,6 +70,11 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[dict
         yield {"path": ".".join(map(str, path)) or "body", "message": _message(fault, model)}
 
 
+def message_of(fault: ErrorDetails) -> str:
+    """Return pydantic's message of a fault of a model that is none of ours, without what pydantic puts before it."""
+    return fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
 def bounds_of(field: FieldInfo) -> tuple[Any, Any]:
     """Return the least and the largest value of a field, or its least and largest length; None where there is none."""
     found = {name: getattr(each, name) for each in field.metadata for name in _BOUNDS if hasattr(each, name)}

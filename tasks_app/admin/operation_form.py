@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django import forms
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from pydantic import BaseModel
 
 from tasks_app import cleaning
@@ -17,11 +19,17 @@ from tasks_app.engine.options import PARTS
 from tasks_app.errors import ParamsInvalid
 from tasks_app.operations.param_fields import ParamField, ParamKind, fields_of
 from tasks_app.priority import PRIORITY_MOST
+from tasks_app.validation import shown
 
 Choices = Sequence[tuple[str, Any]]
 PREFIX = "params."
 """What the names of a task's own params begin with in a form."""
 ROWS_MOST = 18
+OF_PAGES = frozenset(
+    {"csrfmiddlewaretoken", "confirmed", "look", "token", "typed", "expected", "next", "action", "select_across"}
+    | {"index", ACTION_CHECKBOX_NAME}
+)
+"""What pages send beside the fields of a form."""
 
 
 class _Decoder(json.JSONDecoder):
@@ -38,10 +46,11 @@ class JSONText(forms.JSONField):
     """A value written as JSON."""
 
     wanted: Any = object
-    example = ""
+    example = "a number, true, false, null, a text in quotes, a list or an object"
 
     def __init__(self, **about: Any) -> None:
         super().__init__(decoder=_Decoder, widget=forms.Textarea(attrs={"cols": 80, "spellcheck": "false"}), **about)
+        self.error_messages["invalid"] = f"is no JSON; write {self.example}"
 
     def prepare_value(self, value: Any) -> Any:
         """Write a list an entry a line, and let the box be as high as its text."""
@@ -72,6 +81,26 @@ class ListField(JSONText):
     """A JSON list."""
 
     wanted, example = list, 'a list, such as ["a", "b"]'
+
+
+class IdsField(ListField):
+    """A JSON list of ids."""
+
+    def __init__(self, entries: str, **about: Any) -> None:
+        self.example = f'a list of {entries}, such as ["01a2…"]'
+        super().__init__(**about)
+
+
+class MomentField(forms.CharField):
+    """A moment, in UTC where it names no time zone; its model checks the rest."""
+
+    def clean(self, value: Any) -> str:
+        text: str = super().clean(value)
+        try:
+            has_zone = datetime.fromisoformat(text).tzinfo is not None
+        except ValueError:
+            return text
+        return text if has_zone else f"{text}Z" if ":" in text else f"{text[:10]}T00:00Z"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +184,8 @@ class ParamsForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Check the params together, each fault beside its field."""
         super().clean()
+        for name in sorted(set(self.data) - set(self.fields) - OF_PAGES):
+            self.add_error(None, f"unknown field {shown(name)}; expected one of {', '.join(self.fields)}")
         if not set(self.errors) - {"reason"}:
             checks: list[Callable[[], Any]] = [] if self.errors else [self.params]
             if self._spec is not None:
@@ -181,7 +212,9 @@ def add_faults(form: forms.BaseForm, error: ParamsInvalid) -> None:
             form.add_error(None, f"{path}: {problem['message']}")
         else:
             rest = path[len(field) + 1 :]
-            form.add_error(field, f"{rest}: {problem['message']}" if rest else problem["message"])
+            # The message about an entry of a list has its text.
+            has_place = rest and not rest.isdigit()
+            form.add_error(field, f"{rest}: {problem['message']}" if has_place else problem["message"])
 
 
 def _prefixes(path: str) -> Iterator[str]:
@@ -231,10 +264,12 @@ def _made(param: ParamField, choices: Choices | None, *, of_task: bool) -> forms
         return forms.IntegerField(widget=forms.NumberInput(limits), **about)
     if param.kind == "number":
         return forms.FloatField(widget=forms.NumberInput({**limits, "step": "any"}), **about)
+    if param.entries:
+        return IdsField(param.entries, **about)
     if param.kind in _FIELDS:
         return _FIELDS[param.kind](**about)
     if param.kind == "moment":
-        hints = {"placeholder": "2026-10-01T06:00Z"}
+        return MomentField(widget=forms.TextInput({"size": 60, "placeholder": "2026-10-01T06:00Z"}), **about)
     longest = {} if param.maximum is None else {"maxlength": int(param.maximum)}
     return forms.CharField(widget=forms.TextInput({**longest, "size": 60, **hints}), **about)
 

@@ -85,9 +85,7 @@ def spawn_view(request: HttpRequest) -> HttpResponse:
     def act() -> Task:
         options: TaskOptions = form.params()
         if options.idempotency_key is None:
-            # The page that is sent twice spawns one task.
-            digest = hashlib.sha256(request.POST["token"].encode()).hexdigest()
-            options = options.model_copy(update={"idempotency_key": f"console-{digest[:KEY_DIGITS]}"})
+            options = options.model_copy(update={"idempotency_key": _key_of(request)})
         return spawn(options, actor=actor_of(request.user))
 
     action = Action(
@@ -121,7 +119,7 @@ def respawn_view(request: HttpRequest, old: Task, back: str) -> HttpResponse:
         )
 
     def act() -> Task:
-        return respawn.act(old.task_id, form.params(), actor_of(request.user))
+        return respawn.once(old.task_id, form.params(), actor_of(request.user), _key_of(request))
 
     action = Action(
         title=f"Respawn {old}",
@@ -165,6 +163,12 @@ def _spawned(request: HttpRequest, action: Action, task: Task) -> HttpResponse:
         LogEntry.objects.log_actions(request.user.pk or 0, [task], ADDITION, message)
     messages.success(request, f"{task} was spawned into {task.queue_id}.")
     return HttpResponseRedirect(reverse("admin:tasks_app_task_change", args=[task.task_id]))
+
+
+def _key_of(request: HttpRequest) -> str:
+    """Return the idempotency key of a page: one that is sent twice spawns one task."""
+    digest = hashlib.sha256(request.POST["token"].encode()).hexdigest()
+    return f"console-{digest[:KEY_DIGITS]}"
 
 
 def _asked(request: HttpRequest, content: Mapping[str, Any]) -> dict[str, Any]:

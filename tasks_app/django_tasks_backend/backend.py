@@ -25,6 +25,7 @@ from tasks_app.django_tasks_backend.interface import (
     normalize_json,
     task_enqueued,
 )
+from tasks_app.validation import message_of
 
 
 class Options(BaseModel):
@@ -50,7 +51,9 @@ class AbsurdBackend(BaseTaskBackend):
         try:
             self._chosen = Options.model_validate(self.options)
         except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors(include_url=False))
+            faults = "; ".join(
+                f"{'.'.join(map(str, f['loc']))}: {message_of(f)}" for f in error.errors(include_url=False)
+            )
             raise InvalidTaskBackend(f"OPTIONS of the Tasks backend {alias!r}: {faults}") from None
         call.register()
 

@@ -18,6 +18,7 @@ from tasks_app import cleaning
 from tasks_app.cleaning import Unstorable, json_value
 from tasks_app.engine.handler import Context, InvalidInput, NoWork, Unavailable
 from tasks_app.files import host_faults
+from tasks_app.validation import message_of
 
 Handler = Callable[[BaseModel, Context], object]
 RaisedClass = Literal["error", "invalid", "no_work", "memory", "unavailable"]
@@ -135,7 +136,7 @@ def plain_result(outcome: object) -> dict[str, Any]:
 
 def _fields_of(error: ValidationError) -> str:
     return "; ".join(
-        f"{'.'.join(['params', *map(str, fault['loc'])])}: {fault['msg']}"
+        f"{'.'.join(['params', *map(str, fault['loc'])])}: {message_of(fault)}"
         for fault in error.errors(include_url=False, include_input=False)
     )
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, ValidationInfo, field_validator
 
 from tasks_app.engine import names
 from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
@@ -26,26 +26,23 @@ BATCH_MOST = 500
 """How many tasks one request spawns."""
 
 
-def _is_moment(given: Any) -> Any:
+def _moment(given: Any) -> datetime:
+    moment = given
     if isinstance(given, str):
         with contextlib.suppress(ValueError):
-            given = datetime.fromisoformat(given.strip())
-    if not isinstance(given, datetime) or given.tzinfo is None:
+            moment = datetime.fromisoformat(given.strip())
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise ValueError(f"must be a moment with its time zone, as in 2025-11-18T10:30:00Z (got {shown(given)})")
-    return given
-
-
-def _is_near(moment: datetime) -> datetime:
     try:
         moment = moment.astimezone(UTC)
     except OverflowError:
         moment = datetime.max.replace(tzinfo=UTC)
     if moment > datetime.now(UTC) + timedelta(days=AHEAD_MOST_DAYS):
-        raise ValueError(f"must be within {AHEAD_MOST_DAYS} days from now (got {moment.isoformat()})")
+        raise ValueError(f"must be within {AHEAD_MOST_DAYS} days from now (got {given})")
     return moment
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_is_moment), AfterValidator(_is_near)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 
 
 class Join(Checked):

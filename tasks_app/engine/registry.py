@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from tasks_app.engine.options import TaskOptions
 from tasks_app.errors import ParamsInvalid, UnknownTaskName
+from tasks_app.validation import message_of
 
 
 class Problem(TypedDict):
@@ -128,7 +129,7 @@ def check_params(spec: TaskSpec, params: dict[str, Any], bound: Collection[str] 
         checked = spec.params_model.model_validate(params)
     except ValidationError as error:
         problems = [
-            Problem(path=".".join(["params", *map(str, fault["loc"])]), message=fault["msg"])
+            Problem(path=".".join(["params", *map(str, fault["loc"])]), message=message_of(fault))
             for fault in error.errors(include_url=False, include_input=False)
             if not (fault["type"] == "missing" and fault["loc"][:1] and fault["loc"][0] in bound)
         ]

@@ -40,6 +40,8 @@ class ParamField:
     bounds: str = ""
     """The bounds of a number in words."""
     choices: tuple[str, ...] = ()
+    entries: str = ""
+    """What a list holds, where that is more than any values."""
 
     @property
     def unit(self) -> str:
@@ -70,8 +72,15 @@ def _field(name: str, shape: Mapping[str, Any], required: bool, shared: Mapping[
         minimum=given.get("minimum"),
         maximum=given.get("maximum", given.get("maxLength")),
         bounds=" and ".join(f"{words} {given[bound]:g}" for bound, words in _BOUNDS.items() if bound in given),
+        entries=_entries(name, given),
         choices=tuple(map(str, given.get("enum", ()))) if given.get("type") == "string" else (),
     )
+
+
+def _entries(name: str, given: Mapping[str, Any]) -> str:
+    if given.get("items", {}).get("format") != "uuid":
+        return ""
+    return "run ids" if "run" in name else "task ids"
 
 
 def _given(shape: Mapping[str, Any], shared: Mapping[str, Any]) -> Mapping[str, Any]:

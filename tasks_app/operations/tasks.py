@@ -319,11 +319,18 @@ class Respawn(Operation[Params, Task]):
         changed = {name: value for name in PARTS if (value := getattr(params, name)) is not None}
         return {**self.initial(old), **changed}
 
-    @transaction.atomic
     def act(self, key: UUID, params: Params, actor: str) -> Task:
         """Spawn the copy. Raises TaskNotFound and what spawn raises."""
+        return self.once(key, params, actor, None)
+
+    @transaction.atomic
+    def once(self, key: UUID, params: Params, actor: str, idempotency_key: str | None) -> Task:
+        """Spawn the copy, or find the one that the same idempotency key made. Raises as `act` does."""
         old = find(key)
-        fresh = spawn(options_of(old, **self.options(old, params)), actor=actor)
+        options = options_of(old, **self.options(old, params), idempotency_key=idempotency_key)
+        fresh = spawn(options, actor=actor)
+        if not fresh.is_new:
+            return fresh
         changed = {"changed": changes(self.initial(old), self.options(old, params))}
         if not archive.is_archived(old):
             detail = {"as": str(fresh.task_id), **changed}

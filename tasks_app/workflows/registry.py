@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from tasks_app.errors import ParamsInvalid
+from tasks_app.validation import message_of
 
 if TYPE_CHECKING:
     from tasks_app.models import Run
@@ -71,6 +72,6 @@ def start(name: str, params: Mapping[str, Any], *, actor: str) -> Run:
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
         raise ParamsInvalid(
-            [{"path": ".".join(["params", *map(str, fault["loc"])]), "message": fault["msg"]} for fault in faults]
+            [{"path": ".".join(["params", *map(str, fault["loc"])]), "message": message_of(fault)} for fault in faults]
         ) from None
     return spec.start(checked, actor)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipeline_app.registration import check_paths
 from tasks_app.engine import registry
@@ -23,6 +23,12 @@ from tests.tasks_app.notes import spawn_note
 
 pytestmark = pytest.mark.django_db
 SPAWN = "/admin/spawn/?task_name=take-picture"
+
+
+def names_something(text: str) -> str:
+    if text == "none":
+        raise ValueError("must name something")
+    return text
 
 
 class FieldSource(BaseModel):
@@ -40,6 +46,7 @@ class PictureParams(BaseModel):
     rounds: int = Field(3, ge=0)
     sources: list[FieldSource] = []
     about: FieldSource | None = None
+    label: Annotated[str, AfterValidator(names_something)] = "picture"
 
 
 PICTURE = registry.TaskSpec(
@@ -136,12 +143,17 @@ def test_what_was_not_shown_is_not_spawned(ms_path):
         ("params.cell_arcsec", "wide", "Enter a number"),
         ("params.weighting", "robust", "Select a valid choice"),
         ("params.sources", '[{"flux_jy": 1}]', "0.name: Field required"),
-        ("params.sources", "[{", "Enter a valid JSON"),
+        ("params.sources", "[{", "is no JSON; write a list, such as"),
         ("params.sources", "{}", "write a list, such as"),
         ("params.about", "[]", "write an object, such as"),
         ("timeout_sec", "0", "must be between 1 and 604800 (got 0)"),
         ("scheduled_at", "tomorrow", "must be a moment with its time zone"),
-        ("depends_on", '["x"]', "0: must be a UUID"),
+        ("scheduled_at", "9999-12-31T23:59", "days from now (got 9999-12-31T23:59Z)"),
+        ("expires_at", "9999-12-31T23:59-12:00", "days from now (got 9999-12-31T23:59-12:00)"),
+        ("depends_on", '["x"]', "<li>must be a UUID (got &#x27;x&#x27;)"),
+        ("depends_on", "x", "is no JSON; write a list of task ids, such as [&quot;01a2…&quot;]"),
+        ("depends_on_runs", "{}", "write a list of run ids, such as [&quot;01a2…&quot;]"),
+        ("params.label", "none", "<li>must name something"),
         ("join", '{"deadline_sec": 5}', "quorum: must be given where there is a deadline"),
     ],
 )
@@ -149,15 +161,34 @@ def test_a_fault_stands_beside_its_field(field, given, fault, ms_path):
     text = look(log_in("Operator"), SPAWN, **{"params.ms_path": ms_path, field: given})
     found = faults(text)
     assert found.keys() == {field}
-    assert fault in found[field]
+    assert fault in f"<li>{found[field]}"
     assert 'name="confirmed"' not in text
+
+
+def test_a_field_that_the_form_does_not_have_is_refused(ms_path):
+    client = log_in("Operator")
+    text = look(client, SPAWN, **{"params.ms_path": ms_path, "params.roundz": "1"})
+    assert "unknown field &#x27;params.roundz&#x27;; expected one of params.ms_path" in text
+    assert 'name="confirmed"' not in text
+    task = spawn_note()
+    for name in ("respawn", "cancel"):
+        address = reverse(f"admin:tasks_app_task_{name}", args=[task.task_id])
+        fields = {"confirmed": "yes", "expected": "1", "reason": "wrong tile", "resaon": "x"}
+        assert "unknown field &#x27;resaon&#x27;" in client.post(address, fields).content.decode()
+    assert Task.objects.get().status == "pending"
+
+
+@pytest.mark.parametrize(("given", "meant"), [("2027-01-02 03:04", "2027-01-02T03:04:00Z"), ("2027-01-02", None)])
+def test_a_moment_without_a_time_zone_is_utc(given, meant, ms_path):
+    text = look(log_in("Operator"), SPAWN, **{"params.ms_path": ms_path, "scheduled_at": given})
+    assert (meant or "2027-01-02T00:00:00Z") in text
 
 
 @pytest.mark.parametrize("text", ["[" * 5000, "[" + "9" * 5000 + "]"])
 def test_json_that_python_cannot_hold_is_a_fault_of_its_field(text, ms_path):
     answer = log_in("Operator").post(SPAWN, {"params.ms_path": ms_path, "depends_on": text, "look": "1"})
     assert answer.status_code == 200
-    assert "Enter a valid JSON." in answer.content.decode()
+    assert "is no JSON; write a list of task ids" in answer.content.decode()
 
 
 def test_what_only_the_spawn_finds_stands_beside_its_field_too(ms_path):
@@ -198,6 +229,8 @@ def test_a_copy_shows_what_differs_before_and_in_its_events():
         row = f'<th scope="row">{name}</th><td><del>{before}</del></td><td><ins>{after}</ins></td>'
         assert row in text
     assert f"/tasks/{old.task_id}/respawn" in text
+    client.post(address, {"confirmed": "yes", "token": token(text), **fields})
+    fresh = Task.objects.exclude(pk=old.pk).get()
     client.post(address, {"confirmed": "yes", "token": token(text), **fields})
     fresh = Task.objects.exclude(pk=old.pk).get()
     assert (fresh.params, fresh.priority) == ({"text": "again"}, 12)
