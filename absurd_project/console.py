@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
-from django.contrib.admin import AdminSite
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -19,6 +19,13 @@ from tasks_app.operations.system import current_freeze
 from tasks_app.version import running
 
 
+class RowsOr404:
+    """Pages of rows, of which Django leads to the control room where there is no such row."""
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> NoReturn:
+        raise Http404(f"There is no {opts.verbose_name} {object_id[:100]!r}.")
+
+
 class ConsoleSite(AdminSite):
     """The stock Django admin under the observatory's name."""
 
@@ -27,6 +34,11 @@ class ConsoleSite(AdminSite):
     index_title = "Control room"
     site_url = None
     enable_nav_sidebar = False
+
+    def register(self, models: Any, admin_class: Any = None, **options: Any) -> None:
+        """Register models with pages of which one for a row that there is not answers 404."""
+        base = admin_class or ModelAdmin
+        super().register(models, type(base.__name__, (RowsOr404, base), {"__module__": base.__module__}), **options)
 
     def get_urls(self) -> list[Any]:
         from tasks_app.admin import pages

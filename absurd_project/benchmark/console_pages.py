@@ -124,10 +124,6 @@ def _address(name: str, keys: dict[str, str]) -> str:
     return reverse(f"admin:{name}", args=[keys[table]]) if keys.get(table) else ""
 
 
-def _field(model: type[Model], name: str) -> Any:
-    return model._meta.get_field(name)
-
-
 def _narrowed(model: type[Model], model_admin: Any, person: Any, most: int) -> Iterator[Place]:
     name = f"{model._meta.app_label}_{model._meta.model_name}_changelist"
     address = reverse(f"admin:{name}")
@@ -137,12 +133,8 @@ def _narrowed(model: type[Model], model_admin: Any, person: Any, most: int) -> I
     if model_admin.get_search_fields(request):
         queries |= {how: {"q": text} for how, text in SEARCHES.items()}
     for filter_class in model_admin.get_list_filter(request):
-        if isinstance(filter_class, type):
-            spec = filter_class(request, {}, model, model_admin)
-            choices = [str(value) for value, _ in spec.lookup_choices if value][:most]
-            queries |= {f"{spec.parameter_name}={value}": {spec.parameter_name: value} for value in choices}
-        else:
-            choices = [str(value) for value, _ in _field(model, filter_class).flatchoices][:most]
-            queries |= {f"{filter_class}={value}": {f"{filter_class}__exact": value} for value in choices}
+        spec = filter_class(request, {}, model, model_admin)
+        choices = [str(value) for value, _ in spec.lookup_choices if value][:most]
+        queries |= {f"{spec.parameter_name}={value}": {spec.parameter_name: value} for value in choices}
     for how, query in queries.items():
         yield Place(name=f"{name}: {how}", address=f"{address}?{urlencode(query)}")

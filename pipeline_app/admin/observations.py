@@ -17,6 +17,7 @@ from pipeline_app.admin import tiles
 from pipeline_app.admin.filters import occurring
 from pipeline_app.models import Observation, SubbandFile, accepted_files
 from tasks_app.admin import display, pages
+from tasks_app.admin.filters import by_column
 from tasks_app.admin.reading import ConsoleList, ReadOnlyAdmin
 from tasks_app.models import Task
 
@@ -53,7 +54,7 @@ class ObservationAdmin(ReadOnlyAdmin):
         "tasks",
         "why",
     ]
-    list_filter = ["state", occurring("role")]
+    list_filter = [by_column("state"), occurring("role")]
     search_fields = ["name__startswith", "run_id"]
     search_help_text = "The beginning of the start time in UTC (2026-10-01T06), or of the run id."
     ordering = ("-start_mjd",)
@@ -128,9 +129,9 @@ class ObservationAdmin(ReadOnlyAdmin):
 class SubbandFileAdmin(ReadOnlyAdmin):
     """Raw files, the unusable ones too."""
 
-    list_display = ["path", "observation", "subband", "stands", "problem", "size", "seen"]
+    list_display = ["place", "observation", "subband", "stands", "problem", "size", "seen"]
     list_display_links = None
-    list_filter = ["state"]
+    list_filter = [by_column("state")]
     list_select_related = ["observation"]
     search_fields = ["path__startswith"]
     search_help_text = "The beginning of a path or of an observation's name."
@@ -138,6 +139,11 @@ class SubbandFileAdmin(ReadOnlyAdmin):
     def lookups_of(self, term: str) -> list[Q]:
         found = Observation.objects.filter(name__startswith=term).values_list("pk", flat=True)
         return [*super().lookups_of(term), Q(observation__in=list(found[:OBSERVATIONS_MOST]))]
+
+    @admin.display(description="path")
+    def place(self, file: SubbandFile) -> SafeString:
+        """Its name and where it is."""
+        return display.place(file.path)
 
     @admin.display(description="state")
     def stands(self, file: SubbandFile) -> SafeString:

@@ -59,8 +59,8 @@ class ProductAdmin(OperatingAdmin, ReadOnlyAdmin):
 
     @admin.display(description="path")
     def place(self, product: Product) -> SafeString:
-        """The end of the path, which tells products apart."""
-        return format_html('<code title="{}">{}</code>', product.path, "/".join(product.path.split("/")[-2:]))
+        """Its name and where it is."""
+        return display.place(product.path)
 
     @admin.display(description="verdict")
     def judged(self, product: Product) -> SafeString | str:

@@ -240,12 +240,13 @@ def dry_run(kinds: list[str], older_than_days: int) -> DryRun:
 
 def storage_page(request: HttpRequest) -> HttpResponseBase:
     """Space by tier and kind, growth, and a retention tried without removing anything."""
-    asked = "older_than_days" in request.GET
+    asked = not RetentionForm.base_fields.keys().isdisjoint(request.GET)
     form = RetentionForm(
         request.GET if asked else None, initial={"older_than_days": DEFAULT_DAYS, "kinds": list(REMADE)}
     )
     readers: dict[str, Any] = {"sums": sums}
-    if asked and form.is_valid():
+    refused = asked and not form.is_valid()
+    if asked and not refused:
         chosen = form.cleaned_data
         readers["dry_run"] = lambda: dry_run(chosen["kinds"], chosen["older_than_days"])
     panels = pages.read_panels(readers)
@@ -257,7 +258,10 @@ def storage_page(request: HttpRequest) -> HttpResponseBase:
         "growth": growth_chart(found) if found else None,
         "recent_days": RECENT_DAYS,
     }
-    return pages.render(request, "admin/pipeline/storage.html", title="Storage", context=context)
+    response = pages.render(request, "admin/pipeline/storage.html", title="Storage", context=context)
+    if refused:
+        response.status_code = 400
+    return response
 
 
 pages.add(

@@ -8,13 +8,15 @@ from django import forms
 from django.contrib import admin
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from rest_framework_api_key.admin import APIKeyModelAdmin
 from rest_framework_api_key.models import AbstractAPIKey, APIKey
 
 from tasks_app.admin import display
+from tasks_app.admin.filters import by_column
+from tasks_app.admin.reading import with_refusals
 from tasks_app.auth.keys import actor_of
 from tasks_app.engine.events import Change, announce
 from tasks_app.models import ApiKey
@@ -50,9 +52,13 @@ class ApiKeyAdmin(APIKeyModelAdmin):
     sortable_by = ()
     actions = None
     empty_value_display = "–"
-    list_filter = ("revoked",)
+    list_filter = (by_column("revoked"),)
     list_select_related = ("owner",)
     raw_id_fields = ("owner",)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list; a value of a filter that there is not is refused."""
+        return with_refusals(super().changelist_view(request, extra_context))
 
     def save_model(self, request: HttpRequest, obj: AbstractAPIKey, form: Any = None, change: bool = False) -> None:
         """Save the key, and leave an event about it: who, from where, and which scopes."""

@@ -53,6 +53,7 @@ ICONS = {
 }
 BANDS = ((15, "critical"), (10, "high"), (5, "normal"), (1, "low"))
 DIGEST_CHARS = 60
+DIRECTORY_CHARS = 36
 ERROR_CHARS = 110
 
 
@@ -118,6 +119,14 @@ def size(n_bytes: int | None) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def place(path: str) -> SafeString:
+    """Write the name at the end of a path, and its directory shortened in the middle; the whole path on hover."""
+    directory, _, name = path.rpartition("/")
+    if len(directory) > DIRECTORY_CHARS:
+        directory = f"{directory[: DIRECTORY_CHARS // 3]}…{directory[-2 * DIRECTORY_CHARS // 3 :]}"
+    return format_html('<code title="{}">{}</code><div class="quiet">{}</div>', path, name, directory)
 
 
 def bounded(count: int, most: int) -> str:

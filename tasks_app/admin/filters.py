@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib import admin
 from django.contrib.auth.models import User
@@ -20,6 +20,7 @@ from tasks_app.priority import PRIORITY_MOST
 
 Choices = list[tuple[str, str]]
 CHOICES_NAMED = 20
+F = TypeVar("F", bound="KnownValueFilter")
 
 
 class KnownValueFilter(admin.SimpleListFilter):
@@ -51,6 +52,31 @@ class KnownValueFilter(admin.SimpleListFilter):
     def narrowed(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         """Return the rows that have the value."""
         raise NotImplementedError
+
+
+class ColumnFilter(KnownValueFilter):
+    """By a column that has a choice of values, is a flag, or leads to a small table."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        field = model_admin.opts.get_field(self.parameter_name)
+        if field.is_relation:
+            return [(str(row.pk), str(row)) for row in field.related_model.objects.order_by("pk")[:CHOICES_NAMED]]
+        named = {str(value): str(words) for value, words in field.flatchoices}
+        return list((named or {"True": "yes", "False": "no"}).items())
+
+    def narrowed(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return rows.filter(**{str(self.parameter_name): value})
+
+
+def by_column(column: str) -> type[ColumnFilter]:
+    """Return the filter of a column."""
+    return filter_of(column, ColumnFilter)
+
+
+def filter_of(column: str, kind: type[F]) -> type[F]:
+    """Return a kind of filter for a column."""
+    names = {"title": column.removeprefix("is_").replace("_", " "), "parameter_name": column}
+    return type(f"{column.title().replace('_', '')}Filter", (kind,), names)
 
 
 class StatusFilter(KnownValueFilter):

@@ -15,6 +15,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import display
+from tasks_app.admin.filters import by_column
 from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.reading import ConsoleAdmin, ConsoleList
 from tasks_app.auth.keys import actor_of
@@ -75,7 +76,7 @@ class LimitAdmin(OperatingAdmin, ConsoleAdmin):
     form = LimitForm
     list_display = ("name", "scope", "size", "taken", "parked", "origin")
     list_display_links = ("name",)
-    list_filter = ("scope",)
+    list_filter = (by_column("scope"),)
     search_fields = ("name__startswith",)
     ordering = ("scope", "name")
 

@@ -9,11 +9,13 @@ from django.contrib.admin.options import ShowFacets
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import display
+from tasks_app.admin.filters import by_column
+from tasks_app.admin.reading import with_refusals
 
 admin.site.unregister(User)
 
@@ -23,11 +25,15 @@ class PersonAdmin(UserAdmin):  # type: ignore[type-arg]
     """Django's page for accounts, where only superusers touch superusers or make them."""
 
     list_display = ("username", "in_groups", "is_active", "is_superuser", "seen")
-    list_filter = ("is_active", "groups")
+    list_filter = (by_column("is_active"), by_column("groups"))
     show_facets = ShowFacets.NEVER
     sortable_by = ()
     empty_value_display = "–"
     change_list_template = "admin/tasks_app/change_list.html"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list; a value of a filter that there is not is refused."""
+        return with_refusals(super().changelist_view(request, extra_context))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         rows: QuerySet[User] = super().get_queryset(request)

@@ -105,14 +105,7 @@ class ConsoleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list under its own name, instead of a request to select something."""
         title = str(self.opts.verbose_name_plural).capitalize()
-        answer = super().changelist_view(request, {"title": title, **(extra_context or {})})
-        if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
-            filters = answer.context_data["cl"].filter_specs
-            refusals = [each.refusal for each in filters if getattr(each, "refusal", "")]
-            answer.context_data["refusals"] = refusals
-            if refusals:
-                answer.status_code = 400
-        return answer
+        return with_refusals(super().changelist_view(request, {"title": title, **(extra_context or {})}))
 
 
 class ReadOnlyAdmin(ConsoleAdmin):
@@ -141,6 +134,17 @@ class ReadOnlyAdmin(ConsoleAdmin):
     def page_of(self, request: HttpRequest, row: Any) -> HttpResponse:
         """Return the page of a row; the list where rows have none of their own."""
         return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
+
+
+def with_refusals(answer: HttpResponse) -> HttpResponse:
+    """Answer 400 with the reasons where a filter of a list has refused its value."""
+    if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
+        filters = answer.context_data["cl"].filter_specs
+        refusals = [each.refusal for each in filters if getattr(each, "refusal", "")]
+        answer.context_data["refusals"] = refusals
+        if refusals:
+            answer.status_code = 400
+    return answer
 
 
 def id_range(prefix: str) -> tuple[UUID, UUID] | None:

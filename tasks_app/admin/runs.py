@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -106,8 +106,7 @@ class RunAdmin(OperatingAdmin, ReadOnlyAdmin):
         if not self.has_view_permission(request, run):
             raise PermissionDenied
         if run is None:
-            messages.warning(request, f"There is no run {object_id}.")
-            return HttpResponseRedirect(reverse("admin:tasks_app_run_changelist"))
+            raise Http404(f"There is no run {object_id[:100]!r}.")
         state, graph, buttons = state_of(run), graph_of(run), self.buttons(request, run)
         context = {
             **self.admin_site.each_context(request),

@@ -16,6 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app.admin import display
+from tasks_app.admin.filters import by_column
 from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.reading import ConsoleAdmin
 from tasks_app.admin.schedule_form import ScheduleForm
@@ -35,7 +36,7 @@ class ScheduleAdmin(OperatingAdmin, ConsoleAdmin):
     target_kind = "schedule"
     form = ScheduleForm
     list_display = ("name", "state", "when", "task_name", "next_runs", "last_run", "refused")
-    list_filter = ("enabled",)
+    list_filter = (by_column("enabled"),)
     search_fields = ("name",)
     ordering = ("name",)
     change_list_template = "admin/tasks_app/schedule/change_list.html"

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -298,8 +298,7 @@ class TaskAdmin(OperatingAdmin, ReadOnlyAdmin):
         if task is None and (archived := archived_page(object_id)):
             return HttpResponseRedirect(archived)
         if task is None:
-            messages.warning(request, f"There is no task {object_id}.")
-            return HttpResponseRedirect(reverse("admin:tasks_app_task_changelist"))
+            raise Http404(f"There is no task {object_id[:100]!r}.")
         return TemplateResponse(request, "admin/tasks_app/task/page.html", self._context(request, task))
 
     def _whole(self, object_id: str) -> Task | None:

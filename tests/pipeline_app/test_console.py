@@ -257,8 +257,53 @@ def test_storage_counts_by_tier_and_kind_and_tries_a_retention(nights, viewer, t
     found = run.context["panels"]["dry_run"].value
     assert (found.number, found.n_bytes, found.kinds) == (1, 4_000_000, [("calibrated-ms", 1, 4_000_000)])
     assert Product.objects.filter(kind="calibrated-ms").count() == 2
-    wrong = viewer.get(reverse("admin:page_storage"), {"older_than_days": "0", "kinds": "image"})
+
+
+@pytest.mark.parametrize("query", ["older_than_days=-1", "older_than_days=x&kinds=ms", "kinds=image", "kinds=ms"])
+def test_a_retention_that_cannot_be_tried_is_refused(viewer, query):
+    wrong = viewer.get(f"{reverse('admin:page_storage')}?{query}")
+    assert wrong.status_code == 400
     assert "dry_run" not in wrong.context["panels"] and "errorlist" in wrong.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("model", "column", "value"),
+    [
+        ("observation", "state", "ready"),
+        ("observation", "role", "target"),
+        ("calibration", "calibrator", None),
+        ("product", "kind", "image"),
+        ("measurement", "verdict", "warn"),
+        ("subbandfile", "state", "accepted"),
+    ],
+)
+def test_a_list_is_filtered_above_its_rows_by_values_that_there_are(nights, viewer, model, column, value):
+    address = reverse(f"admin:pipeline_app_{model}_changelist")
+    value = value or Calibration.objects.values_list("calibrator", flat=True)[0]
+    page = viewer.get(address, {column: value})
+    text = page.content.decode()
+    assert page.status_code == 200
+    assert f'<select name="{column}">' in text and f'<option value="{value}" selected>' in text
+    assert 'id="changelist-filter"' not in text
+    rows = page.context["cl"].queryset
+    assert set(rows.values_list(column, flat=True)) <= {value}
+    wrong = viewer.get(address, {column: "purple"})
+    assert wrong.status_code == 400
+    assert f"There is no {column} &#x27;purple&#x27;" in wrong.content.decode()
+
+
+def test_a_value_that_is_new_is_found_before_it_is_among_the_choices(nights, viewer):
+    address = reverse("admin:pipeline_app_product_changelist")
+    viewer.get(address)
+    Product.objects.filter(pk=nights[0].image.pk).update(kind="mosaic")
+    assert viewer.get(address, {"kind": "mosaic"}).context["cl"].result_count == 1
+
+
+def test_a_long_path_is_shown_by_its_name_and_whole_on_hover(nights, viewer):
+    path = f"/{'a' * 30}/{'b' * 30}/tile.fits"
+    Product.objects.filter(pk=nights[0].image.pk).update(path=path)
+    text = viewer.get(reverse("admin:pipeline_app_product_changelist")).content.decode()
+    assert f'<code title="{path}">tile.fits</code><div class="quiet">/{"a" * 11}…{"b" * 24}</div>' in text
 
 
 @pytest.mark.parametrize("model", ["product", "calibration", "observation", "measurement", "subbandfile"])

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.test import Client
 from django.urls import reverse
@@ -15,7 +17,7 @@ from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.lease import report_progress
 from tasks_app.models import ApiKey, Queue, Run
 from tasks_app.operations.queues import pause
-from tests.tasks_app.callers import Caller, make_user
+from tests.tasks_app.callers import Caller, console_client, make_user
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 
 pytestmark = pytest.mark.django_db
@@ -192,3 +194,40 @@ def test_pages_are_called_by_what_they_show_and_moments_are_in_utc():
     assert "<h1>vera</h1>" in page(administrator, reverse("admin:auth_user_change", args=[person.pk]))
     users = page(administrator, reverse("admin:auth_user_changelist"))
     assert "<h1>Users</h1>" in users
+
+
+def registered_lists() -> list[str]:
+    return [f"{model._meta.app_label}/{model._meta.model_name}" for model in admin.site._registry]
+
+
+@pytest.mark.parametrize("place", registered_lists())
+def test_a_row_that_there_is_not_is_a_page_that_was_not_found(place):
+    client = console_client("Administrator")
+    User.objects.update(is_superuser=True)
+    for guess in ("set", "987654321"):
+        answer = client.get(f"/admin/{place}/{guess}/change/")
+        own = place in ("tasks_app/freeze",)
+        assert answer.status_code == (302 if own else 404), place
+        assert own or "Page not found" in answer.content.decode()
+    if not own:
+        assert client.get(f"/admin/{place}/set/", follow=True).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("place", "column"),
+    [
+        ("tasks_app/limit", "scope"), ("tasks_app/schedule", "enabled"), ("tasks_app/apikey", "revoked"),
+        ("auth/user", "is_active"), ("auth/user", "groups"),
+    ],
+)  # fmt: skip
+def test_lists_are_filtered_above_their_rows_by_values_that_there_are(place, column):
+    client = console_client("Administrator")
+    User.objects.update(is_superuser=True)
+    page = client.get(f"/admin/{place}/")
+    text = page.content.decode()
+    assert f'<select name="{column}">' in text and 'id="changelist-filter"' not in text
+    (spec,) = [each for each in page.context["cl"].filter_specs if each.parameter_name == column]
+    assert spec.lookup_choices
+    for value, _ in spec.lookup_choices:
+        assert client.get(f"/admin/{place}/", {column: value}).status_code == 200
+    assert client.get(f"/admin/{place}/", {column: "purple"}).status_code == 400
