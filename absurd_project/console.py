@@ -35,10 +35,12 @@ class ConsoleSite(AdminSite):
     site_url = None
     enable_nav_sidebar = False
 
-    def register(self, models: Any, admin_class: Any = None, **options: Any) -> None:
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """Register models with pages of which one for a row that there is not answers 404."""
         base = admin_class or ModelAdmin
-        super().register(models, type(base.__name__, (RowsOr404, base), {"__module__": base.__module__}), **options)
+        super().register(
+            model_or_iterable, type(base.__name__, (RowsOr404, base), {"__module__": base.__module__}), **options
+        )
 
     def get_urls(self) -> list[Any]:
         from tasks_app.admin import pages
