@@ -52,7 +52,7 @@ class ApiKeyAdmin(APIKeyModelAdmin):
     sortable_by = ()
     actions = None
     empty_value_display = "–"
-    list_filter: Any = (by_column("revoked"),)
+    list_filter = (by_column("revoked"),)  # type: ignore[assignment]  # classes are meant too
     list_select_related = ("owner",)
     raw_id_fields = ("owner",)
 
