@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 
@@ -36,6 +37,18 @@ def first_line(text: str | None, chars: int) -> str:
     """Return the first line of an error, shortened."""
     line = (text or "").strip().split("\n", 1)[0]
     return line if len(line) <= chars else line[: chars - 1] + "…"
+
+
+def counted(n: int, words: str) -> str:
+    """Write a number with words in which what is counted stands in the plural, such as "failed tasks retried"."""
+    return f"{n} {_PLURAL.sub(_singular, words) if n == 1 else words}"
+
+
+def _singular(found: re.Match[str]) -> str:
+    return found[1]
+
+
+_PLURAL = re.compile(r"\b(task|worker|queue|claim)s\b")
 
 
 def count(n: int, noun: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from django.db.models import Q
+from django.urls import reverse
 
 from pipeline_app.models import Observation, Product
 from pipeline_app.registration import (
@@ -152,7 +153,8 @@ def figures(found: Tonight | None) -> list[Figure]:
         if (busy_sec := row.busy_sec) is not None and row.observation.duration_sec > 0
     ][:FACTOR_TILES]
     value = f"{median(factors):.2f}" if factors else "–"
-    return [Figure(label="real-time factor", value=value, tone="bad" if factors and median(factors) > 1 else "")]
+    tone = "bad" if factors and median(factors) > 1 else ""
+    return [Figure(label="real-time factor", value=value, address=reverse("admin:page_nights"), tone=tone)]
 
 
 SECTION = Section(

@@ -54,6 +54,8 @@ ICONS = {
 BANDS = ((15, "critical"), (10, "high"), (5, "normal"), (1, "low"))
 DIGEST_CHARS = 60
 DIRECTORY_CHARS = 36
+DEGREE_PLACES = 6
+"""4 milliarcseconds: less than any position is known to."""
 ERROR_CHARS = 110
 
 
@@ -119,6 +121,15 @@ def size(n_bytes: int | None) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def rounded(value: Any, name: str = "") -> Any:
+    """Return a JSON value with its degrees, by the names of its fields, rounded to DEGREE_PLACES."""
+    if isinstance(value, dict):
+        return {key: rounded(each, str(key)) for key, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each, name) for each in value]
+    return round(value, DEGREE_PLACES) if isinstance(value, float) and name.endswith("_deg") else value
 
 
 def place(path: str) -> SafeString:

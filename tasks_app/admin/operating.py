@@ -175,7 +175,7 @@ class OperatingAdmin(HistoryAdmin):
         rows = [(task, operation.refusal(task)) for task in tasks.select_related("worker")[:LISTED_TASKS]]
         context = {
             "form": form,
-            "submit": f"{operation.label} {count} task{'' if count == 1 else 's'}",
+            "submit": f"{operation.label} {formats.counted(count, 'tasks')}",
             "count": count,
             "rows": rows,
             "unlisted": max(0, count - LISTED_TASKS),
@@ -353,7 +353,7 @@ def still_meant(request: HttpRequest, count: int) -> bool:
     """Return whether a selection of that number of tasks was agreed to; say on the page why not."""
     expected = request.POST.get("expected", "")
     if not expected.isdigit() or not SelectionGuard(shown=int(expected)).allows(count):
-        messages.warning(request, f"The selection has changed: {expected} tasks were shown, {count} match now.")
+        messages.warning(request, f"The selection has changed: {expected} were shown, {count} match now.")
         return False
     if count > TYPE_THE_NUMBER_ABOVE and request.POST.get("typed") != str(count):
         messages.error(request, f"Type the number of tasks, {count}, to confirm.")

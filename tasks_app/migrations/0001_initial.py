@@ -277,6 +277,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
             options={
+                'verbose_name': 'event',
                 'ordering': ['id'],
                 'indexes': [models.Index(fields=['task_id', 'id'], name='event_task'), models.Index(condition=models.Q(('run_id__isnull', False)), fields=['run_id', 'id'], name='event_run'), models.Index(condition=models.Q(('task_id__isnull', True)), fields=['created_at'], name='event_of_no_task'), models.Index(condition=models.Q(('event_type', 'progress')), fields=['created_at'], name='event_progress'), models.Index(condition=models.Q(models.Q(('actor__startswith', 'user:'), ('actor__startswith', 'key:'), ('actor__startswith', 'cli:'), _connector='OR'), models.Q(('event_type', 'spawned'), _negated=True)), fields=['id'], name='event_by_people'), models.Index(condition=models.Q(('event_type', 'refused')), fields=['created_at'], name='event_refused')],
             },

@@ -81,6 +81,7 @@ class TaskEvent(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        verbose_name = "event"
         ordering = ["id"]
         indexes = [
             models.Index(fields=["task_id", "id"], name="event_task"),

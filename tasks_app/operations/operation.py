@@ -17,6 +17,7 @@ from django.db.models import Model, QuerySet
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
+from tasks_app import formats
 from tasks_app.auth.keys import Need, Scope
 from tasks_app.engine.events import Change
 from tasks_app.errors import AbsurdError
@@ -86,7 +87,7 @@ class Counts(BaseModel):
     def lines(self) -> list[str]:
         """Return what is not zero, in words."""
         return [
-            f"{number} {type(self).model_fields[name].title or name}"
+            formats.counted(number, type(self).model_fields[name].title or name)
             for name, number in self
             if number and not isinstance(number, bool)
         ]

@@ -38,7 +38,7 @@ def icon(state: str) -> str:
 @register.filter
 def pretty(value: Any) -> str:
     """Write a JSON value for reading."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return json.dumps(display.rounded(value), indent=2, ensure_ascii=False)
 
 
 @register.filter

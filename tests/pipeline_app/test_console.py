@@ -425,3 +425,10 @@ def test_the_gallery_asks_no_more_for_many_images_and_leads_to_all_of_them(night
         page = viewer.get(f"{address}?{page.context['older']}")
         found += [card.image.pk for card in page.context["cards"]]
     assert len(found) == len(set(found)) == 62 and found == sorted(found, reverse=True)
+
+
+def test_every_figure_of_the_control_room_is_a_link(nights, viewer):
+    figures = viewer.get("/admin/").context["figures"]
+    assert "real-time factor" in {figure.label for figure in figures}
+    for figure in figures:
+        assert viewer.get(figure.address).status_code == 200, figure

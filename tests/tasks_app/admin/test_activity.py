@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from datetime import timedelta
 
 import pytest
@@ -123,3 +124,9 @@ def test_the_list_asks_few_queries_and_reads_an_index(viewer, task):
 
 def test_with_nothing_in_it_it_says_what_to_do(viewer):
     assert "manage.py absurd_queues" in viewer.get(reverse(LIST)).content.decode()
+
+
+def test_the_number_of_events_is_in_plain_words(viewer):
+    spawn_note()
+    text = viewer.get("/admin/tasks_app/taskevent/", {"by": "everything"}).content.decode()
+    assert re.search(r"[0-9]+ events?\s*</p>", text) and "task event" not in text

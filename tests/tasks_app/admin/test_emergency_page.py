@@ -60,8 +60,8 @@ def test_it_shows_what_there_is_and_what_each_operation_would_do_now(worker):
     figures = dict(reversed(pair) for pair in re.findall(r"<strong>([^<]*)</strong> <span>([^<]*)</span>", text))
     shown = ("pending", "claimed", "failed", "stalled", "paused queues", "workers alive")
     assert [figures[name] for name in shown] == ["2", "1", "1", "1", "1 of 1", "1"]
-    assert "now: 2 pending tasks, 1 running tasks, 1 workers." in text
-    assert "now: 1 failed tasks retried, 1 stalled claims requeued, 1 queues resumed." in text
+    assert "now: 2 pending tasks, 1 running task, 1 worker." in text
+    assert "now: 1 failed task retried, 1 stalled claim requeued, 1 queue resumed." in text
     assert "Not now: nothing is frozen." in text
     assert text.count("<h1") == 1 and 'aria-current="page">Emergency' in text
 

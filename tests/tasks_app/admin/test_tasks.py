@@ -272,3 +272,12 @@ def test_a_row_has_the_operations_that_are_possible_for_those_who_may(operator, 
     )
     assert answer["Location"] == "/admin/tasks_app/task/?status=failed"
     assert Task.objects.get().status == "pending"
+
+
+def test_params_are_seen_once_with_degrees_rounded_to_their_meaning(operator):
+    task = spawn_note()
+    Task.objects.update(params={"ra_deg": 343.49061658, "at": [{"dec_deg": [16.148211111]}], "flux_jy": 1.23456789})
+    text = operator.get(reverse("admin:tasks_app_task_change", args=[task.task_id])).content.decode()
+    seen, commands = text.split("<details><summary>Commands</summary>")
+    assert seen.count("343.490617") == 1 and "16.148211\n" in seen and "1.23456789" in seen
+    assert "343.49061658" not in seen and "343.49061658" in commands
