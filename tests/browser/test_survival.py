@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
@@ -31,6 +33,8 @@ COUNT_PATCHES = """() => {
   window.patches = 0;
   document.addEventListener("console:fresh", () => { window.patches += 1; });
 }"""
+SELECT_ROWS = "() => document.getSelection().selectAllChildren(document.getElementById('result_list'))"
+"""What is selected is not replaced: only the counting of ages writes there."""
 WITHOUT_TIMES = """() => [...document.querySelectorAll("#result_list tbody tr, .state-tabs li")].map((each) => {
   const copy = each.cloneNode(true);
   copy.querySelectorAll("time").forEach((time) => time.remove());
@@ -87,6 +91,34 @@ def test_after_a_minute_without_a_feed_the_page_equals_a_reload(visit: Visit):
     page.reload()
     rows = page.evaluate(WITHOUT_TIMES)
     assert shown[-20:] == rows[-20:]
+
+
+def test_a_page_that_cannot_be_fetched_again_is_not_called_live(visit: Visit):
+    visitor = visit()
+    page = visitor.page
+    with page.expect_websocket() as opened:
+        visitor.open("/admin/tasks_app/task/")
+    page.wait_for_selector("#live-state[data-state=live]")
+    Session.objects.all().delete()
+    spawn_note()
+    expect(page.locator("#live-state")).to_have_text("signed out")
+    opened.value.wait_for_event("framereceived", predicate=lambda frame: "pong" in frame)
+    expect(page.locator("#live-state")).to_have_text("signed out", timeout=1)
+
+
+def test_ages_stay_right_when_the_clock_of_the_browser_is_set(visit: Visit):
+    spawn_note()
+    visitor = visit()
+    visitor.page.clock.install()
+    page = visitor.open("/admin/tasks_app/task/")
+    page.wait_for_selector("#live-state[data-state=live]")
+    age = page.locator("#result_list time[data-age]").first
+    page.clock.set_system_time(time.time() + 7200)
+    expect(age).to_contain_text("h ")
+    page.evaluate(SELECT_ROWS)
+    spawn_note()
+    expect(page.locator("#new-rows")).to_be_visible()
+    expect(age).not_to_contain_text("h ")
 
 
 def test_lists_of_runs_and_queues_are_live(visit: Visit):

@@ -1,7 +1,11 @@
 // Ages and countdowns are counted here, from the server's clock, so that they never stand still.
 
-const served = document.querySelector("[data-server-time]");
-const offsetMs = served ? Date.parse(served.dataset.serverTime) - Date.now() : 0;
+let offsetMs = 0;
+
+function readClock(page) {
+  const served = page.querySelector("[data-server-time]");
+  if (served) offsetMs = Date.parse(served.dataset.serverTime) - Date.now();
+}
 
 export function serverNow() {
   return Date.now() + offsetMs;
@@ -32,4 +36,6 @@ function count() {
   }
 }
 
+readClock(document);
+document.addEventListener("console:fresh", (event) => readClock(event.detail)); // the browser's clock may have been set meanwhile
 setInterval(count, 1000);

@@ -20,12 +20,18 @@ let retryMs = 1000;
 let wanted = false;
 let busy = false;
 let refreshedAt = 0;
+let trouble = null; // why the page could not be fetched again: it is then not current, whatever the socket hears
 
 function show(name, text) {
   if (!state) return;
   state.hidden = false;
   state.dataset.state = name;
   if (state.textContent !== text) state.textContent = text;
+}
+
+function showWhetherCurrent() {
+  if (trouble) show("lost", trouble);
+  else show("live", "live");
 }
 
 function connect() {
@@ -35,11 +41,14 @@ function connect() {
   const pings = setInterval(() => {
     if (socket.readyState === WebSocket.OPEN) socket.send('{"type": "ping"}');
   }, PING_MS);
-  socket.onopen = () => { retryMs = 1000; };
+  socket.onopen = () => {
+    retryMs = 1000;
+    if (trouble) refreshSoon();
+  };
   socket.onmessage = (message) => {
     const news = JSON.parse(message.data);
     heardAt = Date.now();
-    show("live", "live");
+    showWhetherCurrent();
     if (news.event_id !== undefined) lastEvent = news.event_id;
     if (news.type !== "hello" && news.type !== "pong") refreshSoon();
   };
@@ -78,13 +87,23 @@ async function refresh() {
   busy = true;
   refreshedAt = Date.now();
   try {
-    const answer = await fetch(source, { credentials: "same-origin", redirect: "error" });
-    if (answer.ok) patch(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    const answer = await fetch(source, { credentials: "same-origin" });
+    const text = await answer.text();
+    trouble = troubleOf(answer);
+    if (trouble) show("lost", trouble);
+    else patch(new DOMParser().parseFromString(text, "text/html"));
   } catch {
-    show("lost", "reconnecting");
+    trouble = "reconnecting";
+    show("lost", trouble);
   } finally {
     busy = false;
   }
+}
+
+function troubleOf(answer) {
+  if (answer.redirected) return new URL(answer.url).pathname.endsWith("/login/") ? "signed out" : "page has moved: reload";
+  if (answer.ok) return null;
+  return answer.status === 503 ? "not current: the server cannot answer" : `not current: error ${answer.status}`;
 }
 
 function inUse(element) {
