@@ -15,6 +15,8 @@ MESSAGE_TYPES = frozenset({TASK, STATS, WORKER, PROGRESS, LOG})
 """Types that a client may choose; hello, resync and pong are sent to all."""
 UNCOUNTED = frozenset({"reprioritized"})
 """Types of events that change no count of the queue."""
+CLAIMING = frozenset({"paused", "resumed", "frozen", "thawed", "enabled", "disabled"})
+"""Types of events that say whether a queue, or without a queue all, may be claimed from."""
 MERGED = frozenset({"reprioritized", "cancel_requested"})
 """Types of events that leave the status as it is, so that a later update may include their fields."""
 
@@ -71,13 +73,20 @@ def messages_of(events: Iterable[TaskEvent]) -> list[EventMessage]:
 
 
 def selected(selection: Selection, batch: Sequence[EventMessage]) -> tuple[list[EventMessage], list[str]]:
-    """Return the messages of a batch that a client has selected, and the queues whose counts these events changed."""
+    """Return the messages of a batch that a client has selected, and the queues of which these events changed counts
+    or state; an empty name stands for all queues.
+    """
     about = [item for item in batch if item.message is not None and selection.includes(item.event)]
-    changed = {
-        item.event.queue_name: None for item in about if _type(item) == TASK and item.event.event_type not in UNCOUNTED
-    }
+    changed = {item.event.queue_name: None for item in batch if _changes_queue(selection, item)}
     queues = list(changed) if selection.has_type(STATS) else []
     return [item for item in about if selection.has_type(_type(item))], queues
+
+
+def _changes_queue(selection: Selection, item: EventMessage) -> bool:
+    event = item.event
+    if event.event_type in CLAIMING:
+        return not event.queue_name or not selection.queues or event.queue_name in selection.queues
+    return _type(item) == TASK and event.event_type not in UNCOUNTED and selection.includes(event)
 
 
 def merged(earlier: EventMessage, later: EventMessage) -> EventMessage:
@@ -102,7 +111,7 @@ def pong(event_id: int) -> Message:
 
 
 def queue_stats_update(queue_name: str) -> Message:
-    """Return the message that a queue's counts have changed."""
+    """Return the message that the counts of a queue have changed, or its state; of all queues for an empty name."""
     text = json.dumps({"type": STATS, "queue_name": queue_name})
     return Message(type=STATS, text=text, replaces=(STATS, queue_name))
 

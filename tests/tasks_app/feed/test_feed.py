@@ -16,6 +16,8 @@ from tasks_app.feed import feed
 from tasks_app.feed.messages import EventMessage, Message, Selection
 from tasks_app.feed.outbox import MESSAGES_MOST, Batch, Outbox
 from tasks_app.models import Run, TaskEvent
+from tasks_app.operations.queues import pause
+from tasks_app.operations.system import freeze, thaw
 from tasks_app.operations.tasks import cancel
 from tests.tasks_app.callers import ELSEWHERE, make_key, make_user
 from tests.tasks_app.listeners import Listener, in_thread, listening
@@ -53,6 +55,19 @@ async def test_a_change_of_counts_is_reported_for_its_queue():
         await in_thread(spawn_note)(queue_name="other")
         assert (await listener.next())["type"] == "task_update"
         assert await listener.next() == {"type": "queue_stats_update", "queue_name": "other"}
+
+
+async def test_a_freeze_is_reported_to_every_listener_and_a_pause_to_those_of_its_queue():
+    async with listening("queue=other") as other, listening() as listener:
+        for operation in (freeze, thaw):
+            await in_thread(operation)(actor="user:ann", reason="storm")
+            for each in (other, listener):
+                assert await each.next() == {"type": "queue_stats_update", "queue_name": ""}
+        await in_thread(spawn_note)()
+        assert [(await listener.next())["type"] for _ in range(2)] == ["task_update", "queue_stats_update"]
+        await in_thread(pause)("dsa110-pipeline", actor="user:ann", reason="storm")
+        assert await listener.next() == {"type": "queue_stats_update", "queue_name": "dsa110-pipeline"}
+        assert await other.communicator.receive_nothing()
 
 
 async def test_cancelling_shows_first_the_request_and_then_the_end():
