@@ -87,18 +87,20 @@ def real_time_factor() -> float | None:
     return median(factors[:FACTOR_TILES]) if factors else None
 
 
+SERIES = [
+    series.Series(row=ROW, name="tile_age_seconds", read=lambda _: [((), tile_age_sec())],
+                  text="Seconds since the last file of the oldest tile of the last day that is not done, else 0."),
+    series.Series(row=ROW, name="real_time_factor", read=lambda _: [((), real_time_factor())],
+                  text="Seconds of work over seconds of data: median of the last ten tiles that are done."),
+]  # fmt: skip
+ALERTS = [
+    alerts.of_check("AbsurdTilesLate", "late tiles", "Tiles are not done long after their last file came"),
+    alerts.of_check("AbsurdObservationsIncomplete", "incomplete observations", "Subbands of an observation never came"),
+]
+
+
 def register() -> None:
-    """Add the check, the metrics and their alerts."""
+    """Add the check, the metrics and their alerts; those that are there stay."""
     add("late tiles", late_tiles)
-    series.SERIES += [
-        series.Series(row=ROW, name="tile_age_seconds", read=lambda _: [((), tile_age_sec())],
-                      text="Seconds since the last file of the oldest tile of the last day that is not done, else 0."),
-        series.Series(row=ROW, name="real_time_factor", read=lambda _: [((), real_time_factor())],
-                      text="Seconds of work over seconds of data: median of the last ten tiles that are done."),
-    ]  # fmt: skip
-    alerts.ALERTS += [
-        alerts.of_check("AbsurdTilesLate", "late tiles", "Tiles are not done long after their last file came"),
-        alerts.of_check(
-            "AbsurdObservationsIncomplete", "incomplete observations", "Subbands of an observation never came"
-        ),
-    ]
+    series.SERIES += [each for each in SERIES if each not in series.SERIES]
+    alerts.ALERTS += [each for each in ALERTS if each not in alerts.ALERTS]

@@ -23,8 +23,10 @@ EXHAUSTIVE = {
         "test_reading_changes_nothing",
     ),
     *("test_claim_cost", "test_bulk_sameness", "test_bulk_cost", "test_large", "test_odd_raw_files", "test_many"),
+    *("test_openapi_live", "test_simulated_nights", "test_faint_fluxes"),
 }
-"""Modules that try every route, group, payload or defect, or work on a hundred thousand rows."""
+"""Modules that try every route, group, payload or defect, reduce whole nights or hundreds of sources, or work on a
+hundred thousand rows."""
 _CASA = re.compile(r"\b(pipeline_app\.casa|casatools|casatasks|casacore|pyuvdata)\b")
 _WORD = re.compile(r"\w+")
 _PROCESS = re.compile(r"\b(subprocess|Popen|serving)\b")

@@ -9,7 +9,13 @@ from drf_spectacular.utils import OpenApiExample
 
 from tasks_app.api.serializers import SpawnedSerializer, TaskDetailSerializer, TaskSummarySerializer
 
-HEALTH = {"status": "healthy", "message": "Absurd is operational", "queue": "dsa110-pipeline"}
+HEALTH = {
+    "status": "healthy",
+    "message": "Absurd is operational",
+    "queue": "dsa110-pipeline",
+    "database_available": True,
+    "queue_depth": 12,
+}
 STATS = {
     "queue_name": "dsa110-pipeline",
     "pending": 12,

@@ -37,11 +37,13 @@ TASK_OPERATIONS: dict[str, TaskOperation[Any]] = {
 
 
 def register(*operations: Operation[Any, Any]) -> None:
-    """Add an application's operations. Raises ValueError for one that is there already, or has no route."""
+    """Add an application's operations; those that are there stay. Raises ValueError for another one of the same name,
+    or one without a route.
+    """
     for operation in operations:
         key = operation.target_kind, operation.name
-        if key in OPERATIONS or operation.target_kind not in TARGETS:
-            raise ValueError(f"{operation!r} is in the catalogue already, or its kind is not in routes.TARGETS")
+        if OPERATIONS.get(key, operation) is not operation or operation.target_kind not in TARGETS:
+            raise ValueError(f"{operation!r}: its name is taken in the catalogue, or its kind is not in routes.TARGETS")
         OPERATIONS[key] = operation
 
 

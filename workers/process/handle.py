@@ -119,7 +119,9 @@ class ChildHandle:
     def survivors(self) -> list[str]:
         """Return what still lives below the guardian: pid, state, place in the kernel and name of each."""
         alive = sorted(process_tree.descendants(self.guardian.pid))
-        return [line for pid in alive if (line := stacks.wait_of(f"/proc/{pid}"))]
+        lines = [line for pid in alive if (line := stacks.wait_of(f"/proc/{pid}"))]
+        # One may have become a zombie since it was found.
+        return [line for line in lines if line.split()[1] != "Z"]
 
     def close(self) -> None:
         """Close the pipes, at which the guardian ends all processes and cleans up; `reap` waits for it."""

@@ -6,14 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from tasks_app.management.output import PrintingCommand
 from tasks_app.monitoring import alerts
 
 FILES = {"prometheus/alerts.yml": alerts.rules, "grafana/dashboard.json": alerts.dashboard}
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     """Writes the files that a monitoring server reads."""
 
     help = "Write prometheus/alerts.yml and grafana/dashboard.json, made from the list of metrics, into a directory."

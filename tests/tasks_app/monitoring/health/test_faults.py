@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.maintenance import sweeps
 from tasks_app.models import Acknowledgement, Task, Worker
+from tasks_app.models.task import short_id
 from tasks_app.monitoring import health
 from tasks_app.operations.tasks import retry
 from tasks_app.postgresql import clock
@@ -129,7 +130,7 @@ def test_a_quarantined_task_is_named_until_it_is_retried(worker):
         Task.objects.filter(status="pending").update(hold=0, runnable_at=clock.now())
         fail_attempt(claim_one(worker), "killed", "SIGSEGV", REPORT)
     found = look("quarantine")
-    assert (found.state, str(task.task_id) in found.message) == ("warn", True)
+    assert (found.state, short_id(task.task_id) in found.message) == ("warn", True)
     assert look("failures").value == 0
     retry(task.task_id, actor="user:test")
     assert look("quarantine").state == "ok"
