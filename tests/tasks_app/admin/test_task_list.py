@@ -171,7 +171,7 @@ def test_a_selection_that_has_grown_is_shown_again_and_a_reason_is_needed():
     for _ in range(3):
         spawn_note()
     client = log_in("Operator")
-    assert "2 tasks were shown, 3 match now" in begin(client, CANCEL, expected="2").content.decode()
+    assert "2 were shown, 3 match now" in begin(client, CANCEL, expected="2").content.decode()
     assert "This field is required" in begin(client, CANCEL, expected="3", reason="").content.decode()
     assert not Task.objects.filter(status="cancelled").exists()
 
