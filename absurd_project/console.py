@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from django.conf import settings
 from django.contrib.admin import AdminSite, ModelAdmin
+from django.db.models import BooleanField
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -19,8 +20,20 @@ from tasks_app.operations.system import current_freeze
 from tasks_app.version import running
 
 
-class RowsOr404:
-    """Pages of rows, of which Django leads to the control room where there is no such row."""
+class ConsoleRows:
+    """Lists and pages of rows, also of packages: a missing row is a 404, filters stand in a bar."""
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        """Return the filters; of those that are names of columns only flags, as others would list every value."""
+        from tasks_app.admin.filters import by_column
+
+        found: list[Any] = []
+        for each in super().get_list_filter(request):  # type: ignore[misc]
+            if not isinstance(each, str):
+                found.append(each)
+            elif isinstance(self.opts.get_field(each), BooleanField):  # type: ignore[attr-defined]
+                found.append(by_column(each))
+        return found
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> NoReturn:
         raise Http404(f"There is no {opts.verbose_name} {object_id[:100]!r}.")
@@ -36,10 +49,10 @@ class ConsoleSite(AdminSite):
     enable_nav_sidebar = False
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """Register models with pages of which one for a row that there is not answers 404."""
+        """Register models with the console's lists and pages of rows."""
         base = admin_class or ModelAdmin
         super().register(
-            model_or_iterable, type(base.__name__, (RowsOr404, base), {"__module__": base.__module__}), **options
+            model_or_iterable, type(base.__name__, (ConsoleRows, base), {"__module__": base.__module__}), **options
         )
 
     def get_urls(self) -> list[Any]:

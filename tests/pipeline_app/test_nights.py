@@ -161,4 +161,4 @@ def test_a_tile_and_the_control_room_lead_to_nights():
     address = reverse("admin:page_nights")
     shown = viewer.get(reverse("admin:pipeline_app_observation_change", args=[tile.pk])).content.decode()
     assert f'href="{address}?night={NIGHT}"' in shown
-    assert viewer.get("/admin/").content.decode().count(f'href="{address}"') == 2
+    assert viewer.get("/admin/").content.decode().count(f'href="{address}"') == 3
