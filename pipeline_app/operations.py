@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, Literal
 
 from django.db import transaction
@@ -37,9 +38,9 @@ class CalibrationOperation(Operation[ReasonedParams, Calibration]):
     params_model = ReasonedParams
     dangerous = True
 
+    @abstractmethod
     def change_verdict(self, target: Calibration, params: ReasonedParams, actor: str) -> None:
         """Set its verdict and reasons."""
-        raise NotImplementedError
 
     @transaction.atomic
     def act(self, key: int, params: ReasonedParams, actor: str) -> Calibration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ CHOICES_NAMED = 20
 F = TypeVar("F", bound="KnownValueFilter")
 
 
-class KnownValueFilter(admin.SimpleListFilter):
+class KnownValueFilter(admin.SimpleListFilter, ABC):
     """A choice. A value that there is not is refused: an empty list would say that nothing matches."""
 
     refusal = ""
@@ -49,9 +50,9 @@ class KnownValueFilter(admin.SimpleListFilter):
         """Return whether there is such a value."""
         return value in {str(choice) for choice, _ in self.lookup_choices}
 
+    @abstractmethod
     def narrowed(self, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         """Return the rows that have the value."""
-        raise NotImplementedError
 
 
 class ColumnFilter(KnownValueFilter):

@@ -122,7 +122,7 @@ def visits(django_db_setup: None, django_db_blocker: Any) -> Iterator[list[Visit
         _enlarge()
         person = make_user("admin", "Administrator")
         make_key("read")
-        # So many that a query for each row of a list is noticed.
+        # Enough rows for a query per row to be noticed.
         for number in range(2 * QUERIES_MOST):
             set_limit("key", f"disk-{number}", size=2, actor="user:admin")
             Queue.objects.create(name=f"queue-{number}")
