@@ -14,8 +14,10 @@ from typing import Any
 # Control characters, and those that turn the direction of what a terminal shows after them.
 _UNSEEMLY = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # What every line about an attempt carries; see workers.execution.Execution.named.
-_ATTEMPT = re.compile(r"\btask=(?P<task_id>[0-9a-f-]{36}) attempt=(?P<attempt>\d+) name=(?P<task_name>\S+)")
-_RUN = re.compile(r"\brun=(?P<run_id>[0-9a-f-]{36})")
+_IDS = [
+    re.compile(r"\btask=(?P<task_id>[0-9a-f-]{36})(?: attempt=(?P<attempt>\d+) name=(?P<task_name>\S+))?"),
+    re.compile(r"\brun=(?P<run_id>[0-9a-f-]{36})"),
+]
 _request_id: ContextVar[str] = ContextVar("absurd_request_id", default="")
 
 
@@ -62,15 +64,25 @@ class JsonLine(logging.Formatter):
             "message": message,
             "request_id": request_id_of(record),
         }
-        for pattern in (_ATTEMPT, _RUN):
+        for pattern in _IDS:
             if found := pattern.search(message):
-                fields |= found.groupdict()
+                fields |= {name: text for name, text in found.groupdict().items() if text}
         if "attempt" in fields:
             fields["attempt"] = int(fields["attempt"])
         fields |= getattr(record, "fields", {})
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return json.dumps({name: value for name, value in fields.items() if value != ""})
+
+
+class RefusalsInOneLine(logging.Filter):
+    """Takes the traceback from records of refused requests, where it only shows the code that refuses."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep every record."""
+        if 400 <= getattr(record, "status_code", 0) < 500:
+            record.exc_info = record.exc_text = None
+        return True
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -20,6 +20,7 @@ from django.utils.decorators import sync_and_async_middleware
 from servestatic.middleware import ServeStaticMiddleware  # type: ignore[import-untyped]
 
 from absurd_project import log_lines
+from tasks_app import tracing
 from tasks_app.api.errors import API_ROOT
 from tasks_app.auth import client_address, content_policy
 from tasks_app.auth.keys import actor_of
@@ -79,17 +80,33 @@ def answer_headers(get_response: GetResponse) -> GetResponse:
 
         async def asynchronous(request: HttpRequest) -> HttpResponseBase:
             request_id, started = _mark(request), time.monotonic()
-            with client_address.noted(request.META), log_lines.of_request(request_id):
+            with client_address.noted(request.META, request_id), log_lines.of_request(request_id):
                 return _finish(request, await get_response(request), request_id, started)
 
         return asynchronous
 
     def synchronous(request: HttpRequest) -> HttpResponseBase:
         request_id, started = _mark(request), time.monotonic()
-        with client_address.noted(request.META), log_lines.of_request(request_id):
+        with client_address.noted(request.META, request_id), log_lines.of_request(request_id):
             return _finish(request, get_response(request), request_id, started)  # type: ignore[arg-type]
 
     return synchronous
+
+
+def traced(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Make each request a span, below the caller's own; only where spans are recorded."""
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        about = {"http.request.method": request.method, "url.path": request.path}
+        about["absurd.request_id"] = getattr(request, "request_id", "")
+        parent = request.headers.get("traceparent", "")
+        with tracing.span(f"{request.method}", "server", parent=parent, attributes=about) as span:
+            response = get_response(request)
+            span.update_name(f"{request.method} /{getattr(request.resolver_match, 'route', '')}")
+            span.set_attribute("http.response.status_code", response.status_code)
+            return response
+
+    return answer
 
 
 ALIVE, READY = "/healthz", "/readyz"

@@ -10,7 +10,7 @@ from pathlib import Path
 from absurd_project import env
 from absurd_project.local import servers
 from absurd_project.local.locations import state_directory
-from tasks_app import defaults
+from tasks_app import defaults, tracing
 from tasks_app.version import IS_CHECKOUT, VERSION
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -148,6 +148,7 @@ MIDDLEWARE = [
     "absurd_project.middleware.refuse_nul",
     "django.middleware.security.SecurityMiddleware",
     "absurd_project.middleware.StaticFiles",
+    *(["absurd_project.middleware.traced"] if tracing.ON else []),
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -286,7 +287,10 @@ LOGGING = {
         },
         "json": {"()": "absurd_project.log_lines.JsonLine"},
     },
-    "handlers": {"stderr": {"class": "tasks_app.log_writer.BackgroundHandler", "formatter": LOG_FORMAT}},
+    "filters": {"refusals": {"()": "absurd_project.log_lines.RefusalsInOneLine"}},
+    "handlers": {
+        "stderr": {"class": "tasks_app.log_writer.BackgroundHandler", "formatter": LOG_FORMAT, "filters": ["refusals"]}
+    },
     "root": {"handlers": ["stderr"], "level": env.text("ABSURD_LOG_LEVEL", "INFO").upper()},
     "loggers": {
         # Without Redis it writes a traceback a second; the feed logs once that it polls.

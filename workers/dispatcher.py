@@ -147,7 +147,7 @@ class Dispatcher(WorkerThread):
             raise outage
 
     def _release(self, execution: Execution) -> None:
-        execution.delivered = True
+        execution.settle()
         self._claims.hurry()
         self._state.supervisor.set()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from tasks_app import cleaning
+from tasks_app import cleaning, tracing
 from tasks_app.engine.claim import Claim
 from tasks_app.engine.fail import AttemptReport
 from tasks_app.monitoring.usage import Used
@@ -36,6 +36,7 @@ class Execution(ABC):
         self._lock = threading.RLock()
         """Held while it changes whether it runs, is being stopped or has ended; never while waiting for anything."""
         self.places = publication.places_of(claim, root)
+        self.span = _span_of(claim)
         self.stop_requested: Stop | None = None
         self.stop_grace_sec = 0.0
         self._stop_requested_at = 0.0
@@ -57,7 +58,9 @@ class Execution(ABC):
     @property
     def named(self) -> str:
         """What every log line about this attempt carries, to be searched for."""
-        return f"task={self.claim.task_id} attempt={self.claim.attempt} name={self.claim.task_name}"
+        claim = self.claim
+        run = f" run={claim.run_id}" if claim.run_id else ""
+        return f"task={claim.task_id} attempt={claim.attempt} name={claim.task_name}{run}"
 
     @property
     @abstractmethod
@@ -154,9 +157,25 @@ class Execution(ABC):
     def report(self) -> AttemptReport:
         """Return what is kept of the attempt."""
 
+    def settle(self) -> None:
+        """Note that nothing is left to do but to release it."""
+        self.delivered = True
+        failure_class = self.outcome.failure_class if self.outcome else None
+        self.span.end("" if failure_class == "no_work" else failure_class or "")
+
     def close(self) -> None:  # noqa: B027 - nothing to do without a process
         """Release what it holds."""
 
     def end_unstarted(self, message: str, failure_class: FailureClass) -> None:
         """End an attempt that was not or could not be started."""
         self.outcome = Outcome(failure_class=failure_class, message=message)
+
+
+def _span_of(claim: Claim) -> tracing.Work:
+    """Begin the span of an attempt, and record how long its task has waited."""
+    ids = {"task_id": claim.task_id, "attempt": claim.attempt, "task_name": claim.task_name, "run_id": claim.run_id}
+    attributes = {f"absurd.{name}": str(value) for name, value in ids.items() if value is not None}
+    if claim.runnable_at is not None and claim.claimed_at is not None:
+        waited = {"started_at": claim.runnable_at, "ended_at": claim.claimed_at}
+        tracing.record("wait", parent=claim.traceparent, attributes=attributes, **waited)
+    return tracing.Work(f"attempt {claim.task_name}", "consumer", parent=claim.traceparent, attributes=attributes)

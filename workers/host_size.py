@@ -20,6 +20,8 @@ MEGABYTE = 1024 * 1024
 _MEMORY_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
 _MEMORY_USED = ("memory.current", "memory.usage_in_bytes")
 CONTROLLERS = frozenset({"memory", "cpu", "cpuacct", "cpuset"})
+BUSY_OVER_SEC = 1.0
+"""Processor time of all cores together, below which a share of it means nothing."""
 _RECLAIMABLE = ("inactive_file", "total_inactive_file")
 """Page cache that the kernel gives back before it kills, as memory.stat names it in either version."""
 
@@ -38,6 +40,25 @@ def cores(root: Path = Path("/")) -> int:
     """Return the cores that this process may keep busy, at least 1; a part of a core does not count."""
     allowed = float(len(os.sched_getaffinity(0)))
     return max(1, int(min(allowed, cgroup_limits(root).cores, _slurm_number("SLURM_CPUS_ON_NODE"))))
+
+
+class HostUse:
+    """Measures how busy the host is between one call and the next."""
+
+    def __init__(self) -> None:
+        self._last = psutil.cpu_times()
+
+    def measure(self) -> dict[str, float | None]:
+        """Return the columns of the worker's row; the processor's is None when hardly any time has passed."""
+        times, last = psutil.cpu_times(), self._last
+        # Guests are counted in user time already.
+        spent = {name: getattr(times, name) - getattr(last, name) for name in times._fields if "guest" not in name}
+        passed_sec = sum(spent.values())
+        busy = None
+        if passed_sec > BUSY_OVER_SEC:
+            idle_sec = spent["idle"] + spent.get("iowait", 0.0)
+            busy, self._last = round(min(1.0, max(0.0, 1 - idle_sec / passed_sec)), 3), times
+        return {"host_memory_bytes": int(memory_bytes()), "host_free_bytes": int(free_bytes()), "host_cpu_busy": busy}
 
 
 def _slurm_memory_bytes() -> float:

@@ -24,6 +24,7 @@ from tasks_app.models import Worker
 from tasks_app.monitoring.workers import event_detail
 from tasks_app.version import running
 from workers.file_system import free_gb
+from workers.host_size import HostUse
 from workers.options import Options
 from workers.worker_thread import Timer
 
@@ -34,6 +35,8 @@ DROPPED_LINES_EVENT_SEC = 600.0
 _HEARTBEAT = """
 UPDATE tasks_app_worker
 SET heartbeat_at = now(), rss_bytes = %(rss_bytes)s, disk_gb = %(disk_gb)s,
+    host_memory_bytes = %(host_memory_bytes)s, host_free_bytes = %(host_free_bytes)s,
+    host_cpu_busy = coalesce(%(host_cpu_busy)s, host_cpu_busy),
     clock_skew_sec = round((%(sent_at)s::float8 - extract(epoch FROM statement_timestamp()))::numeric, 3),
     missing_roots = %(missing_roots)s::jsonb,
     stop_signal_at = coalesce(stop_signal_at, CASE WHEN %(stop_signalled)s THEN now() END)
@@ -85,6 +88,7 @@ class Registration:
         self.disk_gb = free_gb(root)
         """Free space where it writes, as another thread saw it last."""
         self._process = psutil.Process()
+        self._host = HostUse()
         self._skew_warned = False
         self._dropped_lines = 0
         self._dropped_lines_events = Timer(DROPPED_LINES_EVENT_SEC)
@@ -125,6 +129,7 @@ class Registration:
             "id": self.worker.pk,
             "rss_bytes": self.rss_bytes,
             "disk_gb": self.disk_gb,
+            **self._host.measure(),
             "sent_at": time.time(),
             "missing_roots": json.dumps(self.worker.missing_roots),
             "stop_signalled": stop_signalled,

@@ -142,7 +142,7 @@ class ThreadExecution(Execution):
             return Result(result=plain_result(outcome), products=notes)
 
         try:
-            return run_handler(self._handler, self.claim.params, context, finish)
+            return run_handler(self._handler, self.claim.params, context, finish, traceparent=self.span.traceparent)
         finally:
             for connection in connections.all(initialized_only=True):
                 connection.close_if_unusable_or_obsolete()

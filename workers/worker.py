@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from django.conf import settings
 
+from tasks_app import tracing
 from workers import db_connection
 from workers.dispatcher import Dispatcher
 from workers.execution import Execution
@@ -64,6 +65,7 @@ class WorkerLoop:
         self._selector.register(self._pool.fd, selectors.EVENT_READ, self._pool.collect)
         self._selector.register(state.supervisor.fd, selectors.EVENT_READ, state.supervisor.clear)
         self._log_start()
+        tracing.begin("absurd-worker")
         state.roots.start()
         for thread in self._threads:
             thread.start()

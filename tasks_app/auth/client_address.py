@@ -15,7 +15,7 @@ UNIX = "unix"
 """Stands in ABSURD_PROXIES for a proxy that connects over a Unix socket, and so has no address."""
 FORWARDING = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP")
 
-_current: ContextVar[str] = ContextVar("absurd_peer", default="")
+_current: ContextVar[dict[str, str] | None] = ContextVar("absurd_peer", default=None)
 
 
 def address_of(meta: Mapping[str, Any]) -> str:
@@ -62,9 +62,10 @@ def is_forwarded(meta: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def noted(meta: Mapping[str, Any]) -> Iterator[None]:
-    """Have all events of the block record the client's address."""
-    token = _current.set(address_of(meta))
+def noted(meta: Mapping[str, Any], request_id: str = "") -> Iterator[None]:
+    """Have all events of the block record the client's address and the request's id."""
+    found = {"address": address_of(meta), "request_id": request_id}
+    token = _current.set({name: value for name, value in found.items() if value})
     try:
         yield
     finally:
@@ -72,9 +73,8 @@ def noted(meta: Mapping[str, Any]) -> Iterator[None]:
 
 
 def detail() -> dict[str, str]:
-    """Return the client's address as events record it; nothing outside a request."""
-    address = _current.get()
-    return {"address": address} if address else {}
+    """Return the client's address and the request's id as events record them; nothing outside a request."""
+    return _current.get() or {}
 
 
 def _is_proxy(address: str) -> bool:

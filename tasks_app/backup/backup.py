@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from django.db import Error, connection
 
 from tasks_app.backup import dumps, restore
 from tasks_app.backup.dumps import Manifest
 from tasks_app.backup.progress import OnProgress, Tables, share
 from tasks_app.backup.server import BackupFailed, Server, count_rows, may_create_databases, plain_errors, scalar
+from tasks_app.models import LastBackup
 from tasks_app.version import VERSION
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +58,18 @@ def make(
         finally:
             partial.unlink(missing_ok=True)
         return Backup(path=path, manifest=manifest, removed=dumps.remove_old(directory, server.name, keep))
+
+
+def note(made: Backup) -> None:
+    """Remember a backup of this process's database, whose age is watched; that it cannot be stored spoils no backup."""
+    noted = made.manifest
+    if noted.database != connection.settings_dict["NAME"]:
+        return
+    found = {"host": platform.node(), "path": str(made.path), "size_bytes": noted.size_bytes}
+    try:
+        LastBackup.objects.update_or_create(pk=1, defaults={"made_at": noted.made_at, **found})
+    except Error as error:
+        logger.warning("that a backup was made could not be noted in the database: %s", error)
 
 
 def _check_scratch(server: Server) -> None:

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.engine.handler import Context
 from tasks_app.engine.registry import TaskSpec, register
+from tasks_app.models import LastBackup
 
-NAME = "backup-database"
+NAME = LastBackup.TASK_NAME
 
 
 class BackupParams(BaseModel):
@@ -36,6 +37,7 @@ def run(params: BackupParams, context: Context) -> dict[str, Any]:
         verify=params.verify,
         on_progress=lambda fraction, what: context.progress(fraction, what),
     )
+    backup.note(made)
     noted = made.manifest
     return {
         "path": str(made.path),

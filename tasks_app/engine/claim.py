@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -72,6 +73,11 @@ class Claim:
     worker_label: str
     idle_timeout_sec: int | None = None
     disk_gb: float = 0.0
+    run_id: UUID | None = None
+    runnable_at: datetime | None = None
+    claimed_at: datetime | None = None
+    traceparent: str = ""
+    """The span of its spawn, where spans are recorded; see tasks_app.tracing."""
 
     @property
     def actor(self) -> str:
@@ -80,7 +86,9 @@ class Claim:
 
 
 _COLUMNS = tuple(
-    each.name for each in fields(Claim) if each.name not in ("params", "attempt", "timeout_sec", "worker_label")
+    each.name
+    for each in fields(Claim)
+    if each.name not in ("params", "attempt", "timeout_sec", "run_id", "worker_label")
 )
 """What a claim takes from its task's row as it is."""
 CLAIM = Path(__file__).parent / "sql" / "claim.sql"
@@ -162,8 +170,9 @@ def _claims_of(rows: Sequence[tuple[Any, ...]], label: str) -> list[Claim]:
             params=bind(cleaning.loads(row[0]), bindings.get(number, {}), results),
             attempt=row[2],
             timeout_sec=row[3],
+            run_id=row[4],
             worker_label=label,
-            **dict(zip(_COLUMNS, row[4:], strict=True)),
+            **dict(zip(_COLUMNS, row[5:], strict=True)),
         )
         for number, row in enumerate(rows)
     ]

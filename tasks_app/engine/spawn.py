@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connection, transaction
 from django.db.models.base import ModelState
 
+from tasks_app import tracing
 from tasks_app.auth import client_address
 from tasks_app.engine import archive, backoff, dependencies, idempotency, limits, lookup, notify, registry
 from tasks_app.engine.bindings import Binding, Gather
@@ -29,6 +30,7 @@ from tasks_app.postgresql import statements
 
 INSERT = Path(__file__).parent / "sql" / "insert.sql"
 _NUMBER_CHARS = 10
+SPAN_NAME_CHARS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,14 @@ def spawn_many(tasks: Sequence[TaskOptions | NewTask], *, actor: str) -> list[Ta
     transaction, if there is one. Raises Disabled, UnknownTaskName, ParamsInvalid, IdempotencyConflict.
     """
     wanted = [task if isinstance(task, NewTask) else NewTask(options=task) for task in tasks]
+    if not tracing.ON:
+        return _spawn(wanted, actor)
+    names = ", ".join(sorted({new.options.task_name for new in wanted}))
+    with tracing.span(f"spawn {names}"[:SPAN_NAME_CHARS], "producer", attributes={"absurd.tasks": len(wanted)}):
+        return _spawn(wanted, actor)
+
+
+def _spawn(wanted: Sequence[NewTask], actor: str) -> list[Task]:
     rows = _rows_of(wanted)
     if not any(map(_needs_more, wanted)):
         stored = _insert(rows, actor)
@@ -135,6 +145,8 @@ def _rows_of(tasks: Sequence[NewTask]) -> list[dict[str, Any]]:
             problems += [new.problem(problem["path"], problem["message"]) for problem in error.problems]
     if problems:
         raise ParamsInvalid(problems)
+    if tracing.ON:
+        rows = [{**row, "traceparent": tracing.current()} for row in rows]
     return rows
 
 

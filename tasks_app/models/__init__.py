@@ -7,7 +7,7 @@ from tasks_app.models.limit import Limit, LimitSlot, Reservation
 from tasks_app.models.queue import CountDelta, Queue, QueueCount
 from tasks_app.models.run import Run, TaskDependency
 from tasks_app.models.schedule import CatchUp, Schedule
-from tasks_app.models.system import Acknowledgement, Freeze, IdempotencyKey, Notice, SystemState
+from tasks_app.models.system import Acknowledgement, Freeze, IdempotencyKey, LastBackup, Notice, SystemState
 from tasks_app.models.task import Hold, Task, TaskStatus
 from tasks_app.models.worker import Worker, WorkerOrder
 
@@ -21,6 +21,7 @@ __all__ = [
     "Freeze",
     "Hold",
     "IdempotencyKey",
+    "LastBackup",
     "Limit",
     "LimitSlot",
     "Notice",

@@ -51,6 +51,24 @@ class Notice(models.Model):
         return self.key
 
 
+class LastBackup(models.Model):
+    """The newest backup of this database; without the row there has been none."""
+
+    TASK_NAME = "backup-database"
+    """The task name that makes one."""
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    made_at = models.DateTimeField(help_text="The moment that the dump brings back.")
+    host = models.CharField(max_length=255)
+    path = models.TextField(help_text="Of the dump, on that host.")
+    size_bytes = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="last_backup_is_single", condition=models.Q(id=1))]
+
+    def __str__(self) -> str:
+        return self.path
+
+
 class Freeze(models.Model):
     """While its one row exists, no task of any queue is claimed; spawns are accepted and held."""
 

@@ -158,6 +158,12 @@ class Task(models.Model):
 
     run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.PROTECT, related_name="tasks", db_index=False)
     stage = models.CharField(max_length=100, blank=True, help_text="Name of this task within its run.")
+    traceparent = models.CharField(
+        max_length=55,
+        blank=True,
+        db_default="",
+        help_text="The span of its spawn, as in W3C Trace Context; empty without OpenTelemetry.",
+    )
     created_by = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     claimed_at = models.DateTimeField(null=True, blank=True)

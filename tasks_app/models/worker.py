@@ -63,6 +63,11 @@ class Worker(models.Model):
     heartbeat_sec = models.PositiveSmallIntegerField(default=10, help_text="Interval of its heartbeats.")
     cores = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Cores of its host for tasks.")
     disk_gb = models.FloatField(default=0, db_default=0.0, help_text="Free space where it writes products.")
+    host_memory_bytes = models.BigIntegerField(default=0, db_default=0)
+    host_free_bytes = models.BigIntegerField(default=0, db_default=0, help_text="Memory of its host that is available.")
+    host_cpu_busy = models.FloatField(
+        null=True, blank=True, help_text="Share of its host's processor time in use, 0 to 1."
+    )
     rss_bytes = models.BigIntegerField(default=0, db_default=0)
     clock_skew_sec = models.FloatField(null=True, blank=True, help_text="Its host's clock minus the database's.")
     ordered = models.CharField(max_length=10, choices=WorkerOrder, blank=True, db_default="")

@@ -62,6 +62,11 @@ ALERTS: list[Alert] = [
           expr='absurd_host_memory_bytes{kind="available"} / ignoring(kind) '
                'absurd_host_memory_bytes{kind="total"} < 0.05',
           summary="Less than 5 % of the memory of {{ $labels.instance }} is available"),
+    of_check("AbsurdBackupOld", "backups", "The newest backup of the database is too old", for_="10m"),
+    Alert(name="AbsurdWorkerMemoryLow", for_="5m", severity="warning",
+          expr='absurd_worker_host_memory_bytes{kind="available"} / ignoring(kind) '
+               'absurd_worker_host_memory_bytes{kind="total"} < 0.05',
+          summary="Less than 5 % of the memory of the worker host {{ $labels.host }} is available"),
     Alert(name="AbsurdConnectionsShort", for_="5m", severity="warning",
           expr="absurd_database_connections / absurd_database_connections_most > 0.85",
           summary="PostgreSQL has few connections left"),

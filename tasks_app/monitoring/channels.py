@@ -23,6 +23,7 @@ class Line:
 
     check: str
     state: str
+    """`warn`, `bad`, or `over` for one that was sent and is gone."""
     message: str
     remedy: str
     first_seen_at: str
@@ -41,14 +42,20 @@ def send(address: str, lines: Sequence[Line]) -> None:
 def subject_of(lines: Sequence[Line]) -> str:
     """Return one line that says what is wrong."""
     more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
-    return f"[absurd] {lines[0].message}"[:150] + more
+    over = "over: " if lines[0].state == "over" else ""
+    return f"[absurd] {over}{lines[0].message}"[:150] + more
 
 
 def text_of(lines: Sequence[Line]) -> str:
     """Return the faults, each with what helps."""
     host = socket.gethostname()
-    faults = "\n".join(f"* {each.state}: {each.check}: {each.message}. To do: {each.remedy}" for each in lines)
-    return f"Absurd on {host} needs attention:\n{faults}\n"
+    needs = "needs attention" if any(each.remedy for each in lines) else "is better"
+    return "\n".join([f"Absurd on {host} {needs}:", *map(_text_of, lines), ""])
+
+
+def _text_of(line: Line) -> str:
+    remedy = f". To do: {line.remedy}" if line.remedy else ""
+    return f"* {line.state}: {line.check}: {line.message}{remedy}"
 
 
 def _send_mail(recipient: str, lines: Sequence[Line]) -> None:

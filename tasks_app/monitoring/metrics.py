@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from django.conf import settings
 
 from tasks_app.engine.notify import publisher
-from tasks_app.models import Freeze, Queue
+from tasks_app.models import Freeze, Queue, Worker
 from tasks_app.monitoring import database, queues, rates
 from tasks_app.monitoring.queues import QueueStats
 from tasks_app.monitoring.rates import Attempts, Finished, Percentiles, Span, Throughput, Window
@@ -79,12 +79,26 @@ class TaskNameMetrics:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HostMetrics:
+    """A host of live workers, as one of them reported it last; in an allocation, what that has of it."""
+
+    host: str
+    memory_bytes: int
+    free_bytes: int
+    cpu_busy: float | None
+    """Share of the processor time between two reports, 0 to 1."""
+    disk_free_gb: float
+    """Where it writes products."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerMetrics:
-    """Workers by state, and the slots of the live ones."""
+    """Workers by state, the slots of the live ones, and their hosts."""
 
     states: dict[str, int]
     slots: int
     slots_taken: int
+    hosts: list[HostMetrics]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +215,23 @@ def _workers() -> WorkerMetrics:
         states={state: states[state] for state in STATES},
         slots=sum(report.worker.concurrency for report in live),
         slots_taken=sum(len(report.tasks) for report in live),
+        hosts=_hosts(report.worker for report in live),
     )
+
+
+def _hosts(workers: Iterable[Worker]) -> list[HostMetrics]:
+    latest = {each.host: each for each in sorted(workers, key=lambda each: each.heartbeat_at)}
+    return [
+        HostMetrics(
+            host=host,
+            memory_bytes=worker.host_memory_bytes,
+            free_bytes=worker.host_free_bytes,
+            cpu_busy=worker.host_cpu_busy,
+            disk_free_gb=worker.disk_gb,
+        )
+        for host, worker in sorted(latest.items())
+        if worker.host_memory_bytes
+    ]
 
 
 def _feed() -> FeedMetrics:

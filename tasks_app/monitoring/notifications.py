@@ -1,7 +1,7 @@
-"""Notices about what needs attention: each fault is sent once, several in one message, and quiet hours are kept.
+"""Notices about what needs attention: each fault is sent once, and that it is over; several in one message.
 
-A fault is stored as sent before it is sent. A process that ends between the two loses that notice, but no restart and
-no second web process ever repeats one.
+Quiet hours are kept. A fault is stored as sent before it is sent. A process that ends between the two loses that
+notice, but no restart and no second web process ever repeats one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 
 from tasks_app.models import Notice
 from tasks_app.monitoring import health
@@ -28,7 +28,8 @@ LOOK_SEC = 15.0
 STANDS_FOR = timedelta(seconds=30)
 """A fault that is gone sooner is not sent."""
 GONE_AFTER = timedelta(minutes=10)
-"""One that comes back within this time is the same fault."""
+"""One that comes back within this time is the same fault; afterwards it is over, which is sent too."""
+OVER = "over"
 LOCK = 0x4162_6E6F_7469
 TRIES_MOST = 3
 LINES_MOST = 20
@@ -68,18 +69,27 @@ def _run() -> None:
 
 
 def look() -> int:
-    """Compare health with what is known, and send what is new and due; return how many faults were sent."""
-    notices = take_due(health.check())
-    if not notices:
+    """Compare health with what is known, and send what is due; return how many faults, new or over, were sent."""
+    due = take_due(health.check())
+    if not due:
         return 0
-    lines = [Line(check=each.check_name, state=each.state, message=each.message, remedy=each.remedy,
-                  first_seen_at=clock.stamp(each.first_seen_at.replace(microsecond=0)))
-             for each in notices[:LINES_MOST]]  # fmt: skip
-    delivered = [_delivered(address, lines) for address in settings.ABSURD_NOTIFY]
+    lines = [_line(each) for each in due]
+    delivered = [_delivered(address, lines[:LINES_MOST]) for address in settings.ABSURD_NOTIFY]
     if any(delivered):
-        return len(notices)
-    Notice.objects.filter(pk__in=[each.pk for each in notices], tries__lt=TRIES_MOST).update(sent_at=None)
+        return len(lines)
+    again = [each.pk for each in due if each.state != OVER and each.tries < TRIES_MOST]
+    Notice.objects.filter(pk__in=again).update(sent_at=None)
     return 0
+
+
+def _line(notice: Notice) -> Line:
+    return Line(
+        check=notice.check_name,
+        state=notice.state,
+        message=notice.message,
+        remedy="" if notice.state == OVER else notice.remedy,
+        first_seen_at=clock.stamp(notice.first_seen_at.replace(microsecond=0)),
+    )
 
 
 def _delivered(address: str, lines: list[Line]) -> bool:
@@ -93,23 +103,43 @@ def _delivered(address: str, lines: list[Line]) -> bool:
 
 
 def take_due(found: Health) -> list[Notice]:
-    """Store the faults of health, and return those to send now, marked as sent."""
+    """Store the faults of health, and return those to send now, marked as sent: new ones, then those that are over."""
     moment = clock.now()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         _store(faults_of(found), moment)
-        Notice.objects.filter(last_seen_at__lt=moment - GONE_AFTER).delete()
+        _end_gone(moment)
         last = Notice.objects.aggregate(last=Max("sent_at"))["last"]
         if last is not None and (moment - last).total_seconds() < settings.ABSURD_NOTIFY_EVERY_SEC:
             return []
-        due = Notice.objects.filter(sent_at=None, first_seen_at__lte=moment - STANDS_FOR, last_seen_at=moment)
+        is_new = Q(sent_at=None, first_seen_at__lte=moment - STANDS_FOR, last_seen_at=moment)
+        due = Notice.objects.filter(is_new | Q(state=OVER, tries=0))
         if is_quiet(moment):
             due = due.filter(state="bad")
-        taken = list(due.order_by("state", "first_seen_at"))
+        taken = sorted(due.order_by("state", "first_seen_at"), key=lambda each: each.state == OVER)
         for each in taken:
             each.sent_at, each.tries = moment, each.tries + 1
         Notice.objects.bulk_update(taken, ["sent_at", "tries"])
         return taken
+
+
+def _end_gone(moment: datetime) -> None:
+    """Let the faults that are gone be sent as over, without those that were not sent or that got worse or better."""
+    every = timedelta(seconds=settings.ABSURD_NOTIFY_EVERY_SEC)
+    # Until then they show when the last message was sent.
+    Notice.objects.filter(state=OVER, tries__gt=0, sent_at__lte=moment - every).delete()
+    standing = {_place(each) for each in Notice.objects.filter(last_seen_at=moment)}
+    for each in Notice.objects.filter(last_seen_at__lt=moment - GONE_AFTER).exclude(state=OVER):
+        if each.sent_at is None or _place(each) in standing:
+            each.delete()
+        else:
+            each.key, each.state, each.tries = f"{OVER}|{each.pk}", OVER, 0
+            each.save()
+
+
+def _place(notice: Notice) -> tuple[str, str]:
+    """Return what a fault is about, whichever its state."""
+    return notice.check_name, notice.key.split("|", 2)[2]
 
 
 def faults_of(found: Health) -> list[Fault]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import psutil
 
 from tasks_app.models import TaskStatus
-from tasks_app.monitoring.health import Health
+from tasks_app.monitoring.health import Health, backups
 from tasks_app.monitoring.metrics import Metrics
 
 PREFIX = "absurd_"
@@ -83,6 +83,12 @@ def _throughput(scrape: Scrape) -> Iterator[Sample]:
             yield (queue.queue_name, label), rate.tasks_per_sec
 
 
+def _host_memory(scrape: Scrape) -> Iterator[Sample]:
+    for each in scrape.metrics.workers.hosts:
+        yield (each.host, "total"), each.memory_bytes
+        yield (each.host, "available"), each.free_bytes
+
+
 def _checks(scrape: Scrape) -> Iterator[Sample]:
     """Yield the worst state of each check; several file systems share one name."""
     worst: dict[str, int] = {}
@@ -141,6 +147,14 @@ SERIES: list[Series] = [
            read=single("metrics.workers.slots_taken")),
     Series(row="Workers", name="refused_writes", read=single("metrics.refused_writes.rows"),
            text="Writes of workers refused within the last day because the claim was lost."),
+    Series(row="Hosts of workers", name="worker_host_memory_bytes", labels=("host", "kind"), read=_host_memory,
+           text="Memory of each host of live workers, or of what an allocation has of it: total and available."),
+    Series(row="Hosts of workers", name="worker_host_cpu_ratio", labels=("host",),
+           read=lambda scrape: (((each.host,), each.cpu_busy) for each in scrape.metrics.workers.hosts),
+           text="Share of the processor time of the host in use between two heartbeats."),
+    Series(row="Hosts of workers", name="worker_host_disk_free_bytes", labels=("host",),
+           read=lambda scrape: (((each.host,), each.disk_free_gb * 1e9) for each in scrape.metrics.workers.hosts),
+           text="Free bytes where workers of the host write products."),
     Series(row="Host of the web process", name="disk_free_ratio", labels=("path",), read=_disks,
            text="Free share of each disk under the data roots and the state directory, of bytes or files."),
     Series(row="Host of the web process", name="host_memory_bytes", labels=("kind",), read=_memory,
@@ -172,5 +186,7 @@ SERIES: list[Series] = [
     Series(row="Feed and database", name="oldest_transaction_seconds",
            read=single("metrics.database.oldest_transaction_sec"),
            text="Age of the oldest open transaction in seconds."),
+    Series(row="Feed and database", name="backup_age_seconds", read=lambda _scrape: [((), backups.age_sec())],
+           text="Age of the newest backup of the database in seconds; no sample where there is none."),
 ]  # fmt: skip
 """In the order of the dashboard; applications add theirs when they start."""

@@ -26,4 +26,5 @@ DEFAULTS: dict[str, float] = {
     "clock_skew_bad_sec": 60.0,
     "unfolded_warn": 50_000.0,
     "tile_late_warn_sec": 3600.0,
+    "backup_warn_sec": 129_600.0,
 }

@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from absurd_project.log_lines import JsonLine, OneLine
+from tasks_app.models import TaskEvent
 from tests.daphne_server import serving
-from tests.tasks_app.callers import Caller, make_key
+from tests.tasks_app.callers import Caller, make_key, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -57,14 +58,35 @@ def test_json_has_the_ids_of_the_attempt_and_the_traceback_in_one_line():
         raise ValueError("a\nb\u202e")
     except ValueError as error:
         caught = (ValueError, error, error.__traceback__)
-    text = f"attempt failed task={task_id} attempt=3 name=imaging\nforged"
+    run_id = str(uuid4())
+    text = f"attempt failed task={task_id} attempt=3 name=imaging run={run_id}\nforged"
     record = logging.LogRecord("workers", logging.ERROR, __file__, 1, text, None, caught)
     line = JsonLine().format(record)
     assert "\n" not in line and line.isascii()
     found = json.loads(line)
     assert (found["task_id"], found["attempt"], found["task_name"]) == (task_id, 3, "imaging")
+    assert found["run_id"] == run_id
     assert "ValueError" in found["exception"]
     assert "request_id" not in found
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refused_page_of_the_console_is_one_line_in_the_log(live_environment):
+    make_user("ann", "Viewer")
+    with serving(live_environment) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        client.get("/admin/login/")
+        form = {"username": "ann", "password": "correct horse battery"}
+        client.post("/admin/login/", data=form | {"csrfmiddlewaretoken": client.cookies["csrftoken"]})
+        assert client.get("/admin/auth/user/", headers={"X-Request-ID": "refused-7"}).status_code == 403
+    lines = (Path(live_environment["ABSURD_VAR"]) / "web.log").read_text().splitlines()
+    assert [line for line in lines if "Forbidden" in line and line.endswith("request=refused-7")]
+    assert not [line for line in lines if "Traceback" in line or line.startswith(" ")]
+
+
+def test_what_a_request_spawns_is_recorded_with_its_id():
+    answer = Caller(make_key("spawn")).post("tasks", {"task_name": "echo", "params": {}}, **{"X-Request-ID": "night-7"})
+    event = TaskEvent.objects.get(task_id=answer.body["task_id"])
+    assert (event.event_type, event.detail["request_id"]) == ("spawned", "night-7")
 
 
 @pytest.mark.django_db(transaction=True)

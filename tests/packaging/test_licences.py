@@ -17,7 +17,8 @@ LOCKED = re.compile(r"^(?P<name>[a-zA-Z0-9._-]+)(?:\[\w+\])?==", re.MULTILINE)
 ROW = re.compile(r"^\| (?P<name>[\w.-]+) \| (?P<licence>[^|]+) \|", re.MULTILINE)
 PARTS = re.compile(r";|,| AND | OR ")
 PERMISSIVE = re.compile(
-    r"(MIT\b|BSD\b|0BSD|Apache\b|ISC\b|PSF\b|Python Software Foundation|ZPL|TCL\b|DFSG approved|Zlib|Unlicense).*"
+    r"(MIT\b|(0|3-Clause )?BSD\b|Apache\b|ISC\b|PSF\b|"
+    r"Python Software Foundation|ZPL|TCL\b|DFSG approved|Zlib|Unlicense).*"
 )
 WEAK_COPYLEFT_OF_TOOLS = {"hypothesis", "pathspec", "fqdn"}
 """Files under MPL-2.0 in tools that are not passed on."""

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,3 +145,16 @@ def test_a_worker_in_a_real_control_group_takes_its_limit_for_the_hosts_size(rea
     memory_bytes, free_bytes = map(float, found.stdout.split())
     assert memory_bytes == 1 << 30
     assert 0 < free_bytes < memory_bytes and math.isfinite(free_bytes)
+
+
+def test_the_use_of_the_host_is_measured_between_two_calls(monkeypatch):
+    names = ("user", "system", "idle", "iowait", "guest")
+    Times = namedtuple("Times", names)
+    times = iter([Times(10, 0, 100, 0, 5), Times(10.1, 0, 100.1, 0, 5), Times(40, 10, 170, 50, 30)])
+    monkeypatch.setattr(host_size.psutil, "cpu_times", lambda: next(times))
+    use = host_size.HostUse()
+    assert use.measure()["host_cpu_busy"] is None, "no time has passed"
+    found = use.measure()
+    assert found["host_cpu_busy"] == pytest.approx(40 / 160)
+    assert found["host_memory_bytes"] == int(host_size.memory_bytes())
+    assert 0 < found["host_free_bytes"] <= found["host_memory_bytes"]

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from tasks_app import cleaning
+from tasks_app import cleaning, tracing
 from tasks_app.engine import call_handler
 from tasks_app.engine.handler import DirectoryContext
 from workers.process import confine as confinement
@@ -185,6 +185,7 @@ def main() -> NoReturn:
     faulthandler.register(signal.SIGUSR1, stack_fd, all_threads=True)
     channel = Channel(high(reply_fd))
     os.close(reply_fd)
+    tracing.begin("absurd-child")
     warm = os.environ.pop(protocol.WARM, "")
     module = importlib.import_module(warm) if warm else None
     if module is not None:
@@ -196,6 +197,7 @@ def main() -> NoReturn:
         log.write(cleaning.traceback_of(error))
         reply = failure_of(error)
     channel.reply(reply)
+    tracing.flush()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
@@ -265,7 +267,7 @@ def execute(request: Request, context: ChildContext) -> Reply:
     given = inputs.find(request.params if request.watch_inputs else {}, context.attempt_dir)
     for path in given.unwatched:
         log.write(f"input {path} has more than {inputs.FILES_MOST} files, which are not watched for changes\n")
-    reply = run_handler(request.handler, request.params, context, finish)
+    reply = run_handler(request.handler, request.params, context, finish, traceparent=request.traceparent)
     context.finish_reporting()
     if changed := given.changed():
         reply = inputs.refuse(reply, changed)

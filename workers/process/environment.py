@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from tasks_app import tracing
 from tasks_app.version import CHECKOUT as CHECKOUT
 from tasks_app.version import IS_CHECKOUT
 
@@ -31,7 +32,7 @@ def of_child(*, mark: str, cores: int, scratch: Path, log_path: Path, var: Path)
     }
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     threads = dict.fromkeys(THREAD_COUNTS, str(max(1, cores)))
-    return inherited | own | of_attempt(scratch=scratch, log_path=log_path) | threads
+    return inherited | tracing.variables() | own | of_attempt(scratch=scratch, log_path=log_path) | threads
 
 
 def _import_paths() -> list[str]:

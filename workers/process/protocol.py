@@ -58,6 +58,8 @@ class Request(Message):
     """A function that refuses what the handler wrote into the log; see TaskSpec."""
     cores: int
     memory_gb: float
+    traceparent: str = ""
+    """The span of the attempt, where spans are recorded."""
     watch_inputs: bool = True
     """Whether the attempt has failed when a file that its params name changed while it ran."""
     writable: tuple[str, ...] | None = None

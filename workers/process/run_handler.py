@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tasks_app import cleaning
+from tasks_app import cleaning, tracing
 from tasks_app.engine import call_handler
 from tasks_app.engine.call_handler import Raised
 from tasks_app.engine.handler import Context, DirectoryContext, ProductDraft
@@ -16,12 +16,24 @@ from tasks_app.files import manifest
 from workers.process.protocol import Failure, ProductNote, Reply, Result
 
 
-def run_handler(path: str, params: Mapping[str, Any], context: Context, finish: Callable[[object], Result]) -> Reply:
+def run_handler(
+    path: str,
+    params: Mapping[str, Any],
+    context: Context,
+    finish: Callable[[object], Result],
+    *,
+    traceparent: str = "",
+) -> Reply:
     """Run the handler at `package.module:function` and return how it ended; raises nothing.
 
-    `finish` turns what the handler returned into the reply; what it raises is the handler's failure.
+    `finish` turns what the handler returned into the reply; what it raises is the handler's failure. Spans of the
+    handler's own are below that of the attempt, `traceparent`.
     """
-    came = call_handler.call(path, params, context, finish)
+    about = {"code.function.name": path}
+    with tracing.span(f"run {context.task_name}", parent=traceparent, attributes=about) as span:
+        came = call_handler.call(path, params, context, finish)
+        if isinstance(came, Raised):
+            tracing.mark_failed(span, came.message)
     if not isinstance(came, Raised):
         return came
     unknown = _unknown_params(came.exception) if came.failure_class == "invalid" else ()

@@ -136,6 +136,7 @@ class ProcessExecution(Execution):
             check_log=spec.check_log if spec else None,
             cores=self.claim.cores,
             memory_gb=self.claim.memory_gb,
+            traceparent=self.span.traceparent,
             watch_inputs=spec is None or spec.stable_inputs,
             writable=confine.places(own, settings.ABSURD_DATA_ROOTS) if self._confined else None,
             environment=environment.of_attempt(scratch=self.places.scratch_dir, log_path=self._log_path),

@@ -65,5 +65,6 @@ WITH candidate AS (
     )::absurd_event ORDER BY rank, id)) FROM claimed
 )
 SELECT ARRAY(SELECT id FROM limited), params::text, bindings::text, claim_epoch,
-    greatest(1, least(timeout_sec, ceil(extract(epoch FROM deadline_at - absurd_now()))))::integer, :columns
+    greatest(1, least(timeout_sec, ceil(extract(epoch FROM deadline_at - absurd_now()))))::integer,
+    (SELECT run.run_id FROM tasks_app_run AS run WHERE run.id = claimed.run_id), :columns
 FROM recorded LEFT JOIN claimed ON true ORDER BY rank, id

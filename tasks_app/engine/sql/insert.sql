@@ -24,7 +24,7 @@ WITH given AS MATERIALIZED (
         rank_offset_ms bigint, waits boolean, memory_gb float8, cores smallint, disk_gb float8,
         scheduled_at timestamptz, expires_at timestamptz, queue_timeout_sec float8, total_timeout_sec float8,
         timeout_sec integer, max_retries smallint,
-        join_quorum integer, join_deadline_sec float8, run_id bigint, stage text
+        join_quorum integer, join_deadline_sec float8, run_id bigint, stage text, traceparent text
     )) WITH ORDINALITY AS row
     LEFT JOIN tasks_app_queue AS queue ON queue.name = row.queue_name
 ), fresh AS (
@@ -32,7 +32,7 @@ WITH given AS MATERIALIZED (
         task_id, task_name, queue_name, params, bindings, :kept, hold, rank,
         runnable_at, memory_gb, cores, disk_gb, timeout_sec, max_retries,
         expires_at, deadline_at, join_quorum, join_deadline_at,
-        run_id, stage, lease_sec,
+        run_id, stage, traceparent, lease_sec,
         status, retry_count, crash_count, claim_epoch, created_by, created_at, cancel_requested_by, cancel_reason,
         progress_message, failure_class)
     SELECT
@@ -46,7 +46,7 @@ WITH given AS MATERIALIZED (
         coalesce(expires_at, runnable_at + queue_timeout_sec * interval '1 second'),
         runnable_at + total_timeout_sec * interval '1 second',
         join_quorum, absurd_now() + join_deadline_sec * interval '1 second',
-        run_id, stage, :lease_sec::integer,
+        run_id, stage, coalesce(traceparent, ''), :lease_sec::integer,
         'pending', 0, 0, 0, :actor::text, absurd_now(), '', '', '', ''
     FROM given
     WHERE coalesce((SELECT enabled FROM tasks_app_systemstate), :enabled::boolean)

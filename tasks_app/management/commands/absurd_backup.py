@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from tasks_app.backup.backup import Backup, make
+from tasks_app.backup.backup import Backup, make, note
 from tasks_app.backup.server import Server, plain_errors
 from tasks_app.formats import count
 from tasks_app.management.arguments import whole
@@ -57,6 +57,7 @@ class Command(ShellCommand):
                 verify=not options["no_verify"],
                 on_progress=on_progress,
             )
+        note(made)
         took_sec = round(time.monotonic() - started_at, 3)
         noted = made.manifest.model_dump(mode="json")
         content = {"path": str(made.path), **noted, "removed": list(map(str, made.removed)), "took_sec": took_sec}

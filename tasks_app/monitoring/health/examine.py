@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from tasks_app.engine import system_state
+from tasks_app.monitoring.health import backups as backups  # adds its check to those of faults
 from tasks_app.monitoring.health import database, faults, host
 from tasks_app.monitoring.health import queue as of_queue
 from tasks_app.monitoring.health.background import Bounded, Latest, wait

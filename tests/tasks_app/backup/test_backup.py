@@ -5,8 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
+import re
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,7 +20,11 @@ from django.db import connection
 
 from tasks_app.backup import backup, dumps
 from tasks_app.backup.server import Server, count_rows
-from tasks_app.models import Task
+from tasks_app.models import Acknowledgement, LastBackup, Schedule, Task
+from tasks_app.monitoring import health, metrics
+from tasks_app.monitoring.health import Check
+from tasks_app.postgresql import clock
+from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.management.commands import json_of, output_of, refused, run
 from tests.tasks_app.notes import spawn_note
 
@@ -90,6 +97,42 @@ def test_a_backup_is_private_verified_and_the_newest_are_kept(directory: Path):
     kept = {made, dumps.manifest_path(made), old[2], dumps.manifest_path(old[2]), *others, directory / ".lock"}
     assert set(directory.iterdir()) == kept
     assert databases() == before
+
+
+def backups_check() -> Check:
+    (found,) = [each for each in health.examine().checks if each.name == "backups"]
+    return found
+
+
+def test_the_age_of_the_newest_backup_is_watched_where_there_are_backups(directory: Path):
+    assert (backups_check().state, backups_check().value) == ("ok", None)
+    schedule = Schedule.objects.create(name="nightly", cron="0 3 * * *", task_name="backup-database")
+    assert backups_check().state == "ok", "the first one is not late yet"
+    Schedule.objects.update(created_at=clock.now() - timedelta(days=2))
+    late = backups_check()
+    assert (late.state, late.message) == ("warn", "There is no backup yet")
+    path = json_of("absurd_backup")["path"]
+    found = backups_check()
+    assert found.state == "ok" and path in found.message and platform.node() in found.message
+    schedule.delete()
+    LastBackup.objects.update(made_at=clock.now() - timedelta(hours=37))
+    late = backups_check()
+    assert late.state == "warn" and "1 d 13 h old" in late.message and late.value == pytest.approx(37 * 3600, abs=600)
+    metrics.forget()
+    text = Caller(make_key("read")).get("metrics?format=prometheus").content.decode()
+    assert 'absurd_health_check{check="backups"} 1.0' in text
+    (age,) = re.findall(r"^absurd_backup_age_seconds (\S+)$", text, re.MULTILINE)
+    assert float(age) == pytest.approx(37 * 3600, abs=600)
+    output_of("absurd_acknowledge", "backups", "--reason", "the disk is being replaced")
+    assert backups_check().state == "ok"
+    Acknowledgement.objects.update(acknowledged_at=clock.now() - timedelta(hours=37))
+    assert backups_check().state == "warn"
+
+
+def test_a_backup_of_another_database_is_not_noted(copy: str, directory: Path):
+    LastBackup.objects.all().delete()
+    output_of("absurd_backup")
+    assert not LastBackup.objects.exists()
 
 
 def test_a_restored_database_has_the_same_rows_and_goes_on_from_them(directory: Path, new_name):

@@ -35,6 +35,10 @@ tests:
       - {{series: 'absurd_disk_free_ratio{{path="/data"}}', values: '0.2x4 0.04x10'}}
       - {{series: 'absurd_host_memory_bytes{{kind="total"}}', values: '100x14'}}
       - {{series: 'absurd_host_memory_bytes{{kind="available"}}', values: '3x14'}}
+      - {{series: 'absurd_worker_host_memory_bytes{{host="a", kind="total"}}', values: '100x14'}}
+      - {{series: 'absurd_worker_host_memory_bytes{{host="a", kind="available"}}', values: '3x14'}}
+      - {{series: 'absurd_worker_host_memory_bytes{{host="b", kind="total"}}', values: '100x14'}}
+      - {{series: 'absurd_worker_host_memory_bytes{{host="b", kind="available"}}', values: '30x14'}}
     alert_rule_test:
       - {{eval_time: 4m, alertname: AbsurdDown}}
       - {{eval_time: 4m, alertname: AbsurdNoWorkers}}
@@ -62,6 +66,13 @@ tests:
         exp_alerts:
           - exp_labels: {{severity: critical, path: /data}}
             exp_annotations: {{summary: /data has 4% free, runbook: docs/monitoring.md#absurddiskfull}}
+      - eval_time: 10m
+        alertname: AbsurdWorkerMemoryLow
+        exp_alerts:
+          - exp_labels: {{severity: warning, host: a}}
+            exp_annotations:
+              summary: Less than 5 % of the memory of the worker host a is available
+              runbook: docs/monitoring.md#absurdworkermemorylow
       - eval_time: 10m
         alertname: AbsurdMemoryLow
         exp_alerts:
@@ -112,6 +123,7 @@ def test_every_metric_has_samples_help_and_a_panel(scraped):
     text = scraped.decode()
     shown = {panel["targets"][0]["expr"] for panel in json.loads(alerts.dashboard())["panels"] if "targets" in panel}
     without = {"absurd_oldest_pending_seconds", "absurd_real_time_factor", "absurd_oldest_transaction_seconds"}
+    without |= {"absurd_backup_age_seconds", *(each.full_name for each in SERIES if each.row == "Hosts of workers")}
     for each in SERIES:
         assert f"# HELP {each.full_name}" in text
         if each.full_name not in without:

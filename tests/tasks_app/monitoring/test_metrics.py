@@ -55,7 +55,7 @@ def test_an_empty_system_has_counts_and_no_invented_figures(api):
     assert queue["throughput"]["5m"] == {"tasks_per_sec": 0.0, "over_sec": 300.0}
     assert body["task_names"] == []
     assert body["workers"] == {
-        "states": dict.fromkeys(STATES, 0), "slots": 0, "slots_taken": 0,
+        "states": dict.fromkeys(STATES, 0), "slots": 0, "slots_taken": 0, "hosts": [],
     }  # fmt: skip
     assert not [key for key in samples(api.get("metrics?format=prometheus")) if "seconds" in key[0] and "0.5" in key]
 
@@ -109,6 +109,24 @@ def test_prometheus_reads_the_same_figures(api, worker, path, accept):
     assert (found["absurd_workers", "idle"], found["absurd_worker_slots",]) == (1, 4)
     assert (found["absurd_queue_paused", "dsa110-pipeline"], found["absurd_frozen",]) == (1, 1)
     assert found["absurd_feed_wakeup_failures_total",] == body["feed"]["wakeup_failures"]
+
+
+def test_hosts_of_live_workers_have_memory_processor_and_disk_as_the_last_report_has_them(api, worker):
+    use = {"host_memory_bytes": 64 * 10**9, "host_free_bytes": 8 * 10**9, "host_cpu_busy": 0.75, "disk_gb": 900.0}
+    for label, host, changed in (("a", "node-1", {}), ("b", "node-1", {"host_cpu_busy": 0.25}), ("c", "node-2", {})):
+        found = make_worker(label=label, host=host)
+        Worker.objects.filter(pk=found.pk).update(heartbeat_at=clock.now(), **use | changed)
+    Worker.objects.filter(host="node-2").update(stopped_at=clock.now())
+    (host,) = api.get("metrics").body["workers"]["hosts"]
+    assert host == {
+        "host": "node-1", "memory_bytes": 64 * 10**9, "free_bytes": 8 * 10**9, "cpu_busy": 0.25, "disk_free_gb": 900.0,
+    }  # fmt: skip
+    found = samples(api.get("metrics?format=prometheus"))
+    assert found["absurd_worker_host_memory_bytes", "node-1", "available"] == 8e9
+    assert found["absurd_worker_host_memory_bytes", "node-1", "total"] == 64e9
+    assert found["absurd_worker_host_cpu_ratio", "node-1"] == 0.25
+    assert found["absurd_worker_host_disk_free_bytes", "node-1"] == 9e11
+    assert not [key for key in found if "node-2" in key]
 
 
 def test_two_scrapes_share_no_registry(api):

@@ -13,10 +13,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from tasks_app.models import Notice, Worker
+from pipeline_app.models import Observation
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.models import Notice, Task, Worker
 from tasks_app.monitoring import notifications
 from tasks_app.postgresql import clock
-from tests.tasks_app.notes import make_worker
+from tests.pipeline_app.test_workflows import make_tile
+from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 
 pytestmark = pytest.mark.django_db
 
@@ -146,6 +149,7 @@ def test_a_fault_that_came_back_soon_is_the_same_and_later_a_new_one(worker, hoo
     assert notifications.look() == 0
     lose_again.update(heartbeat_at=clock.now())
     pass_time(notifications.GONE_AFTER)
+    assert notifications.look() == 1, "it is over"
     notifications.look()
     assert not Notice.objects.exists()
     lose_again.update(heartbeat_at=clock.now() - timedelta(hours=1))
@@ -185,6 +189,89 @@ def test_quiet_hours_hold_back_warnings_and_let_through_what_is_bad(worker, hook
     settings.ABSURD_NOTIFY_QUIET = None
     assert notifications.look() == 1
     assert "imager-7" in hook.bodies[1]["faults"][0]["message"]
+
+
+def test_that_a_fault_is_over_is_sent_when_it_was_sent_itself_and_has_not_got_worse(worker, hook, settings):
+    settings.ABSURD_NOTIFY_EVERY_SEC = 3600.0
+    lose("imager-7")
+    notifications.look()
+    pass_time()
+    assert notifications.look() == 1
+    lose("imager-8")
+    notifications.look()
+    Worker.objects.update(heartbeat_at=clock.now())
+    pass_time(notifications.GONE_AFTER)
+    assert notifications.look() == 0, "the last message was sent within the hour"
+    pass_time(timedelta(hours=1))
+    Worker.objects.update(heartbeat_at=clock.now())
+    assert notifications.look() == 1
+    (over,) = hook.bodies[1]["faults"]
+    assert (over["state"], over["check"], over["remedy"]) == ("over", "lost workers", "")
+    assert "imager-7" in over["message"], "nobody had heard of the other one"
+    pass_time(timedelta(hours=1))
+    Worker.objects.update(heartbeat_at=clock.now())
+    notifications.look()
+    assert not Notice.objects.exists()
+
+
+def test_a_fault_that_got_worse_is_not_over(worker, hook, settings):
+    least = settings.ABSURD_HEALTH | {"disk_free_warn_fraction": 1.0, "disk_free_bad_fraction": 0.0}
+    for settings.ABSURD_HEALTH in (least, least | {"disk_free_bad_fraction": 1.0}):
+        notifications.look()
+        pass_time()
+        notifications.look()
+    pass_time(notifications.GONE_AFTER)
+    assert notifications.look() == 0
+    assert {fault["state"] for body in hook.bodies for fault in body["faults"]} == {"warn", "bad"}
+
+
+def _fail_three(worker: Worker) -> None:
+    for _ in range(3):
+        spawn_note()
+        fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
+
+
+def _quarantine(worker: Worker) -> None:
+    spawn_note()
+    for _ in range(3):
+        Task.objects.filter(status="pending").update(hold=0, runnable_at=clock.now())
+        fail_attempt(claim_one(worker), "killed", "SIGSEGV", REPORT)
+
+
+def _crash(worker: Worker) -> None:
+    moment = clock.now() - timedelta(minutes=5)
+    for _ in range(3):
+        Worker.objects.filter(pk=make_worker(label="imager-7").pk).update(heartbeat_at=moment, started_at=moment)
+    make_worker(label="imager-7")
+
+
+def _be_late(worker: Worker) -> None:
+    row = make_tile("2026-10-01T06:00:00").observation
+    Observation.objects.filter(pk=row.pk).update(last_file_at=clock.now() - timedelta(hours=2), state="ready")
+
+
+@pytest.mark.parametrize(
+    ("check", "state", "cause"),
+    [
+        ("failures", "warn", _fail_three),
+        ("quarantine", "warn", _quarantine),
+        ("workers", "bad", lambda worker: (spawn_note(), worker.delete())),
+        ("depth", "warn", lambda worker: spawn_note()),
+        ("late tiles", "warn", _be_late),
+        ("crash loops", "warn", _crash),
+        ("lost workers", "warn", lambda worker: lose("imager-7")),
+    ],
+)
+def test_each_kind_of_fault_is_sent_with_what_to_do(worker, hook, settings, check, state, cause):
+    if check == "depth":
+        settings.ABSURD_HEALTH = settings.ABSURD_HEALTH | {"depth_warn": 0.0}
+    cause(worker)
+    notifications.look()
+    assert not hook.bodies
+    pass_time()
+    assert notifications.look() >= 1
+    (fault,) = [fault for fault in hook.bodies[0]["faults"] if fault["check"] == check]
+    assert fault["state"] == state and fault["message"] and fault["remedy"]
 
 
 @pytest.mark.parametrize(
