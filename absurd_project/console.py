@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from django.conf import settings
 from django.contrib.admin import AdminSite, ModelAdmin
+from django.db import connection
 from django.db.models import BooleanField
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -34,6 +35,21 @@ class ConsoleRows:
             elif isinstance(self.opts.get_field(each), BooleanField):  # type: ignore[attr-defined]
                 found.append(by_column(each))
         return found
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Return the form; that of a row which is there refuses to undo what somebody else has saved meanwhile."""
+        from tasks_app.admin.edits import guarded
+
+        made = super().get_form(request, obj, change=change, **kwargs)  # type: ignore[misc]
+        return guarded(made) if change else made
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the row; where it is saved, locked until that is done."""
+        found = super().get_object(request, object_id, from_field)  # type: ignore[misc]
+        if found is None or request.method != "POST" or not connection.in_atomic_block:
+            return found
+        list(type(found)._base_manager.select_for_update().filter(pk=found.pk).values_list("pk"))
+        return super().get_object(request, object_id, from_field)  # type: ignore[misc]
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> NoReturn:
         raise Http404(f"There is no {opts.verbose_name} {object_id[:100]!r}.")

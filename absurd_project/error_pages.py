@@ -19,7 +19,8 @@ def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Answer 403 to a form that does not belong to the session it came with."""
-    return _page(request, "admin/403_form.html", "The form was not accepted", 403, {"reason": reason})
+    context = {"reason": reason, "form_address": request.get_full_path()}
+    return _page(request, "admin/403_form.html", "The form was not accepted", 403, context)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,12 +16,14 @@ from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 
 from pipeline_app.models import Product
-from tasks_app.files.bounded_calls import in_time, in_time_async
+from tasks_app.errors import FilesBusy
+from tasks_app.files.bounded_calls import in_time, in_time_async, root_of
 from tasks_app.files.http_streaming import CHUNK_BYTES, open_file, open_regular, send_file, streamed
 
 PREVIEWS = frozenset({"preview", "plot"})
 PICTURES = PREVIEWS | {"thumbnail"}
 FITS = (".fits", ".fit")
+GONE = "is not on this host below ABSURD_DATA_ROOTS"
 
 
 def locate(product: Product) -> Path | None:
@@ -38,6 +42,36 @@ def _resolved(place: Path) -> Path | None:
     except (OSError, RuntimeError):
         return None
     return path if any(path.is_relative_to(root) and path != root for root in roots) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What there is of a product on this host."""
+
+    is_file: bool = False
+    problem: str = ""
+    """Why it cannot be fetched; empty where it can."""
+
+
+def states(products: Iterable[Product]) -> dict[int, State]:
+    """Return what there is of each product, by its key; those below one data root are looked for in one call."""
+    by_root: dict[str, list[Product]] = defaultdict(list)
+    for product in products:
+        by_root[root_of(Path(product.path))].append(product)
+    found: dict[int, State] = {}
+    for root, rows in by_root.items():
+        try:
+            found |= in_time(Path(root), lambda rows: {row.pk: _state(row) for row in rows}, rows)
+        except FilesBusy as error:
+            found |= {row.pk: State(problem=str(error)) for row in rows}
+    return found
+
+
+def _state(product: Product) -> State:
+    path = _resolved(Path(product.path)) if product.path.startswith("/") and "\0" not in product.path else None
+    if path is None or not os.access(path, os.R_OK):
+        return State(problem=GONE)
+    return State(is_file=path.is_file())
 
 
 def picture_path(product: Product) -> Path | None:

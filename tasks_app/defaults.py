@@ -38,6 +38,7 @@ ABSURD_DIAGNOSTICS = False
 ABSURD_WORKER_CONCURRENCY = 4
 ABSURD_WORKER_POLL_INTERVAL = 1.0
 ABSURD_LEASE_SEC = 60
+ABSURD_HEARTBEAT_SEC = 10
 ABSURD_STOP_GRACE_SEC = 10.0
 ABSURD_DATA_ROOTS: tuple[Path, ...] = (ABSURD_VAR / "data",)
 """Directories that tasks may read and where products are published."""

@@ -25,7 +25,6 @@ from workers.execution import Execution
 from workers.process import prewarmed
 from workers.process.outcome import DRAINED, LOST
 from workers.process.supervisor import ProcessExecution
-from workers.registration import HEARTBEAT_SEC
 from workers.reporting import Reporter, for_each
 from workers.shared_state import SharedState
 from workers.threads import ThreadExecution, ThreadPool
@@ -60,7 +59,7 @@ class Dispatcher(WorkerThread):
         """Whether a claim was sent whose answer never came."""
         self._spare_foreseen = not options.warm or options.burst
         self._claims = Timer(options.poll_interval_sec, jitter=0.1)
-        self._listens = Timer(HEARTBEAT_SEC)
+        self._listens = Timer(settings.ABSURD_HEARTBEAT_SEC)
         self._sweeps = Timer(SWEEP_SEC, jitter=0.1)
         self._reports = Timer(REPORT_SEC)
         self._spare_checks = Timer(SPARE_SEC)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
@@ -28,7 +29,6 @@ from workers.host_size import HostUse
 from workers.options import Options
 from workers.worker_thread import Timer
 
-HEARTBEAT_SEC = 10
 CLOCK_SKEW_WARNING_SEC = 2.0
 DROPPED_LINES_EVENT_SEC = 600.0
 
@@ -72,7 +72,7 @@ def new_worker(options: Options) -> Worker:
         concurrency=options.concurrency,
         memory_gb=options.memory_gb,
         cores=options.cores,
-        heartbeat_sec=HEARTBEAT_SEC,
+        heartbeat_sec=settings.ABSURD_HEARTBEAT_SEC,
     )
 
 

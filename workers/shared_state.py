@@ -14,7 +14,7 @@ from workers.execution import Execution
 from workers.file_system import DataRootWatch
 from workers.options import Options
 from workers.process import confine
-from workers.registration import HEARTBEAT_SEC, Registration
+from workers.registration import Registration
 from workers.service_manager import Notifier, StopSignals
 from workers.worker_thread import Timer, Wakeup
 
@@ -31,7 +31,7 @@ class SharedState:
         self.roots = DataRootWatch()
         self.supervisor, self.dispatcher, self.leases = Wakeup(), Wakeup(), Wakeup()
         """Each wakes the thread of that name; the supervisor is the main thread."""
-        self.heartbeats = Timer(HEARTBEAT_SEC)
+        self.heartbeats = Timer(settings.ABSURD_HEARTBEAT_SEC)
         self.renewals = Timer(settings.ABSURD_LEASE_SEC / 3)
         self.attempts: tuple[Execution, ...] = ()
         """Those claimed and not yet released; the tuple is replaced, never changed."""

@@ -16,7 +16,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from pipeline_app.admin import product_files
+from pipeline_app.admin import image_marks, product_files
 from pipeline_app.admin.metrics_text import figures_of
 from pipeline_app.admin.night_calendar import YEARS, start_of
 from pipeline_app.admin.tiles import same_strip
@@ -105,6 +105,7 @@ def _cards(images: list[Product]) -> list[Card]:
     tasks = [image.task_id for image in images]
     small = Product.objects.filter(task_id__in=tasks, kind="thumbnail").defer("params", "versions", "inputs", "metrics")
     thumbnails = {product.task_id: product for product in small}
+    product_files.look(thumbnails.values())
     votes: dict[int, Counter[str]] = defaultdict(Counter)
     for key, vote in ImageVote.objects.filter(image__in=images).values_list("image_id", "vote"):
         votes[key][vote] += 1
@@ -162,8 +163,10 @@ def _neighbours(image: Product) -> tuple[Product | None, Product | None]:
 
 
 def _siblings(image: Product) -> list[Product]:
-    rows = Product.objects.filter(task_id=image.task_id).defer("params", "versions", "inputs")
-    return list(rows.order_by("id"))
+    rows = list(Product.objects.filter(task_id=image.task_id).defer("params", "versions", "inputs").order_by("id"))
+    product_files.look(rows)
+    image.found = next(row.found for row in rows if row.pk == image.pk)  # type: ignore[attr-defined]
+    return rows
 
 
 def _sources(image: Product) -> list[Measurement]:
@@ -174,7 +177,9 @@ def _sources(image: Product) -> list[Measurement]:
 def image_page(request: HttpRequest, pk: int) -> HttpResponseBase:
     """One image: the picture, its figures, its sources, and its files."""
     image = get_object_or_404(_images(), pk=pk)
-    made = _siblings(image)
+    made, sources = _siblings(image), _sources(image)
+    preview = next((product for product in made if product.kind == "preview"), None)
+    frame = image_marks.frame_of(preview)
     before, after = _neighbours(image)
     vote = reverse("admin:pipeline_app_product_vote", args=[image.pk])
     context = {
@@ -182,10 +187,12 @@ def image_page(request: HttpRequest, pk: int) -> HttpResponseBase:
         "observation": image.observation,
         "before": before,
         "after": after,
-        "preview": next((product for product in made if product.kind == "preview"), None),
+        "preview": preview,
+        "frame": frame,
+        "marks": image_marks.marks(frame, sources) if frame else [],
         "figures": figures_of(KIND, image.metrics),
         "files": [(LAYERS[product.kind], product) for product in made if product.kind in LAYERS],
-        "sources": _sources(image),
+        "sources": sources,
         "votes": list(image.votes.order_by("-voted_at")[:VOTES_MOST]),
         "vote_address": vote if request.user.has_perm(vote_on_image.permission) else "",
     }
@@ -203,15 +210,21 @@ def viewer(request: HttpRequest, pk: int) -> HttpResponseBase:
         near = (here.ra_deg - OVERLAP_DEG, here.ra_deg + OVERLAP_DEG)
         strip = same_strip(_images().exclude(pk=image.pk), here, "observation__")
         others = list(strip.filter(observation__ra_deg__range=near).order_by("-id")[:EPOCHS_MOST])
+        product_files.look(others)
+    layers = [product for product in _siblings(image) if product.kind in LAYERS]
     data = {
         "layers": [
-            {"kind": product.kind, "label": LAYERS[product.kind], "address": product_files.address(product)}
-            for product in _siblings(image)
-            if product.kind in LAYERS
+            {
+                "kind": product.kind,
+                "label": LAYERS[product.kind],
+                "address": product_files.address(product) if product_files.found(product).is_file else "",
+            }
+            for product in layers
         ],
         "epochs": [
             {"label": f"{other.observation} ({other.verdict})", "address": product_files.address(other)}
             for other in others
+            if product_files.found(other).is_file
         ],
         "noise_jy": image.metrics.get("rms_jy"),
         "sources": [
@@ -222,7 +235,11 @@ def viewer(request: HttpRequest, pk: int) -> HttpResponseBase:
     title = f"Viewer: {here or image.pk}"
     back = pages.Link(label="Image", address=reverse("admin:page_image", args=[image.pk]))
     return pages.render(
-        request, "admin/pipeline/viewer.html", title=title, back=back, context={"image": image, "data": data}
+        request,
+        "admin/pipeline/viewer.html",
+        title=title,
+        back=back,
+        context={"image": image, "data": data, "lost": [each for each in layers if product_files.found(each).problem]},
     )
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache, partial
+from uuid import UUID
 
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from pipeline_app import downloads
 from pipeline_app.fits_stamp import NoStamp, StampRequest, load_libraries, stamp
@@ -19,7 +24,7 @@ from tasks_app.admin import display
 from tasks_app.admin.panels import Panel, Table
 from tasks_app.errors import FilesBusy
 from tasks_app.files.bounded_calls import in_time
-from tasks_app.models import Task
+from tasks_app.models import Attempt, Task
 
 STAMP_MOST_ARCMIN = 60.0
 
@@ -37,8 +42,11 @@ def send(request: HttpRequest, pk: int) -> HttpResponseBase:
     except FilesBusy as error:
         return HttpResponse(f"{error}\n", status=503, content_type="text/plain", headers={"Retry-After": "30"})
     if path is None:
-        raise Http404(f"{product.path} is a directory, or is not on this host below ABSURD_DATA_ROOTS")
-    return downloads.send(product, path, request.headers)
+        raise Http404(f"{product.path} is a directory, or {downloads.GONE}")
+    try:
+        return downloads.send(product, path, request.headers)
+    except OSError as error:
+        raise Http404(f"{product.path} cannot be read: {error.strerror or error}") from None
 
 
 def send_stamp(request: HttpRequest, pk: int) -> HttpResponse:
@@ -62,7 +70,7 @@ def send_stamp(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         path = downloads.file_path(product)
         if path is None:
-            raise Http404(f"{product.path} is not on this host below ABSURD_DATA_ROOTS")
+            raise Http404(f"{product.path} {downloads.GONE}")
         load_libraries()
         picture = in_time(path, stamp, path, asked)
     except FilesBusy as error:
@@ -77,51 +85,65 @@ def address(product: Product) -> str:
     return reverse("admin:pipeline_app_product_file", args=[product.pk])
 
 
-def link(product: Product) -> SafeString:
-    """Return the product's path, as a link when it is a file on this host."""
-    try:
-        path = downloads.file_path(product)
-    except FilesBusy:
-        path = None
-    if path is None:
-        return format_html("<code>{}</code>", product.path)
-    return format_html('<a href="{}"><code>{}</code></a>', address(product), product.path)
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What there is of a product on this host."""
+
+    is_file: bool
+    problem: str
+    """Why it cannot be shown; empty where it can."""
+    origin: Callable[[], str]
+
+    @property
+    def host(self) -> str:
+        """Where the attempt ran that wrote it; empty where that is not recorded any more."""
+        return self.origin()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is not there; otherwise its file system does not answer."""
+        return self.problem == downloads.GONE
 
 
-def picture(product: Product) -> SafeString | str:
-    """Return the product as a picture, or a dash when it is none."""
-    try:
-        path = downloads.picture_path(product)
-    except FilesBusy:
-        return "file system does not answer"
-    if path is None:
-        return "–"
-    return format_html('<a href="{0}"><img class="preview" src="{0}" alt="{1}"></a>', address(product), product)
+def look(products: Iterable[Product]) -> None:
+    """Find out for all of them together what there is of them, before they are shown."""
+    rows = list(products)
+    states = downloads.states(rows)
+
+    @cache
+    def hosts() -> dict[tuple[UUID, int], str]:
+        """Asked for once, and only where something is missing."""
+        tasks = {row.task_id for row in rows if states[row.pk].problem}
+        found = Attempt.objects.filter(task_id__in=tasks, worker__isnull=False)
+        return {(task, number): host for task, number, host in found.values_list("task_id", "number", "worker__host")}
+
+    for row in rows:
+        key = (row.task_id, row.attempt)
+        origin = partial(lambda key: hosts().get(key, ""), key)
+        row.found = Found(is_file=states[row.pk].is_file, problem=states[row.pk].problem, origin=origin)  # type: ignore[attr-defined]
 
 
-def thumbnail(product: Product | None, page: str = "") -> SafeString | str:
-    """Return a small picture that leads to a page, or else to itself; nothing where there is no picture."""
-    try:
-        path = downloads.picture_path(product) if product else None
-    except FilesBusy:
-        path = None
-    if product is None or path is None:
-        return ""
-    place = address(product)
-    return format_html(
-        '<a href="{}"><img class="thumb" loading="lazy" src="{}" alt="{}"></a>', page or place, place, product.kind
-    )
+def found(product: Product) -> Found:
+    """Return what there is of a product; where many are shown, `look` was called for all of them before."""
+    if not hasattr(product, "found"):
+        look([product])
+    return product.found  # type: ignore[attr-defined,no-any-return]
 
 
 def of_task(task: Task) -> Table:
     """Return what the task has published, for its page; an image has the picture of its thumbnail."""
     products = list(Product.objects.filter(task_id=task.task_id).order_by("id")) if task.claim_epoch else []
+    look(products)
     small = next((product for product in products if product.kind == "thumbnail"), None)
 
     def picture_of(product: Product) -> SafeString | str:
-        if product.kind == "image":
-            return thumbnail(small, reverse("admin:page_image", args=[product.pk]))
-        return thumbnail(product)
+        shown = small if product.kind == "image" else product
+        if shown is None or shown.kind not in downloads.PICTURES or not found(shown).is_file:
+            return ""
+        place = reverse("admin:page_image", args=[product.pk]) if product.kind == "image" else address(shown)
+        return format_html(
+            '<a href="{}"><img class="thumb" loading="lazy" src="{}" alt="{}"></a>', place, address(shown), shown.kind
+        )
 
     rows = [
         (
@@ -129,7 +151,7 @@ def of_task(task: Task) -> Table:
             format_html(
                 '<a href="{}">{}</a>', reverse("admin:pipeline_app_product_change", args=[product.pk]), product.kind
             ),
-            link(product),
+            mark_safe(render_to_string("admin/pipeline/file.html", {"product": product})),  # noqa: S308 - a template
             display.pill(product.verdict) if product.verdict else "–",
         )
         for product in products

@@ -13,6 +13,7 @@ from pipeline_app.admin import product_files
 from pipeline_app.admin.filters import VerdictFilter, occurring
 from pipeline_app.admin.metrics_text import figures_of
 from pipeline_app.admin.sources import address_of
+from pipeline_app.downloads import PICTURES
 from pipeline_app.models import Measurement, Product, name_begins
 from pipeline_app.sky_text import flux_density
 from tasks_app.admin import display, pages
@@ -83,8 +84,7 @@ class ProductAdmin(OperatingAdmin, ReadOnlyAdmin):
         context = {
             "product": product,
             "figures": figures_of(product.kind, product.metrics),
-            "file": product_files.link(product),
-            "picture": product_files.picture(product),
+            "is_picture": product.kind in PICTURES,
             "inputs": [(each, known.get(each)) for each in product.inputs],
         }
         title, back = f"{product.kind} of {product.observation or product.task_name}", pages.list_of(Product)

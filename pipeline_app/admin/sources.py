@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import QuerySet, prefetch_related_objects
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from pipeline_app.admin import product_files
 from pipeline_app.light_curves import ETA_LIMIT, V_LIMIT, Flux, Variability, epoch_factors, last_epochs, variability
 from pipeline_app.models import Measurement, Product, name_begins
 from pipeline_app.positions import Cone, read_cone
 from pipeline_app.sky_text import moment_of
 from pipeline_app.telescope import angular_separation_deg
-from tasks_app.admin import pages
+from tasks_app.admin import csv_lines, pages
 from tasks_app.admin.charts import Axis, Series, Threshold, XYChart
 
 SOURCES_MOST = 100
@@ -31,6 +32,11 @@ LISTED_EPOCHS = 100
 """In a list of sources each is judged by as many of its last epochs."""
 REFERENCES_MOST = 20
 TABLE_MOST = 200
+CSV_MOST = 1000
+CSV_COLUMNS = (
+    "name", "ra_deg", "dec_deg", "separation_arcmin", "mean_flux_jy", "catalog_flux_jy", "n_epochs", "n_failed", "eta",
+    "v", "varies",
+)  # fmt: skip
 FLOOR = 1e-3
 """A logarithmic axis shows no zero: smaller values are drawn here."""
 
@@ -88,10 +94,10 @@ def _near(cone: Cone) -> QuerySet[Measurement]:
     return rows.filter(ra_deg__range=(low, high))
 
 
-def find(text: str) -> list[Source]:
-    """Return the sources that a name or a position finds, at most one more than SOURCES_MOST."""
+def find(text: str, most: int = SOURCES_MOST + 1) -> list[Source]:
+    """Return the sources that a name or a position finds, at most `most`."""
     cone = cone_of(text)
-    found = [_source(name, rows, cone) for name, rows in last_epochs(names_of(text), LISTED_EPOCHS).items()]
+    found = [_source(name, rows, cone) for name, rows in last_epochs(names_of(text, most), LISTED_EPOCHS).items()]
     if cone is not None:
         found = [source for source in found if (source.separation_arcmin or 0.0) <= cone.radius_arcmin]
         return sorted(found, key=lambda source: source.separation_arcmin or 0.0)
@@ -158,8 +164,35 @@ def sources_page(request: HttpRequest) -> HttpResponseBase:
         "is_cut": len(found) > SOURCES_MOST,
         "plane": variability_plane(shown),
         "listed_epochs": LISTED_EPOCHS,
+        "csv_most": CSV_MOST,
     }
     return pages.render(request, "admin/pipeline/sources.html", title="Sources", context=context)
+
+
+def csv_page(request: HttpRequest) -> HttpResponse:
+    """The sources that the page finds, at most CSV_MOST, as CSV."""
+    found = find(request.GET.get("q", "").strip(), CSV_MOST)
+    text = "".join(csv_lines.lines([CSV_COLUMNS, *(_cells(source) for source in found)]))
+    headers = {"Content-Disposition": 'attachment; filename="sources.csv"'}
+    return HttpResponse(text, content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _cells(source: Source) -> list[Any]:
+    varies = source.varies
+    apart = source.separation_arcmin
+    return [
+        source.name,
+        round(source.ra_deg, 7),
+        round(source.dec_deg, 7),
+        None if apart is None else round(apart, 4),
+        varies and varies.mean_jy,
+        source.catalog_flux_jy,
+        varies.n_epochs if varies else 0,
+        source.n_failed,
+        varies and varies.eta,
+        varies and varies.v,
+        "yes" if varies and varies.is_candidate else "no",
+    ]
 
 
 def source_page(request: HttpRequest) -> HttpResponseBase:
@@ -170,16 +203,17 @@ def source_page(request: HttpRequest) -> HttpResponseBase:
         raise Http404(f"no source called {name[:200]!r} has been measured")
     prefetch_related_objects(points, "observation")
     factors, is_normalised = _factors(name, points), "normalised" in request.GET
-    images = Product.objects.filter(path__in=[point.image_path for point in points]).values_list("path", "pk")
-    keys = dict(images)
+    latest = points[: -STAMPS_MOST - 1 : -1]
+    rows = Product.objects.filter(path__in=[point.image_path for point in latest])
+    images = {image.path: image for image in rows.only("path", "kind", "task_id", "attempt")}
+    product_files.look(images.values())
     high_jy = max(point.flux_jy for point in points)
-    stamps = [(point, keys.get(point.image_path), _stamp(point, high_jy)) for point in points[::-1]]
     context = {
         "source": _source(name, points, None),
         "curve": light_curve(points, factors if is_normalised else None),
         "is_normalised": is_normalised,
-        "rows": [(point, factors.get(point.observation_id or 0), key) for point, key, _ in stamps[:TABLE_MOST]],
-        "stamps": stamps[:STAMPS_MOST],
+        "rows": [(point, factors.get(point.observation_id or 0)) for point in points[: -TABLE_MOST - 1 : -1]],
+        "stamps": [(point, images.get(point.image_path), _stamp(point, high_jy)) for point in latest],
         "most": {"curve": EPOCHS_MOST, "table": TABLE_MOST, "references": REFERENCES_MOST},
         "limits": {"eta": ETA_LIMIT, "v": V_LIMIT},
     }
@@ -252,4 +286,5 @@ PERMISSION = "pipeline_app.view_measurement"
 pages.add(
     pages.Page(route="sources/", name="sources", view=sources_page, permission=PERMISSION, label="Sources", order=38)
 )
+pages.add(pages.Page(route="sources.csv", name="sources_csv", view=csv_page, permission=PERMISSION))
 pages.add(pages.Page(route="sources/one/", name="source", view=source_page, permission=PERMISSION))

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db.models import F, QuerySet
 
+from pipeline_app.admin import product_files
 from pipeline_app.admin.metrics_text import Figure, figures_of
 from pipeline_app.models import Calibration, Measurement, Observation, Product, SubbandFile, SubbandState
 from pipeline_app.registration import STAGES as REGISTERED
@@ -153,6 +154,7 @@ def page_of(observation: Observation) -> dict[str, Any]:
     files = list(observation.files.order_by("subband", "id"))
     last = observation.products.filter(run_id=observation.run_id).defer("params", "versions", "inputs")
     products = list(last.order_by("id")[:PRODUCTS_MOST]) if observation.run_id else []
+    product_files.look(products)
     task_ids = {product.task_id for product in products if product.kind == "photometry"}
     fluxes = Measurement.objects.filter(task_id__in=task_ids).order_by("-flux_jy")
     before, after = neighbours(observation)

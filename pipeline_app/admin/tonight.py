@@ -119,7 +119,7 @@ def stages_of(observations: Sequence[Observation]) -> Tonight:
     tasks = _tasks(run_ids)
     products = list(
         Product.objects.filter(Q(verdict__in=("warn", "fail")) | Q(kind=THUMBNAIL), run_id__in=run_ids)
-        .only("task_id", "verdict", "kind", "path", "observation_id")
+        .only("task_id", "attempt", "verdict", "kind", "path", "observation_id")
         .order_by("-id")[: PRODUCTS_READ * len(observations)]
     )
     verdicts: dict[object, str] = {}

@@ -24,6 +24,7 @@ from pipeline_app.casa.pointing import BeamTrack, beam_track
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.response import effective_response
 from pipeline_app.casa.stokes import ImagingWeights, StokesI, imaging_weights, read_stokes_i
+from pipeline_app.preview_frame import PreviewFrame
 from pipeline_app.quality import ImageFigures, judge_image
 from pipeline_app.stages.imaging import ImagingParams, ImagingResult
 from pipeline_app.verdicts import VerdictRecord, inherit, record_of_calibrated
@@ -130,9 +131,9 @@ def publish(images: Images, context: Context) -> ImagingResult:
     context.progress(WRITE, "writing the images")
     _write(images, paths, verdict)
     context.progress(DRAW, "drawing the preview")
-    _draw(images, paths, verdict)
+    frame = _draw(images, paths, verdict)
     result = _result(context, paths, images, verdict)
-    _declare(context, paths, params, result)
+    _declare(context, paths, params, result, frame)
     context.progress(1.0, f"image {verdict.verdict}: rms {figures.rms_jy * 1e3:.2f} mJy/beam")
     return result
 
@@ -201,7 +202,7 @@ def _write(images: Images, paths: Mapping[str, Path], verdict: VerdictRecord) ->
     )
 
 
-def _draw(images: Images, paths: Mapping[str, Path], verdict: VerdictRecord) -> None:
+def _draw(images: Images, paths: Mapping[str, Path], verdict: VerdictRecord) -> PreviewFrame:
     info, figures = images.info, images.figures
     seconds = (info.times_mjd[-1] - info.times_mjd[0]) * 86400.0 + info.integration_sec
     preview = Preview(
@@ -214,8 +215,8 @@ def _draw(images: Images, paths: Mapping[str, Path], verdict: VerdictRecord) -> 
             f"rms {figures.rms_jy * 1e3:.2f} mJy/beam, {verdict.verdict}"
         ),
     )
-    draw_preview(preview, paths["preview"])
     draw_thumbnail(preview, paths["thumbnail"])
+    return draw_preview(preview, paths["preview"])
 
 
 def _result(context: Context, paths: Mapping[str, Path], images: Images, verdict: VerdictRecord) -> ImagingResult:
@@ -249,7 +250,9 @@ def _result(context: Context, paths: Mapping[str, Path], images: Images, verdict
     )
 
 
-def _declare(context: Context, paths: Mapping[str, Path], params: ImagingParams, result: ImagingResult) -> None:
+def _declare(
+    context: Context, paths: Mapping[str, Path], params: ImagingParams, result: ImagingResult, frame: PreviewFrame
+) -> None:
     fields = [name for name in type(result).model_fields if not name.endswith("_path")]
     metrics = result.model_dump(include=set(fields) - {"verdict", "reasons"})
     details: dict[str, dict[str, Any]] = {
@@ -257,6 +260,7 @@ def _declare(context: Context, paths: Mapping[str, Path], params: ImagingParams,
         "flat-image": {"metrics": {"rms_jy": result.rms_jy}, "verdict": result.verdict},
         "model-image": {"verdict": result.verdict},
         "residual-image": {"verdict": result.verdict},
+        "preview": {"metrics": {"frame": frame.model_dump(mode="json")}},
     }
     for kind, path in paths.items():
         context.product(kind, path, inputs=[params.ms_path], **details.get(kind, {}))

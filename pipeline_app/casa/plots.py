@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline_app.casa.fits_images import SkyImage
 from pipeline_app.casa.solutions import Solutions
+from pipeline_app.preview_frame import PreviewFrame
 
 _BACKGROUND = "#11151c"
 _INK = "#e8edf4"
@@ -42,8 +43,11 @@ class Preview:
     subtitle: str
 
 
-def draw_preview(preview: Preview, path: Path) -> None:
-    """Write a preview as a PNG of 1000 x 920 pixels: sky coordinates, beam, colour bar, half-power contour."""
+def draw_preview(preview: Preview, path: Path) -> PreviewFrame:
+    """Write a preview as a PNG of 1000 x 920 pixels: sky coordinates, beam, colour bar, half-power contour.
+
+    Returns where the sky lies in it.
+    """
     figure = Figure(figsize=(10, 9.2), dpi=100, facecolor=_BACKGROUND)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.12, 0.07, 0.75, 0.82), projection=preview.image.wcs)
@@ -64,6 +68,32 @@ def draw_preview(preview: Preview, path: Path) -> None:
     figure.text(0.12, 0.945, preview.title, color=_INK, fontsize=15, weight="bold")
     figure.text(0.12, 0.912, preview.subtitle, color=_FAINT, fontsize=11)
     figure.savefig(path, facecolor=_BACKGROUND)
+    return _frame(figure, axes, preview.image)
+
+
+def _frame(figure: Figure, axes: WCSAxes, image: SkyImage) -> PreviewFrame:
+    """Return where the axes are once they are drawn, in their true proportions."""
+    box, wcs = axes.get_position(), image.wcs.wcs
+    width_px, height_px = (round(each) for each in figure.bbox.size)
+    slant = {number: value for axis, number, value in wcs.get_pv() if axis == 2}
+    return PreviewFrame(
+        width_px=width_px,
+        height_px=height_px,
+        left=box.x0,
+        top=1 - box.y1,
+        width=box.width,
+        height=box.height,
+        n_x=image.data.shape[1],
+        n_y=image.data.shape[0],
+        projection=wcs.ctype[0][-3:],
+        ra_deg=wcs.crval[0],
+        dec_deg=wcs.crval[1],
+        x_pix=wcs.crpix[0] - 1,
+        y_pix=wcs.crpix[1] - 1,
+        dx_deg=wcs.cdelt[0],
+        dy_deg=wcs.cdelt[1],
+        slant=(slant.get(1, 0.0), slant.get(2, 0.0)),
+    )
 
 
 def draw_thumbnail(preview: Preview, path: Path) -> None:

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from django import template
+from django.urls import reverse
 
 from pipeline_app import sky_text
 from pipeline_app.admin import product_files
-from pipeline_app.models import Measurement, Observation
+from pipeline_app.models import Measurement, Observation, Product
 from tasks_app.admin import display
 
 register = template.Library()
 register.filter("hms", sky_text.hms)
 register.filter("dms", sky_text.dms)
 register.filter("file_address", product_files.address)
+register.filter("found", product_files.found)
 register.filter("size", display.size)
+
+
+@register.inclusion_tag("admin/pipeline/picture.html")
+def picture(product: Product, link: str = "", alt: str = "", query: str = "") -> dict[str, object]:
+    """Show a product as a picture that leads to `link`, or else to itself; where its file is gone, what helps.
+
+    With a query it is a stamp of the image.
+    """
+    name = "admin:pipeline_app_product_stamp" if query else "admin:pipeline_app_product_file"
+    source = reverse(name, args=[product.pk]) + (f"?{query}" if query else "")
+    return {"product": product, "source": source, "link": link or source, "alt": alt or str(product)}
 
 
 @register.filter

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -20,7 +19,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from tasks_app import formats, plain_text
-from tasks_app.admin import display, pages
+from tasks_app.admin import csv_lines, display, pages
 from tasks_app.admin.event_filters import EVERYTHING, ActorFilter, EventTypeFilter, FromFilter, UntilFilter
 from tasks_app.admin.filters import EventQueueFilter
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range
@@ -35,8 +34,6 @@ CSV_COLUMNS = (
     "id", "created_at", "actor", "event_type", "from_status", "to_status", "task_id", "run_id", "queue_name", "attempt",
     "address", "reason",
 )  # fmt: skip
-CSV_TEXTS = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for a formula where a cell begins with it."""
 EMPTY = (
     "Nothing matches. Choose everything to see what queue and workers did, or clear the filters. Pausing a queue with "
     "manage.py absurd_queues is shown here."
@@ -114,23 +111,11 @@ class TaskEventAdmin(ReadOnlyAdmin):
         return plain_text.escaped(display.first_line(event.reason))
 
 
-class _Line:
-    """A file for csv.writer that hands each line back."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
-def _lines(rows: list[TaskEvent]) -> Iterator[str]:
-    writer = csv.writer(_Line())
-    for row in rows:
-        cells = {**vars(row), "created_at": formats.moment(row.created_at), "address": row.detail.get("address", "")}
-        yield writer.writerow([_cell(cells[name]) for name in CSV_COLUMNS])
-
-
-def _cell(value: Any) -> str:
-    text = plain_text.escaped("" if value is None else value)
-    return f"'{text}" if text.startswith(CSV_TEXTS) else text
+def _rows(events: list[TaskEvent]) -> Iterator[list[Any]]:
+    for event in events:
+        address = event.detail.get("address", "")
+        cells = {**vars(event), "created_at": formats.moment(event.created_at), "address": address}
+        yield [cells[name] for name in CSV_COLUMNS]
 
 
 def _read(rows: QuerySet[TaskEvent]) -> list[TaskEvent]:
@@ -150,7 +135,7 @@ async def csv_parts(rows: QuerySet[TaskEvent], most: int = CSV_ROWS_MOST) -> Asy
         batch = await sync_to_async(_read)(page[: min(CSV_BATCH, left)])
         if not batch:
             return
-        yield "".join(_lines(batch)).encode()
+        yield "".join(csv_lines.lines(_rows(batch))).encode()
         left, last = left - len(batch), batch[-1].id
 
 

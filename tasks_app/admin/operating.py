@@ -19,6 +19,7 @@ from django.urls import path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from tasks_app import formats, plain_text
+from tasks_app.admin import edits
 from tasks_app.admin.history import HistoryAdmin
 from tasks_app.admin.operation_form import Choices, ParamsForm
 from tasks_app.admin.pages import Link
@@ -206,7 +207,8 @@ class OperatingAdmin(HistoryAdmin):
         """Return the form, and whether it was confirmed."""
         confirmed = request.method == "POST" and "confirmed" in request.POST
         looked = request.method == "POST" and "look" in request.POST
-        initial = {**(operation.initial(target) if target is not None else {}), **request.GET.dict()}
+        present = operation.initial(target) if target is not None else {}
+        initial = {**present, **request.GET.dict()}
         choices = self.choices_of(operation, target)
         # An address with params shows what these would do.
         asked = isinstance(operation, PreviewedOperation) and request.method == "GET"
@@ -215,6 +217,10 @@ class OperatingAdmin(HistoryAdmin):
         form = ParamsForm(operation.params_model, data, initial=initial, choices=choices)
         if looked or asked:
             form.leave_reason_out()
+        form.seen_mark = edits.mark_of(present) if present else ""  # type: ignore[attr-defined]
+        if confirmed and present and (text := edits.conflict(form, present)):
+            messages.warning(request, text)
+            confirmed = False
         return form, confirmed
 
     def _keys(self, targets: Sequence[Any]) -> list[Any]:
@@ -228,8 +234,9 @@ class OperatingAdmin(HistoryAdmin):
         for target, key in zip(targets or [None], self._keys(targets), strict=True):
             result = operation.act(key, params, actor)
             outcome = operation.outcome(result)
-            done.append(f"{self.label_of(target)}: {outcome}" if target is not None else outcome)
-            logged = target if target is not None else self.model(pk=1)
+            now = _as_it_is_now(target)
+            done.append(f"{self.label_of(now)}: {outcome}" if now is not None else outcome)
+            logged = now if now is not None else self.model(pk=1)
             counted = f": {outcome}" if isinstance(operation, PreviewedOperation) else ""
             self.log_change(request, logged, f"{operation.label}{counted}. Reason: {params.reason}")
         messages.success(request, "; ".join(done))
@@ -276,6 +283,11 @@ def _action(operation: Operation[Any, Any]) -> Callable[..., HttpResponse | None
         return owner.act_on_selection(request, operation, chosen)
 
     return act
+
+
+def _as_it_is_now(target: Any) -> Any:
+    """Return the target after an operation; where it is gone, as it was."""
+    return target and (type(target)._default_manager.filter(pk=target.pk).first() or target)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ PREFIX = "params."
 ROWS_MOST = 18
 OF_PAGES = frozenset(
     {"csrfmiddlewaretoken", "confirmed", "look", "token", "typed", "expected", "next", "action", "select_across"}
-    | {"index", ACTION_CHECKBOX_NAME}
+    | {"index", "seen", ACTION_CHECKBOX_NAME}
 )
 """What pages send beside the fields of a form."""
 
@@ -139,6 +139,8 @@ class ParamsForm(forms.Form):
                 self.fields |= {PREFIX + param.name: form_field(param, of_task=True) for param in params}
             elif not (field.name == "task_name" and spec):
                 self.fields[field.name] = form_field(field, (choices or {}).get(field.name))
+        if spec is None:
+            next(iter(self.fields.values())).widget.attrs["autofocus"] = True
 
     def groups(self) -> list[Group]:
         """Return the fields in the order in which they are asked for; those of a new task in three groups."""
@@ -244,13 +246,13 @@ def _made(param: ParamField, choices: Choices | None, *, of_task: bool) -> forms
         about["label"] = param.name
     hints = {} if param.default in (None, "", [], {}) else {"placeholder": f"default {json.dumps(param.default)}"}
     if param.name == "reason":
-        widget = forms.TextInput(attrs={"size": 60, "autofocus": not of_task})
+        widget = forms.TextInput(attrs={"size": 60})
         return forms.CharField(max_length=int(param.maximum or 0) or None, widget=widget)
     if param.name == "priority" and not choices:
         about["error_messages"] = {"invalid_choice": f"must be between 1 and {PRIORITY_MOST} (got %(value)s)"}
         return forms.TypedChoiceField(choices=priorities(param.required), coerce=int, empty_value=None, **about)
-    if choices or param.choices:
-        listed = choices or [(each, each) for each in param.choices]
+    if choices is not None or param.choices:
+        listed = choices if choices is not None else [(each, each) for each in param.choices]
         return forms.ChoiceField(choices=listed if param.required else [_default(param), *listed], **about)
     if param.kind == "flag" and of_task:
         yes_or_no = [("true", "yes"), ("false", "no")]

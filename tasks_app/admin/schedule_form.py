@@ -9,7 +9,7 @@ from django import forms
 from tasks_app.admin.operation_form import add_faults, form_field
 from tasks_app.engine import registry
 from tasks_app.errors import ParamsInvalid, UnknownTaskName
-from tasks_app.models import Schedule
+from tasks_app.models import Queue, Schedule
 from tasks_app.operations.param_fields import fields_of
 from tasks_app.operations.schedules import FIELDS, SaveScheduleParams, check
 
@@ -27,8 +27,10 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         # One that is registered no longer must be seen to be changed.
         unknown = [self.instance.task_name] if self.instance.task_name not in ("", *known) else []
         tasks = [(name, name) for name in known] + [(name, f"{name} (unknown)") for name in unknown]
+        queues = sorted({*Queue.objects.values_list("name", flat=True), self.instance.queue_name} - {""})
+        choices = {"task_name": tasks, "queue_name": [(name, name) for name in queues]}
         for param in fields_of(SaveScheduleParams):
-            self.fields[param.name] = form_field(param, tasks if param.name == "task_name" else None)
+            self.fields[param.name] = form_field(param, choices.get(param.name))
         self.initial.update({name: getattr(self.instance, name) for name in FIELDS})
 
     def clean(self) -> dict[str, Any]:

@@ -32,6 +32,11 @@ class Room:
     host_cores: int = CORES_MOST
     """All cores of the host that tasks may have: a task that declares more is content with these."""
 
+    @property
+    def free_cores(self) -> int:
+        """Cores that are left; none, where workers with more cores have claimed more than this one may use."""
+        return max(0, self.cores)
+
     def without(self, *, memory_gb: float, cores: int, disk_gb: float) -> Room:
         """Return what is left after a task that needs so much."""
         return Room(
@@ -45,15 +50,16 @@ class Room:
         """The room as the claim's parameters."""
         return {
             "free_gb": self.memory_gb,
-            "free_cores": self.cores,
-            "most_cores": CORES_MOST if self.cores >= self.host_cores else max(0, self.cores),
+            "free_cores": self.free_cores,
+            "most_cores": CORES_MOST if self.cores >= self.host_cores else self.free_cores,
             "host_cores": self.host_cores,
             "free_disk_gb": self.disk_gb,
         }
 
     def holds(self, *, memory_gb: float, cores: int, disk_gb: float) -> bool:
         """Whether a task that needs so much finds room."""
-        return memory_gb <= self.memory_gb and min(cores, self.host_cores) <= self.cores and disk_gb <= self.disk_gb
+        has_cores = min(cores, self.host_cores) <= self.free_cores
+        return has_cores and memory_gb <= self.memory_gb and disk_gb <= self.disk_gb
 
 
 @dataclass(frozen=True, kw_only=True)

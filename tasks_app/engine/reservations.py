@@ -97,7 +97,7 @@ def make(worker: Worker, room: Room) -> UUID | None:
         "task_names": registry.names(),
         "total_gb": worker.memory_gb,
         "free_gb": room.memory_gb,
-        "free_cores": room.cores,
+        "free_cores": room.free_cores,
         "host_cores": room.host_cores,
     }
     rows = statements.run(_PASSED_OVER, params)

@@ -41,7 +41,7 @@ def in_time(place: Path, work: Callable[P, T], *arguments: P.args, **named: P.kw
     """
     if not connection.in_atomic_block:
         connection.close()
-    root = _root_of(place)
+    root = root_of(place)
     if _hanging[root] or not _places.acquire(timeout=LIMIT_SEC):
         raise FilesBusy(root)
     future = in_daemon_thread(lambda: work(*arguments, **named), _places.release, "file call")
@@ -56,7 +56,7 @@ def in_time(place: Path, work: Callable[P, T], *arguments: P.args, **named: P.kw
 
 async def in_time_async(place: Path, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Return the same for a coroutine, whose event loop is not kept waiting."""
-    root, until = _root_of(place), time.monotonic() + LIMIT_SEC
+    root, until = root_of(place), time.monotonic() + LIMIT_SEC
     while _hanging[root] or not _places.acquire(blocking=False):
         if time.monotonic() > until:
             raise FilesBusy(root)
@@ -98,7 +98,7 @@ def _hangs(root: str, future: Future[T]) -> None:
     future.add_done_callback(back)
 
 
-def _root_of(place: Path) -> str:
+def root_of(place: Path) -> str:
     """Return the configured root that a path lies in, by its name alone: looking might hang."""
     roots = [root for root in (*settings.ABSURD_DATA_ROOTS, settings.ABSURD_VAR) if place.is_relative_to(root)]
     return str(max(roots, key=lambda root: len(root.parts), default=Path(place.anchor)))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.sessions.models import Session
 from django.urls import reverse
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
@@ -19,7 +19,10 @@ from tasks_app.operations.operation import Params
 from tasks_app.operations.queues import pause
 from tasks_app.operations.runs import start
 from tasks_app.operations.tasks import cancel
+from tests import daphne_server
+from tests.browser.conftest import PASSWORD
 from tests.browser.visitor import Visitor
+from tests.tasks_app.callers import make_user
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 from tests.tasks_app.workflows.run_plans import ACTOR, linear
 
@@ -168,6 +171,99 @@ def test_the_second_operator_is_told_who_did_what(visit: Visit):
     page.click("input[name=confirmed]")
     expect(page.locator(".messagelist")).to_contain_text("cancelled by user:olga")
     expect(page.locator(".messagelist")).to_contain_text("the dish is stowed")
+
+
+def log_in_again(visitor: Visitor) -> None:
+    page = visitor.page
+    page.wait_for_selector("body.login")
+    page.fill("#id_username", "operator-0")
+    page.fill("#id_password", PASSWORD)
+    page.click("input[type=submit]")
+
+
+def test_what_was_typed_before_the_login_ended_is_there_after_the_next_one_and_nothing_was_done(visit: Visit):
+    task, others = spawn_note(), [spawn_note() for _ in range(2)]
+    visitor = visit()
+    # A page of its own.
+    page = visitor.open(reverse("admin:tasks_app_task_cancel", args=[task.task_id]))
+    page.fill("input[name=reason]", "the dish is <stowed>")
+    Session.objects.all().delete()
+    page.click("input[name=confirmed]")
+    log_in_again(visitor)
+    expect(page.locator(".warningnote")).to_contain_text("nothing was done")
+    expect(page.locator("input[name=reason]")).to_have_value("the dish is <stowed>")
+    assert Task.objects.filter(status="pending").count() == 3
+    page.click("input[name=confirmed]")
+    expect(page.locator(".messagelist")).to_contain_text("1 cancelled")
+    # The confirmation of a list's operation has no address of its own.
+    page = visitor.open("/admin/tasks_app/task/?status=pending")
+    for box in page.locator("#result_list .action-select").all():
+        box.check()
+    page.select_option("select[name=action]", label="Cancel selected tasks…")
+    page.click("#changelist-form button[type=submit]")
+    page.fill("input[name=reason]", "not needed")
+    Session.objects.all().delete()
+    page.click("input[name=confirmed]")
+    log_in_again(visitor)
+    expect(page.locator("input[name=reason]")).to_have_value("not needed")
+    expect(page.locator("h1")).to_have_text("Cancel 2 tasks?")
+    assert {each.status for each in Task.objects.filter(pk__in=[each.pk for each in others])} == {"pending"}
+    page.click("input[name=confirmed]")
+    expect(page.locator(".messagelist")).to_contain_text("2 cancelled")
+    # Logged in again in another tab, the form is of the login before.
+    page = visitor.open(reverse("admin:page_spawn") + "?task_name=photometry")
+    page.fill("[name='params.image_path']", "/data/m31.fits")
+    other = page.context.new_page()
+    Session.objects.all().delete()
+    other.goto(f"{visitor.address}/admin/")
+    first, visitor.page = page, other
+    log_in_again(visitor)
+    other.wait_for_selector("#console-status")
+    first.click("input[name=look]")
+    first.click("text=Open the form again")
+    expect(first.locator("[name='params.image_path']")).to_have_value("/data/m31.fits")
+    visitor.complaints.clear()  # the browser's own line about the 403
+    # What was put back once, or sent, is not kept.
+    visitor.page = first
+    page = visitor.open(reverse("admin:page_spawn") + "?task_name=photometry")
+    expect(page.locator("[name='params.image_path']")).to_have_value("")
+
+
+@pytest.mark.chaos
+def test_a_page_says_that_the_server_is_away_for_three_minutes_and_then_equals_a_reload(
+    browser: Browser, live_environment: dict[str, str]
+):
+    worker = make_worker()
+    for _ in range(6):
+        spawn_note()
+    make_user("olga", "Operator")
+    port = daphne_server.free_port()
+    with Visitor.of(browser, f"http://127.0.0.1:{port}", width=1280, theme="light") as visitor:
+        with daphne_server.serving(live_environment, port=port):
+            visitor.log_in("olga", PASSWORD)
+            page = visitor.page
+            page.clock.install()
+            visitor.open("/admin/tasks_app/task/")
+            page.wait_for_selector("#live-state[data-state=live]")
+        page.wait_for_selector("#live-state[data-state=lost]")
+        for _ in range(6):  # half a minute each, as the page counts
+            page.clock.run_for(30_000)
+            expect(page.locator("#live-state")).to_have_text("reconnecting")
+        for number in range(6):
+            claim = claim_one(worker)
+            if number % 2:
+                complete_task(claim, {}, REPORT)
+            else:
+                fail_attempt(claim, "invalid", "no such file", REPORT)
+        with daphne_server.serving(live_environment, port=port):
+            page.clock.run_for(30_000)
+            page.wait_for_selector("#live-state[data-state=live]")
+            page.clock.run_for(5_000)
+            expect(page.locator("#result_list .pill-completed")).to_have_count(3)
+            expect(page.locator("#result_list .pill-failed")).to_have_count(3)
+            shown = page.evaluate(WITHOUT_TIMES)
+            page.reload()
+            assert shown == page.evaluate(WITHOUT_TIMES)
 
 
 def test_names_with_markup_and_other_directions_are_text_and_fit(visit: Visit):

@@ -5,15 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
 from django.urls import reverse
 from playwright.sync_api import expect
 
+from pipeline_app.models import Measurement, Product
+from tasks_app.models import Attempt
 from tests.browser.visitor import Visitor
-from tests.pipeline_app.console_rows import CELL_DEG, DEC_DEG, NOISE_JY, RA_DEG, SIDE, Night, make_nights
+from tests.pipeline_app.console_rows import (
+    CELL_DEG,
+    DEC_DEG,
+    NAMES,
+    NOISE_JY,
+    RA_DEG,
+    SIDE,
+    Night,
+    make_nights,
+    position_of,
+)
 from tests.pipeline_app.test_console import PAGES, addresses
+from tests.tasks_app.notes import make_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Visit = Callable[..., Visitor]
@@ -130,12 +145,69 @@ def test_two_epochs_blink_on_the_same_pixels(nights, visit: Visit):
     assert page.evaluate(picture) != first
 
 
-def test_a_file_that_is_gone_is_said_and_breaks_nothing(nights, visit: Visit):
-    Path(nights[0].image.path).unlink()
+def test_files_that_are_gone_are_said_with_their_host_and_no_page_has_a_broken_picture_or_link(nights, visit: Visit):
+    """All that the first night's image has made is gone, and the second night's is there."""
+    night = nights[0]
+    worker = make_worker(host="imager-3")
+    for product in Product.objects.filter(task_id=night.image.task_id):
+        Path(product.path).unlink()
+    Attempt.objects.create(task_id=night.image.task_id, number=1, claim_token=uuid4(), worker=worker)
+    preview = Product.objects.get(task_id=night.image.task_id, kind="preview")
     visitor = visit("Viewer")
-    page = visitor.open(reverse("admin:page_viewer", args=[nights[0].image.pk]))
-    expect(page.locator("#viewer-status")).to_contain_text("HTTP 404")
-    visitor.complaints.clear()  # the browser's own line about the 404
+    places = {name: addresses(night)[name] for name in ("images", "tile", "image", "viewer", "source", "product")}
+    places["preview"] = reverse("admin:pipeline_app_product_change", args=[preview.pk])
+    wrong = []
+    for name, place in places.items():
+        page = visitor.open(place)
+        said = page.locator(".missing")
+        if "the file is gone" not in said.first.inner_text() or "written on imager-3" not in said.first.inner_text():
+            wrong.append((name, said.first.inner_text()))
+        page.evaluate("document.querySelectorAll('img').forEach((each) => { each.loading = 'eager'; })")
+        broken = page.evaluate(
+            "Promise.all([...document.querySelectorAll('#content img')]"
+            ".map((each) => each.decode().then(() => 0, () => 1)))"
+        )
+        links = page.eval_on_selector_all(
+            "#content a[href*='/file/'], #content a[href*='/stamp/']", "(all) => all.map((each) => each.href)"
+        )
+        refused = [link for link in links if not page.request.get(link).ok]
+        if any(broken) or refused:
+            wrong.append((name, broken, refused))
+    assert wrong == []
+    page = visitor.open(places["viewer"])
+    expect(page.locator("#viewer-status")).to_contain_text("is not here: see above")
+
+
+def test_sources_are_marked_on_the_picture_of_an_image_where_they_lie_and_hidden_by_a_key(nights, visit: Visit):
+    """The third source was not seen, and the second has no catalogue flux."""
+    Measurement.objects.filter(name="S03").update(snr=3.0)
+    Measurement.objects.filter(name="S02").update(catalog_flux_jy=None)
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ["RA---SIN", "DEC--SIN"], [RA_DEG, DEC_DEG]
+    wcs.wcs.crpix, wcs.wcs.cdelt = [SIDE / 2 + 1, SIDE / 2 + 1], [-CELL_DEG, CELL_DEG]
+    visitor = visit("Viewer")
+    page = visitor.open(reverse("admin:page_image", args=[nights[0].image.pk]))
+    marks = page.locator(".under-marks .marks")
+    for name in NAMES:
+        x, y = (float(value) for value in wcs.all_world2pix(*position_of(name), 0))
+        mark = marks.locator("g", has_text=name)
+        circle = mark.locator("circle")
+        place = [float(circle.get_attribute(each) or "nan") for each in ("cx", "cy")]
+        expected = (1000 * (0.12 + 0.75 * (x + 0.5) / SIDE), 920 * (0.11 + 0.8 * (1 - (y + 0.5) / SIDE)))
+        assert place == pytest.approx(expected, abs=0.1)
+        assert mark.get_attribute("class") == ("mark-unseen" if name == "S03" else "mark-seen")
+        assert mark.locator("path").count() == (0 if name == "S02" else 1)
+    assert "S01: 500.0 ± 2.0 mJy, SNR 150.0, catalogue 500 mJy" in marks.inner_html()
+    expect(page.locator(".overlay-tools")).to_contain_text("with a catalogue flux")
+    expect(marks).to_be_visible()
+    page.keyboard.press("s")
+    expect(marks).to_be_hidden()
+    page.focus("#marks-shown")
+    page.keyboard.press("Space")
+    expect(marks).to_be_visible()
+    Product.objects.filter(kind="preview").update(metrics={})
+    page.reload()
+    expect(page.locator(".picture")).to_contain_text("did not record where the sky lies")
 
 
 def test_an_operator_finds_the_bad_antenna_and_refuses_the_calibration(nights, visit: Visit):

@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from pipeline_app.calibration_summary import SUMMARY_NAME, AntennaSummary, SolutionsSummary
 from pipeline_app.models import Calibration, Measurement, Observation, Product
+from pipeline_app.preview_frame import PreviewFrame
 from tests.pipeline_app.test_workflows import make_tile
 
 SIDE = 120
@@ -39,6 +40,13 @@ IMAGE_METRICS = {
     "imsize_pix": SIDE,
     "cell_arcsec": 6.0,
 }
+
+
+FRAME = PreviewFrame(
+    width_px=1000, height_px=920, left=0.12, top=0.11, width=0.75, height=0.8, n_x=SIDE, n_y=SIDE, projection="SIN",
+    ra_deg=RA_DEG, dec_deg=DEC_DEG, x_pix=SIDE / 2, y_pix=SIDE / 2, dx_deg=-CELL_DEG, dy_deg=CELL_DEG,
+)  # fmt: skip
+"""Where the sky lies in a preview."""
 
 
 def position_of(name: str) -> tuple[float, float]:
@@ -106,7 +114,12 @@ def make_night(place: Path, index: int) -> Night:
     for kind in ("preview", "thumbnail"):
         (place / f"{kind}.png").write_bytes(PNG)
         Product.objects.create(
-            **origin, task_id=task_id, task_name="imaging", kind=kind, path=str(place / f"{kind}.png")
+            **origin,
+            task_id=task_id,
+            task_name="imaging",
+            kind=kind,
+            path=str(place / f"{kind}.png"),
+            metrics={"frame": FRAME.model_dump(mode="json")} if kind == "preview" else {},
         )
     measure(observation, image, index)
     return Night(observation=observation, calibration=calibration, image=image)

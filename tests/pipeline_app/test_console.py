@@ -350,7 +350,9 @@ def test_a_refusal_is_taken_back_in_the_console_too(nights):
     assert "Cannot accept again: it was not refused by hand" in operator.get(page).content.decode()
     for operation in ("refuse", "accept"):
         address = reverse(f"admin:pipeline_app_calibration_{operation}", args=[calibration.pk])
-        operator.post(address, {"confirmed": "yes", "reason": f"{operation} it"})
+        answer = operator.post(address, {"confirmed": "yes", "reason": f"{operation} it"}, follow=True)
+        (said,) = map(str, answer.context["messages"])
+        assert f": {'fail' if operation == 'refuse' else 'pass'}: " in said
     calibration.refresh_from_db()
     assert (calibration.verdict, calibration.reasons) == ("pass", [])
     activity = operator.get(reverse("admin:tasks_app_taskevent_changelist")).content.decode()

@@ -7,12 +7,14 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from pipeline_app.preview_frame import PreviewFrame
+
 pytestmark = pytest.mark.casa
 
 
 @pytest.fixture(scope="module")
-def pixels(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
-    """The preview of a sky with one source a quarter in from the top left."""
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, PreviewFrame, WCS]:
+    """The preview of a sky with one source a quarter in from the top left, where the sky lies in it, and its pixels."""
     from matplotlib.image import imread
 
     from pipeline_app.casa.fits_images import Beam, SkyImage
@@ -32,8 +34,24 @@ def pixels(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     )
     response = np.exp(-((x - 200) ** 2 + (y - 200) ** 2) / (2 * 150.0**2))
     path: Path = tmp_path_factory.mktemp("preview") / "preview.png"
-    draw_preview(Preview(image=image, response=response, rms_jy=1e-3, title="tile", subtitle="1.4 GHz"), path)
-    return imread(path)[..., :3]
+    preview = Preview(image=image, response=response, rms_jy=1e-3, title="tile", subtitle="1.4 GHz")
+    frame = draw_preview(preview, path)
+    return imread(path)[..., :3], frame, wcs
+
+
+@pytest.fixture(scope="module")
+def pixels(drawn: tuple[np.ndarray, PreviewFrame, WCS]) -> np.ndarray:
+    return drawn[0]
+
+
+def test_the_recorded_frame_leads_from_the_position_of_the_source_to_its_pixels(drawn) -> None:
+    pixels, frame, wcs = drawn
+    assert (frame.height_px, frame.width_px) == pixels.shape[:2]
+    place = frame.place(*(float(value) for value in wcs.all_pix2world(100, 300, 0)))
+    sky = pixels[110:850, 125:860].sum(axis=2)
+    rows, columns = np.nonzero(sky > 2.6)
+    assert place is not None
+    assert place == pytest.approx((125 + columns.mean() + 0.5, 110 + rows.mean() + 0.5), abs=1.5)
 
 
 def test_it_is_a_page_of_fixed_size(pixels: np.ndarray) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 from django.urls import reverse
 
@@ -43,7 +45,7 @@ def test_the_variable_source_stands_out_and_the_others_set_the_scale_of_an_epoch
     for row in Measurement.objects.filter(observation=nights[1].observation).exclude(name="S01"):
         Measurement.objects.filter(pk=row.pk).update(flux_jy=row.flux_jy * 1.1)
     rows = viewer.get(addresses(nights[0])["source"]).context["rows"]
-    first, second = sorted((point.mid_mjd, factor) for point, factor, _ in rows)
+    first, second = sorted((point.mid_mjd, factor) for point, factor in rows)
     assert second[1] / first[1] == pytest.approx(1.1, rel=0.005)
 
 
@@ -108,3 +110,19 @@ def test_a_source_called_like_a_position_is_found_by_its_name(nights, viewer):
     Measurement.objects.filter(name="S03").update(name="J2000+0000")
     found = viewer.get(reverse("admin:page_sources"), {"q": "J2000+0000"}).context["sources"]
     assert [source.name for source in found] == ["J2000+0000"]
+
+
+def test_the_sources_found_are_there_as_csv_with_units_and_without_formulas(nights, viewer):
+    Measurement.objects.filter(name="S03").update(name="=S03")
+    page = viewer.get(reverse("admin:page_sources"), {"q": "S0"}).content.decode()
+    address = f"{reverse('admin:page_sources_csv')}?q=S0"
+    assert f'href="{address}"' in page
+    rows = list(csv.DictReader(viewer.get(address).content.decode().splitlines()))
+    assert [row["name"] for row in rows] == ["S01", "S02"]
+    expected = {"ra_deg": 9.95, "dec_deg": 16.06, "mean_flux_jy": 0.75, "catalog_flux_jy": 0.5, "n_epochs": 2}
+    assert {name: float(rows[0][name]) for name in expected} == pytest.approx(expected)
+    assert (rows[0]["varies"], rows[1]["varies"]) == ("yes", "no")
+    everything = viewer.get(reverse("admin:page_sources_csv")).content.decode()
+    assert "'=S03" in everything
+    near = viewer.get(reverse("admin:page_sources_csv"), {"q": f"{RA_DEG} {DEC_DEG} r=2"}).content.decode()
+    assert [row["separation_arcmin"] for row in csv.DictReader(near.splitlines())] == ["0.0"]

@@ -27,14 +27,27 @@ export function paintSources(context, sources, place) {
     if (!found) continue;
     const [left, top] = found;
     context.strokeStyle = context.fillStyle = source.snr >= 5 ? SOURCE : FAINT;
+    context.setLineDash(source.snr >= 5 ? [] : [4, 3]);
     context.beginPath();
     context.arc(left, top, 9, 0, 2 * Math.PI);
     context.stroke();
+    context.setLineDash([]);
+    if (source.catalog_flux_jy) paintTicks(context, left, top);
     const box = [left + 12, top - 7, left + 14 + context.measureText(source.name).width, top + 7];
     if (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) continue;
     taken.push(box);
     context.fillText(source.name, box[0], top);
   }
+}
+
+// Four ticks around a circle: a catalogue has the source's flux.
+function paintTicks(context, left, top) {
+  context.beginPath();
+  for (const [x, y] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+    context.moveTo(left + 10 * x, top + 10 * y);
+    context.lineTo(left + 16 * x, top + 16 * y);
+  }
+  context.stroke();
 }
 
 // The beam in an image's header, in arcsec and degrees from north to east; null where there is none.

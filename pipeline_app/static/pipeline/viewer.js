@@ -260,8 +260,10 @@ function blink() {
 
 async function showLayer() {
   const layer = data.layers.find((each) => each.kind === element("layer").value);
-  if (!layer) {
-    say("this image has no file");
+  if (!layer?.address) {
+    shown = picture = null;
+    paint();
+    say(layer ? `the file of "${layer.label}" is not here: see above` : "this image has no file");
     return;
   }
   say(`reading ${layer.label}…`);

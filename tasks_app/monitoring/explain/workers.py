@@ -40,7 +40,8 @@ WITH live AS (
 SELECT live.id, live.label, live.host, live.concurrency, live.memory_gb, live.draining,
     coalesce(held.n, 0)::integer AS running, held.oldest,
     live.memory_gb - of_host.gb - coalesce(kept.memory_gb, 0) AS free_gb, of_host.n::integer AS host_running,
-    live.cores, (live.cores - of_host.cores - least(coalesce(kept.cores, 0), live.cores))::integer AS free_cores,
+    live.cores,
+    greatest(0, live.cores - of_host.cores - least(coalesce(kept.cores, 0), live.cores))::integer AS free_cores,
     kept.task_id AS reserved_for, live.disk_gb, live.host_id, live.knows_name, live.missing_roots::text
 FROM live
 LEFT JOIN held ON held.id = live.id
@@ -281,7 +282,7 @@ def _cores_busy(case: Case, able: Sequence[LiveWorker]) -> Finding:
     return blocking(
         Code.CORES_BUSY,
         f"It needs {formats.count(case.task.cores, 'core')}, and no live worker with enough memory has enough cores "
-        f"free: {best} has {max(0, best.free_cores)} of {best.cores}, the rest is {_reserved(best)}.",
+        f"free: {best} has {best.free_cores} of {best.cores}, the rest is {_reserved(best)}.",
         "Nothing to do: it fits when those have ended. To run more at once, add hosts or raise --cores.",
         needs_cores=case.task.cores,
         workers=_named(able, "free_cores", "cores"),

@@ -4,6 +4,7 @@ import "./ages.js";
 import "./copy.js";
 import "./live.js";
 import "./keys.js";
+import "./pictures.js";
 
 if (document.querySelector("[data-chart]")) import("./charts.js");
 if (document.querySelector("[data-log]")) import("./log.js");

@@ -1,4 +1,4 @@
-// The key "/" goes to the search and "?" shows the keys, except where something is being written.
+// The key "/" goes to the search, "?" shows the keys, and a letter changes the box that names it, except where something is being written.
 
 const search = document.getElementById("console-search-text");
 const keys = document.getElementById("console-keys");
@@ -11,6 +11,8 @@ document.addEventListener("keydown", (event) => {
     search.focus();
     search.select();
   }
+  const box = /^[a-z]$/.test(event.key) && document.querySelector(`input[type=checkbox][aria-keyshortcuts=${event.key}]`);
+  if (box) box.click();
   if (event.key === "?" && keys && !keys.open) keys.showModal();
 });
 

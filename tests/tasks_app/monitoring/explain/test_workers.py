@@ -131,6 +131,21 @@ def test_a_task_that_needs_more_cores_than_are_free_reports_it(monkeypatch):
     assert "It needs 3 cores" in found.text and "worker-1@test has 1 of 4" in found.text
 
 
+def test_a_host_whose_cores_are_all_taken_still_runs_what_needs_none(monkeypatch):
+    """Another worker of the host may use more cores, and has claimed more than this one may use."""
+    small, large = ready_worker(cores=2), ready_worker(label="large", cores=8, queues=["other"])
+    for name, cores in (("wide", 3), ("light", 0)):
+        monkeypatch.setitem(registry._specs, name, replace(NOTE, name=name, cores=cores))
+    for _ in range(2):
+        spawn(TaskOptions(task_name="wide", params={"text": "a"}, queue_name="other"), actor="user:test")
+    assert len(claim_for(large, 2)) == 2
+    one = spawn_note()
+    assert "It needs 1 core, and" in finding(one, "cores_busy").text and "has 0 of 2" in finding(one, "cores_busy").text
+    light = spawn(TaskOptions(task_name="light", params={"text": "a"}), actor="user:test")
+    assert blocking(light) == [] and "cores_busy" not in codes(light)
+    assert [claim.task_id for claim in claim_for(small, 2)] == [light.task_id]
+
+
 def test_room_kept_for_another_task_is_named(spawn_heavy):
     ready_worker()
     other, task = spawn_heavy(7.5, priority=20), spawn_note()
