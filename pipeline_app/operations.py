@@ -56,6 +56,10 @@ class CalibrationOperation(Operation[ReasonedParams, Calibration]):
         announce(self.change(params, actor, about=about, **detail))
         return calibration
 
+    def outcome(self, result: Calibration) -> str:
+        use = "no target is given it from now on" if result.verdict == "fail" else "targets may be given it"
+        return f"{self.done}; its verdict is {result.verdict} now: {use}"
+
 
 class RefuseCalibration(CalibrationOperation):
     """Gives a calibration the verdict fail by hand; the planner passes over those."""
@@ -66,7 +70,7 @@ class RefuseCalibration(CalibrationOperation):
         "It gets the verdict fail: no target is given it from now on. Tasks that were spawned with it run on, and what "
         "was made from it keeps its verdict."
     )
-    done = "refused; no target is given it from now on"
+    done = "refused"
     event_types = ("calibration_refused",)
 
     def refusal(self, target: Calibration) -> str:
@@ -86,7 +90,7 @@ class AcceptCalibration(CalibrationOperation):
         "It gets back the verdict that it was solved with, and targets are given it again. What was calibrated with "
         "another one meanwhile stays as it is."
     )
-    done = "accepted again; targets may be given it"
+    done = "accepted again"
     event_types = ("calibration_accepted",)
 
     def refusal(self, target: Calibration) -> str:

@@ -36,6 +36,9 @@ class CalibrationAdmin(OperatingAdmin, ReadOnlyAdmin):
     search_help_text = "The beginning of an observation's name, a calibrator or a path, or a task id."
     ordering = ("-mid_mjd",)
 
+    def label_of(self, target: Calibration) -> str:
+        return f"calibration of {target.observation}" if target.observation else f"calibration {target.pk}"
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Calibration]:
         return super().get_queryset(request).select_related("observation")
 

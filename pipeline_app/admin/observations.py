@@ -69,7 +69,7 @@ class ObservationAdmin(ReadOnlyAdmin):
     @admin.display(description="state")
     def stands(self, observation: Observation) -> SafeString:
         """The state's pill."""
-        return display.pill(observation.state)
+        return display.pill(tiles.state_of(observation, observation.task_counts))  # type: ignore[attr-defined]
 
     @admin.display
     def subbands(self, observation: Observation) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -11,7 +12,15 @@ from django.db.models import F, QuerySet
 
 from pipeline_app.admin import product_files
 from pipeline_app.admin.metrics_text import Figure, figures_of
-from pipeline_app.models import Calibration, Measurement, Observation, Product, SubbandFile, SubbandState
+from pipeline_app.models import (
+    Calibration,
+    Measurement,
+    Observation,
+    ObservationState,
+    Product,
+    SubbandFile,
+    SubbandState,
+)
 from pipeline_app.registration import STAGES as REGISTERED
 from tasks_app.models import Run, Task
 
@@ -84,6 +93,16 @@ def same_strip(rows: QuerySet[Any], observation: Observation, prefix: str = "") 
     """Narrow rows to those of the strip of an observation; `prefix` leads from them to their observation."""
     near = (observation.declination_deg - STRIP_TOLERANCE_DEG, observation.declination_deg + STRIP_TOLERANCE_DEG)
     return rows.filter(**{f"{prefix}declination_deg__range": near})
+
+
+def state_of(observation: Observation, statuses: Collection[str]) -> str:
+    """Return how far an observation has come: its own state until its run has started, then that of the run's tasks."""
+    if observation.state != ObservationState.STARTED or not statuses:
+        return str(observation.state)
+    if bad := next((state for state in ("quarantined", "failed", "stalled") if state in statuses), ""):
+        return bad
+    ended = set(statuses) <= {"completed", "cancelled"}
+    return ("cancelled" if "cancelled" in statuses else "completed") if ended else "running"
 
 
 def neighbours(observation: Observation) -> tuple[Observation | None, Observation | None]:
@@ -159,14 +178,16 @@ def page_of(observation: Observation) -> dict[str, Any]:
     fluxes = Measurement.objects.filter(task_id__in=task_ids).order_by("-flux_jy")
     before, after = neighbours(observation)
     shown = subbands(observation, files)
+    of_run = stages(observation.run_id, products) if observation.run_id else []
     return {
         "observation": observation,
+        "state": state_of(observation, [stage.task.display_status for stage in of_run if stage.task]),
         "before": before,
         "after": after,
         "subbands": shown,
         "n_found": sum(each.state == "accepted" for each in shown),
         "unused": [file for file in files if file.state != SubbandState.ACCEPTED],
-        "stages": stages(observation.run_id, products) if observation.run_id else [],
+        "stages": of_run,
         "products": products,
         "fluxes": list(fluxes[:FLUXES_MOST]),
         "calibrations": _calibrations(observation),

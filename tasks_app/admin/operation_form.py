@@ -18,7 +18,7 @@ from tasks_app.engine import registry
 from tasks_app.engine.options import PARTS
 from tasks_app.errors import ParamsInvalid
 from tasks_app.operations.param_fields import ParamField, ParamKind, fields_of
-from tasks_app.priority import PRIORITY_MOST
+from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_MOST
 from tasks_app.validation import shown
 
 Choices = Sequence[tuple[str, Any]]
@@ -250,7 +250,9 @@ def _made(param: ParamField, choices: Choices | None, *, of_task: bool) -> forms
         return forms.CharField(max_length=int(param.maximum or 0) or None, widget=widget)
     if param.name == "priority" and not choices:
         about["error_messages"] = {"invalid_choice": f"must be between 1 and {PRIORITY_MOST} (got %(value)s)"}
-        return forms.TypedChoiceField(choices=priorities(param.required), coerce=int, empty_value=None, **about)
+        usual = PRIORITY_DEFAULT if param.required else None
+        listed = priorities(param.required)
+        return forms.TypedChoiceField(choices=listed, coerce=int, empty_value=None, initial=usual, **about)
     if choices is not None or param.choices:
         listed = choices if choices is not None else [(each, each) for each in param.choices]
         return forms.ChoiceField(choices=listed if param.required else [_default(param), *listed], **about)

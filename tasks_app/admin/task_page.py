@@ -36,6 +36,7 @@ def context_of(
         "estimate": estimate(task, timezone.now()),
         "lanes": lanes(task, attempts),
         "usage": usage_charts(request, task, attempts),
+        "n_measured": sum(bool(each.usage_series) for each in attempts),
         "events": events[:EVENTS_SHOWN],
         "more_events": len(events) > EVENTS_SHOWN,
         "with_progress": wants_progress(request),

@@ -156,6 +156,11 @@ class RecoverCounts(Counts):
     )
     queues: int = Field(title="queues resumed", description="Paused queues that resume.")
     workers: int = Field(title="workers resumed", description="Paused ones that resume; start drained ones again.")
+    drained: int = Field(
+        default=0,
+        title="drained workers to start again",
+        description="Workers that a stop has drained and that no other one of that name has replaced.",
+    )
     thawed: bool = Field(description="Whether a freeze ends.")
     refused: int = Field(default=0, title="refused", description="Of these, those that refused.")
     left: int = Field(
@@ -193,6 +198,7 @@ class EmergencyRecover(EmergencyOperation[RecoverParams, RecoverCounts]):
             stalled=len(_stalled(params)),
             queues=len(_paused_queues(params)),
             workers=len(_paused()),
+            drained=len(_drained()),
             thawed=current_freeze() is not None,
         )
 
@@ -218,6 +224,7 @@ class EmergencyRecover(EmergencyOperation[RecoverParams, RecoverCounts]):
             stalled=len(stalled),
             queues=len(queues),
             workers=len(workers),
+            drained=len(_drained()),
             thawed=not left and _thawed(actor, params.reason),
             refused=refused,
             left=left,
@@ -277,6 +284,13 @@ def _up() -> list[Worker]:
 
 def _paused() -> list[Worker]:
     return [worker for worker in _up() if worker.ordered == WorkerOrder.PAUSE and not worker.draining]
+
+
+def _drained() -> set[str]:
+    """Return the labels of the workers that a stop has drained and that nothing has replaced."""
+    workers = [report.worker for report in recent_workers()]
+    by_stops = [each for each in workers if each.ordered == WorkerOrder.DRAIN and each.order_reason.startswith(MARK)]
+    return {each.label for each in by_stops} - {each.label for each in _up() if each.ordered != WorkerOrder.DRAIN}
 
 
 def _refused_by(operation: WorkerOperation, workers: Sequence[Worker], params: Params, actor: str) -> int:

@@ -61,7 +61,12 @@ _failed = _last(Task, "task_id", status="failed", run__isnull=False)
 _quarantined = _last(Task, "task_id", quarantined_at__isnull=False)
 _running = _last(Task, "task_id", status="claimed")
 _image = _last(Product, kind="image")
-_worker = _last(Worker, stopped_at__isnull=True)
+
+
+def _worker() -> Any:
+    return _first(Worker.objects.live().order_by("-concurrency", "-heartbeat_at"))
+
+
 _schedule, _limit, _queue = _last(Schedule), _last(Limit), _last(Queue)
 
 SCREENS: dict[str, Screen] = {

@@ -12,6 +12,7 @@ import argparse
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -29,6 +30,14 @@ DRAWN = {
     "redoc": "redoc h1",
 }
 """What scripts draw, and by what one sees that they have."""
+RENAME = """(names) => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+    for (const [from, to] of names) if (text.data.includes(from)) text.data = text.data.replaceAll(from, to);
+  }
+}"""
+"""Where code lies on this machine, such as in a traceback, is shown as on an installed one."""
+CHECKOUT = Path(__file__).resolve().parents[2]
 HEIGHT_MOST_PX = 4000
 PHOTOGRAPHER = "alice"
 
@@ -40,7 +49,7 @@ def picture(page: Page, path: Path) -> None:
     page.screenshot(path=path, full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
     taken = Image.open(path).convert("RGB")
     for colours in COLOURS:
-        taken.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+        taken.quantize(colours, dither=Image.Dither.NONE, method=Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
         if path.stat().st_size <= BYTES_MOST:
             break
 
@@ -56,6 +65,9 @@ def settle(page: Page) -> None:
         image.scroll_into_view_if_needed()
         image.evaluate("(image) => image.decode().catch(() => null)")
     page.evaluate("window.scrollTo(0, 0)")
+    page.evaluate(
+        RENAME, [[str(CHECKOUT), "/opt/absurd"], [sys.base_prefix, "/usr"], [sys.prefix, "/opt/absurd/.venv"]]
+    )
 
 
 def take(

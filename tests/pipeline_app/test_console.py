@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from uuid import uuid4
@@ -16,12 +17,13 @@ from django.urls import reverse
 from pipeline_app.admin import storage
 from pipeline_app.models import Calibration, Product
 from pipeline_app.workflows import Plan, start
-from tasks_app.models import TaskEvent
+from tasks_app.engine.fail import fail_attempt
+from tasks_app.models import Task, TaskEvent
 from tests.pipeline_app.console_rows import DEC_DEG, IMAGE_METRICS, RA_DEG, addresses
 from tests.pipeline_app.test_records import finish_next
 from tests.pipeline_app.test_workflows import CATALOG, make_tile
 from tests.tasks_app.callers import console_client, make_user, queries_of_health
-from tests.tasks_app.notes import make_worker
+from tests.tasks_app.notes import REPORT, claim_one, make_worker
 
 pytestmark = pytest.mark.django_db
 QUERIES_MOST = 15
@@ -98,6 +100,30 @@ def test_the_page_of_a_tile_has_its_stages_files_figures_and_fluxes(nights, view
         assert part in text, part
     assert text.count("subband-accepted") == 0  # its files have no subband number
     assert f'rel="prev" href="{addresses(nights[0])["tile"]}"' in text
+
+
+def test_an_observation_shows_what_has_become_of_its_run(viewer):
+    worker = make_worker()
+    tile = make_tile("bright", flux_jy=12.0)
+    start([Plan.calibrator(tile)], CATALOG, actor="cli:test")
+    pages = (
+        reverse("admin:pipeline_app_observation_changelist"),
+        reverse("admin:pipeline_app_observation_change", args=[tile.observation.pk]),
+    )
+
+    def shown() -> set[str]:
+        texts = [viewer.get(page).content.decode() for page in pages]
+        return {re.findall(r"pill pill-(\w+)", re.split(r'<h1 data-live|field-stands"', text)[1])[0] for text in texts}
+
+    assert shown() == {"running"}
+    for _ in range(Task.objects.count() - 1):
+        finish_next(worker)
+    assert shown() == {"running"}
+    finish_next(worker)
+    assert shown() == {"completed"}
+    start([Plan.calibrator(make_tile("bright-2", flux_jy=12.0, mid_mjd=61316.25))], CATALOG, actor="cli:test")
+    fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
+    assert "pill-failed" in viewer.get(pages[0]).content.decode()
 
 
 def test_the_strip_of_a_tile_leads_from_raw_files_to_fluxes(nights, viewer):
@@ -352,7 +378,7 @@ def test_a_refusal_is_taken_back_in_the_console_too(nights):
         address = reverse(f"admin:pipeline_app_calibration_{operation}", args=[calibration.pk])
         answer = operator.post(address, {"confirmed": "yes", "reason": f"{operation} it"}, follow=True)
         (said,) = map(str, answer.context["messages"])
-        assert f": {'fail' if operation == 'refuse' else 'pass'}: " in said
+        assert f"its verdict is {'fail' if operation == 'refuse' else 'pass'} now" in said
     calibration.refresh_from_db()
     assert (calibration.verdict, calibration.reasons) == ("pass", [])
     activity = operator.get(reverse("admin:tasks_app_taskevent_changelist")).content.decode()

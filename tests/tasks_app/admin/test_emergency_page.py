@@ -91,6 +91,23 @@ def test_stop_and_recovery_are_previewed_and_recorded_and_bring_everything_back(
     assert [message.split(":")[0] for message in messages] == ["Emergency stop", "Emergency recovery"]
 
 
+def test_a_stop_drains_workers_and_the_recovery_names_those_to_start_again(worker):
+    spawn_note()
+    claim_one(worker)
+    admin = log_in("Administrator")
+    for _ in range(2):  # what is repeated refuses nothing
+        text = operate(admin, "emergency-stop", drain_workers="on", reason="water")
+        assert "1 worker" in text and "had already ended" not in text
+    worker.refresh_from_db()
+    assert (worker.ordered, worker.order_reason) == ("drain", "emergency stop: water")
+    assert Task.objects.get().status == "claimed"
+    Worker.objects.update(stopped_at=clock.now(), draining=True)  # its task has ended, and so has it
+    assert "1 drained worker to start again" in page(admin, PAGE)
+    assert "1 drained worker to start again" in operate(admin, "emergency-recover", filter="{}", reason="dry again")
+    make_worker(label=worker.label)
+    assert "to start again" not in page(admin, PAGE)
+
+
 def test_what_is_not_asked_for_stays_as_it_is(worker):
     troubles(worker)
     freeze(actor="user:olga", reason="water")
