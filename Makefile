@@ -11,7 +11,7 @@ LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-heade
 unexport DJANGO_SETTINGS_MODULE PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help ready ready-dev demo up down test test-fast chaos faults audit lint lock coverage sbom release clean purge
+.PHONY: help ready ready-dev demo up down test test-fast chaos faults audit lint docs lock coverage sbom release clean purge
 
 help:  ## Show this list
 	@echo "make demo    simulate raw tiles, run the whole pipeline on them, compare with the truth (1 to 2 minutes on two cores)"
@@ -22,6 +22,7 @@ help:  ## Show this list
 	@echo "make chaos   run the long ones: workers and servers killed, frozen and starved, every route and random histories, and what is timed"
 	@echo "make faults  run the longest ones: each error class of PostgreSQL at each statement of worker, ingest and feed (up to an hour each)"
 	@echo "make lint    run the checks: ruff, mypy, import contracts, migrations, deployment settings"
+	@echo "make docs    build the documentation as a site, dist/site/html/index.html (no network; a broken link is an error)"
 	@echo "make audit   look the locked packages up among known vulnerabilities, where the service can be reached"
 	@echo "make coverage  run the tests and show which lines none of them ran"
 	@echo "make sbom    write a bill of materials of the locked packages, dist/sbom.json (CycloneDX)"
@@ -78,6 +79,9 @@ lint: ready-dev
 	$(PY) manage.py makemigrations --check --dry-run && \
 	ABSURD_MODE=production ABSURD_HOSTS=absurd.example.org SECRET_KEY="$$(head -c 48 /dev/urandom | base64 -w0)" \
 	$(PY) manage.py check --deploy --fail-level WARNING
+
+docs: ready-dev
+	@$(PY) deploy/site/build.py
 
 lock:
 	@command -v uv >/dev/null || { echo "make lock: uv is needed: pip install uv" >&2; exit 1; }

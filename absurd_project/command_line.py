@@ -9,7 +9,7 @@ from pathlib import Path
 
 WITHOUT_DATABASE = {
     *("", "help", "--help", "--version", "check", "spectacular", "absurd_up"),
-    *("absurd_down", "absurd_doctor", "absurd_health", "absurd_monitor"),
+    *("absurd_down", "absurd_doctor", "absurd_health", "absurd_monitor", "absurd_reference"),
 }
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
+from absurd_project import variables
 from tasks_app.engine.names import fault_of_name
 from tasks_app.plain_text import without_passwords
 
@@ -47,9 +48,14 @@ class BadSetting(Exception):
         super().__init__(f"{name}={shown!r} is not valid: {wanted}")
 
 
-def text(name: str, default: str = "") -> str:
+def text(name: str, default: str | None = None) -> str:
     """Return the variable, or what the file of a secret has, or the default when it is unset or empty."""
-    return os.environ.get(name) or (_from_file(name) if name in FROM_FILES else "") or default
+    fallback = str(variables.note(name, "text", default))
+    return _given(name) or fallback
+
+
+def _given(name: str) -> str:
+    return os.environ.get(name) or (_from_file(name) if name in FROM_FILES else "")
 
 
 def _from_file(name: str) -> str:
@@ -73,16 +79,17 @@ def serves_web() -> bool:
 
 def names(name: str) -> tuple[str, ...]:
     """Return the dotted names of a list separated by commas."""
-    found = tuple(each.strip() for each in text(name).split(",") if each.strip())
+    variables.note(name, "names of modules")
+    found = tuple(each.strip() for each in _given(name).split(",") if each.strip())
     for each in found:
         if not all(part.isidentifier() for part in each.split(".")):
             raise BadSetting(name, each, "write names of modules, separated by commas")
     return found
 
 
-def choice(name: str, default: str, words: tuple[str, ...]) -> str:
+def choice(name: str, words: tuple[str, ...]) -> str:
     """Return one of the words."""
-    value = text(name, default)
+    value = _given(name) or str(variables.note(name, " or ".join(f"`{word}`" for word in words)))
     if value not in words:
         raise BadSetting(name, value, f"write {' or '.join(words)}")
     return value
@@ -90,17 +97,18 @@ def choice(name: str, default: str, words: tuple[str, ...]) -> str:
 
 def queue_name(name: str, default: str) -> str:
     """Return the name of a queue."""
-    value = text(name, default)
+    value = _given(name) or str(variables.note(name, "name", default))
     if fault := fault_of_name(value):
         raise BadSetting(name, value, f"it {fault}")
     return value
 
 
-def flag(name: str, default: bool) -> bool:
+def flag(name: str, default: bool | None = None, *, shown: str | None = None) -> bool:
     """Return a boolean; anything but the usual words for true and false is refused."""
+    fallback = bool(variables.note(name, "true or false", default, shown))
     value = os.environ.get(name)
     if value is None:
-        return default
+        return fallback
     lowered = value.strip().lower()
     if lowered in TRUE:
         return True
@@ -109,12 +117,14 @@ def flag(name: str, default: bool) -> bool:
     raise BadSetting(name, value, "write true or false")
 
 
-def integer(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
+def integer(name: str, *, least: int = 0, most: int | None = None, unit: str = "whole number") -> int:
     """Return a whole number within its bounds."""
+    bounds = f"from {least}" + (f" to {most}" if most is not None else "")
+    fallback = int(variables.note(name, f"{unit} {bounds}"))
     value = os.environ.get(name)
     if not value:
-        return default
-    wanted = f"write a whole number from {least}" + (f" to {most}" if most is not None else "")
+        return fallback
+    wanted = f"write a whole number {bounds}"
     try:
         number = int(value)
     except ValueError:
@@ -124,33 +134,34 @@ def integer(name: str, default: int, *, least: int = 0, most: int | None = None)
     return number
 
 
-def days(name: str, default: int, *, least: int = 0) -> int:
+def days(name: str, *, least: int = 0) -> int:
     """Return a duration in whole days."""
-    return integer(name, default, least=least, most=36_500)
+    return integer(name, least=least, most=36_500, unit="days")
 
 
-def archive_days(name: str, default: int, *, key_days: int) -> int:
+def archive_days(name: str, *, key_days: int) -> int:
     """Return for how long the archive is kept; no idempotency key may outlive the task that it finds."""
-    found = days(name, default)
+    found = days(name)
     if 0 < found < key_days:
         raise BadSetting(name, str(found), f"write 0 (keep for ever) or at least ABSURD_KEY_RETENTION_DAYS={key_days}")
     return found
 
 
-def seconds(name: str, default: float, *, least: float = 0.0) -> float:
+def seconds(name: str, *, least: float = 0.0) -> float:
     """Return a duration in seconds."""
-    return _number(name, default, least, "seconds")
+    return _number(name, least, "seconds")
 
 
-def gigabytes(name: str, default: float) -> float:
+def gigabytes(name: str) -> float:
     """Return a size in GB."""
-    return _number(name, default, 0.0, "gigabytes")
+    return _number(name, 0.0, "gigabytes")
 
 
-def _number(name: str, default: float, least: float, unit: str) -> float:
+def _number(name: str, least: float, unit: str) -> float:
+    fallback = float(variables.note(name, unit))
     value = os.environ.get(name)
     if not value:
-        return default
+        return fallback
     try:
         number = float(value)
     except ValueError:
@@ -160,9 +171,10 @@ def _number(name: str, default: float, least: float, unit: str) -> float:
     return number
 
 
-def numbers(name: str, defaults: Mapping[str, float]) -> dict[str, float]:
+def numbers(name: str) -> dict[str, float]:
     """Return the defaults with those replaced that the variable names, as in `depth_warn=800,dead_rows_warn=1e6`."""
-    value = text(name)
+    defaults: Mapping[str, float] = variables.note(name, "numbers by name", shown="see below")
+    value = _given(name)
     found = dict(defaults)
     for part in value.replace(",", " ").split():
         key, _, number = part.partition("=")
@@ -178,9 +190,9 @@ def numbers(name: str, defaults: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def paths(name: str, default: str) -> tuple[Path, ...]:
+def paths(name: str, default: str, *, shown: str) -> tuple[Path, ...]:
     """Return a colon-separated list of absolute directories."""
-    value = text(name, default)
+    value = _given(name) or str(variables.note(name, "absolute directories", default, shown))
     found = tuple(Path(part) for part in value.split(":") if part)
     for path in found:
         if not path.is_absolute():
@@ -190,7 +202,8 @@ def paths(name: str, default: str) -> tuple[Path, ...]:
 
 def networks(name: str, word: str) -> tuple[IPv4Network | IPv6Network | str, ...]:
     """Return a comma-separated list of addresses and networks; `word` stands for something without an address."""
-    value = text(name)
+    variables.note(name, "addresses and networks")
+    value = _given(name)
     found: list[IPv4Network | IPv6Network | str] = []
     for part in value.replace(",", " ").split():
         try:
@@ -202,17 +215,19 @@ def networks(name: str, word: str) -> tuple[IPv4Network | IPv6Network | str, ...
 
 def url_path(name: str) -> str:
     """Return a path of a URL without the slash at its end, or an empty string."""
-    value = text(name).rstrip("/")
+    variables.note(name, "path of a URL")
+    value = _given(name).rstrip("/")
     if value and not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", value):
         raise BadSetting(name, value, "write a path of a URL, such as /internal-files")
     return value
 
 
-def url(name: str, schemes: tuple[str, ...]) -> str:
-    """Return a URL of one of the given schemes, or an empty string when unset."""
-    value = text(name)
+def url(name: str, schemes: tuple[str, ...], *, shown: str | None = None) -> str:
+    """Return a URL of one of the given schemes, or the default, which may be an empty string."""
+    fallback = str(variables.note(name, "URL", shown=shown))
+    value = _given(name)
     if not value:
-        return value
+        return fallback
     try:
         parts = urlsplit(value)
         _ = parts.port  # which says so when it is no number
@@ -225,7 +240,7 @@ def url(name: str, schemes: tuple[str, ...]) -> str:
 
 def bind(name: str, current_mode: Mode) -> str:
     """Return the address that the web listens on: in local mode one of this machine."""
-    value = text(name, "127.0.0.1")
+    value = _given(name) or str(variables.note(name, "address"))
     try:
         address = ip_address(value.strip("[]"))
     except ValueError:
@@ -245,7 +260,8 @@ def conninfo(name: str, url: str) -> dict[str, str]:
 
 def origins(name: str) -> list[str]:
     """Return a comma-separated list of origins as browsers write them: scheme, host, any unusual port."""
-    value = text(name)
+    variables.note(name, "origins")
+    value = _given(name)
     found = [part.strip() for part in value.split(",") if part.strip()]
     for each in found:
         try:
@@ -263,7 +279,8 @@ RECIPIENT = re.compile(r"mailto:[^@\s,]+@[^@\s,]+|(?:slack\+)?https?://[^/\s,]+[
 
 def recipients(name: str) -> tuple[str, ...]:
     """Return the addresses of a list separated by commas, to which notices are sent."""
-    found = tuple(each.strip() for each in text(name).split(",") if each.strip())
+    variables.note(name, "addresses")
+    found = tuple(each.strip() for each in _given(name).split(",") if each.strip())
     for number, each in enumerate(found, 1):
         if not RECIPIENT.fullmatch(each):
             wanted = "write mailto:someone@example.org, https://… or slack+https://…, separated by commas"
@@ -273,7 +290,8 @@ def recipients(name: str) -> tuple[str, ...]:
 
 def hours(name: str) -> tuple[int, int] | None:
     """Return two times of the day in minutes, as in 22:00-07:00; None when unset."""
-    value = text(name)
+    variables.note(name, "two times of the day")
+    value = _given(name)
     if not value:
         return None
     found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", value)
@@ -285,7 +303,8 @@ def hours(name: str) -> tuple[int, int] | None:
 
 def hosts(name: str, current_mode: Mode) -> list[str]:
     """Return the names under which the web may be called; the web in production needs at least one."""
-    value = text(name, "" if current_mode == "production" else "localhost,127.0.0.1,[::1]")
+    local = str(variables.note(name, "host names"))
+    value = _given(name) or ("" if current_mode == "production" else local)
     found = [host.strip() for host in value.split(",") if host.strip()]
     if not found and serves_web():
         raise BadSetting(name, value, "production needs the host names of the web server, such as a.example.org")
@@ -294,9 +313,11 @@ def hosts(name: str, current_mode: Mode) -> list[str]:
 
 def mode() -> Mode:
     """Return ABSURD_MODE; `local` is the default only while both servers are private ones."""
-    value = text("ABSURD_MODE")
+    shown = "`local` while both server URLs are unset, else `production`"
+    variables.note("ABSURD_MODE", "`local` or `production`", shown=shown)
+    value = _given("ABSURD_MODE")
     if not value:
-        external = text("ABSURD_DATABASE_URL") or text("ABSURD_REDIS_URL")
+        external = _given("ABSURD_DATABASE_URL") or _given("ABSURD_REDIS_URL")
         return "production" if external else "local"
     if value == "local":
         return "local"
@@ -307,12 +328,14 @@ def mode() -> Mode:
 
 def state_directory(default: Path) -> Path:
     """Return ABSURD_VAR as an absolute path."""
-    return Path(text("ABSURD_VAR", str(default))).expanduser().absolute()
+    shown = "`var/` in a checkout, else `~/.local/state/absurd`"
+    fallback = variables.note("ABSURD_VAR", "directory", str(default), shown)
+    return Path(_given("ABSURD_VAR") or fallback).expanduser().absolute()
 
 
-def directory(name: str, default: Path) -> Path:
+def directory(name: str, default: Path, *, shown: str) -> Path:
     """Return an absolute directory."""
-    value = text(name, str(default))
+    value = _given(name) or str(variables.note(name, "absolute directory", str(default), shown))
     if not Path(value).is_absolute():
         raise BadSetting(name, value, "write an absolute path")
     return Path(value)
@@ -320,7 +343,8 @@ def directory(name: str, default: Path) -> Path:
 
 def secret_key(var: Path, current_mode: Mode) -> str:
     """Return Django's secret key; in local mode one is made once and kept in the state directory."""
-    value = text("SECRET_KEY")
+    variables.note("SECRET_KEY", "text", shown="made in local mode")
+    value = _given("SECRET_KEY")
     if value and current_mode == "production" and _is_weak(value):
         raise BadSetting("SECRET_KEY", value, f"production needs a random one of {KEY_CHARS_LEAST} characters or more")
     if value:

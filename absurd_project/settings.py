@@ -10,7 +10,7 @@ from pathlib import Path
 from absurd_project import env
 from absurd_project.local import servers
 from absurd_project.local.locations import state_directory
-from tasks_app import defaults, tracing
+from tasks_app import tracing
 from tasks_app.version import IS_CHECKOUT, VERSION
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -23,52 +23,53 @@ ABSURD_VAR = state_directory()
 PRODUCTION = ABSURD_MODE == "production"
 DEBUG = False
 # Read first: they decide on the mode, and so on what else is asked for.
-DATABASE_URL_GIVEN = env.url("ABSURD_DATABASE_URL", ("postgresql", "postgres"))
-REDIS_URL_GIVEN = env.url("ABSURD_REDIS_URL", ("redis", "rediss", "unix"))
+DATABASE_URL_GIVEN = env.url("ABSURD_DATABASE_URL", ("postgresql", "postgres"), shown="a private PostgreSQL")
+REDIS_URL_GIVEN = env.url("ABSURD_REDIS_URL", ("redis", "rediss", "unix"), shown="a private Valkey")
 SECRET_KEY = env.secret_key(ABSURD_VAR, ABSURD_MODE)
 
 # The queue
-ABSURD_ENABLED = env.flag("ABSURD_ENABLED", default=False)
+ABSURD_ENABLED = env.flag("ABSURD_ENABLED", default=False, shown="`false`; `true` under `make up`")
 ABSURD_QUEUE_NAME = env.queue_name("ABSURD_QUEUE_NAME", "dsa110-pipeline")
 ABSURD_TASK_MODULES = env.names("ABSURD_TASK_MODULES")
-ABSURD_WORKER_CONCURRENCY = env.integer(
-    "ABSURD_WORKER_CONCURRENCY", defaults.ABSURD_WORKER_CONCURRENCY, least=1, most=256
+ABSURD_WORKER_CONCURRENCY = env.integer("ABSURD_WORKER_CONCURRENCY", least=1, most=256)
+ABSURD_WORKER_POLL_INTERVAL = env.seconds("ABSURD_WORKER_POLL_INTERVAL", least=0.01)
+ABSURD_TASK_TIMEOUT = env.integer("ABSURD_TASK_TIMEOUT", least=1, unit="seconds")
+ABSURD_MAX_RETRIES = env.integer("ABSURD_MAX_RETRIES", most=100)
+ABSURD_LEASE_SEC = env.integer("ABSURD_LEASE_SEC", least=2, unit="seconds")
+ABSURD_HEARTBEAT_SEC = env.integer("ABSURD_HEARTBEAT_SEC", least=1, most=3600, unit="seconds")
+ABSURD_STOP_GRACE_SEC = env.seconds("ABSURD_STOP_GRACE_SEC")
+ABSURD_POLL_ONLY = env.flag("ABSURD_POLL_ONLY")
+ABSURD_BACKOFF_BASE_SEC = env.seconds("ABSURD_BACKOFF_BASE_SEC")
+ABSURD_BACKOFF_CAP_SEC = env.seconds("ABSURD_BACKOFF_CAP_SEC")
+ABSURD_RETENTION_DAYS = env.days("ABSURD_RETENTION_DAYS", least=1)
+ABSURD_FAILED_RETENTION_DAYS = env.days("ABSURD_FAILED_RETENTION_DAYS", least=1)
+ABSURD_KEY_RETENTION_DAYS = env.days("ABSURD_KEY_RETENTION_DAYS", least=1)
+ABSURD_ARCHIVE_DAYS = env.archive_days("ABSURD_ARCHIVE_DAYS", key_days=ABSURD_KEY_RETENTION_DAYS)
+ABSURD_API_KEY = env.text("ABSURD_API_KEY")
+ABSURD_DIAGNOSTICS = env.flag("ABSURD_DIAGNOSTICS", default=not PRODUCTION, shown="`true`, in production `false`")
+ABSURD_DATA_ROOTS = env.paths(
+    "ABSURD_DATA_ROOTS", f"{ABSURD_VAR / 'data'}:/stage:/data", shown="`$ABSURD_VAR/data:/stage:/data`"
 )
-ABSURD_WORKER_POLL_INTERVAL = env.seconds(
-    "ABSURD_WORKER_POLL_INTERVAL", defaults.ABSURD_WORKER_POLL_INTERVAL, least=0.01
-)
-ABSURD_TASK_TIMEOUT = env.integer("ABSURD_TASK_TIMEOUT", defaults.ABSURD_TASK_TIMEOUT, least=1)
-ABSURD_MAX_RETRIES = env.integer("ABSURD_MAX_RETRIES", defaults.ABSURD_MAX_RETRIES, most=100)
-ABSURD_LEASE_SEC = env.integer("ABSURD_LEASE_SEC", defaults.ABSURD_LEASE_SEC, least=2)
-ABSURD_HEARTBEAT_SEC = env.integer("ABSURD_HEARTBEAT_SEC", defaults.ABSURD_HEARTBEAT_SEC, least=1, most=3600)
-ABSURD_STOP_GRACE_SEC = env.seconds("ABSURD_STOP_GRACE_SEC", defaults.ABSURD_STOP_GRACE_SEC)
-ABSURD_POLL_ONLY = env.flag("ABSURD_POLL_ONLY", default=defaults.ABSURD_POLL_ONLY)
-ABSURD_BACKOFF_BASE_SEC = env.seconds("ABSURD_BACKOFF_BASE_SEC", defaults.ABSURD_BACKOFF_BASE_SEC)
-ABSURD_BACKOFF_CAP_SEC = env.seconds("ABSURD_BACKOFF_CAP_SEC", defaults.ABSURD_BACKOFF_CAP_SEC)
-ABSURD_RETENTION_DAYS = env.days("ABSURD_RETENTION_DAYS", defaults.ABSURD_RETENTION_DAYS, least=1)
-ABSURD_FAILED_RETENTION_DAYS = env.days("ABSURD_FAILED_RETENTION_DAYS", defaults.ABSURD_FAILED_RETENTION_DAYS, least=1)
-ABSURD_KEY_RETENTION_DAYS = env.days("ABSURD_KEY_RETENTION_DAYS", defaults.ABSURD_KEY_RETENTION_DAYS, least=1)
-ABSURD_ARCHIVE_DAYS = env.archive_days(
-    "ABSURD_ARCHIVE_DAYS", defaults.ABSURD_ARCHIVE_DAYS, key_days=ABSURD_KEY_RETENTION_DAYS
-)
-ABSURD_API_KEY = env.text("ABSURD_API_KEY", defaults.ABSURD_API_KEY)
-ABSURD_DIAGNOSTICS = env.flag("ABSURD_DIAGNOSTICS", default=not PRODUCTION)
-ABSURD_DATA_ROOTS = env.paths("ABSURD_DATA_ROOTS", f"{ABSURD_VAR / 'data'}:/stage:/data")
 ABSURD_DATA_ROOTS_GIVEN = bool(env.text("ABSURD_DATA_ROOTS"))
-ABSURD_DISK_FLOOR_GB = env.gigabytes("ABSURD_DISK_FLOOR_GB", defaults.ABSURD_DISK_FLOOR_GB)
-ABSURD_LOG_MAX_MB = env.integer("ABSURD_LOG_MAX_MB", defaults.ABSURD_LOG_MAX_MB, least=1, most=1_000_000)
-ABSURD_LOG_DAYS = env.days("ABSURD_LOG_DAYS", defaults.ABSURD_LOG_DAYS, least=1)
-ABSURD_BACKUP_DIR = env.directory("ABSURD_BACKUP_DIR", ABSURD_VAR / "backups")
-ABSURD_BACKUP_KEEP = env.integer("ABSURD_BACKUP_KEEP", defaults.ABSURD_BACKUP_KEEP, least=1, most=10_000)
-ABSURD_BACKUP_DATABASE_URL = env.url("ABSURD_BACKUP_DATABASE_URL", ("postgresql", "postgres"))
-ABSURD_HEALTH = env.numbers("ABSURD_HEALTH", defaults.ABSURD_HEALTH)
+ABSURD_DISK_FLOOR_GB = env.gigabytes("ABSURD_DISK_FLOOR_GB")
+ABSURD_LOG_MAX_MB = env.integer("ABSURD_LOG_MAX_MB", least=1, most=1_000_000, unit="megabytes")
+ABSURD_LOG_DAYS = env.days("ABSURD_LOG_DAYS", least=1)
+ABSURD_BACKUP_DIR = env.directory("ABSURD_BACKUP_DIR", ABSURD_VAR / "backups", shown="`$ABSURD_VAR/backups`")
+ABSURD_BACKUP_KEEP = env.integer("ABSURD_BACKUP_KEEP", least=1, most=10_000)
+ABSURD_BACKUP_DATABASE_URL = env.url(
+    "ABSURD_BACKUP_DATABASE_URL", ("postgresql", "postgres"), shown="`ABSURD_DATABASE_URL`"
+)
+ABSURD_HEALTH = env.numbers("ABSURD_HEALTH")
 ABSURD_NOTIFY = env.recipients("ABSURD_NOTIFY")
-ABSURD_SMTP_URL = env.url("ABSURD_SMTP_URL", ("smtp", "smtps", "smtp+starttls")) or defaults.ABSURD_SMTP_URL
-ABSURD_NOTIFY_EVERY_SEC = env.seconds("ABSURD_NOTIFY_EVERY_SEC", defaults.ABSURD_NOTIFY_EVERY_SEC)
+ABSURD_SMTP_URL = env.url("ABSURD_SMTP_URL", ("smtp", "smtps", "smtp+starttls"))
+ABSURD_NOTIFY_EVERY_SEC = env.seconds("ABSURD_NOTIFY_EVERY_SEC")
 ABSURD_NOTIFY_QUIET = env.hours("ABSURD_NOTIFY_QUIET")
 ABSURD_CONSOLE = True
 ABSURD_BIND = env.bind("ABSURD_BIND", ABSURD_MODE)
-ABSURD_PORT = env.integer("ABSURD_PORT", 8000, least=1, most=65535)
+ABSURD_PORT = env.integer("ABSURD_PORT", least=1, most=65535)
+
+# The stages and the unit of the ingest read these themselves.
+env.text("ABSURD_CASA_DATA"), env.text("ABSURD_INCOMING")
 
 # Django's tasks go into the queue; its queue "default" is the one that workers serve by default.
 ABSURD_DJANGO_TASK_MODULES = env.names("ABSURD_DJANGO_TASK_MODULES")
@@ -85,7 +86,7 @@ ABSURD_REDIS_URL = REDIS_URL_GIVEN or servers.redis_url(ABSURD_VAR)
 
 
 # A process frozen inside a transaction would keep its row locks, and so keep its tasks from ever being returned.
-IDLE_TRANSACTION_SEC = env.integer("ABSURD_IDLE_TRANSACTION_SEC", 15)
+IDLE_TRANSACTION_SEC = env.integer("ABSURD_IDLE_TRANSACTION_SEC", unit="seconds")
 # A server that went away without a word is noticed in seconds, not in the minutes that TCP takes by itself.
 NETWORK_LIMITS = {"connect_timeout": 3, "tcp_user_timeout": 5000, "keepalives_idle": 30}
 
@@ -105,14 +106,14 @@ def _database(url: str) -> dict[str, object]:
             **NETWORK_LIMITS,
             **query,
             "limits": {"idle_in_transaction_session_timeout": IDLE_TRANSACTION_SEC * 1000},
-            "pool": {"max_size": env.integer("ABSURD_POOL_MAX_SIZE", 10, least=2)},
+            "pool": {"max_size": env.integer("ABSURD_POOL_MAX_SIZE", least=2)},
         },
     }
 
 
 DATABASES = {"default": _database(ABSURD_DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-ABSURD_CHANNEL_PREFIX = env.text("ABSURD_CHANNEL_PREFIX", defaults.ABSURD_CHANNEL_PREFIX)
+ABSURD_CHANNEL_PREFIX = env.text("ABSURD_CHANNEL_PREFIX")
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
@@ -228,7 +229,7 @@ SPECTACULAR_SETTINGS = {
 ABSURD_INTERNAL_FILES = env.url_path("ABSURD_INTERNAL_FILES")
 # Whose X-Forwarded-For and X-Forwarded-Proto are believed; see tasks_app.auth.client_address.
 ABSURD_PROXIES = env.networks("ABSURD_PROXIES", "unix")
-ABSURD_THROTTLE = env.numbers("ABSURD_THROTTLE", defaults.ABSURD_THROTTLE)
+ABSURD_THROTTLE = env.numbers("ABSURD_THROTTLE")
 ALLOWED_HOSTS = env.hosts("ABSURD_HOSTS", ABSURD_MODE)
 CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS] if PRODUCTION else []
 # A front end of another origin: it shows a key or a ticket, never the cookies of the console.
@@ -243,8 +244,8 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 # Logins that fail lock out the pair of name and address; see absurd_project.login_protection.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_FAILURE_LIMIT = env.integer("ABSURD_LOGIN_FAILURES", 5, least=1)
-AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("ABSURD_LOGIN_LOCKOUT_SEC", 900.0, least=1.0))
+AXES_FAILURE_LIMIT = env.integer("ABSURD_LOGIN_FAILURES", least=1)
+AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("ABSURD_LOGIN_LOCKOUT_SEC", least=1.0))
 AXES_USE_ATTEMPT_EXPIRATION = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
@@ -275,8 +276,8 @@ STATICFILES_DIRS = [("echarts", Path(ECHARTS.origin).parent / "static")] if ECHA
 SERVESTATIC_USE_FINDERS = True
 SERVESTATIC_AUTOREFRESH = False
 
-LOG_FORMAT = env.choice("ABSURD_LOG_FORMAT", "line", ("line", "json"))
-ABSURD_ACCESS_LOG = env.flag("ABSURD_ACCESS_LOG", default=PRODUCTION)
+LOG_FORMAT = env.choice("ABSURD_LOG_FORMAT", ("line", "json"))
+ABSURD_ACCESS_LOG = env.flag("ABSURD_ACCESS_LOG", default=PRODUCTION, shown="`true` in production")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -292,7 +293,7 @@ LOGGING = {
     "handlers": {
         "stderr": {"class": "tasks_app.log_writer.BackgroundHandler", "formatter": LOG_FORMAT, "filters": ["refusals"]}
     },
-    "root": {"handlers": ["stderr"], "level": env.text("ABSURD_LOG_LEVEL", "INFO").upper()},
+    "root": {"handlers": ["stderr"], "level": env.text("ABSURD_LOG_LEVEL").upper()},
     "loggers": {
         # Without Redis it writes a traceback a second; the feed logs once that it polls.
         "channels_redis.pubsub": {"level": "CRITICAL"},

@@ -119,7 +119,7 @@ def help_page(request: HttpRequest) -> HttpResponseBase:
     """The words, the moves, the keys and the catalogue."""
     tops = [20, *(least - 1 for least, _ in BANDS)]
     context = {
-        "documents": documents.names(),
+        "reference": [name for name in documents.GENERATED if name != "decisions"],
         "states": STATES.items(),
         "failures": [(str(each), FAILURES[each], each in RETRIED) for each in FailureClass.values],
         "statuses": TaskStatus.values,

@@ -73,14 +73,19 @@ class ScopedAccess(BasePermission):
     """Checks a view's `needs`, by method; by default GET needs READ, and other methods are refused."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        needs: dict[str, Need] = getattr(view, "needs", {})
-        need = needs.get(request.method or "", READ if request.method in SAFE_METHODS else None)
+        need = need_of(view, request.method or "")
         if need is None:
             return request.method not in view.allowed_methods  # lets the view answer 405
         if isinstance(request.auth, KeyHolder) or request.user.is_authenticated:
             check(request, need)
             return True
         return request.method in SAFE_METHODS and may_read_locally(request)
+
+
+def need_of(view: object, method: str) -> Need | None:
+    """Return what a method of a view requires; None: it is refused, or open to all where nothing checks it."""
+    needs: dict[str, Need] = getattr(view, "needs", {})
+    return needs.get(method, READ if method in SAFE_METHODS else None)
 
 
 def check(request: Request, need: Need) -> None:

@@ -10,6 +10,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSe
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
+from tasks_app.api.access import ScopedAccess, need_of
 from tasks_app.auth.keys import HEADER
 from tasks_app.operations.catalogue import operations_on
 from tasks_app.operations.operation import TargetKind
@@ -38,6 +39,15 @@ class Schema(AutoSchema):
             elif shape.get("type") == "string" and not {"enum", "format", "pattern"} & shape.keys():
                 shape["minLength"] = 1
         return found
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the description of an operation, with the scope that it needs as `x-scope`."""
+        operation = super().get_operation(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if operation is not None:
+            is_checked = any(isinstance(each, ScopedAccess) for each in self.view.get_permissions())
+            need = need_of(self.view, self.method) if is_checked else None
+            operation["x-scope"] = need.scope if need else None
+        return operation
 
     def get_operation_id(self) -> str:
         if name := getattr(self.view, "list_name", None):

@@ -15,7 +15,7 @@ import grimp
 APPLICATIONS = ("absurd_project", "workers", "pipeline_app", "tasks_app")
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "contributing.md"
-START, END = "<!-- picture: python -m tests.architecture.map -->\n```\n", "```\n<!-- end of picture -->\n"
+START, END = "<!-- picture: python -m tests.architecture.map -->\n```text\n", "```\n<!-- end of picture -->\n"
 
 
 def picture() -> str:
