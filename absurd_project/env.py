@@ -50,8 +50,13 @@ class BadSetting(Exception):
 
 def text(name: str, default: str | None = None) -> str:
     """Return the variable, or what the file of a secret has, or the default when it is unset or empty."""
-    fallback = str(variables.note(name, "text", default))
-    return _given(name) or fallback
+    return _value(name, "text", default)
+
+
+def _value(name: str, kind: str, default: str | None = None, shown: str | None = None) -> str:
+    """Return what is given, else the default, and record how the variable is read."""
+    fallback = variables.note(name, kind, default, shown)
+    return _given(name) or str(fallback or "")
 
 
 def _given(name: str) -> str:
@@ -89,7 +94,7 @@ def names(name: str) -> tuple[str, ...]:
 
 def choice(name: str, words: tuple[str, ...]) -> str:
     """Return one of the words."""
-    value = _given(name) or str(variables.note(name, " or ".join(f"`{word}`" for word in words)))
+    value = _value(name, " or ".join(f"`{word}`" for word in words))
     if value not in words:
         raise BadSetting(name, value, f"write {' or '.join(words)}")
     return value
@@ -97,7 +102,7 @@ def choice(name: str, words: tuple[str, ...]) -> str:
 
 def queue_name(name: str, default: str) -> str:
     """Return the name of a queue."""
-    value = _given(name) or str(variables.note(name, "name", default))
+    value = _value(name, "name", default)
     if fault := fault_of_name(value):
         raise BadSetting(name, value, f"it {fault}")
     return value
@@ -192,7 +197,7 @@ def numbers(name: str) -> dict[str, float]:
 
 def paths(name: str, default: str, *, shown: str) -> tuple[Path, ...]:
     """Return a colon-separated list of absolute directories."""
-    value = _given(name) or str(variables.note(name, "absolute directories", default, shown))
+    value = _value(name, "absolute directories", default, shown)
     found = tuple(Path(part) for part in value.split(":") if part)
     for path in found:
         if not path.is_absolute():
@@ -202,8 +207,7 @@ def paths(name: str, default: str, *, shown: str) -> tuple[Path, ...]:
 
 def networks(name: str, word: str) -> tuple[IPv4Network | IPv6Network | str, ...]:
     """Return a comma-separated list of addresses and networks; `word` stands for something without an address."""
-    variables.note(name, "addresses and networks")
-    value = _given(name)
+    value = _value(name, "addresses and networks")
     found: list[IPv4Network | IPv6Network | str] = []
     for part in value.replace(",", " ").split():
         try:
@@ -215,8 +219,7 @@ def networks(name: str, word: str) -> tuple[IPv4Network | IPv6Network | str, ...
 
 def url_path(name: str) -> str:
     """Return a path of a URL without the slash at its end, or an empty string."""
-    variables.note(name, "path of a URL")
-    value = _given(name).rstrip("/")
+    value = _value(name, "path of a URL").rstrip("/")
     if value and not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", value):
         raise BadSetting(name, value, "write a path of a URL, such as /internal-files")
     return value
@@ -224,10 +227,9 @@ def url_path(name: str) -> str:
 
 def url(name: str, schemes: tuple[str, ...], *, shown: str | None = None) -> str:
     """Return a URL of one of the given schemes, or the default, which may be an empty string."""
-    fallback = str(variables.note(name, "URL", shown=shown))
-    value = _given(name)
+    value = _value(name, "URL", shown=shown)
     if not value:
-        return fallback
+        return value
     try:
         parts = urlsplit(value)
         _ = parts.port  # which says so when it is no number
@@ -240,7 +242,7 @@ def url(name: str, schemes: tuple[str, ...], *, shown: str | None = None) -> str
 
 def bind(name: str, current_mode: Mode) -> str:
     """Return the address that the web listens on: in local mode one of this machine."""
-    value = _given(name) or str(variables.note(name, "address"))
+    value = _value(name, "address")
     try:
         address = ip_address(value.strip("[]"))
     except ValueError:
@@ -260,8 +262,7 @@ def conninfo(name: str, url: str) -> dict[str, str]:
 
 def origins(name: str) -> list[str]:
     """Return a comma-separated list of origins as browsers write them: scheme, host, any unusual port."""
-    variables.note(name, "origins")
-    value = _given(name)
+    value = _value(name, "origins")
     found = [part.strip() for part in value.split(",") if part.strip()]
     for each in found:
         try:
@@ -290,8 +291,7 @@ def recipients(name: str) -> tuple[str, ...]:
 
 def hours(name: str) -> tuple[int, int] | None:
     """Return two times of the day in minutes, as in 22:00-07:00; None when unset."""
-    variables.note(name, "two times of the day")
-    value = _given(name)
+    value = _value(name, "two times of the day")
     if not value:
         return None
     found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", value)
@@ -315,7 +315,7 @@ def mode() -> Mode:
     """Return ABSURD_MODE; `local` is the default only while both servers are private ones."""
     shown = "`local` while both server URLs are unset, else `production`"
     variables.note("ABSURD_MODE", "`local` or `production`", shown=shown)
-    value = _given("ABSURD_MODE")
+    value = _given("ABSURD_MODE")  # not the default, which is for other Django sites
     if not value:
         external = _given("ABSURD_DATABASE_URL") or _given("ABSURD_REDIS_URL")
         return "production" if external else "local"
@@ -335,7 +335,7 @@ def state_directory(default: Path) -> Path:
 
 def directory(name: str, default: Path, *, shown: str) -> Path:
     """Return an absolute directory."""
-    value = _given(name) or str(variables.note(name, "absolute directory", str(default), shown))
+    value = _value(name, "absolute directory", str(default), shown)
     if not Path(value).is_absolute():
         raise BadSetting(name, value, "write an absolute path")
     return Path(value)

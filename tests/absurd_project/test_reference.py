@@ -69,6 +69,18 @@ def test_the_warning_is_one_line_of_the_log_and_one_of_the_checks(tmp_path):
     assert help_of_command.stdout.startswith("# Settings\n")
 
 
+def test_a_variable_that_is_set_is_known_as_well_as_one_that_is_not(tmp_path):
+    given = {
+        "ABSURD_MODE": "local", "ABSURD_BIND": "127.0.0.1", "ABSURD_LOG_FORMAT": "line", "ABSURD_QUEUE_NAME": "trial",
+        "ABSURD_DATA_ROOTS": str(tmp_path), "ABSURD_BACKUP_DIR": str(tmp_path), "ABSURD_HOSTS": "localhost",
+        "ABSURD_HEALTH": "depth_warn=8", "ABSURD_NOTIFY_QUIET": "22:00-07:00", "ABSURD_PROXIES": "unix",
+        "ABSURD_ALLOWED_ORIGINS": "https://a.example.org", "ABSURD_INTERNAL_FILES": "/files", "ABSURD_WARM": "1",
+        "ABSURD_SMTP_URL": "smtp://mail", "ABSURD_API_KEY": "key", "ABSURD_LEASE_SEC": "60", "ABSURD_POLL_ONLY": "1",
+        "ABSURD_CASA_DATA": str(tmp_path), "ABSURD_TASK_MODULES": "json", "ABSURD_DISK_FLOOR_GB": "1",
+    }  # fmt: skip
+    assert "nothing reads it" not in run_python(tmp_path, "manage.py", "check", **given).stderr
+
+
 def test_the_page_of_commands_has_every_command_and_option():
     text = page("commands")
     known = commands.names()

@@ -31,7 +31,7 @@ def code(path: Path) -> Iterator[str]:
 def commands(path: Path) -> Iterator[list[str]]:
     """Yield the calls of our commands: the name and its arguments."""
     for line in code(path):
-        for found in re.finditer(r"(?<![\w/.-])(absurd_[a-z_]+|runworker)(?![\w/.(=]|_)", line):
+        for found in re.finditer(r"(?<![\w/.-])(absurd_[a-z_]+|runworker)(?![\w/.(=…]|_)", line):
             yield [found[1], *_arguments(line[found.end() :])]
 
 

