@@ -84,8 +84,8 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
         Setting("ABSURD_WORKER_CONCURRENCY", 4, WORKERS, "attempts at once in a worker"),
         Setting("ABSURD_WORKER_POLL_INTERVAL", 1.0, WORKERS, "time between looks for tasks when none is announced"),
         Setting("ABSURD_LEASE_SEC", 60, SWEEPERS, "how long a claim is valid without renewal"),
-        Setting("ABSURD_HEARTBEAT_SEC", 10, SWEEPERS, "how often a worker reports; after three reports that did not come "
-                "it counts as stale and the light turns amber, after ten as lost"),
+        Setting("ABSURD_HEARTBEAT_SEC", 10, SWEEPERS, "how often a worker reports; after three reports that did not "
+                "come it counts as stale and the light turns amber, after ten as lost"),
         Setting("ABSURD_STOP_GRACE_SEC", 10.0, SWEEPERS, "time between SIGTERM and SIGKILL of an attempt"),
         Setting("ABSURD_DISK_FLOOR_GB", 1.0, SWEEPERS, "with less free where products go, a worker claims nothing and "
                 "stops the attempt with the largest output; 0: never"),
