@@ -42,7 +42,7 @@ class Schema(AutoSchema):
 
     def get_operation(self, *args: Any, **kwargs: Any) -> Any:
         """Return the description of an operation, with the scope that it needs as `x-scope`."""
-        operation = super().get_operation(*args, **kwargs)  # type: ignore[no-untyped-call]
+        operation = super().get_operation(*args, **kwargs)
         if operation is not None:
             is_checked = any(isinstance(each, ScopedAccess) for each in self.view.get_permissions())
             need = need_of(self.view, self.method) if is_checked else None
