@@ -29,7 +29,7 @@ FROM_FILES = SECRETS | {"ABSURD_DATABASE_URL", "ABSURD_REDIS_URL", "ABSURD_BACKU
 WITHOUT_WEB = frozenset(
     {
         *("runworker", "absurd_ingest", "migrate", "absurd_setup", "absurd_roles", "absurd_backup", "absurd_restore"),
-        *("absurd_health", "absurd_doctor", "absurd_monitor"),
+        *("absurd_health", "absurd_doctor", "absurd_monitor", "absurd_pilots"),
     }
 )
 """Commands that production runs on hosts without a web server: they sign nothing and answer under no name."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from django.db import transaction
 
 from tasks_app.engine import registry, reservations
-from tasks_app.engine.claim import Claim, Room, claim_tasks, left_of
+from tasks_app.engine.claim import TIMEOUT_MOST_SEC, Claim, Room, claim_tasks, left_of
 from tasks_app.models import Hold, Task, TaskStatus, Worker
 from tasks_app.postgresql import statements
 from workers.file_system import free_gb
@@ -33,10 +33,13 @@ FROM tasks_app_task WHERE status = 'claimed' AND worker_id = ANY(ARRAY(
 
 
 class Admission:
-    """Decides what a worker may claim now. `root` is where its attempts write."""
+    """Decides what a worker may claim now. `root` is where its attempts write.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    `timeout_most_sec` returns the longest timeout that ends before the worker does.
+    """
+
+    def __init__(self, root: Path, timeout_most_sec: Callable[[], int] = lambda: TIMEOUT_MOST_SEC) -> None:
+        self._root, self._timeout_most_sec = root, timeout_most_sec
         self._consider_at = 0.0
 
     def claim(self, worker: Worker, *, slots: int, first: Callable[[], None] = lambda: None) -> list[Claim]:
@@ -72,6 +75,7 @@ class Admission:
             cores=worker.cores - int(cores),
             disk_gb=free_disk_gb(self._root) - float(disk_gb),
             host_cores=worker.cores,
+            timeout_most_sec=self._timeout_most_sec(),
         )
         return room, bool(reserved)
 
@@ -106,15 +110,15 @@ def _lock_key(host_id: str) -> int:
     return zlib.crc32(host_id.encode()) - 2**31
 
 
-def is_exhausted(worker: Worker) -> bool:
+def is_exhausted(worker: Worker, *, timeout_most_sec: int = TIMEOUT_MOST_SEC) -> bool:
     """Return whether nothing of the worker's queues is claimed, claimable, or waiting for its next try.
 
     What waits for a dependency, for its scheduled time or for a paused queue does not count: it may wait for ever. Nor
-    does a task whose name this process does not know, or for which this host lacked something.
+    does a task whose name this process does not know, for which this host lacked something, or that takes too long.
     """
     tasks = Task.objects.filter(queue_id__in=worker.queues, task_name__in=registry.runnable_names())
     if tasks.filter(status=TaskStatus.CLAIMED).exists():
         return False
     pending = tasks.filter(status=TaskStatus.PENDING, queue__paused_at=None)
-    pending = pending.exclude(unavailable_on__has_key=worker.host_id)
+    pending = pending.filter(timeout_sec__lte=timeout_most_sec).exclude(unavailable_on__has_key=worker.host_id)
     return not pending.filter(hold=0).exists() and not pending.filter(hold=Hold.FUTURE, retry_count__gt=0).exists()

@@ -11,15 +11,18 @@ from django.core.management import get_commands
 
 
 class WorkersConfig(AppConfig):
-    """No models, no views: a command, a check and the diagnostic task names."""
+    """No views: commands, pilots, checks and the diagnostic task names."""
 
     name = "workers"
     verbose_name = "Workers"
 
     def ready(self) -> None:
+        from tasks_app.monitoring.health import faults
         from workers import diagnostics
+        from workers.pilots import health
 
         register(runworker_is_ours, "workers")
+        faults.add(health.NAME, health.pilots)
         if settings.ABSURD_DIAGNOSTICS:
             diagnostics.register_all()
 

@@ -48,13 +48,15 @@ class Dispatcher(WorkerThread):
         options = state.options
         self._state, self._pool = state, pool
         self._link = db_connection.Link("claiming tasks and storing outcomes")
-        self._admission = Admission(state.root)
+        self._admission = Admission(state.root, lambda: state.time_limit.timeout_most_sec)
         self._spares = prewarmed.SparePool(enabled=options.warm)
         self._sweeper = Sweeper()
         self._listener = db_connection.Listener(options.queue_names)
         self._gathering = outcome_writer.Gathering()
         self._reporter = Reporter(self.faults)
         self._poll_again_at: float | None = None
+        self._busy_at = time.monotonic()
+        """When it last had something to run."""
         self._answer_lost = False
         """Whether a claim was sent whose answer never came."""
         self._spare_foreseen = not options.warm or options.burst
@@ -195,6 +197,8 @@ class Dispatcher(WorkerThread):
             self._claims.hurry()
         if not self._claims.due():
             return
+        if state.undelivered:
+            self._busy_at = time.monotonic()
         if state.roots.forbid_claims:
             state.exhausted = options.burst and not state.undelivered
             state.supervisor.set()
@@ -203,9 +207,16 @@ class Dispatcher(WorkerThread):
         if slots < 1:
             return
         self._add_all(self._request_claims(slots))
-        if options.burst and not state.undelivered:
-            state.exhausted = is_exhausted(state.registration.worker)
+        if not state.undelivered and self._nothing_left():
+            state.exhausted = True
             state.supervisor.set()
+
+    def _nothing_left(self) -> bool:
+        """Return whether a worker that ends when there is nothing to do has reached that point."""
+        options, most_sec = self._state.options, self._state.time_limit.timeout_most_sec
+        if options.max_idle_sec is not None and time.monotonic() - self._busy_at > options.max_idle_sec:
+            return True
+        return options.burst and is_exhausted(self._state.registration.worker, timeout_most_sec=most_sec)
 
     def _free_slots(self, *, freed: int = 0) -> int:
         """Return how many tasks may be claimed now, if this many attempts more were delivered."""

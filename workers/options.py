@@ -28,7 +28,9 @@ class Options:
     worker_id: str
     poll_interval_sec: float
     burst: bool
+    max_idle_sec: float | None
     max_tasks: int | None
+    time_limit_sec: float | None
     drain_timeout_sec: float
     memory_gb: float
     cores: int
@@ -75,7 +77,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds between polls of an empty queue (default: %(default)g)",
     )
     add("--burst", action="store_true", help="exit when no unfinished task is left")
+    idle = "exit after this long without anything to run, whatever others run"
+    add("--max-idle", dest="max_idle_sec", type=number(1.0), metavar="SEC", help=idle)
     add("--max-tasks", type=whole(1, 10**9), metavar="N", help="exit after this many attempts")
+    limit = (
+        "how long it may run: it drains before that ends, and claims nothing whose timeout ends later (default: until "
+        "the end of its job that Slurm names, if any)"
+    )
+    add("--time-limit", dest="time_limit_sec", type=number(1.0), metavar="SEC", help=limit)
     age = "at this age, finish what runs and become a fresh process"
     add("--max-age", dest="max_age_sec", type=number(1.0), metavar="SEC", help=age)
     size = "when the worker itself holds this much memory, finish what runs and become a fresh process"

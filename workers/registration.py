@@ -24,6 +24,7 @@ from tasks_app.engine.events import Change, announce
 from tasks_app.models import Worker
 from tasks_app.monitoring.workers import event_detail
 from tasks_app.version import running
+from workers.allocation import job_id
 from workers.file_system import free_gb
 from workers.host_size import HostUse
 from workers.options import Options
@@ -49,8 +50,8 @@ logger = logging.getLogger(__name__)
 
 @cache
 def host_id() -> str:
-    """Return what all workers of one host and boot share, and no others. Each Slurm allocation counts as a host."""
-    parts = [platform.node(), *filter(None, [os.environ.get("SLURM_JOB_ID")])]
+    """Return what all workers of one host and boot share, and no others; each job of a batch system is a host."""
+    parts = [platform.node(), *filter(None, [job_id()])]
     for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
         try:
             parts.append(Path(path).read_text().strip())

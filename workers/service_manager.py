@@ -42,6 +42,11 @@ class StopSignals:
         self._count += 1
         self._last_at = time.monotonic()
 
+    def request(self) -> None:
+        """Drain as if a first signal had arrived."""
+        if not self._count:
+            self._count, self._last_at = 1, time.monotonic()
+
     def drain_reader(self) -> None:
         self.reader.recv(64)
 

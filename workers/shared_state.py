@@ -10,6 +10,7 @@ from pathlib import Path
 from django.conf import settings
 
 from tasks_app.models import WorkerOrder
+from workers.allocation import TimeLimit
 from workers.execution import Execution
 from workers.file_system import DataRootWatch
 from workers.options import Options
@@ -27,6 +28,7 @@ class SharedState:
         self.confined = options.confine and confine.abi() > 0
         self.registration = Registration(options, root)
         self.signals = StopSignals()
+        self.time_limit = TimeLimit(options.time_limit_sec, drain_timeout_sec=options.drain_timeout_sec)
         self.notifier = Notifier()
         self.roots = DataRootWatch()
         self.supervisor, self.dispatcher, self.leases = Wakeup(), Wakeup(), Wakeup()

@@ -127,6 +127,9 @@ class WorkerLoop:
         if self._limits.due():
             for execution in self._state.running:
                 self._guarded(execution, lambda each: each.check_limits())
+            if not signals.drain and not self._state.time_limit.left_sec:
+                logger.info("worker %s: the time of its allocation is over", self._state.options.worker_id)
+                signals.request()
         if not signals.drain:
             return
         if request := signals.unlogged():

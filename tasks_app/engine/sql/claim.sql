@@ -3,13 +3,13 @@
 --   psql -v worker="'01890a5d-ac96-774b-bcce-b302099a8057'" -v label="'worker-1'" -v host_id="'host-1'"
 --     -v queues="'{dsa110-pipeline}'" -v task_names="'{note}'" -v free_gb=16
 --     -v free_cores=4 -v most_cores=32767 -v host_cores=4 -v free_disk_gb="'Infinity'" -v ids=NULL -v slotted=false
---     -v limit=4 -v columns=task_id,claim_token -f claim.sql
+--     -v timeout_most_sec=2147483647 -v limit=4 -v columns=task_id,claim_token -f claim.sql
 --
 -- `limit` is a literal: for an unknown one a generic plan would expect a tenth of the table and sort it.
 -- 'pending' and hold = 0 are literals: only so is the partial index task_claimable proved usable.
 -- Its columns queue_name, rank, id give the order; memory_gb, cores and disk_gb behind them are compared inside the
--- index, so that what finds no room is passed over without a look at the table. Task names and hosts that lacked
--- something are not part of it: such tasks in front are read and passed over.
+-- index, so that what finds no room is passed over without a look at the table. Task names, timeouts and hosts that
+-- lacked something are not part of it: such tasks in front are read and passed over.
 -- One index scan for each queue, of `limit` rows at most, merged by rank.
 WITH candidate AS (
     SELECT front.*, queue.name AS queue_name
@@ -19,7 +19,7 @@ WITH candidate AS (
         FROM tasks_app_task
         WHERE queue_name = queue.name AND status = 'pending' AND hold = 0
             AND cores <= :most_cores::smallint AND disk_gb <= :free_disk_gb::float8 AND memory_gb <= :free_gb::float8
-            AND task_name = ANY(:task_names::text[])
+            AND task_name = ANY(:task_names::text[]) AND timeout_sec <= :timeout_most_sec::integer
             AND (unavailable_on = '{}' OR coalesce(
                 (unavailable_on -> :host_id::text ->> 'until')::timestamptz, '-infinity') <= absurd_now())
             AND (:ids::bigint[] IS NULL OR id = ANY(:ids::bigint[]))

@@ -79,7 +79,7 @@ def test_with_a_worker_and_nothing_to_do_all_is_well(worker):
         "writes", "migrations", "indexes", "counting", "folding", "feed", "vacuum", "old transactions", "clock", "disk",
         "redis", "task names", "data roots of workers", "data roots", "hosts",
         "lost workers", "crash loops", "failures", "quarantine", "stalled runs", "verdicts", "incomplete observations",
-        "late tiles", "backups",
+        "late tiles", "backups", "pilots",
     } == {check.name for check in found.checks}  # fmt: skip
 
 

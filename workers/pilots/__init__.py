@@ -1,0 +1,1 @@
+"""Pilots: workers in jobs of a batch system, submitted when tasks wait"""
