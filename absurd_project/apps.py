@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
+from django.contrib import admin
 from django.contrib.admin import apps as admin_apps
+from django.contrib.admin.checks import check_admin_app, check_dependencies
 from django.core import checks
 
 logger = logging.getLogger(__name__)
@@ -25,11 +28,25 @@ class ProjectConfig(AppConfig):
             logger.warning("%s. %s", fault.msg, fault.hint)
 
 
-class ConsoleConfig(admin_apps.AdminConfig):
-    """Puts our AdminSite in the place of the stock one."""
+class ConsoleConfig(admin_apps.SimpleAdminConfig):
+    """Puts our AdminSite in the place of the stock one.
+
+    The pages are loaded with the routes (`absurd_project.urls`) and for the checks only: workers and commands have no
+    use for them, and would start half a second later.
+    """
 
     default = False
     default_site = "absurd_project.console.ConsoleSite"
+
+    def ready(self) -> None:
+        checks.register(check_dependencies, checks.Tags.admin)
+        checks.register(check_pages, checks.Tags.admin)
+
+
+def check_pages(app_configs: Sequence[AppConfig] | None, **named: Any) -> list[checks.CheckMessage]:
+    """Check the pages of the console as Django does."""
+    admin.autodiscover()
+    return check_admin_app(app_configs, **named)
 
 
 def check_environment(**_: Any) -> list[checks.CheckMessage]:

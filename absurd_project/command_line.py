@@ -19,7 +19,7 @@ def main() -> None:
 
     from absurd_project.env import BadSetting
     from absurd_project.local.locations import EmbeddedServerError
-    from tasks_app.plain_text import escaped
+    from tasks_app.formats import escaped
     from tasks_app.version import IS_CHECKOUT, NAME
 
     try:

@@ -17,8 +17,8 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from absurd_project import variables
-from tasks_app.engine.names import fault_of_name
-from tasks_app.plain_text import without_passwords
+from tasks_app.formats import without_passwords
+from tasks_app.validation import fault_of_name
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}

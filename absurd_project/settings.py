@@ -261,7 +261,7 @@ SECURE_HSTS_SECONDS = 31_536_000 if PRODUCTION else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = PRODUCTION
 X_FRAME_OPTIONS = "DENY"
 LOGIN_URL = "admin:login"
-CSRF_FAILURE_VIEW = "absurd_project.error_pages.csrf_failure"
+CSRF_FAILURE_VIEW = "absurd_project.urls.csrf_failure"
 
 # Time, language, static files
 USE_TZ = True

@@ -11,9 +11,9 @@ from pydantic import Field
 from pipeline_app.models import Calibration, ImageVote, Product
 from tasks_app.engine.events import announce
 from tasks_app.errors import NotFound, OperationRefused
+from tasks_app.formats import escaped
 from tasks_app.operations import catalogue
 from tasks_app.operations.operation import Operation, ReasonedParams, row_of
-from tasks_app.plain_text import escaped
 
 
 class CalibrationNotFound(NotFound):

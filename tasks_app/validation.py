@@ -1,10 +1,11 @@
-"""Models of what callers send: each fault has the path of its field, what is wanted and the value that was given.
+"""What callers send, checked: bounds, names, and models whose faults have the path of the field and what is wanted.
 
 No Django: the client uses it too.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, get_args, get_origin
@@ -15,6 +16,10 @@ from pydantic_core import ErrorDetails
 
 from tasks_app import cleaning
 from tasks_app.errors import ParamsInvalid
+
+PRIORITY_LEAST, PRIORITY_DEFAULT, PRIORITY_MOST = 1, 5, 20
+"""1 waits longest; 15 to 20 are critical and go before all others."""
+
 
 SHOWN_CHARS = 60
 CONFIG = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -144,3 +149,25 @@ def _field_at(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[Ba
                 indexed = {tuple, list, dict} & kinds_of(field.annotation)
                 return _field_at(inner, below[1:] if indexed else below)
     return model, field
+
+
+QUEUE_CHARS, KEY_CHARS = 100, 200
+NAME, KEY = r"[A-Za-z0-9][A-Za-z0-9._-]*", r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]*"
+
+
+def fault_of_name(name: str) -> str:
+    """Return what is wrong with the name of a queue; nothing when it may be used."""
+    allowed = "letters, digits, dots, hyphens and underscores"
+    return _fault(NAME, name, QUEUE_CHARS, allowed)
+
+
+def fault_of_key(key: str) -> str:
+    """Return what is wrong with a limit key; nothing when it may be used."""
+    return _fault(KEY, key, KEY_CHARS, "letters, digits and . _ : / @ + = -")
+
+
+def _fault(allowed: str, text: str, most: int, words: str) -> str:
+    if len(text) <= most and re.fullmatch(allowed, text):
+        return ""
+    shown = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
+    return f"must be 1 to {most} {words}, the first a letter or digit (got {shown!r})"

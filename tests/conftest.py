@@ -138,6 +138,9 @@ def live_environment(transactional_db: None, tmp_path: Path) -> Iterator[dict[st
     database = settings.DATABASES["default"]
     for directory in ("var", "data"):
         (tmp_path / directory).mkdir(exist_ok=True)
+    # What numba compiles takes a child half a minute; the children of all tests of the session share it.
+    (SESSION / "cache").mkdir(exist_ok=True)
+    (tmp_path / "var" / "cache").symlink_to(SESSION / "cache")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ABSURD_", "PYTEST_"))}
     yield inherited | {
         "ABSURD_MODE": "local",
@@ -145,6 +148,7 @@ def live_environment(transactional_db: None, tmp_path: Path) -> Iterator[dict[st
         "ABSURD_HEALTH": MUCH_ROLLED_BACK,
         "ABSURD_DJANGO_TASK_MODULES": DJANGO_TASK_MODULES,
         "ABSURD_VAR": str(tmp_path / "var"),
+        "ABSURD_CASA_DATA": str(SESSION / "casa-data"),
         "ABSURD_DATA_ROOTS": str(tmp_path / "data"),
         "ABSURD_DATABASE_URL": f"postgresql://postgres@:5432/{database['NAME']}?host={database['HOST']}",
         "ABSURD_REDIS_URL": settings.ABSURD_REDIS_URL,

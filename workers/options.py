@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
-from tasks_app.engine import names
+from tasks_app import validation
 from tasks_app.management.arguments import number, whole
 from workers import host_size
 
@@ -133,7 +133,7 @@ def default_memory_gb() -> float:
 
 
 def _queue(text: str) -> str:
-    if fault := names.fault_of_name(text):
+    if fault := validation.fault_of_name(text):
         raise argparse.ArgumentTypeError(f"the queue's name {fault}")
     return text
 

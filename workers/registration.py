@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from tasks_app import log_writer
-from tasks_app.engine import registry, unavailability
+from tasks_app.engine import fail, registry
 from tasks_app.engine.events import Change, announce
 from tasks_app.models import Worker
 from tasks_app.monitoring.workers import event_detail
@@ -108,11 +108,11 @@ class Registration:
             with transaction.atomic():
                 self.worker.save(force_insert=True)
                 self._announce("worker_registered")
-                unavailability.forget(self.worker.host_id)
+                fail.forget_unavailable(self.worker.host_id)
             logger.info("worker %s is registered as %s", self.worker.label, self.worker.pk)
             self._store(ending=ending, stop_signalled=stop_signalled)
         if had_missing and not missing_roots:
-            unavailability.forget(self.worker.host_id)
+            fail.forget_unavailable(self.worker.host_id)
         self._report_dropped_lines()
 
     def read_order(self) -> None:

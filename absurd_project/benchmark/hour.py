@@ -27,8 +27,7 @@ from django.core.management.base import OutputWrapper
 from django.utils import timezone
 
 from absurd_project.benchmark.pipeline import TILE_SEC
-from absurd_project.demo.tiles import DemoTile, deliver, simulate
-from absurd_project.demo.verdict import NothingToJudge, judge_tile
+from absurd_project.demo import DemoTile, NothingToJudge, deliver, judge_tile, simulate
 from absurd_project.local import state
 from absurd_project.processing.serving import NotServed, System, make_ready, running_system
 from pipeline_app.models import Observation, ObservationState, Product

@@ -16,10 +16,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from absurd_project.benchmark.console_rows import FULL as FULL_EXTENT
-from absurd_project.benchmark.console_rows import QUICK as QUICK_EXTENT
-from absurd_project.benchmark.console_rows import Extent
-
 
 @dataclass(frozen=True, kw_only=True)
 class PageCost:
@@ -126,7 +122,6 @@ class Sizes:
     claims: int = 2_000
     stats_calls: int = 5
     page_loads: int = 20
-    console_rows: Extent = FULL_EXTENT
     churn_sec: int = 60
     worker_tasks: int = 20_000
     worker_sec: float = 8.0
@@ -154,7 +149,6 @@ QUICK = Sizes(
     claims=400,
     stats_calls=2,
     page_loads=5,
-    console_rows=QUICK_EXTENT,
     churn_sec=6,
     worker_tasks=4_000,
     worker_sec=4.0,

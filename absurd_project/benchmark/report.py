@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from absurd_project.benchmark import defects, hour, pipeline, stage
-from absurd_project.benchmark.console import P95_MOST_MS, QUERIES_MOST
+from absurd_project.benchmark import hour, pipeline, stage
 from absurd_project.benchmark.measures import PEERS, Figures, percentile, verdicts
 from absurd_project.benchmark.pipeline import TILE_SEC
 from absurd_project.benchmark.queue import BATCHES, PROCESSES, drain_name
@@ -118,16 +117,6 @@ def print_targets(figures: Figures, console: Console) -> None:
         console.print(Text("note", "yellow"), note, soft_wrap=True)
 
 
-def print_pages(figures: Figures, console: Console) -> None:
-    """Print the pages of the console, the slowest first."""
-    table = Table("page", "p50, ms", "p95, ms", "queries", box=box.SIMPLE, title="Pages of the console")
-    for page in sorted(figures.pages, key=lambda each: -each.p95_ms):
-        over = page.p95_ms >= P95_MOST_MS or page.queries > QUERIES_MOST
-        name = Text(page.name, "red" if over else "")
-        table.add_row(name, f"{page.p50_ms:.0f}", f"{page.p95_ms:.0f}", str(page.queries))
-    console.print(table)
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
 
@@ -162,26 +151,6 @@ def _decimals(value: float | None) -> str:
     if value is None or isinstance(value, int):
         return "none" if value is None else str(value)
     return f"{value:.4f}"
-
-
-def print_defects(report: defects.DefectReport, console: Console) -> None:
-    """Print a table of figures, a column a set of defects, and what was not noticed."""
-    table = Table("", *(result.name for result in report.results), box=box.SIMPLE)
-    table.title = f"A target's tile with defects, size {report.size}"
-    for figure in report.results[0].accuracy:
-        values = [result.accuracy[figure] for result in report.results]
-        table.add_row(figure, *("" if value is None else f"{value:.4f}" for value in values))
-    table.add_row("verdict of the fluxes", *(result.verdict for result in report.results))
-    for name, cost in (("CPU, s", "cpu_sec"), ("wall, s", "wall_sec")):
-        sums = [sum(getattr(c, cost) for c in report.costs if c.tile == result.name) for result in report.results]
-        table.add_row(f"{name}, all stages", *(f"{value:.0f}" for value in sums))
-    console.print(table)
-    for result in report.results:
-        lines = [f"not named: {', '.join(result.missed_antennas)}"] if result.missed_antennas else []
-        if result.wrongly_named_antennas:
-            lines.append(f"named without a fault: {', '.join(result.wrongly_named_antennas)}")
-        for line in (*lines, *result.reasons):
-            console.print(f"{result.name}: {line}", highlight=False, soft_wrap=True)
 
 
 def _row(cost: pipeline.Cost) -> tuple[str, str, str, str, str]:

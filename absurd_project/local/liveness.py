@@ -97,10 +97,10 @@ def send(pid: int, number: signal.Signals, is_ours: Callable[[int], bool]) -> bo
         os.close(descriptor)
 
 
-def wait_until_gone(pid: int, timeout_sec: float) -> bool:
+def wait_until_gone(pid: int, limit_sec: float) -> bool:
     """Wait until a process has ended (reaped or not); return whether it did in time."""
     began = start_ticks(pid)
-    deadline = time.monotonic() + timeout_sec
+    deadline = time.monotonic() + limit_sec
     while alive(pid) and start_ticks(pid) == began:
         if time.monotonic() > deadline:
             return False

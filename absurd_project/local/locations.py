@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from absurd_project import env
-from tasks_app.files.private_directories import make_private
+from tasks_app.files.directories import make_private
 from tasks_app.version import CHECKOUT, IS_CHECKOUT
 
 # A Unix socket's path holds 107 bytes; the longest name below the socket directory takes 27 of them.

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Protocol, TextIO
 
-from tasks_app.files.private_directories import make_private
-from tasks_app.plain_text import escaped
+from tasks_app.files.directories import make_private
+from tasks_app.formats import escaped
 
 COLOURS = (36, 33, 32, 35, 34, 31)
 LOG_BYTES = 10_000_000

@@ -62,7 +62,7 @@ def running(var: Path) -> int | None:
         return None if _try_lock(file, fcntl.LOCK_SH) else liveness.read_pid(path(var))
 
 
-def stop_running(var: Path, timeout_sec: float) -> int | None:
+def stop_running(var: Path, limit_sec: float) -> int | None:
     """Ask a running stack to stop and wait for it; return its pid, or None when none ran.
 
     Raises TimeoutError when it is still there at the end.
@@ -71,10 +71,10 @@ def stop_running(var: Path, timeout_sec: float) -> int | None:
     if pid is None:
         return None
     liveness.send(pid, signal.SIGTERM, lambda found: running(var) == found)
-    deadline = time.monotonic() + timeout_sec
+    deadline = time.monotonic() + limit_sec
     while running(var) == pid:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the stack (process {pid}) has not stopped within {timeout_sec:.0f} s")
+            raise TimeoutError(f"the stack (process {pid}) has not stopped within {limit_sec:.0f} s")
         time.sleep(0.05)
     return pid
 

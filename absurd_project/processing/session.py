@@ -50,13 +50,13 @@ class Session:
         return list(Task.objects.filter(run__in=self.runs).select_related("run").order_by("id"))
 
     def wait(
-        self, keep_running: Callable[[], None], *, interrupted: Callable[[], bool], timeout_sec: float | None
+        self, keep_running: Callable[[], None], *, interrupted: Callable[[], bool], limit_sec: float | None
     ) -> None:
         """Show progress until every task has finished; cancel those that will not, with the reason in `trouble`.
 
         `keep_running` restarts the processes that do the work.
         """
-        deadline = None if timeout_sec is None else time.monotonic() + timeout_sec
+        deadline = None if limit_sec is None else time.monotonic() + limit_sec
         while not self.trouble:
             try:
                 if self._finished():
@@ -69,7 +69,7 @@ class Session:
             if interrupted():
                 self.trouble = "interrupted"
             elif deadline is not None and time.monotonic() > deadline:
-                self.trouble = f"not finished after {timeout_sec:g} s"
+                self.trouble = f"not finished after {limit_sec:g} s"
             time.sleep(POLL_SEC)
         self.cancel_unfinished()
 

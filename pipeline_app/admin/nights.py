@@ -17,8 +17,8 @@ from pipeline_app.admin.night_calendar import YEARS, date_of, kept_month_of, nei
 from pipeline_app.admin.tonight import Row, Tonight, stages_of
 from pipeline_app.admin.transits import Transit, transits_of
 from pipeline_app.models import Observation
-from pipeline_app.sidereal import SIDEREAL_DEG_PER_DAY, local_sidereal_deg
 from pipeline_app.sky_text import hms, mjd_of, moment_of
+from pipeline_app.telescope import SIDEREAL_DEG_PER_DAY, local_sidereal_deg
 from tasks_app.admin import pages
 from tasks_app.admin.charts import Hours, Interval, Lanes, Tone
 from tasks_app.admin.control_room import Figure

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 
 from pipeline_app.calibrators import Calibrator, calibrators
 from pipeline_app.models import Calibration, Observation
-from pipeline_app.sidereal import of_date_deg, transits_mjd
-from pipeline_app.telescope import REFERENCE_FREQ_HZ, SIDEREAL_RATE_DEG_PER_SEC, beam_fwhm_deg
+from pipeline_app.telescope import (
+    REFERENCE_FREQ_HZ,
+    SIDEREAL_RATE_DEG_PER_SEC,
+    beam_fwhm_deg,
+    of_date_deg,
+    transits_mjd,
+)
 
 DAY_SEC = 86_400.0
 

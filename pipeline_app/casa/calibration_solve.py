@@ -1,4 +1,4 @@
-"""The `calibration-solve` stage: a private copy is flagged, modelled and solved, and the solution judged."""
+"""The `calibration-solve` stage: a private copy is flagged, modelled and solved, the solution judged and summarised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_app.calibration_summary import SUMMARY_NAME, AntennaSummary, SolutionsSummary
 from pipeline_app.casa import measurement_set
+from pipeline_app.casa.bandpass import find_delays
 from pipeline_app.casa.calibration_tables import SolvedGains, write_tables
 from pipeline_app.casa.field_calibration import (
     ChosenCalibrator,
@@ -30,7 +32,6 @@ from pipeline_app.casa.plots import plot_solutions
 from pipeline_app.casa.pointing import BeamTrack, beam_track
 from pipeline_app.casa.reporting import steadily
 from pipeline_app.casa.solutions import GAINS_NPZ, Solutions, read_solutions
-from pipeline_app.casa.solutions_summary import write_summary
 from pipeline_app.casa.tile_cube import TileCube, flag_interference, load_cube
 from pipeline_app.quality import Assessment, CalibrationFigures, judge_calibration
 from pipeline_app.stages.calibration_solve import (
@@ -40,8 +41,59 @@ from pipeline_app.stages.calibration_solve import (
     CalibrationSolveResult,
     FittedFieldSource,
 )
+from pipeline_app.telescope import N_SUBBANDS
 from pipeline_app.verdicts import inherit, record_of_conversion
 from tasks_app.engine.handler import Context
+
+
+def write_summary(solutions: Solutions, directory: Path) -> None:
+    """Write `solutions.json` into the directory of a calibration."""
+    text = summarize(solutions).model_dump_json()
+    (directory / SUMMARY_NAME).write_text(text, encoding="utf-8")
+
+
+def summarize(solutions: Solutions) -> SolutionsSummary:
+    """Average the gains over each sixteenth of the channels: for the DSA-110 those are its subbands."""
+    descending = np.argsort(-solutions.freqs_hz)
+    parts = [part for part in np.array_split(descending, min(N_SUBBANDS, len(descending))) if len(part)]
+    known = ~solutions.flags
+    mean = np.stack([_mean(solutions.gains[..., part], known[..., part]) for part in parts], axis=-1)
+    flagged = np.stack([1.0 - known[..., part].mean(axis=(1, 2)) for part in parts], axis=-1)
+    amplitude = np.abs(mean)
+    if np.isfinite(amplitude).any():
+        amplitude = amplitude / np.nanmedian(amplitude)
+    ascending = descending[::-1]
+    weights = known[..., ascending].astype(float)
+    delay_ns = 1e9 * find_delays(solutions.gains[..., ascending], weights, solutions.freqs_hz[ascending])
+    delay_ns = np.where(known.any(axis=-1), delay_ns, np.nan)
+    snr = np.where(solutions.gain_snr > 0, solutions.gain_snr, np.nan)
+    return SolutionsSummary(
+        refant=solutions.refant,
+        freq_ghz=[round(float(solutions.freqs_hz[part].mean()) / 1e9, 5) for part in parts],
+        antennas=[
+            AntennaSummary(
+                name=name,
+                delay_ns=_plain(delay_ns[index], 3),
+                snr=_plain(snr[index], 1),
+                amplitude=[_plain(hand, 4) for hand in amplitude[index]],
+                phase_deg=[_plain(hand, 2) for hand in np.degrees(np.angle(mean[index]))],
+                flagged=[round(float(value), 4) for value in flagged[index]],
+            )
+            for index, name in enumerate(solutions.antenna_names)
+        ],
+    )
+
+
+def _mean(gains: NDArray[np.complex128], known: NDArray[np.bool_]) -> NDArray[np.complex128]:
+    """Return the mean over the last axis of what is known, NaN where nothing is."""
+    count = known.sum(axis=-1)
+    total = np.where(known, gains, 0).sum(axis=-1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _plain(values: NDArray[np.float64], digits: int) -> list[float | None]:
+    return [round(float(value), digits) if np.isfinite(value) else None for value in values]
+
 
 PLOT_NAME = "solutions.png"
 _LOADED, _FLAGGED, _SOLVED, _WRITTEN = 0.25, 0.3, 0.9, 0.95

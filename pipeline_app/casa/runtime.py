@@ -3,7 +3,9 @@
 Importing any module of `pipeline_app.casa` first runs `configure`, so no stage can forget it. It sets, before
 casatools is first imported: where the measures data are, that nothing reaches for the network, writes ``casa-*.log``
 into the working directory or makes ``~/.casa``, and that the command line of the host program is none of CASA's
-business (casaconfig would take ``--config file`` for its own and execute the file).
+business (casaconfig would take ``--config file`` for its own and execute the file). And no port stays open: casatools
+offers a registry of services (gRPC, without credentials, used by nothing of ours) on all interfaces from its import on,
+without a switch for it, so its listening sockets are closed as soon as the library has made them.
 """
 
 from __future__ import annotations
@@ -11,16 +13,74 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from pipeline_app.casa import listeners, measures
+import psutil
+
+from pipeline_app.casa import measures
 from pipeline_app.casa_log import severe_lines
+
+_MODULE = "casatools.logsink"
+"""The log is the first tool that is made, and starts the services."""
+
+
+def close_on_import() -> None:
+    """Close the ports of casatools when it is imported, in this process. Further calls do nothing."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+def listening() -> list[int]:
+    """Return the descriptors of this process on which it listens for TCP connections."""
+    return [each.fd for each in psutil.Process().net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+
+
+def close(fds: Sequence[int]) -> None:
+    """Put an unconnected socket in the place of each, so that the library may go on using its number."""
+    with socket.socket(socket.AF_UNIX) as nothing:
+        for fd in fds:
+            os.dup2(nothing.fileno(), fd, inheritable=False)
+
+
+class _Finder:
+    """Finds the module as Python would, and changes the tool that starts the services."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != _MODULE:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                _close_after_making(module.logsink)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _close_after_making(tool: Any) -> None:
+    make = tool.__init__
+
+    def __init__(self: Any, *arguments: Any, **named: Any) -> None:
+        before = set(listening())
+        make(self, *arguments, **named)
+        close([fd for fd in listening() if fd not in before])
+
+    tool.__init__ = __init__
+
 
 _SITE_CONFIG = Path(__file__).parent / "site" / "casasiteconfig.py"
 
@@ -39,7 +99,7 @@ def configure() -> None:
     if "casatools" in sys.modules or "casaconfig" in sys.modules:
         raise RuntimeError("CASA was imported before pipeline_app.casa could configure it")
     _forbid_downloads()
-    listeners.close_on_import()
+    close_on_import()
     warnings.filterwarnings("ignore", message='"is not" with', category=SyntaxWarning)  # casatasks 6.7, when compiled
     own = Path(tempfile.mkdtemp(prefix="absurd-casa-"))
     atexit.register(shutil.rmtree, own, ignore_errors=True)

@@ -24,7 +24,7 @@ from pipeline_app.ingest.header import BadRawFile, FileBusy, RawHeader, is_hdf5,
 from pipeline_app.models import Observation, ObservationState, SubbandFile, SubbandState
 from pipeline_app.naming import INCOMPLETE_MARK, RAW_SUFFIXES, BadName, parse_raw_name, tile_name
 from pipeline_app.telescope import N_SUBBANDS, meridian_icrs_deg
-from tasks_app.plain_text import escaped
+from tasks_app.formats import escaped
 
 STILL_WRITTEN = f"still being written: its name has {INCOMPLETE_MARK}"
 

@@ -26,7 +26,7 @@ from pipeline_app.models import Observation, ObservationState, SubbandFile
 from pipeline_app.workflows import AlreadyStarted, Options, Plan, start
 from tasks_app.engine import registry
 from tasks_app.engine.handler import InvalidInput
-from tasks_app.plain_text import escaped
+from tasks_app.formats import escaped
 from tasks_app.postgresql import clock
 
 CATALOG_NAME = "catalog.csv"

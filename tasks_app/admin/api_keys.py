@@ -20,7 +20,7 @@ from tasks_app.admin.reading import with_refusals
 from tasks_app.auth.keys import actor_of
 from tasks_app.engine.events import Change, announce
 from tasks_app.models import ApiKey
-from tasks_app.models.api_key import SCOPES
+from tasks_app.models.system import SCOPES
 
 MEANING = {
     "read": "read: read everything",

@@ -21,7 +21,8 @@ from tasks_app.admin.pages import list_of
 from tasks_app.admin.reading import ReadOnlyAdmin, id_range, with_id
 from tasks_app.engine import archive
 from tasks_app.models import ArchivedTask, TaskStatus
-from tasks_app.models.task import FINISHED, short_id
+from tasks_app.models.querysets import short_id
+from tasks_app.models.task import FINISHED
 
 
 class FinishedFilter(KnownValueFilter):

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tasks_app import plain_text
+from tasks_app import formats
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for a formula where the text of a cell begins with it."""
@@ -29,5 +29,5 @@ def lines(rows: Iterable[Iterable[Any]]) -> Iterator[str]:
 def _cell(value: Any) -> Any:
     if isinstance(value, int | float):
         return value
-    text = plain_text.escaped("" if value is None else value)
+    text = formats.escaped("" if value is None else value)
     return f"'{text}" if text.startswith(FORMULAS) else text

@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from tasks_app import formats, plain_text
+from tasks_app import formats
 from tasks_app.admin import csv_lines, display, pages
 from tasks_app.admin.event_filters import EVERYTHING, ActorFilter, EventTypeFilter, FromFilter, UntilFilter
 from tasks_app.admin.filters import EventQueueFilter
@@ -26,7 +26,7 @@ from tasks_app.admin.reading import ReadOnlyAdmin, id_range
 from tasks_app.files.http_streaming import streamed
 from tasks_app.models import TaskEvent
 from tasks_app.models.history import PEOPLE
-from tasks_app.models.task import short_id
+from tasks_app.models.querysets import short_id
 
 CSV_ROWS_MOST = 50_000
 CSV_BATCH = 1000
@@ -83,7 +83,7 @@ class TaskEventAdmin(ReadOnlyAdmin):
     def actor_shown(self, event: TaskEvent) -> SafeString:
         """Who did it, with a link to what else they did."""
         query = {"by": event.actor} if event.actor.startswith(PEOPLE) else {"by": EVERYTHING, "q": event.actor}
-        return format_html('<a href="?{}">{}</a>', urlencode(query), plain_text.escaped(event.actor))
+        return format_html('<a href="?{}">{}</a>', urlencode(query), formats.escaped(event.actor))
 
     @admin.display(description="status")
     def move(self, event: TaskEvent) -> SafeString | str:
@@ -96,7 +96,7 @@ class TaskEventAdmin(ReadOnlyAdmin):
     def task(self, event: TaskEvent) -> SafeString | str:
         """The task, or what else an event says it is about; a queue has its own column."""
         if event.task_id is None:
-            return plain_text.escaped(str(event.detail.get("about", "")))
+            return formats.escaped(str(event.detail.get("about", "")))
         address = reverse("admin:tasks_app_task_change", args=[event.task_id])
         return format_html('<a href="{}"><code>{}</code></a>', address, short_id(event.task_id))
 
@@ -108,7 +108,7 @@ class TaskEventAdmin(ReadOnlyAdmin):
     @admin.display(description="why")
     def why(self, event: TaskEvent) -> str:
         """The reason given."""
-        return plain_text.escaped(display.first_line(event.reason))
+        return formats.escaped(display.first_line(event.reason))
 
 
 def _rows(events: list[TaskEvent]) -> Iterator[list[Any]]:

@@ -17,7 +17,7 @@ from tasks_app.admin.task_states import LATEST_READ, STATES, in_state
 from tasks_app.engine import registry
 from tasks_app.models import Queue
 from tasks_app.models.task import BY_PERSON
-from tasks_app.priority import PRIORITY_MOST
+from tasks_app.validation import PRIORITY_MOST
 
 Choices = list[tuple[str, str]]
 CHOICES_NAMED = 20

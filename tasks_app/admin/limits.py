@@ -20,7 +20,7 @@ from tasks_app.admin.operating import OperatingAdmin
 from tasks_app.admin.reading import ConsoleAdmin, ConsoleList
 from tasks_app.auth.keys import actor_of
 from tasks_app.models import Hold, Limit, Queue, Task, TaskStatus
-from tasks_app.operations.limits import SIZE_MOST, set_limit
+from tasks_app.operations.queues import SIZE_MOST, set_limit
 
 PARKED_SHOWN = 1000
 

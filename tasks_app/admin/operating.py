@@ -18,7 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from tasks_app import formats, plain_text
+from tasks_app import formats
 from tasks_app.admin import edits
 from tasks_app.admin.history import HistoryAdmin
 from tasks_app.admin.operation_form import Choices, ParamsForm
@@ -29,8 +29,16 @@ from tasks_app.models import Task, TaskEvent
 from tasks_app.models.history import BY_PEOPLE
 from tasks_app.operations import bulk
 from tasks_app.operations.catalogue import operations_on
-from tasks_app.operations.confirmation import SelectionGuard, check_token, token_of
-from tasks_app.operations.operation import Counts, Operation, Params, PreviewedOperation, TargetKind
+from tasks_app.operations.operation import (
+    Counts,
+    Operation,
+    Params,
+    PreviewedOperation,
+    SelectionGuard,
+    TargetKind,
+    check_token,
+    token_of,
+)
 from tasks_app.operations.tasks import TaskOperation
 
 LISTED_TASKS = 20
@@ -344,7 +352,7 @@ def _last_by_people(tasks: QuerySet[Task]) -> str:
     event = TaskEvent.objects.filter(BY_PEOPLE, task_id=ids[0]).order_by("-id").first() if len(ids) == 1 else None
     if event is None:
         return ""
-    reason = f": {plain_text.escaped(event.reason)}" if event.reason else ""
+    reason = f": {formats.escaped(event.reason)}" if event.reason else ""
     what = event.event_type.replace("_", " ")
     return f"Last operation on it: {what} by {event.actor} at {formats.moment(event.created_at)}{reason}"
 

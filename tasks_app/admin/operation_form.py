@@ -18,8 +18,7 @@ from tasks_app.engine import registry
 from tasks_app.engine.options import PARTS
 from tasks_app.errors import ParamsInvalid
 from tasks_app.operations.param_fields import ParamField, ParamKind, fields_of
-from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_MOST
-from tasks_app.validation import shown
+from tasks_app.validation import PRIORITY_DEFAULT, PRIORITY_MOST, shown
 
 Choices = Sequence[tuple[str, Any]]
 PREFIX = "params."

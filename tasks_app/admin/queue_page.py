@@ -23,7 +23,7 @@ from tasks_app.monitoring.metrics import CachedValue
 from tasks_app.monitoring.queues import oldest_pending_sec
 from tasks_app.monitoring.rates import Percentiles
 from tasks_app.monitoring.workers import SHOWN_MOST, WorkerReport, recent, report_on_claims, sorted_reports
-from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.validation import PRIORITY_LEAST, PRIORITY_MOST
 
 PENDING_READ = 10_000
 FAILURES_SHOWN = 10

@@ -22,7 +22,7 @@ from tasks_app.admin.operation_form import Choices
 from tasks_app.admin.pages import list_of
 from tasks_app.admin.reading import ConsoleList, ReadOnlyAdmin
 from tasks_app.models import Run
-from tasks_app.models.task import short_id
+from tasks_app.models.querysets import short_id
 from tasks_app.operations.operation import Operation
 from tasks_app.operations.runs import retry_run, stages_of
 from tasks_app.workflows.graph import RunGraph, graph_of

@@ -20,7 +20,7 @@ from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.errors import AbsurdError, ConfirmationRefused, ParamsInvalid, UnknownTaskName
 from tasks_app.models import Queue, Task
-from tasks_app.operations.confirmation import check_token, token_of
+from tasks_app.operations.operation import check_token, token_of
 from tasks_app.operations.tasks import changes, respawn
 
 KEY_DIGITS = 32

@@ -36,8 +36,7 @@ from tasks_app.engine import registry
 from tasks_app.engine.lookup import find
 from tasks_app.errors import TaskNotFound
 from tasks_app.models import Queue, Task, TaskStatus
-from tasks_app.models.querysets import error_has_words
-from tasks_app.models.task import short_id
+from tasks_app.models.querysets import error_has_words, short_id
 from tasks_app.monitoring.explain.explanation import explain
 from tasks_app.operations.operation import Operation
 from tasks_app.operations.tasks import TaskOperation

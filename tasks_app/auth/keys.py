@@ -17,7 +17,7 @@ from django.db import Error, transaction
 from django.db.models import Q
 
 from tasks_app.models import ApiKey
-from tasks_app.models.api_key import SCOPES
+from tasks_app.models.system import SCOPES
 from tasks_app.postgresql import clock
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks_app.backup.server import BackupFailed, BackupInvalid
 from tasks_app.errors import TryLater
-from tasks_app.files.private_directories import make_private
+from tasks_app.files.directories import make_private
 
 SUFFIX, MANIFEST_SUFFIX, PARTIAL_SUFFIX = ".dump", ".json", ".partial"
 STAMP = "%Y%m%dT%H%M%SZ"

@@ -28,7 +28,7 @@ from tasks_app.engine.events import readable_limit
 from tasks_app.errors import ParamsInvalid
 from tasks_app.feed.messages import Message, Selection, queue_stats_update, resync, selected
 from tasks_app.feed.reader import read_after
-from tasks_app.models.api_key import SCOPES
+from tasks_app.models.system import SCOPES
 
 
 class DatabaseUser(KeyHolder):

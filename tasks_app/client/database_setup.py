@@ -21,7 +21,7 @@ from django.db.migrations.executor import MigrationExecutor
 from tasks_app.client.faults import DatabaseNotReady, RequestRefused, ServerFault, Unavailable
 from tasks_app.client.values import AbsurdConfig
 from tasks_app.engine import notify
-from tasks_app.plain_text import without_passwords
+from tasks_app.formats import without_passwords
 from tasks_app.postgresql import outages
 from tasks_app.postgresql.base import DatabaseWrapper
 

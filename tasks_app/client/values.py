@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from tasks_app.client.faults import WrongAddress
 from tasks_app.engine.options import TaskOptions
-from tasks_app.plain_text import without_passwords
+from tasks_app.formats import without_passwords
 
 FINISHED = frozenset({"completed", "failed", "cancelled"})
 SERVER_SCHEMES = ("http", "https")

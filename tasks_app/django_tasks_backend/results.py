@@ -1,20 +1,81 @@
-"""A task as Django sees it: made from its row and its attempts, or from the archive's copy of them."""
+"""A task as Django sees it: made from its row and its attempts, or from the archive's copy of them.
+
+The queue keeps of an exception its text and its traceback. The path of its class, which Django wants, goes with them as
+a note in its own line.
+"""
 
 from __future__ import annotations
 
+import functools
+import re
+import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks_app import models
-from tasks_app.django_tasks_backend import failures, registered
+from tasks_app import cleaning, models
+from tasks_app.django_tasks_backend import registered
 from tasks_app.django_tasks_backend.call import NAME, Call
 from tasks_app.django_tasks_backend.interface import Task, TaskError, TaskResult, TaskResultStatus
 from tasks_app.engine.handler import InvalidInput
+from tasks_app.errors import AttemptFailed, TaskCancelled
 from tasks_app.models import TaskStatus
+
+NOTE = "exception class: "
+_MARK = re.compile(rf"^[ |]*{NOTE}(?P<path>\S+)(?:\n|\Z)", re.MULTILINE)
+NONE = frozenset({"", "completed", "no_work", "drained", "unavailable"})
+"""Outcomes of attempts that are no failures of the task."""
+
+_CLASSES: dict[str, type[BaseException]] = {
+    "invalid": InvalidInput,
+    "timeout": TimeoutError,
+    "memory": MemoryError,
+    "cancelled": TaskCancelled,
+}
+"""For what ended without an exception of the function's own."""
+
+
+def path_of(exception: type[BaseException]) -> str:
+    """Return the path by which the class can be imported."""
+    return f"{exception.__module__}.{exception.__qualname__}"
+
+
+def mark(error: BaseException) -> None:
+    """Note the path of the exception's class, so that it comes to stand in the traceback."""
+    error.add_note(NOTE + path_of(type(error)))
+
+
+def of(outcome: str, message: str, traceback: str = "") -> TaskError:
+    """Return the error of an attempt, or of a task that ended without one."""
+    marks = list(_MARK.finditer(traceback))
+    if marks and _is_loaded(marks[-1]["path"]):
+        text = traceback[: marks[-1].start()] + traceback[marks[-1].end() :]
+        return TaskError(exception_class_path=marks[-1]["path"], traceback=text)
+    exception = _CLASSES.get(outcome, AttemptFailed)
+    return TaskError(exception_class_path=path_of(exception), traceback=traceback or message or outcome)
+
+
+def _is_loaded(path: str) -> bool:
+    """Return whether the path leads to an exception in a module that is imported already.
+
+    Django imports what stands here, and the text of a traceback may contain what the caller chose as arguments.
+    """
+    parts = path.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        module = sys.modules.get(".".join(parts[:end]))
+        if module is not None:
+            found = functools.reduce(lambda owner, name: getattr(owner, name, None), parts[end:], cast(Any, module))
+            return isinstance(found, type) and issubclass(found, BaseException)
+    return False
+
+
+def seen(error: BaseException) -> TaskError:
+    """Return the error for an exception that is at hand."""
+    return TaskError(exception_class_path=path_of(type(error)), traceback=cleaning.traceback_of(error))
+
 
 STATUSES = {
     TaskStatus.PENDING: TaskResultStatus.READY,
@@ -104,13 +165,13 @@ def _known(row: TaskRow, attempts: Sequence[AttemptRow]) -> TaskResult[Any]:
 
 def _errors_of(row: TaskRow, attempts: Sequence[AttemptRow]) -> list[TaskError]:
     """Return one error for each attempt that failed, and one for an end that no attempt has brought about."""
-    failed = [attempt for attempt in attempts if attempt.outcome not in failures.NONE]
-    found = [failures.of(attempt.outcome, attempt.error, attempt.traceback) for attempt in failed]
+    failed = [attempt for attempt in attempts if attempt.outcome not in NONE]
+    found = [of(attempt.outcome, attempt.error, attempt.traceback) for attempt in failed]
     last = failed[-1] if failed else None
     if row.status == TaskStatus.CANCELLED and (last is None or last.outcome != "cancelled"):
-        found.append(failures.of("cancelled", row.error or "cancelled before it ran"))
+        found.append(of("cancelled", row.error or "cancelled before it ran"))
     elif row.status == TaskStatus.FAILED and (last is None or last.error != row.error):
-        found.append(failures.of(row.failure_class, row.error or ""))
+        found.append(of(row.failure_class, row.error or ""))
     return found
 
 

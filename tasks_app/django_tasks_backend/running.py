@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasks_app import cleaning
-from tasks_app.django_tasks_backend import failures, registered, results
+from tasks_app.django_tasks_backend import registered, results
 from tasks_app.django_tasks_backend.call import Call
 from tasks_app.django_tasks_backend.interface import (
     Task,
@@ -37,7 +37,7 @@ def run(params: Call, context: Context) -> dict[str, Any]:
     except NoWork:
         raise
     except BaseException as error:
-        failures.mark(error)
+        results.mark(error)
         raise
 
 
@@ -51,7 +51,7 @@ def _call(task: Task[Any, Any], result: TaskResult[Any]) -> Any:
         cleaning.json_value(value, "return value")
     except BaseException as error:
         if not isinstance(error, NoWork):
-            results.set_on(result, errors=[*result.errors, failures.seen(error)])
+            results.set_on(result, errors=[*result.errors, results.seen(error)])
         status = TaskResultStatus.SUCCESSFUL if isinstance(error, NoWork) else TaskResultStatus.FAILED
         results.set_on(result, status=status, finished_at=clock.now())
         task_finished.send_robust(sender, task_result=result)

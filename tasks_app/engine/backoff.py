@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.validation import PRIORITY_LEAST, PRIORITY_MOST
 
 CRITICAL_FROM = 15
 CRITICAL_BAND_MS = 10**13

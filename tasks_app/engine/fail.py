@@ -1,4 +1,7 @@
-"""What becomes of a task whose attempt did not complete: the policies, applied to a locked row."""
+"""What becomes of a task whose attempt did not complete: the policies, applied to a locked row.
+
+Hosts that lacked what a task needs are not given it again for a time, which grows with each attempt there.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from tasks_app import cleaning
-from tasks_app.engine import backoff, registry, unavailability
+from tasks_app import cleaning, formats
+from tasks_app.engine import backoff, registry
 from tasks_app.engine.backoff import Verdict
 from tasks_app.engine.claim import Claim
 from tasks_app.engine.events import Change
@@ -20,7 +23,7 @@ from tasks_app.engine.lease import cancelled_by, fenced
 from tasks_app.engine.move import Move, move_many
 from tasks_app.models import Hold, Task, TaskStatus, Worker
 from tasks_app.models.task import FailureClass
-from tasks_app.postgresql import clock
+from tasks_app.postgresql import clock, statements
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,7 @@ def _settled(failure: Failure, actor: str, moment: datetime) -> Move:
     if verdict.to == "pending":
         fields = _next_try(task, failure_class, moment, counted=verdict.counts_as_retry)
         if failure_class == "unavailable":
-            fields["unavailable_on"] = unavailability.noted(task, message, moment)
+            fields["unavailable_on"] = note_unavailable(task, message, moment)
         if task.deadline_at is not None and fields.get("runnable_at", moment) >= task.deadline_at:
             verdict, fields = Verdict(to="failed", counts_as_crash=verdict.counts_as_crash), {}
             message = f"{message}\nnot retried: its total timeout ends at {clock.stamp(task.deadline_at)}"
@@ -181,3 +184,37 @@ def return_unknown(worker: Worker, known: Collection[UUID]) -> int:
             actor = f"worker:{worker.label}"
             settle_failure(task, FailureClass.DRAINED, message, actor=actor, report=AttemptReport())
     return len(tasks)
+
+
+FIRST_SEC = 15.0
+MOST_SEC = 600.0
+REASON_CHARS = 200
+
+
+def note_unavailable(task: Task, reason: str, moment: datetime) -> dict[str, Any]:
+    """Return `Task.unavailable_on` after an attempt that ended as unavailable on the host of the task's worker."""
+    worker: Worker | None = task.worker
+    before: dict[str, Any] = task.unavailable_on
+    if worker is None:
+        return before
+    times = before.get(worker.host_id, {}).get("times", 0) + 1
+    wait_sec = min(MOST_SEC, FIRST_SEC * 2.0 ** min(times - 1, 30))
+    entry = {
+        "host": worker.host,
+        "until": clock.stamp(moment + timedelta(seconds=wait_sec)),
+        "times": times,
+        "reason": formats.first_line(reason, REASON_CHARS),
+    }
+    return {**before, worker.host_id: entry}
+
+
+_FORGET_UNAVAILABLE = """
+UPDATE tasks_app_task SET unavailable_on = unavailable_on - %(host_id)s::text
+WHERE status = 'pending' AND unavailable_on <> '{}' AND jsonb_exists(unavailable_on, %(host_id)s::text)
+RETURNING id
+"""
+
+
+def forget_unavailable(host_id: str) -> int:
+    """Let a host that has changed try again at once what it could not do; return how many tasks that concerns."""
+    return len(statements.run(_FORGET_UNAVAILABLE, {"host_id": host_id}))

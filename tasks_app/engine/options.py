@@ -13,9 +13,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BeforeValidator, Field, ValidationInfo, field_validator
 
-from tasks_app.engine import names
-from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
-from tasks_app.validation import Checked, Fault, shown
+from tasks_app import validation
+from tasks_app.validation import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST, Checked, Fault, shown
 
 TIMEOUT_MOST_SEC = 7 * 86_400
 WAIT_MOST_SEC = 366 * 86_400
@@ -81,10 +80,10 @@ class ScheduledOptions(Checked):
 
     task_name: str = Field(min_length=1, max_length=100, description="The registered name of what is to be done.")
     params: dict[str, Any] = Field(default_factory=dict, description="Validated by the task name's params model.")
-    queue_name: Annotated[str | None, Fault(names.fault_of_name)] = Field(
+    queue_name: Annotated[str | None, Fault(validation.fault_of_name)] = Field(
         default=None,
-        max_length=names.QUEUE_CHARS,
-        pattern=f"^{names.NAME}$",
+        max_length=validation.QUEUE_CHARS,
+        pattern=f"^{validation.NAME}$",
         description="The queue it enters; default: ABSURD_QUEUE_NAME.",
     )
     priority: int = Field(
@@ -128,10 +127,10 @@ class TaskOptions(ScheduledOptions):
         le=TIMEOUT_MOST_SEC,
         description="An attempt that shows no sign of work for this long is stopped.",
     )
-    concurrency_key: Annotated[str, Fault(names.fault_of_key)] = Field(
+    concurrency_key: Annotated[str, Fault(validation.fault_of_key)] = Field(
         default="",
-        max_length=names.KEY_CHARS,
-        pattern=f"^({names.KEY})?$",
+        max_length=validation.KEY_CHARS,
+        pattern=f"^({validation.KEY})?$",
         description="It shares a limit with all tasks of the same key.",
     )
     depends_on: tuple[UUID, ...] = Field(default=(), max_length=1000, description="Tasks that must complete first.")

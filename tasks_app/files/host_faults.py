@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tasks_app import cleaning
-from tasks_app.files import root_marker
+from tasks_app.files import directories
 
 _FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
 
@@ -95,8 +95,8 @@ def _absent_root(error: BaseException, params: Mapping[str, object], roots: list
     files = [each.filename for each in chain(error) if isinstance(each, OSError)]
     named = [os.fsdecode(name) for name in files if isinstance(name, str | bytes)]
     for path in (*named, *absolute_paths(params)):
-        if root := root_marker.absent_root_of(path, roots):
-            return f"data root {root} is not mounted on this host: it has no file {root_marker.NAME}"
+        if root := directories.absent_root_of(path, roots):
+            return f"data root {root} is not mounted on this host: it has no file {directories.MARKER}"
     return ""
 
 

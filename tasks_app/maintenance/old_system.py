@@ -21,15 +21,14 @@ from django.db.models.expressions import DatabaseDefault
 from psycopg.rows import dict_row
 
 from tasks_app.engine import registry
-from tasks_app.engine.names import fault_of_name
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.errors import AbsurdError, ParamsInvalid
+from tasks_app.formats import without_passwords
 from tasks_app.models import ArchivedTask, Task, TaskStatus
 from tasks_app.models.task import FailureClass
-from tasks_app.plain_text import without_passwords
 from tasks_app.postgresql import clock
-from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.validation import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST, fault_of_name
 
 TABLES = {"tasks": "attempt", "t_tasks": "retry_count"}
 """The column that counts attempts, by the table's name."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NoReturn, TextIO
 
 from django.core.management.base import BaseCommand, CommandParser, OutputWrapper
 
-from tasks_app.plain_text import escaped
+from tasks_app.formats import escaped
 
 USAGE, PIPE_CLOSED = 2, 141
 LINES = "\n\t"

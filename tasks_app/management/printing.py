@@ -15,8 +15,8 @@ from rich.segment import Segment
 from rich.text import Text
 
 from tasks_app import formats
+from tasks_app.formats import escaped
 from tasks_app.management.output import LINES, discard_output
-from tasks_app.plain_text import escaped
 
 T = TypeVar("T")
 GAP = "  "

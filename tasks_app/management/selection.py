@@ -16,7 +16,7 @@ from tasks_app.models.querysets import TaskQuerySet, id_ends_with
 from tasks_app.monitoring.workers import state_of
 from tasks_app.operations.runs import found_run
 from tasks_app.postgresql import clock
-from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.validation import PRIORITY_LEAST, PRIORITY_MOST
 
 DIGITS_LEAST = 4
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from django.db import Error, ProgrammingError
 
 from tasks_app import errors
 from tasks_app.engine import notify
+from tasks_app.formats import escaped
 from tasks_app.management.output import PrintingCommand
-from tasks_app.plain_text import escaped
 from tasks_app.postgresql import outages
 
 FAILED, USAGE, NOT_FOUND, ILLEGAL_STATE, UNHEALTHY, TRY_LATER = 1, 2, 3, 4, 5, 75

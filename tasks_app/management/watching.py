@@ -21,7 +21,7 @@ POLL_SEC = 0.5
 CHUNK_BYTES = 65_536
 
 
-def follow(task_id: UUID, *, timeout_sec: float | None = None) -> Task:
+def follow(task_id: UUID, *, limit_sec: float | None = None) -> Task:
     """Return the task once it has finished, or as it is after the timeout; show its progress on standard error.
 
     On a terminal that is a bar, elsewhere a line for every change. Raises TaskNotFound.
@@ -36,7 +36,7 @@ def follow(task_id: UUID, *, timeout_sec: float | None = None) -> Task:
                 last = line
                 write_line(sys.stderr, line)
 
-        return _watch(task_id, timeout_sec, show_line)
+        return _watch(task_id, limit_sec, show_line)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=SafeConsole(sys.stderr), transient=True) as bar:
         shown = bar.add_task("", total=1.0)
@@ -44,7 +44,7 @@ def follow(task_id: UUID, *, timeout_sec: float | None = None) -> Task:
         def show(task: Task) -> None:
             bar.update(shown, description=state_line(task), completed=task.progress or 0.0)
 
-        return _watch(task_id, timeout_sec, show)
+        return _watch(task_id, limit_sec, show)
 
 
 def state_line(task: Task) -> str:
@@ -57,8 +57,8 @@ def state_line(task: Task) -> str:
     return f"{line}: {task.progress_message}" if task.status == "claimed" and task.progress_message else line
 
 
-def _watch(task_id: UUID, timeout_sec: float | None, show: Callable[[Task], None]) -> Task:
-    ends = None if timeout_sec is None else time.monotonic() + timeout_sec
+def _watch(task_id: UUID, limit_sec: float | None, show: Callable[[Task], None]) -> Task:
+    ends = None if limit_sec is None else time.monotonic() + limit_sec
     while True:
         task = lookup.find(task_id)
         show(task)

@@ -18,8 +18,14 @@ FUTURES, WAITINGS = (1, 3, 5, 7), (2, 3, 6, 7)
 
 
 ID_END_CHARS = 12
+SHORT_CHARS = 8
 ID_END = Collate(Reverse(Right(Cast("task_id", models.TextField()), ID_END_CHARS)), "C")
 """The last digits of a task's id from back to front: an index finds what begins with what an id ends with."""
+
+
+def short_id(task_id: object) -> str:
+    """Return the end of an id, which is random; the beginning is the same for all that are made within a minute."""
+    return str(task_id)[-SHORT_CHARS:]
 
 
 def id_ends_with(text: str) -> models.Q:

@@ -13,13 +13,11 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.functional import cached_property
 
-from tasks_app.models.querysets import ERROR_WORDS, FUTURES, ID_END, WAITINGS, TaskQuerySet
-from tasks_app.models.queue import Queue
-from tasks_app.models.run import Run
+from tasks_app.models.querysets import ERROR_WORDS, FUTURES, ID_END, WAITINGS, TaskQuerySet, short_id
+from tasks_app.models.queue import Queue, Run
 from tasks_app.models.worker import Worker
-from tasks_app.priority import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.validation import PRIORITY_DEFAULT, PRIORITY_LEAST, PRIORITY_MOST
 
-SHORT_CHARS = 8
 BY_PERSON = models.Q(created_by__startswith="user:")
 """What people spawned; an index over what keys and schedules spawn would cost every task."""
 
@@ -34,11 +32,6 @@ def new_task_id() -> uuid.UUID:
     high = (moment_ms << 16) | 0x7000 | (random >> 68)
     low = 0x8000_0000_0000_0000 | (random & 0x3FFF_FFFF_FFFF_FFFF)
     return uuid.UUID(int=(high << 64) | low)
-
-
-def short_id(task_id: object) -> str:
-    """Return the end of an id, which is random; the beginning is the same for all that are made within a minute."""
-    return str(task_id)[-SHORT_CHARS:]
 
 
 class TaskStatus(models.TextChoices):

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from django.conf import settings
 
-from tasks_app.files import root_marker
+from tasks_app.files import directories
 
 
 def missing() -> list[str]:
     """Return the data roots that this host must see and does not. May hang on a dead mount."""
-    return [str(root) for root in required() if not root_marker.is_marked(str(root))]
+    return [str(root) for root in required() if not directories.is_marked(str(root))]
 
 
 def required() -> list[Path]:
@@ -45,7 +45,7 @@ def mark_own() -> None:
         try:
             if own:
                 root.mkdir(parents=True, exist_ok=True)
-            root_marker.mark(str(root))
+            directories.mark(str(root))
         except FileExistsError:  # another process was faster
             pass
         except OSError:
@@ -60,7 +60,7 @@ def mark_all() -> dict[str, str]:
     results: dict[str, str] = {}
     for root in settings.ABSURD_DATA_ROOTS:
         try:
-            root_marker.mark(str(root))
+            directories.mark(str(root))
             results[str(root)] = "marked"
         except FileNotFoundError:
             results[str(root)] = "does not exist on this host"

@@ -17,11 +17,11 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Max, Q
 
+from tasks_app.formats import without_passwords
 from tasks_app.models import Notice
 from tasks_app.monitoring import health
 from tasks_app.monitoring.channels import Line, send
 from tasks_app.monitoring.health import Health
-from tasks_app.plain_text import without_passwords
 from tasks_app.postgresql import clock
 
 LOOK_SEC = 15.0

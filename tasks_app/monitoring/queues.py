@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from tasks_app.engine.backoff import CRITICAL_BAND_MS, CRITICAL_FROM
 from tasks_app.models import Queue, TaskStatus
 from tasks_app.postgresql import COUNT_TRIGGERS, statements
-from tasks_app.priority import PRIORITY_MOST
+from tasks_app.validation import PRIORITY_MOST
 
 FOLD_MOST = 10_000
 TRIGGERS = frozenset({"task_count_inserted", "task_count_updated", "task_count_deleted", "task_count_truncated"})

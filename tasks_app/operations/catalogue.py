@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from tasks_app.operations.emergency import emergency_recover, emergency_stop
-from tasks_app.operations.limits import remove_limit, set_limit
 from tasks_app.operations.operation import Operation, TargetKind
-from tasks_app.operations.queues import pause, resume
+from tasks_app.operations.queues import pause, remove_limit, resume, set_limit
 from tasks_app.operations.routes import TARGETS
 from tasks_app.operations.runs import cancel_run, retry_run
 from tasks_app.operations.schedules import delete, run_now

@@ -13,6 +13,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
+from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
 from django.db.models import Model, QuerySet
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
@@ -20,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from tasks_app import formats
 from tasks_app.auth.keys import Need, Scope
 from tasks_app.engine.events import Change
-from tasks_app.errors import AbsurdError
+from tasks_app.errors import AbsurdError, ConfirmationRefused, SelectionChanged
 from tasks_app.validation import Checked
 
 TargetKind = str
@@ -211,3 +212,46 @@ def key_of(parts: tuple[Any, ...]) -> Any:
     if not parts:
         return None
     return parts[0] if len(parts) == 1 else parts
+
+
+SALT = "tasks_app.operations"
+TOKEN_SEC = 600
+GROWTH_MOST = 1.1
+SPARE_TASKS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionGuard:
+    """How many tasks somebody was shown; a tenth more, or `spare` more, may be changed without another dry run."""
+
+    shown: int
+    spare: int = 0
+
+    def allows(self, count: int) -> bool:
+        """Return whether so few more match now that the agreement holds."""
+        return count <= max(self.shown * GROWTH_MOST, self.shown + self.spare)
+
+    def check(self, count: int) -> None:
+        """Raise SelectionChanged when too many more match now."""
+        if not self.allows(count):
+            raise SelectionChanged(self.shown, count)
+
+
+def token_of(request: Mapping[str, Any], count: int) -> str:
+    """Return the token of a dry run that showed that many tasks; `request` must be the same when it is used."""
+    return TimestampSigner(salt=SALT).sign_object({**request, "count": count})
+
+
+def check_token(token: str, request: Mapping[str, Any], count: int) -> None:
+    """Raise ConfirmationRefused for the token of another request, SelectionChanged when many more tasks match now."""
+    try:
+        signed = TimestampSigner(salt=SALT).unsign_object(token, max_age=TOKEN_SEC)
+    except SignatureExpired:
+        raise ConfirmationRefused("has expired") from None
+    except (BadSignature, ValueError):
+        raise ConfirmationRefused("was not issued by this server") from None
+    shown = signed.pop("count")
+    if signed != request:
+        names = sorted(name for name in {*signed, *request} if signed.get(name) != request.get(name))
+        raise ConfirmationRefused(f"was issued for another {', '.join(names)}")
+    SelectionGuard(shown=shown, spare=SPARE_TASKS).check(count)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from django.db import connection, transaction
 from pydantic import Field
 
-from tasks_app.engine import cron, names, registry
+from tasks_app import validation
+from tasks_app.engine import cron, registry
 from tasks_app.engine.options import ScheduledOptions
 from tasks_app.engine.spawn import spawn
 from tasks_app.errors import ParamsInvalid, ScheduleNotFound
@@ -24,10 +25,10 @@ CREATING = 0x5343
 class SaveScheduleParams(ScheduledOptions, Params):
     """A schedule, and the reason why it is created or changed."""
 
-    queue_name: Annotated[str, Fault(names.fault_of_name)] = Field(
+    queue_name: Annotated[str, Fault(validation.fault_of_name)] = Field(
         default="",
-        max_length=names.QUEUE_CHARS,
-        pattern=f"^({names.NAME})?$",
+        max_length=validation.QUEUE_CHARS,
+        pattern=f"^({validation.NAME})?$",
         description="The queue that its tasks enter; empty: the default queue.",
     )
     cron: str = Field(max_length=100, description="Minute, hour, day of month, month, day of week.")

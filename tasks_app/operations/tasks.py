@@ -26,7 +26,7 @@ from tasks_app.models.task import FINISHED, FailureClass
 from tasks_app.monitoring.workers import state_of
 from tasks_app.operations.operation import Operation, P, Params, partial_params
 from tasks_app.postgresql import clock
-from tasks_app.priority import PRIORITY_LEAST, PRIORITY_MOST
+from tasks_app.validation import PRIORITY_LEAST, PRIORITY_MOST
 
 UNFINISHED = frozenset(set(TaskStatus.values) - FINISHED)
 RETRIED = (TaskStatus.FAILED, TaskStatus.CANCELLED)

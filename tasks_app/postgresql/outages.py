@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from django.db import Error, InterfaceError, OperationalError
 
-from tasks_app.plain_text import without_passwords
+from tasks_app.formats import without_passwords
 
 READ_ONLY = "25006"
 NOT_PERMITTED = "42501"

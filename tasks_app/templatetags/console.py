@@ -8,10 +8,10 @@ from typing import Any
 from django import template
 from django.urls import reverse
 
-from tasks_app import plain_text
+from tasks_app import formats
 from tasks_app.admin import charts, display
 from tasks_app.admin.reading import COUNT_MOST
-from tasks_app.models.task import short_id
+from tasks_app.models.querysets import short_id
 
 register = template.Library()
 register.filter("pill", display.pill)
@@ -26,7 +26,7 @@ register.filter("size", display.size)
 register.filter("digest", display.digest)
 register.filter("first_line", display.first_line)
 register.filter("short_id", short_id)
-register.filter("printable", plain_text.escaped)
+register.filter("printable", formats.escaped)
 
 
 @register.filter

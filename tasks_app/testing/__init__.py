@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_app.testing.attempts import LocalAttempt, run_handler
-from tasks_app.testing.contexts import LocalContext
+from tasks_app.testing.attempts import LocalAttempt, LocalContext, run_handler
 from tasks_app.testing.draining import DrainReport, drain, run_task
 from tasks_app.testing.factories import make_run, make_task, make_worker, registered
 from tasks_app.testing.frozen import FrozenClock, frozen_clock

@@ -5,19 +5,101 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from django.db import connection, transaction
 from django.db.models import Q
+from psycopg.pq import TransactionStatus
 
-from tasks_app.maintenance import sweeps
+from tasks_app.engine import registry
+from tasks_app.engine.claim import Claim
+from tasks_app.engine.complete import complete_task
+from tasks_app.engine.fail import AttemptReport, fail_attempt
+from tasks_app.engine.lease import report_progress, start_attempt
+from tasks_app.errors import LostClaim, TaskNotFound, UnknownTaskName
+from tasks_app.maintenance import sweeper
 from tasks_app.models import Queue, Task, Worker
+from tasks_app.models.querysets import short_id
 from tasks_app.postgresql import clock
-from tasks_app.testing.attempts import LocalAttempt
-from tasks_app.testing.claims import run_claim
-from tasks_app.testing.contexts import fresh_directory
-from tasks_app.testing.factories import make_worker
-from tasks_app.testing.picking import claim_task, pick
+from tasks_app.testing.attempts import LocalAttempt, LocalContext, execute, fresh_directory
+from tasks_app.testing.factories import claim_task, make_worker, pick
+
+
+class ClaimContext(LocalContext):
+    """The context of a claimed task: its progress is stored as a worker's is."""
+
+    def __init__(self, claim: Claim, place: Path, data_roots: tuple[Path, ...]) -> None:
+        super().__init__(
+            place / f"{short_id(claim.task_id)}-{claim.attempt}-{str(claim.claim_token)[:8]}",
+            task_name=claim.task_name,
+            data_roots=data_roots,
+            task_id=str(claim.task_id),
+            attempt=claim.attempt,
+            cores=claim.cores,
+            memory_gb=claim.memory_gb,
+        )
+        self._claim = claim
+
+    def progress(self, fraction: float | None, message: str, **metrics: float) -> None:
+        super().progress(fraction, message, **metrics)
+        report_progress(self._claim, fraction=fraction, message=_clean(message), metrics=metrics)
+
+
+def run_claim(claim: Claim, place: Path, data_roots: tuple[Path, ...] = ()) -> LocalAttempt:
+    """Run a claimed task and complete or fail it; its directory is made below `place`."""
+    try:
+        handler = registry.get(claim.task_name).handler
+    except UnknownTaskName as error:
+        attempt = LocalAttempt(task_name=claim.task_name, outcome="error", error=str(error), exception=error)
+    else:
+        context = ClaimContext(claim, place, data_roots)
+        start_attempt(claim, directory=str(context.attempt_dir), log_path="")
+        with _own_damage():
+            attempt = execute(handler, claim.params, context)
+    attempt = _settle(claim, attempt)
+    return replace(attempt, task=Task.objects.filter(task_id=claim.task_id).first())
+
+
+def _settle(claim: Claim, attempt: LocalAttempt) -> LocalAttempt:
+    """Store the outcome; return the attempt with what became of it."""
+    try:
+        if attempt.outcome == "completed":
+            complete_task(claim, attempt.result or {}, AttemptReport(), products=attempt.products)
+        else:
+            report = AttemptReport(traceback=_clean(attempt.traceback), log_tail=_clean(attempt.traceback))
+            fail_attempt(claim, attempt.outcome, _clean(attempt.error), report)
+    except (LostClaim, TaskNotFound) as refusal:
+        return replace(attempt, outcome="refused", error=str(refusal))
+    except Exception as error:
+        if attempt.outcome != "completed":
+            raise
+        message = f"the result could not be recorded: {type(error).__name__}: {error}"
+        failed = replace(attempt, outcome="error", result=None, error=message, exception=error, products=())
+        return _settle(claim, failed)
+    return attempt
+
+
+@contextmanager
+def _own_damage() -> Iterator[None]:
+    """Keep a database error inside the block from breaking the transaction that the test itself runs in."""
+    if not connection.in_atomic_block:
+        yield
+        return
+    savepoint = transaction.savepoint()
+    yield
+    broken = connection.connection.info.transaction_status == TransactionStatus.INERROR
+    if connection.needs_rollback or broken:
+        transaction.set_rollback(False)
+        transaction.savepoint_rollback(savepoint)
+    else:
+        transaction.savepoint_commit(savepoint)
+
+
+def _clean(text: str) -> str:
+    """Return the text without the one character that PostgreSQL cannot store."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
 
 LIMIT = 1000
 
@@ -104,4 +186,4 @@ def _employed() -> Iterator[Worker]:
 
 def _upkeep() -> int:
     """Do what workers do between claims, save taking tasks from lost workers; return how many tasks changed."""
-    return sweeps.release_due() + sweeps.fire_joins() + sweeps.fail_overdue() + sweeps.fail_past_deadline()
+    return sweeper.release_due() + sweeper.fire_joins() + sweeper.fail_overdue() + sweeper.fail_past_deadline()

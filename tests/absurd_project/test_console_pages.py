@@ -19,13 +19,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils.html import strip_tags
 
-from absurd_project.benchmark import console_rows
-from absurd_project.benchmark.console import QUERIES_MOST, queries_of
-from absurd_project.benchmark.console_pages import NO_PAGES, Place, patterns, places
 from tasks_app.admin import event_filters, reading
 from tasks_app.models import Queue
 from tasks_app.monitoring import health
-from tasks_app.operations.limits import set_limit
+from tasks_app.operations.queues import set_limit
+from tests.benchmark import console_rows
+from tests.benchmark.console import NO_PAGES, QUERIES_MOST, Place, patterns, places, queries_of
 from tests.security.test_console_matrix import NOBODY, PUBLIC, least
 from tests.tasks_app.callers import make_key, make_user
 

@@ -10,7 +10,7 @@ from absurd_project import env, variables
 from absurd_project.apps import check_environment
 from absurd_project.reference import commands
 from absurd_project.reference.pages import PAGES, page
-from tasks_app.api import filters, urls
+from tasks_app.api import lists, urls
 from tasks_app.defaults import GROUPS, OWN
 from tasks_app.engine import registry
 from tasks_app.monitoring.thresholds import THRESHOLDS
@@ -99,7 +99,7 @@ def test_the_page_of_the_api_has_every_route_condition_and_scope():
     for route in urls.VIEWS:
         path = re.sub(r"<\w+:(\w+)>", r"{\1}", route)
         assert re.search(rf"^### `[A-Z]+ /{re.escape(path)}`$", text, re.MULTILINE), path
-    for shape in (TaskFilter, filters.ArchivedTaskFilter, filters.RunFilter, filters.WorkerFilter):
+    for shape in (TaskFilter, lists.ArchivedTaskFilter, lists.RunFilter, lists.WorkerFilter):
         assert {name for name in shape.base_filters if f"| `{name}` |" not in text} == set()
     health, cancel = (
         text.split(f"### `{each}`")[1].split("###")[0] for each in ("GET /health", "DELETE /tasks/{task_id}")

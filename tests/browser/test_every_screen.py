@@ -16,8 +16,7 @@ from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Attempt, Task
 from tasks_app.operations import schedules
-from tasks_app.operations.limits import set_limit
-from tasks_app.operations.queues import pause
+from tasks_app.operations.queues import pause, set_limit
 from tasks_app.postgresql import clock
 from tests.browser.conftest import PASSWORD
 from tests.browser.screens import REFUSALS, SCREENS

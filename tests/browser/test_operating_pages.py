@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.models import Queue
-from tasks_app.operations import limits, schedules
+from tasks_app.operations import queues, schedules
 from tests.browser.test_control_room import make_night
 from tests.browser.visitor import Visitor
 from tests.pipeline_app.test_nights import NIGHT, observe
@@ -52,7 +52,7 @@ def test_a_night_fits_is_accessible_and_leads_to_tiles_tasks_and_other_nights(vi
 @pytest.mark.parametrize(("width", "theme"), LOOKS)
 def test_queue_and_schedule_fit_are_accessible_and_the_queue_is_paused_in_place(visit: Visit, width: int, theme: str):
     fill(make_worker())
-    limits.set_limit("queue", QUEUE, size=4, actor="user:olga", reason="memory")
+    queues.set_limit("queue", QUEUE, size=4, actor="user:olga", reason="memory")
     wanted = {"cron": "0 3 * * *", "task_name": "note", "params": {"text": "a"}, "time_zone": "America/Los_Angeles"}
     nightly = schedules.save("nightly", **wanted, actor="user:alice")
     schedules.run_now("nightly", actor="user:alice")

@@ -14,7 +14,7 @@ from django.core.management import call_command
 from tasks_app.errors import AbsurdError
 from tasks_app.models import ArchivedTask, Attempt, Limit, Schedule, Task, TaskStatus, Worker
 from tasks_app.operations import schedules
-from tasks_app.operations.limits import set_limit
+from tasks_app.operations.queues import set_limit
 from tasks_app.operations.tasks import cancel
 from tests.workers.live import LiveWorkers, finished, spawn_one, wait_for, with_progress
 

@@ -90,7 +90,7 @@ def test_a_scenario_that_breaks_has_failed_leaves_nothing_open_and_keeps_its_log
 def test_a_task_that_does_not_end_is_found(transactional_db, options):
     drill = Drill(options, Report(name="endless", title="nobody serves the queue"))
     drill.spawn("echo")
-    runner.check_all_tasks(drill, timeout_sec=0.1)
+    runner.check_all_tasks(drill, limit_sec=0.1)
     assert not drill.report.passed and "1 tasks: not within" in drill.report.explained()
     drill.close(keep=False)
     assert not drill.directory.exists()

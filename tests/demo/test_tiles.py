@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from absurd_project.demo.tiles import DemoTile, choose_specs, deliver, simulate
+from absurd_project.demo import DemoTile, choose_specs, deliver, simulate
 from pipeline_app.ingest.register import ingest_directory
 from pipeline_app.ingest.watch import Watcher, WatchOptions
 from pipeline_app.simulation import TINY, tile_pair

@@ -11,8 +11,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from absurd_project.demo.tiles import DemoTile, simulate
-from absurd_project.demo.verdict import NothingToJudge, judge, print_judgement
+from absurd_project.demo import DemoTile, NothingToJudge, judge, print_judgement, simulate
 from pipeline_app.models import Measurement
 from pipeline_app.simulation import TINY, TileTruth, tile_pair
 from tasks_app.models import Run, Task

@@ -10,7 +10,8 @@ import sys
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from tasks_app.engine import registry, task_packages
+from tasks_app import apps
+from tasks_app.engine import registry
 from tests.documents import ROOT, blocks
 from tests.packaging.tutorial import PAGE, Reader
 
@@ -55,7 +56,7 @@ def installed(tmp_path, monkeypatch):
         info = tmp_path / f"{module}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[{task_packages.GROUP}]\n{module} = {module}\n")
+        (info / "entry_points.txt").write_text(f"[{apps.GROUP}]\n{module} = {module}\n")
 
     yield install
     for name in set(registry.names()) - names:
@@ -66,7 +67,7 @@ def installed(tmp_path, monkeypatch):
 
 def test_an_entry_point_registers_its_task_name(installed):
     installed("means", blocks(PAGE)["means.py"])
-    task_packages.load()
+    apps.load_task_packages()
     assert registry.get("mean").handler == "means:run"
     assert "mean" in registry.runnable_names()
 
@@ -75,7 +76,7 @@ def test_an_entry_point_that_fails_is_logged_and_stops_no_other(installed, caplo
     installed("broken_means", "import no_such_module")
     installed("means", blocks(PAGE)["means.py"])
     with caplog.at_level(logging.ERROR):
-        task_packages.load()
+        apps.load_task_packages()
     assert "the task names of package broken_means (broken_means) cannot be used" in caplog.text
     assert registry.find("mean") is not None
 
@@ -83,12 +84,12 @@ def test_an_entry_point_that_fails_is_logged_and_stops_no_other(installed, caplo
 def test_a_named_module_that_fails_is_an_error(settings):
     settings.ABSURD_TASK_MODULES = ("no_such_module",)
     with pytest.raises(ImproperlyConfigured, match="ABSURD_TASK_MODULES='no_such_module' cannot be imported"):
-        task_packages.load()
+        apps.load_task_packages()
 
 
 def test_a_host_without_a_required_module_does_not_run_the_task_name(installed):
     code = blocks(PAGE)["means.py"].replace("params_model=Params", 'params_model=Params, requires=("no_such_module",)')
     installed("means", code)
-    task_packages.load()
+    apps.load_task_packages()
     assert "mean" in registry.names()
     assert "mean" not in registry.runnable_names()

@@ -15,8 +15,8 @@ DELAY_NS = 12.0
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     """Gains 1 and 2; the second antenna is delayed and lacks its lowest quarter of channels and its second hand."""
+    from pipeline_app.casa.calibration_solve import write_summary
     from pipeline_app.casa.solutions import Solutions
-    from pipeline_app.casa.solutions_summary import write_summary
 
     freqs_hz = 1.3e9 + 1e6 * np.arange(N_CHANNELS)
     gains = np.ones((2, 2, N_CHANNELS), dtype=complex)

@@ -189,7 +189,7 @@ def test_nutation_offsets_of_the_old_theory_match_published_ones():
     import casacore
     from casacore import tables
 
-    from pipeline_app.casa.earth_orientation import read_earth_orientation
+    from pipeline_app.casa.measures import read_earth_orientation
 
     shipped = Path(casacore.__file__).parent / "data" / "geodetic" / "IERSeop97"
     with tables.table(str(shipped), ack=False) as series:

@@ -16,8 +16,8 @@ from pipeline_app.admin.gaps import gaps_of
 from pipeline_app.admin.night_calendar import date_of, month_of, start_of
 from pipeline_app.admin.transits import transits_of
 from pipeline_app.models import Observation, SubbandFile
-from pipeline_app.sidereal import local_sidereal_deg
 from pipeline_app.sky_text import mjd_of
+from pipeline_app.telescope import local_sidereal_deg
 from pipeline_app.workflows import Plan, start
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.postgresql import clock

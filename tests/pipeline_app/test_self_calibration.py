@@ -64,7 +64,7 @@ class Target:
 
 
 def make_target(directory: Path, phase_deg: float) -> Target:
-    from pipeline_app.casa import convert, imaging, measurement_set, weights
+    from pipeline_app.casa import calibration_apply, convert, imaging, measurement_set
 
     spec = tile_pair(NOW, dataclasses.replace(DEMO, n_antennas=24, n_times=6))[1]
     gains = dataclasses.replace(PERFECT_GAINS, drift_phase_deg=phase_deg)
@@ -73,7 +73,7 @@ def make_target(directory: Path, phase_deg: float) -> Target:
     truth = simulate_tile(directory / "raw", spec)
     paths = [str(directory / "raw" / name) for name in truth.files]
     ms_path = Path(convert.run(ConvertParams(paths=paths, name="t"), LocalContext(directory / "convert")).ms_path)
-    weights.write_weights(measurement_set.read_info(ms_path))
+    calibration_apply.write_weights(measurement_set.read_info(ms_path))
     write_record(ms_path, VerdictRecord(stage="calibrate-target", verdict="pass"))
     image = imaging.run(ImagingParams(ms_path=str(ms_path), **IMAGING), LocalContext(directory / "image"))
     return Target(directory=directory, truth=truth, ms_path=ms_path, image=image)
@@ -119,10 +119,10 @@ def test_the_noise_of_the_weights_does_not_depend_on_the_phases(changed: Target,
 
     With the fewest integrations a chunk, the last one has too few for a difference.
     """
-    from pipeline_app.casa import measurement_set, weights
+    from pipeline_app.casa import calibration_apply, measurement_set
 
-    monkeypatch.setattr(weights, "CHUNK_DIFFERENCES", per_chunk)
-    noise = weights.antenna_noise_jy(measurement_set.read_info(changed.ms_path))
+    monkeypatch.setattr(calibration_apply, "CHUNK_DIFFERENCES", per_chunk)
+    noise = calibration_apply.antenna_noise_jy(measurement_set.read_info(changed.ms_path))
     assert noise == pytest.approx(changed.truth.sigma_jy, rel=0.12)
 
 

@@ -200,7 +200,7 @@ def test_antennas_and_hands_that_deliver_zeros_are_named(tmp_path: Path) -> None
 
 def test_flags_are_judged_by_what_was_injected(disturbed: Streamed, tmp_path: Path) -> None:
     """The judgement reads the Measurement Set alone; here it is compared with the flags themselves."""
-    from pipeline_app.simulation.flag_judgement import FlagJudgementParams, run
+    from tests.benchmark.flag_judgement import FlagJudgementParams, run
 
     root = Path(disturbed.result.ms_path).parent.parent.parent
     params = FlagJudgementParams(
@@ -216,7 +216,7 @@ def test_flags_are_judged_by_what_was_injected(disturbed: Streamed, tmp_path: Pa
 
 
 def test_flags_of_averaged_channels_are_judged_by_their_raw_channels(tmp_path: Path) -> None:
-    from pipeline_app.simulation.flag_judgement import FlagJudgementParams, run
+    from tests.benchmark.flag_judgement import FlagJudgementParams, run
 
     carrier = Carrier(subband=5, channel=10, noise_multiple=5.0)
     tile = streamed(tmp_path, spec_of(subbands=(5,), defects=Defects(carriers=(carrier,))), max_smearing=0.02)

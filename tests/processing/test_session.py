@@ -47,9 +47,9 @@ def session(screen) -> Session:
     return session
 
 
-def wait(session: Session, tmp_path, *, interrupted=lambda: False, timeout_sec: float | None = 30.0) -> None:
+def wait(session: Session, tmp_path, *, interrupted=lambda: False, limit_sec: float | None = 30.0) -> None:
     serving = Serving("dsa110-pipeline", var=tmp_path)
-    session.wait(serving.poll, interrupted=interrupted, timeout_sec=timeout_sec)
+    session.wait(serving.poll, interrupted=interrupted, limit_sec=limit_sec)
     assert not serving.is_own
 
 
@@ -83,7 +83,7 @@ def test_fluxes_with_the_verdict_fail_are_no_success_unless_only_tasks_count(ses
 def test_it_does_not_wait_for_tasks_that_nobody_will_release(session, worker, tmp_path):
     (claim,) = claim_tasks(worker, limit=1)
     fail_attempt(claim, "error", "disk full", REPORT)
-    wait(session, tmp_path, timeout_sec=None)
+    wait(session, tmp_path, limit_sec=None)
     assert not session.ok(tasks_only=True) and "depend on has failed" in session.trouble
     assert statuses(session) == ["failed", *["cancelled"] * (N_TASKS - 1)]
 
@@ -91,14 +91,14 @@ def test_it_does_not_wait_for_tasks_that_nobody_will_release(session, worker, tm
 def test_tasks_condemned_by_an_invalid_parent_end_it_too(session, worker, tmp_path, screen):
     (claim,) = claim_tasks(worker, limit=1)
     fail_attempt(claim, "invalid", "no such file", REPORT)
-    wait(session, tmp_path, timeout_sec=None)
+    wait(session, tmp_path, limit_sec=None)
     assert statuses(session) == ["failed"] * N_TASKS and session.trouble == ""
     assert "failed invalid: no such file" in screen.getvalue()
 
 
 def test_time_that_is_up_cancels_the_rest(session, worker, tmp_path):
     finish_next(worker)
-    wait(session, tmp_path, timeout_sec=0.0)
+    wait(session, tmp_path, limit_sec=0.0)
     assert session.trouble == "not finished after 0 s"
     assert statuses(session) == ["completed", *["cancelled"] * (N_TASKS - 1)]
     assert Task.objects.filter(status="cancelled").count() == N_TASKS - 1

@@ -50,8 +50,7 @@ def test_one_night_leaves_images_fluxes_a_missing_subband_and_a_failed_tile(live
 
 @pytest.mark.casa
 def test_one_source_varies_from_night_to_night_and_a_calibration_has_no_antennas():
-    from pipeline_app.simulation.nights import SOLVABLE_ANTENNAS, nights
-    from pipeline_app.simulation.presets import TINY
+    from pipeline_app.simulation.presets import SOLVABLE_ANTENNAS, TINY, nights
 
     made = nights(NOW, TINY, 4)
     fluxes = [{source.name: source.flux_jy for source in night[1].sources} for night in made]

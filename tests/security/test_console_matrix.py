@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from tasks_app.models import ApiKey, Limit, Queue, Schedule, TaskEvent
-from tasks_app.operations.limits import set_limit
+from tasks_app.operations.queues import set_limit
 from tasks_app.operations.runs import start
 from tests.security.routes import patterns
 from tests.tasks_app.callers import make_key, make_user

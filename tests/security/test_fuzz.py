@@ -16,7 +16,7 @@ from drf_spectacular.generators import SchemaGenerator
 
 from pipeline_app.models import Measurement
 from tasks_app.models import Queue, Worker
-from tasks_app.operations import limits, schedules
+from tasks_app.operations import queues, schedules
 from tests.security.payloads import TEXTS
 from tests.tasks_app.callers import ROOT, Caller, make_key
 from tests.tasks_app.notes import claim_one, spawn_note
@@ -128,7 +128,7 @@ def known(worker: Worker) -> dict[str, str]:
     claim_one(worker)
     Queue.objects.get_or_create(name="q")
     schedules.save("daily", cron="0 0 * * *", task_name="note", params={"text": "x"}, actor="user:test")
-    limits.set_limit("key", "host", size=2, actor="user:test")
+    queues.set_limit("key", "host", size=2, actor="user:test")
     for name in NASTY_TEXTS:
         if "\x00" not in name and 0 < len(name) <= 200:
             Measurement.objects.create(

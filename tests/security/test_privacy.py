@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tasks_app.files.private_directories import make_private
+from tasks_app.files.directories import make_private
 from tests.tasks_app.callers import Caller, make_key, make_user
 from tests.tasks_app.notes import spawn_note
 from workers.process import publication

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.plain_text import without_passwords
+from tasks_app.formats import without_passwords
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {"ABSURD_MODE": "production", "SECRET_KEY": "0123456789" * 5, "ABSURD_HOSTS": "a.example.org"}

@@ -11,7 +11,7 @@ from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import AttemptReport, fail_attempt
 from tasks_app.engine.lease import renew_leases, report_progress, start_attempt
 from tasks_app.errors import LostClaim
-from tasks_app.maintenance.sweeps import return_lost
+from tasks_app.maintenance.sweeper import return_lost
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.postgresql import clock
 from tasks_app.testing import make_task, registered

@@ -16,7 +16,7 @@ from tasks_app.engine.lease import renew_leases, report_progress
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.errors import AbsurdError
-from tasks_app.maintenance import sweeps
+from tasks_app.maintenance import sweeper
 from tasks_app.models import Attempt, Task, TaskEvent
 from tasks_app.operations import bulk
 from tasks_app.operations.tasks import TaskOperation, cancel, reprioritize, retry
@@ -51,7 +51,7 @@ CHANGES: dict[str, Callable[[Claim], object]] = {
     "cancel": lambda claim: cancel(claim.task_id, actor="user:test"),
     "retry": lambda claim: retry(claim.task_id, actor="user:test"),
     "reprioritize": lambda claim: reprioritize(claim.task_id, priority=20, actor="user:test"),
-    "sweep": lambda claim: sweeps.return_lost(watched_sec=60.0),
+    "sweep": lambda claim: sweeper.return_lost(watched_sec=60.0),
     "spawn a child": lambda claim: spawn_note(depends_on=[claim.task_id], concurrency_key="same"),
     "retry the child": lambda claim: retry_children(claim),
     "cancel all": lambda claim: do_to_all(cancel),
@@ -93,8 +93,8 @@ def settle(worker) -> None:
     Task.objects.filter(status="pending", hold=1).update(runnable_at=clock.now() - timedelta(seconds=1))
     Task.objects.filter(status="claimed").update(lease_until=clock.now() - timedelta(seconds=1), lease_sec=1)
     for _ in range(20):
-        sweeps.return_lost(watched_sec=60.0)
-        sweeps.release_due()
+        sweeper.return_lost(watched_sec=60.0)
+        sweeper.release_due()
         Task.objects.filter(status="pending", hold=1).update(runnable_at=clock.now() - timedelta(seconds=1))
         claims = claim_tasks(worker, limit=20)
         for claim in claims:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.core.management import CommandError, call_command
 
-from tasks_app.files import root_marker
+from tasks_app.files import directories
 from tasks_app.monitoring import data_roots
 
 
@@ -25,9 +25,9 @@ def test_in_production_every_named_root_must_be_marked_but_our_own_marks_itself(
     own, shared, away = map(str, roots)
     data_roots.mark_own()
     assert data_roots.missing() == [shared, away]
-    root_marker.mark(shared)
+    directories.mark(shared)
     assert data_roots.missing() == [away]
-    assert root_marker.is_marked(own)
+    assert directories.is_marked(own)
 
 
 def test_of_the_default_roots_only_those_are_required_whose_directory_is_there(roots, settings):
@@ -40,7 +40,7 @@ def test_in_local_mode_a_root_is_marked_once_and_missing_when_it_loses_its_marke
     settings.ABSURD_MODE = "local"
     data_roots.mark_own()
     assert data_roots.missing() == []
-    (roots[1] / root_marker.NAME).unlink()
+    (roots[1] / directories.MARKER).unlink()
     data_roots.mark_own()
     assert data_roots.missing() == [str(roots[1])]
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tasks_app.files import host_faults, root_marker
+from tasks_app.files import directories, host_faults
 
 
 def os_error(number: int, path: str | None = None) -> OSError:
@@ -45,7 +45,7 @@ def test_errors_of_the_host_are_told_from_others(error, of_the_host):
 
 def test_what_is_missing_below_a_root_without_its_marker_is_the_hosts_fault(tmp_path):
     path = f"{tmp_path}/tiles/a.ms"
-    missing = f"data root {tmp_path} is not mounted on this host: it has no file {root_marker.NAME}"
+    missing = f"data root {tmp_path} is not mounted on this host: it has no file {directories.MARKER}"
     by_error = os_error(errno.ENOENT, path)
     for error, params in (
         (by_error, {}),
@@ -54,7 +54,7 @@ def test_what_is_missing_below_a_root_without_its_marker_is_the_hosts_fault(tmp_
     ):
         assert host_faults.reason(error, params, [tmp_path]) == missing
     assert host_faults.reason(by_error, {}, [tmp_path / "tile"]) == ""  # a root is a directory, no beginning of a name
-    root_marker.mark(str(tmp_path))
+    directories.mark(str(tmp_path))
     assert host_faults.reason(by_error, {"path": path}, [tmp_path]) == ""
 
 

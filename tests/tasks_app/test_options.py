@@ -17,8 +17,8 @@ from pydantic import Field
 
 from absurd_project.local.locations import CHECKOUT
 from tasks_app.admin.operation_form import form_field
-from tasks_app.api.bodies import Batch, RunStage
-from tasks_app.api.views.tasks import TaskListView
+from tasks_app.api.views.runs import RunStage
+from tasks_app.api.views.tasks import Batch, TaskListView
 from tasks_app.client import NewTask as ClientTask
 from tasks_app.engine.options import Join, ScheduledOptions, TaskOptions
 from tasks_app.errors import ParamsInvalid
@@ -27,8 +27,7 @@ from tasks_app.models import Task
 from tasks_app.operations.operation import partial_params
 from tasks_app.operations.param_fields import fields_of
 from tasks_app.operations.schedules import SaveScheduleParams
-from tasks_app.priority import PRIORITY_DEFAULT
-from tasks_app.validation import bounds_of, kinds_of
+from tasks_app.validation import PRIORITY_DEFAULT, bounds_of, kinds_of
 from tests.tasks_app.callers import Caller, make_key
 
 BOUNDED = {

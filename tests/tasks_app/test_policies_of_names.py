@@ -10,7 +10,7 @@ from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
-from tasks_app.maintenance import sweeps
+from tasks_app.maintenance import sweeper
 from tasks_app.models import Task, TaskEvent
 from tasks_app.postgresql import clock
 from tasks_app.testing import frozen_clock, registered
@@ -67,7 +67,7 @@ def test_no_attempt_begins_or_goes_on_after_the_total_budget(worker):
         assert (claim.task_id, claim.timeout_sec) == (task.task_id, 60)
         late = spawn_note(total_timeout_sec=50.0)
         now.tick(51)
-        assert sweeps.fail_past_deadline() == 1
+        assert sweeper.fail_past_deadline() == 1
         late.refresh_from_db()
         assert (late.status, late.failure_class) == ("failed", "timeout")
         now.tick(9)
@@ -82,7 +82,7 @@ def test_max_wait_ends_only_what_never_began(worker):
         waiting, begun = spawn_note(queue_timeout_sec=30.0, priority=1), spawn_note(queue_timeout_sec=30.0)
         fail_attempt(claim_one(worker), "drained", "stopped", REPORT)
         now.tick(31)
-        assert sweeps.fail_overdue() == 1
+        assert sweeper.fail_overdue() == 1
     for task in (waiting, begun):
         task.refresh_from_db()
     assert (waiting.status, begun.status) == ("failed", "pending")

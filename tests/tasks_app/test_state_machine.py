@@ -26,7 +26,7 @@ from tasks_app.engine.lease import renew_leases, report_progress
 from tasks_app.engine.move import LEGAL, admit
 from tasks_app.engine.options import Join
 from tasks_app.errors import InvalidTransition, LostClaim
-from tasks_app.maintenance import sweeps
+from tasks_app.maintenance import sweeper
 from tasks_app.models import Attempt, Limit, LimitSlot, Task, TaskDependency, TaskEvent, Worker
 from tasks_app.models.task import FINISHED, FailureClass
 from tasks_app.monitoring import queues
@@ -167,11 +167,11 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        sweeps.release_due()
-        sweeps.fire_joins()
-        sweeps.fail_overdue()
-        sweeps.fail_past_deadline()
-        sweeps.return_lost(watched_sec=60.0)
+        sweeper.release_due()
+        sweeper.fire_joins()
+        sweeper.fail_overdue()
+        sweeper.fail_past_deadline()
+        sweeper.return_lost(watched_sec=60.0)
         admit()
 
     @invariant()

@@ -7,8 +7,8 @@ from django.db import connection
 
 from tasks_app.engine.spawn import NewTask, spawn_many
 from tasks_app.models import ArchivedTask, Task
-from tasks_app.models.querysets import id_ends_with
-from tasks_app.models.task import new_task_id, short_id
+from tasks_app.models.querysets import id_ends_with, short_id
+from tasks_app.models.task import new_task_id
 from tests.tasks_app.notes import spawn_note
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks_app.engine import unavailability
+from tasks_app.engine import fail
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.options import TaskOptions
@@ -49,8 +49,8 @@ def test_the_same_host_tries_again_after_a_time_that_grows():
 def test_a_host_that_has_changed_tries_again_at_once():
     task, here = spawn_note(), make_worker(host_id="a")
     lack(task, here)
-    assert unavailability.forget("b") == 0
-    assert unavailability.forget("a") == 1
+    assert fail.forget_unavailable("b") == 0
+    assert fail.forget_unavailable("a") == 1
     assert claim_one(here).task_id == task.task_id
 
 
@@ -83,7 +83,7 @@ def test_a_worker_that_does_not_see_its_roots_is_named():
 
 
 def test_what_a_worker_held_that_was_killed_after_a_stop_signal_is_drained():
-    from tasks_app.maintenance.sweeps import return_lost
+    from tasks_app.maintenance.sweeper import return_lost
     from tasks_app.postgresql import clock
 
     task, worker = spawn_note(), make_worker()

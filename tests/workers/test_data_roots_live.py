@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.files import root_marker
+from tasks_app.files import directories
 from tasks_app.models import Task, Worker
 from tests.workers.live import finished, outcomes, spawn_one, wait_for
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.chaos
 
 
 def marked(root: Path) -> bool:
-    return root_marker.is_marked(str(root))
+    return directories.is_marked(str(root))
 
 
 def test_without_its_mount_a_host_claims_nothing_and_goes_on_when_it_is_back(workers, tmp_path):
@@ -47,24 +47,24 @@ def test_a_worker_started_on_a_host_without_the_mount_claims_nothing(workers, tm
     mount.mkdir()
     workers.environment |= {"ABSURD_DATA_ROOTS": f"{workers.data}:{mount}", "ABSURD_MODE": "production"}
     workers.environment |= {"SECRET_KEY": "0123456789" * 6, "ABSURD_HOSTS": "localhost"}
-    root_marker.mark(str(workers.data))
+    directories.mark(str(workers.data))
     task = spawn_one("echo")
     workers.start(ABSURD_DIAGNOSTICS="true")
     wait_for(lambda: Worker.objects.filter(missing_roots=[str(mount)]).exists())
     assert Task.objects.get(pk=task.pk).claim_epoch == 0
     workers.burst()  # does not wait for the mount
     assert Task.objects.get(pk=task.pk).claim_epoch == 0
-    root_marker.mark(str(mount))
+    directories.mark(str(mount))
     assert finished(task).status == "completed"
 
 
 def test_products_go_to_the_first_root_again_once_it_is_back(workers, tmp_path):
     mount, aside = tmp_path / "mount", tmp_path / "aside"
     mount.mkdir()
-    root_marker.mark(str(mount))
+    directories.mark(str(mount))
     workers.environment |= {"ABSURD_DATA_ROOTS": f"{mount}:{workers.data}", "ABSURD_MODE": "production"}
     workers.environment |= {"SECRET_KEY": "0123456789" * 6, "ABSURD_HOSTS": "localhost"}
-    root_marker.mark(str(workers.data))
+    directories.mark(str(workers.data))
     mount.rename(aside)  # no directory at all: the other root is chosen
     task = spawn_one("echo", {"outputs": {"a.txt": "a"}})
     workers.start(ABSURD_DIAGNOSTICS="true")

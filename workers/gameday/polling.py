@@ -26,12 +26,12 @@ class TimedOut(Exception):
     """Something that had to happen did not happen in time."""
 
 
-def wait_for(what: str, find: Callable[[], T | None], timeout_sec: float = TIMEOUT_SEC) -> T:
+def wait_for(what: str, find: Callable[[], T | None], limit_sec: float = TIMEOUT_SEC) -> T:
     """Return what `find` returns as soon as that is something; an outage of the database is a reason to ask again.
 
     Raises TimedOut.
     """
-    deadline = time.monotonic() + timeout_sec
+    deadline = time.monotonic() + limit_sec
     while True:
         try:
             found = find()
@@ -43,7 +43,7 @@ def wait_for(what: str, find: Callable[[], T | None], timeout_sec: float = TIMEO
         if found:
             return found
         if time.monotonic() > deadline:
-            raise TimedOut(f"{what}: not within {timeout_sec:g} s")
+            raise TimedOut(f"{what}: not within {limit_sec:g} s")
         time.sleep(POLL_SEC)
 
 
@@ -52,17 +52,17 @@ def fresh(task: Task) -> Task:
     return Task.objects.get(pk=task.pk)
 
 
-def finished(task: Task, timeout_sec: float = TIMEOUT_SEC) -> Task:
+def finished(task: Task, limit_sec: float = TIMEOUT_SEC) -> Task:
     """Return the task as soon as it has reached a terminal status."""
     stored = Task.objects.filter(pk=task.pk, status__in=FINISHED)
-    found: Task = wait_for(f"the end of {task}", stored.first, timeout_sec)
+    found: Task = wait_for(f"the end of {task}", stored.first, limit_sec)
     return found
 
 
-def all_finished(task_ids: Collection[UUID], timeout_sec: float = TIMEOUT_SEC) -> None:
+def all_finished(task_ids: Collection[UUID], limit_sec: float = TIMEOUT_SEC) -> None:
     """Wait until every one of the tasks has ended."""
     unfinished = Task.objects.filter(task_id__in=task_ids).exclude(status__in=FINISHED)
-    wait_for(f"the end of {len(task_ids)} tasks", lambda: not unfinished.exists(), timeout_sec)
+    wait_for(f"the end of {len(task_ids)} tasks", lambda: not unfinished.exists(), limit_sec)
 
 
 def with_progress(task: Task, message: str = "") -> Task:
@@ -77,11 +77,11 @@ def with_progress(task: Task, message: str = "") -> Task:
     return wait_for(f"progress {message!r} of {task}", find)
 
 
-def event(task: Task, event_type: str, *, nth: int = 1, timeout_sec: float = TIMEOUT_SEC) -> TaskEvent:
+def event(task: Task, event_type: str, *, nth: int = 1, limit_sec: float = TIMEOUT_SEC) -> TaskEvent:
     """Return the task's n-th event of that event_type as soon as there is one."""
     events = TaskEvent.objects.filter(task_id=task.task_id, event_type=event_type).order_by("id")
     try:
-        return wait_for(f"event {event_type} of {task}", lambda: events[nth - 1 : nth].first(), timeout_sec)
+        return wait_for(f"event {event_type} of {task}", lambda: events[nth - 1 : nth].first(), limit_sec)
     except TimedOut as error:
         raise TimedOut(f"{error}; its events are {', '.join(event_types(task))}") from None
 
@@ -131,10 +131,10 @@ def child_of(task: Task) -> psutil.Process:
     return wait_for(f"the child of {task}", lambda: next(filter(is_child, processes_of(attempt)), None))
 
 
-def seconds_until_gone(attempt_list: Collection[Attempt], timeout_sec: float = 30.0) -> float:
+def seconds_until_gone(attempt_list: Collection[Attempt], limit_sec: float = 30.0) -> float:
     """Wait until no process of the attempts lives any more; return how long it took."""
     start = time.monotonic()
-    wait_for("the end of all processes", lambda: not any(map(processes_of, attempt_list)), timeout_sec)
+    wait_for("the end of all processes", lambda: not any(map(processes_of, attempt_list)), limit_sec)
     return time.monotonic() - start
 
 

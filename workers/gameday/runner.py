@@ -79,11 +79,11 @@ def _signals_ignored() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def check_all_tasks(drill: Drill, timeout_sec: float = SETTLE_SEC) -> None:
+def check_all_tasks(drill: Drill, limit_sec: float = SETTLE_SEC) -> None:
     """Wait for the last task to end, then check that each ended once and that no refused attempt left a product."""
     report, task_ids = drill.report, drill.task_ids
     try:
-        all_finished(task_ids, timeout_sec)
+        all_finished(task_ids, limit_sec)
     except TimedOut as error:
         report.expect("every accepted task ends", False, error)
     statuses = Counter(Task.objects.filter(task_id__in=task_ids).values_list("status", flat=True))

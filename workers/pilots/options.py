@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
-from tasks_app.engine import names
+from tasks_app import validation
 from tasks_app.management.arguments import number, whole
 from tasks_app.management.shell import refuse
 from workers.allocation import LEAVE_SEC
@@ -108,7 +108,7 @@ def from_parsed(parsed: dict[str, Any]) -> Options:
 
 
 def _name(text: str) -> str:
-    if fault := names.fault_of_name(text):
+    if fault := validation.fault_of_name(text):
         raise argparse.ArgumentTypeError(f"the name {fault}")
     return text
 

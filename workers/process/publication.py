@@ -18,8 +18,8 @@ from django.conf import settings
 
 from tasks_app import cleaning
 from tasks_app.engine.claim import Claim
-from tasks_app.files.private_directories import make_private
-from tasks_app.models.task import short_id
+from tasks_app.files.directories import make_private
+from tasks_app.models.querysets import short_id
 
 ATTEMPTS = ".attempts"
 NOTE = "attempt.json"

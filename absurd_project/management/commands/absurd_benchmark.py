@@ -7,6 +7,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Collection
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 
-from absurd_project.benchmark import console as console_part
-from absurd_project.benchmark import defects, feed, hour, large, load, pipeline, queue, report, stage, workers
+from absurd_project.benchmark import feed, hour, large, load, pipeline, queue, report, stage, workers
 from absurd_project.benchmark.measures import FULL, QUICK, Figures, Progress, Sizes
 from absurd_project.benchmark.scratch import (
     DoesNotStart,
@@ -54,7 +54,7 @@ class Command(PrintingCommand):
         parser.add_argument("--soak", action="store_true", help=f"run the churn for {SOAK_SEC // 60} minutes")
         parser.add_argument(
             "--only", action="append", choices=[*PARTS, "console", "stage"], metavar="PART",
-            help=f"measure only this ({', '.join(PARTS)}; console: its pages, a million tasks; "
+            help=f"measure only this ({', '.join(PARTS)}; console: its pages with a million tasks (checkout); "
             "stage: a CASA stage in a worker); may be given several times",
         )  # fmt: skip
         parser.add_argument(
@@ -73,7 +73,7 @@ class Command(PrintingCommand):
         parser.add_argument(
             "--defects", action="append", choices=tuple(DEFECT_SETS), default=[], metavar="SET",
             help="with --pipeline: instead process a target's tile with these defects and report what they cost and "
-            f"whether they were noticed ({', '.join(DEFECT_SETS)}); may be given several times",
+            f"whether they were noticed (checkout; {', '.join(DEFECT_SETS)}); may be given several times",
         )  # fmt: skip
         parser.add_argument(
             "--hour", action="store_true",
@@ -123,9 +123,10 @@ class Command(PrintingCommand):
             report.print_hour(of_hour, self.console)
             return of_hour.as_dict()
         if chosen:
+            defects = _of_checkout("defects")
             with_defects = defects.measure(size, chosen, self._show)
-            report.print_defects(with_defects, self.console)
-            return with_defects.as_dict()
+            defects.print_defects(with_defects, self.console)
+            return dict(with_defects.as_dict())
         of_pair = pipeline.measure(size, self._show)
         report.print_pipeline(of_pair, self.console)
         return of_pair.as_dict()
@@ -163,8 +164,9 @@ class Command(PrintingCommand):
             self._measure_workers(scratch, sizes, progress)
             report.print_workers(figures, self.console)
         if "console" in parts:
-            console_part.measure(scratch, sizes, figures, progress)
-            report.print_pages(figures, self.console)
+            console = _of_checkout("console")
+            console.measure(scratch, sizes, figures, progress)
+            console.print_pages(figures, self.console)
         if "stage" in parts:
             report.print_stage(stage.measure(scratch, sizes, figures, progress), self.console)
 
@@ -199,12 +201,19 @@ class Command(PrintingCommand):
     ) -> contextlib.AbstractContextManager[Session | None]:
         if not self.peers_python:
             return contextlib.nullcontext()
-        try:
-            from tests.benchmark.peers.session import session
-        except ImportError:
-            message = "the peers are part of the checkout (tests/benchmark/peers): run --peers there"
-            raise CommandError(message, returncode=USAGE) from None
-        return session(self.peers_python, scratch, sizes, self.figures, progress)
+        session: contextlib.AbstractContextManager[Session | None] = _of_checkout("peers.session").session(
+            self.peers_python, scratch, sizes, self.figures, progress
+        )
+        return session
+
+
+def _of_checkout(name: str) -> Any:
+    """Return a module of tests/benchmark, which an installed package does not have. Raises CommandError."""
+    try:
+        return import_module(f"tests.benchmark.{name}")
+    except ModuleNotFoundError:
+        message = f"this part belongs to the checkout (tests/benchmark, {name}): run it there"
+        raise CommandError(message, returncode=USAGE) from None
 
 
 FAULTS = (

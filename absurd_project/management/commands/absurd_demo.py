@@ -15,8 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from absurd_project import accounts
-from absurd_project.demo.tiles import DemoTile, choose_specs, deliver, simulate
-from absurd_project.demo.verdict import NothingToJudge, judge, print_judgement
+from absurd_project.demo import DemoTile, NothingToJudge, choose_specs, deliver, judge, print_judgement, simulate
 from absurd_project.local import servers
 from absurd_project.processing import report
 from absurd_project.processing.progress import display_for
@@ -80,7 +79,7 @@ class Command(PrintingCommand):
             session = Session(found=Ingested(), display=display_for(self.to_screen), actor="cli:demo")
             try:
                 self._deliver(tiles, system, session)
-                session.wait(system.poll, interrupted=self.stop_requested.is_set, timeout_sec=options["timeout"])
+                session.wait(system.poll, interrupted=self.stop_requested.is_set, limit_sec=options["timeout"])
             finally:
                 session.display.stop()
             if session.trouble:

@@ -91,7 +91,7 @@ class Command(PrintingCommand):
             raise CommandError(str(fault), returncode=USAGE) from fault
         return Options(catalog=catalog, stage_params=stage_params, queue_name=options["queue_name"])
 
-    def _process(self, chosen: Options, timeout_sec: float | None) -> None:
+    def _process(self, chosen: Options, limit_sec: float | None) -> None:
         try:
             make_ready(self.stdout)
         except NotServed as fault:
@@ -108,10 +108,10 @@ class Command(PrintingCommand):
             self._give_up(found, str(fault), USAGE)
         except AbsurdError as fault:
             self._give_up(found, str(fault), FAILED)
-        self._follow(session, chosen.queue_name or settings.ABSURD_QUEUE_NAME, timeout_sec)
+        self._follow(session, chosen.queue_name or settings.ABSURD_QUEUE_NAME, limit_sec)
         self._conclude(session)
 
-    def _follow(self, session: Session, queue_name: str, timeout_sec: float | None) -> None:
+    def _follow(self, session: Session, queue_name: str, limit_sec: float | None) -> None:
         stop_requested = threading.Event()
         before = {
             number: signal.signal(number, lambda *_: stop_requested.set()) for number in (signal.SIGINT, signal.SIGTERM)
@@ -121,7 +121,7 @@ class Command(PrintingCommand):
                 if serving.is_own:
                     session.display.print(f"no worker serves {queue_name}: started one, log in {serving.log}")
                 session.warn_of_pause(queue_name)
-                session.wait(serving.poll, interrupted=stop_requested.is_set, timeout_sec=timeout_sec)
+                session.wait(serving.poll, interrupted=stop_requested.is_set, limit_sec=limit_sec)
         except NotServed as fault:
             session.trouble = str(fault)
             session.cancel_unfinished()

@@ -68,8 +68,7 @@ class Command(PrintingCommand):
     def _process(self, directory: Path, n_nights: int, size: str) -> None:
         # Here, because the simulation loads pyuvdata, which takes seconds.
         from pipeline_app.simulation import simulate_tile
-        from pipeline_app.simulation.nights import nights
-        from pipeline_app.simulation.presets import SIZES, processing_for
+        from pipeline_app.simulation.presets import SIZES, nights, processing_for
 
         started = time.monotonic()
         made = nights(timezone.now(), SIZES[size], n_nights)
@@ -90,6 +89,6 @@ class Command(PrintingCommand):
                     simulate_tile(place, tile)
                 session = Session(found=ingest_directory(place), display=display_for(sys.stdout), actor="cli:simulated")
                 session.spawn(chosen)
-                session.wait(serving.poll, interrupted=self.stop_requested.is_set, timeout_sec=None)
+                session.wait(serving.poll, interrupted=self.stop_requested.is_set, limit_sec=None)
                 session.display.stop()
         self.stdout.write(f"{n_nights} nights in {time.monotonic() - started:.0f} s")

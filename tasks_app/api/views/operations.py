@@ -22,8 +22,16 @@ from tasks_app.errors import ParamsInvalid
 from tasks_app.models import Task
 from tasks_app.operations import bulk
 from tasks_app.operations.catalogue import TASK_OPERATIONS
-from tasks_app.operations.confirmation import check_token, token_of
-from tasks_app.operations.operation import REASON_CHARS, Operation, Pace, Params, PreviewedOperation, key_of
+from tasks_app.operations.operation import (
+    REASON_CHARS,
+    Operation,
+    Pace,
+    Params,
+    PreviewedOperation,
+    check_token,
+    key_of,
+    token_of,
+)
 from tasks_app.operations.routes import route_of
 from tasks_app.operations.selection import tasks_matching
 from tasks_app.operations.tasks import retry

@@ -18,8 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from tasks_app.api import examples
-from tasks_app.api.filters import LimitFilter, ScheduleFilter, WorkerFilter
-from tasks_app.api.lists import ListView, WholeList
+from tasks_app.api.lists import LimitFilter, ListView, ScheduleFilter, WholeList, WorkerFilter
 from tasks_app.api.requests import IF_NONE_MATCH, tagged, unchanged, worker_tag
 from tasks_app.api.serializers import (
     AcknowledgementSerializer,
@@ -51,8 +50,8 @@ from tasks_app.monitoring.workers import (
     sorted_reports,
 )
 from tasks_app.operations import schedules
-from tasks_app.operations.limits import remove_limit, set_limit
 from tasks_app.operations.operation import row_of
+from tasks_app.operations.queues import remove_limit, set_limit
 from tasks_app.operations.system import current_freeze
 from tasks_app.postgresql import clock
 from tasks_app.workflows import registry as workflows

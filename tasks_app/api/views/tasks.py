@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db.models.functions import Left
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from pydantic import Field
 from rest_framework import serializers
 from rest_framework.generics import RetrieveAPIView
 from rest_framework.request import Request
@@ -19,10 +20,8 @@ from rest_framework.views import APIView
 
 from tasks_app.api import examples
 from tasks_app.api.access import check
-from tasks_app.api.bodies import Batch
 from tasks_app.api.errors import BadQuery
-from tasks_app.api.filters import ArchivedTaskFilter, EventFilter
-from tasks_app.api.lists import KeysetPagination, ListView, WholeList, capped_count
+from tasks_app.api.lists import ArchivedTaskFilter, EventFilter, KeysetPagination, ListView, WholeList, capped_count
 from tasks_app.api.requests import (
     IDEMPOTENCY_KEY,
     IF_NONE_MATCH,
@@ -60,6 +59,7 @@ from tasks_app.models import ArchivedTask, Attempt, Queue, Task, TaskDependency,
 from tasks_app.monitoring.explain.explanation import explain_id
 from tasks_app.operations.selection import TaskFilter
 from tasks_app.operations.tasks import cancel
+from tasks_app.validation import Checked
 
 ARCHIVED = OpenApiParameter(
     "archived", bool, description="List archived tasks, by status, queue_name, task_name, run_id and times."
@@ -210,6 +210,12 @@ class TaskListView(ListView):
     )
     def post(self, request: Request) -> Response:
         return spawned(spawn(options_of(request), actor=actor_of(request)))
+
+
+class Batch(Checked):
+    """Tasks that are to be spawned, all or none."""
+
+    tasks: tuple[TaskOptions, ...] = Field(min_length=1, max_length=BATCH_MOST)
 
 
 class BatchSpawnedSerializer(serializers.Serializer[Any]):

@@ -71,7 +71,7 @@ class Command(ShellCommand):
             self._wait(task, options)
 
     def _wait(self, task: Task, options: dict[str, Any]) -> None:
-        ended = follow(task.task_id, timeout_sec=options["timeout"])
+        ended = follow(task.task_id, limit_sec=options["timeout"])
         if options["json"]:
             self.write_json(detail_of(ended))
         if not ended.is_finished:

@@ -8,7 +8,7 @@ from typing import Any
 from tasks_app import formats
 from tasks_app.engine.dependencies import Join
 from tasks_app.models import Hold
-from tasks_app.models.task import short_id
+from tasks_app.models.querysets import short_id
 from tasks_app.monitoring.explain.findings import SHOWN, Case, Code, Finding, blocking, select
 
 ERROR_CHARS = 120

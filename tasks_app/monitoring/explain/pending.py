@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from tasks_app import formats
 from tasks_app.models import Freeze, Hold
-from tasks_app.models.task import FailureClass, short_id
+from tasks_app.models.querysets import short_id
+from tasks_app.models.task import FailureClass
 from tasks_app.monitoring.explain.findings import SHOWN, Case, Code, Finding, blocking, found, select
 from tasks_app.monitoring.explain.workers import LiveWorker, free_slots
 from tasks_app.postgresql import clock

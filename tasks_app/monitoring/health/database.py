@@ -11,10 +11,10 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from tasks_app import feed, formats
+from tasks_app.formats import without_passwords
 from tasks_app.monitoring import database as server
 from tasks_app.monitoring import queues
 from tasks_app.monitoring.health.checks import Check, bad, counted, fault, ok, threshold, warn, within
-from tasks_app.plain_text import without_passwords
 from tasks_app.postgresql import clock
 
 

@@ -15,7 +15,7 @@ from django.db import connection
 
 from tasks_app import formats, supervised
 from tasks_app.models import Acknowledgement, Attempt, Run, Task, TaskStatus, Worker
-from tasks_app.models.task import short_id
+from tasks_app.models.querysets import short_id
 from tasks_app.monitoring.health.checks import Check, Subject, listed, ok, threshold, warn
 from tasks_app.monitoring.workers import has_name, replaces
 from tasks_app.postgresql import clock

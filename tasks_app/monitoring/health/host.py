@@ -6,10 +6,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import redis
 from django.conf import settings
 
-from tasks_app.files import root_marker
+from tasks_app.files import directories
 from tasks_app.monitoring import data_roots
 from tasks_app.monitoring.health.checks import Check, bad, counted, ok, threshold, warn, within
 
@@ -57,12 +56,14 @@ def disk_without_answer(path: Path, error: Exception) -> Check:
 
 def redis_server() -> Check:
     """Check that Redis answers."""
+    import redis  # here, because it is slow to import and commands seldom check
+
     if not settings.ABSURD_REDIS_URL:
         return ok("No Redis is configured, the live feed polls")
-    timeout_sec = threshold("limit_sec") / 2
+    limit_sec = threshold("limit_sec") / 2
     try:
         with redis.Redis.from_url(
-            settings.ABSURD_REDIS_URL, socket_connect_timeout=timeout_sec, socket_timeout=timeout_sec
+            settings.ABSURD_REDIS_URL, socket_connect_timeout=limit_sec, socket_timeout=limit_sec
         ) as client:
             client.ping()
     except (redis.RedisError, OSError) as error:
@@ -85,7 +86,7 @@ def roots() -> Check:
     return counted(
         len(missing),
         "All data roots of this host are mounted",
-        f"Data roots are not mounted on this host: {', '.join(missing)} (no file {root_marker.NAME} in them)",
+        f"Data roots are not mounted on this host: {', '.join(missing)} (no file {directories.MARKER} in them)",
         "mount them; if a root is new, mark it with manage.py absurd_setup --mark-roots",
     )
 

@@ -148,7 +148,7 @@ def test_a_state_directory_carries_one_stack_at_a_time(tmp_path):
 def test_a_pid_file_left_by_a_killed_stack_misleads_nobody(tmp_path):
     (tmp_path / "stack.pid").write_text(f"{os.getpid()}\n")
     assert running(tmp_path) is None
-    assert stop_running(tmp_path, timeout_sec=1.0) is None
+    assert stop_running(tmp_path, limit_sec=1.0) is None
 
 
 def supervise_elsewhere(var: Path) -> subprocess.Popen[str]:

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from tasks_app.models import ApiKey, Limit, Queue, Schedule
 from tasks_app.operations import schedules
-from tasks_app.operations.limits import set_limit
+from tasks_app.operations.queues import set_limit
 from tests.tasks_app.admin.test_pages import log_in, page
 from tests.tasks_app.callers import make_key, make_user
 from tests.tasks_app.notes import spawn_note

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.models import Limit, Task, TaskEvent
-from tasks_app.operations.limits import set_limit
+from tasks_app.operations.queues import set_limit
 from tasks_app.operations.system import current_freeze, freeze
 from tasks_app.postgresql import clock
 from tests.tasks_app.admin.test_pages import log_in, page

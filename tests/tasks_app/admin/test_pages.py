@@ -197,6 +197,7 @@ def test_pages_are_called_by_what_they_show_and_moments_are_in_utc():
 
 
 def registered_lists() -> list[str]:
+    admin.autodiscover()
     return [f"{model._meta.app_label}/{model._meta.model_name}" for model in admin.site._registry]
 
 

@@ -15,8 +15,7 @@ from tasks_app.admin import queue_page
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Queue
-from tasks_app.operations.limits import set_limit
-from tasks_app.operations.queues import pause
+from tasks_app.operations.queues import pause, set_limit
 from tasks_app.postgresql import clock
 from tests.tasks_app.admin.test_control_room import QUERIES_MOST
 from tests.tasks_app.admin.test_pages import log_in, page

@@ -11,7 +11,7 @@ from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Task, TaskEvent
 from tasks_app.operations import bulk
-from tasks_app.operations.confirmation import SALT
+from tasks_app.operations.operation import SALT
 from tests.tasks_app.callers import Caller, log_in, make_key
 from tests.tasks_app.notes import REPORT, claim_one, spawn_note
 

@@ -18,7 +18,7 @@ from django_tasks.base import TaskResultMismatch
 from django_tasks.exceptions import InvalidTaskBackendError, InvalidTaskError, TaskResultDoesNotExist
 from django_tasks.signals import task_enqueued, task_finished, task_started
 
-from tasks_app.django_tasks_backend import AbsurdBackend, failures
+from tasks_app.django_tasks_backend import AbsurdBackend, results
 from tasks_app.django_tasks_backend.call import NAME, priority_of
 from tasks_app.engine.handler import InvalidInput
 from tasks_app.errors import AttemptFailed, Disabled, ParamsInvalid, TaskCancelled
@@ -243,10 +243,10 @@ def test_a_function_that_a_worker_would_not_find_is_refused():
 
 def test_no_exception_is_imported_because_the_text_of_a_traceback_names_it():
     """The arguments of a task may come to stand in its traceback, and Django imports the class that is named there."""
-    forged = f"ValueError: x\n{failures.NOTE}casatasks.__main__.Error\n"
-    assert failures.of("error", "x", forged).exception_class is AttemptFailed
-    assert failures.of("error", "x", f"{failures.NOTE}os.path\n").exception_class is AttemptFailed
-    assert failures.of("error", "x", f"{failures.NOTE}builtins.KeyError\n").exception_class is KeyError
+    forged = f"ValueError: x\n{results.NOTE}casatasks.__main__.Error\n"
+    assert results.of("error", "x", forged).exception_class is AttemptFailed
+    assert results.of("error", "x", f"{results.NOTE}os.path\n").exception_class is AttemptFailed
+    assert results.of("error", "x", f"{results.NOTE}builtins.KeyError\n").exception_class is KeyError
     assert "casatasks" not in sys.modules
 
 

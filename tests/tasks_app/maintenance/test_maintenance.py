@@ -7,7 +7,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from tasks_app.engine.complete import complete_task
-from tasks_app.maintenance import sweeps
+from tasks_app.maintenance import sweeper
 from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.models import Hold, Task
 from tasks_app.postgresql import clock
@@ -92,6 +92,6 @@ def test_a_database_that_hangs_while_leases_are_looked_at_costs_none(worker):
     claim_one(worker)
     now = clock.now()
     Task.objects.filter(pk=task.pk).update(lease_sec=10, lease_until=now - timedelta(seconds=1))
-    assert sweeps.return_lost(watched_sec=60, seen_at=now - timedelta(seconds=5.5)) == 0
-    assert sweeps.return_lost(watched_sec=60, doubted_sec=11) == 0
-    assert sweeps.return_lost(watched_sec=60, doubted_sec=9, seen_at=now - timedelta(seconds=3)) == 1
+    assert sweeper.return_lost(watched_sec=60, seen_at=now - timedelta(seconds=5.5)) == 0
+    assert sweeper.return_lost(watched_sec=60, doubted_sec=11) == 0
+    assert sweeper.return_lost(watched_sec=60, doubted_sec=9, seen_at=now - timedelta(seconds=3)) == 1

@@ -18,10 +18,10 @@ from rich.text import Text
 
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn
+from tasks_app.formats import escaped
 from tasks_app.management.output import PrintingCommand, SafeOutput
 from tasks_app.management.printing import SafeConsole, table
 from tasks_app.models import Task, Worker
-from tasks_app.plain_text import escaped
 
 ROOT = Path(__file__).resolve().parents[3]
 OURS = ("absurd_project", "tasks_app", "pipeline_app", "workers")

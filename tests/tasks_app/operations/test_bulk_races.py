@@ -15,7 +15,7 @@ from tasks_app.engine.claim import Claim, claim_tasks
 from tasks_app.engine.complete import Completion, complete_tasks
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.errors import AbsurdError
-from tasks_app.maintenance import sweeps
+from tasks_app.maintenance import sweeper
 from tasks_app.models import Task, TaskEvent
 from tasks_app.operations import bulk
 from tasks_app.operations.runs import cancel_run, retry_run
@@ -161,4 +161,4 @@ def test_a_bulk_beside_operations_on_the_whole_run():
         )
         unexpected = [each for each in outcomes if isinstance(each, Exception) and not isinstance(each, AbsurdError)]
         assert unexpected == []
-        sweeps.release_due()
+        sweeper.release_due()

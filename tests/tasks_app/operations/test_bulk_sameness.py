@@ -25,7 +25,7 @@ from tasks_app.models import Attempt, LimitSlot, Run, Task, TaskEvent, Worker
 from tasks_app.monitoring import queues
 from tasks_app.operations import bulk
 from tasks_app.operations.catalogue import TASK_OPERATIONS
-from tasks_app.operations.limits import set_limit
+from tasks_app.operations.queues import set_limit
 from tasks_app.operations.tasks import cancel
 from tasks_app.postgresql import clock
 from tasks_app.testing import frozen_clock

@@ -15,12 +15,11 @@ from pipeline_app.models import Calibration, Product
 from pipeline_app.operations import refuse_calibration
 from tasks_app.auth.keys import Scope
 from tasks_app.models import Limit, Queue, Schedule, TaskEvent, Worker
-from tasks_app.models.api_key import SCOPES
+from tasks_app.models.system import SCOPES
 from tasks_app.operations import schedules
 from tasks_app.operations.catalogue import OPERATIONS
-from tasks_app.operations.limits import set_limit
 from tasks_app.operations.operation import Operation, PreviewedOperation
-from tasks_app.operations.queues import pause
+from tasks_app.operations.queues import pause, set_limit
 from tasks_app.operations.routes import route_of
 from tasks_app.operations.system import disable, freeze
 from tasks_app.testing import make_task, make_worker

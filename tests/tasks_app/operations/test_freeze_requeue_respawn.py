@@ -12,8 +12,7 @@ from tasks_app.engine.complete import complete_task
 from tasks_app.engine.lease import renew_leases
 from tasks_app.errors import AlreadyFrozen, InvalidTransition, LimitNotFound, LostClaim, NotFrozen, ParamsInvalid
 from tasks_app.models import LimitSlot, Task, TaskEvent
-from tasks_app.operations.limits import remove_limit, set_limit
-from tasks_app.operations.queues import pause, resume
+from tasks_app.operations.queues import pause, remove_limit, resume, set_limit
 from tasks_app.operations.system import freeze, thaw
 from tasks_app.operations.tasks import requeue, respawn
 from tasks_app.postgresql import clock

@@ -14,9 +14,8 @@ import pytest
 from django.db import connection, transaction
 from django.test import Client
 
-from tasks_app.postgresql import pool as pools
-from tasks_app.postgresql.base import DatabaseWrapper
-from tasks_app.postgresql.pool import Pool
+from tasks_app.postgresql import base as pools
+from tasks_app.postgresql.base import DatabaseWrapper, Pool
 
 pytestmark = pytest.mark.django_db(transaction=True)
 GONE_SEC = 60.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app.maintenance.sweeps import return_lost
+from tasks_app.maintenance.sweeper import return_lost
 from tasks_app.models import Task
 from tasks_app.postgresql import clock
 from tests.tasks_app.notes import claim_one, make_worker, spawn_note

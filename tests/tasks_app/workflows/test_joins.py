@@ -14,8 +14,7 @@ from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.options import Join
 from tasks_app.engine.spawn import NewTask, spawn_many
 from tasks_app.errors import ParamsInvalid
-from tasks_app.maintenance.sweeper import Sweeper
-from tasks_app.maintenance.sweeps import fire_joins
+from tasks_app.maintenance.sweeper import Sweeper, fire_joins
 from tasks_app.models import Run, Task
 from tasks_app.operations.tasks import retry
 from tasks_app.postgresql import clock

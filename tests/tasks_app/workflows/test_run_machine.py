@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.options import Join
-from tasks_app.maintenance.sweeps import fire_joins
+from tasks_app.maintenance.sweeper import fire_joins
 from tasks_app.models import Hold, Run, Task, TaskDependency
 from tasks_app.models.task import FINISHED
 from tasks_app.operations.runs import retry_run

@@ -11,7 +11,7 @@ from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.options import Join
 from tasks_app.errors import Disabled, ParamsInvalid
-from tasks_app.maintenance.sweeps import fire_joins
+from tasks_app.maintenance.sweeper import fire_joins
 from tasks_app.models import Run, Task, TaskEvent
 from tasks_app.operations.runs import start
 from tasks_app.operations.tasks import cancel, retry

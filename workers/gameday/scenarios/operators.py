@@ -1,4 +1,4 @@
-"""What operators do and what hosts are like: cancel in every phase, drain under load, run with wrong clocks."""
+"""What operators do and what hosts are like: cancel in every phase, drain, restore a backup, run with wrong clocks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import signal
 import time
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
 
+from django.conf import settings
 from django.db import transaction
 
+from tasks_app.backup import backup, restore
+from tasks_app.backup.server import Server
 from tasks_app.models import Task, TaskEvent
 from tasks_app.operations.tasks import cancel
 from tasks_app.postgresql import clock
@@ -144,3 +149,44 @@ def _time_logged_by(worker: WorkerProcess) -> float:
     """Return the time that a worker's first log line carries, in seconds since 1970."""
     stamp = worker.log.read_text().split(",", 1)[0]
     return datetime.fromisoformat(f"{stamp}+00:00").timestamp()
+
+
+TASKS = 12
+BURST_SEC = 120.0
+
+
+@scenario("restore-a-backup")
+def restore_a_backup(drill: Drill) -> None:
+    """Back up under load, restore into a new database, and complete there what had not ended in the dump."""
+    server = Server.configured()
+    drill.processes.start_ready("--concurrency", "2")
+    tasks = drill.spawn_many("sleep", [{"seconds": 1, "steps": 2}] * TASKS)
+    polling.finished(tasks[0])
+    made = backup.make(server, drill.directory / "backups", keep=1)
+    drill.expect("the restored dump has the rows of the snapshot", made.manifest.verified)
+    copy = server.database(f"gameday_{uuid4().hex[:12]}")
+    try:
+        found = restore.restore_into(copy, made.path)
+        drill.expect("its rows are those of the backup", found.rows == made.manifest.rows)
+        _work_off(drill, copy)
+    finally:
+        with server.maintenance() as session:
+            restore.drop(session, copy.name)
+    polling.all_finished(drill.task_ids)
+
+
+def _work_off(drill: Drill, copy: Server) -> None:
+    """Run a worker on the restored database until nothing is left, and look at what it has done."""
+    url = urlsplit(settings.ABSURD_DATABASE_URL)._replace(path=f"/{copy.name}").geturl()
+    worker = drill.processes.start("--burst", environment={"ABSURD_DATABASE_URL": url})
+    code = worker.popen.wait(BURST_SEC)
+    drill.expect("a worker has worked off the restored queue", code == 0, code)
+    ids = [str(task_id) for task_id in drill.task_ids]
+    with copy.connect() as session:
+        ended = session.execute(
+            "SELECT task_id, count(*) FROM tasks_app_taskevent"
+            " WHERE event_type = 'completed' AND task_id::text = ANY(%s) GROUP BY task_id",
+            [ids],
+        ).fetchall()
+    drill.expect("every task has completed there", len(ended) == TASKS, f"{len(ended)} of {TASKS}")
+    drill.expect("and none twice", all(times == 1 for _, times in ended), ended)

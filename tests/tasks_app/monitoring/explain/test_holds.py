@@ -11,12 +11,10 @@ from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.options import Join, TaskOptions
 from tasks_app.engine.spawn import spawn_many
-from tasks_app.maintenance.sweeper import Sweeper
-from tasks_app.maintenance.sweeps import release_due
+from tasks_app.maintenance.sweeper import Sweeper, release_due
 from tasks_app.models import Queue, Task
 from tasks_app.monitoring.explain.explanation import explain
-from tasks_app.operations.limits import set_limit
-from tasks_app.operations.queues import pause, resume
+from tasks_app.operations.queues import pause, resume, set_limit
 from tasks_app.operations.system import freeze, thaw
 from tasks_app.operations.tasks import cancel, retry
 from tasks_app.postgresql import clock

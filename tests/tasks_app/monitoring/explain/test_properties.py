@@ -25,8 +25,7 @@ from tasks_app.maintenance.sweeper import Sweeper
 from tasks_app.models import Queue, Reservation, Task, Worker
 from tasks_app.monitoring.explain.explanation import explain
 from tasks_app.monitoring.explain.findings import Code
-from tasks_app.operations.limits import set_limit
-from tasks_app.operations.queues import pause
+from tasks_app.operations.queues import pause, set_limit
 from tasks_app.operations.system import freeze
 from tasks_app.postgresql import clock
 from tests.tasks_app.monitoring.explain.explained import ready_worker

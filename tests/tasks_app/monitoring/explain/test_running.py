@@ -10,7 +10,7 @@ from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.lease import renew_leases, report_progress
 from tasks_app.errors import TaskNotFound
-from tasks_app.maintenance.sweeps import fail_overdue, fail_past_deadline
+from tasks_app.maintenance.sweeper import fail_overdue, fail_past_deadline
 from tasks_app.models import ArchivedTask, Task, Worker
 from tasks_app.monitoring.explain.explanation import explain, explain_id
 from tasks_app.operations.tasks import cancel, retry

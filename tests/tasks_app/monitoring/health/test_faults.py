@@ -8,9 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tasks_app.engine.fail import fail_attempt
-from tasks_app.maintenance import sweeps
+from tasks_app.maintenance import sweeper
 from tasks_app.models import Acknowledgement, Task, Worker
-from tasks_app.models.task import short_id
+from tasks_app.models.querysets import short_id
 from tasks_app.monitoring import health
 from tasks_app.operations.tasks import retry
 from tasks_app.postgresql import clock
@@ -45,7 +45,7 @@ def test_one_lost_worker_of_many_is_named_within_a_lease_with_what_was_given_bac
     assert "returned to the queue: 0 tasks, still claimed: 2" in found.message
     assert health.examine().status == "degraded"
     Task.objects.update(lease_until=clock.now() - timedelta(seconds=1), lease_sec=1)
-    assert sweeps.return_lost(watched_sec=60) == 2
+    assert sweeper.return_lost(watched_sec=60) == 2
     assert "returned to the queue: 2 tasks" in look("lost workers").message
 
 

@@ -2,7 +2,6 @@
 
 The statements are put together from constants only; numbers are parameters.
 """
-# ruff: noqa: S608
 
 from __future__ import annotations
 

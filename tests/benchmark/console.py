@@ -1,23 +1,36 @@
-"""Every page of the console, with the address of an example that is in the database."""
+"""Every page of the console with a million tasks and a hundred thousand images: times by HTTP, and queries."""
 
 from __future__ import annotations
 
+import http.client
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.utils import quote
+from django.contrib.auth.models import User
+from django.db import connection
 from django.db.models import Model
 from django.http import HttpRequest
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, reverse
 from django.utils.http import urlencode
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from absurd_project.benchmark.large import session_of
+from absurd_project.benchmark.measures import QUICK, Figures, PageCost, Progress, Sizes, percentile
+from absurd_project.benchmark.scratch import Scratch, web
 from pipeline_app.admin.sources import address_of
 from pipeline_app.models import Measurement, Product
 from tasks_app.admin.reading import COUNT_MOST
 from tasks_app.models import Task
+from tests.benchmark import console_rows
 
 NO_PAGES = frozenset(
     {"None", "logout", "login", "view_on_site", "autocomplete", "jsi18n", "page_activity_csv", "app_list",
@@ -48,6 +61,7 @@ class Place:
 
 def patterns() -> list[URLPattern]:
     """Return every route of the console."""
+    admin.autodiscover()
     return list(_walk(admin.site.get_urls()))
 
 
@@ -138,3 +152,72 @@ def _narrowed(model: type[Model], model_admin: Any, person: Any, most: int) -> I
         queries |= {f"{spec.parameter_name}={value}": {spec.parameter_name: value} for value in choices}
     for how, query in queries.items():
         yield Place(name=f"{name}: {how}", address=f"{address}?{urlencode(query)}")
+
+
+P95_MOST_MS = 500.0
+QUERIES_MOST = 15
+ANSWER_SEC = 120
+REDIRECTED = range(300, 400)
+
+
+def measure(scratch: Scratch, sizes: Sizes, figures: Figures, progress: Progress) -> None:
+    """Fill the tables, then load each page as an administrator; pages that nobody may see are left out."""
+    person, _ = User.objects.get_or_create(username="benchmark", is_staff=True, is_superuser=True)
+    with progress.part("rows of the console", 1) as step:
+        console_rows.fill(console_rows.QUICK if sizes is QUICK else console_rows.FULL)
+        console_rows.vacuum()
+        step()
+    found = places(person)
+    with progress.part("pages of the console", len(found)) as step, web(scratch) as port:
+        for place in found:
+            queries = _queries(place, person)
+            if queries is not None:
+                figures.pages.append(_cost(place, port, session_of(person), sizes.page_loads, queries))
+            step()
+
+
+def _queries(place: Place, person: User) -> int | None:
+    """Return how many queries the page asks in this process; None for one that is refused or leads elsewhere."""
+    client = Client(headers={"host": "127.0.0.1"})
+    client.force_login(person)
+    client.get(place.address)
+    with CaptureQueriesContext(connection) as captured:
+        answer = client.get(place.address)
+    if answer.status_code == 403 or answer.status_code in REDIRECTED:
+        return None
+    if answer.status_code != 200:
+        raise RuntimeError(f"{place.address} was answered by {answer.status_code}")
+    return len(queries_of(captured))
+
+
+def queries_of(captured: CaptureQueriesContext) -> list[str]:
+    """Return what was asked, without the statements that begin, end and set up transactions."""
+    control = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK", "SELECT set_config(", "SELECT current_setting(")
+    return [each["sql"] for each in captured.captured_queries if not each["sql"].startswith(control)]
+
+
+def _cost(place: Place, port: int, session: str, count: int, queries: int) -> PageCost:
+    """Load the page `count` times over one connection; the first load besides is not counted."""
+    web_process = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SEC)
+    times_ms = []
+    for _ in range(count + 1):
+        began = time.perf_counter()
+        web_process.request("GET", place.address, headers={"Cookie": f"sessionid={session}"})
+        answer = web_process.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{place.address} was answered by {answer.status}")
+        times_ms.append((time.perf_counter() - began) * 1000)
+    web_process.close()
+    p50_ms, p95_ms = (round(percentile(times_ms[1:], percent), 1) for percent in (50, 95))
+    return PageCost(name=place.name, address=place.address, p50_ms=p50_ms, p95_ms=p95_ms, queries=queries)
+
+
+def print_pages(figures: Figures, console: Console) -> None:
+    """Print the pages of the console, the slowest first."""
+    table = Table("page", "p50, ms", "p95, ms", "queries", box=box.SIMPLE, title="Pages of the console")
+    for page in sorted(figures.pages, key=lambda each: -each.p95_ms):
+        over = page.p95_ms >= P95_MOST_MS or page.queries > QUERIES_MOST
+        name = Text(page.name, "red" if over else "")
+        table.add_row(name, f"{page.p50_ms:.0f}", f"{page.p95_ms:.0f}", str(page.queries))
+    console.print(table)

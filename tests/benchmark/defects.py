@@ -15,6 +15,9 @@ from uuid import UUID
 
 import numpy as np
 from django.utils import timezone
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from absurd_project.benchmark.pipeline import Cost, run_requests, run_stage, scratch, stages_of, tile_of
 from pipeline_app.registration import CALIBRATE, CONVERT, IMAGING, PHOTOMETRY, SELF_CALIBRATION, SOLVE
@@ -27,7 +30,7 @@ from pipeline_app.stages.photometry import IMAGE_FIELDS, Measurement, Photometry
 from pipeline_app.workflows import Plan
 from tasks_app.engine import registry
 
-FLAG_JUDGEMENT = "pipeline_app.simulation.flag_judgement:run"
+FLAG_JUDGEMENT = "tests.benchmark.flag_judgement:run"
 
 Results = dict[str, dict[str, Any]]
 """Of the stages of one tile."""
@@ -169,3 +172,23 @@ def _named(calibrated: dict[str, Any]) -> set[str]:
     """Return the antennas that the stage names; those it names for a part of the time are followed by how much."""
     names = [*calibrated["dead_antennas"], *calibrated["antennas_without_data"]]
     return {name.partition(" (")[0] for name in names}
+
+
+def print_defects(report: DefectReport, console: Console) -> None:
+    """Print a table of figures, a column a set of defects, and what was not noticed."""
+    table = Table("", *(result.name for result in report.results), box=box.SIMPLE)
+    table.title = f"A target's tile with defects, size {report.size}"
+    for figure in report.results[0].accuracy:
+        values = [result.accuracy[figure] for result in report.results]
+        table.add_row(figure, *("" if value is None else f"{value:.4f}" for value in values))
+    table.add_row("verdict of the fluxes", *(result.verdict for result in report.results))
+    for name, cost in (("CPU, s", "cpu_sec"), ("wall, s", "wall_sec")):
+        sums = [sum(getattr(c, cost) for c in report.costs if c.tile == result.name) for result in report.results]
+        table.add_row(f"{name}, all stages", *(f"{value:.0f}" for value in sums))
+    console.print(table)
+    for result in report.results:
+        lines = [f"not named: {', '.join(result.missed_antennas)}"] if result.missed_antennas else []
+        if result.wrongly_named_antennas:
+            lines.append(f"named without a fault: {', '.join(result.wrongly_named_antennas)}")
+        for line in (*lines, *result.reasons):
+            console.print(f"{result.name}: {line}", highlight=False, soft_wrap=True)
