@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from django.conf import settings
-from django.http import FileResponse, Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -115,7 +115,7 @@ def picture(_: HttpRequest, name: str) -> HttpResponseBase:
     path = directory() / "img" / f"{name}.png"
     if not path.is_file():
         raise Http404(f"there is no picture {name!r}")
-    return FileResponse(path.open("rb"))
+    return HttpResponse(path.read_bytes(), content_type="image/png")
 
 
 pages.add(pages.Page(route="help/img/<slug:name>.png", name="picture", view=picture, permission="tasks_app.view_task"))

@@ -47,14 +47,20 @@ def test_nothing_is_loaded_from_elsewhere_and_the_search_index_is_a_file(site: P
 
 def test_a_broken_link_fails_the_build(tmp_path: Path):
     checkout = tmp_path / "checkout"
-    for name in ("docs", "deploy/site"):
-        shutil.copytree(ROOT / name, checkout / name)
+    shutil.copytree(ROOT / "deploy" / "site", checkout / "deploy" / "site")
+    (checkout / "docs" / "decisions").mkdir(parents=True)
+    for name in ("why.md", "backup.md", "decisions/0001-embedded-servers.md"):
+        shutil.copy(ROOT / "docs" / name, checkout / "docs" / name)
+    (checkout / "docs" / "index.md").write_text(
+        "# Documentation\n\n## How to\n\n- [Why](why.md)\n- [Backup](backup.md)\n"
+    )
     for name in ("absurd_project", "tasks_app", "workers", "pipeline_app", "templates", "pyproject.toml"):
         (checkout / name).symlink_to(ROOT / name)
     with (checkout / "docs" / "why.md").open("a") as page:
         page.write("\n[lost](no-such-page.md), [lost](backup.md#no-such-heading)\n")
     done = build(tmp_path / "built", checkout)
     assert done.returncode != 0
+    assert "toctree" in done.stderr, "the pages of the reference and of the decisions are not on this index"
     assert "no-such-page.md" in done.stderr and "no-such-heading" in done.stderr
 
 

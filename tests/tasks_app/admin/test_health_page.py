@@ -59,11 +59,21 @@ def test_every_check_has_an_entry_in_the_runbook(worker):
     assert missing == []
 
 
-def test_documents_lead_to_one_another_and_nothing_else_is_served():
+def test_every_link_of_a_document_leads_somewhere_and_nothing_else_is_served():
     viewer = log_in("Viewer")
-    assert 'href="/admin/help/feed/"' in page(viewer, "/admin/help/operating/")
+    found = set()
     for name in documents.names():
-        assert page(viewer, f"/admin/help/{name}/").count("<h1>") == 1
+        text = page(viewer, f"/admin/help/{name}/")
+        assert text.count("<h1>") == 1
+        assert "&lt;!--" not in text, name
+        links = re.findall(
+            r'href="([^"#]+)(?:#[^"]*)?"', text.split('<article class="document">')[1].split("</article>")[0]
+        )
+        found |= {link for link in links if not link.startswith("http")}
+    assert {"/admin/help/feed/", "/admin/help/decisions/", "/admin/help/0002-child-processes/"} <= found
+    assert {link for link in found if viewer.get(link).status_code != 200} == set()
+    assert {"settings", "commands", "rest-api"} <= set(documents.names())
     answer = viewer.get("/admin/help/changelog/")
     assert answer.status_code == 404
     assert "there is no document" in answer.content.decode()
+    assert viewer.get("/admin/help/img/nothing.png").status_code == 404
