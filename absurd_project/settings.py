@@ -68,8 +68,9 @@ ABSURD_CONSOLE = True
 ABSURD_BIND = env.bind("ABSURD_BIND", ABSURD_MODE)
 ABSURD_PORT = env.integer("ABSURD_PORT", least=1, most=65535)
 
-# The stages and the unit of the ingest read these themselves.
-env.text("ABSURD_CASA_DATA"), env.text("ABSURD_INCOMING")
+# The stages and units of systemd read these themselves.
+for each in ("ABSURD_CASA_DATA", "ABSURD_INCOMING", "ABSURD_PILOTS", "ABSURD_PILOTS_OPTIONS"):
+    env.text(each)
 
 # Django's tasks go into the queue; its queue "default" is the one that workers serve by default.
 ABSURD_DJANGO_TASK_MODULES = env.names("ABSURD_DJANGO_TASK_MODULES")

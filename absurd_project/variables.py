@@ -16,6 +16,8 @@ OURS: dict[str, tuple[Setting, ...]] = {
     PLACES: (
         Setting("ABSURD_CASA_DATA", "", WORKERS, "where CASA's measures data are prepared"),
         Setting("ABSURD_INCOMING", "", "the unit `absurd-ingest`", "the directory that it watches"),
+        Setting("ABSURD_PILOTS", "", "the unit `absurd-pilots`", "the directory of its pilots, which all nodes share"),
+        Setting("ABSURD_PILOTS_OPTIONS", "", "the unit `absurd-pilots`", "further options of `absurd_pilots`"),
         Setting("ABSURD_POOL_MAX_SIZE", 10, ALL, "database connections of a process; a request that gets none within "
                 "5 s is answered 503 with `Retry-After`"),
         Setting("ABSURD_IDLE_TRANSACTION_SEC", 15, ALL, "the database ends a session that idles this long inside a "
