@@ -28,7 +28,7 @@ from tests.pipeline_app.test_workflows import make_tile
 from tests.tasks_app.callers import make_key, make_user
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.chaos]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.chaos, pytest.mark.timeout(1800)]
 OF_OTHERS = {"api-docs": "swagger-ui", "api-redoc": "redoc"}
 """Screens that a package draws, which is not ours to change: axe-core looks at nothing of them."""
 
@@ -86,6 +86,7 @@ def test_every_screen_fits_is_accessible_and_asks_no_other_host(
             # The browser's own line about an answer of 403 or 404 is none of the page's.
             said = [] if is_refusal else list(who.complaints)
             who.complaints.clear()
+            print(name, flush=True)
             if found := [*([f"{who.overflow_px()} px too wide"] if who.overflow_px() else []), *faults, *said]:
                 wrong.append((name, *found))
         for each in (visitor, stranger):
