@@ -11,8 +11,8 @@ from pipeline_app.preview_frame import PreviewFrame
 from pipeline_app.sky_text import flux_density
 
 SEEN_SNR = 5.0
-NAME_PX = (150.0, 22.0)
-"""Room that the name of a source takes on a picture."""
+CHARACTER_PX, LINE_PX = 9.0, 20.0
+"""Room that a name takes on a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +40,21 @@ def frame_of(preview: Product | None) -> PreviewFrame | None:
 
 def marks(frame: PreviewFrame, sources: list[Measurement]) -> list[Mark]:
     """Return the sources that lie in the image, the brightest first, with names that leave each other room."""
-    found, named = [], list[tuple[float, float]]()
+    found, named = [], list[tuple[float, float, float]]()
     for source in sources:
         place = frame.place(source.ra_deg, source.dec_deg)
         if place is None:
             continue
-        is_free = all(abs(place[0] - x) > NAME_PX[0] or abs(place[1] - y) > NAME_PX[1] for x, y in named)
-        named += [place] if is_free else []
+        x, y, width = *place, CHARACTER_PX * len(source.name)
+        is_free = all(
+            x + width < other or other + its_width < x or abs(y - its_y) > LINE_PX for other, its_y, its_width in named
+        )
+        named += [(x, y, width)] if is_free else []
         catalogued = f", catalogue {flux_density(source.catalog_flux_jy)}" if source.catalog_flux_jy else ""
         measured = flux_density(source.flux_jy, source.flux_err_jy)
         mark = Mark(
-            x=f"{place[0]:.1f}",
-            y=f"{place[1]:.1f}",
+            x=f"{x:.1f}",
+            y=f"{y:.1f}",
             title=f"{source.name}: {measured}, SNR {source.snr:.1f}{catalogued}",
             name=source.name if is_free else "",
             is_seen=source.snr >= SEEN_SNR,

@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, Page, expect
 
 LOOKS = ((1280, "light", ""), (1280, "dark", "-dark"), (390, "light", "-390"))
 COLOURS = (256, 128, 64, 32, 16)
+COLOURS_OF_PAGES = 20_000
 BYTES_MOST = 240_000
 DRAWN = {
     "#viewer-canvas": "#viewer-canvas[data-ready]",
@@ -48,8 +49,11 @@ def picture(page: Page, path: Path) -> None:
     width = page.viewport_size["width"] if page.viewport_size else 0
     page.screenshot(path=path, full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
     taken = Image.open(path).convert("RGB")
+    # Beside a picture of the sky the few colours of a page would be lost.
+    has_sky = taken.getcolors(COLOURS_OF_PAGES) is None
+    method = Image.Quantize.MAXCOVERAGE if has_sky else Image.Quantize.MEDIANCUT
     for colours in COLOURS:
-        taken.quantize(colours, dither=Image.Dither.NONE, method=Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+        taken.quantize(colours, dither=Image.Dither.NONE, method=method).save(path, optimize=True)
         if path.stat().st_size <= BYTES_MOST:
             break
 

@@ -39,15 +39,15 @@ def make_everything(root: Path) -> None:
     spawn_note(queue_name="reports")
     complete_task(claim_one(make_worker(queues=["reports"])), {}, REPORT)
     call_command("absurd_prune", "--older-than-days", "0", "--queue", "reports", "--json", stdout=StringIO())
-    make_nights(root)
-    # The other night has tiles of the same times.
+    make_night()
+    # The other nights have tiles of the same times.
     Observation.objects.update(first_time_ms=F("first_time_ms") - 1000)
     SubbandFile.objects.update(path=Concat(Value("/earlier"), "path"))
+    make_nights(root)
     bad = make_tile("2026-10-03T06:00:00", mid_mjd=61316.25).observation
     refused = root / "refused"
     refused.mkdir()
     Calibration.objects.filter(pk=make_calibration(refused, bad).pk).update(verdict="fail", reasons=["no data"])
-    make_night()
     quarantined = spawn_note(max_retries=0, priority=20)
     fail_attempt(claim_one(worker), "killed", "segmentation fault", REPORT)
     Task.objects.filter(pk=quarantined.pk).update(quarantined_at=clock.now())
@@ -86,7 +86,6 @@ def test_every_screen_fits_is_accessible_and_asks_no_other_host(
             # The browser's own line about an answer of 403 or 404 is none of the page's.
             said = [] if is_refusal else list(who.complaints)
             who.complaints.clear()
-            print(name, flush=True)
             if found := [*([f"{who.overflow_px()} px too wide"] if who.overflow_px() else []), *faults, *said]:
                 wrong.append((name, *found))
         for each in (visitor, stranger):

@@ -33,7 +33,7 @@ export function paintSources(context, sources, place) {
     context.stroke();
     context.setLineDash([]);
     if (source.catalog_flux_jy) paintTicks(context, left, top);
-    const box = [left + 12, top - 7, left + 14 + context.measureText(source.name).width, top + 7];
+    const box = [left + 19, top - 7, left + 21 + context.measureText(source.name).width, top + 7];
     if (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) continue;
     taken.push(box);
     context.fillText(source.name, box[0], top);
