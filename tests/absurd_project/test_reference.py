@@ -10,6 +10,8 @@ from absurd_project import env, variables
 from absurd_project.apps import check_environment
 from absurd_project.reference import commands
 from absurd_project.reference.pages import PAGES, page
+from pipeline_app.api import urls as pipeline_urls
+from pipeline_app.api import views
 from tasks_app.api import lists, urls
 from tasks_app.defaults import GROUPS, OWN
 from tasks_app.engine import registry
@@ -96,10 +98,11 @@ def test_the_page_of_commands_has_every_command_and_option():
 
 def test_the_page_of_the_api_has_every_route_condition_and_scope():
     text = page("rest-api")
-    for route in urls.VIEWS:
-        path = re.sub(r"<\w+:(\w+)>", r"{\1}", route)
+    for route in (*urls.VIEWS, *(f"pipeline/{each}" for each in pipeline_urls.VIEWS)):
+        path = re.sub(r"<\w+:(\w+)>", r"{\1}", route).replace("{pk}", "{id}")
         assert re.search(rf"^### `[A-Z]+ /{re.escape(path)}`$", text, re.MULTILINE), path
-    for shape in (TaskFilter, lists.ArchivedTaskFilter, lists.RunFilter, lists.WorkerFilter):
+    of_pipeline = (views.ObservationFilter, views.ProductFilter, views.CalibrationFilter, views.MeasurementFilter)
+    for shape in (TaskFilter, lists.ArchivedTaskFilter, lists.RunFilter, lists.WorkerFilter, *of_pipeline):
         assert {name for name in shape.base_filters if f"| `{name}` |" not in text} == set()
     health, cancel = (
         text.split(f"### `{each}`")[1].split("###")[0] for each in ("GET /health", "DELETE /tasks/{task_id}")
