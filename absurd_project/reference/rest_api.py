@@ -53,7 +53,8 @@ def _condition(parameter: Schema) -> tuple[str, ...]:
     shape = parameter["schema"]
     words = [*shape.get("enum", ()), *shape.get("items", {}).get("enum", ())]
     kind = " or ".join(f"`{word}`" for word in words) or shape.get("format") or shape.get("type", "")
-    return markdown.code(parameter["name"]), markdown.text(kind), markdown.text(parameter.get("description", ""))
+    text = "" if words else parameter.get("description", "")  # which would only list the words again
+    return markdown.code(parameter["name"]), markdown.text(kind), markdown.text(text)
 
 
 def _body(schema: Schema, operation: Schema) -> str:
