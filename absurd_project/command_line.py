@@ -16,6 +16,7 @@ WITHOUT_DATABASE = {
 def main() -> None:
     """Start what the command needs, then hand over to Django; what cannot work is one line of error."""
     from django.core.exceptions import ImproperlyConfigured
+    from django.db import NotSupportedError
 
     from absurd_project.env import BadSetting
     from absurd_project.local.locations import EmbeddedServerError
@@ -24,7 +25,7 @@ def main() -> None:
 
     try:
         run()
-    except (BadSetting, ImproperlyConfigured) as fault:
+    except (BadSetting, ImproperlyConfigured, NotSupportedError) as fault:  # the last: PostgreSQL is too old
         print(f"{_program()}:", escaped(fault, keep="\n"), file=sys.stderr)
         sys.exit(2)
     except ModuleNotFoundError as fault:

@@ -23,7 +23,7 @@ from tasks_app.validation import fault_of_name
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}
 
-SECRETS = frozenset({"SECRET_KEY", "ABSURD_API_KEY", "ABSURD_NOTIFY"})
+SECRETS = frozenset({"SECRET_KEY", "ABSURD_API_KEY", "ABSURD_FILES_KEY", "ABSURD_NOTIFY"})
 FROM_FILES = SECRETS | {"ABSURD_DATABASE_URL", "ABSURD_REDIS_URL", "ABSURD_BACKUP_DATABASE_URL", "ABSURD_SMTP_URL"}
 """Variables with secrets: each may instead be in the file that NAME_FILE names."""
 WITHOUT_WEB = frozenset(
@@ -36,6 +36,7 @@ WITHOUT_WEB = frozenset(
 PROGRAMS = frozenset({"manage.py", "absurd", "__main__.py"})
 KEY_CHARS_LEAST, KEY_DIFFERENT_LEAST = 50, 5
 """What `check --deploy` wants of SECRET_KEY as well."""
+FILES_KEY_CHARS_LEAST = 32
 
 Mode = Literal["local", "production"]
 
@@ -250,6 +251,33 @@ def bind(name: str, current_mode: Mode) -> str:
     if current_mode == "local" and not address.is_loopback:
         raise BadSetting(name, value, "local mode answers this machine only; set ABSURD_MODE=production")
     return str(address)
+
+
+def files_key(name: str) -> str:
+    """Return the secret with which hosts sign requests for each other's files; empty when unset."""
+    value = text(name)
+    if value and len(value) < FILES_KEY_CHARS_LEAST:
+        raise BadSetting(name, value, f"write {FILES_KEY_CHARS_LEAST} random characters or more, the same on all hosts")
+    return value
+
+
+def files_address(name: str, key: str) -> str:
+    """Return the address and port at which a worker serves files of its host, such as 10.0.0.5:8001; empty: none."""
+    value = _value(name, "address and port")
+    if not value:
+        return value
+    host, _, port = value.rpartition(":")
+    wanted = "write an address of this host that the web host reaches, and a port, such as 10.0.0.5:8001"
+    try:
+        address = ip_address(host.removeprefix("[").removesuffix("]"))
+        number = int(port)
+    except ValueError:
+        raise BadSetting(name, value, wanted) from None
+    if address.is_unspecified or not 1 <= number <= 65535:
+        raise BadSetting(name, value, wanted)
+    if not key:
+        raise BadSetting(name, value, "it needs ABSURD_FILES_KEY, the same on all hosts")
+    return f"[{address}]:{number}" if address.version == 6 else f"{address}:{number}"
 
 
 def conninfo(name: str, url: str) -> dict[str, str]:

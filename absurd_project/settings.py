@@ -51,6 +51,8 @@ ABSURD_DATA_ROOTS = env.paths(
     "ABSURD_DATA_ROOTS", f"{ABSURD_VAR / 'data'}:/stage:/data", shown="`$ABSURD_VAR/data:/stage:/data`"
 )
 ABSURD_DATA_ROOTS_GIVEN = bool(env.text("ABSURD_DATA_ROOTS"))
+ABSURD_FILES_KEY = env.files_key("ABSURD_FILES_KEY")
+ABSURD_FILES_BIND = env.files_address("ABSURD_FILES_BIND", ABSURD_FILES_KEY)
 ABSURD_DISK_FLOOR_GB = env.gigabytes("ABSURD_DISK_FLOOR_GB")
 ABSURD_LOG_MAX_MB = env.integer("ABSURD_LOG_MAX_MB", least=1, most=1_000_000, unit="megabytes")
 ABSURD_LOG_DAYS = env.days("ABSURD_LOG_DAYS", least=1)

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 from urllib.parse import quote
 
 from django.conf import settings
@@ -17,8 +18,10 @@ from django.utils.http import content_disposition_header
 
 from pipeline_app.models import Product
 from tasks_app.errors import FilesBusy
+from tasks_app.feed import other_hosts
 from tasks_app.files.bounded_calls import in_time, in_time_async, root_of
 from tasks_app.files.http_streaming import CHUNK_BYTES, open_file, open_regular, send_file, streamed
+from tasks_app.files.remote import NotFetched, RemoteFile
 
 PREVIEWS = frozenset({"preview", "plot"})
 PICTURES = PREVIEWS | {"thumbnail"}
@@ -46,7 +49,7 @@ def _resolved(place: Path) -> Path | None:
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What there is of a product on this host."""
+    """What there is of a product, on this host or to be fetched from its own."""
 
     is_file: bool = False
     problem: str = ""
@@ -64,6 +67,9 @@ def states(products: Iterable[Product]) -> dict[int, State]:
             found |= in_time(Path(root), lambda rows: {row.pk: _state(row) for row in rows}, rows)
         except FilesBusy as error:
             found |= {row.pk: State(problem=str(error)) for row in rows}
+        # Whether it is there still is seen when it is fetched.
+        fetched = [row.pk for row in rows if found[row.pk].problem == GONE and other_hosts.serves_files(row.host)]
+        found |= dict.fromkeys(fetched, State(is_file=True))
     return found
 
 
@@ -74,34 +80,44 @@ def _state(product: Product) -> State:
     return State(is_file=path.is_file())
 
 
-def picture_path(product: Product) -> Path | None:
-    """Return where the product is if it is a picture that can be shown."""
-    return file_path(product) if product.kind in PICTURES else None
-
-
 def file_path(product: Product) -> Path | None:
     """Return where the product is if it is a regular file. Raises FilesBusy."""
     path = locate(product)
     return path if path is not None and in_time(path, path.is_file) else None
 
 
-def send(product: Product, path: Path, asked: Mapping[str, str]) -> HttpResponseBase:
-    """Send what `locate` found: pictures to be shown, everything else to be saved.
+def send(product: Product, asked: Mapping[str, str], *, directories: bool) -> HttpResponseBase:
+    """Send the product, from here or fetched from its host: pictures to be shown, everything else to be saved.
 
-    `asked` are the headers of the request. Raises OSError, and RangeNotSatisfiable.
+    `asked` are the headers of the request; only directories of this host are sent, if at all. Raises OSError, whose
+    text says why it cannot be had, RangeNotSatisfiable and FilesBusy.
     """
-    if in_time(path, path.is_dir):
+    path, place = locate(product), Path(product.path)
+    if path is not None and in_time(path, path.is_dir):
+        if not directories:
+            raise IsADirectoryError("it is a directory")
         return _send_directory(path)
-    kind = _content_type(product, path)
+    kind = _content_type(product, place)
     shown = kind == "image/png"
-    disposition = content_disposition_header(as_attachment=not shown, filename=path.name) or "attachment"
-    file, headers = open_file(path), {"Content-Disposition": disposition}
+    disposition = content_disposition_header(as_attachment=not shown, filename=place.name) or "attachment"
+    headers = {"Content-Disposition": disposition}
+    if path is None:
+        remote = cast(BinaryIO, _open_on_its_host(product))
+        return send_file(remote, content_type=kind, headers=headers, request_headers=asked)
+    file = open_file(path)
     if settings.ABSURD_INTERNAL_FILES and not shown:
         file.close()
         # nginx sends it, whole or by ranges, and adds what belongs to that.
         headers["X-Accel-Redirect"] = settings.ABSURD_INTERNAL_FILES + quote(str(path))
         return HttpResponse(content_type=kind, headers=headers)
     return send_file(file, content_type=kind, headers=headers, request_headers=asked)
+
+
+def _open_on_its_host(product: Product) -> RemoteFile:
+    try:
+        return other_hosts.open_file(product.host, product.path)
+    except NotFetched as error:
+        raise NotFetched(f"it {GONE}; {error}") from None
 
 
 def _content_type(product: Product, path: Path) -> str:

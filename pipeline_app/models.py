@@ -143,6 +143,10 @@ class Product(models.Model):
     )
     kind = models.CharField(max_length=50)
     path = models.CharField(max_length=1000, unique=True)
+    host = models.CharField(max_length=255, blank=True, default="", db_default="", help_text="Host that made it.")
+    root = models.CharField(
+        max_length=1000, blank=True, default="", db_default="", help_text="Data root of that host it is in."
+    )
     size_bytes = models.BigIntegerField(null=True, blank=True)
     checksum = models.CharField(max_length=200, blank=True)
     metrics = models.JSONField(default=dict)

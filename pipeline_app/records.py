@@ -6,7 +6,10 @@ import platform
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
+
+from django.conf import settings
 
 from pipeline_app.models import Calibration, Measurement, Observation, Product
 from pipeline_app.registration import PHOTOMETRY, SOLVE
@@ -40,6 +43,12 @@ def record(task: Task, claim: Claim, products: Sequence[Mapping[str, Any]]) -> N
         _record_measurements(task, claim, observation)
 
 
+def root_of(path: str) -> str:
+    """Return the data root of this host, where the product was made, that its path lies in."""
+    roots = [root for root in settings.ABSURD_DATA_ROOTS if Path(path).is_relative_to(root)]
+    return str(max(roots, key=lambda root: len(root.parts), default=""))
+
+
 def observation_of(task: Task, claim: Claim) -> Observation | None:
     """Return the tile that a task worked on: of its run, else of the products and raw files that it read."""
     if task.run is not None:
@@ -63,6 +72,8 @@ def _record_product(task: Task, claim: Claim, product: Mapping[str, Any], observ
         observation=observation,
         kind=product["kind"],
         path=product["path"],
+        host=task.worker.host if task.worker else "",
+        root=root_of(product["path"]),
         size_bytes=product.get("size_bytes"),
         checksum=product.get("checksum") or "",
         metrics=dict(product.get("metrics") or {}),

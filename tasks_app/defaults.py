@@ -86,6 +86,10 @@ GROUPS: dict[str, tuple[Setting, ...]] = {
         Setting("ABSURD_LEASE_SEC", 60, SWEEPERS, "how long a claim is valid without renewal"),
         Setting("ABSURD_HEARTBEAT_SEC", 10, SWEEPERS, "how often a worker reports; after three reports that did not "
                 "come it counts as stale and the light turns amber, after ten as lost"),
+        Setting("ABSURD_FILES_BIND", "", WORKERS, "address and port at which workers serve the logs and products of "
+                "their host to the web host, such as `10.0.0.3:8001`; unset: they do not"),
+        Setting("ABSURD_FILES_KEY", "", ALL, "secret with which hosts sign requests for each other's files, the same "
+                "on all: 32 characters or more"),
         Setting("ABSURD_STOP_GRACE_SEC", 10.0, SWEEPERS, "time between SIGTERM and SIGKILL of an attempt"),
         Setting("ABSURD_DISK_FLOOR_GB", 1.0, SWEEPERS, "with less free where products go, a worker claims nothing and "
                 "stops the attempt with the largest output; 0: never"),

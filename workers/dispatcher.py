@@ -263,6 +263,7 @@ class Dispatcher(WorkerThread):
             host_memory_gb=self._state.options.memory_gb,
             spares=self._spares,
             confined=self._state.confined,
+            other_roots=self._state.registration.other_roots,
         )
 
     def _start(self, execution: Execution) -> None:

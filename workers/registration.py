@@ -22,7 +22,8 @@ from tasks_app import log_writer
 from tasks_app.engine import fail, registry
 from tasks_app.engine.events import Change, announce
 from tasks_app.models import Worker
-from tasks_app.monitoring.workers import event_detail
+from tasks_app.monitoring.workers import event_detail, recent
+from tasks_app.postgresql import clock
 from tasks_app.version import running
 from workers.allocation import job_id
 from workers.file_system import free_gb
@@ -39,7 +40,7 @@ SET heartbeat_at = now(), rss_bytes = %(rss_bytes)s, disk_gb = %(disk_gb)s,
     host_memory_bytes = %(host_memory_bytes)s, host_free_bytes = %(host_free_bytes)s,
     host_cpu_busy = coalesce(%(host_cpu_busy)s, host_cpu_busy),
     clock_skew_sec = round((%(sent_at)s::float8 - extract(epoch FROM statement_timestamp()))::numeric, 3),
-    missing_roots = %(missing_roots)s::jsonb,
+    missing_roots = %(missing_roots)s::jsonb, files_address = %(files_address)s,
     stop_signal_at = coalesce(stop_signal_at, CASE WHEN %(stop_signalled)s THEN now() END)
 WHERE id = %(id)s
 RETURNING ordered, draining, clock_skew_sec
@@ -70,6 +71,7 @@ def new_worker(options: Options) -> Worker:
         version=running()[:50],
         queues=list(options.queue_names),
         task_names=registry.runnable_names(),
+        data_roots=[str(root) for root in settings.ABSURD_DATA_ROOTS],
         concurrency=options.concurrency,
         memory_gb=options.memory_gb,
         cores=options.cores,
@@ -84,6 +86,8 @@ class Registration:
         self.worker = new_worker(options)
         self.ordered = ""
         """What an operator requested last: a value of WorkerOrder, or nothing."""
+        self.other_roots: tuple[str, ...] = ()
+        """Data roots that workers of other hosts have and this host has not."""
         self.registered = False
         """Whether the row of this worker has been committed."""
         self.disk_gb = free_gb(root)
@@ -111,9 +115,15 @@ class Registration:
                 fail.forget_unavailable(self.worker.host_id)
             logger.info("worker %s is registered as %s", self.worker.label, self.worker.pk)
             self._store(ending=ending, stop_signalled=stop_signalled)
+        self._read_other_roots()
         if had_missing and not missing_roots:
             fail.forget_unavailable(self.worker.host_id)
         self._report_dropped_lines()
+
+    def _read_other_roots(self) -> None:
+        others = recent(clock.now()).exclude(host_id=self.worker.host_id).order_by().distinct()
+        named = {root for roots in others.values_list("data_roots", flat=True) for root in roots}
+        self.other_roots = tuple(sorted(named - set(self.worker.data_roots)))
 
     def read_order(self) -> None:
         found = Worker.objects.filter(pk=self.worker.pk).values_list("ordered", flat=True).first()
@@ -133,6 +143,7 @@ class Registration:
             **self._host.measure(),
             "sent_at": time.time(),
             "missing_roots": json.dumps(self.worker.missing_roots),
+            "files_address": self.worker.files_address,
             "stop_signalled": stop_signalled,
         }
         with connection.cursor() as cursor:

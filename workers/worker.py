@@ -18,7 +18,7 @@ from typing import NoReturn
 from django.conf import settings
 
 from tasks_app import tracing
-from workers import db_connection
+from workers import db_connection, file_server
 from workers.dispatcher import Dispatcher
 from workers.execution import Execution
 from workers.file_system import FileSystemThread
@@ -67,6 +67,7 @@ class WorkerLoop:
         self._log_start()
         tracing.begin("absurd-worker")
         state.roots.start()
+        file_server.start(self._serves_files)
         for thread in self._threads:
             thread.start()
         while not self._finished():
@@ -75,6 +76,10 @@ class WorkerLoop:
         if self._leases.refused is not None:
             raise self._leases.refused
         return bool(state.recycle_reason) and not state.signals.drain
+
+    def _serves_files(self, address: str) -> None:
+        self._state.registration.worker.files_address = address
+        self._state.report_soon()
 
     def _log_start(self) -> None:
         options, confined = self._state.options, self._state.confined

@@ -38,15 +38,11 @@ def send(request: HttpRequest, pk: int) -> HttpResponseBase:
         raise PermissionDenied
     product = get_object_or_404(Product, pk=pk)
     try:
-        path = downloads.file_path(product)
+        return downloads.send(product, request.headers, directories=False)
     except FilesBusy as error:
         return HttpResponse(f"{error}\n", status=503, content_type="text/plain", headers={"Retry-After": "30"})
-    if path is None:
-        raise Http404(f"{product.path} is a directory, or {downloads.GONE}")
-    try:
-        return downloads.send(product, path, request.headers)
     except OSError as error:
-        raise Http404(f"{product.path} cannot be read: {error.strerror or error}") from None
+        raise Http404(f"{product.path} cannot be sent: {error.strerror or error}") from None
 
 
 def send_stamp(request: HttpRequest, pk: int) -> HttpResponse:
@@ -70,7 +66,7 @@ def send_stamp(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         path = downloads.file_path(product)
         if path is None:
-            raise Http404(f"{product.path} {downloads.GONE}")
+            raise Http404(f"{product.path} {downloads.GONE}; stamps are cut only where the web host sees the file")
         load_libraries()
         picture = in_time(path, stamp, path, asked)
     except FilesBusy as error:

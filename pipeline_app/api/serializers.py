@@ -21,8 +21,8 @@ class ProductSerializer(serializers.ModelSerializer[Product]):
     class Meta:
         model = Product
         fields = (
-            "id", "kind", "path", "verdict", "size_bytes", "checksum", "task_id", "run_id", "attempt", "task_name",
-            "observation_id", "metrics", "created_at", "file", "preview",
+            "id", "kind", "path", "host", "root", "verdict", "size_bytes", "checksum", "task_id", "run_id", "attempt",
+            "task_name", "observation_id", "metrics", "created_at", "file", "preview",
         )  # fmt: skip
 
     def get_file(self, product: Product) -> str:

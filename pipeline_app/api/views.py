@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 from typing import Any
 
 import django_filters  # type: ignore[import-untyped]
@@ -187,15 +186,12 @@ def _product(pk: int) -> Product:
     return get_object_or_404(Product, pk=pk)
 
 
-def _send(request: Request, product: Product, path: Path | None) -> HttpResponseBase:
+def _send(request: Request, product: Product, *, directories: bool = False) -> HttpResponseBase:
     refuse_unknown(request.query_params, set())
-    gone = NotFound(f"{product.path} is not on this host, or does not lie below ABSURD_DATA_ROOTS")
-    if path is None:
-        raise gone
     try:
-        return downloads.send(product, path, request.headers)
-    except OSError:
-        raise gone from None
+        return downloads.send(product, request.headers, directories=directories)
+    except OSError as error:
+        raise NotFound(f"{product.path} cannot be sent: {error}") from None
 
 
 class ProductFileView(APIView):
@@ -213,8 +209,7 @@ class ProductFileView(APIView):
         },
     )
     def get(self, request: Request, pk: int) -> HttpResponseBase:
-        product = _product(pk)
-        return _send(request, product, downloads.locate(product))
+        return _send(request, _product(pk), directories=True)
 
 
 class ProductPreviewView(APIView):
@@ -232,7 +227,7 @@ class ProductPreviewView(APIView):
             shown = beside.order_by("-kind", "id").first()
         if shown is None:
             raise NotFound(f"the task that made product {pk} made no picture")
-        return _send(request, shown, downloads.picture_path(shown))
+        return _send(request, shown)
 
 
 class SourcePagination(KeysetPagination):

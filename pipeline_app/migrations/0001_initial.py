@@ -108,6 +108,8 @@ class Migration(migrations.Migration):
                 ('task_name', models.CharField(max_length=100)),
                 ('kind', models.CharField(max_length=50)),
                 ('path', models.CharField(max_length=1000, unique=True)),
+                ('host', models.CharField(blank=True, db_default='', default='', help_text='Host that made it.', max_length=255)),
+                ('root', models.CharField(blank=True, db_default='', default='', help_text='Data root of that host it is in.', max_length=1000)),
                 ('size_bytes', models.BigIntegerField(blank=True, null=True)),
                 ('checksum', models.CharField(blank=True, max_length=200)),
                 ('metrics', models.JSONField(default=dict)),

@@ -50,7 +50,13 @@ def call(
     came = _call(path, params, context, finish)
     if not isinstance(came, Raised) or came.failure_class in ("memory", "unavailable"):
         return came
-    lacked = host_faults.reason(came.exception, params, context.data_roots, *_places(context))
+    lacked = host_faults.reason(
+        came.exception,
+        params,
+        context.data_roots,
+        *_places(context),
+        other_roots=getattr(context, "other_roots", ()),  # a context of one's own need not have them
+    )
     if not lacked:
         return came
     message = cleaning.text(lacked if came.message in lacked else f"{lacked}\n{came.message}")

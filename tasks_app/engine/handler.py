@@ -88,6 +88,7 @@ class DirectoryContext:
         attempt: int,
         task_name: str,
         data_roots: Sequence[Path],
+        other_roots: Sequence[str] = (),
         cores: int = 1,
         memory_gb: float = 1.0,
     ) -> None:
@@ -99,6 +100,8 @@ class DirectoryContext:
         self.scratch_dir = attempt_dir / "scratch"
         self.published_dir = published_dir
         self.data_roots = tuple(data_roots)
+        self.other_roots = tuple(other_roots)
+        """Data roots that only other hosts have; what lies below them cannot be read here."""
         self.cores = cores
         self.memory_gb = memory_gb
         self.products: list[ProductDraft] = []

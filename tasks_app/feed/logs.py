@@ -1,4 +1,4 @@
-"""The logs of attempts on this host: where they are, their last lines, and their text as it is written.
+"""The logs of attempts: where they are, their last lines, and their text as it is written.
 
 A client of the feed shares one tailer a task and process; a request over HTTP follows the bytes of one log.
 """
@@ -15,17 +15,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, ParamSpec, TypeVar
+from typing import BinaryIO, ParamSpec, TypeVar, cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from django.db import connection
 
+from tasks_app.errors import FilesBusy
+from tasks_app.feed import other_hosts
 from tasks_app.feed.messages import LOG, Message
 from tasks_app.feed.outbox import Outbox
 from tasks_app.files.bounded_calls import in_time, in_time_async
-from tasks_app.files.http_streaming import CHUNK_BYTES, open_regular
+from tasks_app.files.http_streaming import CHUNK_BYTES, open_file, open_regular
+from tasks_app.files.remote import NotFetched
 from tasks_app.models import Attempt
 
 MESSAGE_BYTES_MOST = 64 * 1024
@@ -35,7 +38,9 @@ BEHIND_BYTES_MOST = 1024 * 1024
 POLL_SEC = 0.25
 """How often a log is read on."""
 LOOK_SEC = 1.0
-"""How often the database is asked for the latest attempt and whether it has ended."""
+"""How often the database is asked for the latest attempt and whether it has ended, and a log of another host read."""
+AGAIN_SEC = 5.0
+"""How soon a log that could not be fetched from its host is asked for again."""
 WAITING_CHARACTERS_MOST = 4 * 1024 * 1024
 BLOCK_BYTES = 1 << 16
 TAIL_BYTES_MOST = 8 << 20
@@ -55,6 +60,17 @@ def root() -> Path:
 def locate(attempt: Attempt) -> Path | None:
     """Return the resolved path of the attempt's log; None where it is not a file below `root`."""
     return in_time(Path(attempt.log_path), _resolved, Path(attempt.log_path)) if attempt.log_path else None
+
+
+def open_log(attempt: Attempt) -> BinaryIO:
+    """Open the log of an attempt, here or on its host. Raises OSError, whose text says why, and FilesBusy."""
+    if not attempt.log_path:
+        raise FileNotFoundError("it wrote no log")
+    path = locate(attempt)
+    if path is not None:
+        return open_file(path)
+    host = attempt.worker.host if attempt.worker else ""
+    return cast(BinaryIO, other_hosts.open_file(host, attempt.log_path))
 
 
 def _resolved(path: Path) -> Path | None:
@@ -93,8 +109,12 @@ async def read_until_end(file: BinaryIO, start: int, has_ended: Callable[[], Awa
         while True:
             if now() >= check_at:
                 ended, check_at = await has_ended(), now() + LOOK_SEC
-            while part := await in_time_async(Path(file.name), file.read, CHUNK_BYTES):
-                yield part
+            try:
+                while part := await in_time_async(Path(file.name), file.read, CHUNK_BYTES):
+                    yield part
+            except NotFetched as error:  # its client connects again, and is answered why if it lasts
+                logger.info("the log %s cannot be followed any more: %s", file.name, error)
+                return
             if ended or now() >= until:
                 return
             await asyncio.sleep(POLL_SEC)
@@ -111,8 +131,14 @@ class Source:
 
     @property
     def is_here(self) -> bool:
-        """Whether the log is a file of this host below `root`."""
-        return self.host == platform.node() and Path(self.path).resolve().is_relative_to(root())
+        """Whether the log is below `root`, which this host may share with that of the attempt."""
+        path = Path(self.path).resolve()
+        return path.is_relative_to(root()) and (self.host == platform.node() or path.exists())
+
+    @property
+    def is_nowhere(self) -> bool:
+        """Whether this host has made the log at a place where it is not read."""
+        return self.host in ("", platform.node()) and not self.is_here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +167,7 @@ def latest(task_id: UUID) -> Source | None:
 
 
 def read_on(source: Source, offset: int | None, *, to_the_end: bool) -> Piece:
-    """Read on in a log from an offset, or its tail; nothing when it cannot be read."""
+    """Read on in a log from an offset, or its tail; nothing where this host has none. Raises NotFetched, FilesBusy."""
     with _opened(source) as (file, size):
         begin = max(0, size - TAIL_BYTES) if offset is None else min(offset, size)
         skipped = max(0, size - TAIL_BYTES - begin) if size - begin > BEHIND_BYTES_MOST else 0
@@ -154,7 +180,7 @@ def read_on(source: Source, offset: int | None, *, to_the_end: bool) -> Piece:
 
 
 def tail_before(source: Source, offset: int) -> Piece:
-    """Read the last lines before an offset."""
+    """Read the last lines before an offset. Raises NotFetched, FilesBusy."""
     with _opened(source) as (file, _):
         begin, data = _from_a_line_on(file, max(0, offset - TAIL_BYTES), cut=True)
         return Piece(offset=begin, data=data[: max(0, offset - begin)])
@@ -162,11 +188,19 @@ def tail_before(source: Source, offset: int) -> Piece:
 
 @contextlib.contextmanager
 def _opened(source: Source) -> Iterator[tuple[BinaryIO, int]]:
-    """Yield a log and its size; an empty file when there is none here."""
+    """Yield a log and its size; an empty file when there is none here. Raises NotFetched, FilesBusy."""
+    if not source.is_here:
+        try:
+            remote = other_hosts.open_file(source.host, source.path)
+        finally:
+            connection.close()
+        with remote:
+            yield cast(BinaryIO, remote), remote.size_and_time()[0]
+        return
     path = Path(source.path)
     try:
         # Neither a link nor a pipe that a task has put in its log's place.
-        file = open_regular(path.parent.resolve() / path.name) if source.is_here else None
+        file = open_regular(path.parent.resolve() / path.name)
     except OSError:
         file = None
     with file or Path(os.devnull).open("rb") as opened:
@@ -181,8 +215,10 @@ def _from_a_line_on(file: BinaryIO, begin: int, *, cut: bool) -> tuple[int, byte
     return begin + start, data[start:]
 
 
-def log_message(task_id: UUID, source: Source, piece: Piece, *, ended: bool = False) -> Message:
-    """Return what was written since the last message of this log."""
+def log_message(
+    task_id: UUID, source: Source, piece: Piece, *, ended: bool = False, unread_because: str = ""
+) -> Message:
+    """Return what was written since the last message of this log, or why it cannot be read."""
     fields: dict[str, object] = {
         "type": LOG,
         "task_id": str(task_id),
@@ -193,8 +229,8 @@ def log_message(task_id: UUID, source: Source, piece: Piece, *, ended: bool = Fa
     }
     if piece.skipped_bytes:
         fields["skipped_bytes"] = piece.skipped_bytes
-    if not source.is_here:
-        fields["elsewhere"] = True
+    if unread_because:
+        fields |= {"elsewhere": True, "reason": unread_because}
     elif ended:
         fields["ended"] = True
     return Message(type=LOG, text=json.dumps(fields))
@@ -210,6 +246,10 @@ class Tailer:
         self._offset: int | None = None
         self._over = False
         """Whether all that can be sent of this attempt's log has been."""
+        self._unread_because = ""
+        """Why the log cannot be read; empty while it can."""
+        self._next_at = 0.0
+        """When a log of another host is read on."""
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -217,8 +257,17 @@ class Tailer:
 
     async def add(self, outbox: Outbox) -> None:
         """Send the log's tail to a client and from then on what is written."""
-        while self._task is not None and (source := self._source) is not None and (offset := self._offset) is not None:
-            over, piece = self._over, await _in_thread(tail_before, source, offset)
+        while self._task is not None and (source := self._source) is not None:
+            offset, over = self._offset, self._over
+            if self._unread_because:
+                self._send(self._unread(source), [outbox])
+                break
+            if offset is None:
+                break
+            try:
+                piece = await _in_thread(source, tail_before, source, offset)
+            except (NotFetched, FilesBusy):  # what is sent to all will say so
+                break
             if (source, offset, over) == (self._source, self._offset, self._over):
                 self._send(log_message(self._task_id, source, piece, ended=over), [outbox])
                 break
@@ -247,24 +296,36 @@ class Tailer:
 
     async def _look(self) -> None:
         """See which attempt is the latest and whether it is over."""
-        found = await _in_thread(latest, self._task_id)
+        found = await _in_thread(None, latest, self._task_id)
         if found is not None and (self._source is None or found.number != self._source.number):
             self._offset = None if self._source is None else 0
-            self._over = False
+            self._over, self._unread_because, self._next_at = False, "", 0.0
         self._source = found or self._source
 
     async def _send_new(self) -> None:
-        source = self._source
-        if source is None or self._over:
+        source, now = self._source, asyncio.get_running_loop().time()
+        if source is None or self._over or now < self._next_at:
             return
-        if source.is_here:
-            piece = await _in_thread(read_on, source, self._offset, to_the_end=source.ended)
-            self._over = source.ended and not piece.data
-        else:
-            piece, self._over = Piece(offset=0, data=b""), True
+        if not source.is_here:
+            self._next_at = now + LOOK_SEC
+        try:
+            piece = await _in_thread(source, read_on, source, self._offset, to_the_end=source.ended)
+        except (NotFetched, FilesBusy) as error:
+            self._over = source.is_nowhere
+            self._next_at = now + AGAIN_SEC
+            if str(error) != self._unread_because:
+                self._unread_because = str(error)
+                self._send(self._unread(source), self._outboxes)
+            return
+        self._unread_because = ""
+        self._over = source.ended and not piece.data
         self._offset = piece.end
         if piece.data or self._over:
             self._send(log_message(self._task_id, source, piece, ended=self._over), self._outboxes)
+
+    def _unread(self, source: Source) -> Message:
+        piece = Piece(offset=self._offset or 0, data=b"")
+        return log_message(self._task_id, source, piece, unread_because=self._unread_because)
 
     def _send(self, message: Message, outboxes: Iterable[Outbox]) -> None:
         for outbox in outboxes:
@@ -273,6 +334,8 @@ class Tailer:
 
 
 _readers = ThreadPoolExecutor(2, "feed-logs")
+_remote_readers = ThreadPoolExecutor(4, "feed-remote-logs")
+"""Others, because a host that does not answer keeps them waiting."""
 _tailers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[UUID, Tailer]] = WeakKeyDictionary()
 
 
@@ -291,5 +354,6 @@ def unfollow(outbox: Outbox) -> None:
             del tailers[task_id]
 
 
-async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    return await asyncio.get_running_loop().run_in_executor(_readers, lambda: work(*args, **kwargs))
+async def _in_thread(source: Source | None, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    readers = _readers if source is None or source.is_here else _remote_readers
+    return await asyncio.get_running_loop().run_in_executor(readers, lambda: work(*args, **kwargs))

@@ -27,6 +27,8 @@ CALLS_MOST = 16
 """How many calls are under way at once in a process."""
 LIMIT_SEC = 5.0
 """How long a call may take, and how long it may wait for one of the places."""
+REMOTE_LIMIT_SEC = 15.0
+"""The same for a file of another host, whose connection has limits of its own."""
 PAUSE_SEC = 0.01
 
 _places = threading.BoundedSemaphore(CALLS_MOST)
@@ -46,7 +48,7 @@ def in_time(place: Path, work: Callable[P, T], *arguments: P.args, **named: P.kw
         raise FilesBusy(root)
     future = in_daemon_thread(lambda: work(*arguments, **named), _places.release, "file call")
     try:
-        return future.result(LIMIT_SEC)
+        return future.result(_limit_sec(root))
     except NoAnswer:
         if future.done():  # the call's own error
             raise
@@ -62,7 +64,7 @@ async def in_time_async(place: Path, work: Callable[P, T], *arguments: P.args, *
             raise FilesBusy(root)
         await asyncio.sleep(PAUSE_SEC)
     future = in_daemon_thread(lambda: work(*arguments, **named), _places.release, "file call")
-    done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=LIMIT_SEC)
+    done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=_limit_sec(root))
     if not done:
         _hangs(root, future)
         raise FilesBusy(root)
@@ -98,7 +100,16 @@ def _hangs(root: str, future: Future[T]) -> None:
     future.add_done_callback(back)
 
 
+def _limit_sec(root: str) -> float:
+    return REMOTE_LIMIT_SEC if root.startswith("//") else LIMIT_SEC
+
+
 def root_of(place: Path) -> str:
-    """Return the configured root that a path lies in, by its name alone: looking might hang."""
+    """Return the configured root that a path lies in, by its name alone: looking might hang.
+
+    Of a file of another host, which is named //HOST/PATH, that is the host.
+    """
+    if place.root == "//":
+        return f"//{place.parts[1]}"
     roots = [root for root in (*settings.ABSURD_DATA_ROOTS, settings.ABSURD_VAR) if place.is_relative_to(root)]
     return str(max(roots, key=lambda root: len(root.parts), default=Path(place.anchor)))

@@ -73,10 +73,17 @@ _WORDS = tuple(os.strerror(number) for number in (errno.EIO, errno.ESTALE, errno
 """Native code only has the text."""
 
 
-def reason(error: BaseException, params: Mapping[str, object], roots: Iterable[Path], *places: Path) -> str:
+def reason(
+    error: BaseException,
+    params: Mapping[str, object],
+    roots: Iterable[Path],
+    *places: Path,
+    other_roots: Iterable[str] = (),
+) -> str:
     """Return what the host lacked; empty when the host did not cause the failure.
 
-    `places` are where the handler writes; the message includes their free space when a disk is full.
+    `other_roots` are data roots that only other hosts have. `places` are where the handler writes; the message includes
+    their free space when a disk is full.
     """
     if full := explain_full_disk(error, *places):
         return full
@@ -84,19 +91,21 @@ def reason(error: BaseException, params: Mapping[str, object], roots: Iterable[P
         text = cleaning.text(each)
         if (isinstance(each, OSError) and _is_of_the_host(each)) or any(words in text for words in _WORDS):
             return f"the file system does not answer: {type(each).__name__}: {text}"
-    return _absent_root(error, params, [str(root) for root in roots])
+    return _absent_root(error, params, [str(root) for root in roots], [*other_roots])
 
 
 def _is_of_the_host(error: OSError) -> bool:
     return error.errno in _ALWAYS or (error.errno in _OF_FILES and error.filename is not None)
 
 
-def _absent_root(error: BaseException, params: Mapping[str, object], roots: list[str]) -> str:
+def _absent_root(error: BaseException, params: Mapping[str, object], roots: list[str], other_roots: list[str]) -> str:
     files = [each.filename for each in chain(error) if isinstance(each, OSError)]
     named = [os.fsdecode(name) for name in files if isinstance(name, str | bytes)]
     for path in (*named, *absolute_paths(params)):
         if root := directories.absent_root_of(path, roots):
             return f"data root {root} is not mounted on this host: it has no file {directories.MARKER}"
+        if (root := directories.absent_root_of(path, other_roots)) and not os.path.exists(path):  # noqa: PTH110 - any text
+            return f"data root {root} belongs to another host: {path} is not on this one"
     return ""
 
 

@@ -18,6 +18,7 @@ from django.http.response import HttpResponseBase
 
 from tasks_app.errors import FilesBusy, RangeNotSatisfiable
 from tasks_app.files.bounded_calls import in_time, in_time_async
+from tasks_app.files.remote import RemoteFile
 
 CHUNK_BYTES = 1 << 20
 SENT_MOST = 64
@@ -65,6 +66,14 @@ def open_file(path: Path) -> BinaryIO:
     return in_time(path, open_regular, path)
 
 
+def size_and_time(file: BinaryIO) -> tuple[int, int]:
+    """Return the size in bytes and the time of the last change in ns of an open file of any host."""
+    if isinstance(file, RemoteFile):
+        return file.size_and_time()
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file in the caller's thread, which may hang with a file system."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -86,8 +95,8 @@ def send_file(
 
     The response closes the file. Raises RangeNotSatisfiable.
     """
-    status = in_time(Path(file.name), os.fstat, file.fileno())
-    size, tag = status.st_size, f'"{status.st_size:x}-{status.st_mtime_ns:x}"'  # which changes with every write
+    size, modified_ns = in_time(Path(file.name), size_and_time, file)
+    tag = f'"{size:x}-{modified_ns:x}"'  # which changes with every write
     applies = request_headers.get("If-Range", tag) == tag
     try:
         window = window_of(request_headers.get("Range"), size) if applies else None

@@ -294,6 +294,8 @@ class Migration(migrations.Migration):
                 ('queues', models.JSONField(default=list)),
                 ('task_names', models.JSONField(db_default=[], default=list, help_text='The only task names that it claims.')),
                 ('missing_roots', models.JSONField(db_default=[], default=list, help_text='Data roots that are not mounted on its host; while there are any it claims nothing.')),
+                ('data_roots', models.JSONField(db_default=[], default=list, help_text='ABSURD_DATA_ROOTS of its host.')),
+                ('files_address', models.CharField(blank=True, db_default='', default='', help_text='Where it serves the logs and products of its host.', max_length=100)),
                 ('concurrency', models.PositiveSmallIntegerField()),
                 ('memory_gb', models.FloatField(default=0)),
                 ('heartbeat_sec', models.PositiveSmallIntegerField(default=10, help_text='Interval of its heartbeats.')),

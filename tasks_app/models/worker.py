@@ -58,6 +58,14 @@ class Worker(models.Model):
         db_default=[],
         help_text="Data roots that are not mounted on its host; while there are any it claims nothing.",
     )
+    data_roots = models.JSONField(default=list, db_default=[], help_text="ABSURD_DATA_ROOTS of its host.")
+    files_address = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Where it serves the logs and products of its host.",
+    )
     concurrency = models.PositiveSmallIntegerField()
     memory_gb = models.FloatField(default=0)
     heartbeat_sec = models.PositiveSmallIntegerField(default=10, help_text="Interval of its heartbeats.")

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import psycopg
 from django.db.backends.base.base import NO_DB_ALIAS
-from django.db.backends.postgresql import base
+from django.db.backends.postgresql import base, features
 from django.db.backends.utils import debug_transaction
 from psycopg.pq import TransactionStatus
 
@@ -140,9 +140,16 @@ def _reset(connection: psycopg.Connection[Any]) -> bool:
 POOL, LIMITS = "pool", "limits"
 
 
+class DatabaseFeatures(features.DatabaseFeatures):
+    """What the server must have; Django checks the version at the first connection."""
+
+    minimum_database_version = (15,)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """One thread's connection."""
 
+    features_class = DatabaseFeatures
     _connection_pools: ClassVar[dict[str, Pool]] = {}
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

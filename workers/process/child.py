@@ -154,6 +154,7 @@ class ChildContext(DirectoryContext):
             attempt=request.attempt,
             task_name=request.task_name,
             data_roots=[Path(root) for root in request.data_roots],
+            other_roots=request.other_roots,
             cores=request.cores,
             memory_gb=request.memory_gb,
         )

@@ -53,6 +53,8 @@ class Request(Message):
     attempt_dir: str
     published_dir: str
     data_roots: tuple[str, ...]
+    other_roots: tuple[str, ...] = ()
+    """Data roots of other hosts only."""
     log_path: str
     check_log: str | None = None
     """A function that refuses what the handler wrote into the log; see TaskSpec."""

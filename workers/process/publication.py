@@ -25,6 +25,7 @@ ATTEMPTS = ".attempts"
 NOTE = "attempt.json"
 TAIL_LINES = 200
 TAIL_BYTES = 64 * 1024
+_PUBLISHED = re.compile(r".+\.[0-9a-f]{8}")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,99}")
 
 
@@ -118,6 +119,20 @@ def tidy(places: Places, *, keep_products: bool) -> None:
 def log_path_of(claim: Claim) -> Path:
     """Return where the attempt's log is kept: ``<var>/log/attempts/<task id>/<attempt>.log``."""
     return Path(settings.ABSURD_VAR) / "log" / "attempts" / str(claim.task_id) / f"{claim.attempt}.log"
+
+
+def is_log(path: Path) -> bool:
+    """Return whether a resolved path is that of an attempt's log."""
+    return path.parent.parent == (Path(settings.ABSURD_VAR) / "log" / "attempts").resolve() and path.suffix == ".log"
+
+
+def is_published(path: Path) -> bool:
+    """Return whether a resolved path is below the published place of an attempt, in one of the data roots."""
+    for root in map(Path.resolve, settings.ABSURD_DATA_ROOTS):
+        parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
+        if len(parts) > 2 and not parts[0].startswith(".") and _PUBLISHED.fullmatch(parts[1]):
+            return True
+    return False
 
 
 def open_log(path: Path) -> int:

@@ -88,6 +88,7 @@ class ProcessExecution(Execution):
         host_memory_gb: float,
         spares: SparePool | None = None,
         confined: bool = False,
+        other_roots: tuple[str, ...] = (),
     ) -> None:
         super().__init__(claim, root=root)
         self.ceiling_gb = resources.ceiling_gb(claim, host_memory_gb)
@@ -95,6 +96,7 @@ class ProcessExecution(Execution):
         self._idle = IdleClock(self._log_path)
         self._spares = spares
         self._confined = confined
+        self._other_roots = other_roots
         self._handle: ChildHandle | None = None
         self._dead_spare: ChildHandle | None = None
         self._child_started = False
@@ -175,6 +177,7 @@ class ProcessExecution(Execution):
             attempt_dir=str(self.places.attempt_dir),
             published_dir=str(self.places.published_dir),
             data_roots=tuple(map(str, settings.ABSURD_DATA_ROOTS)),
+            other_roots=self._other_roots,
             log_path=str(self._log_path),
             check_log=spec.check_log if spec else None,
             cores=self.claim.cores,

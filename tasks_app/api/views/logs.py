@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,12 +20,13 @@ from tasks_app.api.requests import find_task, flag, refuse_unknown, whole, whole
 from tasks_app.engine import archive
 from tasks_app.feed import logs
 from tasks_app.files.bounded_calls import in_time
-from tasks_app.files.http_streaming import Window, open_file, send_file, send_window, streamed
+from tasks_app.files.http_streaming import Window, send_file, send_window, size_and_time, streamed
 from tasks_app.models import Attempt, Task
 
 TYPE = "text/plain; charset=utf-8"
 LINES_MOST = 100_000
-SIZE, KEPT, HOST = "X-Absurd-Log-Size", "X-Absurd-Log-Kept", "X-Absurd-Log-Host"
+SIZE, KEPT = "X-Absurd-Log-Size", "X-Absurd-Log-Kept"
+HOST, REASON = "X-Absurd-Log-Host", "X-Absurd-Log-Reason"
 PARAMETERS = [
     OpenApiParameter("tail", whole_schema(1, LINES_MOST), description="Number of last lines to send."),
     OpenApiParameter("offset", whole_schema(0), description="Start at this byte, to continue after a lost connection."),
@@ -36,8 +37,8 @@ PARAMETERS = [
 ]
 RESPONSES = {(200, "text/plain"): str, (206, "text/plain"): str}
 DESCRIPTION = (
-    "If the file is not on this host, the last lines stored in the database are sent, with the headers "
-    f"{KEPT}: tail and {HOST}; 404 if there are none."
+    f"A log on another host is fetched from a worker there; {HOST} names the host. If it cannot be had, the last lines "
+    f"stored in the database are sent, with the headers {KEPT}: tail and {REASON}; 404 if there are none."
 )
 
 
@@ -52,18 +53,16 @@ class _LogView(APIView):
         if lines is not None and not 1 <= lines <= LINES_MOST:
             raise BadQuery([{"path": "tail", "message": f"must be between 1 and {LINES_MOST} (got {lines})"}])
         follow = flag(query, "follow")
-        path = logs.locate(attempt)
-        if path is None:
-            return _kept(attempt, lines)
         try:
-            file = open_file(path)
-        except OSError:
-            return _kept(attempt, lines)
-        size = in_time(path, os.fstat, file.fileno()).st_size
-        headers = {SIZE: str(size), "Cache-Control": "no-cache"}
+            file = logs.open_log(attempt)
+        except OSError as error:
+            return _kept(attempt, lines, str(error))
+        place = Path(file.name)
+        size, _ = in_time(place, size_and_time, file)
+        headers = {SIZE: str(size), HOST: _host_of(attempt), "Cache-Control": "no-cache"}
         start = min(offset or 0, size)
         if lines is not None:
-            start = in_time(path, logs.start_of_tail, file, lines)
+            start = in_time(place, logs.start_of_tail, file, lines)
         if follow:
             parts = logs.read_until_end(file, start, _ended(attempt.task_id, attempt.number))
             headers["X-Accel-Buffering"] = "no"
@@ -73,14 +72,20 @@ class _LogView(APIView):
         return send_window(file, Window(start=start, length=size - start), content_type=TYPE, headers=headers)
 
 
-def _kept(attempt: Attempt, lines: int | None) -> HttpResponse:
-    host = attempt.worker.host if attempt.worker else "an unknown host"
+def _host_of(attempt: Attempt) -> str:
+    return attempt.worker.host if attempt.worker else "an unknown host"
+
+
+def _kept(attempt: Attempt, lines: int | None, reason: str) -> HttpResponse:
+    host = _host_of(attempt)
     if not attempt.log_tail:
         raise NotFound(
-            f"the log of {attempt} is not on this host, and the database stores none of it; it ran on {host}"
+            f"the log of {attempt} cannot be read, and the database stores none of it; it ran on {host}: {reason}"
         )
     text = attempt.log_tail if lines is None else "\n".join(attempt.log_tail.splitlines()[-lines:])
-    return HttpResponse(text, content_type=TYPE, headers={KEPT: "tail", HOST: host, "Cache-Control": "no-cache"})
+    # Django encodes what is not ASCII as RFC 2047 says.
+    headers = {KEPT: "tail", HOST: host, REASON: " ".join(reason.split()), "Cache-Control": "no-cache"}
+    return HttpResponse(text, content_type=TYPE, headers=headers)
 
 
 def _ended(task_id: UUID, number: int) -> Any:

@@ -37,7 +37,7 @@ function render() {
   }));
   if (follow.checked) output.scrollTop = output.scrollHeight;
   const found = shown.length === lines.length ? "" : `${shown.length} of `;
-  note.textContent = `${found}${lines.length} line${lines.length === 1 ? "" : "s"}${section.dataset.host ? `, kept by the database: the file is on ${section.dataset.host}` : ""}`;
+  note.textContent = `${found}${lines.length} line${lines.length === 1 ? "" : "s"}${section.dataset.kept ? `, kept by the database: ${section.dataset.kept}` : ""}`;
 }
 
 async function load() {
@@ -48,7 +48,7 @@ async function load() {
     note.textContent = answer.status === 404 ? (await answer.json()).detail : `the log cannot be read (${answer.status})`;
     return;
   }
-  section.dataset.host = answer.headers.get("X-Absurd-Log-Kept") ? answer.headers.get("X-Absurd-Log-Host") : "";
+  section.dataset.kept = answer.headers.get("X-Absurd-Log-Reason") ?? "";
   const text = (await answer.text()).replace(/\n$/, "");
   const fresh = text ? text.split("\n") : [];
   if (fresh.length && fresh.length === lines.length && fresh.at(-1) === lines.at(-1)) return;
