@@ -37,12 +37,17 @@ class Command(PrintingCommand):
             action="store_true",
             help="write a marker file into each data root that is mounted here, once for all hosts that share it",
         )
+        parser.add_argument(
+            "--mark-roots-only", action="store_true", help="the same and nothing else, on a host that only has workers"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         var = settings.ABSURD_VAR
         var.mkdir(parents=True, exist_ok=True)
-        if options["mark_roots"]:
+        if options["mark_roots"] or options["mark_roots_only"]:
             self._mark_roots()
+        if options["mark_roots_only"]:
+            return
         data_roots.mark_own()
         call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
         if queues.missing_triggers():
