@@ -26,13 +26,9 @@ FALSE = {"0", "false", "no", "off", ""}
 SECRETS = frozenset({"SECRET_KEY", "ABSURD_API_KEY", "ABSURD_FILES_KEY", "ABSURD_NOTIFY"})
 FROM_FILES = SECRETS | {"ABSURD_DATABASE_URL", "ABSURD_REDIS_URL", "ABSURD_BACKUP_DATABASE_URL", "ABSURD_SMTP_URL"}
 """Variables with secrets: each may instead be in the file that NAME_FILE names."""
-WITHOUT_WEB = frozenset(
-    {
-        *("runworker", "absurd_ingest", "migrate", "absurd_setup", "absurd_roles", "absurd_backup", "absurd_restore"),
-        *("absurd_health", "absurd_doctor", "absurd_monitor", "absurd_pilots"),
-    }
-)
-"""Commands that production runs on hosts without a web server: they sign nothing and answer under no name."""
+WITH_WEB = frozenset({"check", "runserver", "absurd_up", "absurd_demo", "absurd_benchmark", "absurd_gameday"})
+"""Commands that serve the web, start what serves it, or check its settings. The others sign nothing and answer under
+no name, so production runs them on hosts that have neither SECRET_KEY nor ABSURD_HOSTS."""
 PROGRAMS = frozenset({"manage.py", "absurd", "__main__.py"})
 KEY_CHARS_LEAST, KEY_DIFFERENT_LEAST = 50, 5
 """What `check --deploy` wants of SECRET_KEY as well."""
@@ -79,8 +75,8 @@ def _from_file(name: str) -> str:
 
 
 def serves_web() -> bool:
-    """Whether this process, or one that it starts, may serve the web: all but certain commands."""
-    return not (Path(sys.argv[0]).name in PROGRAMS and set(sys.argv[1:2]) & WITHOUT_WEB)
+    """Whether this process, or one that it starts, may serve the web: no command but certain ones does."""
+    return Path(sys.argv[0]).name not in PROGRAMS or not set(sys.argv[1:2]) - WITH_WEB
 
 
 def names(name: str) -> tuple[str, ...]:

@@ -102,11 +102,17 @@ def _absent_root(error: BaseException, params: Mapping[str, object], roots: list
     files = [each.filename for each in chain(error) if isinstance(each, OSError)]
     named = [os.fsdecode(name) for name in files if isinstance(name, str | bytes)]
     for path in (*named, *absolute_paths(params)):
-        if root := directories.absent_root_of(path, roots):
-            return f"data root {root} is not mounted on this host: it has no file {directories.MARKER}"
+        if reason := not_mounted(path, roots):
+            return reason
         if (root := directories.absent_root_of(path, other_roots)) and not os.path.exists(path):  # noqa: PTH110 - any text
             return f"data root {root} belongs to another host: {path} is not on this one"
     return ""
+
+
+def not_mounted(path: str, roots: Iterable[str]) -> str:
+    """Return that the data root of a path is not mounted on this host; empty where it is, or the path is in none."""
+    root = directories.absent_root_of(path, roots)
+    return f"data root {root} is not mounted on this host: it has no file {directories.MARKER}" if root else ""
 
 
 def absolute_paths(value: object) -> Iterator[str]:

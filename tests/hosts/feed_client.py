@@ -10,7 +10,7 @@ from typing import Any
 
 import websockets
 
-from tests.hosts.site import Site
+from tests.hosts.site import NAME, Site
 
 OPEN_SEC = 60.0
 
@@ -19,7 +19,7 @@ class FeedClient:
     """Connected from its start until its end but for the times when it is asked to be away."""
 
     def __init__(self, site: Site) -> None:
-        self._headers = site.headers
+        self._headers = {name: value for name, value in site.headers.items() if name != "Host"}
         self.ids: list[int] = []
         self.types: dict[int, str] = {}
         self.resyncs = 0
@@ -34,9 +34,9 @@ class FeedClient:
                 await asyncio.sleep(0.1)
                 continue
             since = "" if self._seen is None else f"?since={self._seen}"
-            async with websockets.connect(
-                f"ws://127.0.0.1:8000/ws/status{since}", additional_headers=self._headers, open_timeout=OPEN_SEC
-            ) as socket:
+            address = f"ws://{NAME}:8000/ws/status{since}"
+            where = {"host": "127.0.0.1", "port": 8000, "additional_headers": self._headers, "open_timeout": OPEN_SEC}
+            async with websockets.connect(address, **where) as socket:
                 self.connections += 1
                 await self._read(socket)
 
@@ -65,10 +65,15 @@ class FeedClient:
     def come_back(self) -> None:
         self._away.clear()
 
-    def check(self) -> None:
-        """Raise what has ended it."""
+    def is_connected(self) -> bool:
+        """Return whether it has ever been; raises what has ended it."""
         if self._future.done():
             self._future.result()
+        return self.connections > 0
+
+    def has_seen(self, number: int) -> bool:
+        """Return whether it has come to the event of that number."""
+        return self.is_connected() and bool(self.ids) and self.ids[-1] >= number
 
     def end(self) -> None:
         self._ended.set()

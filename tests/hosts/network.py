@@ -7,8 +7,6 @@ interfaces and mounts; it ends with the tests, however they end.
 from __future__ import annotations
 
 import ctypes
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +57,7 @@ class Host:
         )
         if self._unshare.stdout is None or self._unshare.stdout.readline() != "ready\n":
             raise NotPossible("unshare cannot make namespaces here")
+        self._started: list[subprocess.Popen[bytes]] = []
         (holder,) = psutil.Process(self._unshare.pid).children()
         self.pid = holder.pid
         self._visitors = ThreadPoolExecutor(4, f"on-{name}", initializer=self._enter_network)
@@ -93,7 +92,7 @@ class Host:
     def start(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start a program on the host, which writes to a log."""
         with log.open("ab") as output:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self.inside(*command),
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -102,6 +101,8 @@ class Host:
                 start_new_session=True,
                 preexec_fn=end_with_parent,
             )
+        self._started.append(process)
+        return process
 
     def mount(self, source: Path, place: Path) -> None:
         self.run("mount", "--bind", str(source), str(place))
@@ -112,10 +113,10 @@ class Host:
 
     def end(self) -> None:
         """End everything on the host."""
-        if psutil.pid_exists(self.pid):
-            os.kill(self.pid, signal.SIGKILL)
-        self._unshare.kill()
-        self._unshare.wait()
+        self._unshare.kill()  # and the kernel its child, and with that all
+        self._unshare.communicate()
+        for process in self._started:
+            process.wait()
         self._visitors.shutdown(wait=False, cancel_futures=True)
 
 

@@ -121,7 +121,7 @@ class Site:
         daphne = ["-m", "daphne", "-v", "1", "-b", "127.0.0.1", "-p", "8000", "absurd_project.asgi:application"]
         self.start(self.web, "web", sys.executable, *daphne)
         for host in (self.one, self.two):
-            sizes = ("--concurrency", "2", "--memory-gb", "4", "--cores", "2")
+            sizes = ("--concurrency", "2", "--memory-gb", "24", "--cores", "2")
             self.start(host, f"worker-{host.name}", *ABSURD, "runworker", "--worker-id", f"{host.name}-1", *sizes)
         wait_for("the web", self._web_answers)
 

@@ -52,10 +52,9 @@ def site() -> Iterator[Site]:
         try:
             made.set_up()
             yield made
-        except BaseException:
-            for log in sorted(made.logs.glob("*.log")):
+        finally:
+            for log in sorted(made.logs.glob("*.log")):  # pytest shows it when the test fails
                 print(f"--- {log.name}\n{log.read_text()[-4000:]}")
-            raise
     finally:
         if network is not None:
             network.end()
@@ -107,7 +106,7 @@ def _absurd(*command: str) -> list[str]:
 def test_a_night_on_three_hosts(site: Site) -> None:
     figures: dict[str, object] = {"lease_sec": LEASE_SEC}
     stayed, returned = FeedClient(site), FeedClient(site)
-    wait_for("both clients", lambda: stayed.connections and returned.connections)
+    wait_for("both clients", lambda: stayed.is_connected() and returned.is_connected())
     first_event = site.value("SELECT coalesce(max(id), 0) FROM tasks_app_taskevent")
     simulate_night(site)
     wait_for("the first completed stage", lambda: completed(site))
@@ -268,7 +267,7 @@ def logs_and_products_from_the_web_host(site: Site, figures: dict[str, object]) 
 
 def the_feed_is_complete(site: Site, client: FeedClient, first: int, last: int) -> None:
     """Every event that is committed came once and in order; of progress a client that was away may get the latest."""
-    wait_for("the last event", lambda: client.check() or (client.ids and client.ids[-1] >= last))
+    wait_for("the last event", lambda: client.has_seen(last))
     assert client.ids == sorted(set(client.ids)) and client.resyncs == 0
     query = "SELECT id FROM tasks_app_taskevent WHERE id > %s AND id <= %s AND event_type <> 'progress'"
     committed = {number for (number,) in site.rows(query, first, last)}

@@ -112,8 +112,9 @@ def test_only_the_web_needs_a_secret_key_and_host_names(tmp_path):
     for command in ("check", "absurd_up"):
         assert "SECRET_KEY" in run_python(tmp_path, "manage.py", command, **given).stderr
     assert "SECRET_KEY" in run_python(tmp_path, "-c", "import django; django.setup()", **given).stderr
-    said = run_python(tmp_path, "manage.py", "migrate", "--check", **given).stderr
-    assert "SECRET_KEY" not in said and "127.0.0.1" in said, said  # the database of the URL, which is not there
+    for command in (["migrate", "--check"], ["absurd_tasks", "list"]):
+        said = run_python(tmp_path, "manage.py", *command, **given).stderr
+        assert "SECRET_KEY" not in said and "127.0.0.1" in said, said  # the database of the URL, which is not there
 
 
 def test_the_web_listens_on_other_addresses_in_production_only(tmp_path):

@@ -271,7 +271,7 @@ def execute(request: Request, context: ChildContext) -> Reply:
     reply = run_handler(request.handler, request.params, context, finish, traceparent=request.traceparent)
     context.finish_reporting()
     if changed := given.changed():
-        reply = inputs.refuse(reply, changed)
+        reply = inputs.absent(given.paths, request.data_roots) or inputs.refuse(reply, changed)
     elif isinstance(reply, Failure) and request.writable is not None and DENIED in reply.message:
         reply = reply.model_copy(update={"message": f"{reply.message} ({confinement.HINT})"})
     if isinstance(reply, Failure):

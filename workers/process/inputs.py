@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks_app.files import host_faults
 from tasks_app.files.host_faults import absolute_paths
 from tasks_app.files.manifest import UNSTABLE
 from workers.process.protocol import Failure, Reply, Result
@@ -60,6 +61,15 @@ def find(params: Mapping[str, Any], attempt_dir: Path) -> Inputs:
         watched.append(path)
         files.update(states)
     return Inputs(paths=tuple(watched), files=files, unwatched=tuple(unwatched))
+
+
+def absent(paths: Iterable[str], data_roots: Iterable[str]) -> Failure | None:
+    """Return the failure of an attempt whose inputs are not to be seen because their data root is not mounted now."""
+    roots = list(data_roots)
+    for path in paths:
+        if reason := host_faults.not_mounted(path, roots):
+            return Failure(failure_class="unavailable", message=f"{reason}, so its inputs cannot be compared")
+    return None
 
 
 def refuse(reply: Reply, changed: list[str]) -> Failure:

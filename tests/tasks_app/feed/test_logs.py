@@ -131,7 +131,7 @@ async def test_a_log_on_another_host_or_outside_the_state_directory_is_not_read(
     secret.write_text("the password\n")
     root = settings.ABSURD_VAR / "log" / "attempts"
     for host, path in (
-        ("elsewhere", ""),
+        ("elsewhere", "/var/lib/absurd/log/attempts/1/1.log"),
         ("", str(secret)),
         ("", f"{root}/../../../../../../..{secret}"),
         ("", str(settings.ABSURD_VAR / "secret_key")),
