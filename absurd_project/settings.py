@@ -302,6 +302,8 @@ LOGGING = {
         "channels_redis.pubsub": {"level": "CRITICAL"},
         # It tells of every request.
         "httpx": {"level": "WARNING"},
+        # It tells of every login and logout, several lines each; failed logins are warnings.
+        "axes": {"level": "WARNING"},
     },
 }
 

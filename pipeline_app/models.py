@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.indexes import GistIndex
 from django.db import models
 from django.db.models.functions import Coalesce, Collate, Now, Upper
 from django.db.models.lookups import StartsWith
@@ -214,6 +215,9 @@ class Calibration(models.Model):
         return f"{self.calibrator or 'no calibrator'} at MJD {self.mid_mjd:.4f}: {self.verdict}"
 
 
+PLACE = models.Func("ra_deg", "dec_deg", function="point", output_field=models.TextField())
+"""A source's place, for the index that finds what lies in a box."""
+
 NAME_UPPER = Collate(Upper("name"), "C")
 """A source's name in capitals, for the index that finds how names begin."""
 
@@ -252,9 +256,9 @@ class Measurement(models.Model):
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["name", "mid_mjd"], name="measurement_light_curve"),
-            models.Index(fields=["dec_deg"], name="measurement_declination"),
+            GistIndex(PLACE, name="measurement_place"),
             models.Index(fields=["verdict", "-id"], name="measurement_verdict"),
-            models.Index(NAME_UPPER, name="measurement_name"),
+            models.Index(NAME_UPPER, models.F("name"), name="measurement_name"),
         ]
         constraints = [models.UniqueConstraint(fields=["task_id", "name"], name="measured_once_a_task")]
 

@@ -178,12 +178,12 @@ def measure_many_clients(scratch: Scratch, sizes: Sizes, figures: Figures, progr
     """Send many clients single events at a steady rate, then many events at once."""
     with web(scratch) as port:
         with progress.part("feed, many clients", sizes.fanout_events) as step:
-            figures.add_distribution("feed_fanout", _steady(scratch, port, sizes, step))
+            figures.add_distribution("feed_fanout", steady(scratch, port, sizes, step))
         with progress.part("feed, many events", sizes.flood_events) as step:
             _flood(scratch, port, sizes, figures, step)
 
 
-def _steady(scratch: Scratch, port: int, sizes: Sizes, step: Step) -> list[float]:
+def steady(scratch: Scratch, port: int, sizes: Sizes, step: Step) -> list[float]:
     """Return, in ms, what each client waited for each event after its commit."""
     committed: list[float] = []
     with _connected(scratch, port, sizes.fanout_clients, sizes.fanout_events) as output:

@@ -38,6 +38,8 @@ class Figures:
         self.distributions: dict[str, list[float]] = {}
         self.notes: list[str] = []
         self.pages: list[PageCost] = []
+        self.scale: list[Any] = []
+        """Of tests.benchmark.scale."""
 
     def add_rate(self, name: str, per_sec: float) -> None:
         """Add one round of a rate."""
@@ -73,6 +75,7 @@ class Figures:
             "ratios": {name: round(value, 3) for name, value in self.ratios.items()},
             "latency_ms": {name: round(value, 3) for name, value in self.latencies_ms().items()},
             **({"console": [asdict(page) for page in self.pages]} if self.pages else {}),
+            **({"scale": [asdict(cost) for cost in self.scale]} if self.scale else {}),
         }
 
     def latencies_ms(self) -> dict[str, float]:

@@ -41,6 +41,8 @@ class Scratch:
 
     name: str
     directory: Path
+    is_kept: bool = False
+    """Whether the database stays for later runs."""
 
     @property
     def url(self) -> str:
@@ -79,15 +81,16 @@ def channel_prefix() -> str:
 
 
 @contextlib.contextmanager
-def scratch_database() -> Iterator[Scratch]:
+def scratch_database(kept: str = "") -> Iterator[Scratch]:
     """Make and migrate the scratch database, point this process to it, and drop it at the end, come what may.
 
-    Raises NoScratchDatabase.
+    One that is to be kept has a name: it is made where there is none yet, and stays. Raises NoScratchDatabase.
     """
     directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     (directory / "data").mkdir()
     try:
-        with _database(Scratch(name=f"{PREFIX}{os.getpid()}", directory=directory)) as scratch:
+        name = f"{PREFIX}{kept or os.getpid()}"
+        with _database(Scratch(name=name, directory=directory, is_kept=bool(kept))) as scratch:
             yield scratch
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -103,14 +106,16 @@ def second_database(first: Scratch) -> Iterator[Scratch]:
 @contextlib.contextmanager
 def _database(scratch: Scratch) -> Iterator[Scratch]:
     home = _connection_parameters()
-    _create(home, scratch.name)
+    if not (scratch.is_kept and _exists(home, scratch.name)):
+        _create(home, scratch.name)
     try:
         with scratch.here():
             call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
             yield scratch
     finally:
-        with _signals_ignored():
-            _drop(home, scratch.name)
+        if not scratch.is_kept:
+            with _signals_ignored():
+                _drop(home, scratch.name)
 
 
 def _connection_parameters() -> dict[str, Any]:
@@ -118,6 +123,11 @@ def _connection_parameters() -> dict[str, Any]:
     for ours in ("pool", "cursor_factory", "context", "prepare_threshold"):
         parameters.pop(ours, None)
     return parameters
+
+
+def _exists(home: dict[str, Any], name: str) -> bool:
+    with psycopg.connect(**home, autocommit=True) as database:
+        return database.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is not None
 
 
 def _create(home: dict[str, Any], name: str) -> None:

@@ -46,7 +46,7 @@ def measure_round(scratch: Scratch, sizes: Sizes, figures: Figures, progress: Pr
 def _drain(scratch: Scratch, sizes: Sizes, processes: int) -> tuple[float, float]:
     """Return tasks per second, from the first few to the last few, and the memory of a worker."""
     load.truncate()
-    _spawn(sizes.worker_tasks)
+    spawn_tasks(sizes.worker_tasks)
     with workers(scratch, QUEUE, count=processes, concurrency=CONCURRENCY) as started:
         began = time.monotonic()
         while (left := Task.objects.in_queue(QUEUE).filter(completed_at=None).count()) > 0:
@@ -72,7 +72,8 @@ def slope(ended: list[datetime], *, whole: bool) -> float:
     return (last - first) / max((ended[last] - ended[first]).total_seconds(), 1e-3)
 
 
-def _spawn(count: int) -> None:
+def spawn_tasks(count: int) -> None:
+    """Spawn tasks that do nothing."""
     for done in range(0, count, SPAWNED_AT_ONCE):
         some = min(SPAWNED_AT_ONCE, count - done)
         spawn_many([TaskOptions(task_name=load.IN_THREAD, queue_name=QUEUE)] * some, actor=load.ACTOR)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+
+from django.contrib.postgres.aggregates import ArrayAgg
 
 from pipeline_app.models import Observation, SubbandFile, SubbandState
 from pipeline_app.telescope import TILE_DURATION_SEC
@@ -42,14 +43,13 @@ def gaps_of(observations: Sequence[Observation], start_mjd: float, end_mjd: floa
 
 def missing_subbands(observations: Iterable[Observation]) -> dict[int, list[int]]:
     """Return the expected subbands without an accepted file, by the key of the observation."""
-    held: dict[int, set[int | None]] = defaultdict(set)
     accepted = SubbandFile.objects.filter(
         observation__in=[each.pk for each in observations], state=SubbandState.ACCEPTED
     )
-    for pk, subband in accepted.order_by().values_list("observation_id", "subband"):
-        held[pk or 0].add(subband)
+    numbers = accepted.order_by().values_list("observation_id").annotate(numbers=ArrayAgg("subband"))
+    held: dict[int, list[int]] = dict(numbers)
     return {
-        each.pk: [number for number in range(each.expected_subbands or 0) if number not in held[each.pk]]
+        each.pk: [number for number in range(each.expected_subbands or 0) if number not in held.get(each.pk, ())]
         for each in observations
     }
 

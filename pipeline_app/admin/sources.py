@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import QuerySet, prefetch_related_objects
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from pipeline_app import source_names
 from pipeline_app.admin import product_files
-from pipeline_app.light_curves import ETA_LIMIT, V_LIMIT, Flux, Variability, epoch_factors, last_epochs, variability
-from pipeline_app.models import Measurement, Product, name_begins
+from pipeline_app.light_curves import (
+    ETA_LIMIT,
+    V_LIMIT,
+    Epoch,
+    Flux,
+    Variability,
+    epoch_factors,
+    last_epochs,
+    variability,
+)
+from pipeline_app.models import Measurement, Product
 from pipeline_app.positions import Cone, read_cone
 from pipeline_app.sky_text import moment_of
 from pipeline_app.telescope import angular_separation_deg
@@ -68,11 +76,9 @@ def address_of(name: str) -> str:
 def names_of(text: str, most: int = SOURCES_MOST + 1) -> list[str]:
     """Return the names that a search finds, at most `most`; without one those measured last."""
     if not text:
-        last = Measurement.objects.order_by("-id").values_list("name", flat=True)[:RECENT_ROWS]
-        return sorted(set(last))[:most]
+        return source_names.names_of_last(RECENT_ROWS, most)
     cone = cone_of(text)
-    rows = Measurement.objects.filter(name_begins(text)) if cone is None else _near(cone)
-    return list(rows.order_by("name").values_list("name", flat=True).distinct()[:most])
+    return source_names.names_beginning(text, most) if cone is None else source_names.names_near(cone, most)
 
 
 def cone_of(text: str) -> Cone | None:
@@ -81,30 +87,16 @@ def cone_of(text: str) -> Cone | None:
     return None if cone is None or Measurement.objects.filter(name=text).exists() else cone
 
 
-def _near(cone: Cone) -> QuerySet[Measurement]:
-    """Return the measurements in a box around the cone."""
-    radius_deg = cone.radius_arcmin / 60
-    rows = Measurement.objects.filter(dec_deg__range=(cone.dec_deg - radius_deg, cone.dec_deg + radius_deg))
-    half_deg = radius_deg / max(math.cos(math.radians(min(abs(cone.dec_deg) + radius_deg, 89.9))), 1e-3)
-    low, high = cone.ra_deg - half_deg, cone.ra_deg + half_deg
-    if half_deg >= 180:
-        return rows
-    if low < 0 or high >= 360:
-        return rows.exclude(ra_deg__gt=high % 360, ra_deg__lt=low % 360)
-    return rows.filter(ra_deg__range=(low, high))
-
-
 def find(text: str, most: int = SOURCES_MOST + 1) -> list[Source]:
     """Return the sources that a name or a position finds, at most `most`."""
     cone = cone_of(text)
     found = [_source(name, rows, cone) for name, rows in last_epochs(names_of(text, most), LISTED_EPOCHS).items()]
     if cone is not None:
-        found = [source for source in found if (source.separation_arcmin or 0.0) <= cone.radius_arcmin]
         return sorted(found, key=lambda source: source.separation_arcmin or 0.0)
     return sorted(found, key=lambda source: -((source.varies and source.varies.eta) or 0.0))
 
 
-def _source(name: str, rows: Sequence[Any], cone: Cone | None) -> Source:
+def _source(name: str, rows: Sequence[Epoch], cone: Cone | None) -> Source:
     usable = [Flux(value_jy=row.flux_jy, error_jy=row.flux_err_jy) for row in rows if row.verdict != "fail"]
     last = rows[-1]
     apart = None
@@ -198,10 +190,11 @@ def _cells(source: Source) -> list[Any]:
 def source_page(request: HttpRequest) -> HttpResponseBase:
     """The light curve of one source, as measured and normalised, with a stamp of each epoch."""
     name = request.GET.get("name", "")
-    points = last_epochs([name], EPOCHS_MOST).get(name, [])
-    if not points:
+    epochs = last_epochs([name], EPOCHS_MOST).get(name, [])
+    if not epochs:
         raise Http404(f"no source called {name[:200]!r} has been measured")
-    prefetch_related_objects(points, "observation")
+    whole = Measurement.objects.select_related("observation").in_bulk([epoch.pk for epoch in epochs])
+    points = [whole[epoch.pk] for epoch in epochs]
     factors, is_normalised = _factors(name, points), "normalised" in request.GET
     latest = points[: -STAMPS_MOST - 1 : -1]
     rows = Product.objects.filter(path__in=[point.image_path for point in latest])
@@ -209,7 +202,7 @@ def source_page(request: HttpRequest) -> HttpResponseBase:
     product_files.look(images.values())
     high_jy = max(point.flux_jy for point in points)
     context = {
-        "source": _source(name, points, None),
+        "source": _source(name, epochs, None),
         "curve": light_curve(points, factors if is_normalised else None),
         "is_normalised": is_normalised,
         "rows": [(point, factors.get(point.observation_id or 0)) for point in points[: -TABLE_MOST - 1 : -1]],

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,24 @@ class Tier:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DaySum:
+    """The products of a kind that were made on one day of UTC."""
+
+    kind: str
+    day: date
+    number: int
+    n_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sums:
     """Sums over all products, at one moment."""
 
     counted_at: datetime
     kinds: list[Kind]
+    days: list[DaySum]
     daily: dict[date, dict[str, int]]
-    """Bytes by day and kind."""
+    """Bytes of the last days, by day and kind."""
     by_root: dict[str, tuple[int, int]]
     """Bytes of all, and of the last days, by data root."""
 
@@ -143,6 +155,7 @@ def _sum() -> Sums:
     }
     return Sums(
         counted_at=now,
+        days=[DaySum(kind=row["kind"], day=row["day"], number=row["n"], n_bytes=row["size"]) for row in rows],
         kinds=sorted(found, key=lambda kind: (-kind.n_bytes, kind.name)),
         daily=dict(daily),
         by_root=by_root,
@@ -225,16 +238,20 @@ class DryRun:
     kinds: list[tuple[str, int, int]]
 
 
-def dry_run(kinds: list[str], older_than_days: int) -> DryRun:
-    """Count what a retention would remove; nothing is removed."""
-    cutoff = clock.now() - timedelta(days=older_than_days)
-    rows = Product.objects.order_by().filter(kind__in=kinds, created_at__lt=cutoff)
-    found = [
-        (row["kind"], row["n"], row["size"] or 0)
-        for row in rows.values("kind").annotate(n=Count("pk"), size=Sum("size_bytes")).order_by("kind")
-    ]
+def dry_run(found: Sums, kinds: Sequence[str], older_than_days: int) -> DryRun:
+    """Return what a retention of whole days of UTC would have removed when the sums were made."""
+    first_kept = found.counted_at.date() - timedelta(days=older_than_days)
+    removed = [each for each in found.days if each.kind in kinds and each.day < first_kept]
+    by_kind = [
+        (kind, sum(each.number for each in removed if each.kind == kind),
+         sum(each.n_bytes for each in removed if each.kind == kind))
+        for kind in sorted({each.kind for each in removed})
+    ]  # fmt: skip
     return DryRun(
-        number=sum(n for _, n, _ in found), n_bytes=sum(size for *_, size in found), cutoff=cutoff, kinds=found
+        number=sum(each.number for each in removed),
+        n_bytes=sum(each.n_bytes for each in removed),
+        cutoff=datetime.combine(first_kept, time(), UTC),
+        kinds=by_kind,
     )
 
 
@@ -244,16 +261,13 @@ def storage_page(request: HttpRequest) -> HttpResponseBase:
     form = RetentionForm(
         request.GET if asked else None, initial={"older_than_days": DEFAULT_DAYS, "kinds": list(REMADE)}
     )
-    readers: dict[str, Any] = {"sums": sums}
     refused = asked and not form.is_valid()
-    if asked and not refused:
-        chosen = form.cleaned_data
-        readers["dry_run"] = lambda: dry_run(chosen["kinds"], chosen["older_than_days"])
-    panels = pages.read_panels(readers)
+    panels = pages.read_panels({"sums": sums})
     found: Sums | None = panels["sums"].value
     context = {
         "panels": panels,
         "form": form,
+        "dry_run": dry_run(found, **form.cleaned_data) if found and asked and not refused else None,
         "tiers": tiers(found) if found else [],
         "growth": growth_chart(found) if found else None,
         "recent_days": RECENT_DAYS,

@@ -1,3 +1,4 @@
+import django.contrib.postgres.indexes
 import django.db.models.deletion
 import django.db.models.functions.comparison
 import django.db.models.functions.datetime
@@ -69,7 +70,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-id'],
-                'indexes': [models.Index(fields=['name', 'mid_mjd'], name='measurement_light_curve'), models.Index(fields=['dec_deg'], name='measurement_declination'), models.Index(fields=['verdict', '-id'], name='measurement_verdict'), models.Index(django.db.models.functions.comparison.Collate(django.db.models.functions.text.Upper('name'), 'C'), name='measurement_name')],
+                'indexes': [models.Index(fields=['name', 'mid_mjd'], name='measurement_light_curve'), django.contrib.postgres.indexes.GistIndex(models.Func('ra_deg', 'dec_deg', function='point', output_field=models.TextField()), name='measurement_place'), models.Index(fields=['verdict', '-id'], name='measurement_verdict'), models.Index(django.db.models.functions.comparison.Collate(django.db.models.functions.text.Upper('name'), 'C'), models.F('name'), name='measurement_name')],
                 'constraints': [models.UniqueConstraint(fields=('task_id', 'name'), name='measured_once_a_task')],
             },
         ),

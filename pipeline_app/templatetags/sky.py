@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from django import template
 from django.urls import reverse
+from django.utils.html import conditional_escape, format_html
+from django.utils.safestring import SafeString, mark_safe
 
 from pipeline_app import sky_text
 from pipeline_app.admin import product_files
+from pipeline_app.admin.tonight import Cell
 from pipeline_app.models import Measurement, Observation, Product
 from tasks_app.admin import display
+from tasks_app.templatetags.console import task_page
 
 register = template.Library()
 register.filter("hms", sky_text.hms)
@@ -77,3 +83,26 @@ def ratio(row: Measurement) -> str:
 def galactic(observation: Observation) -> str:
     """Write where an observation points in Galactic coordinates."""
     return sky_text.galactic(observation.ra_deg, observation.dec_deg)
+
+
+NO_CELL = mark_safe('<span class="cell-none">·</span>')
+
+
+@register.filter
+def grid_cell(cell: Cell) -> SafeString:
+    """Write a stage of an observation. A night has 2,000: with a template's nodes they take most of its page's time."""
+    task = cell.task
+    if task is None:
+        return NO_CELL
+    before, after = _around_address(task.stage, task.display_status, cell.state, cell.verdict)
+    return before + conditional_escape(task_page(task.task_id)) + after
+
+
+@lru_cache(maxsize=500)
+def _around_address(stage: str, status: str, state: str, verdict: str) -> tuple[SafeString, SafeString]:
+    words = f"{stage}: {status}" + (f", verdict {verdict}" if verdict else "")
+    icon = display.ICONS.get(state, "•")
+    return format_html('<a class="cell-{}" href="', state), format_html(
+        '" title="{}"><span aria-hidden="true">{}</span><span class="visually-hidden">{}: {}</span></a>',
+        words, icon, stage, state,
+    )  # fmt: skip

@@ -38,6 +38,9 @@ RUNNING_SHOWN = 50
 CLAIMED_READ = 300
 CAUSES_SHOWN = 8
 FAILURES_READ = 1000
+FAILURE_READ = (
+    "task_id", "task_name", "status", "quarantined_at", "failure_class", "unrunnable_because", "completed_at",
+)  # fmt: skip
 HISTORY_KEPT_SEC = 15.0
 
 
@@ -152,8 +155,8 @@ def _stalled(claimed: list[Task]) -> list[Task]:
 
 def _failed() -> list[Task]:
     since = timezone.now() - timedelta(days=1)
-    failed = _light().filter(status=TaskStatus.FAILED, completed_at__gt=since).order_by("-completed_at")
-    return list(failed.annotate(error_head=Left("error", display.ERROR_CHARS + 40))[:FAILURES_READ])
+    failed = Task.objects.filter(status=TaskStatus.FAILED, completed_at__gt=since).order_by("-completed_at")
+    return list(failed.only(*FAILURE_READ).annotate(error_head=Left("error", display.ERROR_CHARS + 40))[:FAILURES_READ])
 
 
 def _causes(failed: list[Task]) -> list[Cause]:

@@ -17,10 +17,11 @@ from django.core.signing import BadSignature, TimestampSigner
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from tasks_app.admin import pages
+from tasks_app.admin import display, pages, reading
 from tasks_app.admin.operating import TYPE_THE_NUMBER_ABOVE, chunks_of, report, still_meant
 from tasks_app.admin.operation_form import ParamsForm
-from tasks_app.models import Task
+from tasks_app.admin.task_states import COUNTED_MOST
+from tasks_app.models import Task, TaskStatus
 from tasks_app.operations import bulk
 from tasks_app.operations.tasks import TaskOperation
 
@@ -64,8 +65,7 @@ def matching_view(request: HttpRequest, operation: TaskOperation[Any], found: Ch
     if "progress" in request.POST:
         earlier = _earlier(request, operation.name, query)
         return _advance(request, operation, tasks, earlier, address) if earlier else HttpResponseRedirect(address)
-    groups = list(matching.values_list("queue_id", "task_name", "status").annotate(tasks=Count("pk")).order_by())
-    count = sum(number for _, _, status, number in groups if status in operation.possible)
+    count = tasks.count()
     confirmed = "confirmed" in request.POST
     form = ParamsForm(operation.params_model, request.POST if confirmed else None)
     if confirmed and form.is_valid() and count and still_meant(request, count):
@@ -78,17 +78,14 @@ def matching_view(request: HttpRequest, operation: TaskOperation[Any], found: Ch
             left=bulk.span_of(tasks),
         )
         return _advance(request, operation, tasks, start, address)
-    left_alone = Counter({status: 0 for _, _, status, _ in groups if status not in operation.possible})
-    for _, _, status, number in groups:
-        if status in left_alone:
-            left_alone[status] += number
     words = f"{count:,} task{'' if count == 1 else 's'}"
     context = {
         "operation": operation,
         "form": form,
         "count": count,
-        "groups": sorted(groups, key=lambda group: -group[3])[:GROUPS_SHOWN],
-        "left_alone": dict(left_alone),
+        "groups": _groups(tasks),
+        "grouped": f"{reading.COUNT_MOST:,}" if count > reading.COUNT_MOST else "",
+        "left_alone": _left_alone(matching, operation),
         "conditions": [(name, value) for name, value in request.GET.items() if value],
         "type_the_number": count > TYPE_THE_NUMBER_ABOVE,
         "submit": f"{operation.label} {words}",
@@ -96,6 +93,21 @@ def matching_view(request: HttpRequest, operation: TaskOperation[Any], found: Ch
     title = f"{operation.label} {words} that match?"
     link = pages.Link(label="Tasks", address=address)
     return pages.render(request, "admin/tasks_app/matching.html", title=title, back=link, context=context)
+
+
+def _groups(tasks: QuerySet[Task]) -> list[Any]:
+    """Return the largest kinds of tasks, by their numbers among COUNT_MOST of the tasks."""
+    some = Task.objects.filter(pk__in=tasks.values("pk")[: reading.COUNT_MOST])
+    counted = some.values_list("queue_id", "task_name", "status").annotate(tasks=Count("pk")).order_by("-tasks")
+    return list(counted[:GROUPS_SHOWN])
+
+
+def _left_alone(matching: QuerySet[Task], operation: TaskOperation[Any]) -> dict[str, str]:
+    """Return how many tasks match and cannot be changed by the operation, by status; bounded."""
+    statuses = sorted(set(TaskStatus.values) - operation.possible)
+    some = [matching.filter(status=each).values_list("status")[:COUNTED_MOST] for each in statuses]
+    numbers = Counter(status for (status,) in some[0].union(*some[1:], all=True))
+    return {status: display.bounded(number, COUNTED_MOST) for status, number in numbers.items()}
 
 
 def _advance(

@@ -21,7 +21,7 @@ from tasks_app.models.querysets import id_ends_with
 M = TypeVar("M", bound=Model)
 
 COUNT_MOST = 10_000
-LATEST_MOST = 50_000
+LATEST_MOST = 20_000
 """Rows that a filter without an index looks through."""
 ID_PREFIX_LEAST = 4
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db.models import Value
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 
@@ -17,13 +18,12 @@ from tasks_app.admin import pages
 from tasks_app.admin.control_room import Figure
 from tasks_app.admin.operating import Button, OperatingAdmin
 from tasks_app.admin.reading import COUNT_MOST, ReadOnlyAdmin
-from tasks_app.engine import system_state
 from tasks_app.models import Freeze, Queue, Task, Worker
 from tasks_app.monitoring.queues import task_counts
 from tasks_app.operations.catalogue import operations_on
 from tasks_app.operations.operation import Counts, Operation, PreviewedOperation
 from tasks_app.operations.param_fields import fields_of
-from tasks_app.operations.system import current_freeze
+from tasks_app.operations.system import SystemNow
 
 PAGE = "admin:tasks_app_freeze_changelist"
 STOP = ("freeze", "emergency-stop", "disable")
@@ -56,7 +56,7 @@ class FreezeAdmin(OperatingAdmin, ReadOnlyAdmin):
 
     def buttons(self, request: HttpRequest, target: Any = None) -> list[Button]:
         return [
-            Button(operation=each, refusal=each.refusal(None), address=f"{each.name}/")
+            Button(operation=each, refusal=each.refusal(target), address=f"{each.name}/")
             for each in self.permitted(request)
         ]
 
@@ -71,20 +71,23 @@ class FreezeAdmin(OperatingAdmin, ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show what holds now, and what can be done."""
-        buttons = {each.operation.name: each for each in self.buttons(request)}
+        now = SystemNow.of(None)
+        buttons = {each.operation.name: each for each in self.buttons(request, now)}
         if not self.has_view_or_change_permission(request) and not buttons:
             raise PermissionDenied
         panels = pages.read_panels(
             {
                 "figures": _figures,
-                **{name: partial(_choices, buttons, names) for name, names in (("stop", STOP), ("recover", RECOVER))},
+                "stop": lambda: _choices(buttons, STOP, now),
+                "recover": lambda: _choices(buttons, RECOVER, now),
             }
         )
         context = {
             "opts": self.opts,
-            "frozen": current_freeze(),
-            "enabled": system_state.is_enabled(),
-            "state": system_state.current(),
+            "frozen": now.frozen,
+            "console_freeze": now.frozen,
+            "enabled": settings.ABSURD_ENABLED if now.state is None else now.state.enabled,
+            "state": now.state,
             "panels": panels,
             "may_operate": bool(buttons),
         }
@@ -97,18 +100,19 @@ class FreezeAdmin(OperatingAdmin, ReadOnlyAdmin):
         return HttpResponseRedirect(reverse(PAGE))
 
 
-def _choices(buttons: Mapping[str, Button], names: Sequence[str]) -> list[Choice]:
-    return [Choice(button=buttons[name], lines=_lines(buttons[name].operation)) for name in names if name in buttons]
+def _choices(buttons: Mapping[str, Button], names: Sequence[str], now: SystemNow) -> list[Choice]:
+    mine = [buttons[name] for name in names if name in buttons]
+    return [Choice(button=each, lines=_lines(each.operation, now)) for each in mine]
 
 
-def _lines(operation: Operation[Any, Any]) -> list[str]:
+def _lines(operation: Operation[Any, Any], now: SystemNow) -> list[str]:
     if not isinstance(operation, PreviewedOperation):
         return []
     everything = {each.name: True for each in fields_of(operation.params_model) if each.kind == "flag"}
-    if current_freeze() is None:
+    if now.frozen is None:
         everything.pop("retry_cancelled", None)  # by no stop that is known
     params = operation.params_model.parse({**everything, "reason": "not needed to look"})
-    counts: Counts = operation.preview(None, params)
+    counts: Counts = operation.preview(now, params)
     return counts.lines()
 
 
@@ -119,7 +123,10 @@ def _figures() -> list[Figure]:
     counted: Counter[str] = Counter()
     for (_, status), number in task_counts(names).items():
         counted[status] += number
-    stalled = Task.objects.expired_leases().order_by()[:COUNT_MOST].count()
+    rows = {"stalled": Task.objects.expired_leases(), "alive": Worker.objects.live()}
+    named = [found.order_by().annotate(named=Value(name)).values_list("named") for name, found in rows.items()]
+    numbers = Counter(name for (name,) in named[0].union(named[1], all=True)[:COUNT_MOST])
+    stalled = numbers["stalled"]
     paused = sum(moment is not None for moment in names.values())
     return [
         *(
@@ -135,7 +142,7 @@ def _figures() -> list[Figure]:
         ),
         Figure(
             label="workers alive",
-            value=str(Worker.objects.live().count()),
+            value=str(numbers["alive"]),
             address=reverse("admin:tasks_app_worker_changelist"),
         ),
     ]

@@ -13,6 +13,8 @@ from tasks_app.postgresql.clock import DatabaseNow
 
 STALE_AFTER_HEARTBEATS = 3
 """A worker is live until its last report is older than this number of its heartbeats."""
+LOST_AFTER_HEARTBEATS = 10
+"""A worker is lost when its last report is older."""
 LIVE_SQL = (
     f"(stopped_at IS NULL AND heartbeat_at > absurd_now() - {STALE_AFTER_HEARTBEATS} * heartbeat_sec * interval '1 s')"
 )
@@ -24,8 +26,15 @@ class WorkerQuerySet(models.QuerySet[Any]):
 
     def live(self) -> Self:
         """Workers that have not stopped and have reported lately, by the database's clock."""
+        return self._within(STALE_AFTER_HEARTBEATS)
+
+    def not_gone(self) -> Self:
+        """Workers that are neither stopped nor lost: those that are live or may become so again."""
+        return self._within(LOST_AFTER_HEARTBEATS)
+
+    def _within(self, heartbeats: int) -> Self:
         silence = models.ExpressionWrapper(
-            models.F("heartbeat_sec") * models.Value(timedelta(seconds=STALE_AFTER_HEARTBEATS)), models.DurationField()
+            models.F("heartbeat_sec") * models.Value(timedelta(seconds=heartbeats)), models.DurationField()
         )
         return self.filter(stopped_at=None, heartbeat_at__gt=DatabaseNow() - silence)
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from tasks_app.models import Task, TaskStatus, Worker, WorkerOrder
-from tasks_app.models.worker import STALE_AFTER_HEARTBEATS
+from tasks_app.models.worker import LOST_AFTER_HEARTBEATS, STALE_AFTER_HEARTBEATS
 from tasks_app.postgresql import clock
 
 WorkerState = Literal["active", "idle", "draining", "paused", "stale", "lost", "stopped"]
@@ -20,7 +20,6 @@ LIVE_STATES: tuple[WorkerState, ...] = ("active", "idle", "draining", "paused")
 STATES: tuple[WorkerState, ...] = (*LIVE_STATES, "stale", "lost", "stopped")
 
 SILENT: tuple[WorkerState, ...] = ("stale", "lost")
-LOST_AFTER_HEARTBEATS = 10
 SHOWN_FOR = timedelta(days=1)
 """How long a stopped or lost worker is still listed."""
 SHOWN_MOST = 500

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
+from django.db.models import Count, Q, Value
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
@@ -20,14 +21,14 @@ from tasks_app.engine.events import announce
 from tasks_app.errors import AbsurdError, AlreadyFrozen, NotFrozen, ParamsInvalid
 from tasks_app.models import Queue, Task, TaskEvent, TaskStatus, Worker, WorkerOrder
 from tasks_app.models.querysets import TaskQuerySet
-from tasks_app.monitoring.workers import recent_workers
+from tasks_app.monitoring.workers import SHOWN_FOR
 from tasks_app.operations.bulk import act_on_many
 from tasks_app.operations.operation import C, Counts, P, Pace, Params, PreviewedOperation, ReasonedParams
 from tasks_app.operations.queues import resume
-from tasks_app.operations.system import current_freeze, freeze, thaw
-from tasks_app.operations.tasks import RequeueParams, cancel, claim_holds, requeue, retry
+from tasks_app.operations.system import SystemNow, current_freeze, freeze, thaw
+from tasks_app.operations.tasks import RequeueParams, cancel, requeue, retry
 from tasks_app.operations.workers import WorkerOperation, drain_worker, resume_worker
-from tasks_app.postgresql import clock
+from tasks_app.postgresql.clock import DatabaseNow
 
 MARK = "emergency stop: "
 """What the reason of everything begins with that an emergency stop did."""
@@ -83,8 +84,13 @@ class EmergencyStop(EmergencyOperation[StopParams, StopCounts]):
 
     def preview(self, key: None, params: StopParams) -> StopCounts:
         """Count what there is to stop."""
-        pending, running = (Task.objects.filter(status=status).count() for status in ("pending", "claimed"))
-        return StopCounts(pending=pending, running=running, workers=len(_up()))
+        unfinished = Task.objects.filter(status__in=("pending", "claimed")).order_by()
+        counts = dict(unfinished.values_list("status").annotate(tasks=Count("pk")))
+        return StopCounts(
+            pending=counts.get("pending", 0),
+            running=counts.get("claimed", 0),
+            workers=Worker.objects.not_gone().count(),
+        )
 
     def carry_out(self, key: None, params: StopParams, actor: str, pace: Pace) -> StopCounts:
         """Freeze, then stop; what refuses because it ended in that moment is counted."""
@@ -190,8 +196,8 @@ class EmergencyRecover(EmergencyOperation[RecoverParams, RecoverCounts]):
     def affected(self, counts: RecoverCounts, params: RecoverParams) -> int:
         return counts.failed + counts.cancelled + counts.stalled
 
-    def preview(self, key: None, params: RecoverParams) -> RecoverCounts:
-        """Count what would be done. Raises ParamsInvalid for a bad filter or a missing moment."""
+    def preview(self, key: SystemNow | None, params: RecoverParams) -> RecoverCounts:
+        """Count what would be done, with what is known already of the system. Raises ParamsInvalid as `carry_out`."""
         return RecoverCounts(
             failed=_failed(params).values("pk").count(),
             cancelled=len(_cancelled(params)),
@@ -199,11 +205,11 @@ class EmergencyRecover(EmergencyOperation[RecoverParams, RecoverCounts]):
             queues=len(_paused_queues(params)),
             workers=len(_paused()),
             drained=len(_drained()),
-            thawed=current_freeze() is not None,
+            thawed=(key.frozen if key else current_freeze()) is not None,
         )
 
     def carry_out(self, key: None, params: RecoverParams, actor: str, pace: Pace) -> RecoverCounts:
-        """Recover. Raises ParamsInvalid as `preview` does."""
+        """Recover. Raises ParamsInvalid for a bad filter or a missing moment."""
         began = time.monotonic()
         failed = list(_failed(params).order_by("id").values_list("task_id", flat=True))
         cancelled, stalled, plain = _cancelled(params), _stalled(params), Params(reason=params.reason)
@@ -261,10 +267,8 @@ def _stalled(params: RecoverParams) -> list[UUID]:
     """Return the claimed tasks that no worker holds any more."""
     if not params.requeue_stalled:
         return []
-    moment = clock.now()
-    claimed = Task.objects.filter(status=TaskStatus.CLAIMED).select_related("worker").order_by("id")
-    light = claimed.defer("params", "bindings", "result", "error")
-    return [task.task_id for task in light if not claim_holds(task, moment)]
+    held = Q(lease_until__gt=DatabaseNow(), worker__in=Worker.objects.not_gone())
+    return list(Task.objects.filter(~held, status=TaskStatus.CLAIMED).order_by("id").values_list("task_id", flat=True))
 
 
 def _paused_queues(params: RecoverParams) -> list[str]:
@@ -279,18 +283,19 @@ def _ids(status: str) -> list[UUID]:
 
 
 def _up() -> list[Worker]:
-    return [report.worker for report in recent_workers() if report.state not in ("lost", "stopped")]
+    return list(Worker.objects.not_gone().order_by("label"))
 
 
 def _paused() -> list[Worker]:
-    return [worker for worker in _up() if worker.ordered == WorkerOrder.PAUSE and not worker.draining]
+    return list(Worker.objects.not_gone().filter(ordered=WorkerOrder.PAUSE, draining=False).order_by("label"))
 
 
 def _drained() -> set[str]:
     """Return the labels of the workers that a stop has drained and that nothing has replaced."""
-    workers = [report.worker for report in recent_workers()]
-    by_stops = [each for each in workers if each.ordered == WorkerOrder.DRAIN and each.order_reason.startswith(MARK)]
-    return {each.label for each in by_stops} - {each.label for each in _up() if each.ordered != WorkerOrder.DRAIN}
+    recent = Worker.objects.filter(heartbeat_at__gte=DatabaseNow() - Value(SHOWN_FOR))
+    by_stops = recent.filter(ordered=WorkerOrder.DRAIN, order_reason__startswith=MARK)
+    replaced = Worker.objects.not_gone().exclude(ordered=WorkerOrder.DRAIN).values("label")
+    return set(by_stops.exclude(label__in=replaced).values_list("label", flat=True))
 
 
 def _refused_by(operation: WorkerOperation, workers: Sequence[Worker], params: Params, actor: str) -> int:

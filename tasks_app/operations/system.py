@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from django.db import transaction
@@ -22,8 +23,22 @@ def current_freeze() -> Freeze | None:
     return Freeze.objects.first()
 
 
+@dataclass(frozen=True, kw_only=True)
+class SystemNow:
+    """What holds for the whole system."""
+
+    frozen: Freeze | None
+    state: SystemState | None
+    """Whether it is enabled, once a process has stored that."""
+
+    @classmethod
+    def of(cls, target: object) -> SystemNow:
+        """Return what was read already, or read it."""
+        return target if isinstance(target, cls) else cls(frozen=current_freeze(), state=SystemState.objects.first())
+
+
 class SystemOperation(Operation[P, R]):
-    """It has no key: there is one system."""
+    """It has no key: there is one system. The target of a refusal may be a SystemNow, which is then not read again."""
 
     target_kind = "system"
 
@@ -41,7 +56,7 @@ class FreezeAll(SystemOperation[ReasonedParams, Freeze]):
     dangerous = True
 
     def refusal(self, target: object) -> str:
-        frozen = current_freeze()
+        frozen = SystemNow.of(target).frozen
         return f"it was frozen by {frozen.frozen_by}: {frozen.reason}" if frozen else ""
 
     @transaction.atomic
@@ -67,7 +82,7 @@ class Thaw(SystemOperation[Params, Freeze]):
     params_model = Params
 
     def refusal(self, target: object) -> str:
-        return "" if current_freeze() else "nothing is frozen"
+        return "" if SystemNow.of(target).frozen else "nothing is frozen"
 
     @transaction.atomic
     def act(self, key: None, params: Params, actor: str) -> Freeze:
@@ -91,7 +106,7 @@ class SwitchSystem(SystemOperation[Params, SystemState]):
     enabled: bool
 
     def refusal(self, target: object) -> str:
-        state = SystemState.objects.first()
+        state = SystemNow.of(target).state
         if state is None or state.enabled != self.enabled:
             return ""
         return f"it was {state} by {state.changed_by}" + (f": {state.reason}" if state.reason else "")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 from django import template
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 
 from tasks_app import formats
 from tasks_app.admin import charts, display
@@ -58,7 +59,16 @@ def brief(value: Any) -> str:
 @register.filter
 def task_page(task_id: object) -> str:
     """Return the address of a task's page."""
-    return reverse("admin:tasks_app_task_change", args=[task_id])
+    return f"{get_script_prefix()[:-1]}{_task_page().format(task_id)}"
+
+
+@cache
+def _task_page() -> str:
+    """Return the address with braces for the id: pages have hundreds of such addresses, each slow to reverse."""
+    mark = "0" * 32
+    return (
+        reverse("admin:tasks_app_task_change", args=[mark]).removeprefix(get_script_prefix()[:-1]).replace(mark, "{}")
+    )
 
 
 @register.filter

@@ -46,10 +46,8 @@ STATES_OF_RUNS = "WITH wanted"
 """A statement over 50 runs; here the archive has fewer pages than runs are looked up in it."""
 STOPS_EARLY = 400.0
 """Cost, in the planner's units, of a scan that ends as soon as it has found COUNT_MOST rows."""
-SUMMED = re.compile("page_storage|page_nights|tasks_app_task_matching_")
-"""Pages with sums over a whole table, which are kept for minutes, or over all that is to be changed."""
-MORE_QUERIES = {"tasks_app_freeze_changelist": 30}
-"""The emergency page counts what a stop and what a recovery would do, as the pages of these operations do."""
+SUMMED = re.compile("page_storage")
+"""Pages with sums over a whole table, which are kept for minutes."""
 HEAVY = (
     r'"tasks_app_task"\."result"|"tasks_app_attempt"\."(log_tail|traceback|stack)"'
     r'|"tasks_app_archivedtask"\."(task|events|attempts)"'
@@ -161,8 +159,7 @@ def test_every_page_answers_with_few_queries(visits):
     wrong = [
         f"{visit.place.name}: {visit.status}, {len(visit.queries)} queries"
         for visit in visits
-        if visit.status not in (200, 302)
-        or len(visit.queries) > MORE_QUERIES.get(visit.place.name.split(":")[0], QUERIES_MOST)
+        if visit.status not in (200, 302) or len(visit.queries) > QUERIES_MOST
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +29,12 @@ from absurd_project.benchmark.scratch import Scratch, web
 from pipeline_app.admin.sources import address_of
 from pipeline_app.models import Measurement, Product
 from tasks_app.admin.reading import COUNT_MOST
-from tasks_app.models import Task
+from tasks_app.models import ArchivedTask, Task
 from tests.benchmark import console_rows
 
 NO_PAGES = frozenset(
     {"None", "logout", "login", "view_on_site", "autocomplete", "jsi18n", "page_activity_csv", "app_list",
-     "pipeline_app_product_file", "pipeline_app_product_stamp"}
+     "page_sources_csv", "page_picture", "pipeline_app_product_file", "pipeline_app_product_stamp"}
 )  # fmt: skip
 """Addresses that answer with a file, data or a redirection, or that are not for people who are logged in."""
 CHOICES_MOST = 12
@@ -160,14 +160,23 @@ ANSWER_SEC = 120
 REDIRECTED = range(300, 400)
 
 
-def measure(scratch: Scratch, sizes: Sizes, figures: Figures, progress: Progress) -> None:
-    """Fill the tables, then load each page as an administrator; pages that nobody may see are left out."""
+def measure(
+    scratch: Scratch, sizes: Sizes, figures: Figures, progress: Progress, *, wanted: Collection[str] = ()
+) -> None:
+    """Fill the tables, then load each page as an administrator; pages that nobody may see are left out.
+
+    A kept database is filled once. `wanted` are parts of names or addresses: only such pages are loaded.
+    """
     person, _ = User.objects.get_or_create(username="benchmark", is_staff=True, is_superuser=True)
-    with progress.part("rows of the console", 1) as step:
-        console_rows.fill(console_rows.QUICK if sizes is QUICK else console_rows.FULL)
-        console_rows.vacuum()
-        step()
-    found = places(person)
+    if not (scratch.is_kept and ArchivedTask.objects.exists()):
+        with progress.part("rows of the console", 1) as step:
+            console_rows.fill(console_rows.QUICK if sizes is QUICK else console_rows.FULL)
+            console_rows.vacuum()
+            step()
+    found = [
+        place for place in places(person)
+        if not wanted or any(part in place.name or part in place.address for part in wanted)
+    ]  # fmt: skip
     with progress.part("pages of the console", len(found)) as step, web(scratch) as port:
         for place in found:
             queries = _queries(place, person)

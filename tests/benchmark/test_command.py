@@ -31,6 +31,9 @@ measures.QUICK = dataclasses.replace(
     profile_sec=0.1, pickups=5, feed_events=5, finished=2_000, pending=200, claims=20, stats_calls=1, page_loads=2,
     api_load_sec=1.0, churn_sec=2, worker_tasks=100, worker_sec=5.0, peer_share=0.05, peer_pickups=2,
 )
+from tests.benchmark import console_rows, scale
+console_rows.QUICK = console_rows.Extent(tasks=500, archived=50, with_history=100, pending=50, files_of=5)
+scale.SHORT = scale.Extent(rows=(100,), workers=(1,), tasks=200, idle_sec=0.5, clients=(3,), events=5)
 from django.core.management import execute_from_command_line
 execute_from_command_line(["manage.py", "absurd_benchmark", *sys.argv[1:]])
 """
@@ -96,6 +99,33 @@ def test_it_measures_everything_and_leaves_nothing_behind(live_environment, tmp_
     assert traces_of(run.pid) == []
 
 
+@pytest.mark.realtime
+@pytest.mark.timeout(300)
+def test_curves_have_a_cost_at_each_point_and_a_kept_database_is_filled_once(live_environment, tmp_path):
+    kept, report = f"kept_{os.getpid()}", tmp_path / "figures.json"
+    page = ["--only", "console", "--page", "admin/help/", "--keep", kept, "--json", str(report)]
+    try:
+        outputs = []
+        for more in (["--only", "scale"], []):
+            run = begin(live_environment, *page, *more)
+            output, complaint = run.communicate(timeout=250)
+            assert run.returncode == 0, complaint
+            outputs.append(output)
+            figures = json.loads(report.read_text())
+            assert {each["name"] for each in figures["console"]} == {"page_help", "page_document"}
+            for each in figures.get("scale", ()):
+                assert each["per_sec"] > 0 and each["wal_bytes"] >= 0, each
+                if each["what"] == "claim, run, complete":  # the others are shorter than the kernel's ticks
+                    assert each["own_cpu_ms"] > 0 and each["database_cpu_ms"] > 0 and each["wal_bytes"] > 500, each
+        assert ["rows of the console" in output for output in outputs] == [True, False]
+        assert "claim, run, complete" in outputs[0] and "message of the feed" in outputs[0]
+        assert f"{PREFIX}{kept}" in scratch_databases()
+    finally:
+        database = settings.DATABASES["default"]
+        with psycopg.connect(host=database["HOST"], user="postgres", dbname="postgres", autocommit=True) as server:
+            server.execute(f"DROP DATABASE IF EXISTS {PREFIX}{kept}")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_clears_away_and_reports_it(live_environment, number):
     run = begin(live_environment)
@@ -156,7 +186,12 @@ def test_what_is_missing_for_a_peer_is_printed_and_costs_no_other_figure(live_en
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
-    [(["--json", "/nowhere/figures.json"], "cannot be written"), (["--rounds", "3"], "unrecognized arguments")],
+    [
+        (["--json", "/nowhere/figures.json"], "cannot be written"),
+        (["--rounds", "3"], "unrecognized arguments"),
+        (["--keep", "No-Name"], "--keep takes up to 30 letters"),
+        (["--page", "sources"], "--page goes with --only console"),
+    ],
 )
 def test_a_usage_error_is_one_line_and_exit_code_2(live_environment, arguments, complaint):
     run = begin(live_environment, *arguments)

@@ -7,6 +7,7 @@ import csv
 import pytest
 from django.urls import reverse
 
+from pipeline_app.admin import sources
 from pipeline_app.models import Measurement
 from tests.pipeline_app.console_rows import DEC_DEG, NAMES, RA_DEG, addresses
 
@@ -35,6 +36,23 @@ def test_a_source_across_ra_zero_is_found(nights, viewer):
     Measurement.objects.filter(name="S02").update(ra_deg=0.01)
     response = viewer.get(reverse("admin:page_sources"), {"q": "0.0 16.1 r=30"})
     assert {source.name for source in response.context["sources"]} == {"S01", "S02"}
+
+
+def test_names_that_differ_in_case_only_are_each_found_once(nights, viewer):
+    Measurement.objects.filter(name="S01").update(name="s02")
+    response = viewer.get(reverse("admin:page_sources"), {"q": "S02"})
+    assert sorted(source.name for source in response.context["sources"]) == ["S02", "s02"]
+
+
+def test_of_too_many_sources_in_a_cone_the_nearest_are_listed(nights, viewer, monkeypatch):
+    offsets_deg = {name: 0.01 * number for number, name in enumerate(reversed(NAMES))}
+    for name, offset_deg in offsets_deg.items():
+        Measurement.objects.filter(name=name).update(ra_deg=RA_DEG, dec_deg=DEC_DEG + offset_deg)
+    monkeypatch.setattr(sources.names_of, "__defaults__", (2,))
+    response = viewer.get(reverse("admin:page_sources"), {"q": f"{RA_DEG} {DEC_DEG} r=30"})
+    found = response.context["sources"]
+    assert [source.name for source in found] == list(offsets_deg)[:2]
+    assert found[1].separation_arcmin == pytest.approx(0.6, abs=1e-6)
 
 
 def test_the_variable_source_stands_out_and_the_others_set_the_scale_of_an_epoch(nights, viewer):

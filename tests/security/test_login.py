@@ -102,6 +102,14 @@ def test_administrators_see_the_records_and_end_a_lockout_and_others_do_neither(
     assert attempt("olga", PASSWORD).status_code == 302
 
 
+def test_the_log_has_failed_logins_and_no_others(caplog):
+    attempt("olga", "wrong")
+    assert "New login failure" in caplog.text
+    caplog.clear()
+    assert attempt("olga", PASSWORD).status_code == 302
+    assert "AXES" not in caplog.text
+
+
 def test_what_is_kept_and_logged_of_logins_has_names_and_addresses_but_no_passwords(caplog):
     lock_out()
     attempt("olga", PASSWORD, "192.0.2.8")

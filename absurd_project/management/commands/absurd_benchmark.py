@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import signal
 import sys
 from collections.abc import Collection
@@ -18,6 +19,7 @@ from django.db import connection
 from absurd_project.benchmark import feed, hour, large, load, pipeline, queue, report, stage, workers
 from absurd_project.benchmark.measures import FULL, QUICK, Figures, Progress, Sizes
 from absurd_project.benchmark.scratch import (
+    PREFIX,
     DoesNotStart,
     NoScratchDatabase,
     Scratch,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 FAILED, USAGE = 1, 2
 SOAK_SEC = 600
+KEPT_NAME = re.compile("[a-z0-9_]{0,30}")
 PARTS = ("throughput", "large", "churn", "pickup", "feed", "workers")
 
 
@@ -53,9 +56,18 @@ class Command(PrintingCommand):
         parser.add_argument("--quick", action="store_true", help="smaller and less exact, in a minute or two")
         parser.add_argument("--soak", action="store_true", help=f"run the churn for {SOAK_SEC // 60} minutes")
         parser.add_argument(
-            "--only", action="append", choices=[*PARTS, "console", "stage"], metavar="PART",
+            "--only", action="append", choices=[*PARTS, "console", "scale", "stage"], metavar="PART",
             help=f"measure only this ({', '.join(PARTS)}; console: its pages with a million tasks (checkout); "
+            "scale: rates and costs by workers, rows and clients of the feed (checkout); "
             "stage: a CASA stage in a worker); may be given several times",
+        )  # fmt: skip
+        parser.add_argument(
+            "--page", action="append", metavar="PART", default=[],
+            help="with --only console: only pages whose name or address contains this; may be given several times",
+        )  # fmt: skip
+        parser.add_argument(
+            "--keep", metavar="NAME", default="",
+            help=f"work in the database {PREFIX}NAME, which stays: the console's rows are made by the first run only",
         )  # fmt: skip
         parser.add_argument(
             "--peers",
@@ -139,7 +151,8 @@ class Command(PrintingCommand):
         self.figures = Figures()
         self.peers_python: str = options["peers_python"] or (sys.executable if options["peers"] else "")
         self.churn_sec = SOAK_SEC if options["soak"] else None
-        with scratch_database() as scratch:
+        self.pages: list[str] = options["page"]
+        with scratch_database(options["keep"]) as scratch:
             self._measure(scratch, QUICK if options["quick"] else FULL, options["only"] or PARTS)
         report.print_latencies(self.figures, self.console)
         report.print_targets(self.figures, self.console)
@@ -150,7 +163,6 @@ class Command(PrintingCommand):
         layer: dict[str, Any] = settings.CHANNEL_LAYERS["default"]
         layer["CONFIG"]["prefix"] = channel_prefix()
         load.register()
-        queue.prepare()
         report.print_conditions(self.console)
         progress, figures = Progress(self.console), self.figures
         if not {"throughput", "large", "churn"}.isdisjoint(parts):
@@ -165,14 +177,19 @@ class Command(PrintingCommand):
             report.print_workers(figures, self.console)
         if "console" in parts:
             console = _of_checkout("console")
-            console.measure(scratch, sizes, figures, progress)
+            console.measure(scratch, sizes, figures, progress, wanted=self.pages)
             console.print_pages(figures, self.console)
+        if "scale" in parts:
+            scale = _of_checkout("scale")
+            figures.scale = scale.measure(scratch, sizes, progress)
+            scale.print_scale(figures.scale, self.console)
         if "stage" in parts:
             report.print_stage(stage.measure(scratch, sizes, figures, progress), self.console)
 
     def _measure_calls(self, scratch: Scratch, sizes: Sizes, parts: Collection[str], progress: Progress) -> None:
         """Measure what needs processes that call the queue's functions."""
         figures = self.figures
+        queue.prepare()
         with queue.client_pool(scratch) as clients:
             if "throughput" in parts:
                 queue.measure_spawning(clients, sizes, figures, progress)
@@ -229,6 +246,11 @@ def _check(options: dict[str, Any]) -> None:
     if n_tiles is not None and not (options["hour"] and 1 <= n_tiles <= TILES_OF_AN_HOUR):
         message = f"--tiles is a number from 1 to {TILES_OF_AN_HOUR}, with --hour (got {n_tiles})"
         raise CommandError(message, returncode=USAGE)
+    if not KEPT_NAME.fullmatch(options["keep"]):
+        message = f"--keep takes up to 30 letters a-z, digits and _ (got {options['keep']!r})"
+        raise CommandError(message, returncode=USAGE)
+    if options["page"] and "console" not in (options["only"] or ()):
+        raise CommandError("--page goes with --only console", returncode=USAGE)
     if options["pipeline"] and options["hour"]:
         raise CommandError("give either --pipeline or --hour", returncode=USAGE)
     if options["defects"] and not options["pipeline"]:

@@ -160,6 +160,15 @@ def test_all_that_match_the_filter_are_counted_then_cancelled_and_no_others(work
     assert Task.objects.get(queue_id="other").status == "pending"
 
 
+def test_the_kinds_of_many_tasks_are_counted_among_some_and_the_page_says_so(monkeypatch):
+    monkeypatch.setattr(reading, "COUNT_MOST", 3)
+    for _ in range(4):
+        spawn_note()
+    text = log_in("Operator").get(CANCEL).content.decode()
+    assert "Cancel 4 tasks that match?" in text and "The table is of 3 of them." in text
+    assert '<td class="number">3</td>' in text
+
+
 def test_selecting_all_in_the_list_leads_to_the_page_of_all_that_match():
     task = spawn_note()
     chosen = {"action": "cancel_tasks", "_selected_action": [task.pk], "index": "0", "select_across": "1"}
