@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks_app.engine.handler import Context, InvalidInput, NoWork
+from tasks_app.engine.options import TIMEOUT_MOST_SEC
 from tasks_app.engine.registry import TaskSpec, register
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -65,7 +66,7 @@ class EchoParams(Params):
 
     value: Any = None
     outputs: dict[str, str] = Field(default_factory=dict)
-    then_sleep_sec: float = Field(default=0.0, ge=0)
+    then_sleep_sec: float = Field(default=0.0, ge=0, le=TIMEOUT_MOST_SEC)
 
 
 @diagnostic("echo")
@@ -90,7 +91,7 @@ def noop(params: Params, context: Context) -> None:
 class SleepParams(Params):
     """How long to sleep, in how many steps with progress."""
 
-    seconds: float = Field(ge=0)
+    seconds: float = Field(ge=0, le=TIMEOUT_MOST_SEC)
     steps: int = Field(default=10, ge=1)
 
 
@@ -164,7 +165,7 @@ class EatMemoryParams(Params):
 
     memory_gb: float = Field(gt=0)
     step_mb: int = Field(default=64, ge=1)
-    hold_sec: float = Field(default=60.0, ge=0)
+    hold_sec: float = Field(default=60.0, ge=0, le=TIMEOUT_MOST_SEC)
 
 
 @diagnostic("eat-memory")
@@ -188,7 +189,7 @@ class ChatterParams(Params):
 
     reports: int = Field(default=0, ge=0)
     print_mb: int = Field(default=0, ge=0)
-    then_sleep_sec: float = Field(default=0.0, ge=0)
+    then_sleep_sec: float = Field(default=0.0, ge=0, le=TIMEOUT_MOST_SEC)
 
 
 @diagnostic("chatter")
@@ -211,7 +212,7 @@ class FillDiskParams(Params):
 
     write_gb: float = Field(default=0.0, ge=0)
     full_device: bool = False
-    then_sleep_sec: float = Field(default=0.0, ge=0)
+    then_sleep_sec: float = Field(default=0.0, ge=0, le=TIMEOUT_MOST_SEC)
 
 
 @diagnostic("fill-disk")
@@ -257,7 +258,7 @@ def read_file(params: FileParams, context: Context) -> dict[str, int]:
 class BurnParams(Params):
     """How much processor time to use, and how much to write to the disk first, by a helper process or not."""
 
-    cpu_sec: float = Field(default=10.0, ge=0)
+    cpu_sec: float = Field(default=10.0, ge=0, le=TIMEOUT_MOST_SEC)
     write_mb: int = Field(default=0, ge=0)
     helper: bool = False
 
@@ -283,8 +284,8 @@ def burn(params: BurnParams, context: Context) -> dict[str, float]:
 class SpawnOrphanParams(Params):
     """For how long the orphan and the handler itself live."""
 
-    orphan_sec: int = Field(default=600, ge=1)
-    seconds: float = Field(default=600, ge=0)
+    orphan_sec: int = Field(default=600, ge=1, le=TIMEOUT_MOST_SEC)
+    seconds: float = Field(default=600, ge=0, le=TIMEOUT_MOST_SEC)
 
 
 @diagnostic("spawn-orphan")
@@ -307,7 +308,7 @@ class ForkBombParams(Params):
     """How many processes, and for how long the handler waits afterwards."""
 
     processes: int = Field(default=60, ge=1, le=60)
-    seconds: float = Field(default=600, ge=0)
+    seconds: float = Field(default=600, ge=0, le=TIMEOUT_MOST_SEC)
 
 
 @diagnostic("fork-bomb", memory_gb=1.0)

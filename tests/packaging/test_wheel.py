@@ -15,7 +15,7 @@ from tests.documents import ROOT
 PACKAGES = ("absurd_project", "pipeline_app", "tasks_app", "workers")
 SHARED = ("templates/", "docs/")
 """What the console reads; it becomes part of `absurd_project`."""
-EXTRAS = {"worker", "server", "pipeline", "otel", "bench"}
+EXTRAS = {"worker", "server", "pipeline", "otel", "pilots", "bench"}
 
 
 def metadata(wheel) -> Message:

@@ -68,6 +68,11 @@ def test_it_names_every_bad_param():
     assert not Task.objects.exists()
 
 
+def test_a_sleep_longer_than_any_attempt_may_last_is_refused():
+    with pytest.raises(ParamsInvalid, match=r"params\.seconds.*604800"):
+        spawn_many([TaskOptions(task_name="sleep", params={"seconds": 1e9})], actor="user:test")
+
+
 @pytest.mark.parametrize("options", [{"priority": 0}, {"priority": 21}, {"timeout_sec": 0}, {"max_retries": -1}])
 def test_it_refuses_options_out_of_range(options):
     with pytest.raises(ParamsInvalid, match=next(iter(options))):
