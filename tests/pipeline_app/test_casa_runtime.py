@@ -24,7 +24,7 @@ def refuse(*arguments, **named):
 socket.socket.connect = refuse
 socket.getaddrinfo = refuse
 import pipeline_app.casa
-from pipeline_app.casa import listeners, runtime
+from pipeline_app.casa import runtime
 from pathlib import Path
 import casatasks, casatools
 from casatasks import casalog
@@ -47,7 +47,7 @@ report = {
     "raised": complaint(casatasks.listobs, vis="/nothing.ms"),
     "returned_false": complaint(lambda: False),
     "afterwards": runtime.checked(lambda: 7),
-    "listening": listeners.listening(),
+    "listening": runtime.listening(),
     "moved": "something broke" in Path("elsewhere.log").read_text(),
 }
 sys.stdout.write("REPORT" + json.dumps(report))
