@@ -1,4 +1,4 @@
-"""Edits by two people at once: a form carries a mark of what it showed, and the second who saves is told."""
+"""Edits by two people at once: a form carries a mark of what it showed, and the second who saves sees an error."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def conflict(form: forms.BaseForm, present: Mapping[str, Any]) -> str:
     differing = {name: _written(present[name]) or "nothing" for name in form.changed_data if name in present}
     now = ", ".join(f"{name.replace('_', ' ')} is {value}" for name, value in differing.items())
     return (
-        "Somebody changed this after the page was opened, so nothing was saved. "
+        "Another person changed this after the page was opened, so nothing was saved. "
         f"Below is what you sent; now {now or 'it has the same values'}. Send it again to replace that."
     )
 
 
 def guarded(form: type[forms.ModelForm[Any]]) -> type[forms.ModelForm[Any]]:
-    """Return the form of a row such that it refuses to replace what somebody else has saved meanwhile."""
+    """Return the form of a row such that it refuses to replace what another person has saved meanwhile."""
 
     class Guarded(form):  # type: ignore[misc,valid-type]
         @property

@@ -155,7 +155,7 @@ LIKE_ANOTHER: dict[str, str] = {
 """Views whose page is made as that of another screen, as patterns of their names."""
 NO_PAGE = (
     r"logout|autocomplete|jsi18n|view_on_site|app_list|password_change_done",
-    r"page_(activity|sources)_csv|pipeline_app_product_(file|stamp)",  # files
+    r"page_(activity|sources)_csv|page_picture|pipeline_app_product_(file|stamp)",  # files
     r"axes_.*|auth_.*_(delete|password_change)|auth_group_add",  # Django's own forms, for Administrators
     r"tasks_app_(archivedtask|freeze|queue|run|task|taskevent|worker)_(add|delete)|pipeline_app_.*_(add|delete)"
     r"|tasks_app_(limit|apikey)_delete|tasks_app_(freeze|taskevent)_change|pipeline_app_(measurement|subbandfile)_change",

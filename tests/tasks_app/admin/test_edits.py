@@ -82,7 +82,7 @@ def test_the_second_who_saves_is_told_and_saves_when_they_send_it_again(kind: st
     assert stored() == first
     told = admin.post(address, {**tabs[1], field: second})
     text = told.content.decode()
-    assert told.status_code == 200 and "Somebody changed this after the page was opened" in text
+    assert told.status_code == 200 and "Another person changed this after the page was opened" in text
     assert f"{field.replace('_', ' ')} is {first}" in text and second in text
     assert stored() == first
     again = {**tabs[1], field: second, "seen": seen_in(text)}
