@@ -97,7 +97,7 @@ class Pilots:
     def report(self, scene: str) -> None:
         """Print the figures of a scene, for `pytest -rP`."""
         completed = Counter(TaskEvent.objects.filter(event_type="completed").values_list("task_id", flat=True))
-        requeues = TaskEvent.objects.filter(event_type__in=("retrying", "requeued", "drained")).count()
+        requeues = Attempt.objects.filter(outcome__in=("lost", "drained")).count()
         print(
             f"{scene}: jobs {Pilot.objects.count()}, tasks {Task.objects.count()}, attempts {Attempt.objects.count()}, "
             f"requeues {requeues}, duplicates {sum(n - 1 for n in completed.values())}, "
@@ -179,13 +179,12 @@ def test_a_killed_node_loses_nothing_and_its_tasks_run_elsewhere(pilots, cluster
 
 def test_a_preempted_pilot_returns_its_task_without_using_up_a_retry(pilots, cluster, raw):
     paths = sorted(map(str, (raw[0] / "target").rglob("*.hdf5")))
-    slow = spawn_one("sleep", {"seconds": 40}, max_retries=0)
+    slow = spawn_one("sleep", {"seconds": 40}, max_retries=0, timeout_sec=300)
     assert pilots.once("--max", "1", "--partition", "low", *LARGE)["submitted"]
     child_of(slow)
     converted = spawn_one("convert-uvh5-to-ms", {"paths": paths}, max_retries=0)
-    urgent = cluster.run(
-        "sbatch", "--parsable", "--partition=high", "--nodes=2", "--exclusive", "--wrap", "sleep 3"
-    ).strip()
+    urgent_job = ["--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap", "sleep 3"]
+    urgent = cluster.run("sbatch", "--parsable", *urgent_job).strip()
     wait_for(lambda: cluster.jobs()[urgent] in ("RUNNING", "COMPLETING", "COMPLETED"), 90)
     slow.refresh_from_db()
     assert (slow.status, slow.retry_count, outcomes(slow)) == ("pending", 0, ["drained"])
