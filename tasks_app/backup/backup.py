@@ -91,7 +91,7 @@ def _dump(server: Server, partial: Path, moment: datetime, on_progress: OnProgre
         partial.touch(mode=0o600)
         snapshot = scalar(session, "SELECT pg_export_snapshot()")
         arguments = ["--format=custom", f"--snapshot={snapshot}", f"--file={partial}"]
-        server.run("pg_dump", arguments, on_table=Tables(len(rows), "dumping", on_progress))
+        server.run("pg_dump", arguments, on_table=Tables(rows, "dumping", on_progress))
         version = session.info.parameter_status("server_version") or ""
     return Manifest(
         database=server.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 OnProgress = Callable[[float, str], None]
 """Called with the fraction that is done, from 0 to 1, and what is being done."""
@@ -14,12 +14,16 @@ def share(on_progress: OnProgress, start: float, end: float) -> OnProgress:
 
 
 class Tables:
-    """Counts the tables that a program has come to."""
+    """Follows a program from table to table, each weighted by its rows."""
 
-    def __init__(self, total: int, what: str, on_progress: OnProgress) -> None:
-        self._total, self._what, self._on_progress = total, what, on_progress
-        self._seen = 0
+    def __init__(self, rows: Mapping[str, int], what: str, on_progress: OnProgress) -> None:
+        self._left = {name: count + 1 for name, count in rows.items()}
+        self._total = max(1, sum(self._left.values()))
+        self._current = ""
+        self._what, self._on_progress = what, on_progress
 
-    def __call__(self) -> None:
-        self._on_progress(min(1.0, self._seen / max(1, self._total)), f"{self._what} table {self._seen + 1}")
-        self._seen += 1
+    def __call__(self, name: str) -> None:
+        """Note that the program has come to a table, given by schema and name, and so is done with the one before."""
+        self._left.pop(self._current, None)
+        self._current = name
+        self._on_progress(1 - sum(self._left.values()) / self._total, f"{self._what} {name}")

@@ -27,6 +27,8 @@ from tasks_app.backup.server import (
 )
 
 NAME_BYTES = 63
+INDEXES_FROM = 0.6
+"""Fraction of a restore at which all rows are there, and indexes are built."""
 SHOWN = 5
 _SCRATCH = re.compile(r"_scratch_(\d{8}T\d{6}Z)_[0-9a-f]{8}$")
 
@@ -114,12 +116,12 @@ def _still_connected(name: str, connected: list[str]) -> str:
 
 def _list(server: Server, dump: Path) -> None:
     """Read a dump's table of contents. Raises BackupFailed."""
-    server.run("pg_restore", ["--list", str(dump)], on_table=lambda: None)
+    server.run("pg_restore", ["--list", str(dump)], on_table=lambda _: None)
 
 
 def _fill(scratch: Server, dump: Path, rows: Mapping[str, int] | None, on_progress: OnProgress) -> dict[str, int]:
     """Restore into an empty database and return the counts; they must be those of `rows`. Raises BackupFailed."""
-    tables = Tables(len(rows or {}), "restoring", share(on_progress, 0.0, 0.9))
+    tables = Tables(rows or {}, "restoring", share(on_progress, 0.0, INDEXES_FROM))
     arguments = ["--exit-on-error", "--no-owner", "--no-privileges", f"--dbname={scratch.name}", str(dump)]
     scratch.run("pg_restore", arguments, on_table=tables)
     on_progress(0.9, "counting rows")

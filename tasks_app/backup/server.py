@@ -24,11 +24,11 @@ MAINTENANCE = ("postgres", "template1")
 """Databases to be connected to while another one is created, renamed or dropped."""
 APPLICATION = "absurd-backup"
 LAST_LINES = 3
-_TABLE = re.compile(r"(?:dumping contents of|processing data for) table ")
+_TABLE = re.compile(r'(?:dumping contents of|processing data for) table "(.+)"')
 _FAULT = re.compile(r"\b(error|fatal|detail|hint): ", re.IGNORECASE)
 
-OnTable = Callable[[], None]
-"""Called each time a program has come to one more table."""
+OnTable = Callable[[str], None]
+"""Called each time a program has come to one more table, with its schema and name."""
 
 
 class BackupFailed(AbsurdError):
@@ -122,8 +122,8 @@ class Server:
         ) as process:
             try:
                 for line in process.stderr or ():
-                    if _TABLE.search(line):
-                        on_table()
+                    if found := _TABLE.search(line):
+                        on_table(found[1])
                     elif _FAULT.search(line):
                         faults.append(line.strip())
             except BaseException:

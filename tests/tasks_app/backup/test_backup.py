@@ -129,6 +129,22 @@ def test_the_age_of_the_newest_backup_is_watched_where_there_are_backups(directo
     assert backups_check().state == "warn"
 
 
+def test_the_progress_of_a_backup_is_that_of_rows_and_never_goes_back(directory: Path):
+    for _ in range(50):
+        spawn_note()
+    seen: list[tuple[float, str]] = []
+    made = backup.make(Server.configured(), directory, keep=1, on_progress=lambda *step: seen.append(step))
+    fractions = [fraction for fraction, _ in seen]
+    assert fractions == sorted(fractions) and fractions[0] == 0.0 and 0.9 < fractions[-1] <= 1.0
+    total = sum(made.manifest.rows.values()) + len(made.manifest.rows)
+    for what, share in (("dumping", 0.5), ("restoring", 0.3)):
+        at = [fraction for fraction, text in seen if text.startswith(f"{what} public.")]
+        assert len(at) == len(made.manifest.rows)
+        (events,) = [number for number, text in enumerate(seen) if text[1] == f"{what} public.tasks_app_taskevent"]
+        step = fractions[events + 1] - fractions[events]
+        assert step == pytest.approx(share * (made.manifest.rows["public.tasks_app_taskevent"] + 1) / total)
+
+
 def test_a_backup_of_another_database_is_not_noted(copy: str, directory: Path):
     LastBackup.objects.all().delete()
     output_of("absurd_backup")
