@@ -55,7 +55,7 @@ def test_a_form_of_another_session_is_refused_with_the_remedy():
     client = Client(enforce_csrf_checks=True)
     answer = client.post("/admin/login/", {"username": "a", "password": "b"})
     assert answer.status_code == 403
-    assert "reload the page" in answer.content.decode()
+    assert "Open the form again" in answer.content.decode()
 
 
 def test_bad_requests_and_errors_have_a_plain_page_with_the_requests_id(monkeypatch):
