@@ -27,11 +27,11 @@ ABSURD = [sys.executable, "-m", "absurd_project"]
 LEASE_SEC = 20
 
 
-def wait_for(what: str, look: Callable[[], T | None]) -> T:
-    """Return what `look` finds as soon as it finds something."""
+def wait_for(what: str, look: Callable[[], T | None], explain: Callable[[], object] = str) -> T:
+    """Return what `look` finds as soon as it finds something; `explain` says why it does not."""
     until = time.monotonic() + PATIENCE_SEC
     while not (found := look()):
-        assert time.monotonic() < until, f"waited in vain for {what}"
+        assert time.monotonic() < until, f"waited in vain for {what}: {explain()}"
         time.sleep(0.1)
     return found
 

@@ -67,6 +67,12 @@ def unfinished(site: Site) -> int:
     return found
 
 
+def why_unfinished(site: Site) -> list[object]:
+    """Return for each unfinished task why it is not done."""
+    rows = site.rows("SELECT task_id FROM tasks_app_task WHERE status IN ('pending', 'claimed') ORDER BY id")
+    return [site.get(f"/api/absurd/tasks/{task_id}/explain").json() for (task_id,) in rows]
+
+
 def holders(site: Site, host: Host) -> list[tuple[Any, ...]]:
     """Return id and row of the tasks that a host holds."""
     site.check_processes()
@@ -114,7 +120,7 @@ def test_a_night_on_three_hosts(site: Site) -> None:
     files_of_one_host_only(site)
     cut_and_heal(site, returned, figures)
     without_its_mount(site, figures)
-    wait_for("the end of the night", lambda: unfinished(site) == 0)
+    wait_for("the end of the night", lambda: unfinished(site) == 0, lambda: why_unfinished(site))
 
     nothing_lost_nothing_twice(site, figures)
     logs_and_products_from_the_web_host(site, figures)

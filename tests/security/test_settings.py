@@ -49,6 +49,12 @@ def loaded(tmp_path: Path, **given: str) -> str:
         ({**GOOD, "ABSURD_DATABASE_URL": "postgresql://absurd:hunter2@db/absurd?colour=red"}, "ABSURD_DATABASE_URL"),
         ({"ABSURD_DATABASE_URL": "postgresql:absurd"}, "ABSURD_DATABASE_URL"),
         *(
+            ({"ABSURD_FILES_BIND": bad, "ABSURD_FILES_KEY": "x" * 32}, "ABSURD_FILES_BIND")
+            for bad in ("0.0.0.0:8001", "10.0.0.5", "10.0.0.5:0", "host:8001", "[::]:8001")
+        ),
+        ({"ABSURD_FILES_BIND": "10.0.0.5:8001"}, "ABSURD_FILES_BIND"),
+        ({"ABSURD_FILES_KEY": "hunter2"}, "ABSURD_FILES_KEY"),
+        *(
             ({"ABSURD_ALLOWED_ORIGINS": f"https://a.example.org,{bad}"}, "ABSURD_ALLOWED_ORIGINS")
             for bad in (
                 "*",

@@ -64,3 +64,16 @@ def test_an_error_that_cannot_be_shown_as_text_is_no_trouble():
             raise ValueError("no words")
 
     assert host_faults.reason(Mute(), {}, []) == ""
+
+
+def test_a_path_below_a_data_root_of_another_host_is_that_hosts(tmp_path):
+    here, far = tmp_path / "here", tmp_path / "far"
+    for root in (here, far):
+        root.mkdir()
+    directories.mark(str(here))
+    params = {"path": str(far / "catalog.csv")}
+    said = host_faults.reason(ValueError("no such file"), params, [here], other_roots=[str(far)])
+    assert said == f"data root {far} belongs to another host: {far}/catalog.csv is not on this one"
+    assert host_faults.reason(ValueError("bad"), {"path": str(here / "x")}, [here], other_roots=[str(far)]) == ""
+    (far / "catalog.csv").touch()  # a path that is here is not missing, whatever its root
+    assert host_faults.reason(ValueError("bad"), params, [here], other_roots=[str(far)]) == ""

@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from tasks_app.engine.handler import Context, NoWork
+from tasks_app.files import directories
 from tests.workers import test_child
 from workers.process import inputs
 from workers.process.protocol import Failure, Result
@@ -86,3 +87,18 @@ def test_a_same_sized_overwrite_is_seen(tmp_path, table):
     given = inputs.find({"ms_path": str(table)}, tmp_path / "attempt")
     os.utime(table / "table.dat", ns=(1, 1))
     assert given.changed() == [f"{table / 'table.dat'} was written to"]
+
+
+def test_inputs_that_went_away_with_their_mount_were_not_changed(tmp_path):
+    root = tmp_path / "stage"
+    root.mkdir()
+    directories.mark(str(root))
+    (root / "tile.ms").write_text("12")
+    found = inputs.find({"ms_path": str(root / "tile.ms")}, tmp_path / "attempt")
+    assert inputs.absent(found.paths, [str(root)]) is None
+    root.rename(tmp_path / "aside")
+    root.mkdir()  # the empty mount point
+    assert found.changed()
+    failure = inputs.absent(found.paths, [str(root)])
+    assert failure is not None and (failure.failure_class, failure.final) == ("unavailable", False)
+    assert f"data root {root} is not mounted on this host" in failure.message

@@ -26,6 +26,7 @@ from typing import NoReturn
 from tasks_app import cleaning, tracing
 from tasks_app.engine import call_handler
 from tasks_app.engine.handler import DirectoryContext
+from tasks_app.files import host_faults
 from workers.process import confine as confinement
 from workers.process import inputs, protocol
 from workers.process.protocol import ChildMessage, Failure, Progress, Ready, Reply, Request, Result, Started
@@ -196,7 +197,8 @@ def main() -> NoReturn:
         reply = attempt(request, channel, None if module is None else module.hand_over)
     except BaseException as error:
         log.write(cleaning.traceback_of(error))
-        reply = failure_of(error)
+        places = {"params": request.params, "attempt_dir": request.attempt_dir}
+        reply = failure_of(error, lacked=host_faults.reason(error, places, map(Path, request.data_roots)))
     channel.reply(reply)
     tracing.flush()
     for stream in (sys.stdout, sys.stderr):

@@ -54,8 +54,10 @@ def _unknown_params(error: BaseException) -> tuple[str, ...]:
     return tuple(f"params.{fault['loc'][0]}" for fault in faults)
 
 
-def failure_of(error: BaseException) -> Failure:
-    """Return the reply for an exception that was raised beside the handler."""
+def failure_of(error: BaseException, *, lacked: str = "") -> Failure:
+    """Return the reply for an exception that was raised beside the handler; `lacked` is what the host lacked."""
+    if lacked:
+        return Failure(failure_class="unavailable", message=lacked, traceback=cleaning.traceback_of(error))
     return Failure(failure_class="error", message=cleaning.words(error), traceback=cleaning.traceback_of(error))
 
 
