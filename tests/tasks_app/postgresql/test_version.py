@@ -19,7 +19,7 @@ main()
 
 def test_an_older_postgresql_is_refused_in_one_line(live_environment: dict[str, str]) -> None:
     """With a requirement that no server meets yet: for the real one there would have to be an older server."""
-    for command in (["absurd_queues", "list"], ["runworker", "--burst"], ["migrate", "--check"]):
+    for command in (["absurd_tasks", "list"], ["runworker", "--burst"], ["migrate", "--check"]):
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, *command],
             cwd=ROOT,
