@@ -88,6 +88,6 @@ def test_every_screen_fits_is_accessible_and_asks_no_other_host(
             who.complaints.clear()
             if found := [*([f"{who.overflow_px()} px too wide"] if who.overflow_px() else []), *faults, *said]:
                 wrong.append((name, *found))
+        assert not wrong, "\n".join(map(str, wrong))
         for each in (visitor, stranger):
             each.check()
-    assert not wrong, "\n".join(map(str, wrong))

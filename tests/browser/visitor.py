@@ -91,7 +91,7 @@ class Visitor:
         """Fail if a script failed, the policy stopped something, or another host was asked for anything."""
         outside = [url for url in self.requests if urlsplit(url).scheme in ("http", "https", "ws", "wss")
                    and urlsplit(url).netloc != urlsplit(self.address).netloc]  # fmt: skip
-        assert outside == []
+        assert not outside, outside
         assert self.complaints == [], self.complaints
 
     def _note_request(self, request: Request) -> None:
