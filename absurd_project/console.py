@@ -37,7 +37,7 @@ class ConsoleRows:
         return found
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Return the form; that of a row which is there refuses to undo what somebody else has saved meanwhile."""
+        """Return the form; that of a row which is there refuses to undo what another person has saved meanwhile."""
         from tasks_app.admin.edits import guarded
 
         made = super().get_form(request, obj, change=change, **kwargs)  # type: ignore[misc]

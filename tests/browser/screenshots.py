@@ -23,7 +23,6 @@ from playwright.sync_api import Browser, Page, expect
 
 LOOKS = ((1280, "light", ""), (1280, "dark", "-dark"), (390, "light", "-390"))
 COLOURS = (256, 128, 64, 32, 16)
-COLOURS_OF_PAGES = 20_000
 BYTES_MOST = 240_000
 DRAWN = {
     "#viewer-canvas": "#viewer-canvas[data-ready]",
@@ -50,7 +49,7 @@ def picture(page: Page, path: Path) -> None:
     page.screenshot(path=path, full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
     taken = Image.open(path).convert("RGB")
     # Beside a picture of the sky the few colours of a page would be lost.
-    has_sky = taken.getcolors(COLOURS_OF_PAGES) is None
+    has_sky = page.locator("#viewer-canvas, .picture img").count() > 0
     method = Image.Quantize.MAXCOVERAGE if has_sky else Image.Quantize.MEDIANCUT
     for colours in COLOURS:
         taken.quantize(colours, dither=Image.Dither.NONE, method=method).save(path, optimize=True)

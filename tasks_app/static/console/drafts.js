@@ -37,7 +37,7 @@ function fill(form, fields) {
     const values = (given.get(element.name) ?? []).map(([, value]) => value);
     if (element.type === "checkbox" || element.type === "radio") element.checked = values.includes(element.value);
     else if (element.type === "select-multiple") for (const each of element.options) each.selected = values.includes(each.value);
-    // The mark of what was shown stays with what was typed: who changed it meanwhile is told.
+    // The mark of what was shown stays with what was typed: a change by another person is refused.
     else if (values.length && (element.type !== "hidden" || element.name === "seen")) [element.value] = values;
   }
   for (let part = form.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
