@@ -198,7 +198,7 @@ def source_page(request: HttpRequest) -> HttpResponseBase:
     factors, is_normalised = _factors(name, points), "normalised" in request.GET
     latest = points[: -STAMPS_MOST - 1 : -1]
     rows = Product.objects.filter(path__in=[point.image_path for point in latest])
-    images = {image.path: image for image in rows.only("path", "kind", "task_id", "attempt")}
+    images = {image.path: image for image in rows.only("path", "kind", "task_id", "attempt", "host")}
     product_files.look(images.values())
     high_jy = max(point.flux_jy for point in points)
     context = {

@@ -116,7 +116,7 @@ def tonight() -> Tonight:
         (each for each in newest if each.mid_mjd > last_mjd - DAY), key=lambda each: each.mid_mjd, reverse=True
     )
     pictures = Product.objects.filter(kind=THUMBNAIL, run_id__in=[each.run_id for each in observations])
-    light = pictures.only("task_id", "attempt", "verdict", "kind", "path", "observation_id")
+    light = pictures.only("task_id", "attempt", "verdict", "kind", "path", "observation_id", "host")
     return replace(stages_of(observations), picture=light.order_by("-id").first())
 
 
