@@ -35,7 +35,13 @@ class FeedClient:
                 continue
             since = "" if self._seen is None else f"?since={self._seen}"
             address = f"ws://{NAME}:8000/ws/status{since}"
-            where = {"host": "127.0.0.1", "port": 8000, "additional_headers": self._headers, "open_timeout": OPEN_SEC}
+            where = {
+                "host": "127.0.0.1",
+                "port": 8000,
+                "additional_headers": self._headers,
+                "open_timeout": OPEN_SEC,
+                "ping_interval": None,
+            }
             async with websockets.connect(address, **where) as socket:
                 self.connections += 1
                 await self._read(socket)
