@@ -32,12 +32,16 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.chaos, pytest
 OF_OTHERS = {"api-docs": "swagger-ui", "api-redoc": "redoc"}
 """Screens that a package draws, which is not ours to change: axe-core looks at nothing of them."""
 
+OF_DJANGO = "search-label-icon"
+"""What axe-core finds in Django's own choice of groups and permissions."""
+
 
 def make_everything(root: Path) -> None:
     """Make a row of each kind that the screens show."""
     worker = make_worker()
     spawn_note(queue_name="reports")
     complete_task(claim_one(make_worker(queues=["reports"])), {}, REPORT)
+    Attempt.objects.update(log_tail="written")
     call_command("absurd_prune", "--older-than-days", "0", "--queue", "reports", "--json", stdout=StringIO())
     make_night()
     # The other nights have tiles of the same times.
@@ -51,7 +55,7 @@ def make_everything(root: Path) -> None:
     quarantined = spawn_note(max_retries=0, priority=20)
     fail_attempt(claim_one(worker), "killed", "segmentation fault", REPORT)
     Task.objects.filter(pk=quarantined.pk).update(quarantined_at=clock.now())
-    Attempt.objects.filter(task_id=quarantined.task_id).update(log_tail="SEVERE: no such file\n" * 30)
+    Attempt.objects.update(log_tail="SEVERE: no such file\n" * 30)
     spawn_note(), spawn_note()
     set_limit("key", "calibrator", actor="user:alice", size=4, reason="memory")
     wanted = {"cron": "0 3 * * *", "task_name": "note", "params": {"text": "a"}}
@@ -80,7 +84,7 @@ def test_every_screen_fits_is_accessible_and_asks_no_other_host(
             is_refusal = name in REFUSALS
             assert (answer.status >= 400) is is_refusal, (name, answer.status)
             settle(who.page)
-            faults = [] if name in OF_OTHERS else who.serious_faults()
+            faults = [] if name in OF_OTHERS else [each for each in who.serious_faults() if OF_DJANGO not in each]
             if name not in OF_OTHERS and (n := who.page.locator("h1").count()) != 1:
                 faults.append(f"{n} titles")
             # The browser's own line about an answer of 403 or 404 is none of the page's.

@@ -22,3 +22,10 @@ keys?.querySelector("button").addEventListener("click", () => keys.close());
 const navigation = document.querySelector("#console-navigation ul");
 const current = navigation?.querySelector("[aria-current]");
 if (current) navigation.scrollLeft = current.offsetLeft - navigation.offsetLeft - 16;
+
+// A wide list scrolls sideways: by keys too.
+for (const rows of document.querySelectorAll("#changelist .results")) {
+  rows.tabIndex = 0;
+  rows.setAttribute("role", "region");
+  rows.setAttribute("aria-label", "Table");
+}
