@@ -48,7 +48,7 @@ def test_of_too_many_sources_in_a_cone_the_nearest_are_listed(nights, viewer, mo
     offsets_deg = {name: 0.01 * number for number, name in enumerate(reversed(NAMES))}
     for name, offset_deg in offsets_deg.items():
         Measurement.objects.filter(name=name).update(ra_deg=RA_DEG, dec_deg=DEC_DEG + offset_deg)
-    monkeypatch.setattr(sources.names_of, "__defaults__", (2,))
+    monkeypatch.setattr(sources.find, "__defaults__", (2,))
     response = viewer.get(reverse("admin:page_sources"), {"q": f"{RA_DEG} {DEC_DEG} r=30"})
     found = response.context["sources"]
     assert [source.name for source in found] == list(offsets_deg)[:2]
