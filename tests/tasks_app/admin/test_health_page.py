@@ -65,7 +65,8 @@ def test_every_link_of_a_document_leads_somewhere_and_nothing_else_is_served():
     for name in documents.names():
         text = page(viewer, f"/admin/help/{name}/")
         assert text.count("<h1>") == 1
-        assert "&lt;!--" not in text, name
+        # A comment of the source is no text of the page; where the document speaks of one, it is code.
+        assert "&lt;!--" not in text.replace("<code>&lt;!--", ""), name
         links = re.findall(
             r'href="([^"#]+)(?:#[^"]*)?"', text.split('<article class="document">')[1].split("</article>")[0]
         )
