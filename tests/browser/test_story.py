@@ -52,6 +52,8 @@ def test_from_a_killed_worker_to_a_completed_task_in_six_clicks(workers: LiveWor
     visitor.look("story-1-amber")
     visitor.click("[data-live=stalled] td a")
     expect(page.locator(".log-viewer .severe")).to_contain_text("killing worker", timeout=60_000)
+    # Until then the worker may be at work, and its claim is not taken from it.
+    expect(page.locator("[data-live=explanation]")).to_contain_text("is lost", timeout=120_000)
     visitor.look("story-2-task")
     assert visitor.serious_faults() == []
     visitor.click("[data-live=operations] >> text=Requeue…")
