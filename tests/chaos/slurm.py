@@ -8,6 +8,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -117,12 +118,12 @@ class Cluster:
         doomed = [psutil.Process(daemon.pid)]
         doomed += doomed[0].children(recursive=True)
         doomed += [each for each in psutil.process_iter() if _node_of(each, self._configuration) == name]
-        for process in {*doomed}:
-            for each in [process, *_children(process)]:
-                try:
-                    each.kill()
-                except psutil.Error:
-                    continue
+        doomed = [each for process in {*doomed} for each in (process, *_children(process))]
+        # All stand still before the first one ends: who sees another end would send SIGTERM, and a worker would drain.
+        for act in (psutil.Process.suspend, psutil.Process.kill):
+            for process in doomed:
+                with suppress(psutil.Error):
+                    act(process)
         daemon.wait()
 
     def nodes(self) -> dict[str, str]:
