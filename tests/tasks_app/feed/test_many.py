@@ -23,7 +23,7 @@ def test_each_of_200_clients_hears_each_of_2000_events_in_order(live_environment
     request = TaskOptions(task_name="note", params={"text": "a"})
     with serving(live_environment) as port:
         arguments = [str(number) for number in (port, CLIENTS, EVENTS, PATIENCE_SEC)]
-        argv = [sys.executable, "-m", "absurd_project.benchmark.feed", *arguments]
+        argv = [sys.executable, "-m", "absurd_project.benchmark.feed_clients", *arguments]
         with subprocess.Popen(argv, cwd=CHECKOUT, env=live_environment, stdout=subprocess.PIPE, text=True) as audience:
             assert audience.stdout is not None
             assert audience.stdout.readline() == "ready\n"
