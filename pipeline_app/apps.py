@@ -13,12 +13,11 @@ class PipelineConfig(AppConfig):
     verbose_name = "Pipeline"
 
     def ready(self) -> None:
-        from pipeline_app import faults, operations, pace
+        from pipeline_app import operations, pace
         from pipeline_app.registration import register_stages
         from pipeline_app.workflows import register_workflow
 
         register_stages(diagnostics=settings.ABSURD_DIAGNOSTICS)
         register_workflow()
-        faults.register()
         pace.register()
         operations.register()

@@ -77,7 +77,5 @@ def incomplete(_queue: str) -> Check:
     )
 
 
-def register() -> None:
-    """Add the checks to those of health."""
-    add("verdicts", verdicts)
-    add("incomplete observations", incomplete)
+add("verdicts", verdicts)
+add("incomplete observations", incomplete)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 from django.apps import AppConfig
@@ -21,12 +20,6 @@ class WorkersConfig(AppConfig):
         from workers import diagnostics
 
         register(runworker_is_ours, "workers")
-        # A site that only enqueues has no packages of the feed, which health looks at.
-        if find_spec("channels") is not None:
-            from tasks_app.monitoring.health import faults
-            from workers.pilots import health
-
-            faults.add(health.NAME, health.pilots)
         if settings.ABSURD_DIAGNOSTICS:
             diagnostics.register_all()
 

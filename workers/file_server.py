@@ -178,7 +178,7 @@ def _serve(address: str, when_bound: Callable[[str], None]) -> None:
         except OSError as error:
             if str(error) != said:
                 said = str(error)
-                logger.warning("files of this host cannot be served at %s, the next try is in 10 s: %s", address, error)
+                logger.warning("files cannot be served at %s, next try in %g s: %s", address, AGAIN_SEC, error)
             time.sleep(AGAIN_SEC)
             continue
         when_bound(address)

@@ -167,7 +167,7 @@ def _completed() -> int:
 
 
 def _wait(completed: int, extent: Extent) -> None:
-    """Wait until so many have completed, or the time is over."""
+    """Wait until this many have completed, or the time is over."""
     until = time.monotonic() + extent.most_sec
     while _completed() < completed and time.monotonic() < until:
         time.sleep(LOOK_SEC)

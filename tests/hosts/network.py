@@ -144,7 +144,7 @@ class Network:
         return host
 
     def cut(self, host: Host) -> None:
-        """Let nothing through to or from a host, which is not told."""
+        """Let nothing through to or from a host, which gets no error."""
         self._switch.run("ip", "link", "set", host.name, "nomaster")
 
     def heal(self, host: Host) -> None:

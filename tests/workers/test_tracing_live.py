@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,6 +17,7 @@ from tasks_app.models import Task
 from tasks_app.operations.runs import start
 from tasks_app.workflows.plan import RunPlan
 from tests.daphne_server import serving
+from tests.socket_server import running
 from tests.tasks_app.callers import make_key
 from tests.workers.live import ROOT, finished, spawn_one, wait_for
 
@@ -72,13 +72,7 @@ class _Export(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    server = Collector()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    yield from running(Collector())
 
 
 def test_one_trace_goes_from_the_request_through_the_queue_to_the_child(workers, collector):

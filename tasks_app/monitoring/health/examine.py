@@ -132,7 +132,7 @@ def _through_an_own_connection(name: str) -> tuple[list[Check], str]:
 
 
 def _run_all(queue: str) -> tuple[list[Check], str]:
-    works = {title: partial(work, queue) for title, work in (OF_QUEUE | faults.CHECKS).items()} | OF_DATABASE
+    works = {title: partial(work, queue) for title, work in (OF_QUEUE | faults.checks()).items()} | OF_DATABASE
     checks = [replace(database.latency(database.round_trip_ms()), name="database")]
     checks += [replace(_isolated(title, work), name=title) for title, work in works.items()]
     try:

@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 
 from django.conf import settings
 from django.db import connection
+from django.utils.module_loading import autodiscover_modules
 
 from tasks_app import formats, supervised
 from tasks_app.models import Acknowledgement, Attempt, Run, Task, TaskStatus, Worker
@@ -135,7 +137,7 @@ def stalled_runs(queue: str) -> Check:
     )
 
 
-CHECKS: dict[str, Callable[[str], Check]] = {
+_CHECKS: dict[str, Callable[[str], Check]] = {
     "lost workers": lost_workers,
     "crash loops": crash_loops,
     "failures": failures,
@@ -146,12 +148,26 @@ CHECKS: dict[str, Callable[[str], Check]] = {
 
 def add(name: str, check: Callable[[str], Check]) -> None:
     """Add a check whose faults an operator may acknowledge. It takes the queue, and is named in lower-case words."""
-    CHECKS[name] = check
+    _CHECKS[name] = check
+
+
+def checks() -> dict[str, Callable[[str], Check]]:
+    """Return the checks by name: ours, and what modules `faults` of the other applications have added.
+
+    Those are imported by the first call, because a process that only enqueues has not the packages that health needs.
+    """
+    _load_other()
+    return _CHECKS
+
+
+@cache
+def _load_other() -> None:
+    autodiscover_modules("faults")
 
 
 def findings() -> list[str]:
     """Return what may be acknowledged, as commands and addresses name it."""
-    return [name.replace(" ", "-") for name in CHECKS]
+    return [name.replace(" ", "-") for name in checks()]
 
 
 def report(

@@ -1,4 +1,4 @@
-"""What is edited by two people at once: the second is told, and nothing is lost unseen."""
+"""What is edited by two people at once: the second sees an error, and nothing is lost unseen."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def test_the_second_who_saves_is_told_and_saves_when_they_send_it_again(kind: st
     tabs = [fields_of(admin.get(address)) for _ in range(2)]
     assert admin.post(address, {**tabs[0], field: first}).status_code == 302
     assert stored() == first
-    told = admin.post(address, {**tabs[1], field: second})
-    text = told.content.decode()
-    assert told.status_code == 200 and "Another person changed this after the page was opened" in text
+    answer = admin.post(address, {**tabs[1], field: second})
+    text = answer.content.decode()
+    assert answer.status_code == 200 and "Another person changed this after the page was opened" in text
     assert f"{field.replace('_', ' ')} is {first}" in text and second in text
     assert stored() == first
     again = {**tabs[1], field: second, "seen": seen_in(text)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import email
 import json
 import socketserver
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email import policy
@@ -19,6 +18,7 @@ from tasks_app.models import Notice, Task, Worker
 from tasks_app.monitoring import notifications
 from tasks_app.postgresql import clock
 from tests.pipeline_app.test_workflows import make_tile
+from tests.socket_server import running
 from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 
 pytestmark = pytest.mark.django_db
@@ -73,15 +73,6 @@ class _Hook(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
-
-
-def running(server: socketserver.BaseServer) -> Iterator[socketserver.BaseServer]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The health check of pilots: those that end before they have done anything."""
+"""The faults of pilots: those that end before they have done anything."""
 
 from __future__ import annotations
 
@@ -36,3 +36,6 @@ def _failing(queue: str) -> Iterator[str]:
             at = clock.stamp(last.ended_at.replace(microsecond=0)) if last.ended_at else ""
             times = formats.count(len(failed), "job")
             yield f"{times} of the pilots {group} in a row failed at once, the last at {at}: {last.message[:300]}"
+
+
+faults.add(NAME, pilots)
