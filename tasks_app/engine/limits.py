@@ -1,8 +1,9 @@
 """Slots of limits, and which of the tasks that a full limit parks may come forward.
 
-A task under a limit is spawned parked (`Hold.LIMIT`), and only as many are let forward, for each queue and memory
-class, as the limit has free slots. So however many tasks a full limit blocks, none of them stands before the others in
-the claim's index. Slots are taken in the transaction that claims.
+A task under a limit is spawned parked (`Hold.LIMIT`), and only as many are let forward, for each queue, as the limit
+has free slots. So however many tasks a full limit blocks, none of them stands before the others in the claim's index.
+One with more memory than any live worker of its queue has stays parked, and does not count if it is forward already:
+no worker takes it, and others would wait behind it. Slots are taken in the transaction that claims.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from tasks_app.models import Limit, LimitSlot, Queue
+from tasks_app.models.worker import LIVE_SQL
 from tasks_app.postgresql import statements
 
 PARK = """
@@ -24,24 +26,30 @@ CASE WHEN task.concurrency_key <> '' OR EXISTS (
 """SQL for the hold bit with which a pending row of `task` comes back from another hold."""
 
 # The free slots of each limit, for each queue less what has come forward already.
-_ADMIT = """
-WITH open AS (
+_ADMIT = f"""
+WITH able AS (
+    SELECT queue.name, (
+        SELECT coalesce(max(nullif(memory_gb, 0)), 'Infinity') FROM tasks_app_worker
+        WHERE {LIVE_SQL} AND queues @> to_jsonb(queue.name)
+    ) AS memory_gb
+    FROM tasks_app_queue AS queue
+), open AS (
     SELECT lim.id, lim.scope, lim.name, count(*) AS free
     FROM tasks_app_limit AS lim JOIN tasks_app_limitslot AS slot ON slot.limit_id = lim.id AND slot.task_id IS NULL
     WHERE %(limits)s::bigint[] IS NULL OR lim.id = ANY(%(limits)s::bigint[])
     GROUP BY lim.id
 ), in_queue AS (
     SELECT parked.id
-    FROM open CROSS JOIN LATERAL (
+    FROM open JOIN able ON able.name = open.name CROSS JOIN LATERAL (
         SELECT count(*) AS n FROM (
             SELECT FROM tasks_app_task
-            WHERE queue_name = open.name AND status = 'pending' AND hold = 0
+            WHERE queue_name = open.name AND status = 'pending' AND hold = 0 AND memory_gb <= able.memory_gb
             LIMIT open.free
         ) AS few
     ) AS forward
     CROSS JOIN LATERAL (
         SELECT id FROM tasks_app_task AS task
-        WHERE queue_name = open.name AND status = 'pending' AND hold = 4
+        WHERE queue_name = open.name AND status = 'pending' AND hold = 4 AND memory_gb <= able.memory_gb
             AND (concurrency_key = '' OR EXISTS (
                 SELECT FROM tasks_app_limit AS key JOIN tasks_app_limitslot AS slot ON slot.limit_id = key.id
                 WHERE key.scope = 'key' AND key.name = task.concurrency_key AND slot.task_id IS NULL
@@ -51,19 +59,19 @@ WITH open AS (
     WHERE open.scope = 'queue'
 ), by_key AS (
     SELECT parked.id
-    FROM open CROSS JOIN tasks_app_queue AS queue
+    FROM open CROSS JOIN able AS queue
     CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE hold = 0) AS n FROM (
-            SELECT hold FROM tasks_app_task
+        SELECT count(*) AS n FROM (
+            SELECT FROM tasks_app_task
             WHERE concurrency_key = open.name AND queue_name = queue.name
-                AND status = 'pending' AND hold = 0 AND concurrency_key <> ''
+                AND status = 'pending' AND hold = 0 AND concurrency_key <> '' AND memory_gb <= queue.memory_gb
             LIMIT open.free
         ) AS few
     ) AS forward
     CROSS JOIN LATERAL (
         SELECT id FROM tasks_app_task AS task
         WHERE concurrency_key = open.name AND queue_name = queue.name AND status = 'pending'
-            AND hold = 4 AND concurrency_key <> ''
+            AND hold = 4 AND concurrency_key <> '' AND memory_gb <= queue.memory_gb
         ORDER BY rank, id LIMIT greatest(0, open.free - forward.n) FOR UPDATE SKIP LOCKED
     ) AS parked
     WHERE open.scope = 'key' AND NOT EXISTS (
@@ -77,7 +85,7 @@ WITH open AS (
 UPDATE tasks_app_task SET hold = 0
 WHERE id = ANY(ARRAY(SELECT id FROM in_queue UNION SELECT id FROM by_key)) AND status = 'pending' AND hold = 4
 RETURNING queue_name
-"""
+"""  # noqa: S608 - constants
 
 
 def admit(limit_ids: Collection[int] | None = None) -> set[str]:

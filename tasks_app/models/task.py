@@ -197,12 +197,12 @@ class Task(models.Model):
                 condition=models.Q(status="pending", join_deadline_at__isnull=False),
             ),
             models.Index(
-                fields=["queue", "rank", "id"],
+                fields=["queue", "rank", "id", "memory_gb"],
                 name="task_parked",
                 condition=models.Q(status="pending", hold=4),
             ),
             models.Index(
-                fields=["concurrency_key", "queue", "rank", "id"],
+                fields=["concurrency_key", "queue", "rank", "id", "memory_gb"],
                 name="task_parked_by_key",
                 condition=models.Q(status="pending", hold=4) & ~models.Q(concurrency_key=""),
             ),

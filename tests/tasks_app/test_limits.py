@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tasks_app.engine import limits
-from tasks_app.engine.claim import claim_tasks
+from tasks_app.engine import limits, registry
+from tasks_app.engine.claim import Room, claim_tasks
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.engine.options import TaskOptions
 from tasks_app.engine.spawn import spawn_many
 from tasks_app.maintenance.sweeper import Sweeper
-from tasks_app.models import Hold, Limit, LimitSlot, Task
+from tasks_app.models import Hold, Limit, LimitSlot, Task, Worker
 from tasks_app.operations.tasks import retry
+from tasks_app.postgresql import clock
 from tests.tasks_app import claimers
-from tests.tasks_app.notes import REPORT, claim_one, spawn_note
+from tests.tasks_app.notes import NOTE, REPORT, claim_one, make_worker, spawn_note
 
 QUEUE = "dsa110-pipeline"
 
@@ -61,6 +64,44 @@ def test_a_task_under_two_limits_needs_a_slot_of_each(worker):
     assert {Task.objects.get(task_id=c.task_id).concurrency_key for c in (first, second)} == {"a", "b"}
     complete_task(first, {}, REPORT)
     assert Task.objects.get(task_id=claim_one(worker).task_id).concurrency_key == "a"
+
+
+@pytest.fixture
+def large_note(monkeypatch: pytest.MonkeyPatch) -> str:
+    spec = replace(NOTE, name="large-note", memory_gb=8)
+    monkeypatch.setitem(registry._specs, spec.name, spec)
+    return spec.name
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("scope", ["queue", "key"])
+def test_a_task_that_fits_no_worker_keeps_nobody_from_a_slot(large_note, scope):
+    worker, key = make_worker(memory_gb=4), "disk" if scope == "key" else ""
+    make_limit(1, scope, key or QUEUE)
+    running = spawn_note(concurrency_key=key)
+    large = spawn_note(task_name=large_note, concurrency_key=key, priority=14)
+    small = spawn_note(concurrency_key=key)
+    (claim,) = claim_tasks(worker, limit=2, room=Room(memory_gb=4))
+    assert claim.task_id == running.task_id
+    complete_task(claim, {}, REPORT)
+    (claim,) = claim_tasks(worker, limit=2, room=Room(memory_gb=4))
+    assert claim.task_id == small.task_id
+    complete_task(claim, {}, REPORT)
+    make_worker(label="worker-2", memory_gb=16)
+    Sweeper().sweep()
+    assert Task.objects.get(pk=large.pk).hold == 0
+
+
+@pytest.mark.django_db
+def test_what_came_forward_before_its_worker_ended_keeps_nobody_from_a_slot(large_note):
+    worker, large_host = make_worker(memory_gb=4), make_worker(label="worker-2", memory_gb=16)
+    make_limit(1)
+    large, small = spawn_note(task_name=large_note, priority=14), spawn_note()
+    assert Task.objects.get(pk=large.pk).hold == 0
+    Worker.objects.filter(pk=large_host.pk).update(stopped_at=clock.now())
+    Sweeper().sweep()
+    (claim,) = claim_tasks(worker, limit=2, room=Room(memory_gb=4))
+    assert claim.task_id == small.task_id
 
 
 @pytest.mark.django_db
