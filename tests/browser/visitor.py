@@ -84,7 +84,8 @@ class Visitor:
         ]
 
     def overflow_px(self) -> int:
-        """Return by how much the page is wider than its window."""
+        """Return by how much the page is wider than its window, once its style sheets are there."""
+        self.page.wait_for_load_state()
         return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
     def check(self) -> None:
