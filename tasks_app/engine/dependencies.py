@@ -7,8 +7,9 @@ inserted before their children, so everybody who needs both goes the same way.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -16,7 +17,6 @@ from django.db import connection
 
 from tasks_app.engine import archive
 from tasks_app.models import ArchivedTask, Hold, Task, TaskDependency, TaskStatus
-from tasks_app.models.task import FailureClass
 from tasks_app.postgresql import clock, statements
 
 
@@ -28,8 +28,10 @@ class Join:
     completed: int = 0
     unfinished: int = 0
     """Pending or claimed."""
-    hopeless: int = 0
-    """Failed as invalid, so that nothing but an operator's retry makes them complete, or archived without success."""
+    invalid: int = 0
+    """Failed as invalid, so that nothing but an operator's retry makes them complete."""
+    lost: int = 0
+    """Archived without success."""
     gone: int = 0
     """Neither among the tasks nor in the archive any more."""
 
@@ -48,15 +50,15 @@ class Join:
     def is_hopeless(self, task: Task) -> bool:
         """Whether too many parents have failed for good for the task ever to run."""
         needed = self.parents if task.join_quorum is None else min(task.join_quorum, self.parents)
-        return self.parents - self.hopeless < needed
+        return self.parents - self.invalid - self.lost < needed
 
 
 _JOINS = """
 SELECT edge.child_task_id, count(*),
     count(*) FILTER (WHERE coalesce(parent.status, archived.status) = 'completed'),
     count(*) FILTER (WHERE parent.status IN ('pending', 'claimed')),
-    count(*) FILTER (WHERE parent.status = 'failed' AND parent.failure_class = 'invalid'
-        OR archived.status IN ('failed', 'cancelled')),
+    count(*) FILTER (WHERE parent.status = 'failed' AND parent.failure_class = 'invalid'),
+    count(*) FILTER (WHERE archived.status IN ('failed', 'cancelled')),
     count(*) FILTER (WHERE parent.status IS NULL AND archived.status IS NULL)
 FROM tasks_app_taskdependency AS edge
 LEFT JOIN tasks_app_task AS parent ON parent.task_id = edge.parent_task_id
@@ -71,8 +73,8 @@ def joins(child_task_ids: Iterable[UUID]) -> dict[UUID, Join]:
     with connection.cursor() as cursor:
         cursor.execute(_JOINS, [list(child_task_ids)])
         return {
-            row[0]: Join(parents=row[1], completed=row[2], unfinished=row[3], hopeless=row[4], gone=row[5])
-            for row in cursor.fetchall()
+            child: Join(parents=n, completed=completed, unfinished=unfinished, invalid=invalid, lost=lost, gone=gone)
+            for child, n, completed, unfinished, invalid, lost, gone in cursor.fetchall()
         }
 
 
@@ -86,10 +88,40 @@ def satisfied(children: Collection[Task]) -> list[Task]:
     ]
 
 
-def hopeless(children: Collection[Task]) -> list[Task]:
-    """Return those of the tasks that can never run because of what has failed for good before them."""
+_LOCK_INVALID = """
+SELECT edge.child_task_id, parent.id
+FROM tasks_app_taskdependency AS edge JOIN tasks_app_task AS parent ON parent.task_id = edge.parent_task_id
+WHERE edge.child_task_id = ANY(%(task_ids)s::uuid[]) AND parent.status = 'failed' AND parent.failure_class = 'invalid'
+ORDER BY parent.completed_at, parent.id
+FOR SHARE OF parent SKIP LOCKED
+"""
+
+
+def hopeless(children: Collection[Task]) -> list[tuple[Task, Task]]:
+    """Return those of the tasks that can never run, each with the first of the parents that have failed for good.
+
+    What has failed is locked, so that no retry revives it meanwhile. Where one is under way it does not count: its end,
+    or the next sweep, decides.
+    """
     found = joins([child.task_id for child in children])
-    return [child for child in children if found.get(child.task_id, Join()).is_hopeless(child)]
+    suspects = [child for child in children if found.get(child.task_id, Join()).is_hopeless(child)]
+    if not suspects:
+        return []
+    invalid: dict[UUID, list[int]] = defaultdict(list)
+    for child_id, parent_id in statements.run(_LOCK_INVALID, {"task_ids": [child.task_id for child in suspects]}):
+        invalid[child_id].append(parent_id)
+    return [
+        (child, _first_failed(child, invalid[child.task_id]))
+        for child in suspects
+        if replace(found[child.task_id], invalid=len(invalid[child.task_id])).is_hopeless(child)
+    ]
+
+
+def _first_failed(child: Task, invalid: Sequence[int]) -> Task:
+    parents = TaskDependency.objects.filter(child_task_id=child.task_id).values("parent_task_id")
+    parent = Task.objects.get(pk=invalid[0]) if invalid else archive.first_lost(parents)
+    assert parent is not None, "one of those that were counted"  # noqa: S101
+    return parent
 
 
 _WITH_CHILDREN = """
@@ -103,15 +135,6 @@ def with_children(task_ids: Collection[UUID]) -> list[UUID]:
     A statement after the one that locked them, so that it sees what the previous holder of the lock wrote.
     """
     return [task_id for (task_id,) in statements.run(_WITH_CHILDREN, {"task_ids": list(task_ids)})]
-
-
-def first_hopeless_parent(child: Task) -> Task:
-    """Return the earliest of the parents that failed for good."""
-    parents = TaskDependency.objects.filter(child_task_id=child.task_id).values("parent_task_id")
-    dead = Task.objects.filter(task_id__in=parents, status=TaskStatus.FAILED, failure_class=FailureClass.INVALID)
-    parent: Task | None = dead.order_by("completed_at", "id").first() or archive.first_lost(parents)
-    assert parent is not None, "asked only of tasks that are hopeless"  # noqa: S101
-    return parent
 
 
 def lock_waiting_children(task_ids: Collection[UUID]) -> list[Task]:

@@ -244,7 +244,7 @@ def settle(waiting: Collection[Task]) -> int:
     gone_on = {child.pk for child in done}
     left = [child for child in waiting if child.pk not in gone_on]
     lost = dependencies.hopeless(left) if left else []
-    move_many([_condemned(child, dependencies.first_hopeless_parent(child)) for child in lost])
+    move_many([_condemned(child, parent) for child, parent in lost])
     return len(left) - len(lost)
 
 

@@ -239,8 +239,8 @@ def _task_of(row: Sequence[Any]) -> Task:
 
 def _fail_hopeless(waiting: Sequence[Task]) -> None:
     """Fail those of the new tasks that wait for what will never be."""
-    for task in dependencies.hopeless(waiting) if waiting else ():
-        condemn(task, dependencies.first_hopeless_parent(task))
+    for task, parent in dependencies.hopeless(waiting) if waiting else ():
+        condemn(task, parent)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,15 @@ from functools import partial
 import pytest
 from django.db import connection, transaction
 
+from tasks_app.engine import dependencies
 from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import fail_attempt
+from tasks_app.engine.move import settle
 from tasks_app.errors import LostClaim
 from tasks_app.models import Attempt, IdempotencyKey, Limit, Run, Schedule, Task, TaskEvent
+from tasks_app.operations.tasks import retry
+from tasks_app.postgresql import clock
 from tests.tasks_app.callers import Caller, make_key
 from tests.tasks_app.notes import REPORT, claim_one, event_types, make_worker, spawn_note
 
@@ -48,6 +52,32 @@ def test_two_parents_that_end_together_release_their_child_once():
         together(*(lambda c=claim: complete_task(c, {}, REPORT) for claim in claims))
         assert event_types(child) == ["spawned", "released"]
         complete_task(claim_one(worker), {}, REPORT)
+
+
+def test_a_child_is_not_failed_because_of_a_parent_that_is_being_retried():
+    parent = spawn_note()
+    child = spawn_note(depends_on=[parent.task_id])
+    Task.objects.filter(pk=parent.pk).update(status="failed", failure_class="invalid", completed_at=clock.now())
+    retried, looked = threading.Event(), threading.Event()
+
+    def retry_slowly() -> None:
+        with transaction.atomic():
+            retry(parent.task_id, actor="user:test")
+            retried.set()
+            assert looked.wait(60)
+
+    def look() -> None:
+        assert retried.wait(60)
+        with transaction.atomic():
+            settle(dependencies.lock_waiting_children([parent.task_id]))
+        looked.set()
+
+    assert together(retry_slowly, look) == [None, None]
+    assert [Task.objects.get(pk=each.pk).status for each in (parent, child)] == ["pending", "pending"]
+    Task.objects.filter(pk=parent.pk).update(status="failed", failure_class="invalid", completed_at=clock.now())
+    with transaction.atomic():
+        settle(dependencies.lock_waiting_children([parent.task_id]))
+    assert Task.objects.get(pk=child.pk).status == "failed"
 
 
 def test_a_child_spawned_while_its_parent_ends_is_never_left_waiting():
