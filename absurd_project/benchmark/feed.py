@@ -49,7 +49,8 @@ async def _listen(port: int, count: int, step: Step) -> list[float]:
             for _ in range(count):
                 await asyncio.sleep(random.uniform(*PAUSE_SEC))  # noqa: S311 - not a secret
                 committed = asyncio.get_running_loop().run_in_executor(spawner, _spawn)
-                received_at = await asyncio.wait_for(_next_update(client), LONGEST_SEC)
+                async with asyncio.timeout(LONGEST_SEC):
+                    received_at = await _next_update(client)
                 delays_ms.append(max(0.0, received_at - await committed) * 1000)
                 step()
         await asyncio.get_running_loop().run_in_executor(spawner, lambda: connection.close())

@@ -196,7 +196,8 @@ class AbsurdClient:
         try:
             while not (task := await self.get(task_id)).is_finished:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), WAIT_POLL_SEC)
+                    async with asyncio.timeout(WAIT_POLL_SEC):
+                        await woken.wait()
                 woken.clear()
             return task
         finally:

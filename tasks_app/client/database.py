@@ -77,7 +77,8 @@ class DatabaseTransport:
         answered = _module("database_setup").answered
         work = asyncio.get_running_loop().run_in_executor(self._threads, answered, call, *arguments)
         try:
-            return await asyncio.wait_for(asyncio.shield(work), self._config.timeout_sec)
+            async with asyncio.timeout(self._config.timeout_sec):
+                return await asyncio.shield(work)
         except TimeoutError as error:
             raise Unavailable(f"the database gave no answer within {self._config.timeout_sec:g} s") from error
 

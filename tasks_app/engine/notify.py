@@ -71,7 +71,7 @@ class Publisher:
             self._wanted.wait()
             self._wanted.clear()
             try:
-                loop.run_until_complete(asyncio.wait_for(self._send(), SEND_LIMIT_SEC))
+                loop.run_until_complete(self._send())
             except Exception as error:  # a lost wake-up costs liveness only: readers poll as well
                 self.failures += 1
                 self._say(failing=True, text=f"not sent, readers poll instead: {error or type(error).__name__}")
@@ -91,7 +91,8 @@ class Publisher:
         if getattr(settings, "CHANNEL_LAYERS", None):
             from channels.layers import get_channel_layer  # not installed where no web process of ours runs
 
-            await get_channel_layer().group_send(GROUP, MESSAGE)
+            async with asyncio.timeout(SEND_LIMIT_SEC):
+                await get_channel_layer().group_send(GROUP, MESSAGE)
 
 
 publisher = Publisher()

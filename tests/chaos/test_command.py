@@ -89,7 +89,7 @@ def test_interrupted_it_ends_its_workers_and_its_tasks(live_environment, tmp_pat
     drill.send_signal(signal.SIGTERM)
     _, complaint = drill.communicate(timeout=60)
     assert (drill.returncode, "interrupted" in complaint) == (1, True)
-    wait_for(lambda: not child.is_running(), 5)
+    wait_for(lambda: not child.is_running())
     assert set(Task.objects.values_list("status", flat=True)) <= {"cancelled", "completed"}
     assert Worker.objects.exclude(stopped_at=None).count() == 1
     assert not list((tmp_path / "t").iterdir())
@@ -101,7 +101,7 @@ def test_killed_it_takes_its_workers_along_and_the_next_drill_ends_what_it_left(
     child, worker = child_of(task), psutil.Process(Worker.objects.get().pid)
     drill.kill()
     drill.communicate()
-    wait_for(lambda: not child.is_running() and not worker.is_running(), 5)
+    wait_for(lambda: not child.is_running() and not worker.is_running())
     code, _, complaint = run(live_environment, "--only", "segfault", "--yes")
     assert (code, "serves queue" in complaint) == (2, True), "its worker counts as up until it has missed some reports"
     Worker.objects.update(heartbeat_at="2026-01-01T00:00:00Z")

@@ -40,10 +40,16 @@ class Listener:
         await self.close()
         return int(closed["code"])
 
-    async def next(self, timeout: float = 5) -> dict[str, Any]:
+    async def next(self, timeout: float = 60) -> dict[str, Any]:
         return json.loads(await self.communicator.receive_from(timeout=timeout))
 
-    async def updates(self, count: int, timeout: float = 5) -> list[dict[str, Any]]:
+    async def next_but_counts(self) -> dict[str, Any]:
+        """Return the next message other than a change of counts, which comes before or after what it belongs to."""
+        while (message := await self.next())["type"] == "queue_stats_update":
+            pass
+        return message
+
+    async def updates(self, count: int, timeout: float = 60) -> list[dict[str, Any]]:
         """Return the next `count` task updates."""
         found: list[dict[str, Any]] = []
         async with asyncio.timeout(timeout):

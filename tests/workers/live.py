@@ -78,7 +78,7 @@ class LiveWorkers:
         for worker in self.started:
             worker.kill()
             worker.wait()
-        psutil.wait_procs(trees, timeout=10)
+        psutil.wait_procs(trees, timeout=60)
 
 
 def claim_for(worker: Worker, slots: int) -> list[Claim]:

@@ -61,7 +61,7 @@ def test_on_a_host_that_runs_out_of_memory_no_moment_is_lost_for_stacks(workers,
 
     wait_for(ended)
     execution.close()
-    assert execution._handle is not None and execution._handle.guardian.wait(10) == 0
+    assert execution._handle is not None and execution._handle.guardian.wait(60) == 0
     assert execution.outcome is not None and execution.outcome.failure_class == "memory"
     assert execution.report().stack == ""
 

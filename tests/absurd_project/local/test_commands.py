@@ -182,7 +182,7 @@ def wait_for_page(url: str, timeout_sec: float = 120.0) -> int:
     deadline = time.monotonic() + timeout_sec
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 return answer.status
         except OSError:
             if time.monotonic() > deadline:

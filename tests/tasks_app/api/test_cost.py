@@ -115,9 +115,9 @@ async def test_a_request_is_handed_to_its_thread_three_times(monkeypatch):
     client = ApplicationCommunicator(application, scope)
     monkeypatch.setattr(SyncToAsync, "__call__", counted)
     await client.send_input({"type": "http.request", "body": b""})
-    assert (await client.receive_output(5))["status"] == 200
-    assert json.loads((await client.receive_output(5))["body"])["task_id"] == str(task.task_id)
-    await client.wait(5)
+    assert (await client.receive_output(60))["status"] == 200
+    assert json.loads((await client.receive_output(60))["body"])["task_id"] == str(task.task_id)
+    await client.wait(60)
     assert len(trips) == 3, trips  # the signal that it begins, the answer, the end
 
 

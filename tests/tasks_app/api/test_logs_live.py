@@ -64,7 +64,7 @@ async def watch(followed: Followed) -> None:
         await followed.until_all_have(b"begun\n")
         followed.write(b"half way\n")
         await followed.until_all_have(b"begun\nhalf way\n")
-        beside = await followed.client.get("tasks", timeout=10)
+        beside = await followed.client.get("tasks", timeout=60)
         assert beside.json()["total"] == 1
         tasks[0].cancel()
         followed.write(b"last words\n")

@@ -131,6 +131,14 @@ async def test_wait_gives_up_in_time_and_the_task_goes_on(config: AbsurdConfig):
         assert (await client.get(task.task_id)).status == "pending"
 
 
+async def test_waiting_ends_at_once_whenever_the_feeds_answer_comes(config: AbsurdConfig):
+    """The listener is cancelled at the moment at which its own first answer comes, in some of many turns."""
+    async with AbsurdClient(config) as client, asyncio.timeout(120):
+        for _ in range(20):
+            waiting = (client.wait(uuid4()) for _ in range(10))
+            assert {type(each) for each in await asyncio.gather(*waiting, return_exceptions=True)} == {TaskNotFound}
+
+
 async def test_one_bad_task_among_many_is_named_and_none_is_spawned(config: AbsurdConfig, monkeypatch):
     async with AbsurdClient(config) as client:
         good = NewTask(task_name="echo", params={"value": 1})
@@ -195,7 +203,7 @@ async def test_events_come_in_order_and_can_be_had_again(config: AbsurdConfig):
 
 async def updates(events: Any, count: int) -> list[FeedEvent]:
     found: list[FeedEvent] = []
-    async with contextlib.aclosing(events), asyncio.timeout(15):
+    async with contextlib.aclosing(events), asyncio.timeout(60):
         async for event in events:
             if event.type == "task_update":
                 found.append(event)

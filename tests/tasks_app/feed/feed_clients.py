@@ -27,11 +27,11 @@ class SocketClient:
     def __init__(self, socket: websockets.ClientConnection) -> None:
         self.socket = socket
 
-    async def next(self, timeout: float = 10) -> dict[str, Any]:
+    async def next(self, timeout: float = 60) -> dict[str, Any]:
         async with asyncio.timeout(timeout):
             return understood(str(await self.socket.recv()))
 
-    async def first(self, kind: str, timeout: float = 10) -> dict[str, Any]:
+    async def first(self, kind: str, timeout: float = 60) -> dict[str, Any]:
         async with asyncio.timeout(timeout):
             while (message := await self.next(timeout))["type"] != kind:
                 pass
@@ -43,7 +43,7 @@ class SocketClient:
             return False
         return True
 
-    async def close_code(self, timeout: float = 10) -> int | None:
+    async def close_code(self, timeout: float = 60) -> int | None:
         """Wait for the server to close and return its code."""
         async with asyncio.timeout(timeout):
             with contextlib.suppress(websockets.ConnectionClosed):
@@ -65,7 +65,7 @@ class StreamClient:
         self.last_id: int | None = None
         self.comments: list[str] = []
 
-    async def next(self, timeout: float = 10) -> dict[str, Any]:
+    async def next(self, timeout: float = 60) -> dict[str, Any]:
         """Return the next event; keep the ids as a browser does."""
         async with asyncio.timeout(timeout):
             async for line in self._lines:
@@ -78,7 +78,7 @@ class StreamClient:
                     self.comments.append(line)
         raise EOFError
 
-    async def first(self, kind: str, timeout: float = 10) -> dict[str, Any]:
+    async def first(self, kind: str, timeout: float = 60) -> dict[str, Any]:
         async with asyncio.timeout(timeout):
             while (message := await self.next(timeout))["type"] != kind:
                 pass

@@ -100,9 +100,9 @@ async def test_a_key_that_is_revoked_during_an_outage_ends_the_socket_after_it(m
                     break
                 except Exception:
                     continue
-            closed = await listener.communicator.receive_output(timeout=30)
+            closed = await listener.communicator.receive_output(timeout=60)
             while closed["type"] != "websocket.close":
-                closed = await listener.communicator.receive_output(timeout=30)
+                closed = await listener.communicator.receive_output(timeout=60)
         assert closed["code"] == access.NOT_LOGGED_IN
     finally:
         outage.remove()

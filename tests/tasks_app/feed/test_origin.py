@@ -25,7 +25,7 @@ def log_in() -> str:
 
 def status_of(port: int, headers: dict[str, str]) -> int:
     """Ask for a socket and return the status of the answer; 101 opens it."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.putrequest("GET", "/ws/status", skip_host=True)
     asked = {"Host": f"127.0.0.1:{port}", "Upgrade": "websocket", "Connection": "Upgrade"}
     asked |= {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}

@@ -86,7 +86,7 @@ async def test_a_hundred_clients_cost_no_thread(live_environment):
 
 async def get(port: int, query: str = "", **headers: str) -> httpx.Response:
     asked = {"Accept": "text/event-stream", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    async with httpx.AsyncClient(timeout=10) as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         return await client.get(f"http://127.0.0.1:{port}/api/absurd/feed?{query}", headers=asked)
 
 
@@ -184,9 +184,9 @@ async def opened(scope: dict[str, Any]) -> ApplicationCommunicator:
     """Begin a stream in this process, whose patience can be set."""
     client = ApplicationCommunicator(make_application(), scope)
     await client.send_input({"type": "http.request", "body": b""})
-    assert (await client.receive_output(5))["status"] == 200
-    assert (await client.receive_output(5))["body"] == b"retry: 2000\n\n"
-    assert b"hello" in (await client.receive_output(5))["body"]
+    assert (await client.receive_output(60))["status"] == 200
+    assert (await client.receive_output(60))["body"] == b"retry: 2000\n\n"
+    assert b"hello" in (await client.receive_output(60))["body"]
     return client
 
 
@@ -194,9 +194,9 @@ async def test_a_quiet_stream_beats(monkeypatch):
     assert streams.HEARTBEAT_SEC == 15
     monkeypatch.setattr(streams, "HEARTBEAT_SEC", 0.1)
     client = await opened(scope_of(x_api_key=await in_thread(make_key)("read")))
-    assert (await client.receive_output(5))["body"] == b": heartbeat\n\n"
+    assert (await client.receive_output(60))["body"] == b": heartbeat\n\n"
     await client.send_input({"type": "http.disconnect"})
-    await client.wait(5)
+    await client.wait(60)
     assert feed().position is None
 
 
@@ -243,8 +243,8 @@ async def test_a_stream_ends_when_its_key_opens_nothing_any_more(monkeypatch, en
         )
     assert await client.receive_nothing(0.8, 0.05)
     await in_thread(end)()
-    assert not (await client.receive_output(5))["more_body"]
-    await client.wait(5)
+    assert not (await client.receive_output(60))["more_body"]
+    await client.wait(60)
 
 
 async def test_one_who_came_through_a_proxy_of_this_machine_does_not_go_on_as_a_local_reader(monkeypatch):
@@ -257,8 +257,8 @@ async def test_one_who_came_through_a_proxy_of_this_machine_does_not_go_on_as_a_
     scope = scope_of(cookie=f"sessionid={await in_thread(log_in)()}", x_forwarded_for=ELSEWHERE)
     client = await opened({**scope, "client": ("127.0.0.1", 1)})
     await in_thread(log_out)()
-    assert not (await client.receive_output(5))["more_body"]
-    await client.wait(5)
+    assert not (await client.receive_output(60))["more_body"]
+    await client.wait(60)
 
 
 @pytest.mark.parametrize(("end", "code"), [(log_out, 4401), (lose_permission, 4403), (remove_owner, 4401)])
@@ -268,7 +268,7 @@ async def test_a_socket_opened_by_a_ticket_ends_with_the_login_behind_it(monkeyp
     await listener.open()
     assert await listener.communicator.receive_nothing(0.8, 0.05)
     await in_thread(end)()
-    assert await listener.communicator.receive_output(5) == {"type": "websocket.close", "code": code}
+    assert await listener.communicator.receive_output(60) == {"type": "websocket.close", "code": code}
     await listener.close()
 
 
@@ -294,5 +294,5 @@ async def test_the_configured_key_gives_tickets_that_end_with_it(settings, monke
     listener = Listener(f"ticket={ticket}", client=(ELSEWHERE, 1))
     await listener.open()
     settings.ABSURD_API_KEY = "another-key"
-    assert (await listener.communicator.receive_output(5))["code"] == 4401
+    assert (await listener.communicator.receive_output(60))["code"] == 4401
     await listener.close()

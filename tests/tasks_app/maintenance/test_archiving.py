@@ -324,7 +324,7 @@ def test_a_retry_that_waited_for_the_prune_is_refused_as_too_late():
             archive_batch(POLICY)
             late = pool.submit(together, lambda: retry(task.task_id, actor="user:test"))
             assert not wait([late], timeout=0.3).done
-        (outcome,) = late.result(timeout=10)
+        (outcome,) = late.result(timeout=60)
     assert isinstance(outcome, TaskArchived)
     assert is_archived(task)
 
