@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 from django.db import connection
@@ -46,37 +47,43 @@ def sample(claim: Claim, series: usage.Series, second: int) -> usage.Used:
     )  # fmt: skip
 
 
-def wal_bytes(used: usage.Used, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Return what storing a measurement writes to the write-ahead log, as PostgreSQL counts it."""
-    found = []
+def wal_bytes(samples: Iterator[usage.Used], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return what storing a measurement writes to the write-ahead log, as PostgreSQL counts it.
+
+    The first change of a page after a checkpoint, whoever caused that, writes the whole page: such a measurement is
+    passed over.
+    """
+    plans = []
 
     def explain(statement: str, params: dict) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (ANALYZE, WAL, FORMAT JSON) {statement}", params)
             row = cursor.fetchone()[0]
-            plan = json.loads(row) if isinstance(row, str) else row
-            found.append(plan[0]["Plan"]["WAL Bytes"])
+            plans.append((json.loads(row) if isinstance(row, str) else row)[0]["Plan"])
 
     with monkeypatch.context() as patched:
         patched.setattr(statements, "run", explain)
-        usage.store([used])
-    return min(found)
+        while not plans or any(plan["WAL FPI"] for plan in plans):
+            plans.clear()
+            usage.store([next(samples)])
+    return min(plan["WAL Bytes"] for plan in plans)
+
+
+def grown(claim: Claim, series: usage.Series) -> Iterator[usage.Used]:
+    for second in range(2000, 3000, 100):
+        series.add(second, 10**9, 2.0 * second)
+        yield sample(claim, series, second)
 
 
 @pytest.mark.django_db
 def test_a_full_series_costs_the_write_ahead_log_little(worker: Worker, monkeypatch):
     spawn_note()
     claim, series = claim_one(worker), of_an_attempt(1800)
-    bare = wal_bytes(sample(claim, usage.Series(), 1), monkeypatch)
-    without = wal_bytes(sample(claim, usage.Series(), 2), monkeypatch)
-    wal_bytes(sample(claim, series, 3), monkeypatch)
-    unchanged = wal_bytes(sample(claim, series, 4), monkeypatch)
-    series.add(2000, 10**9, 4000.0)
-    changed = wal_bytes(sample(claim, series, 5), monkeypatch)
-    print(f"WAL bytes of a measurement: first {bare}, without series {without}, same {unchanged}, grown {changed}")
+    usage.store([sample(claim, series, 1)])
+    unchanged = wal_bytes((sample(claim, series, second) for second in range(2, 12)), monkeypatch)
+    changed = wal_bytes(grown(claim, series), monkeypatch)
     assert Attempt.objects.get().usage_series == list(series.flat())
-    assert changed <= WAL_MOST_BYTES
-    assert unchanged <= changed
+    assert unchanged <= changed <= WAL_MOST_BYTES
 
 
 @pytest.mark.django_db
