@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict
 
@@ -39,6 +39,6 @@ class SolutionsSummary(BaseModel):
     antennas: list[AntennaSummary]
 
 
-def read_summary(directory: Path) -> SolutionsSummary:
+def read_summary(file: BinaryIO) -> SolutionsSummary:
     """Read the summary of a calibration. Raises OSError, and ValueError for another content."""
-    return SolutionsSummary.model_validate_json((directory / SUMMARY_NAME).read_text(encoding="utf-8"))
+    return SolutionsSummary.model_validate_json(file.read())

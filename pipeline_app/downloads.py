@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import tarfile
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 from urllib.parse import quote
 
 from django.conf import settings
@@ -21,8 +21,9 @@ from tasks_app.errors import FilesBusy
 from tasks_app.feed import other_hosts
 from tasks_app.files.bounded_calls import in_time, in_time_async, root_of
 from tasks_app.files.http_streaming import CHUNK_BYTES, open_file, open_regular, send_file, streamed
-from tasks_app.files.remote import NotFetched, RemoteFile
+from tasks_app.files.remote import NotFetched
 
+T = TypeVar("T")
 PREVIEWS = frozenset({"preview", "plot"})
 PICTURES = PREVIEWS | {"thumbnail"}
 FITS = (".fits", ".fit")
@@ -80,10 +81,30 @@ def _state(product: Product) -> State:
     return State(is_file=path.is_file())
 
 
-def file_path(product: Product) -> Path | None:
-    """Return where the product is if it is a regular file. Raises FilesBusy."""
+def open_product(product: Product) -> BinaryIO:
+    """Open a product that is a regular file, here or on its host.
+
+    Raises OSError, whose text says why it cannot be had, and FilesBusy.
+    """
     path = locate(product)
-    return path if path is not None and in_time(path, path.is_file) else None
+    if path is not None:
+        return open_file(path)
+    try:
+        return cast(BinaryIO, other_hosts.open_file(product.host, product.path))
+    except NotFetched as error:
+        raise NotFetched(f"it {GONE}; {error}") from None
+
+
+def read(product: Product, work: Callable[[BinaryIO], T]) -> T:
+    """Return what `work` makes of a product that is a regular file. Raises as `open_product` does, and as `work`."""
+    file = open_product(product)
+
+    def read_and_close() -> T:
+        # Closed where it is read: closing it would wait for a read that hangs.
+        with file:
+            return work(file)
+
+    return in_time(Path(file.name), read_and_close)
 
 
 def send(product: Product, asked: Mapping[str, str], *, directories: bool) -> HttpResponseBase:
@@ -101,23 +122,13 @@ def send(product: Product, asked: Mapping[str, str], *, directories: bool) -> Ht
     shown = kind == "image/png"
     disposition = content_disposition_header(as_attachment=not shown, filename=place.name) or "attachment"
     headers = {"Content-Disposition": disposition}
-    if path is None:
-        remote = cast(BinaryIO, _open_on_its_host(product))
-        return send_file(remote, content_type=kind, headers=headers, request_headers=asked)
-    file = open_file(path)
-    if settings.ABSURD_INTERNAL_FILES and not shown:
+    file = open_product(product)
+    if settings.ABSURD_INTERNAL_FILES and path is not None and not shown:
         file.close()
         # nginx sends it, whole or by ranges, and adds what belongs to that.
         headers["X-Accel-Redirect"] = settings.ABSURD_INTERNAL_FILES + quote(str(path))
         return HttpResponse(content_type=kind, headers=headers)
     return send_file(file, content_type=kind, headers=headers, request_headers=asked)
-
-
-def _open_on_its_host(product: Product) -> RemoteFile:
-    try:
-        return other_hosts.open_file(product.host, product.path)
-    except NotFetched as error:
-        raise NotFetched(f"it {GONE}; {error}") from None
 
 
 def _content_type(product: Product, path: Path) -> str:

@@ -6,10 +6,13 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from astropy.io.fits import PrimaryHDU
 
 SIDE_PIX = 128
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -38,10 +41,10 @@ def load_libraries() -> None:
     import astropy.wcs  # noqa: F401
 
 
-def stamp(path: Path, asked: StampRequest) -> bytes:
+def stamp(file: BinaryIO, asked: StampRequest) -> bytes:
     """Return a grey PNG of SIDE_PIX pixels, north up; what lies outside the image or is blank is mid-grey.
 
-    Only the pages of the file that hold the cut-out are read. Raises NoStamp and OSError.
+    Only the rows of the image that hold the cut-out are read. Raises NoStamp and OSError.
     """
     # Here, because only this page of the console needs them.
     import warnings
@@ -50,30 +53,34 @@ def stamp(path: Path, asked: StampRequest) -> bytes:
     from astropy.utils.exceptions import AstropyWarning
     from astropy.wcs import WCS
 
-    with fits.open(path, memmap=True) as stored, warnings.catch_warnings():
+    with fits.open(file, memmap=True) as stored, warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
         header = stored[0].header
         wcs = WCS(header).celestial
-        if wcs.naxis != 2 or stored[0].data is None:
-            raise NoStamp(f"{path.name} has no sky coordinates")
+        if wcs.naxis != 2 or len(stored[0].shape) < 2:
+            raise NoStamp(f"{file.name} has no sky coordinates")
         x, y = (float(value) for value in wcs.all_world2pix(asked.ra_deg, asked.dec_deg, 0))
         cell_arcmin = abs(float(wcs.wcs.cdelt[1])) * 60
-        plane = stored[0].data.reshape(stored[0].data.shape[-2:])
+        height, width = stored[0].shape[-2:]
         half = asked.size_arcmin / cell_arcmin / 2
-        if not (math.isfinite(x) and math.isfinite(y)) or not (
-            -half < x < plane.shape[1] + half and -half < y < plane.shape[0] + half
-        ):
+        if not (math.isfinite(x) and math.isfinite(y)) or not (-half < x < width + half and -half < y < height + half):
             raise NoStamp("the position lies outside the image")
-        return _png(_scaled(_cut(plane, x, y, half), asked))
+        return _png(_scaled(_cut(stored[0], x, y, half), asked))
 
 
-def _cut(plane: NDArray[np.floating], x: float, y: float, half: float) -> NDArray[np.float64]:
+def _cut(image: PrimaryHDU, x: float, y: float, half: float) -> NDArray[np.float64]:
     """Return the nearest pixels on a grid of SIDE_PIX around a place, NaN outside."""
+    height, width = image.shape[-2:]
     steps = (np.arange(SIDE_PIX) + 0.5) / SIDE_PIX * 2 - 1
     columns, rows = (np.floor(centre + half * steps + 0.5).astype(int) for centre in (x, y))
-    inside_x, inside_y = (columns >= 0) & (columns < plane.shape[1]), (rows >= 0) & (rows < plane.shape[0])
+    inside_x, inside_y = (columns >= 0) & (columns < width), (rows >= 0) & (rows < height)
     cut = np.full((SIDE_PIX, SIDE_PIX), np.nan)
-    cut[np.ix_(inside_y, inside_x)] = plane[np.ix_(rows[inside_y], columns[inside_x])]
+    if not (inside_x.any() and inside_y.any()):
+        return cut
+    low, high = rows[inside_y][[0, -1]]
+    # Whole rows, which lie in one piece: of a file of another host that is one request.
+    strip = image.section[(0,) * (len(image.shape) - 2) + (slice(low, high + 1),)]
+    cut[np.ix_(inside_y, inside_x)] = strip[np.ix_(rows[inside_y] - low, columns[inside_x])]
     return cut
 
 

@@ -11,11 +11,10 @@ from django.db.models import Q
 
 from pipeline_app import downloads
 from pipeline_app.admin.calibration_timeline import VALID_DAYS
-from pipeline_app.calibration_summary import AntennaSummary, SolutionsSummary, read_summary
+from pipeline_app.calibration_summary import SUMMARY_NAME, AntennaSummary, SolutionsSummary, read_summary
 from pipeline_app.models import Calibration, Product
 from tasks_app.admin.charts import Axis, HeatMap, Series, XYChart
 from tasks_app.errors import FilesBusy
-from tasks_app.files.bounded_calls import in_time
 
 MADE_MOST = 200
 OTHERS_MOST = 50
@@ -33,17 +32,15 @@ class Found:
 
 
 def solutions_of(calibration: Calibration) -> Found:
-    """Read the summary that the stage wrote beside the tables, if it lies below the data roots."""
-    product = Product(path=calibration.path)
+    """Read the summary that the stage wrote beside the tables, here or on the host that made them."""
+    host = Product.objects.filter(path=calibration.path).values_list("host", flat=True).first()
+    summary = Product(path=f"{calibration.path}/{SUMMARY_NAME}", host=host or "")
     try:
-        place = downloads.locate(product)
-        if place is None:
-            return Found(problem=f"{calibration.path} is not on this host below ABSURD_DATA_ROOTS")
-        return Found(summary=in_time(place, read_summary, place))
+        if downloads.locate(summary) is None and downloads.locate(Product(path=calibration.path)) is not None:
+            return Found(problem="nothing was solved, or it was solved before solutions were stored for this page")
+        return Found(summary=downloads.read(summary, read_summary))
     except FilesBusy as error:
         return Found(problem=str(error))
-    except FileNotFoundError:
-        return Found(problem="nothing was solved, or it was solved before solutions were stored for this page")
     except (OSError, ValueError) as error:
         return Found(problem=f"its solutions cannot be read: {str(error).splitlines()[0]}")
 

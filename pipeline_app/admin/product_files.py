@@ -23,7 +23,6 @@ from pipeline_app.models import Product
 from tasks_app.admin import display
 from tasks_app.admin.panels import Panel, Table
 from tasks_app.errors import FilesBusy
-from tasks_app.files.bounded_calls import in_time
 from tasks_app.models import Attempt, Task
 
 STAMP_MOST_ARCMIN = 60.0
@@ -63,12 +62,9 @@ def send_stamp(request: HttpRequest, pk: int) -> HttpResponse:
         low_jy=values["low"],
         high_jy=values["high"],
     )
+    load_libraries()
     try:
-        path = downloads.file_path(product)
-        if path is None:
-            raise Http404(f"{product.path} {downloads.GONE}; stamps are cut only where the web host sees the file")
-        load_libraries()
-        picture = in_time(path, stamp, path, asked)
+        picture = downloads.read(product, partial(stamp, asked=asked))
     except FilesBusy as error:
         return HttpResponse(f"{error}\n", status=503, content_type="text/plain", headers={"Retry-After": "30"})
     except (NoStamp, OSError) as error:

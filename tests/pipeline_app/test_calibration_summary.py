@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline_app.calibration_summary import read_summary
+from pipeline_app.calibration_summary import SUMMARY_NAME, SolutionsSummary, read_summary
 
 pytestmark = pytest.mark.casa
 N_CHANNELS = 64
@@ -13,7 +13,7 @@ DELAY_NS = 12.0
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Path:
+def summary(tmp_path: Path) -> SolutionsSummary:
     """Gains 1 and 2; the second antenna is delayed and lacks its lowest quarter of channels and its second hand."""
     from pipeline_app.casa.calibration_solve import write_summary
     from pipeline_app.casa.solutions import Solutions
@@ -29,11 +29,11 @@ def written(tmp_path: Path) -> Path:
         antenna_names=("1", "2"), freqs_hz=freqs_hz, gains=gains, flags=flags, gain_snr=snr, refant="1"
     )
     write_summary(solutions, tmp_path)
-    return tmp_path
+    with (tmp_path / SUMMARY_NAME).open("rb") as file:
+        return read_summary(file)
 
 
-def test_it_has_a_value_a_subband_from_the_highest_frequency_down(written: Path) -> None:
-    summary = read_summary(written)
+def test_it_has_a_value_a_subband_from_the_highest_frequency_down(summary: SolutionsSummary) -> None:
     assert len(summary.freq_ghz) == 16
     assert summary.freq_ghz == sorted(summary.freq_ghz, reverse=True)
     second = summary.antennas[1]
@@ -43,8 +43,8 @@ def test_it_has_a_value_a_subband_from_the_highest_frequency_down(written: Path)
     assert second.phase_deg[1] == [None] * 16
 
 
-def test_delays_and_signal_to_noise_are_a_hands_own(written: Path) -> None:
-    first, second = read_summary(written).antennas
+def test_delays_and_signal_to_noise_are_a_hands_own(summary: SolutionsSummary) -> None:
+    first, second = summary.antennas
     assert first.delay_ns == [pytest.approx(0, abs=0.1), pytest.approx(0, abs=0.1)]
     assert second.delay_ns == [pytest.approx(DELAY_NS, abs=0.2), None]
     assert second.snr == [30.0, None]

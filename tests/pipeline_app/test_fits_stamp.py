@@ -19,6 +19,11 @@ def image(tmp_path: Path) -> Path:
     return tmp_path / "a.fits"
 
 
+def stamp_of(path: Path, asked: StampRequest) -> bytes:
+    with path.open("rb") as file:
+        return stamp(file, asked)
+
+
 def decoded(png: bytes) -> np.ndarray:
     """Return the pixels of a picture, the highest row first; its checksums must be right."""
     at, parts = 8, {}
@@ -36,7 +41,7 @@ def request(ra_deg: float, dec_deg: float, *, size_arcmin: float = 2.0, high_jy:
 
 
 def test_the_source_is_in_the_middle_and_white(image):
-    pixels = decoded(stamp(image, request(*position_of("S02"))))
+    pixels = decoded(stamp_of(image, request(*position_of("S02"))))
     assert pixels.shape == (SIDE_PIX, SIDE_PIX)
     bright = np.argwhere(pixels == 255)
     assert np.abs(bright.mean(axis=0) - SIDE_PIX / 2).max() < SIDE_PIX / 20
@@ -45,17 +50,17 @@ def test_the_source_is_in_the_middle_and_white(image):
 
 def test_north_is_up_and_east_is_left(image):
     ra_deg, dec_deg = position_of("S02")
-    pixels = decoded(stamp(image, request(ra_deg - 0.01, dec_deg - 0.005, high_jy=0.25)))
+    pixels = decoded(stamp_of(image, request(ra_deg - 0.01, dec_deg - 0.005, high_jy=0.25)))
     row, column = np.argwhere(pixels == 255).mean(axis=0)
     assert row < SIDE_PIX / 2 and column < SIDE_PIX / 2
 
 
 def test_beyond_the_edge_is_grey_and_far_away_is_refused(image):
     ra_deg, dec_deg = 10.0, 16.1 + 60 * 6 / 3600
-    pixels = decoded(stamp(image, request(ra_deg, dec_deg)))
+    pixels = decoded(stamp_of(image, request(ra_deg, dec_deg)))
     assert set(np.unique(pixels[: SIDE_PIX // 3])) == {96}
     with pytest.raises(NoStamp, match="outside the image"):
-        stamp(image, request(30.0, 16.1))
+        stamp_of(image, request(30.0, 16.1))
 
 
 def test_nothing_is_imported_while_a_file_is_read_against_the_clock(image):
@@ -67,7 +72,8 @@ from pipeline_app.fits_stamp import StampRequest, load_libraries, stamp
 load_libraries()
 before = set(sys.modules)
 asked = StampRequest(ra_deg={ra_deg}, dec_deg={dec_deg}, size_arcmin=4.0, low_jy=0.0, high_jy=1.0)
-assert stamp(Path({str(image)!r}), asked)
+with Path({str(image)!r}).open("rb") as file:
+    assert stamp(file, asked)
 print(sorted(set(sys.modules) - before))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

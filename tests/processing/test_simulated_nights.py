@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_app.calibration_summary import read_summary
+from pipeline_app.calibration_summary import SUMMARY_NAME, read_summary
 from pipeline_app.models import Calibration, Measurement, Observation, Product
 from tasks_app.models import Task
 
@@ -43,7 +43,8 @@ def test_one_night_leaves_images_fluxes_a_missing_subband_and_a_failed_tile(live
     assert Product.objects.filter(observation=incomplete, kind="image").exists()
     assert Measurement.objects.filter(observation=incomplete).count() > 2
     assert Task.objects.filter(run__run_id=silent.run_id, status="failed").exists()
-    summary = read_summary(Path(Calibration.objects.get().path))
+    with (Path(Calibration.objects.get().path) / SUMMARY_NAME).open("rb") as file:
+        summary = read_summary(file)
     assert (len(summary.antennas), len(summary.freq_ghz)) == (12, 16)
     assert all(0.5 < value < 2 for hand in summary.antennas[0].amplitude for value in hand)
 

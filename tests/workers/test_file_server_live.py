@@ -9,12 +9,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipeline_app.admin import product_files
-from pipeline_app.models import Product
+from pipeline_app import fits_stamp
+from pipeline_app.admin import calibrations, product_files
+from pipeline_app.calibration_summary import SUMMARY_NAME
+from pipeline_app.fits_stamp import StampRequest
+from pipeline_app.models import Calibration, Product
 from tasks_app.feed import other_hosts
 from tasks_app.files import remote
 from tasks_app.models import Attempt, Worker
 from tests.daphne_server import free_port
+from tests.pipeline_app.console_rows import make_summary, position_of, write_image
 from tests.tasks_app.callers import Caller, console_client, make_key
 from tests.workers.live import attempts, finished, spawn_one, wait_for
 
@@ -88,6 +92,25 @@ def test_products_of_another_host_are_sent_in_the_api_and_in_the_console(served)
     address = f"/admin/pipeline_app/product/{product.pk}/file/"
     assert (product_files.found(product).is_file, product_files.found(product).problem) == (True, "")
     assert console_client().get(address).status_code == 200
+
+
+def test_stamps_and_solutions_of_another_host_are_shown_in_the_console(served):
+    image = product_of(published(served))
+    Path(image.path).unlink()
+    write_image(Path(image.path), {"S02": 0.3})
+    ra_deg, dec_deg = position_of("S02")
+    asked = f"ra={ra_deg}&dec={dec_deg}&arcmin=2&low=0&high=0.3"
+    stamp = console_client().get(f"/admin/pipeline_app/product/{image.pk}/stamp/?{asked}")
+    assert (stamp.status_code, stamp["Content-Type"]) == (200, "image/png")
+    with Path(image.path).open("rb") as file:
+        values = StampRequest(ra_deg=ra_deg, dec_deg=dec_deg, size_arcmin=2, low_jy=0, high_jy=0.3)
+        assert stamp.content == fits_stamp.stamp(file, values)
+    tables = Path(image.path).with_name("tile.cal")
+    tables.mkdir()
+    calibration = Calibration(path=str(product_of(tables, kind="calibration").path))
+    assert "is not there any more" in calibrations.solutions_of(calibration).problem
+    (tables / SUMMARY_NAME).write_text(make_summary().model_dump_json())
+    assert calibrations.solutions_of(calibration).summary == make_summary()
 
 
 async def _collect(answer) -> list[bytes]:
