@@ -85,6 +85,7 @@ def matching_view(request: HttpRequest, operation: TaskOperation[Any], found: Ch
         "count": count,
         "groups": _groups(tasks),
         "grouped": f"{reading.COUNT_MOST:,}" if count > reading.COUNT_MOST else "",
+        "caution": operation.caution(tasks),
         "left_alone": _left_alone(matching, operation),
         "conditions": [(name, value) for name, value in request.GET.items() if value],
         "type_the_number": count > TYPE_THE_NUMBER_ABOVE,

@@ -183,6 +183,7 @@ class OperatingAdmin(HistoryAdmin):
             return HttpResponseRedirect(_next_page(request) or back)
         rows = [(task, operation.refusal(task)) for task in tasks.select_related("worker")[:LISTED_TASKS]]
         context = {
+            "caution": operation.caution(tasks),
             "form": form,
             "submit": f"{operation.label} {formats.counted(count, 'tasks')}",
             "count": count,

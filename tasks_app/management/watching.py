@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import codecs
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import BinaryIO
 from uuid import UUID
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -67,32 +67,18 @@ def _watch(task_id: UUID, limit_sec: float | None, show: Callable[[Task], None])
         time.sleep(POLL_SEC if ends is None else max(0.0, min(POLL_SEC, ends - time.monotonic())))
 
 
-def readable(attempt: Attempt) -> Path | None:
-    """Return the log's path when this host and user can read it."""
-    path = Path(attempt.log_path)
-    return path if attempt.log_path and path.is_file() and os.access(path, os.R_OK) else None
-
-
-def last_lines(path: Path, lines: int) -> tuple[str, int]:
-    """Return the last lines of a log, and the position behind them."""
-    with path.open("rb") as log:
-        log.seek(start_of_tail(log, lines))
-        found = log.read()
-        return found.decode(errors="replace"), log.tell()
-
-
-def new_text(path: Path, position: int, attempt: Attempt) -> Iterator[str]:
-    """Yield what is written behind a position, until the attempt has ended."""
-    with path.open("rb") as log:
-        log.seek(position)
-        while True:
-            # Asked before reading, so that what is written last is read too.
-            over = has_ended(attempt)
-            while chunk := log.read(CHUNK_BYTES):
-                yield chunk.decode(errors="replace")
-            if over:
-                return
-            time.sleep(POLL_SEC)
+def text_of(log: BinaryIO, attempt: Attempt, lines: int, *, follow: bool) -> Iterator[str]:
+    """Yield the last lines of a log, then if asked what is written until the attempt has ended. Raises OSError."""
+    log.seek(start_of_tail(log, lines))
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    while True:
+        # Asked before reading, so that what is written last is read too.
+        over = not follow or has_ended(attempt)
+        while chunk := log.read(CHUNK_BYTES):
+            yield decoder.decode(chunk)
+        if over:
+            return
+        time.sleep(POLL_SEC)
 
 
 def has_ended(attempt: Attempt) -> bool:

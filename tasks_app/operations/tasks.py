@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 from pydantic import Field
 
 from tasks_app.engine import archive, backoff, dependencies, notify
@@ -30,6 +31,8 @@ from tasks_app.validation import PRIORITY_LEAST, PRIORITY_MOST
 
 UNFINISHED = frozenset(set(TaskStatus.values) - FINISHED)
 RETRIED = (TaskStatus.FAILED, TaskStatus.CANCELLED)
+CAUTION_MOST = 1_000
+"""Of how many tasks it is found out, before an operation is done, whether it will be refused."""
 GONE = ("lost", "stopped")
 """States of a worker that reports nothing any more, however long its lease."""
 
@@ -47,6 +50,10 @@ class TaskOperation(Operation[P, Task]):
 
     def refusal(self, target: Task) -> str:
         return "" if target.status in self.possible else f"it is {target.display_status}"
+
+    def caution(self, tasks: QuerySet[Task]) -> str:
+        """Return what a person should know before it is done to these tasks; costs one bounded query at most."""
+        return ""
 
     @abstractmethod
     def act_on_locked(self, tasks: Sequence[Task], params: P, actor: str) -> Refusals:
@@ -264,6 +271,16 @@ class Requeue(TaskOperation[RequeueParams]):
     possible = frozenset({TaskStatus.CLAIMED})
     chosen = ("claimed",)
     dangerous = True
+
+    def caution(self, tasks: QuerySet[Task]) -> str:
+        moment = clock.now()
+        claimed = tasks.filter(status=TaskStatus.CLAIMED).select_related("worker").defer("params", "result")
+        looked_at = claimed[:CAUTION_MOST]
+        held = sum(claim_holds(task, moment) for task in looked_at)
+        if not held:
+            return ""
+        of = f"Of the first {CAUTION_MOST:,}, " if len(looked_at) == CAUTION_MOST else ""
+        return f"{of}{held:,} will be refused unless forced: the lease is valid and the worker may be running the task."
 
     def act_on_locked(self, tasks: Sequence[Task], params: RequeueParams, actor: str) -> Refusals:
         refused: dict[UUID, InvalidTransition] = {}

@@ -20,6 +20,7 @@ from tasks_app.models import Attempt, Worker
 from tests.daphne_server import free_port
 from tests.pipeline_app.console_rows import make_summary, position_of, write_image
 from tests.tasks_app.callers import Caller, console_client, make_key
+from tests.tasks_app.management.commands import output_of
 from tests.workers.live import attempts, finished, spawn_one, wait_for
 
 KEY = "a secret of all hosts, which is long"
@@ -72,6 +73,7 @@ def test_logs_of_another_host_are_sent_whole_in_part_and_as_they_grow(served):
     assert (part.status_code, part.content) == (206, content[2:6])
     assert api.get(f"tasks/{task.task_id}/log?tail=1").content == content.splitlines(keepends=True)[-1]
     assert api.get(f"tasks/{task.task_id}/log", Range=f"bytes={len(content)}-").status_code == 416
+    assert output_of("absurd_tasks", "logs", task.task_id, "--follow").encode() == content
     followed = api.get(f"tasks/{task.task_id}/log?follow=true&offset=3")
 
     async def collect() -> bytes:

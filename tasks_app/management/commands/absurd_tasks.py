@@ -8,12 +8,15 @@ from django.core.management.base import CommandError, CommandParser
 from django.db.models.functions import Left
 
 from tasks_app.engine import lookup
+from tasks_app.errors import FilesBusy
+from tasks_app.feed import logs
+from tasks_app.files.remote import NotFetched
 from tasks_app.management import task_output, watching
 from tasks_app.management.arguments import whole
 from tasks_app.management.commands import absurd_explain
 from tasks_app.management.printing import table
 from tasks_app.management.selection import add_conditions, find_task_id, selected
-from tasks_app.management.shell import NOT_FOUND
+from tasks_app.management.shell import NOT_FOUND, TRY_LATER
 from tasks_app.models import Attempt, Task
 
 LISTED, LISTED_MOST = 20, 10_000
@@ -90,16 +93,18 @@ class Command(absurd_explain.Command):
         raise CommandError(f"task {task.task_id} has {which}", returncode=NOT_FOUND)
 
     def _log_of(self, attempt: Attempt, options: dict[str, Any]) -> None:
-        path = watching.readable(attempt)
-        if path is None:
-            where = f"{attempt.log_path} on {attempt.worker.host if attempt.worker else 'its host'}"
-            message = f"the log file is not readable here ({where}); the last lines stored in the database follow"
-            self.stderr.write(message)
+        try:
+            log = logs.open_log(attempt)
+        except (OSError, FilesBusy) as error:
+            self.stderr.write(f"{attempt.log_path or 'its log'} cannot be read: {error}")
+            self.stderr.write("the last lines, as stored in the database:")
             if attempt.log_tail:
                 self.stdout.write(attempt.log_tail)
             return
-        text, position = watching.last_lines(path, options["lines"])
-        self.stdout.write(text, ending="")
-        for new in watching.new_text(path, position, attempt) if options["follow"] else ():
-            self.stdout.write(new, ending="")
-            self.stdout.flush()
+        try:
+            with log:
+                for text in watching.text_of(log, attempt, options["lines"], follow=options["follow"]):
+                    self.stdout.write(text, ending="")
+                    self.stdout.flush()
+        except NotFetched as error:
+            raise CommandError(f"{attempt.log_path} cannot be read on: {error}", returncode=TRY_LATER) from None

@@ -129,6 +129,20 @@ def test_a_claim_whose_lease_holds_is_requeued_only_when_forced(worker):
     assert event_types(task) == ["spawned", "claimed", "retrying"]
 
 
+def test_before_requeuing_the_pages_count_the_claims_whose_lease_holds(worker):
+    address = reverse("admin:tasks_app_task_changelist") + "matching/requeue/"
+    for _ in range(3):
+        spawn_note()
+        claim_one(worker)
+    gone = Task.objects.order_by("pk")[0]
+    Task.objects.filter(pk=gone.pk).update(lease_until=clock.now() - timedelta(seconds=1))
+    operator = log_in("Operator")
+    assert "2 will be refused unless forced" in page(operator, address)
+    assert "will be refused unless" not in page(operator, reverse("admin:tasks_app_task_requeue", args=[gone.task_id]))
+    Task.objects.update(lease_until=clock.now() - timedelta(seconds=1))
+    assert "will be refused unless" not in page(operator, address)
+
+
 def test_a_stalled_claim_is_requeued_from_the_page(worker):
     task = spawn_note()
     claim_one(worker)

@@ -103,15 +103,18 @@ def test_a_task_that_never_was_is_exit_code_3_for_every_action():
         assert refused(command, uuid4())[0] == 3
 
 
-def test_logs_come_from_the_file_or_else_from_the_database(worker, tmp_path, capsys):
+def test_logs_come_from_the_file_or_else_from_the_database(worker, tmp_path, settings, capsys):
     task = spawn_note()
     claim = claim_one(worker)
-    log = tmp_path / "1.log"
+    settings.ABSURD_VAR = tmp_path
+    log = tmp_path / "log" / "attempts" / str(task.task_id) / "1.log"
+    log.parent.mkdir(parents=True)
     log.write_text("".join(f"line {n}\n" for n in range(1, 1001)))
     start_attempt(claim, directory="", log_path=str(log))
     assert output_of("absurd_tasks", "logs", task.task_id, "--lines", 2) == "line 999\nline 1000\n"
     Attempt.objects.update(log_path="/nowhere/1.log", log_tail="the tail")
     assert output_of("absurd_tasks", "logs", task.task_id) == "the tail\n"
+    assert "/nowhere/1.log cannot be read: " in capsys.readouterr().err
     assert refused("absurd_tasks", "logs", task.task_id, "--attempt", 2)[0] == 3
     assert refused("absurd_tasks", "logs", spawn_note().task_id)[0] == 3
 
