@@ -30,6 +30,14 @@ FITS = (".fits", ".fit")
 GONE = "is not on this host below ABSURD_DATA_ROOTS"
 
 
+def picture_of(product: Product) -> Product | None:
+    """Return the product that is the picture of a product: itself if it is one, else the first that its task made."""
+    if product.kind in PICTURES:
+        return product
+    beside = Product.objects.filter(task_id=product.task_id, kind__in=PREVIEWS)
+    return beside.order_by("-kind", "id").first()
+
+
 def locate(product: Product) -> Path | None:
     """Return where the product is, resolved; None where it is not on this host or not below ABSURD_DATA_ROOTS.
 

@@ -13,8 +13,8 @@ from pipeline_app.admin import product_files
 from pipeline_app.admin.filters import VerdictFilter, occurring
 from pipeline_app.admin.metrics_text import figures_of
 from pipeline_app.admin.sources import address_of
-from pipeline_app.downloads import PICTURES
-from pipeline_app.models import Measurement, Product, name_begins
+from pipeline_app.downloads import picture_of
+from pipeline_app.models import Calibration, Measurement, Product, name_begins
 from pipeline_app.sky_text import flux_density
 from tasks_app.admin import display, pages
 from tasks_app.admin.operating import OperatingAdmin
@@ -84,7 +84,10 @@ class ProductAdmin(OperatingAdmin, ReadOnlyAdmin):
         context = {
             "product": product,
             "figures": figures_of(product.kind, product.metrics),
-            "is_picture": product.kind in PICTURES,
+            "picture": picture_of(product),
+            "calibration": Calibration.objects.filter(path=product.path).first()
+            if product.kind == "calibration"
+            else None,
             "inputs": [(each, known.get(each)) for each in product.inputs],
         }
         title, back = f"{product.kind} of {product.observation or product.task_name}", pages.list_of(Product)

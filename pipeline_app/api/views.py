@@ -220,11 +220,7 @@ class ProductPreviewView(APIView):
 
     @extend_schema(responses={(200, "image/png"): OpenApiTypes.BINARY})
     def get(self, request: Request, pk: int) -> HttpResponseBase:
-        product = _product(pk)
-        shown: Product | None = product
-        if product.kind not in downloads.PICTURES:
-            beside = Product.objects.filter(task_id=product.task_id, kind__in=downloads.PREVIEWS)
-            shown = beside.order_by("-kind", "id").first()
+        shown = downloads.picture_of(_product(pk))
         if shown is None:
             raise NotFound(f"the task that made product {pk} made no picture")
         return _send(request, shown)

@@ -19,7 +19,7 @@ from pipeline_app.models import Calibration, Product
 from pipeline_app.workflows import Plan, start
 from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Task, TaskEvent
-from tests.pipeline_app.console_rows import DEC_DEG, IMAGE_METRICS, RA_DEG, addresses
+from tests.pipeline_app.console_rows import DEC_DEG, IMAGE_METRICS, PNG, RA_DEG, addresses
 from tests.pipeline_app.test_records import finish_next
 from tests.pipeline_app.test_workflows import CATALOG, make_tile
 from tests.tasks_app.callers import console_client, make_user, queries_of_health
@@ -92,6 +92,25 @@ def test_nobody_without_the_permission_sees_a_page(nights):
     client.force_login(make_user("nemo"))
     for page, address in addresses(nights[0]).items():
         assert client.get(address).status_code == 403, page
+
+
+def test_the_page_of_a_product_shows_the_picture_that_its_task_made_and_leads_to_the_page_of_what_it_is(nights, viewer):
+    night = nights[0]
+    preview = Product.objects.get(kind="preview", task_id=night.image.task_id)
+    text = viewer.get(addresses(night)["product"]).content.decode()
+    assert f'src="{reverse("admin:pipeline_app_product_file", args=[preview.pk])}"' in text
+    solved = Product.objects.get(kind="calibration", path=night.calibration.path)
+    place = Path(solved.path) / "solutions.png"
+    place.write_bytes(PNG)
+    plot = Product.objects.create(
+        task_id=solved.task_id, attempt=1, task_name=solved.task_name, kind="plot", path=str(place)
+    )
+    text = viewer.get(reverse("admin:pipeline_app_product_change", args=[solved.pk])).content.decode()
+    assert f'src="{reverse("admin:pipeline_app_product_file", args=[plot.pk])}"' in text
+    assert addresses(night)["calibration"] in text
+    without = Product.objects.get(kind="photometry", observation=night.observation)
+    text = viewer.get(reverse("admin:pipeline_app_product_change", args=[without.pk])).content.decode()
+    assert "<img" not in text
 
 
 def test_the_page_of_a_tile_has_its_stages_files_figures_and_fluxes(nights, viewer):
