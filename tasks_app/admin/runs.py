@@ -28,8 +28,6 @@ from tasks_app.operations.runs import retry_run, stages_of
 from tasks_app.workflows.graph import RunGraph, graph_of
 from tasks_app.workflows.state import RunState, state_of, states_of
 
-OTHERS = ("claimed", "pending", "waiting", "failed", "cancelled", "done_without", "superseded")
-
 
 class RunList(ConsoleList):
     """A page of runs with the state of each, asked for together."""
@@ -115,7 +113,7 @@ class RunAdmin(OperatingAdmin, ReadOnlyAdmin):
             "opts": self.opts,
             "run": run,
             "state": state,
-            "others": [(name.replace("_", " "), getattr(state, name)) for name in OTHERS if getattr(state, name)],
+            "others": _others(state),
             "blocked": graph.behind(state.trouble.task_id) if state.trouble else [],
             "rows": _rows(graph),
             "truncated": graph.truncated,
@@ -129,6 +127,21 @@ class RunAdmin(OperatingAdmin, ReadOnlyAdmin):
 def _state(run: Run) -> RunState:
     state: RunState = run.state  # type: ignore[attr-defined]
     return state
+
+
+def _others(state: RunState) -> list[tuple[str, int]]:
+    """Return how many tasks are in each state but completed; with those that are, they add up to all."""
+    counts = {
+        "claimed": state.claimed - state.cancelling,
+        "cancelling": state.cancelling,
+        "in the queue": state.queued,
+        "scheduled": state.scheduled,
+        "waiting for a slot of a limit": state.limited,
+        "waiting for other tasks": state.waiting,
+        "failed": state.failed,
+        "cancelled": state.cancelled,
+    }
+    return [(word, count) for word, count in counts.items() if count]
 
 
 def _rows(graph: RunGraph) -> list[tuple[Any, str]]:

@@ -74,6 +74,11 @@ class RunState:
     trouble: Trouble | None = None
 
     @property
+    def queued(self) -> int:
+        """Pending tasks that nothing but the queue holds back."""
+        return self.pending - self.waiting - self.scheduled - self.limited
+
+    @property
     def is_finished(self) -> bool:
         """Whether no task is pending or claimed."""
         return self.total > 0 and self.pending == 0 and self.claimed == 0
@@ -118,9 +123,8 @@ class RunState:
 def _why_waiting(state: RunState) -> str:
     if state.total == 0:
         return "it has no tasks"
-    queued = state.pending - state.waiting - state.scheduled - state.limited
     parts = [
-        (queued, "in the queue"),
+        (state.queued, "in the queue"),
         (state.scheduled, "until their time"),
         (state.limited, "for a free slot of a limit"),
         (state.waiting, "for other tasks"),

@@ -15,6 +15,7 @@ from tasks_app.engine.claim import claim_tasks
 from tasks_app.maintenance.archiving import archive_batch
 from tasks_app.models import Task, TaskEvent
 from tasks_app.operations.runs import RunRetryParams, retry_run
+from tasks_app.operations.tasks import cancel
 from tasks_app.workflows.graph import graph_of
 from tests.tasks_app.callers import make_user, queries_of_health
 from tests.tasks_app.finished import POLICY, days_ago
@@ -85,6 +86,14 @@ def test_the_page_shows_what_holds_the_run_up(operator, worker):
                  "waits for 1 of 2: right (failed)"):  # fmt: skip
         assert part in page
     assert re.findall(r'<form[^>]*method="(\w+)"', page) == ["post"]  # to log out
+    assert "<td>1 waiting for other tasks, 1 failed</td>" in page  # with the 2 completed they are all 4
+
+
+def test_the_page_does_not_count_a_task_twice(operator, worker):
+    run = begin(linear())
+    assert "<td>1 in the queue, 2 waiting for other tasks</td>" in page_of(operator, run)
+    cancel(claim_all(worker)["convert"].task_id, actor="user:operator", reason="trial")
+    assert "<td>1 cancelling, 2 waiting for other tasks</td>" in page_of(operator, run)
 
 
 def test_cancel_shows_the_counts_asks_why_and_does_it(operator, worker):
