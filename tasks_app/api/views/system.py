@@ -298,7 +298,7 @@ class FreezeStateView(RetrieveAPIView[Any]):
 
     serializer_class = FreezeSerializer
 
-    @extend_schema(operation_id="get_freeze")
+    @extend_schema(operation_id="get_freeze", description="Whether everything is frozen, since when, by whom and why.")
     def get(self, request: Request) -> Response:
         return Response(self.get_serializer(_freeze_state()).data)
 

@@ -203,6 +203,7 @@ class TaskListView(ListView):
 
     @extend_schema(
         operation_id="spawn_task",
+        description="One task. 200: the Idempotency-Key was used before, and this is the task it spawned then.",
         parameters=[IDEMPOTENCY_KEY],
         request=TaskOptions,
         responses={201: SpawnedSerializer, 200: SpawnedSerializer},
