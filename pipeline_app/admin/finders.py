@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from django.urls import reverse
 
 from pipeline_app.admin import sources
-from pipeline_app.models import Observation
+from pipeline_app.models import Observation, ObservationState
 from tasks_app.admin.search import HITS_MOST, Finder, Hit, Text, add
 
 _DATE = re.compile(r"\d{4}-\d\d(?:-\d\d(?:[T ]\d\d(?::\d\d(?::\d\d)?)?)?)?")
@@ -26,7 +26,9 @@ def _observations(text: Text) -> Iterable[Hit]:
         rows = Observation.objects.filter(name__startswith=start)
     for row in rows.order_by("-name")[: HITS_MOST + 1]:
         address = reverse("admin:pipeline_app_observation_change", args=[row.pk])
-        detail = f"strip {row.declination_deg:+.2f}°, {row.get_state_display()}"
+        # How far a run that was started has come, its own page says.
+        state = "" if row.state == ObservationState.STARTED else f", {row.get_state_display()}"
+        detail = f"strip {row.declination_deg:+.2f}°{state}"
         yield Hit(title=row.name, detail=detail, address=address, is_exact=row.name == start)
 
 

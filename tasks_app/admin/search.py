@@ -7,22 +7,27 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
-from tasks_app.admin import pages
+from tasks_app.admin import display, pages
 from tasks_app.admin.reading import with_id
 from tasks_app.engine import registry
 from tasks_app.models import ArchivedTask, Run, Task, Worker
+from tasks_app.models.querysets import error_has_words, short_id
 from tasks_app.monitoring.workers import state_of
 
 HITS_MOST = 10
 """Of each kind; a finder may return one more, which says that there are more."""
 TEXT_CHARS_MOST = 300
+ERROR_CHARS_LEAST = 3
+"""One or two letters begin a word of too many errors to be looked for among them."""
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", re.IGNORECASE)
+_DIGITS = re.compile(r"[0-9a-f-]+", re.IGNORECASE)
 _AROUND = " \"'`,;…"
 
 
@@ -126,12 +131,24 @@ def _tasks(text: Text) -> Iterable[Hit]:
         yield Hit(title=f"{name} {task_id}", detail=status, address=address, is_exact=task_id == text.uuid)
 
 
+def _failures(text: Text) -> Iterable[Hit]:
+    """Find the tasks that failed by themselves and whose error has the words of the text, the last first."""
+    if text.uuid or len(text.text) < ERROR_CHARS_LEAST or _DIGITS.fullmatch(text.text):
+        return
+    found = Task.objects.filter(error_has_words(text.text), unrunnable_because=None).order_by("-id")
+    rows = found.annotate(head=Left("error", display.ERROR_CHARS)).values_list("task_id", "task_name", "head")
+    for task_id, name, head in rows[: HITS_MOST + 1]:
+        address = reverse("admin:tasks_app_task_change", args=[task_id])
+        yield Hit(title=f"{name} {short_id(task_id)}", detail=display.first_line(head), address=address)
+
+
 def _task_names(text: Text) -> Iterable[Hit]:
     """Find the tasks of a name."""
     lists = reverse("admin:tasks_app_task_changelist")
     for name in registry.names():
         if len(text.text) > 1 and name.startswith(text.text.lower()):
-            yield Hit(title=name, detail="its tasks", address=f"{lists}?{urlencode({'task_name': name})}")
+            address = f"{lists}?{urlencode({'task_name': name})}"
+            yield Hit(title=name, detail="its tasks", address=address, is_exact=name == text.text.lower())
 
 
 def _runs(text: Text) -> Iterable[Hit]:
@@ -165,6 +182,8 @@ for finder in (
            accepts="a task id, or 4 or more of its first or last digits"),
     Finder(kind="Task names", permission="tasks_app.view_task", find=_task_names,
            accepts="the beginning of a task name"),
+    Finder(kind="Errors", permission="tasks_app.view_task", find=_failures,
+           accepts="words of the first line of an error"),
     Finder(kind="Runs", permission="tasks_app.view_run", find=_runs,
            accepts="a run id, or the beginning of a run's label"),
     Finder(kind="Workers", permission="tasks_app.view_worker", find=_workers,

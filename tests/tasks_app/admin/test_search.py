@@ -9,12 +9,13 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from pipeline_app.models import Measurement
+from tasks_app.engine.fail import fail_attempt
 from tasks_app.models import Run, Task
 from tests.pipeline_app.console_rows import Night, make_nights
 from tests.tasks_app.callers import make_user, queries_of_health
 from tests.tasks_app.finished import completed
 from tests.tasks_app.maintenance.test_archived_tasks import archive_all
-from tests.tasks_app.notes import make_worker, spawn_note
+from tests.tasks_app.notes import REPORT, claim_one, make_worker, spawn_note
 
 pytestmark = pytest.mark.django_db
 QUERIES_MOST = 15
@@ -71,6 +72,24 @@ def test_a_run_is_found_by_its_id_and_label_and_a_worker_as_pages_write_it(viewe
         assert search(viewer, text) == at, text
     make_worker(label="worker-10")
     assert at in search(viewer, "worker-1")
+
+
+def test_a_failure_is_found_by_words_of_its_error_and_a_task_name_still_leads_to_its_tasks(viewer, worker):
+    assert "words of the first line of an error" in search(viewer, "no solutions")
+    task = spawn_note(max_retries=0)
+    fail_attempt(claim_one(worker), "error", "note: no solutions for <antenna> 17\nmore", REPORT)
+    for text in ("no solutions", "antenna 17", "SOLUT"):
+        assert search(viewer, text) == page_of(task), text
+    assert "What may be searched for" in search(viewer, "more")
+    assert search(viewer, "note").endswith("?task_name=note")
+    spawn_note(max_retries=0)
+    fail_attempt(claim_one(worker), "error", "no solutions at all", REPORT)
+    both = search(viewer, "no solutions")
+    assert page_of(task) in both and "no solutions for &lt;antenna&gt; 17" in both
+
+
+def test_an_observation_whose_run_was_started_is_not_listed_as_if_it_had_just_begun(viewer, nights):
+    assert "run started" not in search(viewer, nights[0].observation.name[:8])
 
 
 def test_an_observation_is_found_by_name_date_and_file_and_leads_there_beside_its_run(viewer, nights):
