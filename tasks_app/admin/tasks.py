@@ -43,8 +43,8 @@ from tasks_app.operations.tasks import TaskOperation
 
 ROW_OPERATIONS = ("retry", "cancel")
 TABS = (
-    "pending", "claimable", "scheduled", "waiting", "retrying", "claimed", "stalled", "failed", "quarantined",
-    "completed", "cancelled",
+    "pending", "claimable", "scheduled", "waiting", "limited", "retrying", "claimed", "stalled", "failed",
+    "quarantined", "completed", "cancelled",
 )  # fmt: skip
 EMPTY = (
     "No task matches. Clear the filters, or spawn one: manage.py absurd_spawn TASK-NAME, or a whole tile: "

@@ -43,6 +43,7 @@ function axisOption(axis, where) {
     nameLocation: "middle",
     nameGap: where === "x" ? 26 : 44,
     nameTextStyle: { color: css("--body-quiet-color") },
+    splitNumber: where === "y" ? 4 : undefined, // what a low chart has room for
     axisLabel: { color: css("--body-quiet-color"), hideOverlap: true },
     axisLine: { lineStyle: { color: line } },
     splitLine: { show: axis.kind !== "category" && where === "y", lineStyle: { color: line } },
@@ -154,7 +155,7 @@ function hoursOf({ low, high }) {
 
 function lanesOption(chart, animated) {
   const option = base(animated);
-  option.grid = { left: 12, right: 18, top: 8, bottom: 4, containLabel: true };
+  option.grid = { left: 12, right: 32, top: 8, bottom: 4, containLabel: true }; // the last label needs half its width
   option.tooltip.formatter = ({ data }) => `${data.interval.label}\n${moment(data.interval.start)}\n${moment(data.interval.end)}`;
   const ends = { low: chart.low ? Date.parse(chart.low) : null, high: chart.high ? Date.parse(chart.high) : null };
   option.xAxis = [{ ...axisOption({ kind: "time", label: "", unit: "", ...ends }, "x"), splitLine: { show: true, lineStyle: { color: css("--hairline-color") } } }];

@@ -16,7 +16,7 @@ from tasks_app.engine.claim import claim_tasks
 from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import AttemptReport, fail_attempt
 from tasks_app.engine.lease import report_progress, start_attempt
-from tasks_app.models import Run, Task, TaskEvent
+from tasks_app.models import Hold, Run, Task, TaskEvent
 from tasks_app.postgresql import clock
 from tests.tasks_app.callers import make_user, queries_of_health
 from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
@@ -108,6 +108,8 @@ def test_the_page_of_a_task_tells_its_story(operator, worker):
     report = AttemptReport(traceback="Trace <b>", log_tail="SEVERE no solutions", signal="SIGKILL", exit_code=9)
     fail_attempt(claim, "killed", "killed by SIGKILL", report)
     page = operator.get(reverse("admin:tasks_app_task_change", args=[task.task_id])).content.decode()
+    outcomes = re.search(r"attempts</th><td>(.*?)</td>", page)
+    assert outcomes and re.sub("<[^>]*>", "", outcomes[1]).split() == ["1", "•", "killed"]  # and not "1: 1 killed"
     for part in (
         str(task.task_id),
         "/data/a/log",
@@ -247,8 +249,19 @@ def test_tabs_count_the_states_and_filters_stand_in_the_address(operator, worker
     spawn_note(queue_name="other")
     spawn_note(priority=20, max_retries=0)
     fail_attempt(claim_one(worker), "invalid", "no such file", REPORT)
+    Task.objects.filter(pk=spawn_note(queue_name="other").pk).update(hold=Hold.LIMIT)
     page = operator.get(LIST).content.decode()
-    for state, count in (("scheduled", 1), ("claimable", 1), ("pending", 2), ("failed", 1), ("stalled", 0)):
+    counts = {
+        "scheduled": 1,
+        "claimable": 1,
+        "waiting": 0,
+        "limited": 1,
+        "retrying": 0,
+        "pending": 3,
+        "failed": 1,
+        "stalled": 0,
+    }
+    for state, count in counts.items():
         assert f'href="?status={state}">{state} <span class="quiet">{count}</span>' in page, state
     narrowed = operator.get(LIST, {"queue": "other", "status": "claimable"}).content.decode()
     assert narrowed.count("data-task=") == 1
