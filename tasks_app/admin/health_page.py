@@ -14,7 +14,7 @@ from tasks_app.monitoring.health import Check
 
 WORDS = {"ok": "pass", "warn": "warn", "bad": "fail"}
 UNITS = {"database": "ms", "clock": "s", "oldest pending": "duration", "progress": "duration", "feed": "duration",
-         "old transactions": "duration", "disk": "%"}  # fmt: skip
+         "old transactions": "duration", "backups": "duration", "late tiles": "duration", "disk": "%"}  # fmt: skip
 """Of the value and the threshold, by check; the others count."""
 
 

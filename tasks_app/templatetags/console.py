@@ -49,6 +49,12 @@ def listed(count: int) -> str:
 
 
 @register.filter
+def thousands(count: int) -> str:
+    """Write a count with its thousands apart."""
+    return f"{count:,}"
+
+
+@register.filter
 def brief(value: Any) -> str:
     """Write a JSON value on one line; nothing as a dash."""
     if value is None:

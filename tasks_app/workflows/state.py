@@ -135,7 +135,7 @@ def _why_waiting(state: RunState) -> str:
 def _why_stalled(state: RunState) -> str:
     behind = f"{_tasks(state.waiting)} {'waits' if state.waiting == 1 else 'wait'}"
     trouble = state.trouble.described(state.run_id) if state.trouble else "their dependencies do not exist any more"
-    return f"{trouble}; {behind} blocked by it until it is retried"
+    return f"{trouble}; {behind} until it is retried"
 
 
 def _why_failed(state: RunState) -> str:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from tasks_app.admin import documents
-from tasks_app.models import Worker
+from tasks_app.models import LastBackup, Worker
 from tasks_app.monitoring import health
 from tasks_app.postgresql import clock
 from tasks_app.version import running
@@ -34,8 +34,10 @@ def test_a_fault_stands_first_with_value_threshold_remedy_runbook_and_buttons(wo
 
 
 def test_values_and_thresholds_have_units(worker):
+    LastBackup.objects.create(made_at=clock.now(), path="/backups/a.dump", host="vm", size_bytes=1)
     text = page(log_in("Viewer"), "/admin/health/")
-    for name, threshold in (("database", "500 ms"), ("disk", "15%"), ("feed", "5.0 s"), ("depth", "500")):
+    thresholds = {"database": "500 ms", "disk": "15%", "feed": "5.0 s", "depth": "500", "backups": "1 d 12 h"}
+    for name, threshold in (thresholds | {"late tiles": "1 h 00 min"}).items():
         row = text[text.index(f'runbook">{name}</a>') :]
         assert re.findall(r'class="number"[^>]*>([^<]*)<', row)[1] == threshold, name
 

@@ -169,6 +169,18 @@ def test_the_kinds_of_many_tasks_are_counted_among_some_and_the_page_says_so(mon
     assert '<td class="number">3</td>' in text
 
 
+def test_big_numbers_of_tasks_are_written_alike_wherever_they_stand(monkeypatch):
+    monkeypatch.setattr(matching, "SLICE_SEC", 0.0)
+    monkeypatch.setattr(bulk, "CHUNK", 1000)
+    spawn_note()
+    fill(n=1499)
+    client = log_in("Operator")
+    text = client.get(CANCEL).content.decode()
+    assert "Cancel 1,500 tasks that match?" in text and '<td class="number">1,500</td>' in text
+    text = begin(client, CANCEL, expected="1500", typed="1500").content.decode()
+    assert "Cancel: 1,000 of 1,500" in text and "<li>1,000 cancelled</li>" in text
+
+
 def test_selecting_all_in_the_list_leads_to_the_page_of_all_that_match():
     task = spawn_note()
     chosen = {"action": "cancel_tasks", "_selected_action": [task.pk], "index": "0", "select_across": "1"}

@@ -113,7 +113,7 @@ def test_fewer_than_the_quorum_stall_the_run_and_say_why(worker):
     fire_joins()
     now = state(run)
     assert now.word == "stalled"
-    assert now.reason == "image failed (error): no space left on device; 1 task waits blocked by it until it is retried"
+    assert now.reason == "image failed (error): no space left on device; 1 task waits until it is retried"
     assert now.trouble.task_id == claims[8].task_id
 
 
@@ -129,7 +129,7 @@ def test_a_cancelled_task_stalls_what_waits_for_it(worker):
     run = begin(linear())
     cancel(task_of(run, "convert").task_id, actor="user:test")
     assert state(run).word == "stalled"
-    assert state(run).reason == "convert was cancelled; 2 tasks wait blocked by it until it is retried"
+    assert state(run).reason == "convert was cancelled; 2 tasks wait until it is retried"
 
 
 def test_a_run_that_waits_for_another_is_not_stalled_until_that_one_fails(worker):
