@@ -24,7 +24,8 @@ WORK_QUIET_SEC = 0.02
 """A process notifies of the same queue no sooner again. A worker that was woken looks again after longer than that."""
 GROUP = "feed"
 MESSAGE = {"type": "feed.wake"}
-SEND_LIMIT_SEC = 0.1
+SEND_LIMIT_SEC = 1.0
+"""Only the loop waits so long, and a process at its end."""
 FINISH_MOST_SEC = 5.0
 SEND_GAP_SEC = 0.01
 """A busy process sends no more often: the readers take in all that was committed in between at once."""
@@ -91,8 +92,9 @@ class Publisher:
         if getattr(settings, "CHANNEL_LAYERS", None):
             from channels.layers import get_channel_layer  # not installed where no web process of ours runs
 
+            layer = get_channel_layer()  # the first time it is imported, which is no part of the time to send
             async with asyncio.timeout(SEND_LIMIT_SEC):
-                await get_channel_layer().group_send(GROUP, MESSAGE)
+                await layer.group_send(GROUP, MESSAGE)
 
 
 publisher = Publisher()
