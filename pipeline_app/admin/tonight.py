@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import median
 
+from django.db.models import OuterRef, Subquery
 from django.urls import reverse
 
 from pipeline_app.models import Observation, Product
@@ -117,7 +118,8 @@ def tonight() -> Tonight:
     )
     pictures = Product.objects.filter(kind=THUMBNAIL, run_id__in=[each.run_id for each in observations])
     light = pictures.only("task_id", "attempt", "verdict", "kind", "path", "observation_id", "host")
-    return replace(stages_of(observations), picture=light.order_by("-id").first())
+    image = Product.objects.filter(task_id=OuterRef("task_id"), kind="image").values("pk")[:1]
+    return replace(stages_of(observations), picture=light.annotate(image_pk=Subquery(image)).order_by("-id").first())
 
 
 def stages_of(observations: Sequence[Observation]) -> Tonight:

@@ -480,3 +480,9 @@ def test_every_figure_of_the_control_room_is_a_link(nights, viewer):
     assert "real-time factor" in {figure.label for figure in figures}
     for figure in figures:
         assert viewer.get(figure.address).status_code == 200, figure
+
+
+def test_the_latest_picture_of_the_control_room_leads_to_the_page_of_its_image(nights, viewer):
+    latest = Product.objects.filter(kind="image").latest("id")
+    address = reverse("admin:page_image", args=[latest.pk])
+    assert re.search(rf'<figure class="latest">\s*<a href="{address}">', viewer.get("/admin/").content.decode())
