@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -41,6 +42,12 @@ def browser() -> Iterator[Browser]:
             browser.close()
     finally:
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture(autouse=True)
+def claims_outlast_the_test(settings: Any) -> None:
+    """The web process sweeps: it would return what no worker renews, in the middle of a test on a slow machine."""
+    settings.ABSURD_LEASE_SEC = 3600  # which a task gets where it is spawned
 
 
 @pytest.fixture(autouse=True)
