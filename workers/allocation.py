@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from datetime import UTC, datetime, timedelta
 
 import psutil
 
@@ -40,6 +41,11 @@ class TimeLimit:
     def left_sec(self) -> float:
         """Seconds until it drains; infinite without a limit."""
         return max(0.0, self._drains_at - time.monotonic())
+
+    @property
+    def drains_at(self) -> datetime | None:
+        """When it drains, by this host's clock; none without a limit."""
+        return None if math.isinf(self.left_sec) else datetime.now(UTC) + timedelta(seconds=self.left_sec)
 
     @property
     def timeout_most_sec(self) -> int:

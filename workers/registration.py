@@ -9,6 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def host_id() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def new_worker(options: Options) -> Worker:
+def new_worker(options: Options, drains_at: datetime | None) -> Worker:
     """Return the unsaved row of this worker."""
     return Worker(
         label=options.worker_id,
@@ -76,14 +77,15 @@ def new_worker(options: Options) -> Worker:
         memory_gb=options.memory_gb,
         cores=options.cores,
         heartbeat_sec=settings.ABSURD_HEARTBEAT_SEC,
+        drains_at=drains_at,
     )
 
 
 class Registration:
     """Registers the worker, sends its heartbeats, and reads the requests of operators."""
 
-    def __init__(self, options: Options, root: Path) -> None:
-        self.worker = new_worker(options)
+    def __init__(self, options: Options, root: Path, *, drains_at: datetime | None) -> None:
+        self.worker = new_worker(options, drains_at)
         self.ordered = ""
         """What an operator requested last: a value of WorkerOrder, or nothing."""
         self.other_roots: tuple[str, ...] = ()

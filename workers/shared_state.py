@@ -26,9 +26,9 @@ class SharedState:
     def __init__(self, options: Options, root: Path) -> None:
         self.options, self.root = options, root
         self.confined = options.confine and confine.abi() > 0
-        self.registration = Registration(options, root)
-        self.signals = StopSignals()
         self.time_limit = TimeLimit(options.time_limit_sec, drain_timeout_sec=options.drain_timeout_sec)
+        self.registration = Registration(options, root, drains_at=self.time_limit.drains_at)
+        self.signals = StopSignals()
         self.notifier = Notifier()
         self.roots = DataRootWatch()
         self.supervisor, self.dispatcher, self.leases = Wakeup(), Wakeup(), Wakeup()

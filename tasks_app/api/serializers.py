@@ -275,7 +275,7 @@ class WorkerSerializer(ReadSerializer[Any]):
         fields = (
             "worker_id", "boot_id", "state", "host", "pid", "version", "queues", "concurrency", "memory_gb", "cores",
             "disk_gb", "rss_bytes", "clock_skew_sec", "draining", "ordered", "ordered_by", "ordered_at",
-            "order_reason", "started_at", "heartbeat_at", "heartbeat_age_sec", "stopped_at", "tasks",
+            "order_reason", "drains_at", "started_at", "heartbeat_at", "heartbeat_age_sec", "stopped_at", "tasks",
         )  # fmt: skip
 
     def to_representation(self, report: WorkerReport) -> dict[str, Any]:

@@ -312,6 +312,7 @@ class Migration(migrations.Migration):
                 ('order_reason', models.TextField(blank=True, db_default='')),
                 ('draining', models.BooleanField(default=False, help_text='It claims no more tasks and exits when its running tasks end.')),
                 ('stop_signal_at', models.DateTimeField(blank=True, help_text='When it got a stop signal; tasks that it does not return itself use up no retry.', null=True)),
+                ('drains_at', models.DateTimeField(blank=True, help_text='When its time limit makes it drain; it claims nothing that may take longer.', null=True)),
                 ('started_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
                 ('heartbeat_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('stopped_at', models.DateTimeField(blank=True, null=True)),

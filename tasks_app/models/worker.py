@@ -99,6 +99,9 @@ class Worker(models.Model):
         blank=True,
         help_text="When it got a stop signal; tasks that it does not return itself use up no retry.",
     )
+    drains_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its time limit makes it drain; it claims nothing that may take longer."
+    )
     started_at = models.DateTimeField(db_default=Now(), editable=False)
     heartbeat_at = models.DateTimeField(db_default=Now())
     stopped_at = models.DateTimeField(null=True, blank=True)

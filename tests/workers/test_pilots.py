@@ -168,6 +168,7 @@ def test_a_worker_drains_before_its_allocation_ends(workers: LiveWorkers, says):
     assert "the time of its allocation is over" in workers.logs()
     row = Worker.objects.get()
     assert row.stopped_at is not None and (row.stopped_at - row.started_at).total_seconds() < 24
+    assert row.drains_at is not None and row.started_at < row.drains_at < row.stopped_at
 
 
 def test_an_idle_worker_ends_although_others_are_at_work(workers: LiveWorkers):

@@ -43,6 +43,7 @@ class Code(StrEnum):
     DISK_LOW = "disk_low"
     ROOTS_MISSING = "roots_missing"
     UNAVAILABLE = "unavailable"
+    TIME_LEFT_SHORT = "time_left_short"
     SLOTS_BUSY = "slots_busy"
     BEHIND = "behind"
     CLAIMABLE = "claimable"

@@ -26,6 +26,7 @@ WORKERS_MOST = 500
 _LIVE = f"""
 WITH live AS (
     SELECT id, label, host, host_id, concurrency, memory_gb, cores, disk_gb, heartbeat_at,
+        extract(epoch FROM drains_at - absurd_now())::float8 AS left_sec,
         draining OR ordered <> '' AS draining, missing_roots,
         task_names = '[]' OR task_names @> to_jsonb(%(task_name)s::text) AS knows_name FROM tasks_app_worker
     WHERE {LIVE_SQL} AND queues @> %(queue)s::jsonb
@@ -42,7 +43,7 @@ SELECT live.id, live.label, live.host, live.concurrency, live.memory_gb, live.dr
     live.memory_gb - of_host.gb - coalesce(kept.memory_gb, 0) AS free_gb, of_host.n::integer AS host_running,
     live.cores,
     greatest(0, live.cores - of_host.cores - least(coalesce(kept.cores, 0), live.cores))::integer AS free_cores,
-    kept.task_id AS reserved_for, live.disk_gb, live.host_id, live.knows_name, live.missing_roots::text
+    kept.task_id AS reserved_for, live.disk_gb, live.host_id, live.knows_name, live.left_sec, live.missing_roots::text
 FROM live
 LEFT JOIN held ON held.id = live.id
 CROSS JOIN LATERAL (
@@ -80,6 +81,8 @@ class LiveWorker:
     host_id: str
     knows_name: bool
     """Whether it claims tasks of this name."""
+    left_sec: float | None
+    """Until its time limit makes it drain; none without a limit."""
     missing_roots: list[str]
     """Data roots that are not mounted on its host; while there are any it claims nothing."""
 
@@ -104,11 +107,15 @@ class LiveWorker:
         """Whether it claims tasks of this name now."""
         return self.knows_name and not self.claims_nothing
 
+    def has_time(self, task: Task) -> bool:
+        """Whether the task's timeout ends before its time limit makes it drain."""
+        return self.left_sec is None or task.timeout_sec <= self.left_sec
+
     def has_memory(self, task: Task) -> bool:
         return task.memory_gb <= self.free_gb
 
     def fits(self, task: Task) -> bool:
-        return self.has_memory(task) and min(task.cores, self.cores) <= self.free_cores
+        return self.has_time(task) and self.has_memory(task) and min(task.cores, self.cores) <= self.free_cores
 
     @property
     def names(self) -> dict[str, Any]:
@@ -145,6 +152,10 @@ def lasting(case: Case, workers: Sequence[LiveWorker]) -> Iterator[Finding]:
         yield _roots_missing([worker for worker in knowing if worker.missing_roots])
     else:
         yield from _unavailable(case, [worker for worker in knowing if worker.claims_name])
+    if (able := [worker for worker in knowing if worker.claims_name]) and not any(
+        worker.has_time(case.task) for worker in able
+    ):
+        yield _time_left_short(case, able)
     largest, needs_gb = max(workers, key=lambda worker: worker.memory_gb), case.task.memory_gb
     if needs_gb > largest.memory_gb:
         yield blocking(
@@ -159,7 +170,7 @@ def lasting(case: Case, workers: Sequence[LiveWorker]) -> Iterator[Finding]:
 
 def passing(case: Case, workers: Sequence[LiveWorker]) -> Iterator[Finding]:
     """Find what keeps workers from the task until some attempt ends: memory, cores, slots."""
-    able = [worker for worker in workers if worker.claims_name]
+    able = [worker for worker in workers if worker.claims_name and worker.has_time(case.task)]
     fitting = [worker for worker in able if worker.fits(case.task)]
     if able and not fitting:
         without_cores = [worker for worker in able if worker.has_memory(case.task)]
@@ -258,6 +269,19 @@ def _unavailable(case: Case, workers: Sequence[LiveWorker]) -> Iterator[Finding]
             "Repair what is missing there, or start a worker on a host that has it; no retries are used up.",
             hosts=hosts,
         )
+
+
+def _time_left_short(case: Case, able: Sequence[LiveWorker]) -> Finding:
+    timeout_sec, longest = case.task.timeout_sec, max(able, key=lambda worker: worker.left_sec or 0.0)
+    return blocking(
+        Code.TIME_LEFT_SHORT,
+        f"Its timeout of {formats.duration(timeout_sec)} ends after the time limits of all live workers: the last one, "
+        f"{longest}, drains in {formats.duration(longest.left_sec or 0.0)}.",
+        "Nothing to do where a later job of the batch system has the time; else start workers with a longer "
+        "--time-limit or without one, or respawn the task with a shorter timeout.",
+        timeout_sec=timeout_sec,
+        workers=_named(able, "left_sec"),
+    )
 
 
 def _memory_busy(case: Case, able: Sequence[LiveWorker]) -> Finding:

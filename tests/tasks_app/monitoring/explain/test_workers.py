@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
@@ -83,6 +84,20 @@ def test_workers_that_have_to_claim_nothing_are_listed():
     assert blocking(task) == ["workers_paused"]
     ready_worker(label="worker-3")
     assert codes(task) == ["claimable"]
+
+
+def test_a_task_that_takes_longer_than_any_worker_has_left():
+    now = clock.now()
+    ready_worker(label="pilot-1", drains_at=now + timedelta(minutes=10))
+    ready_worker(label="pilot-2", drains_at=now + timedelta(minutes=40), memory_gb=1.0)
+    task, short = spawn_note(timeout_sec=7200), spawn_note(timeout_sec=300)
+    found = finding(task, "time_left_short")
+    assert found.text.startswith(
+        "Its timeout of 2 h 00 min ends after the time limits of all live workers: the last one, pilot-2@test, drains "
+    )
+    assert blocking(task) == ["time_left_short"] and "time_left_short" not in codes(short)
+    ready_worker(label="worker-3", drains_at=now + timedelta(hours=3))
+    assert "time_left_short" not in codes(task)
 
 
 def test_a_task_that_no_worker_is_large_enough_for(spawn_heavy):
