@@ -17,6 +17,7 @@ from tasks_app.engine.complete import complete_task
 from tasks_app.engine.fail import AttemptReport, fail_attempt
 from tasks_app.engine.lease import report_progress, start_attempt
 from tasks_app.models import Hold, Run, Task, TaskEvent
+from tasks_app.operations.tasks import cancel
 from tasks_app.postgresql import clock
 from tests.tasks_app.callers import make_user, queries_of_health
 from tests.tasks_app.notes import REPORT, claim_one, event_types, spawn_note
@@ -99,6 +100,15 @@ def test_a_run_leads_to_its_tasks(operator):
     assert operator.get(f"{LIST}?run__id__exact={run.pk}").content.count(b"data-task=") == 1
     page = operator.get(reverse("admin:tasks_app_run_change", args=[run.pk])).content.decode()
     assert "first" in page
+
+
+def test_a_task_that_ended_without_an_attempt_waits_for_none(operator):
+    task = spawn_note()
+    address = reverse("admin:tasks_app_task_change", args=[task.task_id])
+    assert "No attempt yet" in operator.get(address).content.decode()
+    cancel.act(task.task_id, cancel.params_model(reason="wrong field"), "user:olga")
+    page = operator.get(address).content.decode()
+    assert "None was made" in page and "No attempt yet" not in page
 
 
 def test_the_page_of_a_task_tells_its_story(operator, worker):
