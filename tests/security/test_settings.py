@@ -114,7 +114,7 @@ def test_secrets_are_read_from_files_which_are_refused_by_name(tmp_path, files):
 
 
 def test_only_the_web_needs_a_secret_key_and_host_names(tmp_path):
-    given = {"ABSURD_MODE": "production", "ABSURD_DATABASE_URL": DATABASE}
+    given = {"ABSURD_MODE": "production", "ABSURD_DATABASE_URL": DATABASE, "ABSURD_REDIS_URL": "redis://127.0.0.1:1"}
     for command in ("check", "absurd_up"):
         assert "SECRET_KEY" in run_python(tmp_path, "manage.py", command, **given).stderr
     assert "SECRET_KEY" in run_python(tmp_path, "-c", "import django; django.setup()", **given).stderr
