@@ -94,7 +94,10 @@ def open_product(product: Product) -> BinaryIO:
 
     Raises OSError, whose text says why it cannot be had, and FilesBusy.
     """
-    path = locate(product)
+    return _open_at(locate(product), product)
+
+
+def _open_at(path: Path | None, product: Product) -> BinaryIO:
     if path is not None:
         return open_file(path)
     try:
@@ -130,7 +133,7 @@ def send(product: Product, asked: Mapping[str, str], *, directories: bool) -> Ht
     shown = kind == "image/png"
     disposition = content_disposition_header(as_attachment=not shown, filename=place.name) or "attachment"
     headers = {"Content-Disposition": disposition}
-    file = open_product(product)
+    file = _open_at(path, product)
     if settings.ABSURD_INTERNAL_FILES and path is not None and not shown:
         file.close()
         # nginx sends it, whole or by ranges, and adds what belongs to that.

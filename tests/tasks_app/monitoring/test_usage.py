@@ -50,7 +50,7 @@ def sample(claim: Claim, series: usage.Series, second: int) -> usage.Used:
 def wal_bytes(samples: Iterator[usage.Used], monkeypatch: pytest.MonkeyPatch) -> int:
     """Return what storing a measurement writes to the write-ahead log, as PostgreSQL counts it.
 
-    The first change of a page after a checkpoint, whoever caused that, writes the whole page: such a measurement is
+    The first change of a page after a checkpoint, whatever caused it, writes the whole page: such a measurement is
     passed over.
     """
     plans = []
